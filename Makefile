@@ -1,4 +1,6 @@
-# What a contributor types. `make` lists it.
+# Commands for contributors. `make` lists them.
+
+# The oldest supported Python if it is installed: code that runs there runs on the newer ones.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,8 +14,9 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-venv: $(STAMP)  ## Make the virtual environment
+venv: $(STAMP)  ## Create the virtual environment
 
+# The stamp is touched last, so that a failed installation is repeated.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "needs Python 3.11 or newer: make PYTHON=/path/to/python"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -21,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . --group dev
 	@touch $(STAMP)
 
-demo: venv  ## Start the emulator and drive it as a user would
+demo: venv  ## Start the emulator and run the demo against it
 	@$(BIN)/python -m examples.demo
 
 test: venv  ## Run the tests
@@ -33,7 +36,7 @@ test-wheel: venv  ## Run the tests against the built wheel
 test-matrix: venv  ## Run the tests with the lowest and the highest supported dependencies
 	@$(BIN)/python scripts/matrix.py wheel lowest highest
 
-check: lint types layers  ## Everything that must be clean: style, types, layers, generated code, public API
+check: lint types layers  ## Run all static checks: style, types, layers, generated code, public API
 	@$(BIN)/python -m codegen check
 	@$(BIN)/python scripts/public_api.py --check
 
@@ -44,19 +47,19 @@ lint: venv  ## Check style
 types: venv  ## Check types
 	@$(BIN)/python -m pyright
 
-layers: venv  ## Check which module may import which
+layers: venv  ## Check the layers: which module may import which
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python scripts/house.py --check
 
-generate: venv  ## Rewrite models, services and registry from openapi/
+generate: venv  ## Regenerate models, resources and registry from openapi/
 	@$(BIN)/python -m codegen generate
 
-bench: venv  ## Measure against the rivals and the targets
+bench: venv  ## Run the benchmarks: other clients, and the targets
 	@$(BIN)/python -m benchmarks
 
-docs: venv  ## Rewrite the reference tables and check the snippets of the documentation
+docs: venv  ## Regenerate the reference and check the code snippets of the documentation
 	@$(BIN)/python -m codegen generate
 	@$(BIN)/python -m pytest tests/integration/test_documentation.py
 
-clean:  ## Remove what the targets made
+clean:  ## Remove everything the targets create
 	rm -rf $(VENV) .venv-* build dist .pytest_cache .ruff_cache .hypothesis benchmarks/out

@@ -1,6 +1,6 @@
 """`python -m benchmarks [area …]`: measure, print a table, write `benchmarks/out/results.json`.
 
-Ends with 0 only if every target is met.
+The exit code is 0 only if every target is met.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from benchmarks import (
     connections,
     emulator,
     export,
+    export_comparison,
     export_memory,
-    export_rivals,
     faults,
     fleet,
     hogql,
@@ -31,7 +31,7 @@ AREAS: dict[str, Callable[[], Iterator[Row]]] = {
     "client": lambda: chain(client.rows(), connections.rows()),
     "emulator": lambda: chain(emulator.rows(), ingestion.rows(), hogql.rows()),
     "export": lambda: chain(
-        export.rows(), export_rivals.rows(), export_memory.rows(), interruptions.rows()
+        export.rows(), export_comparison.rows(), export_memory.rows(), interruptions.rows()
     ),
     "limits": lambda: chain(limits.rows(), fleet.rows(), faults.rows()),
 }
@@ -40,14 +40,14 @@ OUT = Path(__file__).resolve().parent / "out" / "results.json"
 
 def main() -> int:
     """Run the areas named on the command line, or all; return the exit code."""
-    wanted = sys.argv[1:] or list(AREAS)
-    unknown = sorted(set(wanted) - set(AREAS))
+    areas = sys.argv[1:] or list(AREAS)
+    unknown = sorted(set(areas) - set(AREAS))
     if unknown:
-        print(f"unknown areas {unknown}; there are {sorted(AREAS)}", file=sys.stderr)
+        print(f"unknown areas {unknown}; the areas are {sorted(AREAS)}", file=sys.stderr)
         return 2
     print(f"{'area':<8} {'what':<58} {'ours':>10} {'rival':>10} {'ratio':>7} {'target':>7}")
     results: list[Row] = []
-    for area in wanted:
+    for area in areas:
         for row in AREAS[area]():
             results.append(row)
             print(_line(row), flush=True)

@@ -29,7 +29,7 @@ spent = time.perf_counter() - before
 started = time.perf_counter() - spent
 """
 ENDLESS = {"burst": (10**9, 60.0), "sustained": (10**9, 3600.0)}
-"""Limits are kept, as they are by default, and hold nothing back."""
+"""Rate limits are on, as by default, and never reached."""
 EVERYTHING = """
 import asyncposthog.models as models
 from pydantic import BaseModel
@@ -61,7 +61,7 @@ def coverage() -> Row:
 
 
 def imports() -> Iterator[Row]:
-    """Compare import and construction with the floor and with the official SDK."""
+    """Compare import and construction with the bare dependencies and with the official SDK."""
     taken = alternate(
         {
             "ours": OURS,
@@ -87,7 +87,7 @@ def imports() -> Iterator[Row]:
 
 
 def calls() -> Iterator[Row]:
-    """Compare one call and a long listing with httpx and pydantic by hand."""
+    """Compare one call and a long list with hand-written httpx and pydantic."""
     flag = _flag(1)
     single = json.dumps(flag).encode()
     seconds = anyio.run(_time_get, single)

@@ -1,4 +1,4 @@
-"""Connections: calls that are cut off, and many calls at once. The server is another process."""
+"""Connections: cancelled calls, and many concurrent calls. The server is another process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIZE = 100
 ROUNDS = 100
 ROUND = 300
 SECONDS = 0.1
-"""Calls of a round are cut off after a part of this."""
+"""Calls of a round are cancelled after a fraction of this."""
 SERVER = """
 import asyncio
 
@@ -67,19 +67,19 @@ Call = Callable[[str], Awaitable[object]]
 
 
 def rows() -> Iterator[Row]:
-    """Measure what is left of the connections, and what a call costs among many."""
+    """Measure connections lost by cancellation, and the cost of a call among many."""
     with _serving() as base:
-        lost, unusable = asyncio.run(_cut_off(base))
-        yield _none(f"{ROUNDS} rounds of {ROUND} calls cut off: connections lost", lost)
-        yield _none(f"calls of {SIZE} at once after that: failed", unusable)
-        rival = asyncio.run(_rival_cut_off(base))
+        lost, unusable = asyncio.run(_cancelled_calls(base))
+        yield _zero_row(f"{ROUNDS} rounds of {ROUND} calls cut off: connections lost", lost)
+        yield _zero_row(f"calls of {SIZE} at once after that: failed", unusable)
+        rival = asyncio.run(_cancelled_calls_of_httpx(base))
         yield Row.information(AREA, "bare httpx, after 2 such rounds: connections lost", rival, "")
-        yield from _many(base)
-    late = virtual_time.run(_late)
-    yield _none("20,000 calls, deadline=5, slow server: over by 50 ms", late, "calls")
+        yield from _concurrent_calls(base)
+    too_late = virtual_time.run(_late)
+    yield _zero_row("20,000 calls, deadline=5, slow server: over by 50 ms", too_late, "calls")
 
 
-def _none(name: str, count: int, unit: str = "") -> Row:
+def _zero_row(name: str, count: int, unit: str = "") -> Row:
     return Row(AREA, name, count, None, None, 0, count == 0, unit)
 
 
@@ -102,8 +102,8 @@ def _client(base: str, **settings: Any) -> AsyncPostHog:
     )  # fmt: skip
 
 
-async def _cut_off(base: str) -> tuple[int, int]:
-    """Return the connections that are missing afterwards, and the calls that fail then."""
+async def _cancelled_calls(base: str) -> tuple[int, int]:
+    """Return the connections that are lost afterwards, and the calls that fail then."""
     async with _client(base) as ph:
 
         async def timeout(seconds: float) -> None:
@@ -120,13 +120,13 @@ async def _cut_off(base: str) -> tuple[int, int]:
             with anyio.move_on_after(seconds):
                 await ph.request("GET", "/stall/")
 
-        ways = (timeout, deadline, native, scope)
+        cancellations = (timeout, deadline, native, scope)
         for number in range(ROUNDS):
-            await _round(ways[number % len(ways)])
-        return await _after(lambda path: ph.request("GET", path), 20.0)
+            await _round(cancellations[number % len(cancellations)])
+        return await _count_lost_connections(lambda path: ph.request("GET", path), 20.0)
 
 
-async def _rival_cut_off(base: str) -> int:
+async def _cancelled_calls_of_httpx(base: str) -> int:
     limits = httpx.Limits(max_connections=SIZE)
     async with httpx.AsyncClient(base_url=base, limits=limits, timeout=None) as bare:
 
@@ -136,22 +136,25 @@ async def _rival_cut_off(base: str) -> int:
 
         for _ in range(2):
             await _round(native)
-        lost, _ = await _after(bare.get, 5.0)
+        lost, _ = await _count_lost_connections(bare.get, 5.0)
         return lost
 
 
-async def _round(way: Callable[[float], Awaitable[None]]) -> None:
-    async def one(number: int) -> None:
+async def _round(cancel_after: Callable[[float], Awaitable[None]]) -> None:
+    async def call(number: int) -> None:
         with suppress(PostHogError, asyncio.TimeoutError, httpx.HTTPError):
-            await way(SECONDS * (1 + number % 7) / 7)
+            await cancel_after(SECONDS * (1 + number % 7) / 7)
 
-    await asyncio.gather(*(one(number) for number in range(ROUND)))
+    await asyncio.gather(*(call(number) for number in range(ROUND)))
 
 
-async def _after(call: Call, patience: float) -> tuple[int, int]:
-    """Return how many of the calls that the server answers together do not arrive, and fail."""
+async def _count_lost_connections(call: Call, seconds: float) -> tuple[int, int]:
+    """Return how many connections are lost, and how many calls fail.
+
+    The server answers `/together/` only when as many calls have arrived as there are connections.
+    """
     tasks = [asyncio.ensure_future(call("/together/")) for _ in range(SIZE)]
-    await asyncio.wait(tasks, timeout=patience)
+    await asyncio.wait(tasks, timeout=seconds)
     arrived = sum(task.done() and not task.exception() for task in tasks)
     for task in tasks:
         task.cancel()
@@ -159,61 +162,65 @@ async def _after(call: Call, patience: float) -> tuple[int, int]:
     failed = 0
     for _ in range(SIZE):
         try:
-            async with asyncio.timeout(patience / 10):
+            async with asyncio.timeout(seconds / 10):
                 await call("/")
         except Exception:
             failed += 1
     return SIZE - arrived, failed
 
 
-def _many(base: str) -> Iterator[Row]:
-    usual: list[float] = []
+def _concurrent_calls(base: str) -> Iterator[Row]:
+    baseline: list[float] = []
     seconds: dict[tuple[int, float | None], list[float]] = {}
-    worst = 0.0
+    max_delay = 0.0
     for _ in range(3):
-        usual.append(asyncio.run(_at_once(base, SIZE, None, 10))[0])
+        baseline.append(asyncio.run(_time_concurrent_calls(base, SIZE, None, 10))[0])
         for count, deadline in ((1_000, 5.0), (1_000, None)):
-            each, wrong, late = asyncio.run(_at_once(base, count, deadline, 1))
-            seconds.setdefault((count, deadline), []).append(each)
-            worst = max(worst, late)
-            if wrong:
-                yield _none(f"{count:,} calls at once, deadline={deadline}: failed", wrong, "calls")
-    each, wrong, _ = asyncio.run(_at_once(base, 20_000, None, 1))
-    seconds[20_000, None] = [each]
-    yield _none("20,000 calls at once, no deadline: failed", wrong, "calls")
-    for (count, deadline), taken in seconds.items():
+            seconds_per_call, failed, too_late = asyncio.run(
+                _time_concurrent_calls(base, count, deadline, 1)
+            )
+            seconds.setdefault((count, deadline), []).append(seconds_per_call)
+            max_delay = max(max_delay, too_late)
+            if failed:
+                yield _zero_row(
+                    f"{count:,} calls at once, deadline={deadline}: failed", failed, "calls"
+                )
+    seconds_per_call, failed, _ = asyncio.run(_time_concurrent_calls(base, 20_000, None, 1))
+    seconds[20_000, None] = [seconds_per_call]
+    yield _zero_row("20,000 calls at once, no deadline: failed", failed, "calls")
+    for (count, deadline), samples in seconds.items():
         name = f"a call of {count:,} at once, deadline={deadline}, to one of {SIZE}"
-        ours, hundred = statistics.median(taken), statistics.median(usual)
-        yield Row.ratio_of(AREA, name, ours * 1e6, hundred * 1e6, 1.3, "µs")
+        ours, baseline_seconds = statistics.median(samples), statistics.median(baseline)
+        yield Row.ratio_of(AREA, name, ours * 1e6, baseline_seconds * 1e6, 1.3, "µs")
 
 
-async def _at_once(
+async def _time_concurrent_calls(
     base: str, count: int, deadline: float | None, rounds: int
 ) -> tuple[float, int, float]:
-    """Return the CPU time of a call, how many failed, and by what the latest was too late."""
-    wrong, worst = 0, 0.0
+    """Return the CPU time of a call, how many failed, and the largest delay after the deadline."""
+    failed, max_delay = 0, 0.0
     async with _client(base, deadline=deadline) as ph:
 
-        async def one() -> None:
-            nonlocal wrong, worst
-            began = anyio.current_time()
+        async def call() -> None:
+            nonlocal failed, max_delay
+            started_at = anyio.current_time()
             try:
                 await ph.request("GET", "/api/things/")
             except PostHogError:
-                wrong += 1
+                failed += 1
             if deadline is not None:
-                worst = max(worst, anyio.current_time() - began - deadline)
+                max_delay = max(max_delay, anyio.current_time() - started_at - deadline)
 
-        await asyncio.gather(*(one() for _ in range(SIZE)))
+        await asyncio.gather(*(call() for _ in range(SIZE)))
         gc.collect()
         started = time.process_time()
         for _ in range(rounds):
-            await asyncio.gather(*(one() for _ in range(count)))
-        return (time.process_time() - started) / count / rounds, wrong, worst
+            await asyncio.gather(*(call() for _ in range(count)))
+        return (time.process_time() - started) / count / rounds, failed, max_delay
 
 
 class _Slow(httpx.AsyncBaseTransport):
-    """Answers after a second. Not known to be without connections, it has a gate before it."""
+    """A transport that responds after a second, and that the client limits like a real one."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await anyio.sleep(1)
@@ -222,16 +229,16 @@ class _Slow(httpx.AsyncBaseTransport):
 
 async def _late() -> int:
     """Return how many of 20,000 calls end later than 50 ms of event-loop time after 5 s."""
-    late = 0
+    too_late = 0
     clock = virtual_time.LoopClock()
     async with _client("http://127.0.0.1:9", transport=_Slow(), clock=clock, deadline=5.0) as ph:
 
-        async def one() -> None:
-            nonlocal late
-            began = anyio.current_time()
+        async def call() -> None:
+            nonlocal too_late
+            started_at = anyio.current_time()
             with suppress(PostHogError):
                 await ph.request("GET", "/api/things/")
-            late += anyio.current_time() - began > 5.05
+            too_late += anyio.current_time() - started_at > 5.05
 
-        await asyncio.gather(*(one() for _ in range(20_000)))
-    return late
+        await asyncio.gather(*(call() for _ in range(20_000)))
+    return too_late

@@ -1,4 +1,4 @@
-"""The emulator: how much of the API it answers, how well, how soon and how fast."""
+"""The emulator: coverage, validity, start time and speed."""
 
 from __future__ import annotations
 
@@ -52,29 +52,29 @@ REQUEST = (
 
 
 def rows() -> Iterator[Row]:
-    """Measure what has a target."""
+    """Measure the rows with targets."""
     yield from _answers()
     yield _start()
     yield _gets()
 
 
 def _answers() -> Iterator[Row]:
-    found = anyio.run(_judged)
-    answered = [one for one in found if one.status != 501]
+    results = anyio.run(_contract_results)
+    answered = [result for result in results if result.status != 501]
     yield Row(
         AREA, "operations answered, none with a 501",
-        len(answered), None, None, len(found), len(answered) == len(found), "operations",
+        len(answered), None, None, len(results), len(answered) == len(results), "operations",
     )  # fmt: skip
-    listed = [one for one in found if one.operation.id not in DEVIATIONS]
-    valid = [one for one in listed if one.declared and not one.found]
+    listed = [result for result in results if result.operation.id not in DEVIATIONS]
+    valid = [result for result in listed if result.declared and not result.found]
     yield Row(
         AREA, f"valid against the pinned schema ({len(DEVIATIONS)} listed aside)",
         100 * len(valid) / len(listed), None, None, 100, len(valid) == len(listed), "%",
     )  # fmt: skip
 
 
-async def _judged() -> list[Judged]:
-    return [one async for one in judged()]
+async def _contract_results() -> list[Judged]:
+    return [result async for result in judged()]
 
 
 def _start() -> Row:
@@ -87,7 +87,7 @@ def _start() -> Row:
 
 
 def _gets() -> Row:
-    """Ask for one object over and over; the server, and all it needs, has one core."""
+    """Request one object repeatedly; the server process is limited to one core."""
     command = [sys.executable, "-c", SERVER]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -108,29 +108,29 @@ def _rate(port: int) -> float:
     opened = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
     try:
         for connection in opened:
-            _ask(connection)
+            _send(connection)
             _read(connection)
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         for _ in range(REQUESTS // CONNECTIONS):
             for connection in opened:
-                _ask(connection)
+                _send(connection)
             for connection in opened:
                 _read(connection)
-        return REQUESTS / (time.perf_counter() - began)
+        return REQUESTS / (time.perf_counter() - started_at)
     finally:
         for connection in opened:
             connection.close()
 
 
-def _ask(connection: socket.socket) -> None:
+def _send(connection: socket.socket) -> None:
     connection.sendall(REQUEST)
 
 
 def _read(connection: socket.socket) -> None:
-    held = b""
+    buffer = b""
     while True:
-        held += connection.recv(65_536)
-        head, ended, body = held.partition(b"\r\n\r\n")
+        buffer += connection.recv(65_536)
+        head, ended, body = buffer.partition(b"\r\n\r\n")
         if ended:
             lines = head.lower().split(b"\r\n")
             (length,) = [line for line in lines if line.startswith(b"content-length:")]

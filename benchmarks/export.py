@@ -1,4 +1,4 @@
-"""Exports: exactness under faults and kills, throughput, CPU, and how many requests they take."""
+"""Exports: exactness under faults and kills, throughput, CPU time and number of requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ import httpx
 from pydantic_core import from_json, to_json
 
 from asyncposthog import AsyncPostHog
-from benchmarks.export_box import DAYS, END, KEY, START, Box, box, digest_of
+from benchmarks.emulator_process import (
+    DAYS,
+    END,
+    KEY,
+    START,
+    EmulatorProcess,
+    digest_of,
+    run_emulator,
+)
 from benchmarks.measure import Row
 
 __all__ = ["rows"]
@@ -31,9 +39,9 @@ KILLS = 3
 PAGE = 50_000
 LATENCY = 0.2
 SMALL = 500
-"""Rows of a page at 200 ms: the server's own work for a page is then small beside that."""
+"""Rows of a page at 200 ms latency, so that the server's own work is small in comparison."""
 SLICES = {0.0: 0.3, LATENCY: 1.0}
-"""The part of the range that the rounds side by side export, without latency and with."""
+"""The fraction of the range to export in each round, by latency."""
 ROUNDS = {0.0: 3, LATENCY: 2}
 
 COLUMNS = ("uuid", "event", "timestamp", "distinct_id", "person_id", "properties",
@@ -41,18 +49,18 @@ COLUMNS = ("uuid", "event", "timestamp", "distinct_id", "person_id", "properties
 
 
 def rows() -> Iterator[Row]:
-    """Measure what has a target."""
-    with box(EVENTS) as emulator, tempfile.TemporaryDirectory() as folder:
+    """Measure the rows with targets."""
+    with run_emulator(EVENTS) as emulator, tempfile.TemporaryDirectory() as folder:
         yield from _requests(emulator, Path(folder))
-        yield from _exact(emulator, Path(folder))
+        yield from _exact_under_faults(emulator, Path(folder))
         yield _throughput(emulator, Path(folder), latency=0.0, target=1.2)
         yield _cpu(emulator, Path(folder))
-    # A smaller one: that the emulator has to compute on the same cores is not what is measured.
-    with box(EVENTS // 10) as emulator, tempfile.TemporaryDirectory() as folder:
+    # A smaller data set: the emulator shares the cores, and its work is not what is measured.
+    with run_emulator(EVENTS // 10) as emulator, tempfile.TemporaryDirectory() as folder:
         yield _throughput(emulator, Path(folder), latency=LATENCY, target=2.8)
 
 
-def _client(emulator: Box, **settings: Any) -> AsyncPostHog:
+def _client(emulator: EmulatorProcess, **settings: Any) -> AsyncPostHog:
     return AsyncPostHog(KEY, project_id=1, host=emulator.url, limits=False, **settings)
 
 
@@ -66,8 +74,8 @@ def _uuids(path: Path) -> list[str]:
         return [json.loads(line)["uuid"] for line in file]
 
 
-def _requests(emulator: Box, folder: Path) -> Iterator[Row]:
-    """Count what an export of a million rows in thirty days sends."""
+def _requests(emulator: EmulatorProcess, folder: Path) -> Iterator[Row]:
+    """Count the requests of an export of a million rows in thirty days."""
     path = folder / "requests.jsonl"
 
     async def export() -> Any:
@@ -76,14 +84,23 @@ def _requests(emulator: Box, folder: Path) -> Iterator[Row]:
 
     report = anyio.run(export)
     pages = math.ceil(EVENTS / PAGE)
-    most = 1.15 * pages + DAYS
+    max_requests = 1.15 * pages + DAYS
     name = f"requests for {report.rows:,} rows in {DAYS} days, at most"
-    same = report.rows == EVENTS and digest_of(_uuids(path)) == emulator.digest
+    is_complete = report.rows == EVENTS and digest_of(_uuids(path)) == emulator.digest
     yield Row(
-        AREA, name, report.requests, None, None, most, same and report.requests <= most, "requests"
+        AREA,
+        name,
+        report.requests,
+        None,
+        None,
+        max_requests,
+        is_complete and report.requests <= max_requests,
+        "requests",
     )
-    least = 1.15 * pages + report.windows
-    yield Row.information(AREA, "  windows it took", report.windows, f"of at most {least:.0f}")
+    min_requests = 1.15 * pages + report.windows
+    yield Row.information(
+        AREA, "  windows it took", report.windows, f"of at most {min_requests:.0f}"
+    )
     path.unlink()
 
 
@@ -95,7 +112,7 @@ exported_with_faults(*sys.argv[1:])
 
 
 def exported_with_faults(url: str, path: str) -> None:
-    """Export everything, in a process that is going to be killed."""
+    """Export all events, in a process that is going to be killed."""
 
     async def export() -> None:
         async with AsyncPostHog(KEY, project_id=1, host=url, limits=False, retry_budget=None) as ph:
@@ -105,16 +122,16 @@ def exported_with_faults(url: str, path: str) -> None:
     anyio.run(export)
 
 
-def _exact(emulator: Box, folder: Path) -> Iterator[Row]:
-    """Export with faults of every kind, and kill the process three times on the way."""
+def _exact_under_faults(emulator: EmulatorProcess, folder: Path) -> Iterator[Row]:
+    """Export with faults of every kind, and kill the process three times meanwhile."""
     path = folder / "exact.jsonl"
     partial = folder / ".exact.jsonl.partial"
-    emulator.tell("misbehave", rate=0.05, seed=11)
-    whole = 850 * EVENTS  # bytes, about
-    kills, began = 0, time.perf_counter()
+    emulator.send_command("randomize_faults", rate=0.05, seed=11)
+    total_bytes = 850 * EVENTS  # bytes, about
+    kills, started_at = 0, time.perf_counter()
     while not path.exists():
         process = subprocess.Popen([sys.executable, "-c", _KILLED, emulator.url, str(path)])
-        at = whole * (kills + 1) // (KILLS + 2)
+        at = total_bytes * (kills + 1) // (KILLS + 2)
         while process.poll() is None:
             size = partial.stat().st_size if partial.exists() else 0
             if kills < KILLS and size > at:
@@ -124,12 +141,12 @@ def _exact(emulator: Box, folder: Path) -> Iterator[Row]:
             time.sleep(0.002)
         if process.returncode not in {0, -signal.SIGKILL}:
             raise RuntimeError("an export failed")
-    elapsed = time.perf_counter() - began
-    emulator.tell("behave")
-    found = _uuids(path)
-    exact = digest_of(found) == emulator.digest and kills == KILLS
+    elapsed = time.perf_counter() - started_at
+    emulator.send_command("clear_faults")
+    uuids = _uuids(path)
+    exact = digest_of(uuids) == emulator.digest and kills == KILLS
     name = f"{EVENTS:,} events, 30 % ties, 5 % faults, {kills} SIGKILLs: rows"
-    yield Row(AREA, name, len(found), EVENTS, len(found) / EVENTS, 1.0, exact, "rows")
+    yield Row(AREA, name, len(uuids), EVENTS, len(uuids) / EVENTS, 1.0, exact, "rows")
     yield Row.information(AREA, "  the whole of it, restarts included", elapsed, "s")
     path.unlink()
 
@@ -144,7 +161,7 @@ ORDER BY timestamp, toString(uuid) LIMIT {limit}
 
 
 async def by_hand(url: str, path: Path, start: Any, end: Any, limit: int) -> int:
-    """Export as a careful user writes it: httpx, json, keyset, one page after the other."""
+    """Export like careful hand-written code: httpx, json, keyset pagination, page by page."""
     sql = _QUERY.format(columns=", ".join(COLUMNS), limit=limit)
     first, stop = start.strftime("%Y-%m-%d %H:%M:%S.%f"), end.strftime("%Y-%m-%d %H:%M:%S.%f")
     last, uuid, count = first, "", 0
@@ -169,12 +186,12 @@ async def by_hand(url: str, path: Path, start: Any, end: Any, limit: int) -> int
                 uuid = answer["results"][-1][0]
 
 
-def _throughput(emulator: Box, folder: Path, *, latency: float, target: float) -> Row:
-    """Export side by side with the loop written by hand, in turn."""
+def _throughput(emulator: EmulatorProcess, folder: Path, *, latency: float, target: float) -> Row:
+    """Export in turn with the hand-written loop."""
     page = SMALL if latency else PAGE
     start = END - (END - START) * SLICES[latency]
     if latency:
-        emulator.tell("latency", seconds=latency)
+        emulator.send_command("latency", seconds=latency)
     taken: dict[str, list[float]] = {"ours": [], "hand": []}
     counts: set[int] = set()
 
@@ -186,24 +203,24 @@ def _throughput(emulator: Box, folder: Path, *, latency: float, target: float) -
     for round_ in range(ROUNDS[latency]):
         for name in taken:
             path = folder / f"{name}.jsonl"
-            began = time.perf_counter()
+            started_at = time.perf_counter()
             if name == "ours":
                 counts.add(anyio.run(ours, path))
             else:
                 counts.add(anyio.run(by_hand, emulator.url, path, start, END, page))
             if round_ or latency:
-                taken[name].append(time.perf_counter() - began)
+                taken[name].append(time.perf_counter() - started_at)
             path.unlink()
-    emulator.tell("behave")
+    emulator.send_command("clear_faults")
     assert len(counts) == 1, counts
-    mine, hand = (statistics.median(taken[name]) for name in ("ours", "hand"))
-    where = f"{latency * 1000:.0f} ms latency" if latency else "no latency"
-    name = f"{counts.pop():,} rows to JSONL, {where}, pages of {page:,}; by hand"
-    return _at_least(name, mine, hand, target, "s")
+    ours_seconds, manual_seconds = (statistics.median(taken[name]) for name in ("ours", "hand"))
+    condition = f"{latency * 1000:.0f} ms latency" if latency else "no latency"
+    name = f"{counts.pop():,} rows to JSONL, {condition}, pages of {page:,}; by hand"
+    return _at_least(name, ours_seconds, manual_seconds, target, "s")
 
 
-def _cpu(emulator: Box, folder: Path) -> Row:
-    """Decode and write one page, beside from_json and to_json of the same bytes."""
+def _cpu(emulator: EmulatorProcess, folder: Path) -> Row:
+    """Decode and write one page, compared with from_json and to_json of the same bytes."""
     from asyncposthog.export.engines.base import PreparedBatch
     from asyncposthog.export.engines.query_page import parse_json, read_page
     from asyncposthog.export.service import EVENTS as SOURCE
@@ -237,12 +254,17 @@ def _cpu(emulator: Box, folder: Path) -> Row:
     taken: dict[Any, list[float]] = {ours: [], alone: []}
     for round_ in range(8):
         for job, times in taken.items():
-            began = time.process_time()
+            started_at = time.process_time()
             job()
             if round_:
-                times.append((time.process_time() - began) / PAGE * 1e6)
-    mine, bare = (statistics.median(times) for times in taken.values())
+                times.append((time.process_time() - started_at) / PAGE * 1e6)
+    ours_seconds, bare = (statistics.median(times) for times in taken.values())
     size = len(content) // PAGE
     return Row.ratio_of(
-        AREA, f"CPU a row of {size} bytes to JSONL; from_json + to_json", mine, bare, 1.5, "µs"
+        AREA,
+        f"CPU a row of {size} bytes to JSONL; from_json + to_json",
+        ours_seconds,
+        bare,
+        1.5,
+        "µs",
     )

@@ -1,4 +1,4 @@
-"""Peak memory of exports, each in a process of its own, from a server that makes up its pages."""
+"""Peak memory of exports, each in a new process, from a server with synthetic events."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.export_canned import START, end_of
 from benchmarks.measure import Row
+from benchmarks.synthetic_events_server import START, end_of
 
 __all__ = ["rows"]
 
 AREA = "export"
 FEW, MANY = 1_000_000, 10_000_000
-AGAIN = 3
+REPEATS = 3
 """How often the few are exported: it is by chance how many pages are whole at one moment, and in
 ten times as many pages there are ten times as many chances."""
-MOST = 512.0
+MAX_MEBIBYTES = 512.0
 """MiB."""
 GROWTH = 1.10
 
@@ -46,10 +46,10 @@ print(json.dumps([rows, peak / 1024]))
 
 
 def rows() -> Iterator[Row]:
-    """Measure what has a target."""
+    """Measure the rows with targets."""
     forms = {"jsonl": "JSONL", "parquet": "Parquet"}
-    cases = [(count, form) for count in (*(FEW,) * AGAIN, MANY) for form in forms]
-    # Two at a time: what is measured is no time.
+    cases = [(count, form) for count in (*(FEW,) * REPEATS, MANY) for form in forms]
+    # Two at a time: memory is measured, not time.
     with ThreadPoolExecutor(2) as pool:
         peaks = list(zip(cases, pool.map(_peak, *zip(*cases, strict=True)), strict=True))
     for form, name in forms.items():
@@ -59,7 +59,7 @@ def rows() -> Iterator[Row]:
         for count, peak in ((FEW, few), (MANY, many)):
             yield Row(
                 AREA, f"peak memory, {count:,} rows to {name} (pages of 52 MB)",
-                peak, None, None, MOST, peak <= MOST, "MiB",
+                peak, None, None, MAX_MEBIBYTES, peak <= MAX_MEBIBYTES, "MiB",
             )  # fmt: skip
         growth = many / few
         yield Row(
@@ -69,13 +69,22 @@ def rows() -> Iterator[Row]:
 
 
 def _peak(count: int, form: str) -> float:
-    """Export so many rows, and return the MiB that it took at most."""
+    """Export so many rows, and return the peak memory in MiB."""
     folder = Path(tempfile.mkdtemp())
     try:
-        with _canned(count) as url:
-            given = (url, START.isoformat(), end_of(count).isoformat(), form, str(folder / "out"))
+        with _synthetic_server(count) as url:
+            arguments = (
+                url,
+                START.isoformat(),
+                end_of(count).isoformat(),
+                form,
+                str(folder / "out"),
+            )
             done = subprocess.run(
-                [sys.executable, "-c", _EXPORT, *given], check=True, capture_output=True, text=True
+                [sys.executable, "-c", _EXPORT, *arguments],
+                check=True,
+                capture_output=True,
+                text=True,
             )
     finally:
         shutil.rmtree(folder)
@@ -85,8 +94,8 @@ def _peak(count: int, form: str) -> float:
 
 
 @contextmanager
-def _canned(count: int) -> Generator[str]:
-    command = [sys.executable, "-m", "benchmarks.export_canned", str(count)]
+def _synthetic_server(count: int) -> Generator[str]:
+    command = [sys.executable, "-m", "benchmarks.synthetic_events_server", str(count)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:

@@ -1,4 +1,4 @@
-"""A storm: ten thousand calls through a server that misbehaves one time in five."""
+"""Fault injection: ten thousand calls to a server that injects a fault into one of five."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ TASKS = 50
 RATE = 0.2
 TIMEOUT = 1.0
 STALL = 1.4
-"""Longer than the timeout, and well above what a call takes when every task has one."""
-HURRY = 1000
-"""How much faster than the wall clock the client lives, so that its waits are short."""
+"""Longer than the timeout, and well above the duration of a call under full load."""
+CLOCK_SPEED = 1000
+"""How much faster than the wall clock the client's clock runs, so that its waits are short."""
 RESOURCE = "experiment_holdouts"
 FIXED = 200
-"""Objects that are read and updated."""
+"""Number of objects that are read and updated."""
 SELECT = {"kind": "HogQLQuery", "query": "SELECT 1"}
 Job = Callable[[], Awaitable[bool]]
 
 
 def rows() -> Iterator[Row]:
-    """Run the storm on asyncio, and count everything that went wrong in it."""
-    usual = sys.getswitchinterval()
-    # Client and server are threads of one process: let neither wait long for the other.
+    """Run all calls on asyncio, and count everything that went wrong."""
+    switch_interval = sys.getswitchinterval()
+    # Client and server are threads of one process: a short interval lets neither wait long.
     sys.setswitchinterval(5e-5)
     try:
-        storm = anyio.run(_storm, 1)
+        run = anyio.run(_run_with_faults, 1)
     finally:
-        sys.setswitchinterval(usual)
-    print(storm.report(), flush=True)
-    wrong = len(storm.wrong)
+        sys.setswitchinterval(switch_interval)
+    print(run.report(), flush=True)
+    errors = len(run.errors)
     yield Row(
         AREA, f"faults: {CALLS:,} calls, wrong at {RATE:.0%} misbehaviour",
-        wrong, None, None, 0, storm.met, "calls or leaks",
+        errors, None, None, 0, run.succeeded, "calls or leaks",
     )  # fmt: skip
 
 
-class Hurried:
-    """A clock that runs `HURRY` times as fast, for limits and retries alike."""
+class FastClock:
+    """A clock that runs `CLOCK_SPEED` times as fast, for limits and retries."""
 
     def __init__(self, seed: int) -> None:
         self._start = time.monotonic()
@@ -62,61 +62,61 @@ class Hurried:
         self.random = random.Random(seed).random
 
     def monotonic(self) -> float:
-        return self._start + (time.monotonic() - self._start) * HURRY
+        return self._start + (time.monotonic() - self._start) * CLOCK_SPEED
 
     def time(self) -> float:
-        return self._epoch + (time.monotonic() - self._start) * HURRY
+        return self._epoch + (time.monotonic() - self._start) * CLOCK_SPEED
 
     async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds / HURRY)
+        await anyio.sleep(seconds / CLOCK_SPEED)
 
 
 @dataclass
-class Storm:
-    """What was called, and what became of it."""
+class FaultRun:
+    """The calls of a run and their outcomes."""
 
     outcomes: Counter[str] = field(default_factory=Counter[str])
     faults: Counter[str] = field(default_factory=Counter[str])
     retried: int = 0
-    wrong: list[str] = field(default_factory=list[str])
-    """What must not be."""
-    made: dict[str, int] = field(default_factory=dict[str, int])
-    """Names of objects the client was told it made, and their ids."""
-    asked: list[str] = field(default_factory=list[str])
-    """Names of objects it asked to make."""
+    errors: list[str] = field(default_factory=list[str])
+    """Violated expectations."""
+    created: dict[str, int] = field(default_factory=dict[str, int])
+    """Names and ids of objects whose creation succeeded."""
+    requested: list[str] = field(default_factory=list[str])
+    """Names of objects whose creation was requested."""
     sent: dict[int, set[str]] = field(default_factory=dict[int, set[str]])
-    """Values it asked objects to be updated to."""
-    gone: set[int] = field(default_factory=set[int])
-    """Objects it was told are deleted."""
+    """Values sent in updates, by object id."""
+    deleted: set[int] = field(default_factory=set[int])
+    """Ids of objects whose deletion succeeded."""
     seconds: float = 0.0
 
     @property
-    def met(self) -> bool:
-        """Whether every call ended well, and nothing was done twice or left behind."""
-        return not self.wrong and sum(self.outcomes.values()) == CALLS
+    def succeeded(self) -> bool:
+        """Whether every call ended, and nothing was done twice or leaked."""
+        return not self.errors and sum(self.outcomes.values()) == CALLS
 
     def report(self) -> str:
-        """Every count."""
+        """Return all counts as text."""
         lines = [f"{CALLS:,} calls in {self.seconds:.0f} s, {self.retried:,} of them retries more"]
         lines += [f"  {count:>6,}  {name}" for name, count in self.outcomes.most_common()]
         faults = ", ".join(f"{name} {count}" for name, count in sorted(self.faults.items()))
-        lines.append(f"  the server misbehaved: {faults}")
-        lines += [f"  WRONG: {text}" for text in self.wrong[:20]]
+        lines.append(f"  injected faults: {faults}")
+        lines += [f"  WRONG: {text}" for text in self.errors[:20]]
         return "\n".join(lines)
 
 
 class Calls:
-    """The calls of a storm, each of which says whether its result was right."""
+    """The calls of a run. Each returns whether its result was right."""
 
-    def __init__(self, ph: AsyncPostHog, storm: Storm, fixed: list[int]) -> None:
+    def __init__(self, ph: AsyncPostHog, run: FaultRun, fixed: list[int]) -> None:
         self._holdouts = ph.experiment_holdouts
         self._query = ph.query
-        self._storm = storm
+        self._run_with_faults = run
         self._fixed = fixed
 
     async def get(self, id: int) -> bool:
-        found = await self._holdouts.get(id)
-        return found.id == id
+        holdout = await self._holdouts.get(id)
+        return holdout.id == id
 
     async def page(self, offset: int) -> bool:
         page = await self._holdouts.list(limit=20, offset=offset)
@@ -124,53 +124,53 @@ class Calls:
         return len(ids) == 20 and ids == sorted(set(ids))
 
     async def create(self, name: str) -> bool:
-        self._storm.asked.append(name)
-        made = await self._holdouts.create(name=name, filters=[])
-        self._storm.made[name] = made.id
-        return made.name == name
+        self._run_with_faults.requested.append(name)
+        created = await self._holdouts.create(name=name, filters=[])
+        self._run_with_faults.created[name] = created.id
+        return created.name == name
 
     async def update(self, id: int, value: str) -> bool:
-        self._storm.sent.setdefault(id, set()).add(value)
+        self._run_with_faults.sent.setdefault(id, set()).add(value)
         changed = await self._holdouts.update(id, description=value)
         return (changed.id, changed.description) == (id, value)
 
     async def delete(self, id: int) -> bool:
         await self._holdouts.delete(id)
-        self._storm.gone.add(id)
+        self._run_with_faults.deleted.add(id)
         return True
 
     async def query(self) -> bool:
         await self._query.create(query=SELECT)
         return True
 
-    def mixed(self, seed: int, doomed: list[int]) -> list[tuple[str, Job]]:
-        """Ten thousand of them."""
-        chance = random.Random(seed)
+    def random_mix(self, seed: int, deletable: list[int]) -> list[tuple[str, Job]]:
+        """Return the calls of a run, chosen at random."""
+        rng = random.Random(seed)
         jobs: list[tuple[str, Job]] = []
         for number in range(CALLS):
-            lot, one = chance.random(), chance.choice(self._fixed)
-            if lot < 0.4:
-                jobs.append(("get", partial(self.get, one)))
-            elif lot < 0.5:
-                jobs.append(("list", partial(self.page, chance.randrange(FIXED - 20))))
-            elif lot < 0.75:
+            roll, item_id = rng.random(), rng.choice(self._fixed)
+            if roll < 0.4:
+                jobs.append(("get", partial(self.get, item_id)))
+            elif roll < 0.5:
+                jobs.append(("list", partial(self.page, rng.randrange(FIXED - 20))))
+            elif roll < 0.75:
                 jobs.append(("create", partial(self.create, f"new-{number}")))
-            elif lot < 0.9:
-                jobs.append(("update", partial(self.update, one, f"value-{number}")))
-            elif lot < 0.95 and doomed:
-                jobs.append(("delete", partial(self.delete, doomed.pop())))
+            elif roll < 0.9:
+                jobs.append(("update", partial(self.update, item_id, f"value-{number}")))
+            elif roll < 0.95 and deletable:
+                jobs.append(("delete", partial(self.delete, deletable.pop())))
             else:
                 jobs.append(("query", self.query))
         return jobs
 
 
-async def _storm(seed: int) -> Storm:
-    storm = Storm()
+async def _run_with_faults(seed: int) -> FaultRun:
+    run = FaultRun()
     emulator = Emulator()
     emulator.settings.stall_seconds = STALL
     fixed = [item["id"] for item in emulator.seed(RESOURCE, FIXED)]
-    doomed = [item["id"] for item in emulator.seed(RESOURCE, CALLS // 10)]
-    before = _census()
+    deletable = [item["id"] for item in emulator.seed(RESOURCE, CALLS // 10)]
+    before = _count_tasks_and_sockets()
     async with serve(emulator) as url:
         attempts = Attempts()
         async with AsyncPostHog(
@@ -178,26 +178,26 @@ async def _storm(seed: int) -> Storm:
             project_id=emulator.project_id,
             host=url,
             timeout=TIMEOUT,
-            clock=Hurried(seed),
+            clock=FastClock(seed),
             middleware=[attempts],
-            on_retry=lambda _: attempts.note(),
+            on_retry=lambda _: attempts.count_retry(),
         ) as ph:
-            jobs = Calls(ph, storm, fixed).mixed(seed, list(doomed))
+            jobs = Calls(ph, run, fixed).random_mix(seed, list(deletable))
             plan = emulator.faults.randomize(RATE, seed=seed)
-            await _run(jobs, storm)
+            await _run(jobs, run)
             emulator.faults.clear()
-            await _probe(ph, attempts, storm)
-        storm.retried = attempts.retries
-        storm.faults.update(plan.counts)
-        await _drained(emulator, storm)
-    after = _census()
+            await _check_query_slots(ph, attempts, run)
+        run.retried = attempts.retries
+        run.faults.update(plan.counts)
+        await _wait_for_connections_to_close(emulator, run)
+    after = _count_tasks_and_sockets()
     if after != before:
-        storm.wrong.append(f"{after} tasks and sockets after the storm, {before} before")
-    _judge(emulator, storm, set(doomed))
-    return storm
+        run.errors.append(f"{after} tasks and sockets after the faults, {before} before")
+    _compare_with_server(emulator, run, set(deletable))
+    return run
 
 
-async def _run(jobs: list[tuple[str, Job]], storm: Storm) -> None:
+async def _run(jobs: list[tuple[str, Job]], run: FaultRun) -> None:
     waiting = iter(jobs)
     started = time.monotonic()
 
@@ -209,24 +209,24 @@ async def _run(jobs: list[tuple[str, Job]], storm: Storm) -> None:
                 outcome = type(error).__name__
             except Exception as error:
                 outcome = f"UNTYPED {type(error).__name__}: {error}"
-            storm.outcomes[f"{kind}: {outcome}"] += 1
+            run.outcomes[f"{kind}: {outcome}"] += 1
             if outcome.startswith(("WRONG", "UNTYPED")):
-                storm.wrong.append(f"{kind}: {outcome}")
+                run.errors.append(f"{kind}: {outcome}")
 
     async with anyio.create_task_group() as tasks:
         for _ in range(TASKS):
             tasks.start_soon(work)
-    storm.seconds = time.monotonic() - started
+    run.seconds = time.monotonic() - started
 
 
 class Attempts:
-    """Counts attempts under way, behind the limiter."""
+    """Middleware behind the limiter that counts running attempts."""
 
     def __init__(self) -> None:
         self.retries = 0
-        self.now = self.most = 0
+        self.running = self.max_running = 0
 
-    def note(self) -> None:
+    def count_retry(self) -> None:
         self.retries += 1
 
     async def __call__(
@@ -234,65 +234,65 @@ class Attempts:
         request: httpx.Request,
         call_next: Callable[[httpx.Request], Awaitable[httpx.Response]],
     ) -> httpx.Response:
-        self.now += 1
-        self.most = max(self.most, self.now)
+        self.running += 1
+        self.max_running = max(self.max_running, self.running)
         try:
             return await call_next(request)
         finally:
-            self.now -= 1
+            self.running -= 1
 
 
-async def _probe(ph: AsyncPostHog, attempts: Attempts, storm: Storm) -> None:
-    """A slot that was lost in the storm is missing afterwards: three queries must still fit."""
-    if attempts.now:
-        storm.wrong.append(f"{attempts.now} attempts still under way")
-    attempts.most = 0
+async def _check_query_slots(ph: AsyncPostHog, attempts: Attempts, run: FaultRun) -> None:
+    """Check that three queries still run at a time: a leaked query slot would be missing."""
+    if attempts.running:
+        run.errors.append(f"{attempts.running} attempts still running")
+    attempts.max_running = 0
     with anyio.move_on_after(20) as scope:
         async with anyio.create_task_group() as tasks:
             for _ in range(9):
                 tasks.start_soon(partial(ph.query.create, query=SELECT))
-    if scope.cancelled_caught or attempts.most < 3:
-        storm.wrong.append(f"only {attempts.most} queries fit side by side after the storm")
+    if scope.cancelled_caught or attempts.max_running < 3:
+        run.errors.append(f"only {attempts.max_running} queries run at a time after the faults")
 
 
-def _census() -> tuple[int, int]:
-    """Tasks of this loop, and sockets of this process."""
+def _count_tasks_and_sockets() -> tuple[int, int]:
+    """Return the numbers of tasks of this loop and of sockets of this process."""
     sockets = 0
     for name in os.listdir("/proc/self/fd"):
         try:
             sockets += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
         except OSError:
-            continue  # the listing's own
+            continue  # The descriptor of the listing itself.
     return len(anyio.get_running_tasks()), sockets
 
 
-async def _drained(emulator: Emulator, storm: Storm) -> None:
-    """The server takes a moment to see that its clients have gone."""
+async def _wait_for_connections_to_close(emulator: Emulator, run: FaultRun) -> None:
+    """Wait until the server has noticed that its clients are gone."""
     connections = emulator.app.connections
     for _ in range(200):
         if not connections:
             return
         await anyio.sleep(0.05)
-    storm.wrong.append(f"{len(connections)} connections left open")
+    run.errors.append(f"{len(connections)} connections left open")
 
 
-def _judge(emulator: Emulator, storm: Storm, doomed: set[int]) -> None:
-    """Compare what the client was told with what the server has."""
+def _compare_with_server(emulator: Emulator, run: FaultRun, deletable: set[int]) -> None:
+    """Compare the responses that the client got with the objects of the server."""
     items = emulator.items(RESOURCE)
     by_id = {item["id"]: item for item in items}
     names = Counter(item["name"] for item in items)
-    for name in storm.asked:
+    for name in run.requested:
         if names[name] > 1:
-            storm.wrong.append(f"{name} was made {names[name]} times")
-    for name, number in storm.made.items():
+            run.errors.append(f"{name} was made {names[name]} times")
+    for name, number in run.created.items():
         if by_id.get(number, {}).get("name") != name:
-            storm.wrong.append(f"{name} was said to be made as {number}, and is not there")
-    for number, values in storm.sent.items():
-        held = by_id[number]["description"]
-        if held not in values | {None}:
-            storm.wrong.append(f"{number} has a value nobody sent: {held!r}")
-    for number in storm.gone & by_id.keys():
-        storm.wrong.append(f"{number} was said to be deleted, and is there")
-    left = doomed & by_id.keys()
-    if len(items) != FIXED + len(left) + sum(names[name] for name in storm.asked):
-        storm.wrong.append("objects came or went that nobody asked for")
+            run.errors.append(f"{name} was created as {number}, and does not exist")
+    for number, values in run.sent.items():
+        value = by_id[number]["description"]
+        if value not in values | {None}:
+            run.errors.append(f"{number} has a value that was never sent: {value!r}")
+    for number in run.deleted & by_id.keys():
+        run.errors.append(f"{number} was deleted, and still exists")
+    remaining = deletable & by_id.keys()
+    if len(items) != FIXED + len(remaining) + sum(names[name] for name in run.requested):
+        run.errors.append("objects were created or deleted without a request")

@@ -33,7 +33,7 @@ __all__ = ["rows"]
 AREA: Final = "limits"
 PROCESSES: Final = 4
 TASKS: Final = 4
-"""Calls that each process keeps in flight, or waiting, of each kind."""
+"""Calls of each kind that each process keeps running or waiting."""
 SECONDS: Final = 62.0
 KEY: Final = "phx_fleet"
 LIMITS: Final[Mapping[str, tuple[int, float]]] = {
@@ -42,7 +42,7 @@ LIMITS: Final[Mapping[str, tuple[int, float]]] = {
     "sustained": (320, 30.0),
 }
 BOUNDS: Final = {"persons": "clickhouse_burst", "feature_flags": "sustained"}
-"""What is called, and the limit that holds it back in the long run."""
+"""The called lists, and the limit that each reaches in the long run."""
 _PAIRS: Final = {"persons": ("clickhouse_burst",), "feature_flags": ("burst", "sustained")}
 _PAGE: Final[dict[str, object]] = {"count": 0, "next": None, "previous": None, "results": []}
 _THROTTLED: Final[dict[str, object]] = {
@@ -55,25 +55,25 @@ Message = MutableMapping[str, Any]
 
 
 def rows() -> Iterator[Row]:
-    """Run the fleet, and judge it by what the server saw."""
+    """Run the processes, and evaluate what the server counted."""
     with running(server_program()) as redis:
-        server, made = anyio.run(_measure, redis.url)
-    yield from server.judge()
+        server, calls = anyio.run(_measure, redis.url)
+    yield from server.rows()
     for kind in BOUNDS:
-        least = min(counts[kind] for counts in made) / (server.admitted(kind) / PROCESSES)
+        min_calls = min(counts[kind] for counts in calls) / (server.admitted(kind) / PROCESSES)
         name = f"fleet, {kind}: least of a process, of an even part"
-        yield Row.information(AREA, name, least, "")
+        yield Row.information(AREA, name, min_calls, "")
 
 
 class Server:
-    """An ASGI application: the emulator's limits, and what it saw."""
+    """An ASGI application with the emulator's rate limits, which counts requests."""
 
     def __init__(self) -> None:
         rates = {name: Rate(limit, seconds) for name, (limit, seconds) in LIMITS.items()}
-        self._throttles = RateLimits(time.monotonic, rates)
-        self._noted: dict[str, list[float]] = {kind: [] for kind in BOUNDS}
-        self._refused = dict.fromkeys(BOUNDS, 0)
-        self.began = 0.0
+        self._rate_limits = RateLimits(time.monotonic, rates)
+        self._admitted_at: dict[str, list[float]] = {kind: [] for kind in BOUNDS}
+        self._throttled = dict.fromkeys(BOUNDS, 0)
+        self.started_at = 0.0
 
     async def __call__(
         self,
@@ -82,37 +82,37 @@ class Server:
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         kind = str(scope["path"]).split("/")[4]
-        refusal = self._throttles.charge(_PAIRS[kind], Caller(KEY))
+        throttled_response = self._rate_limits.charge(_PAIRS[kind], Caller(KEY))
         headers = [(b"content-type", b"application/json")]
-        if refusal is None:
-            self._noted[kind].append(time.monotonic())
+        if throttled_response is None:
+            self._admitted_at[kind].append(time.monotonic())
             status, body = 200, dict(_PAGE)
         else:
-            self._refused[kind] += 1
-            status, body = 429, {**_THROTTLED, "detail": refusal.detail}
-            headers.append((b"retry-after", str(refusal.wait).encode()))
+            self._throttled[kind] += 1
+            status, body = 429, {**_THROTTLED, "detail": throttled_response.detail}
+            headers.append((b"retry-after", str(throttled_response.wait).encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": json.dumps(body).encode()})
 
     def admitted(self, kind: str) -> int:
-        return len(self._noted[kind])
+        return len(self._admitted_at[kind])
 
-    def judge(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Row]:
         for kind, bucket in BOUNDS.items():
-            used = self._filled(kind, *LIMITS[bucket])
-            noted, refused = self.admitted(kind), self._refused[kind]
-            part = refused / (noted + refused)
+            used = self._fill_fraction(kind, *LIMITS[bucket])
+            admitted, throttled = self.admitted(kind), self._throttled[kind]
+            part = throttled / (admitted + throttled)
             name = f"fleet of {PROCESSES}, {bucket}"
             yield Row(AREA, f"{name}: budget used", used, 1.0, used, 0.97, used >= 0.97, "")
-            yield Row(AREA, f"{name}: 429s", refused, noted, part, 0.001, part <= 0.001, "")
+            yield Row(AREA, f"{name}: 429s", throttled, admitted, part, 0.001, part <= 0.001, "")
 
-    def _filled(self, kind: str, limit: int, seconds: float) -> float:
-        """Return how full the server's window was, from when it can have been full.
+    def _fill_fraction(self, kind: str, limit: int, seconds: float) -> float:
+        """Return the mean fill level of the server's window, from when it can have been full.
 
-        That is the part of the budget that was used, and does not depend on when one stops.
+        That is the used fraction of the limit, and does not depend on when the measurement ends.
         """
-        begin, end = self.began + seconds, self.began + SECONDS
-        spans = (min(t + seconds, end) - max(t, begin) for t in self._noted[kind])
+        begin, end = self.started_at + seconds, self.started_at + SECONDS
+        spans = (min(t + seconds, end) - max(t, begin) for t in self._admitted_at[kind])
         return sum(span for span in spans if span > 0) / (limit * (end - begin))
 
 
@@ -131,7 +131,7 @@ async def _measure(redis_url: str) -> tuple[Server, list[dict[str, int]]]:
             fleet = [_start(stack, redis_url, port) for _ in range(PROCESSES)]
             for process in fleet:
                 await anyio.to_thread.run_sync(process.stdout.readline)
-            server.began = time.monotonic()
+            server.started_at = time.monotonic()
             for process in fleet:
                 process.stdin.write(b"go\n")
                 process.stdin.flush()
@@ -151,8 +151,8 @@ def _start(stack: ExitStack, redis_url: str, port: int) -> Any:
 
 
 async def _work(redis_url: str, host: str) -> dict[str, int]:
-    """Be one process of the fleet: make as many calls as the limits let through."""
-    made = dict.fromkeys(BOUNDS, 0)
+    """Run one process of the fleet: make as many calls as the limits allow."""
+    calls = dict.fromkeys(BOUNDS, 0)
     limiter = RateLimiter(limits=LIMITS, store=RedisStore(redis_url))
     async with AsyncPostHog(
         api_key=KEY, project_id=1, host=host, allow_http=True, limiter=limiter
@@ -161,7 +161,7 @@ async def _work(redis_url: str, host: str) -> dict[str, int]:
         async def call(kind: str, method: Callable[[], Awaitable[object]]) -> None:
             while True:
                 await method()
-                made[kind] += 1
+                calls[kind] += 1
 
         print("ready", flush=True)
         await anyio.to_thread.run_sync(sys.stdin.readline)
@@ -171,11 +171,11 @@ async def _work(redis_url: str, host: str) -> dict[str, int]:
                     tasks.start_soon(call, "persons", ph.persons.list)
                     tasks.start_soon(call, "feature_flags", ph.feature_flags.list)
     await limiter.aclose()
-    return made
+    return calls
 
 
 def main(redis_url: str, host: str) -> None:
-    """Be one process of the fleet."""
+    """Run one process of the fleet."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     print(json.dumps(anyio.run(_work, redis_url, host)), flush=True)
 

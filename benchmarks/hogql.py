@@ -1,4 +1,4 @@
-"""HogQL of the emulator: a million events grouped, and pages of an export."""
+"""HogQL of the emulator: a million events grouped, and export pages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXPORT = (
 
 
 def rows() -> Iterator[Row]:
-    """Measure."""
+    """Measure the rows of this module."""
     emulator = Emulator()
     fill(emulator)
     grouped, paged, side = asyncio.run(measured(emulator))
@@ -47,7 +47,7 @@ def fill(emulator: Emulator) -> None:
 
 
 async def measured(emulator: Emulator) -> tuple[float, float, float]:
-    """Return the seconds of the grouping, of a page, and of three pages at a time."""
+    """Return the seconds of the grouping, of one page, and of three concurrent pages."""
     headers = {"Authorization": f"Bearer {emulator.key}"}
     async with httpx.AsyncClient(
         transport=emulator.transport(), base_url="http://emulator", headers=headers, timeout=60

@@ -1,4 +1,4 @@
-"""The emulator's event store: how fast events come in by a socket, and are made up."""
+"""The emulator's event store: speed of ingestion over a socket, and of demo data."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ make_server(emulator.app).run(sockets=[listener])
 
 
 def rows() -> Iterator[Row]:
-    """Measure what has a target."""
+    """Measure the rows with targets."""
     yield _ingest()
     yield _demo()
 
 
 def _ingest() -> Row:
-    """Events a second through `/batch/`, until all are in the database and counted."""
+    """Measure events per second through `/batch/`, until all are stored and counted."""
     speeds = [_round(number) for number in range(ROUNDS)]
     speed = statistics.median(speeds)
     name = f"ingest through /batch/, {BATCH} events a request, one socket"
@@ -74,7 +74,7 @@ def _round(seed: int) -> float:
 
 
 def _query(connection: socket.socket) -> int:
-    """How many events the database has: everything that waits is written first."""
+    """Return the number of stored events. The server writes pending ones first."""
     body = json.dumps({"query": {"kind": "HogQLQuery", "query": "SELECT count() FROM events"},
                        "refresh": "force_blocking"}).encode()  # fmt: skip
     return json.loads(_send(connection, b"POST /api/projects/1/query/", body))["results"][0][0]
@@ -102,26 +102,26 @@ def _send(connection: socket.socket, line: bytes, body: bytes) -> bytes:
 
 
 def _batches(seed: int, size: int = BATCH) -> list[bytes]:
-    """Bodies of ordinary pageviews by a few thousand persons, about 500 bytes an event."""
-    chance, number = random.Random(seed), count()
+    """Return bodies with pageviews of a few thousand persons, about 500 bytes an event."""
+    rng, number = random.Random(seed), count()
     at = datetime.now(UTC).isoformat()
     return [
         json.dumps(
             {
                 "api_key": "phc_emulator",
-                "batch": [_event(chance, next(number), at) for _ in range(size)],
+                "batch": [_event(rng, next(number), at) for _ in range(size)],
             }
         ).encode()
         for _ in range(EVENTS // BATCH)
     ]
 
 
-def _event(chance: random.Random, number: int, at: str) -> dict[str, object]:
-    person = chance.randrange(5000)
+def _event(rng: random.Random, number: int, at: str) -> dict[str, object]:
+    person = rng.randrange(5000)
     return {
-        "event": chance.choice(("$pageview", "$autocapture", "signed up", "paid")),
+        "event": rng.choice(("$pageview", "$autocapture", "signed up", "paid")),
         "distinct_id": f"user-{person}",
-        "uuid": str(uuid.UUID(int=chance.getrandbits(128), version=4)),
+        "uuid": str(uuid.UUID(int=rng.getrandbits(128), version=4)),
         "timestamp": at,
         "properties": {
             "$current_url": f"https://example.com/page/{number % 97}",
@@ -140,8 +140,8 @@ def _event(chance: random.Random, number: int, at: str) -> dict[str, object]:
 def _demo() -> Row:
     emulator = Emulator()
     started = time.perf_counter()
-    made = emulator.add_demo_events(DEMO)
+    demo = emulator.add_demo_events(DEMO)
     seconds = time.perf_counter() - started
-    assert made.events == DEMO
+    assert demo.events == DEMO
     name = "1 M demo events generated and stored"
     return Row(AREA, name, seconds, None, None, DEMO_SECONDS, seconds <= DEMO_SECONDS, "s")

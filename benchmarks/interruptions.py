@@ -1,10 +1,9 @@
-"""Exports that are interrupted at random moments, by every means that asyncio and signals offer.
+"""Exports that are interrupted at random times, by signals and by cancellation in asyncio.
 
-`python -m benchmarks.interruptions [RUNS [SEED [FORM …]]]`: run it alone, and print what went
-wrong. Each
-run exports a few thousand rows in a process of its own, which is interrupted, and then exports
-again to the end: the same command has to continue, and to end in the same bytes as a run that was
-not interrupted. The moments depend on the seed, and on how fast the machine is.
+`python -m benchmarks.interruptions [RUNS [SEED [FORMAT …]]]` runs it alone and prints failures.
+Each run exports a few thousand rows in a new process, which is interrupted, and then exports again
+to the end: the same command has to resume, and to produce the same bytes as a run without
+interruption. The times depend on the seed and on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from typing import Any, Final
 
 import httpx
 
-from benchmarks.export_canned import START, end_of
 from benchmarks.measure import Row
+from benchmarks.synthetic_events_server import START, end_of
 
 __all__ = ["Interruptions", "interrupt_exports", "rows"]
 
@@ -42,86 +41,89 @@ RUNS: Final = int(os.environ.get("INTERRUPTIONS", "250"))
 ROWS: Final = 2_400
 PAGE: Final = 300
 LIMIT: Final = 60.0
-"""Seconds after which a run is taken to hang."""
+"""Seconds after which a run counts as hanging."""
 
-FORMS: Final = {"parquet": "events", "jsonl": "e.jsonl", "csv": "e.csv", "gzip": "e.jsonl.gz"}
+FORMATS: Final = {"parquet": "events", "jsonl": "e.jsonl", "csv": "e.csv", "gzip": "e.jsonl.gz"}
 SIGNALS: Final = {
     "SIGINT": signal.SIGINT,
     "SIGTERM": signal.SIGTERM,
     "SIGTERM, handled": signal.SIGTERM,
 }
-WAYS: Final = (*SIGNALS, "task.cancel()", "asyncio.timeout", "TaskGroup failure")
+METHODS: Final = (*SIGNALS, "task.cancel()", "asyncio.timeout", "TaskGroup failure")
 
 INTERRUPTED: Final = 77
-"""The exit status of a process whose export was interrupted as it should be."""
+"""The exit status of a process whose export was interrupted as expected."""
 FAILED: Final = 78
 CRASHES: Final = ("Fatal Python error", "pure virtual", "terminate called", "Segmentation fault")
 
 
 @dataclass
 class Interruptions:
-    """What came of a number of runs."""
+    """The outcomes of a number of runs."""
 
     interrupted: int = 0
-    """Runs that the interruption reached before they were done."""
+    """Runs that were interrupted before they were complete."""
     crashed: list[str] = field(default_factory=list[str])
-    """Those that ended by a signal of their own, hung, or ended in an unexpected error."""
+    """Runs that crashed, hung, or ended with an unexpected error."""
     stuck: list[str] = field(default_factory=list[str])
-    """Those that the same command did not continue."""
+    """Runs that the same command did not resume."""
     different: list[str] = field(default_factory=list[str])
-    """Those that ended in other files than a run that was not interrupted."""
+    """Runs that produced other files than a run without interruption."""
 
 
 def rows() -> Iterator[Row]:
-    """Measure what has a target."""
-    found = interrupt_exports(RUNS)
+    """Measure the rows with targets."""
+    result = interrupt_exports(RUNS)
     name = f"{RUNS:,} exports interrupted at random moments: "
     for what, runs in (
-        ("crashes", found.crashed),
-        ("not resumable", found.stuck),
-        ("not identical in the end", found.different),
+        ("crashes", result.crashed),
+        ("not resumable", result.stuck),
+        ("not identical in the end", result.different),
     ):
         yield Row(AREA, name + what, len(runs), None, None, 0, not runs, "runs")
-    yield Row.information(AREA, "  interrupted before their end", found.interrupted, "runs")
+    yield Row.information(AREA, "  interrupted before their end", result.interrupted, "runs")
 
 
 @dataclass(frozen=True)
-class _Run:
-    """One run: what is exported, and how it is interrupted."""
+class _InterruptedExport:
+    """One run: the format, and how it is interrupted."""
 
     number: int
-    form: str
-    way: str
+    format_: str
+    method: str
     moment: float
-    """When, as a part of the time that an export takes."""
-    presses: int
-    """How often."""
+    """When, as a fraction of the duration of an export."""
+    repeats: int
+    """How often the signal or cancellation is repeated."""
 
     def __str__(self) -> str:
-        return f"run {self.number}: {self.form} by {self.way} ×{self.presses} at {self.moment:.0%}"
+        method = f"{self.method} ×{self.repeats}"
+        return f"run {self.number}: {self.format_} by {method} at {self.moment:.0%}"
 
 
 def interrupt_exports(
-    runs: int, seed: int = 0, processes: int = 2, forms: Sequence[str] = tuple(FORMS)
+    runs: int, seed: int = 0, processes: int = 2, formats: Sequence[str] = tuple(FORMATS)
 ) -> Interruptions:
-    """Interrupt so many exports, and continue each of them.
+    """Interrupt exports, and resume each of them.
 
     Args:
         runs: How many.
-        seed: Chooses other moments.
-        processes: How many at a time.
-        forms: What is written.
+        seed: The seed of times and repetitions.
+        processes: How many run at a time.
+        formats: The file formats.
     """
-    found = Interruptions()
+    result = Interruptions()
     with tempfile.TemporaryDirectory() as folder, _server() as port:
         helpers = [_Helper(port) for _ in range(processes)]
         try:
-            wholes = {form: _Whole.make(helpers[0], form, Path(folder)) for form in forms}
-            plan = [_chosen(number, seed, forms) for number in range(runs)]
+            references = {
+                format_: _Reference.make(helpers[0], format_, Path(folder)) for format_ in formats
+            }
+            plan = [_random_run(number, seed, formats) for number in range(runs)]
 
-            def work(helper: _Helper, mine: list[_Run]) -> None:
+            def work(helper: _Helper, mine: list[_InterruptedExport]) -> None:
                 for run in mine:
-                    _interrupt(helper, run, wholes[run.form], Path(folder), found)
+                    _interrupt(helper, run, references[run.format_], Path(folder), result)
 
             with ThreadPoolExecutor(processes) as pool:
                 shares = [plan[n::processes] for n in range(processes)]
@@ -129,79 +131,89 @@ def interrupt_exports(
         finally:
             for helper in helpers:
                 helper.close()
-    return found
+    return result
 
 
-def _chosen(number: int, seed: int, forms: Sequence[str]) -> _Run:
-    chance = random.Random(f"{seed}:{number}")
-    form = forms[number % len(forms)]
-    way = WAYS[number // len(forms) % len(WAYS)]
-    return _Run(number, form, way, chance.uniform(0, 1.05), chance.choice([1, 1, 2, 3]))
+def _random_run(number: int, seed: int, formats: Sequence[str]) -> _InterruptedExport:
+    rng = random.Random(f"{seed}:{number}")
+    format_ = formats[number % len(formats)]
+    method = METHODS[number // len(formats) % len(METHODS)]
+    return _InterruptedExport(
+        number, format_, method, rng.uniform(0, 1.05), rng.choice([1, 1, 2, 3])
+    )
 
 
 def _interrupt(
-    helper: _Helper, run: _Run, whole: _Whole, folder: Path, found: Interruptions
+    helper: _Helper,
+    run: _InterruptedExport,
+    reference: _Reference,
+    folder: Path,
+    result: Interruptions,
 ) -> None:
-    place = folder / f"run-{run.number}"
-    place.mkdir()
-    target = place / FORMS[run.form]
-    first = helper.export(run.form, target, run.way, run.moment * whole.seconds, run.presses)
-    deaths = {-SIGNALS[run.way]} if run.way in SIGNALS else set[int]()
-    if first.status not in {0, INTERRUPTED, *deaths} or first.crashed:
-        found.crashed.append(f"{run}: {first}")
-    found.interrupted += first.status != 0
-    # One that was interrupted behind its last step is complete.
-    if first.status == 0 or _files(place) == whole.files:
+    directory = folder / f"run-{run.number}"
+    directory.mkdir()
+    target = directory / FORMATS[run.format_]
+    first = helper.export(
+        run.format_, target, run.method, run.moment * reference.seconds, run.repeats
+    )
+    signals = {-SIGNALS[run.method]} if run.method in SIGNALS else set[int]()
+    if first.status not in {0, INTERRUPTED, *signals} or first.crashed:
+        result.crashed.append(f"{run}: {first}")
+    result.interrupted += first.status != 0
+    # A run that was interrupted after its last step is complete.
+    if first.status == 0 or _files(directory) == reference.files:
         second = first
     else:
-        second = helper.export(run.form, target)
+        second = helper.export(run.format_, target)
         if second.crashed:
-            found.crashed.append(f"{run}, then continued: {second}")
+            result.crashed.append(f"{run}, then continued: {second}")
         elif second.status != 0:
-            found.stuck.append(f"{run}: {second}")
-    if second.status in {0, INTERRUPTED} and _files(place) != whole.files:
-        found.different.append(f"{run}: {sorted(_files(place).items() ^ whole.files.items())}")
-    shutil.rmtree(place)
+            result.stuck.append(f"{run}: {second}")
+    if second.status in {0, INTERRUPTED} and _files(directory) != reference.files:
+        result.different.append(
+            f"{run}: {sorted(_files(directory).items() ^ reference.files.items())}"
+        )
+    shutil.rmtree(directory)
 
 
-def _files(place: Path) -> dict[str, str]:
-    """Return the digests of all files in a folder by their names."""
+def _files(directory: Path) -> dict[str, str]:
+    """Return the digests of all files in a directory by name."""
     return {
-        path.relative_to(place).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in place.rglob("*")
+        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in directory.rglob("*")
         if path.is_file()
     }
 
 
 @dataclass(frozen=True)
-class _Whole:
-    """An export that was not interrupted."""
+class _Reference:
+    """The files and the duration of an export without interruption."""
 
     files: dict[str, str]
     seconds: float
 
     @classmethod
-    def make(cls, helper: _Helper, form: str, folder: Path) -> _Whole:
+    def make(cls, helper: _Helper, format_: str, folder: Path) -> _Reference:
         seconds: list[float] = []
-        place = folder / f"whole-{form}"
+        directory = folder / f"whole-{format_}"
         for _ in range(2):
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir()
-            began = time.perf_counter()
-            done = helper.export(form, place / FORMS[form])
-            seconds.append(time.perf_counter() - began)
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+            started_at = time.perf_counter()
+            done = helper.export(format_, directory / FORMATS[format_])
+            seconds.append(time.perf_counter() - started_at)
             if done.status != 0:
                 raise RuntimeError(f"an export that was not interrupted failed: {done}")
-        return cls(_files(place), min(seconds))
+        return cls(_files(directory), min(seconds))
 
 
 @contextmanager
 def _server() -> Generator[int]:
-    """Run the server that makes up events in a process of its own."""
+    """Run the server with synthetic events in another process."""
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.export_canned", str(ROWS)],
+        [sys.executable, "-m", "benchmarks.synthetic_events_server", str(ROWS)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # it complains of every connection that breaks off
+        stderr=subprocess.DEVNULL,  # It logs an error for every aborted connection.
         text=True,
     ) as process:
         assert process.stdout is not None
@@ -212,7 +224,7 @@ def _server() -> Generator[int]:
 
 
 @dataclass(frozen=True)
-class _Ended:
+class _ProcessResult:
     """How a process ended."""
 
     status: int
@@ -230,7 +242,7 @@ class _Ended:
 
 
 class _Helper:
-    """A process that has everything imported, and forks for every export."""
+    """A process with all modules imported, which forks for every export."""
 
     def __init__(self, port: int) -> None:
         self._process = subprocess.Popen(
@@ -241,14 +253,14 @@ class _Helper:
         )
 
     def export(
-        self, form: str, target: Path, way: str = "", delay: float = 0.0, presses: int = 1
-    ) -> _Ended:
-        """Export, interrupted or not."""
-        given, taken = self._process.stdin, self._process.stdout
-        assert given is not None
-        assert taken is not None
-        print(json.dumps([form, str(target), way, delay, presses]), file=given, flush=True)
-        return _Ended(*json.loads(taken.readline()))
+        self, format_: str, target: Path, method: str = "", delay: float = 0.0, repeats: int = 1
+    ) -> _ProcessResult:
+        """Export, with or without an interruption."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        print(json.dumps([format_, str(target), method, delay, repeats]), file=stdin, flush=True)
+        return _ProcessResult(*json.loads(stdout.readline()))
 
     def close(self) -> None:
         """End the process."""
@@ -256,26 +268,28 @@ class _Helper:
             self._process.communicate()
 
 
-# What follows runs in the helper and in the processes that it forks.
+# The rest runs in the helper and in the processes that it forks.
 
 
-def _help(port: int) -> None:
+def _serve_requests(port: int) -> None:
     from asyncposthog import AsyncPostHog
 
-    # Imported once, and not by every export; pyarrow imports pandas where it is installed.
+    # Imported here, so that forks need not; pyarrow imports pandas if it is installed.
     for module in ("anyio._backends._asyncio", "httpcore", "pyarrow.parquet", "pandas", "trio"):
         with suppress(ImportError):
             import_module(module)
     AsyncPostHog("phx_x", project_id=1).export.events(START, end_of(ROWS))
     for line in sys.stdin:
-        form, target, way, delay, presses = json.loads(line)
-        print(json.dumps(_forked(port, form, target, way, delay, presses)), flush=True)
+        format_, target, method, delay, repeats = json.loads(line)
+        print(
+            json.dumps(_export_in_fork(port, format_, target, method, delay, repeats)), flush=True
+        )
 
 
-def _forked(
-    port: int, form: str, target: str, way: str, delay: float, presses: int
+def _export_in_fork(
+    port: int, format_: str, target: str, method: str, delay: float, repeats: int
 ) -> tuple[int, str]:
-    """Export in a process of its own; return its exit status, and what it said."""
+    """Export in a forked process; return its exit status and its error output."""
     ready, say_ready = os.pipe()
     with tempfile.TemporaryFile() as errors:
         child = os.fork()
@@ -286,23 +300,23 @@ def _forked(
 
             async def work() -> None:
                 os.write(say_ready, b".")
-                await _export(port, form, Path(target))
+                await _export(port, format_, Path(target))
 
-            sys.exit(_interrupted(work, way, delay, presses))
+            sys.exit(_exit_status(work, method, delay, repeats))
         os.close(say_ready)
         os.read(ready, 1)
         os.close(ready)
-        if way in SIGNALS:
+        if method in SIGNALS:
             time.sleep(delay)
-            for _ in range(presses):
-                os.kill(child, SIGNALS[way])
+            for _ in range(repeats):
+                os.kill(child, SIGNALS[method])
                 time.sleep(0.003)
-        status = _waited(child)
+        status = _wait_for_exit(child)
         errors.seek(0)
         return status, errors.read().decode(errors="replace")
 
 
-def _waited(child: int) -> int:
+def _wait_for_exit(child: int) -> int:
     """Return the exit status of a process; kill it if it hangs."""
     until = time.monotonic() + LIMIT
     while time.monotonic() < until:
@@ -314,84 +328,93 @@ def _waited(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-async def _export(port: int, form: str, target: Path) -> None:
+async def _export(port: int, format_: str, target: Path) -> None:
     from asyncposthog import AsyncPostHog
 
     host = f"http://127.0.0.1:{port}"
-    # Without certificates, which take longer to load than all the rest.
+    # Without certificates: loading them takes longer than all the rest.
     transport = httpx.AsyncHTTPTransport(verify=False)
     async with AsyncPostHog(
         "phx_x", project_id=1, host=host, limits=False, transport=transport
     ) as ph:
         job = ph.export.events(START, end_of(ROWS), engine="query", page_size=PAGE)
-        if form == "parquet":
+        if format_ == "parquet":
             await job.to_parquet(target, rows_per_file=250, rows_per_group=250)
-        elif form == "csv":
+        elif format_ == "csv":
             await job.to_csv(target)
         else:
             await job.to_jsonl(target)
 
 
-def _interrupted(work: Callable[[], Awaitable[None]], way: str, delay: float, presses: int) -> int:
-    """Run something that is interrupted in a certain way; return the exit status."""
+def _exit_status(
+    work: Callable[[], Awaitable[None]], method: str, delay: float, repeats: int
+) -> int:
+    """Run a coroutine function that is interrupted; return the exit status."""
     try:
-        asyncio.run(_ways(work, way, delay, presses))
+        asyncio.run(_run_and_interrupt(work, method, delay, repeats))
     except (KeyboardInterrupt, asyncio.CancelledError, TimeoutError):
         return INTERRUPTED
     except BaseExceptionGroup as group:
-        return INTERRUPTED if [str(e) for e in group.exceptions] == [_OTHER] else _said(group)
+        return (
+            INTERRUPTED
+            if [str(e) for e in group.exceptions] == [_TASK_FAILURE]
+            else _print_error(group)
+        )
     except BaseException as error:
-        return _said(error)
+        return _print_error(error)
     return 0
 
 
-def _said(error: BaseException) -> int:
+def _print_error(error: BaseException) -> int:
     print(f"{type(error).__name__}: {error}", file=sys.stderr)
     return FAILED
 
 
-_OTHER: Final = "another task failed"
+_TASK_FAILURE: Final = "another task failed"
 
 
-async def _ways(work: Callable[[], Awaitable[None]], way: str, delay: float, presses: int) -> None:
+async def _run_and_interrupt(
+    work: Callable[[], Awaitable[None]], method: str, delay: float, repeats: int
+) -> None:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    if way == "asyncio.timeout":
+    if method == "asyncio.timeout":
         async with asyncio.timeout(delay):
             await work()
-    elif way == "TaskGroup failure":
+    elif method == "TaskGroup failure":
         async with asyncio.TaskGroup() as group:
             failing = group.create_task(_fail(delay))
             await work()
             failing.cancel()
     else:
-        if way == "task.cancel()":
-            for press in range(presses):
-                loop.call_later(delay + press * 0.003, task.cancel)
-        elif way == "SIGTERM, handled":
+        if method == "task.cancel()":
+            for repeat in range(repeats):
+                loop.call_later(delay + repeat * 0.003, task.cancel)
+        elif method == "SIGTERM, handled":
             loop.add_signal_handler(signal.SIGTERM, task.cancel)
         await work()
 
 
 async def _fail(delay: float) -> Any:
     await asyncio.sleep(delay)
-    raise RuntimeError(_OTHER)
+    raise RuntimeError(_TASK_FAILURE)
 
 
 def _main(arguments: list[str]) -> None:
     if arguments[:1] == ["helper"]:
-        _help(int(arguments[1]))
+        _serve_requests(int(arguments[1]))
         return
     runs, seed = (int(n) for n in [*arguments[:2], *("1000", "0")[len(arguments) :]])
-    began = time.perf_counter()
-    found = interrupt_exports(runs, seed, forms=arguments[2:] or tuple(FORMS))
+    started_at = time.perf_counter()
+    result = interrupt_exports(runs, seed, formats=arguments[2:] or tuple(FORMATS))
     for what in ("crashed", "stuck", "different"):
-        for run in getattr(found, what):
+        for run in getattr(result, what):
             print(f"{what}: {run}")
     print(
-        f"{runs:,} runs, {found.interrupted:,} interrupted before their end: "
-        f"{len(found.crashed)} crashed, {len(found.stuck)} not resumable, "
-        f"{len(found.different)} not identical in the end; {time.perf_counter() - began:.0f} s"
+        f"{runs:,} runs, {result.interrupted:,} interrupted before their end: "
+        f"{len(result.crashed)} crashed, {len(result.stuck)} not resumable, "
+        f"{len(result.different)} not identical in the end; "
+        f"{time.perf_counter() - started_at:.0f} s"
     )
 
 

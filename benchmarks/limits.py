@@ -1,6 +1,6 @@
-"""The limiter: how much of the server's budget it uses, how often it is refused, what it costs.
+"""The rate limiter: used fraction of the limits, 429 responses and cost of a request.
 
-The server is the emulator's own limiter, in virtual time: two hours take seconds.
+The server is the emulator's throttling, in virtual time: two hours take seconds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HOURS = 2.0
 WORKERS = 16
 KEY = "phx_simulated"
 CALLER = Caller(KEY, team="1", organization="1", item="1")
-# An operation for the pairs of buckets that matter most, and how the limiter is set up for them.
+# An operation for each of the most used pairs of buckets, and the settings of the limiter.
 PAIRS: dict[str, tuple[str, dict[str, str]]] = {
     "burst pair": ("feature_flags.list", {}),
     "clickhouse pair": ("insights.list", {}),
@@ -46,8 +46,8 @@ HOGQL = b'{"query": {"kind": "HogQLQuery", "query": "select 1"}}'
 
 
 @dataclass
-class Tally:
-    """What came of a simulation."""
+class SimulationResult:
+    """The result of a simulation."""
 
     ours: int = 0
     refused: int = 0
@@ -56,18 +56,18 @@ class Tally:
 
 
 def rows() -> Iterator[Row]:
-    """Measure the whole area."""
-    logging.getLogger("asyncposthog").setLevel(logging.ERROR)  # hours of waiting are expected
-    yield from alone()
-    yield from shared()
+    """Measure the rows of this module."""
+    logging.getLogger("asyncposthog").setLevel(logging.ERROR)  # Long waits are expected.
+    yield from without_other_clients()
+    yield from with_other_client()
     yield fairness()
-    yield from crowds()
+    yield from many_waiters()
     yield from overhead()
 
 
 def _others() -> dict[str, tuple[str, dict[str, str]]]:
-    """Return an operation for every other set of buckets whose rates the server publishes."""
-    known = {find(called).buckets for called, _ in PAIRS.values()}
+    """Return an operation for every other set of buckets with published rates."""
+    known = {find(operation_id).buckets for operation_id, _ in PAIRS.values()}
     found: dict[str, tuple[str, dict[str, str]]] = {}
     for operation in operations():
         buckets = operation.buckets
@@ -77,69 +77,78 @@ def _others() -> dict[str, tuple[str, dict[str, str]]]:
     return found
 
 
-def alone() -> Iterator[Row]:
-    """Endless demand, and nobody else with the key."""
-    for pair, (called, settings) in (PAIRS | _others()).items():
-        tally = run(_simulate, find(called), settings, None, 1)
+def without_other_clients() -> Iterator[Row]:
+    """Simulate unlimited demand by the only client of the key."""
+    for pair, (operation_id, settings) in (PAIRS | _others()).items():
+        result = run(_simulate, find(operation_id), settings, None, 1)
         name = f"{HOURS:g} h saturated, {pair}"
-        used = tally.ours / tally.granted
+        used = result.ours / result.granted
         yield Row(
-            AREA, f"{name}: budget used", tally.ours, tally.granted, used, 0.99, used >= 0.99, ""
+            AREA, f"{name}: budget used", result.ours, result.granted, used, 0.99, used >= 0.99, ""
         )
-        yield Row(AREA, f"{name}: 429s", tally.refused, None, None, 0, tally.refused == 0, "")
+        yield Row(AREA, f"{name}: 429s", result.refused, None, None, 0, result.refused == 0, "")
 
 
-def shared() -> Iterator[Row]:
-    """Endless demand beside a stranger with half of the key."""
+def with_other_client() -> Iterator[Row]:
+    """Simulate unlimited demand beside another client that uses half of the limit."""
     for pair in list(PAIRS)[:4]:
-        called, settings = PAIRS[pair]
-        for pace in ("evenly", "by chance", "in bursts"):
-            tally = run(_simulate, find(called), settings, pace, 1)
-            rest = tally.granted - tally.theirs
-            used = tally.ours / rest
-            part = tally.refused / (tally.ours + tally.refused)
-            name = f"stranger {pace}, {pair}"
-            yield Row(AREA, f"{name}: rest used", tally.ours, rest, used, 0.9, used >= 0.9, "")
+        operation_id, settings = PAIRS[pair]
+        for pattern in ("evenly", "by chance", "in bursts"):
+            result = run(_simulate, find(operation_id), settings, pattern, 1)
+            available = result.granted - result.theirs
+            used = result.ours / available
+            throttled_fraction = result.refused / (result.ours + result.refused)
+            name = f"stranger {pattern}, {pair}"
             yield Row(
-                AREA, f"{name}: 429s", tally.refused, tally.ours, part, 0.02, part <= 0.02, ""
+                AREA, f"{name}: rest used", result.ours, available, used, 0.9, used >= 0.9, ""
+            )
+            yield Row(
+                AREA,
+                f"{name}: 429s",
+                result.refused,
+                result.ours,
+                throttled_fraction,
+                0.02,
+                throttled_fraction <= 0.02,
+                "",
             )
 
 
 async def _simulate(
-    operation: Operation, settings: dict[str, str], pace: str | None, seed: int
-) -> Tally:
-    """Work for some hours with endless demand. A stranger has begun an hour before."""
-    rng, tally = random.Random(seed), Tally()
+    operation: Operation, settings: dict[str, str], pattern: str | None, seed: int
+) -> SimulationResult:
+    """Simulate some hours of unlimited demand. Another client starts an hour earlier."""
+    rng, result = random.Random(seed), SimulationResult()
     rate_limits = RateLimits(anyio.current_time)
     names = ("query",) if settings.get("query_plan") == "legacy" else operation.buckets
     seconds = HOURS * 3600.0
     rates = [(BUCKETS[name]["requests"], BUCKETS[name]["seconds"]) for name in names]
-    tally.granted = min(math.ceil(seconds / span) * limit for limit, span in rates)
+    result.granted = min(math.ceil(seconds / span) * limit for limit, span in rates)
     limits = _limiter(**settings).for_key("https://us.posthog.com", KEY)
-    before = 0.0 if pace is None else 3600.0
+    before = 0.0 if pattern is None else 3600.0
 
     async def other_client(kind: str) -> None:
         rate = min(limit / span for limit, span in rates) / 2
         while True:
-            crowd = int(rate * 60) if kind == "in bursts" else 1
-            steady = crowd / rate
+            burst_size = int(rate * 60) if kind == "in bursts" else 1
+            steady = burst_size / rate
             await anyio.sleep(rng.expovariate(1 / steady) if kind == "by chance" else steady)
-            for _ in range(crowd):
+            for _ in range(burst_size):
                 admitted = rate_limits.charge(names, CALLER) is None
-                tally.theirs += admitted and anyio.current_time() >= before
+                result.theirs += admitted and anyio.current_time() >= before
 
     async def work() -> None:
         while True:
-            await _call(limits, operation, rate_limits, names, rng, tally)
+            await _call(limits, operation, rate_limits, names, rng, result)
 
     with anyio.move_on_after(before + seconds):
         async with anyio.create_task_group() as tasks:
-            if pace is not None:
-                tasks.start_soon(other_client, pace)
+            if pattern is not None:
+                tasks.start_soon(other_client, pattern)
                 await anyio.sleep(before)
             for _ in range(WORKERS):
                 tasks.start_soon(work)
-    return tally
+    return result
 
 
 async def _call(
@@ -148,19 +157,19 @@ async def _call(
     rate_limits: RateLimits,
     names: tuple[str, ...],
     rng: random.Random,
-    tally: Tally,
+    result: SimulationResult,
 ) -> None:
-    """Make one call, again and again until it is not refused."""
+    """Make one call, and repeat it until it is not answered with 429."""
     target = re.sub(r"{\w+}", "1", operation.path)
     admission = limits.admission(
         operation, PreparedRequest(operation.method, target, content=HOGQL)
     )
     if not admission.needs_query_slot:
-        while not await _attempt(admission, rate_limits, names, rng, tally):
+        while not await _attempt(admission, rate_limits, names, rng, result):
             pass
         return
     async with admission.query_slot():
-        while not await _attempt(admission, rate_limits, names, rng, tally):
+        while not await _attempt(admission, rate_limits, names, rng, result):
             pass
 
 
@@ -169,15 +178,15 @@ async def _attempt(
     rate_limits: RateLimits,
     names: tuple[str, ...],
     rng: random.Random,
-    tally: Tally,
+    result: SimulationResult,
 ) -> bool:
     try:
         async with admission:
             admission.was_sent = True
             await anyio.sleep(rng.uniform(0.02, 0.15))
             throttled = rate_limits.charge(names, CALLER)
-            tally.ours += throttled is None
-            tally.refused += throttled is not None
+            result.ours += throttled is None
+            result.refused += throttled is not None
             await anyio.sleep(rng.uniform(0.02, 0.35))
             if throttled is not None:
                 error = RateLimitError("429", status=429, code="throttled")
@@ -202,9 +211,9 @@ def fairness() -> Row:
     for number, arrival in enumerate(arrivals):
         free = ideal[number - limit] + span if number >= limit else 0.0
         ideal.append(max(arrival, free))
-    fair = max(went - arrival for went, arrival in zip(ideal, arrivals, strict=True))
+    fair_wait = max(went - arrival for went, arrival in zip(ideal, arrivals, strict=True))
     return Row.ratio_of(
-        AREA, "longest wait of 1,000 tasks, to an ideal queue", run(_longest, arrivals), fair,
+        AREA, "longest wait of 1,000 tasks, to an ideal queue", run(_longest, arrivals), fair_wait,
         1.05, "s",
     )  # fmt: skip
 
@@ -214,7 +223,7 @@ async def _longest(arrivals: list[float]) -> float:
     operation, rng, waits = find("feature_flags.list"), random.Random(2), list[float]()
     request = PreparedRequest("GET", "/api/projects/1/feature_flags/")
 
-    async def one(arrival: float) -> None:
+    async def send(arrival: float) -> None:
         await anyio.sleep(arrival)
         async with limits.admission(operation, request) as admission:
             waits.append(anyio.current_time() - arrival)
@@ -224,40 +233,40 @@ async def _longest(arrivals: list[float]) -> float:
 
     async with anyio.create_task_group() as tasks:
         for arrival in arrivals:
-            tasks.start_soon(one, arrival)
+            tasks.start_soon(send, arrival)
     return max(waits)
 
 
-def crowds() -> Iterator[Row]:
-    """Let many wait at once: what each of them costs must not grow with their number."""
-    few, _ = run(_crowd, 10_000)
-    many, mebibytes = run(_crowd, 100_000)
+def many_waiters() -> Iterator[Row]:
+    """Let many requests wait: the cost of each must not grow with their number."""
+    few, _ = run(_many_waiters, 10_000)
+    many, mebibytes = run(_many_waiters, 100_000)
     yield Row.ratio_of(
         AREA, "a request among 100,000 waiters, to one among 10,000", many, few, 2.0, "µs"
     )
     yield Row.information(AREA, "memory of 100,000 waiters, their tasks included", mebibytes, "MiB")
 
 
-async def _crowd(size: int) -> tuple[float, float]:
-    """Return the microseconds of work for each of those who wait, and the memory of all."""
+async def _many_waiters(size: int) -> tuple[float, float]:
+    """Return the microseconds of CPU time per waiter, and the memory of all in MiB."""
     budget = _limiter(limits={"burst": (5000, 60.0), "sustained": (10**9, 60.0)})
     limits = budget.for_key("https://us.posthog.com", KEY)
     operation = find("feature_flags.list")
     request = PreparedRequest("GET", "/api/projects/1/feature_flags/")
 
-    async def one() -> None:
+    async def send() -> None:
         async with limits.admission(operation, request) as admission:
             admission.was_sent = True
             await admission.on_response(200)
 
     gc.collect()
-    before, held, started = _resident(), 0.0, time.process_time()
+    before, memory, started = _resident(), 0.0, time.process_time()
     async with anyio.create_task_group() as tasks:
         for _ in range(size):
-            tasks.start_soon(one)
+            tasks.start_soon(send)
         await anyio.sleep(1)
-        held = _resident() - before
-    return (time.process_time() - started) * 1e6 / size, held
+        memory = _resident() - before
+    return (time.process_time() - started) * 1e6 / size, memory
 
 
 def _resident() -> float:
@@ -267,13 +276,15 @@ def _resident() -> float:
 
 
 def overhead() -> Iterator[Row]:
-    """Time a request that need not wait, and compare it with a whole `get`."""
+    """Time the admission of a request, and compare it with a whole `get`."""
     admitted = anyio.run(_admit)
-    got = anyio.run(_get)
+    get_seconds = anyio.run(_get)
     yield Row(
         AREA, "overhead of an admitted request", admitted, None, None, 20.0, admitted <= 20.0, "µs"
     )
-    yield Row.ratio_of(AREA, "… to a get from the emulator in process", admitted, got, 0.03, "µs")
+    yield Row.ratio_of(
+        AREA, "… to a get from the emulator in process", admitted, get_seconds, 0.03, "µs"
+    )
 
 
 async def _admit() -> float:

@@ -1,4 +1,4 @@
-"""How measurements are taken: alternating, in fresh processes where it matters, by median."""
+"""Measurement helpers: alternating runs, fresh processes where it matters, medians."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Row:
     def ratio_of(
         cls, area: str, name: str, ours: float, rival: float, target: float, unit: str
     ) -> Row:
-        """Compare with a rival: ours may be at most `target` times the rival's."""
+        """Compare with a competitor: our value may be at most `target` times theirs."""
         ratio = ours / rival
         return cls(area, name, ours, rival, ratio, target, ratio <= target, unit)
 
     @classmethod
     def information(cls, area: str, name: str, ours: float, unit: str) -> Row:
-        """Report a figure that has no target."""
+        """Report a value without a target."""
         return cls(area, name, ours, None, None, None, True, unit)
 
     def as_json(self) -> dict[str, object]:
@@ -67,27 +67,27 @@ def fresh_process(code: str) -> tuple[float, float]:
 
 
 def _environment() -> dict[str, str]:
-    """Let interpreters keep their bytecode, as they do on a user's machine."""
+    """Let interpreters write bytecode, as they do on a user's machine."""
     return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
 
 def alternate(codes: dict[str, str], runs: int) -> dict[str, tuple[float, float]]:
     """Run each snippet `runs` times in turn; return the median milliseconds and MiB of each.
 
-    The first round only warms the bytecode cache and is thrown away.
+    The first round only fills the bytecode cache and is discarded.
     """
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in codes}
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in codes}
     for round_ in range(runs + 1):
         for name, code in codes.items():
             sample = fresh_process(code)
             if round_:
-                taken[name].append(sample)
+                samples[name].append(sample)
     return {
         name: (
             statistics.median(ms for ms, _ in samples),
             statistics.median(mib for _, mib in samples),
         )
-        for name, samples in taken.items()
+        for name, samples in samples.items()
     }
 
 
@@ -96,15 +96,15 @@ async def median_of(
 ) -> dict[str, float]:
     """Time each job in turn, `rounds` times; return the median seconds of CPU time of each.
 
-    For jobs that never wait: there it is the time they take on a machine without other work.
-    Each starts with a clean heap: otherwise one pays for collecting what the other left.
+    For jobs that never wait: CPU time is then the time on an otherwise idle machine. Each starts
+    after a garbage collection, because it would otherwise pay for the objects of the other.
     """
-    taken: dict[str, list[float]] = {name: [] for name in jobs}
+    samples: dict[str, list[float]] = {name: [] for name in jobs}
     for round_ in range(rounds + 1):
         for name, job in jobs.items():
             gc.collect()
             started = time.process_time()
             await job()
             if round_:
-                taken[name].append(time.process_time() - started)
-    return {name: statistics.median(samples) for name, samples in taken.items()}
+                samples[name].append(time.process_time() - started)
+    return {name: statistics.median(samples) for name, samples in samples.items()}

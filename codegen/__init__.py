@@ -1,5 +1,5 @@
-"""The generator: from an instance's OpenAPI document to resources, models and the registry.
+"""The code generator: resources, models and the registry from an instance's OpenAPI document.
 
-It is never shipped. Its stages are pure functions over plain data: load, normalise, surface,
-render.
+It is not part of the distribution. Its stages (load, normalise, override, surface, models, render)
+are pure functions over plain data.
 """

@@ -1,4 +1,4 @@
-"""The generator's command line: `python -m codegen --help`."""
+"""The command line of the code generator: `python -m codegen --help`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from .report import report, unused_overrides
 
 _DIFF_LINES = 80
 _MAX_DIAGNOSTICS = 40
+"""Warnings that `generate` prints. `report` prints all of them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit code."""
+    """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
     try:
         return _COMMANDS[options.command](options)
@@ -37,18 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m codegen", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("fetch", help="get an instance's schema and pin it, normalised")
+    command = commands.add_parser(
+        "fetch", help="download an instance's schema, normalise it and pin it"
+    )
     command.add_argument("--host", required=True)
     command.add_argument("--out", type=Path, default=pipeline.PINNED_SCHEMA)
-    command = commands.add_parser("normalise", help="bring a schema to the pinned form")
+    command = commands.add_parser("normalise", help="normalise a schema and pin it")
     command.add_argument("--schema", required=True, help="a file or URL, YAML or JSON")
     command.add_argument("--out", type=Path, default=pipeline.PINNED_SCHEMA)
-    command = commands.add_parser("generate", help="write models, services and registry")
-    command.add_argument("--schema", help="a file or URL; the pinned schema if left out")
-    command.add_argument("--out", type=Path, help="a folder for a package of its own")
-    command = commands.add_parser("check", help="fail when generated files or names are stale")
-    command = commands.add_parser("report", help="list resources, totals and what is left out")
-    command.add_argument("--schema", help="a file or URL; the pinned schema if left out")
+    command = commands.add_parser("generate", help="write models, resources and registry")
+    command.add_argument("--schema", help="a file or URL (default: the pinned schema)")
+    command.add_argument("--out", type=Path, help="a folder, for a package of its own")
+    command = commands.add_parser("check", help="fail if generated files or names are stale")
+    command = commands.add_parser("report", help="list resources, totals and warnings")
+    command.add_argument("--schema", help="a file or URL (default: the pinned schema)")
     command = commands.add_parser("drift", help="compare an instance's schema with the pinned one")
     command.add_argument("--host", required=True)
     return parser
@@ -82,6 +85,7 @@ def _generate(options: argparse.Namespace) -> int:
         names = dump_names(generated.released, generated.surface, generated.model_names)
         pipeline.RELEASED_NAMES_FILE.write_text(names, encoding="utf-8")
         pipeline.REFERENCE_FILE.write_text(reference(generated.surface), encoding="utf-8")
+    # The warnings about the pinned schema are known; `report` lists them.
     if options.schema is not None:
         _print_diagnostics(generated)
     seconds = time.perf_counter() - started
@@ -93,12 +97,12 @@ def _generate(options: argparse.Namespace) -> int:
 
 
 def _print_diagnostics(generated: pipeline.GeneratedPackage) -> None:
-    """Print what a user of the generated package has to know of the schema it is made from."""
+    """Print what was skipped, dropped or interpreted in a schema that is not the pinned one."""
     for skipped in generated.surface.skipped:
         print(f"skipped: {skipped.operation}: {skipped.reason}")
     if generated.unused_overrides:
         print(unused_overrides(generated.unused_overrides))
-    # What changes the name of a method comes first: it is what a user meets first.
+    # The list is cut off, so changed method names come first: callers notice those.
     naming_diagnostics = generated.surface.diagnostics
     diagnostics = [
         *naming_diagnostics,
@@ -118,7 +122,7 @@ def _print_diagnostics(generated: pipeline.GeneratedPackage) -> None:
 def _check(options: argparse.Namespace) -> int:
     generated = pipeline.build()
     errors = [
-        f"a released name would vanish: {name}"
+        f"a released name would be removed: {name}"
         for name in removed_names(generated.released, generated.surface, generated.model_names)
     ]
     names = dump_names(generated.released, generated.surface, generated.model_names)
@@ -149,6 +153,7 @@ def _stale_file_diffs(on_disk: Mapping[str, str], generated: Mapping[str, str]) 
                 n=1,
             )
         )
+        # A line of registry/schemas.json can have many thousand characters.
         lines += [line[:200] for line in difference[:_DIFF_LINES]]
         if len(difference) > _DIFF_LINES:
             lines.append(f"… {len(difference) - _DIFF_LINES} more lines")

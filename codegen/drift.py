@@ -1,4 +1,4 @@
-"""How an instance's schema differs from the pinned one."""
+"""Compare an instance's schema with the pinned one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["drift"]
 
 
 def drift(pinned: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """List operations and components that were added, removed or changed.
+    """Return a line for each operation and component that was added, removed or changed.
 
     Args:
         pinned: The pinned document, normalised.
@@ -38,13 +38,14 @@ def _compare(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
 
 
 def _first_difference(old: Any, new: Any, pointer: str = "") -> str:
-    """Say where two values first differ."""
+    """Return the pointer and the values of the first difference."""
+    # The first difference is enough to find the place, and fits into a line.
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
             if key not in old:
                 return f"{pointer}/{key} is new"
             if key not in new:
-                return f"{pointer}/{key} is gone"
+                return f"{pointer}/{key} is missing"
             if old[key] != new[key]:
                 return _first_difference(old[key], new[key], f"{pointer}/{key}")
     return f"{pointer or '/'} was {_abbreviate(old)}, is {_abbreviate(new)}"

@@ -1,7 +1,7 @@
-"""Names: from paths, parameters and components to what a user writes.
+"""Public names, derived from paths, parameters and components.
 
-Pure functions. Names come from paths, never from operation ids, because those change between
-releases of PostHog while paths stay.
+Names of methods are derived from paths, not from operation ids: operation ids change between
+releases of PostHog, and paths do not.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
 _BRANDS = re.compile("HogQL|PostHog|GitHub|GitLab|LinkedIn|ClickUp|ClickHouse|OAuth|OpenAPI")
-"""Names with capitals inside that are one word all the same."""
+"""Names that are one word although they have capitals inside."""
 _PARAMETER = re.compile(r"^\{(.+)\}$")
 _ITEM_VERBS = {"get": "get", "patch": "update", "put": "replace", "delete": "delete"}
 _TAIL_VERBS = {
@@ -44,11 +44,12 @@ _TAIL_VERBS = {
     "put": "replace",
     "delete": "delete",
 }
+# Arguments that generated methods have in addition to those of the operation.
 _SIGNATURE_NAMES = frozenset({"self", "options", "concurrency"})
 _CLASS_NAMES = frozenset(
     {"bool", "bytes", "cached_property", "dict", "float", "int", "m", "object", "str"}
 )
-"""Names that a resource's class uses itself: a method or a nested resource would hide them."""
+"""Names used inside the class of a resource, which a method or nested resource would hide."""
 _CLIENT_NAMES = frozenset(
     {
         "aclose",
@@ -62,23 +63,23 @@ _CLIENT_NAMES = frozenset(
         "with_options",
     }
 )
-"""Attributes of the client: a resource of that name would hide them."""
+"""Attributes of the client, which a resource of the same name would hide."""
 _COMPONENT_NAME = re.compile(r"[A-Za-z0-9._-]+")
-"""What OpenAPI allows as the name of a component."""
+"""The component names that OpenAPI allows."""
 _URL_PATH = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
 
 
 def words(name: str) -> list[str]:
-    """Split any casing into lower-case words: `dateRange2` → `date`, `range2`."""
+    """Split a name in any casing into lower-case words: `dateRange2` → `date`, `range2`."""
     plain = _BRANDS.sub(lambda match: match.group().capitalize(), name)
     return [word.lower() for word in _WORDS.findall(plain)]
 
 
 def python_name(wire: str) -> str:
-    """Turn a wire name into a snake_case identifier.
+    """Return a snake_case identifier for a wire name.
 
-    Keywords and names the signatures use themselves get a trailing underscore; leading `_` and
-    `$` are dropped; a leading digit is spelled with an `n` before it.
+    Keywords and names used by every signature get a trailing underscore; leading `_` and `$` are
+    dropped; a leading digit gets an `n` in front.
     """
     name = "_".join(words(wire)) or "value"
     if name[0].isdigit():
@@ -89,13 +90,13 @@ def python_name(wire: str) -> str:
 
 
 def pascal_case(text: Any) -> str:
-    """Return `target_config` as `TargetConfig`. Words that are capitalised already stay."""
+    """Return a name in Pascal case: `target_config` → `TargetConfig`. Other capitals are kept."""
     words = re.findall(r"[A-Za-z0-9]+", str(text))
     return "".join(word[0].upper() + word[1:] for word in words)
 
 
 def new_component_name(parts: Iterable[Any], taken: Container[str]) -> str:
-    """Return the parts as one name that is not taken, numbered from 2 where it is."""
+    """Return the parts as one name in Pascal case, with a number from 2 if it is taken."""
     name = "".join(pascal_case(part) for part in parts) or "Schema"
     number = 1
     candidate = name
@@ -106,7 +107,7 @@ def new_component_name(parts: Iterable[Any], taken: Container[str]) -> str:
 
 
 def valid_component_names(names: Iterable[str]) -> dict[str, str]:
-    """Return a name that OpenAPI allows for each component; an allowed one stays as it is."""
+    """Return an allowed name for each component; allowed names are unchanged."""
     listed = list(names)
     result = {name: name for name in listed if _COMPONENT_NAME.fullmatch(name)}
     for name in sorted(set(listed) - result.keys()):
@@ -115,24 +116,26 @@ def valid_component_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def class_name(component: str) -> str:
-    """Turn a component name into a class name, keeping its own capitals."""
+    """Return a class name for a component, with the capitals the component has."""
     name = pascal_case(component) or "Model"
     if name[0].isdigit():
         name = f"N{name}"
+    # A class called `Exception` would hide the builtin from the rest of its module.
     if keyword.iskeyword(name) or hasattr(builtins, name):
         name = f"{name}Model"
     return name
 
 
 def class_names(components: Iterable[str], released: Mapping[str, str]) -> dict[str, str]:
-    """Give every component a class name of its own; names once released stay.
+    """Return a unique class name for every component; released names do not change.
 
-    Where two components would share a name, the one spelled exactly so keeps it and the others
-    get the suffix `Schema` (then a number).
+    If several components would get the same name, the one that is spelled exactly so gets it, and
+    the others get the suffix `Schema`, then a number.
     """
     result: dict[str, str] = {}
     taken: set[str] = set()
     ordered = sorted(components)
+    # Released names first, so that no new component can take one.
     for component in ordered:
         if component in released:
             result[component] = released[component]
@@ -152,17 +155,17 @@ def class_names(components: Iterable[str], released: Mapping[str, str]) -> dict[
 
 
 def resource_class(resource: Sequence[str]) -> str:
-    """Name the class of a resource: `("error_tracking", "issues")` → `ErrorTrackingIssues`."""
+    """Return a resource's class name: `("error_tracking", "issues")` → `ErrorTrackingIssues`."""
     return "".join(map(pascal_case, resource))
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path read as a resource would be: its root, then static segments and placeholders."""
+    """A path without its owner: static segments and placeholders."""
 
     path: str
     owner: Owner | None
-    """Whose resource it is; None for the whole instance."""
+    """The owner in the path (project or organization), or None."""
     owner_parameter: str | None
     segments: tuple[str, ...]
     """Static segments as Python names, placeholders as `{name}`."""
@@ -174,7 +177,7 @@ class Route:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The placeholders' wire names, in order, without the root's."""
+        """The wire names of the placeholders, in order, without the owner's."""
         return tuple(m.group(1) for s in self.segments if (m := _PARAMETER.match(s)))
 
     @property
@@ -184,7 +187,7 @@ class Route:
 
 
 def path_error(path: str) -> str | None:
-    """Return why no method can be made for a path, or None where one can."""
+    """Return why no method can be generated for a path, or None if one can."""
     if not path.startswith("/api/"):
         return "its path is not below /api/"
     segments = path.strip("/").split("/")
@@ -193,18 +196,19 @@ def path_error(path: str) -> str | None:
     if any("{" in part or "}" in part for part in literals):
         return "a placeholder of its path is not a whole segment, or its braces do not match"
     if not all(map(_URL_PATH.fullmatch, literals)):
-        return "its path holds characters that a URL has no place for"
+        return "its path has characters that are not allowed in a URL"
+    # HTTP clients normalise dot segments, so the request would go to another path.
     if any(part in {"", ".", ".."} for part in segments):
-        return "its path has an empty segment, or one of dots alone"
+        return "its path has a segment that is empty or only dots"
     if len(set(placeholders)) < len(placeholders):
-        return "its path has two placeholders of one name"
+        return "its path has two placeholders of the same name"
     if len(segments) < 2 or not parse_route(path).static:
         return "its path names no resource"
     return None
 
 
 def parse_route(path: str) -> Route:
-    """Read a path template.
+    """Split a path template into its owner and segments.
 
     Raises:
         ValueError: The path is not below `/api/`.
@@ -214,6 +218,7 @@ def parse_route(path: str) -> Route:
         raise ValueError(f"{path!r} is not below /api/")
     raw = raw[1:]
     segments = tuple(part if _PARAMETER.match(part) else _attribute_name(part) for part in raw)
+    # `/api/projects/{id}/` is the project itself; below it there are the project's resources.
     nested = len(raw) > 2 and bool(_PARAMETER.match(raw[1]))
     if nested and raw[0] in {"projects", "environments"} and raw[1] != "{id}":
         return Route(path, "project", raw[1][1:-1], _avoid_client_attributes(segments[2:]))
@@ -223,20 +228,20 @@ def parse_route(path: str) -> Route:
 
 
 def resource_path(path: str) -> str:
-    """Return the start of a path that all of its top-level resource shares."""
+    """Return the part of a path that all paths of its top-level resource start with."""
     route = parse_route(path)
     length = 2 if route.owner is None else 4
     return "/".join([*path.split("/")[: length + 1], ""])
 
 
 def _attribute_name(segment: str) -> str:
-    """Name a method or a resource after a segment of a path."""
+    """Return the name of a method or a resource for a segment of a path."""
     name = python_name(segment)
     return f"{name}_" if name in _CLASS_NAMES else name
 
 
 def _avoid_client_attributes(segments: tuple[str, ...]) -> tuple[str, ...]:
-    """Rename a top-level resource that would hide an attribute of the client."""
+    """Add an underscore to a top-level resource that would hide an attribute of the client."""
     if segments and segments[0] in _CLIENT_NAMES:
         return (f"{segments[0]}_", *segments[1:])
     return segments
@@ -244,7 +249,7 @@ def _avoid_client_attributes(segments: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _NameCandidate:
-    """Where an operation lands before clashes are settled."""
+    """The name of an operation before clashes are resolved."""
 
     resource: tuple[str, ...]
     name: str
@@ -258,18 +263,18 @@ def method_names(
     released: Mapping[str, str],
     report: Callable[[str, str, str], None] = lambda method, path, reason: None,
 ) -> dict[tuple[str, str], str]:
-    """Give every operation its public name.
+    """Return the public name of every operation.
 
     Args:
         operations: `(method, path, is_list)` for each operation of the document.
-        released: Public names already settled, by `"GET /api/…/"`: they stay as they are.
-        report: Is called with the method, the path and what was done about each clash.
+        released: Public names that are fixed, by `"GET /api/…/"`.
+        report: Called with the method, the path and a description of each resolved clash.
 
     Returns:
-        The dotted public name (`error_tracking.issues.get`) by `(method, path)`. Where two
-        operations still want one name after all rules, the later path gets its verb in front,
-        its parameters behind, or a number. Where a method and a nested resource want one, the
-        method gets its verb.
+        The dotted public name (`error_tracking.issues.get`) by `(method, path)`. If two operations
+        have the same name after all rules, the later path gets its verb in front, its parameters
+        behind, or a number. If a method and a nested resource have the same name, the method gets
+        its verb.
     """
     listed = list(operations)
     routes = {path: parse_route(path) for _, path, _ in listed}
@@ -298,7 +303,7 @@ def method_names(
 
 
 def _parents(routes: Iterable[Route]) -> set[tuple[str, ...]]:
-    """Return every chain of static segments that some path continues beyond."""
+    """Return every sequence of static segments that is the start of a longer path."""
     parents: set[tuple[str, ...]] = set()
     for route in routes:
         chain: list[str] = []
@@ -369,7 +374,7 @@ def _rename_resource_clashes(
     candidates: Mapping[tuple[str, str], _NameCandidate],
     report: Callable[[str, str, str], None],
 ) -> dict[tuple[str, str], str]:
-    """Rename the methods that share a name with a nested resource."""
+    """Rename the methods that have the same name as a nested resource."""
     resources: set[str] = set()
     for name in names.values():
         parts = name.split(".")
@@ -385,7 +390,7 @@ def _rename_resource_clashes(
 
 
 def _unused_name(name: str, key: tuple[str, str], is_list: bool, taken: Container[str]) -> str:
-    """Return a name that is not taken.
+    """Return the first of these names that is not taken.
 
     The name itself, with its verb in front, with the parameters of the path behind, or with a
     number.
@@ -401,4 +406,6 @@ def _unused_name(name: str, key: tuple[str, str], is_list: bool, taken: Containe
     return next(option for option in chain(preferred, numbered) if option not in taken)
 
 
+# Which of several operations with one name keeps it: the one of the lowest rank. An action on an
+# item keeps its name, and the same action on the collection becomes `all_…`.
 _KIND_RANK = {"collection": 0, "item_action": 1, "item": 2, "collection_action": 3}

@@ -1,9 +1,8 @@
-"""What the schema is silent on or gets wrong, as data: reading and applying `overrides.yaml`.
+"""Read and apply `overrides.yaml`: what PostHog's schema lacks or gets wrong.
 
-Each entry says what is so, why, and where that is known from. Entries of `document` are patches
-by JSON pointer on the normalised document; entries of `operations` are facts no OpenAPI document
-can hold (names, paging style, rate buckets). An entry that no longer applies is reported, so that
-none is kept longer than it is needed.
+Entries of `document` patch the normalised document by JSON pointer. Entries of `operations` are
+facts that an OpenAPI document cannot express (names, pagination, rate-limit buckets). Each entry
+has a reason and a source. An entry that no longer applies is reported, so that it gets removed.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ __all__ = [
 
 _DOCUMENT_VERBS = frozenset({"add", "replace", "remove", "rename", "move_paths", "body"})
 _BODY_KEYS = ("required", "optional", "read_only")
-"""What `body` says of fields: the server demands them, does not, or sets them itself."""
+"""Keys of a `body` entry: fields the server requires, does not require, or sets itself."""
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _OPERATION_KEYS = frozenset({
     "operation", "name", "pagination", "items", "page_size", "buckets", "writes", "idempotent",
@@ -44,19 +43,19 @@ _OPERATION_KEYS = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class OperationOverrides:
-    """What the overrides say of one operation. Absent facts are not in `values`."""
+    """The overrides of one operation; `values` has only the keys that are given."""
 
     operation: str
     values: Mapping[str, Any]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return one fact."""
+        """Return the value of one key."""
         return self.values.get(name, default)
 
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """The file `overrides.yaml`, checked."""
+    """The validated content of `overrides.yaml`."""
 
     document: tuple[Mapping[str, Any], ...] = ()
     operations: tuple[OperationOverrides, ...] = ()
@@ -68,7 +67,7 @@ def load_overrides(path: Path) -> Overrides:
     """Read and check the file.
 
     Raises:
-        ValueError: An entry has an unknown verb or key, or lacks its reason or source.
+        ValueError: An entry has an unknown verb or key, or lacks a reason or a source.
     """
     raw = load_yaml(path.read_text(encoding="utf-8"))
     unknown = set(raw) - {"document", "operations", "buckets", "limits"}
@@ -87,7 +86,7 @@ def load_overrides(path: Path) -> Overrides:
         unknown_keys = set(entry) - _OPERATION_KEYS
         if unknown_keys:
             raise ValueError(
-                f"{path.name}: {entry['operation']}: unknown facts {sorted(unknown_keys)}"
+                f"{path.name}: {entry['operation']}: unknown keys {sorted(unknown_keys)}"
             )
         operations.append(OperationOverrides(entry["operation"], entry))
     buckets = tuple(cast("list[dict[str, Any]]", raw.get("buckets") or []))
@@ -119,7 +118,7 @@ def _validate_body_fields(path: Path, entry: Mapping[str, Any]) -> None:
 def apply_overrides(
     document: Mapping[str, Any], overrides: Overrides
 ) -> tuple[dict[str, Any], tuple[Diagnostic, ...]]:
-    """Return the patched document and a finding for each patch that did not apply."""
+    """Return the patched document and a diagnostic for each patch that did not apply."""
     patched = cast("dict[str, Any]", copy.deepcopy(document))
     diagnostics: list[Diagnostic] = []
     for entry in overrides.document:
@@ -133,9 +132,9 @@ def apply_overrides(
 
 
 def overrides_for(overrides: Overrides, key: str) -> OperationOverrides:
-    """Collect the facts of `"GET /api/…/"`; later entries win.
+    """Return the overrides of an operation, `"GET /api/…/"`; later entries win.
 
-    What the placeholders of the path are called does not matter: that differs between vintages.
+    The names of placeholders are ignored, because they differ between releases of PostHog.
     """
     values: dict[str, Any] = {}
     shape = _PLACEHOLDER.sub("{}", key)
@@ -159,6 +158,7 @@ def _apply_patch(document: dict[str, Any], entry: Mapping[str, Any]) -> str | No
         target = _descend(target, token)
         if target is None:
             return f"nothing at {token!r}"
+    # Entries can share a value through a YAML anchor, so a patch must not change it.
     verb, value = entry["verb"], copy.deepcopy(entry.get("value"))
     components = document.get("components", {}).get("schemas", {})
     names = (component_of(node) for node in iter_objects(value))
@@ -168,9 +168,10 @@ def _apply_patch(document: dict[str, Any], entry: Mapping[str, Any]) -> str | No
     if isinstance(target, list):
         return _apply_to_list(cast("list[Any]", target), verb, last, value)
     mapping = cast("dict[str, Any]", target)
+    # An override that changes nothing is not needed any more, and is reported like one that fails.
     if verb == "add":
         if last in mapping and mapping[last] == value:
-            return "the schema says so itself by now"
+            return "the schema has this value already"
         if isinstance(value, dict) and isinstance(mapping.get(last), dict):
             mapping[last].update(value)
         else:
@@ -180,7 +181,7 @@ def _apply_patch(document: dict[str, Any], entry: Mapping[str, Any]) -> str | No
         return f"nothing at {last!r}"
     if verb == "replace":
         if mapping[last] == value:
-            return "the schema says so itself by now"
+            return "the schema has this value already"
         mapping[last] = value
     elif verb == "remove":
         del mapping[last]
@@ -190,9 +191,9 @@ def _apply_patch(document: dict[str, Any], entry: Mapping[str, Any]) -> str | No
 
 
 def _missing_resource(document: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
-    """Return the resource an added path would be part of, where the schema does not have it.
+    """Return the resource of an added path if the schema has no path of that resource.
 
-    An instance whose schema says nothing of a resource does not serve it, or not to API keys.
+    An instance whose schema has no path of a resource does not serve it, or not to API keys.
     """
     tokens = split_pointer(entry["pointer"])
     if entry["verb"] != "add" or tokens[0] != "paths" or len(tokens) != 2:
@@ -208,7 +209,7 @@ def _missing_resource(document: Mapping[str, Any], entry: Mapping[str, Any]) -> 
 def _apply_to_list(target: list[Any], verb: str, last: str, value: Any) -> str | None:
     if verb == "add" and last == "-":
         if value in target:
-            return "the schema says so itself by now"
+            return "the schema has this value already"
         target.append(value)
         return None
     index = _index(target, last)
@@ -224,7 +225,8 @@ def _apply_to_list(target: list[Any], verb: str, last: str, value: Any) -> str |
 
 
 def _index(target: list[Any], token: str) -> int | None:
-    """Find a list item by its index or, as parameters have no stable one, by its name."""
+    """Return the index of a list item, given by index, by its `name` or by its value."""
+    # Parameters are addressed by name: their index changes whenever PostHog adds one.
     if token.isdigit():
         return int(token) if int(token) < len(target) else None
     for index, item in enumerate(target):
@@ -246,11 +248,7 @@ def _descend(target: Any, token: str) -> Any:
 
 
 def _patch_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None:
-    """Say of the fields of one body what the server demands of them.
-
-    A body for which no field is named as required remembers its component: whether the schema
-    only guesses at it shows from that.
-    """
+    """Apply a `body` entry: which fields the server requires, does not require, or sets itself."""
     required, optional, read_only = (set[str](entry.get(key) or ()) for key in _BODY_KEYS)
     shape = _PLACEHOLDER.sub("{}", str(entry["operation"]))
     bodies = [
@@ -267,6 +265,8 @@ def _patch_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | Non
         for content in body["content"].values():
             component = component_of(content.get("schema", {}))
             schema = resolve(content.get("schema", {}), document["components"]["schemas"])
+            # The patched schema is inline. The surface stage has to know the component that was
+            # declared, to tell a body that drf-spectacular only guessed (`_relax_guessed_bodies`).
             if component and not required:
                 body["x-component"] = component
             fields = {
@@ -289,15 +289,15 @@ def _patch_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | Non
 
 
 def _as_required(field: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of a field that has to be given: it can be written, and is not null."""
+    """Return the schema of a required field: it is writable and not nullable."""
     return without_null({key: value for key, value in field.items() if key != "readOnly"})
 
 
 def _move_paths(document: dict[str, Any], source: str, target: str) -> str | None:
-    """Move every path below `source` to `target`, remembering where each operation stood.
+    """Move every path below `source` to `target`, and record the original operations.
 
-    An operation that exists at its new place already is a twin: it is dropped, and noted on the
-    one that stays. What the placeholders of `source` are called does not matter.
+    An operation that exists below `target` already is a twin: it is dropped, and recorded in
+    `x-twins` of the one that stays. The names of the placeholders of `source` are ignored.
     """
     paths = cast("dict[str, dict[str, dict[str, Any]]]", document["paths"])
     literals = (re.escape(part).replace(r"\*", r"[^/]+") for part in _PLACEHOLDER.split(source))
@@ -323,4 +323,4 @@ def _move_paths(document: dict[str, Any], source: str, target: str) -> str | Non
                         parameter["name"] = renamed[parameter["name"]]
                 target_item[method] = operation
     document["paths"] = dict(sorted(paths.items()))
-    return None if moved else "no path is below it"
+    return None if moved else "no path starts with it"

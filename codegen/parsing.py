@@ -1,8 +1,7 @@
-"""Bytes to plain JSON data, from JSON or YAML.
+"""Parse JSON or YAML into plain JSON data.
 
-YAML is read as JSON would have it: only what JSON calls a number, a boolean or null is one, and
-every other scalar is a string. A key that is there twice is an error: one of the two would be
-lost.
+YAML scalars are typed as in JSON: only what JSON calls a number, a boolean or null is one, and
+every other scalar is a string. A repeated key is an error, because one of its values would be lost.
 """
 
 from __future__ import annotations
@@ -21,11 +20,15 @@ from .json_access import join_pointer
 __all__ = ["load_yaml", "parse"]
 
 _MAX_DEPTH: Final = 100
+# Aliases can make a short YAML text stand for exponentially many nodes ("billion laughs").
 _MAX_NODES: Final = 20_000_000
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<part>\.[0-9]*)?(?P<power>[eE][-+]?[0-9]+)?")
-# YAML 1.1, which drf-spectacular writes, has no number with a power but no point: `1e3` is text.
+# drf-spectacular writes YAML 1.1, where a number with an exponent needs a point: `1e3` is a string.
 _PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*(?:[eE][-+][0-9]+)?)?")
+# Python refuses to convert an integer of more than 4,300 digits, and needs quadratic time for long
+# ones. The largest float has 309 digits.
 _MAX_DIGITS: Final = 400
+# JSON can escape half of a surrogate pair. Such a string cannot be written to a file in UTF-8.
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _HTML: Final = re.compile(r"\s*<[!?A-Za-z]")
 _YAML_CONSTANTS: Final = {
@@ -47,7 +50,7 @@ _SAFE_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _DuplicateKeyObject(dict[str, Any]):
-    """An object in which a key stands twice."""
+    """An object with a repeated key. The class marks it until its pointer is known."""
 
     key = ""
 
@@ -62,7 +65,7 @@ def parse(data: bytes, source: str) -> Any:
 
     Args:
         data: The bytes, in UTF-8.
-        source: What to call them in an error.
+        source: The name of the source, for errors.
 
     Raises:
         SchemaError: They are neither JSON nor YAML.
@@ -76,7 +79,7 @@ def parse(data: bytes, source: str) -> Any:
     if not start:
         raise SchemaError(source, "it is empty", USE_SERVED_SCHEMA)
     if _HTML.match(text):
-        remedy = f"{USE_SERVED_SCHEMA}; a page like this is often a login or an error of a proxy"
+        remedy = f"{USE_SERVED_SCHEMA}; such a page is often a login or a proxy error"
         raise SchemaError(source, "it is an HTML page, not an OpenAPI document", remedy)
     try:
         return _parse_json(text, source) if start in "{[" else _YamlReader(source, text).load()
@@ -118,17 +121,18 @@ def _parse_json(text: str, source: str) -> Any:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            reason = "it holds half of a surrogate pair, which is no text"
+            reason = "it has half of a surrogate pair, which is not valid Unicode"
             raise SchemaError(source, reason, FIX_DOCUMENT) from None
     pointers = _check_depth(value, source)
     if duplicates:
         where = f"{source}#{pointers[id(duplicates[0])]}"
-        raise SchemaError(where, f"the key {duplicates[0].key!r} stands there twice", FIX_DOCUMENT)
+        raise SchemaError(where, f"the key {duplicates[0].key!r} is repeated", FIX_DOCUMENT)
     return value
 
 
 def _check_depth(root: Any, source: str) -> dict[int, str]:
-    """Refuse what is nested too deeply; return the pointers of objects with a repeated key."""
+    """Raise if data is nested too deeply; return the pointers of objects with a repeated key."""
+    # Keyed by identity, because equal objects may be at several places.
     pointers: dict[int, str] = {}
     pending: list[tuple[Any, str, int]] = [(root, "", 0)]
     while pending:
@@ -151,20 +155,21 @@ def _check_depth(root: Any, source: str) -> dict[int, str]:
 
 
 def _parse_number(text: str, where: str) -> int | float:
-    """Return a number as JSON has it: finite, and not absurdly long."""
+    """Return a number that is valid in JSON: finite, and of limited length."""
     match = _NUMBER.fullmatch(text)
     if match and len(text) <= _MAX_DIGITS:
         if match["part"] is None and match["power"] is None:
             return int(text)
         if math.isfinite(value := float(text)):
             return value
-    raise SchemaError(where, f"{text[:40]} is no number that can be used", FIX_DOCUMENT)
+    raise SchemaError(where, f"{text[:40]} is not a number that can be used", FIX_DOCUMENT)
 
 
 class _YamlReader:
     """Builds plain data from the events of a YAML document.
 
-    From events, because the parser's own trees are made by unbounded recursion in C.
+    Uses events instead of PyYAML's node trees, because the C library builds those by unbounded
+    recursion, which a deeply nested document could use to overflow the stack.
     """
 
     def __init__(self, source: str, text: str) -> None:
@@ -174,17 +179,17 @@ class _YamlReader:
         self._nodes = 0
 
     def load(self) -> Any:
-        """Return the data of the first document; a second one is an error."""
+        """Return the data of the only document."""
         try:
             next(self._events)  # the start of the stream
             if isinstance(next(self._events), yaml.StreamEndEvent):
-                raise SchemaError(self._source, "it holds nothing but comments", USE_SERVED_SCHEMA)
+                raise SchemaError(self._source, "it has only comments", USE_SERVED_SCHEMA)
             document = self._value(next(self._events), 0)
             next(self._events)
             following = next(self._events)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
-            where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "no line known"
+            where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "unknown line"
             problem = getattr(error, "problem", None) or "unreadable"
             reason = f"it is neither JSON nor valid YAML ({problem}, {where})"
             raise SchemaError(self._source, reason, USE_SERVED_SCHEMA) from None
@@ -211,11 +216,11 @@ class _YamlReader:
 
     def _alias(self, event: Any) -> Any:
         if event.anchor not in self._anchors:
-            self._fail(event, f"the alias *{event.anchor} names nothing that is complete")
+            self._fail(event, f"the alias *{event.anchor} refers to an unknown or incomplete node")
         built, nodes = self._anchors[event.anchor]
         self._nodes += nodes
         if self._nodes > _MAX_NODES:
-            self._fail(event, "its aliases expand to more than can be read")
+            self._fail(event, f"its aliases expand to more than {_MAX_NODES:,} nodes")
         return built
 
     def _items(self, depth: int) -> list[Any]:
@@ -228,13 +233,13 @@ class _YamlReader:
         built: dict[str, Any] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
-                self._fail(event, "a key has to be plain text")
-            # A key is text whatever it looks like: `200:`, `on:` and `null:` too.
+                self._fail(event, "a key has to be a scalar")
+            # A key is always a string, also `200:`, `on:` and `null:`.
             name = str(event.value)
             if name == "<<" and not event.style:
                 self._fail(event, "merge keys (`<<`) are not supported")
             if name in built:
-                self._fail(event, f"the key {name!r} stands there twice")
+                self._fail(event, f"the key {name!r} is repeated")
             built[name] = self._value(next(self._events), depth + 1)
         return built
 

@@ -1,4 +1,4 @@
-"""The stages in a row: load → normalise → patch → surface → models → render → format."""
+"""Run all stages: load → normalise → override → surface → models → render → format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from codegen.render.registry import registry_files
 from codegen.render.resources import resource_files
 from codegen.render.text import BANNER
 
-from .diagnostics import Diagnostic, GenerationError, SchemaError
+from .diagnostics import USE_SERVED_SCHEMA, Diagnostic, GenerationError, SchemaError
 from .document import load
 from .models import ModelPlan, ModelSet, build_models
 from .models.check import drop_contradictions
@@ -43,12 +43,12 @@ RELEASED_NAMES_FILE = ROOT / "openapi" / "names.yaml"
 REFERENCE_FILE = ROOT / "docs" / "reference.md"
 PACKAGE_FOLDER = ROOT / "src" / "asyncposthog"
 GENERATED_FOLDERS = ("models", "registry", "resources")
-"""Folders of the package that hold generated files and nothing else."""
+"""Folders of the package that hold generated files only."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedPackage:
-    """Everything one run makes."""
+    """The result of one run."""
 
     files: Mapping[str, str]
     surface: Surface
@@ -56,31 +56,33 @@ class GeneratedPackage:
     released: ReleasedNames
     diagnostics: tuple[Diagnostic, ...]
     unused_overrides: int = 0
-    """How many of our overrides do not apply to a schema that is not the pinned one."""
+    """The number of overrides that do not apply, if the schema is not the pinned one."""
 
     @property
     def model_names(self) -> dict[str, str]:
-        """Public model names by component."""
+        """Public model names by component; a component without a model is not in it."""
         names = self.surface.class_names
         return {c: n for c, n in names.items() if n in self.models.exports}
 
 
 def build(source: str | None = None, *, standalone: bool = False) -> GeneratedPackage:
-    """Run every stage.
+    """Run all stages.
 
     Args:
         source: A file or URL; None for the pinned schema.
-        standalone: Whether the files are to make a package of their own rather than ours.
+        standalone: Whether the files make a package of their own, not a part of `asyncposthog`.
 
     Raises:
         SchemaError: The document cannot be used.
-        GenerationError: A stage met something an override has to mend.
+        GenerationError: The document has an error that an override has to fix.
     """
     try:
         return _build(source, standalone=standalone)
     except RecursionError:
+        # The stages recurse into schemas. A limit on the nesting of the document does not bound
+        # this, because schemas can be nested through references as well.
         reason = "its schemas refer to one another too deeply"
-        remedy = "Give a document as an instance serves it"
+        remedy = USE_SERVED_SCHEMA
         raise SchemaError(source or str(PINNED_SCHEMA), reason, remedy) from None
 
 
@@ -93,7 +95,7 @@ def _build(source: str | None, *, standalone: bool) -> GeneratedPackage:
         skipped = surface.skipped
         example = f": {skipped[0].operation}: {skipped[0].reason}" if skipped else ""
         reason = f"no method can be made of any of its operations{example}"
-        remedy = "Give the document a PostHog instance serves at /api/schema/"
+        remedy = USE_SERVED_SCHEMA
         raise SchemaError(f"{source or PINNED_SCHEMA}#/paths", reason, remedy)
     models = build_models(
         ModelPlan(
@@ -120,21 +122,24 @@ def _build(source: str | None, *, standalone: bool) -> GeneratedPackage:
 def _load_document(
     source: str | None, overrides: Overrides
 ) -> tuple[dict[str, Any], tuple[Diagnostic, ...], int]:
-    """Return the patched document, findings, and how many overrides do not apply to it.
+    """Return the patched document, diagnostics, and the number of overrides that do not apply.
 
-    For the pinned schema each of those is a finding: the override has to go. For any other
-    schema it is none: the overrides are not written for it, and its user cannot change them.
+    In the pinned schema, each override that does not apply is a diagnostic, because it has to be
+    removed. In any other schema they are only counted: the overrides were not written for it, and
+    its user cannot change them.
     """
     if source is None:
         document = json.loads(PINNED_SCHEMA.read_text(encoding="utf-8"))
         return *apply_overrides(document, overrides), 0
+    # The pinned schema is stored without prose. In another instance's schema there may be
+    # descriptions, and they become docstrings.
     normalised = normalise(load(source), keep_prose=True)
     patched, unused = apply_overrides(normalised.document, overrides)
     return patched, (*normalised.diagnostics, *drop_contradictions(patched)), len(unused)
 
 
 def format_files(files: Mapping[str, str]) -> dict[str, str]:
-    """Sort imports and format with ruff, without any configuration but ours."""
+    """Sort imports, remove unused ones and format with ruff."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for name, text in files.items():
@@ -147,6 +152,7 @@ def format_files(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def _ruff(command: str, *arguments: str, cwd: Path) -> None:
+    # Isolated, so that the configuration of the user's project has no effect on the result.
     options = ("--isolated", "--no-cache", "--line-length", "100", "--target-version", "py311")
     result = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "ruff", command, *options, *arguments],
@@ -157,12 +163,14 @@ def _ruff(command: str, *arguments: str, cwd: Path) -> None:
     )
     if result.returncode:
         first_line = (result.stderr or result.stdout).strip().splitlines()[:1]
-        reason = f"the generated code is not valid Python, which is our fault: {first_line}"
+        reason = (
+            f"the generated code is not valid Python, which is a bug of the generator: {first_line}"
+        )
         raise GenerationError([Diagnostic("#", reason)])
 
 
 def read_generated(package: Path) -> dict[str, str]:
-    """Read every generated file that is on disk."""
+    """Return the text of every generated file on disk, by path in the package."""
     return {
         str(path.relative_to(package)): path.read_text(encoding="utf-8")
         for folder in GENERATED_FOLDERS
@@ -172,34 +180,35 @@ def read_generated(package: Path) -> dict[str, str]:
 
 
 def validate_target(package: Path) -> None:
-    """See that the package can be imported, and no file gets lost that somebody wrote by hand.
+    """Check that generated files can be written to a folder.
 
     Raises:
-        ValueError: The name of the folder is no name of a package, or such a file stands where
-            the generated files go.
+        ValueError: The name of the folder is not a package name, or a file that was not generated
+            would be overwritten or deleted.
     """
     if package.exists() and not package.is_dir():
-        raise ValueError(f"{package}: it is a file. Give --out a folder.")
+        raise ValueError(f"{package} is a file. Give --out a folder.")
     name = package.resolve().name
     if not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(
-            f"{package}: no package can be imported by the name {name!r}. Give --out a folder "
+            f"{package}: {name!r} is not a package name that can be imported. Give --out a folder "
             "whose name is a Python identifier, such as my_posthog."
         )
     existing = read_generated(package)
+    # JSON has no comments, so this file cannot start with the banner.
     existing.pop("registry/schemas.json", None)
     if package != PACKAGE_FOLDER and (package / "__init__.py").exists():
         existing["__init__.py"] = (package / "__init__.py").read_text(encoding="utf-8")
     for name, text in existing.items():
         if text.strip() and not text.startswith(BANNER):
             raise ValueError(
-                f"{package / name}: the generator did not write it, and would put its own files in "
-                "its place. Move it, or give --out a folder of its own."
+                f"{package / name} was not generated, and would be overwritten or deleted. Move it"
+                ", or give --out another folder."
             )
 
 
 def write(files: Mapping[str, str], package: Path) -> int:
-    """Make the owned folders hold exactly these files; return how many changed."""
+    """Write the generated files and delete stale ones; return the number of changed files."""
     stale = set(read_generated(package)) - set(files)
     for name in stale:
         (package / name).unlink()
@@ -207,7 +216,7 @@ def write(files: Mapping[str, str], package: Path) -> int:
     for name, text in files.items():
         path = package / name
         if path.exists() and path.read_text(encoding="utf-8") == text:
-            continue
+            continue  # keep the modification time, for tools that watch files
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         changed += 1

@@ -1,4 +1,4 @@
-"""The file of released names, so that a name once public never moves."""
+"""Read and write `openapi/names.yaml`: every public name that was ever generated."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .surface import ReleasedNames, Surface
 __all__ = ["dump_names", "load_names", "removed_names"]
 
 _HEADER = """\
-# Every public name ever released: methods by the operation they stand for, models by component.
-# `make generate` adds to this file and never takes away; `make check` fails when a name here
-# would vanish. A name is retired in openapi/overrides.yaml, with its reason.
+# Every public name ever released: methods by operation, models by component. `make generate`
+# only adds to this file, and `make check` fails if a name in it would be removed or renamed.
+# Methods are renamed in openapi/overrides.yaml, with a reason.
 """
 
 
 def load_names(path: Path) -> ReleasedNames:
-    """Read the file; one that is missing holds no names."""
+    """Read the file. A missing file is an empty one."""
     if not path.exists():
         return ReleasedNames({}, {})
     raw = load_yaml(path.read_text(encoding="utf-8"))
@@ -31,18 +31,19 @@ def dump_names(released: ReleasedNames, surface: Surface, models: Mapping[str, s
     """Return the file's text with this surface's names added.
 
     Args:
-        released: What the file held.
-        surface: The surface just built; its names win over those of the file, but for those
-            that no override asks for.
+        released: The names in the file so far.
+        surface: The surface just built. Its names replace those in the file if an override
+            renames them, and otherwise do not.
         models: Public model names by component.
     """
     methods = {**released.methods, **surface.released}
+    # Without an override, a rename is an error: the file keeps the old name, and the check fails.
     methods |= {operation: released.methods[operation] for operation in surface.renamed}
     classes = {**released.models, **models}
     body = yaml.safe_dump(
         {"methods": dict(sorted(methods.items())), "models": dict(sorted(classes.items()))},
         sort_keys=False,
-        width=200,
+        width=200,  # one entry on each line, for diffs
     )
     return _HEADER + body
 
@@ -50,9 +51,9 @@ def dump_names(released: ReleasedNames, surface: Surface, models: Mapping[str, s
 def removed_names(
     released: ReleasedNames, surface: Surface, models: Mapping[str, str]
 ) -> list[str]:
-    """List the released names this surface no longer has.
+    """Return the released names that this surface no longer has.
 
-    A method that only changed its name did so by an override, which is how a rename is said.
+    A method that an override renames is not in the list: that is how a rename is declared.
     """
     removed = [
         f"method {name} ({operation})"

@@ -1,4 +1,4 @@
-"""What a run made, in lines a reviewer can read."""
+"""The text printed by `python -m codegen report`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["report", "unused_overrides"]
 
 
 def report(generated: GeneratedPackage) -> str:
-    """One line a resource, then totals, then everything left out or worth a look."""
+    """Return a line for each resource, then totals, skipped operations and warnings."""
     surface = generated.surface
     resources = [r for top in surface.resources for r in _resources_with_methods(top)]
     lines = [_line(resource) for resource in resources]
@@ -44,7 +44,7 @@ def report(generated: GeneratedPackage) -> str:
 
 
 def unused_overrides(count: int) -> str:
-    """Say how many overrides are not for a schema."""
+    """Return a line that says how many overrides do not apply to a schema."""
     subject = "1 override does" if count == 1 else f"{count} overrides do"
     return f"{subject} not apply to this schema"
 

@@ -1,8 +1,8 @@
-"""Run the tests against the built wheel, in environments of their own.
+"""Run the tests against the built wheel, each time in a new virtual environment.
 
-`python scripts/matrix.py wheel lowest highest`: the wheel with the pinned dependencies, with the
-lowest this package says it supports, and with the newest there are. The tests run where they
-stand, and `src` is on nobody's path: what they import is the wheel.
+`python scripts/matrix.py wheel lowest highest` uses the pinned dependencies, the lowest supported
+ones, and the latest ones. The tests run in this checkout, but `src` is not on the path, so they
+import the wheel.
 """
 
 from __future__ import annotations
@@ -23,24 +23,27 @@ WHERE = "import asyncposthog, sys; sys.exit(sys.prefix not in asyncposthog.__fil
 
 
 def lowest() -> list[str]:
-    """Pin each run-time dependency to the lowest version `pyproject.toml` allows."""
+    """Return a pin of each runtime dependency to the lowest version of `pyproject.toml`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *(line for lines in extras.values() for line in lines)]
-    found = (re.match(r"([\w-]+)(?:\[\w+\])?>=([\w.]+)", line) for line in wanted)
-    pins = {match[1]: match[2] for match in found if match}
-    # OpenTelemetry's API and its SDK, which only the tests use, go in pairs.
+    requirements = [
+        *project["dependencies"],
+        *(line for lines in extras.values() for line in lines),
+    ]
+    matches = (re.match(r"([\w-]+)(?:\[\w+\])?>=([\w.]+)", line) for line in requirements)
+    pins = {match[1]: match[2] for match in matches if match}
+    # The SDK of OpenTelemetry, which only the tests use, has to have the version of its API.
     pins["opentelemetry-sdk"] = pins["opentelemetry-api"]
     return sorted(f"{name}=={version}" for name, version in pins.items())
 
 
 def pinned() -> list[str]:
-    """Take the pins of `constraints.txt`."""
+    """Return the pins of `constraints.txt`."""
     return (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
 
 
 def run(kind: str, wheel: Path) -> int:
-    """Make the environment afresh and run the tests in it."""
+    """Create the environment and run the tests in it; return the exit code."""
     home = ROOT / f".venv-{kind}"
     shutil.rmtree(home, ignore_errors=True)
     _do(sys.executable, "-m", "venv", str(home))
@@ -52,8 +55,8 @@ def run(kind: str, wheel: Path) -> int:
     _do(*pip, "--constraint", str(constraints), f"{wheel}[all]", "--group", "test")
     tests = ["tests", "examples"]
     if kind == "lowest":
-        # The generator is never shipped, and needs a newer pydantic than the client does.
-        # FastAPI, of which the example is made, wants newer packages too.
+        # The generator is not part of the wheel, and needs a newer pydantic than the client. The
+        # example needs FastAPI, which needs newer packages as well.
         tests = ["tests", "--ignore=tests/codegen", "--ignore=tests/architecture"]
         _do(*pip, *lowest())
     _do(python, "-I", "-c", WHERE)
@@ -68,7 +71,7 @@ def _do(*command: str) -> None:
 
 
 def main() -> int:
-    """Build the wheel and run each kind asked for."""
+    """Build the wheel and run the tests in each environment; return the highest exit code."""
     dist = ROOT / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     _do(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(dist))

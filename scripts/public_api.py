@@ -1,7 +1,7 @@
-"""Print the public API, or check it against the snapshot in `references/`.
+"""Print the public API, or compare it with the snapshot in `references/`.
 
-`--check` fails with a diff when they differ; `--write` renews the snapshot. The snapshot is read
-in review: a line that disappears is a break for somebody.
+`--check` prints a diff and exits with 1 if they differ; `--write` updates the snapshot. A removed
+line in the diff of the snapshot is a breaking change.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ RESOURCES = ROOT / "src" / "asyncposthog" / "resources"
 
 
 def lines() -> Iterator[str]:
-    """Yield one line for each public name."""
+    """Yield a line for each public name."""
     for name in sorted(asyncposthog.__all__):
         yield from _describe(f"asyncposthog.{name}", getattr(asyncposthog, name))
     for path in sorted(RESOURCES.glob("*.py")):
-        yield from _services(path)
+        yield from _resource_methods(path)
     yield from (f"asyncposthog.models.{name}" for name in sorted(models.__all__))
 
 
@@ -50,7 +50,7 @@ def _signature(value: object) -> str:
         return "(...)"
 
 
-def _services(path: Path) -> Iterator[str]:
+def _resource_methods(path: Path) -> Iterator[str]:
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if not isinstance(node, ast.ClassDef):
             continue
@@ -73,10 +73,10 @@ def main() -> int:
     if "--check" not in sys.argv:
         print(text, end="")
         return 0
-    known = SNAPSHOT.read_text(encoding="utf-8")
+    snapshot = SNAPSHOT.read_text(encoding="utf-8")
     difference = list(
         difflib.unified_diff(
-            known.splitlines(),
+            snapshot.splitlines(),
             text.splitlines(),
             "references/public_api.txt",
             "now",
@@ -85,10 +85,10 @@ def main() -> int:
         )
     )
     if not difference:
-        print(f"{len(known.splitlines())} public names are as released")
+        print(f"{len(snapshot.splitlines())} public names are as in the snapshot")
         return 0
     print("\n".join(difference[:100]))
-    print("the public API changed: if that is meant, run `python scripts/public_api.py --write`")
+    print("the public API has changed; if that is intended, run scripts/public_api.py --write")
     return 1
 
 

@@ -1,7 +1,7 @@
-"""The model stage: components to a package of pydantic models.
+"""The model stage: a package of pydantic models for the components of a document.
 
-`build_models` checks the document, hands datamodel-code-generator a document of tokens to type
-(`prepare`, `run`), divides the types among modules (`split`) and prints them (`render`).
+`build_models` checks the document (`check`), lets datamodel-code-generator type a document of
+tokens (`prepare`, `dcg`), divides the types among modules (`split`) and renders them (`render`).
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ def build_models(plan: ModelPlan) -> ModelSet:
     """Generate the models of a document.
 
     Raises:
-        GenerationError: Two properties or components share a Python name, a default contradicts
-            its schema, a reference leads nowhere. All such problems are named at once.
+        GenerationError: Two properties or components have the same Python name, a default
+            contradicts its schema, or a reference leads nowhere. It lists all such errors.
     """
     users = users_of_components(plan)
     errors = find_errors(plan, users)
     if errors:
         raise GenerationError(errors)
+    # Later steps rely on a document without these errors, and would fail with obscure ones.
     prepared = prepare(plan, users)
     types = type_shapes(prepared.shapes, annotate(prepared.document))
     modules = split(types, users, query_nodes(plan, users))

@@ -96,7 +96,7 @@ def find_errors(plan: ModelPlan, modelled: Iterable[str]) -> list[Diagnostic]:
         pointer = component_pointer(component)
         errors.extend(_name_errors(component, plan.names))
         errors.extend(
-            Diagnostic(pointer, f"refers to {target!r}, which is no component")
+            Diagnostic(pointer, f"refers to {target!r}, which is not a component")
             for target in references(schemas[component]) - schemas.keys()
         )
     errors.extend(_duplicate_names(components, plan.names))

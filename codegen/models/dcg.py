@@ -1,4 +1,4 @@
-"""The one place that calls datamodel-code-generator."""
+"""Call datamodel-code-generator and read the annotations it generates."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from datamodel_code_generator.format import DatetimeClassType, Formatter
 __all__ = ["Annotations", "annotate", "flatten", "join", "read_annotations"]
 
 PRESET = "standard-py311-20261027"
-"""A dated preset never changes, whatever the generator's own defaults become."""
+"""A dated preset: it does not change when the defaults of the generator do."""
 
 
 def annotate(document: Mapping[str, Any]) -> Annotations:
-    """Have the generator type every property of a document of tokens.
+    """Return the annotation of every property in a document of tokens.
 
     Returns:
         Annotations by property token, by type token.
     """
     if not document["components"]["schemas"]:
-        return {}  # the generator takes it for an error
+        return {}  # the generator raises for a document without schemas
     source = generate(
         document,
         input_file_type=InputFileType.OpenAPI,
@@ -39,7 +39,7 @@ def annotate(document: Mapping[str, Any]) -> Annotations:
         strict_refs=True,
     )
     if not isinstance(source, str):
-        raise TypeError("datamodel-code-generator returned no single module")
+        raise TypeError("datamodel-code-generator did not return a single module")
     return read_annotations(source)
 
 
@@ -47,10 +47,10 @@ Annotations: TypeAlias = Mapping[str, Mapping[str, ast.expr]]
 
 
 def read_annotations(source: str) -> dict[str, dict[str, ast.expr]]:
-    """Return the annotation of each field, by class and field.
+    """Return the annotations in generated source, by class and field.
 
     Raises:
-        ValueError: The text holds something other than imports and plain classes.
+        ValueError: The source has something other than imports and plain classes.
     """
     classes: dict[str, dict[str, ast.expr]] = {}
     for node in ast.parse(source).body:
@@ -64,7 +64,7 @@ def read_annotations(source: str) -> dict[str, dict[str, ast.expr]]:
 
 
 def _is_rebuild(node: ast.expr) -> bool:
-    """Whether it is `X.model_rebuild()`: dropped, because it would build models twice."""
+    """Whether it is `X.model_rebuild()`, which is dropped: it would build models twice."""
     return (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
@@ -95,7 +95,7 @@ def _without_field(annotation: ast.expr) -> ast.expr:
 
 
 def _validated(annotation: ast.expr) -> ast.expr:
-    allowed_values = (
+    allowed_nodes = (
         ast.Name,
         ast.Subscript,
         ast.Tuple,
@@ -103,9 +103,10 @@ def _validated(annotation: ast.expr) -> ast.expr:
         ast.BitOr,
         ast.Load,
     )
+    # Only these nodes can be in a type. Anything else could run code when a model is imported.
     for node in ast.walk(annotation):
         is_none = isinstance(node, ast.Constant) and node.value is None
-        if not is_none and not isinstance(node, allowed_values):
+        if not is_none and not isinstance(node, allowed_nodes):
             raise ValueError(f"unexpected {type(node).__name__} in {ast.unparse(annotation)}")
     return annotation
 
@@ -118,7 +119,7 @@ def flatten(annotation: ast.expr) -> list[ast.expr]:
 
 
 def join(members: list[ast.expr]) -> ast.expr:
-    """Write a union: every member once, and `Any` alone."""
+    """Return a union of unique members, or `Any` if it is a member."""
     unique = list({ast.dump(member): member for member in members}.values())
     if any(isinstance(member, ast.Name) and member.id == "Any" for member in unique):
         return ast.Name("Any", ast.Load())

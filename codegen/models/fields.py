@@ -1,4 +1,4 @@
-"""Python names of fields."""
+"""Python names of model fields."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from codegen.naming import words
 
 __all__ = ["BASE_ATTRIBUTES", "fallback_field_names", "field_name", "field_names"]
 
+# A list, not `dir(BaseModel)`: field names must not depend on the installed version of pydantic.
 BASE_ATTRIBUTES = frozenset(
     {
         "construct",
@@ -43,14 +44,14 @@ BASE_ATTRIBUTES = frozenset(
         "validate",
     }
 )
-"""Public attributes of `pydantic.BaseModel` over the supported releases, and `self`."""
+"""Public attributes of `pydantic.BaseModel` in all supported releases, and `self`."""
 
 
 def field_name(wire: str, reserved: Collection[str] = ()) -> str:
-    """Turn a property name into a field name, or into `""` where nothing is left of it.
+    """Return a field name for a property name, or `""` if it has no letter or digit.
 
-    Snake case; a leading `_` or `$` is dropped; a leading digit is spelled with an `n` before it;
-    keywords and reserved names get a trailing underscore.
+    Snake case; a leading `_` or `$` is dropped; a leading digit gets an `n` in front; keywords and
+    reserved names get a trailing underscore.
     """
     name = "_".join(words(wire))
     if name[:1].isdigit():
@@ -66,16 +67,16 @@ def field_names(
     overrides: Mapping[str, str],
     reserved: Collection[str],
 ) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Name the fields of one model.
+    """Return the field names of one model.
 
     Args:
-        owner: Its class name, for `overrides`.
-        properties: Its wire names.
-        overrides: Names decided elsewhere, by `ClassName.property`.
-        reserved: Names no field may have.
+        owner: The class name of the model.
+        properties: The wire names of its properties.
+        overrides: Fixed field names, by `ClassName.property`.
+        reserved: Names that no field may have.
 
     Returns:
-        Field names by wire name, and `(wire name, reason)` of each that has no name of its own.
+        Field names by wire name, and `(wire name, reason)` for each property without one.
     """
     listed = list(properties)
     wires = set(listed)
@@ -84,19 +85,19 @@ def field_names(
     }
     conflicts: list[tuple[str, str]] = []
     holders: dict[str, str] = {}
-    # A model is read by Python names too: one that is the wire name of another property would
-    # take that property's value. So whichever is spelled exactly so comes first.
+    # Models accept Python names as well as wire names. A field name that is the wire name of
+    # another property would take its value, so a property that is spelled exactly so comes first.
     for wire in sorted(listed, key=lambda wire: candidates[wire] != wire):
         name = candidates[wire]
         if not _is_usable(name, reserved):
-            conflicts.append((wire, f"no field can be called {name!r}; choose a name for it"))
+            conflicts.append((wire, f"{name!r} is not a valid field name; choose another one"))
         elif name in holders:
             conflicts.append(
                 (wire, f"would be called {name!r}, as {holders[name]!r} is; rename one of them")
             )
         elif name != wire and name in wires:
             conflicts.append(
-                (wire, f"would be called {name!r}, which is another property; choose a name for it")
+                (wire, f"would be called {name!r}, which is another property; choose another name")
             )
         else:
             holders[name] = wire
@@ -106,15 +107,15 @@ def field_names(
 def fallback_field_names(
     properties: Iterable[str], names: Mapping[str, str], reserved: Collection[str]
 ) -> dict[str, str]:
-    """Name the fields that have no name of their own: with a trailing underscore, or several.
+    """Return names for the properties without one, by appending underscores.
 
     Args:
         properties: The wire names of one model.
-        names: The field names that are settled, by wire name.
-        reserved: Names no field may have.
+        names: The field names of its other properties, by wire name.
+        reserved: Names that no field may have.
 
     Returns:
-        The names of the others by wire name.
+        The new names by wire name.
     """
     listed = list(properties)
     taken = set(names.values())

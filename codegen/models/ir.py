@@ -1,4 +1,4 @@
-"""What the model stage is given, and what it gives back."""
+"""Inputs, outputs and intermediate types of the model stage."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ Kind: TypeAlias = Literal["model", "enum", "alias"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPlan:
-    """A document and the decisions its models follow."""
+    """A document and the decisions about its models."""
 
     document: Mapping[str, Any]
-    """The normalised document, with inline bodies and results hoisted to components."""
+    """The normalised document; inline bodies and responses are components."""
     names: Mapping[str, str]
     """Public class name of each component; it starts with a capital."""
     users: Mapping[str, frozenset[str]]
-    """Who uses a component: `family` or `family!request`. What no user reaches is left out."""
+    """Users of each component: `family` or `family!request`. Unused components get no model."""
     package: str = "asyncposthog"
-    """The package that holds `model.Model`, and in which `models/` will stand."""
+    """The package that has `model.Model`."""
     query_roots: frozenset[str] = frozenset({"QueryRequest"})
-    """Components whose closure forms the package `models.query`."""
+    """Components that form the package `models.query`, with all they refer to."""
     field_names: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Python names of single properties by `ClassName.property`, where the rule will not do."""
+    """Python names of properties, by `ClassName.property`, that override the naming rule."""
     reserved: frozenset[str] = frozenset({"get", "raw"})
-    """Attributes of `Model`, beside those of pydantic's own base, that no field may hide."""
+    """Attributes of `Model`, in addition to those of pydantic's, that no field may hide."""
     lenient: bool = False
-    """Whether properties that share a name get names by rule, with findings, not an error."""
+    """Whether properties with the same name get other names and a warning, not an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +53,9 @@ class Statistics:
     enums: int
     aliases: int
     typed: int
-    """Fields with a type of their own."""
+    """Fields with a type other than `Any`."""
     untyped: int
-    """Fields the schema says nothing about: `Any`."""
+    """Fields of type `Any`, for which the schema has no type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +63,13 @@ class ModelSet:
     """The generated package."""
 
     files: Mapping[str, str]
-    """Text by path relative to the package, as `models/feature_flags.py`; not yet formatted."""
+    """Unformatted text, by path in the package: `models/feature_flags.py`."""
     exports: Mapping[str, str]
     """Module below `models` by public name: `feature_flags`, `query.trends_query`."""
     kinds: Mapping[str, Kind]
     statistics: Statistics
     diagnostics: tuple[Diagnostic, ...]
-    """What could only be represented more loosely than the schema has it."""
+    """Schemas that are represented by a wider type."""
 
 
 Value: TypeAlias = str | int | bool
@@ -78,8 +78,8 @@ ShapeKind: TypeAlias = Literal[
     "model",  # a class
     "enum",  # a named Literal
     "alias",  # any other named type
-    "literal",  # a Literal, written out where it is used
-    "union",  # a discriminated union, written out where it is used
+    "literal",  # an inline Literal
+    "union",  # an inline discriminated union
 ]
 
 
@@ -88,40 +88,40 @@ class Field:
     """A field of a model."""
 
     token: str
-    """Its name in the document handed to datamodel-code-generator."""
+    """Its name in the document passed to datamodel-code-generator."""
     wire: str
     name: str
     required: bool
     tag: Value | None = None
-    """The value it has unless told otherwise: what names the variant in a union."""
+    """The default value, which names the variant of a union."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """A type: a component, or something inline that needs to be known by itself."""
+    """A type: a component, or an inline type that has a token of its own."""
 
     token: str
-    """Its name in the document handed to datamodel-code-generator."""
+    """Its name in the document passed to datamodel-code-generator."""
     kind: ShapeKind
     name: str
-    """Its public name; empty where it is written out where it is used."""
+    """Its public name; empty for a type that is written inline."""
     owner: str
-    """The component it was found in."""
+    """The component that contains it."""
     component: str = ""
     """The component it is; empty for an inline type."""
     fields: tuple[Field, ...] = ()
     values: tuple[Value, ...] = ()
-    """Of an enum or a choice."""
+    """The values of an enum or a literal."""
     discriminator: str | None = None
-    """The field that tells the variants of a union apart, by its Python name."""
+    """The Python name of the field that distinguishes the variants of a union."""
     description: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A document of nothing but tokens, and what each token stands for."""
+    """A document of tokens, and the type each token stands for."""
 
     document: Mapping[str, Any]
     shapes: Mapping[str, Shape]
     diagnostics: tuple[Diagnostic, ...]
-    """What is represented more loosely than the schema has it."""
+    """Schemas that are represented by a wider type."""

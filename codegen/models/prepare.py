@@ -1,8 +1,8 @@
-"""The document as datamodel-code-generator is to see it.
+"""Prepare the document for datamodel-code-generator.
 
-Every type is handed over as an object whose name and property names are tokens of our own making,
-so that nothing a schema says (a name, a value, a text) passes through the generator into source.
-What the tokens stand for is kept beside the document.
+Every type is passed on as an object whose name and property names are tokens (`T0`, `f0`). No
+string of the schema passes through that generator into source code; what the tokens stand for is
+stored beside the document.
 """
 
 from __future__ import annotations
@@ -26,27 +26,29 @@ __all__ = ["prepare"]
 
 
 def prepare(plan: ModelPlan, modelled: Iterable[str]) -> Prepared:
-    """Turn components into a document of tokens.
+    """Return a document of tokens for components.
 
     Args:
         plan: The document and its names.
-        modelled: The components models are made of, closed under reference.
+        modelled: The components that get a model, with all they refer to.
 
     Raises:
-        GenerationError: Two properties of a model share a Python name, or one has none.
+        GenerationError: Two properties of a model have the same Python name, or one has none.
     """
     return _Preparation(plan, sorted(modelled)).run()
 
 
 class _Preparation:
-    """One run: what has been decided so far."""
+    """The state of one call of `prepare`."""
 
     def __init__(self, plan: ModelPlan, modelled: list[str]) -> None:
         self._plan = plan
         self._modelled = modelled
         self._schemas: dict[str, Schema] = plan.document["components"]["schemas"]
         self._errors: list[Diagnostic] = []
+        # A set, because the fields of a component are named twice: for its tags and for its model.
         self._fallback_diagnostics: set[Diagnostic] = set()
+        # Names first: discriminators need them, and all errors are reported together.
         names = {component: self._names_of(component) for component in modelled}
         self._raise_errors()
         self._tags = find_tags(self._schemas, modelled, names)
@@ -107,6 +109,7 @@ class _Preparation:
 
     def _model(self, token: str, schema: Schema, location: SchemaLocation) -> None:
         tag_values = self._tags.discriminating.get(location.component, {})
+        # A union may map values to a property that the variant does not declare.
         missing: dict[str, Schema] = {wire: {"type": "string"} for wire in tag_values}
         properties: dict[str, Schema] = missing | dict(schema["properties"])
         names = self._names(location, properties)
@@ -117,7 +120,7 @@ class _Preparation:
             property_schema, values = properties[wire], tag_values.get(wire)
             pointer = join_pointer("", "properties", wire)
             inner = location.child(pointer, pascal_case(wire), variant=location.variant)
-            # What is only written is never in an answer, whatever `required` says of requests.
+            # `required` of a write-only property is about requests: a response does not have it.
             is_required = wire in required and not property_schema.get("writeOnly")
             field, tag = f"f{index}", self._tag(property_schema, values, required=is_required)
             body[field] = self._field_type(property_schema, inner, values)
@@ -125,7 +128,7 @@ class _Preparation:
             fields.append(Field(token=field, wire=wire, name=name, required=is_required, tag=tag))
         extra = schema.get("additionalProperties")
         if isinstance(extra, dict) and extra:
-            self._type_registry.report(location, "further properties are kept, but not typed")
+            self._type_registry.report(location, "additional properties are kept, but not typed")
         model = self._shape(token, "model", location, schema)
         self._type_registry.add(replace(model, fields=tuple(fields)), body)
 
@@ -167,14 +170,14 @@ class _Preparation:
         return names
 
     def _only_value(self, schema: Schema) -> tuple[Value, ...]:
-        """Return the value of a property that only ever has one."""
+        """Return the only value of a property, or ()."""
         declared = literal_values(resolve(schema, self._schemas)) or ()
         return declared if len(declared) == 1 else ()
 
     def _tag(
         self, schema: Schema, values: tuple[Value, ...] | None, *, required: bool
     ) -> Value | None:
-        """Return the default of a property that names its variant."""
+        """Return the default of a property that names its variant, or None."""
         if values is None and not required and "default" not in schema:
             return None
         closed = values or self._only_value(schema)
@@ -183,7 +186,7 @@ class _Preparation:
     def _field_type(
         self, schema: Schema, location: SchemaLocation, values: tuple[Value, ...] | None
     ) -> Schema:
-        """Type a property: closed where it tells the variants of a union apart, else open."""
+        """Return the type of a property: closed if it distinguishes variants, else open."""
         closed = values or (self._only_value(schema) if location.variant else ())
         if closed:
             return self._translator.closed(schema, closed, location)

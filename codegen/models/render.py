@@ -1,7 +1,7 @@
-"""Printing modules.
+"""Render modules of models.
 
-Source is built as syntax trees and printed by `ast.unparse`, the one way a string of the schema
-gets into it: as a constant.
+Source is built as syntax trees and printed by `ast.unparse`, so a string of the schema can only
+become a constant.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MAX_SUMMARY = 240
 
 
 def summary(text: str) -> str:
-    """Cut a description down to its first paragraph, on one line, of some 240 characters."""
+    """Return the first paragraph of a description on one line of at most about 240 characters."""
     paragraph = re.split(r"\n\s*\n", text.strip(), maxsplit=1)[0]
     line = " ".join("".join(c if c.isprintable() else " " for c in paragraph).split())
     if len(line) <= _MAX_SUMMARY:
@@ -47,12 +47,12 @@ def summary(text: str) -> str:
 def render_module(
     module: Module, types: Mapping[str, NamedType], exports: Mapping[str, str], package: str
 ) -> str:
-    """Print one module.
+    """Return the text of one module.
 
     Args:
-        module: What it holds.
+        module: The names in the module.
         types: All types by public name.
-        exports: The module each public name lives in.
+        exports: The module that defines each public name.
         package: The package that holds `model.Model`.
     """
     names = {
@@ -83,21 +83,21 @@ def _label(module: Module) -> str:
 
 @dataclass(slots=True)
 class _Spelling:
-    """How names from elsewhere are written in one module, so that none hides another."""
+    """How imported names are written in one module, so that no name hides another."""
 
     own_names: Collection[str]
-    """The names of our own types in it."""
+    """The generated types that are defined or used in the module."""
     used: dict[str, str] = field(default_factory=dict[str, str])
-    """The name imported, by the name it is written as."""
+    """Imported names, by the name they are written as."""
 
     def spell(self, name: str, hidden: Collection[str] = ()) -> str:
-        """Write a name where the names in `hidden` mean something else.
+        """Return how to write a name where the names in `hidden` mean something else.
 
         Raises:
-            ValueError: It is no name we know where to import from.
+            ValueError: It is not known where to import the name from.
         """
         if name != "Model" and name not in _IMPORTED_FROM and not hasattr(builtins, name):
-            raise ValueError(f"no module is known to define {name!r}")
+            raise ValueError(f"it is not known where to import {name!r} from")
         written = name
         while written in self.own_names or written in hidden:
             written = f"{written}_"
@@ -122,6 +122,7 @@ def _definition(named_type: NamedType, recursive: bool, spelling: _Spelling) -> 
         return [_class(named_type, spelling)]
     target = ast.Name(named_type.shape.name, ast.Store())
     value = _Rename(spelling, ()).visit(named_type.annotations["root"])
+    # A plain alias cannot refer to itself: pydantic resolves the name of a `TypeAliasType` lazily.
     if recursive:
         kind = ast.Name(spelling.spell("TypeAliasType"), ast.Load())
         arguments: list[ast.expr] = [
@@ -135,6 +136,7 @@ def _definition(named_type: NamedType, recursive: bool, spelling: _Spelling) -> 
 
 def _class(named_type: NamedType, spelling: _Spelling) -> ast.ClassDef:
     shape = named_type.shape
+    # In a class body, a field with a default hides a module name that later annotations use.
     hidden = frozenset(f.name for f in shape.fields)
     rename = _Rename(spelling, hidden)
     body: list[ast.stmt] = _documentation(named_type)
@@ -169,7 +171,7 @@ def _imports(
     package: str,
     spelling: _Spelling,
 ) -> list[str]:
-    """Print imports in the customary sections: standard library, others, ours, near ones."""
+    """Return imports in sections: standard library, third party, `asyncposthog`, models."""
     sections: list[dict[str, set[str]]] = [{}, {}, {}, {}]
     for written, name in spelling.used.items():
         source = f"{package}.model" if name == "Model" else _IMPORTED_FROM.get(name, "builtins")

@@ -1,8 +1,8 @@
-"""Which module a model lives in, and in which order.
+"""Divide types among modules, and order them in each module.
 
-A type lives with those that have the same users: resource families or, for the query package, the
-query nodes that lead to it. Whoever needs a type has no user that the type lacks, so modules made
-by any key that grows with the set of users cannot import in a circle.
+Types with the same users share a module. Users are resource families or, in the query package, the
+query nodes that need the type. A type has at least the users of every type that needs it, so
+modules never import each other in a cycle.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Module", "split"]
 
 _PACKAGES = frozenset({"query", "shared"})
 _MAX_NODES = 20
-"""What more query nodes than this lead to goes into one module."""
+"""Types needed by more query nodes than this share one module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +30,24 @@ class Module:
     """One module of the package."""
 
     path: str
-    """Dotted, below `models`: `feature_flags`, `shared.user_basic`."""
+    """Dotted path below `models`: `feature_flags`, `shared.user_basic`."""
     names: tuple[str, ...]
     """Public names, in an order in which they can be defined."""
     recursive: frozenset[str]
-    """Aliases that mention themselves with no class in between."""
+    """Aliases that contain themselves with no class in between."""
     users: tuple[str, ...]
-    """The resource families, or the query nodes, that use it; empty if many nodes do."""
+    """The resource families or query nodes that use it; empty if many nodes do."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class _ModuleKey:
-    """What the types of one module have in common."""
+    """What the types of one module have in common. Modules are sorted by it."""
 
     query: bool
     users: tuple[str, ...]
-    """Families; in the query package, nodes, or nothing where there are too many to tell apart."""
+    """Families or, in the query package, nodes; empty if there are more than `_MAX_NODES`."""
     detail: int
-    """1 for what only requests use; in the query package, for what many nodes use."""
+    """1 for types that only requests use or, in the query package, that many nodes use."""
 
 
 def split(
@@ -60,7 +60,7 @@ def split(
     Args:
         types: Types by public name, sorted.
         users: Users of each component.
-        query: For each component of the query package, the nodes that lead to it.
+        query: The nodes that need each component of the query package.
     """
     dependencies = {name: named_type.dependencies for name, named_type in types.items()}
     families = _users_of_types(types, dependencies, users)
@@ -92,7 +92,7 @@ def _users_of_types(
     dependencies: Mapping[str, frozenset[str]],
     users: Mapping[str, frozenset[str]],
 ) -> dict[str, frozenset[str]]:
-    """Return the users of each type. An inline type has those of the types that need it."""
+    """Return the users of each type. Inline types have the users of the types that need them."""
     direct = {name: users.get(own.shape.component, ()) for name, own in types.items()}
     propagated = propagate_users(invert(direct), dependencies)
     return {name: propagated.get(name, frozenset()) for name in types}
@@ -153,7 +153,10 @@ def _unused_path(path: str, taken: set[str]) -> str:
 def _definition_order(
     names: Collection[str], types: Mapping[str, NamedType]
 ) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Put dependencies first. Within a circle, classes first: only they can wait for a name."""
+    """Return an order with dependencies first, and the recursive aliases.
+
+    In a cycle, classes come first: their annotations are evaluated later, those of aliases are not.
+    """
     dependencies = {name: types[name].dependencies for name in names}
     ordered: list[str] = []
     recursive: set[str] = set()
@@ -169,7 +172,7 @@ def _definition_order(
 
 
 def _check_imports(modules: Iterable[Module], dependencies: Mapping[str, frozenset[str]]) -> None:
-    """Make sure that no two modules import each other: the rule above does not allow it."""
+    """Raise if modules import each other, which the grouping rules out."""
     home = {name: module.path for module in modules for name in module.names}
     sorter: TopologicalSorter[str] = TopologicalSorter()
     for module in modules:

@@ -1,4 +1,4 @@
-"""Which properties tell the variants of a union apart."""
+"""Find the properties that distinguish the variants of unions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Discriminator", "Tags", "find_tags", "literal_values"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discriminator:
-    """A union whose variants are told apart by one property."""
+    """A property that distinguishes the variants of a union."""
 
     wire: str
     name: str
@@ -36,12 +36,12 @@ class Discriminator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tags:
-    """What the unions of a document ask of their variants."""
+    """What the unions of a document require of their variants."""
 
     variants: frozenset[str]
-    """Components that stand in a union beside another object."""
+    """Components that are in a union with another object."""
     discriminating: Mapping[str, Mapping[str, tuple[Value, ...]]]
-    """By component and wire name, the values of the properties that tell it from others."""
+    """The values of discriminating properties, by component and wire name."""
     discriminators: Mapping[str, Discriminator]
     """By the pointer of the union."""
     diagnostics: tuple[Diagnostic, ...]
@@ -49,18 +49,18 @@ class Tags:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A discriminator as one union has it."""
+    """A discriminator of one union, before it is compared with other unions."""
 
     pointer: str
     wire: str
     values: Mapping[str, tuple[Value, ...]]
     """By component."""
     declared: bool = True
-    """Whether the schema says so; otherwise it is inferred."""
+    """Whether the schema declares it; otherwise it is inferred."""
 
 
 def literal_values(schema: Schema) -> tuple[Value, ...] | None:
-    """Return the values of an enum or const if all can stand in a `Literal`, null aside."""
+    """Return the values of an enum or const if `Literal` allows all of them, else None."""
     values = closed_values(schema)
     if values is None:
         return None
@@ -71,11 +71,11 @@ def literal_values(schema: Schema) -> tuple[Value, ...] | None:
 def find_tags(
     schemas: Schema, modelled: Collection[str], names: Mapping[str, Mapping[str, str]]
 ) -> Tags:
-    """Read every union of the modelled components.
+    """Find the discriminators of all unions in the modelled components.
 
     Args:
         schemas: All components.
-        modelled: Those models are made of, in order.
+        modelled: The components that get a model, in order.
         names: Python names of fields by wire name, by component.
     """
     variants: set[str] = set()
@@ -97,6 +97,8 @@ def find_tags(
                 diagnostics.append(Diagnostic(pointer, f"plain union: {candidate}"))
             elif candidate is not None:
                 candidates.append(candidate)
+    # A model declares its tag once, so the values of all its unions are merged. This may make two
+    # variants of one union ambiguous, which `_resolve` reports.
     merged = _merge(candidates)
     discriminators: dict[str, Discriminator] = {}
     for candidate in candidates:
@@ -115,10 +117,10 @@ def find_tags(
 
 
 def _inferred_candidate(pointer: str, branches: list[Schema], schemas: Schema) -> _Candidate | None:
-    """Find a property that tells the variants of a union apart, though the schema does not say so.
+    """Return a discriminator that the schema does not declare, if there is one.
 
-    It is an enum or a const in every variant, without a value in common, and always there. Of
-    several such properties the one with the fewest values is taken.
+    The property is required, and an enum or a const, in every variant; no value occurs in two of
+    them. Of several such properties, the one with the fewest values is chosen.
     """
     names = [component_of(branch) for branch in branches if branch.get("type") != "null"]
     variants = {name: schemas[name] for name in names if name is not None}
@@ -140,18 +142,19 @@ def _inferred_candidate(pointer: str, branches: list[Schema], schemas: Schema) -
 
 
 def _exclusive_values(variant: Schema, wire: str, schemas: Schema) -> tuple[Value, ...]:
-    """Return the values a property can have, if it is always there and admits no others."""
+    """Return the values of a property that is always present and admits no others, else ()."""
     schema = variant["properties"][wire]
     if wire not in variant.get("required", ()) and "default" not in schema:
         return ()
     values = literal_values(resolve(schema, schemas)) or ()
+    # True and 1 are the same key in Python, so booleans cannot be tags.
     return () if any(isinstance(value, bool) for value in values) else values
 
 
 def _declared_candidate(
     pointer: str, schema: Schema, branches: list[Schema], schemas: Schema
 ) -> _Candidate | str | None:
-    """Read a discriminator; a text says why it cannot be used, None that it is not needed."""
+    """Return a declared discriminator, a reason why it cannot be used, or None if not needed."""
     wire = cast("Schema", schema["discriminator"]).get("propertyName")
     if not isinstance(wire, str):
         return "the discriminator names no property"
@@ -162,7 +165,7 @@ def _declared_candidate(
             continue
         name = component_of(branch)
         if name is None or not schemas.get(name, {}).get("properties"):
-            return "a variant is no component with properties"
+            return "a variant is not a component with properties"
         mapped = tuple(v for v, ref in mapping.items() if component_of({"$ref": ref}) == name)
         declared = literal_values(resolve(schemas[name]["properties"].get(wire, {}), schemas))
         tag_values = _with_types(mapped, declared) or declared
@@ -175,7 +178,7 @@ def _declared_candidate(
 
 
 def _with_types(mapped: tuple[str, ...], declared: tuple[Value, ...] | None) -> tuple[Value, ...]:
-    """Mapping keys are strings, whatever the property is: give them the types it declares."""
+    """Convert mapping keys, which are always strings, to the type of the property."""
     types = {str(value): value for value in declared or () if not isinstance(value, bool)}
     return tuple(types.get(value, value) for value in mapped)
 
@@ -203,5 +206,5 @@ def _resolve(
                 return f"{value!r} names both {holders[value]} and {component}"
         fields.add(names[component].get(candidate.wire) or field_name(candidate.wire))
     if len(fields) != 1:
-        return f"{candidate.wire!r} is called differently in its variants"
+        return f"{candidate.wire!r} has different names in its variants"
     return Discriminator(wire=candidate.wire, name=fields.pop(), variants=tuple(candidate.values))

@@ -1,4 +1,4 @@
-"""Schemas to schemas of tokens: the forms datamodel-code-generator is left to type."""
+"""Translate schemas into schemas of tokens, in forms that datamodel-code-generator can type."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .type_registry import SchemaLocation, TypeRegistry
 __all__ = ["Translator"]
 
 _FORMATS = frozenset({"binary", "date", "date-time", "time", "uuid"})
-"""Formats with a type of their own. Any other string is a `str`, whatever it should look like."""
+"""Formats that have a Python type. Strings of any other format are `str`."""
 _UNREPRESENTED = (
     "contains",
     "dependentSchemas",
@@ -38,21 +38,24 @@ _SCALARS: Mapping[type, str] = {str: "string", int: "integer", bool: "boolean"}
 _ANY: Schema = {}
 
 PromoteInline: TypeAlias = Callable[[Schema, SchemaLocation], str]
-"""Makes a model of an inline object and returns its token."""
+"""Makes a model of an inline object and returns the token of the model."""
 
 
 @dataclass(slots=True)
 class _Union:
-    """The members of a union, as they are collected."""
+    """The members of a union while they are collected."""
 
     members: list[Schema] = field(default_factory=list[Schema])
     values: list[Value] = field(default_factory=list[Value])
     open_types: list[str] = field(default_factory=list[str])
-    """Scalars that admit what an enum does not know."""
+    """Scalar types that admit values an enum does not list."""
     null: bool = False
 
     def admit_other_values(self, values: Iterable[Value], kind: str | None) -> None:
-        """Admit every value of the type an enum is of."""
+        """Admit every value of the types of an enum.
+
+        PostHog adds values to enums, and a response with a new one has to be readable.
+        """
         self.open_types.extend(_SCALARS[type(value)] for value in values)
         if kind == "number":
             self.open_types.append(kind)
@@ -69,7 +72,7 @@ class Translator:
         type_registry: TypeRegistry,
         promote_inline: PromoteInline,
     ) -> None:
-        """Take the components, their tokens, and what to do with an inline object."""
+        """Store the components, their tokens, and the function for inline objects."""
         self._schemas = schemas
         self._tokens = tokens
         self._tags = tags
@@ -77,19 +80,20 @@ class Translator:
         self._promote_inline = promote_inline
 
     def type(self, schema: Schema, location: SchemaLocation) -> Schema:
-        """Translate a schema, its enums open to values they do not know."""
+        """Translate a schema; its enums admit values that they do not list."""
         union = _Union()
         self._collect(schema, location, union)
         return self._combine(union, location)
 
     def closed(self, schema: Schema, values: tuple[Value, ...], location: SchemaLocation) -> Schema:
-        """Translate a property that admits some values only, by the enum's name if it has one."""
+        """Translate a property that admits listed values only, to its named enum if it has one."""
         name = component_of(schema)
         if name is not None and literal_values(self._schemas[name]) == values:
             return reference_to(self._tokens[name])
         return self._type_registry.literal_type(values, location)
 
     def _combine(self, union: _Union, location: SchemaLocation) -> Schema:
+        # `Any | str` is `Any`; the generator would write both.
         if any(member == _ANY for member in union.members):
             return _ANY
         members = list(union.members)
@@ -123,6 +127,7 @@ class Translator:
 
     def _collect_reference(self, name: str, union: _Union) -> None:
         target = self._schemas[name]
+        # A named type that is only None would be useless, and hide that the union is optional.
         if types_of(resolve(target, self._schemas)) == "null":
             union.null = True
             return
@@ -131,6 +136,7 @@ class Translator:
 
     def _collect_values(self, values: list[Any], schema: Schema, union: _Union) -> None:
         literals = [value for value in values if isinstance(value, str | int)]
+        # `Literal` allows neither floats nor containers, so those become their types.
         if any(isinstance(value, float) for value in values):
             literals = [value for value in literals if isinstance(value, str)]
             union.members.append({"type": "number"})
@@ -159,6 +165,7 @@ class Translator:
         number = 0
         for index, branch in enumerate(branches):
             suffix = ""
+            # Several inline objects of one union need different class names.
             if inline > 1 and branch.get("properties"):
                 number += 1
                 suffix = str(number)
@@ -191,7 +198,7 @@ class Translator:
         else:
             if kind is not None:
                 self._type_registry.report(
-                    location, f"{kind!r} is no JSON type: anything is accepted"
+                    location, f"{kind!r} is not a JSON type: any value is accepted"
                 )
             union.members.append(_ANY)
 

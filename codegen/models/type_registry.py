@@ -1,4 +1,4 @@
-"""The tokens handed out, and what each stands for."""
+"""The tokens of a document and the type each token stands for."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .ir import Shape, Value
 __all__ = ["SchemaLocation", "TypeRegistry"]
 
 _MAX_INLINE_VALUES = 24
-"""An inline enum with more values gets a name, so that it is written once."""
+"""An inline enum with more values than this gets a name, so that it is written only once."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaLocation:
-    """Where the schema being read stands."""
+    """The position of a schema, and the class name it would get."""
 
     owner: str
-    """The component it is in."""
+    """The component that contains it."""
     pointer: str
     name: str
-    """The class name an object found here would get."""
+    """The class name of an inline object at this position."""
     variant: bool = False
     """Whether it is one of several objects in a union."""
     root: bool = True
@@ -33,38 +33,39 @@ class SchemaLocation:
 
     @property
     def component(self) -> str:
-        """The component it is; empty for anything inside one."""
+        """The name of the component it is; empty inside a component."""
         return self.owner if self.root else ""
 
     def child(self, pointer: str, name: str = "", *, variant: bool = False) -> SchemaLocation:
-        """Go deeper: `name` is added to the class name."""
+        """Return the location of a subschema; `name` is appended to the class name."""
         return SchemaLocation(
             self.owner, self.pointer + pointer, self.name + name, variant, root=False
         )
 
 
 class TypeRegistry:
-    """Every type of the document of tokens."""
+    """All types of a document of tokens."""
 
     def __init__(self, taken: Iterable[str]) -> None:
-        """Start with the class names that components have."""
+        """Store the class names that are taken by components."""
         self.shapes: dict[str, Shape] = {}
         self.bodies: dict[str, dict[str, Any]] = {}
-        """The object schemas datamodel-code-generator sees, by token."""
+        """The object schemas passed to datamodel-code-generator, by token."""
         self.diagnostics: list[Diagnostic] = []
         self._taken = set(taken)
         self._shared_literals: dict[tuple[Value, ...], str] = {}
 
     def new_token(self) -> str:
-        """Hand out a token; what it stands for is added later."""
+        """Return a new token. Its type is added later, because types can be recursive."""
+        # The empty body reserves the number for types that are translated before this one is added.
         token = f"T{len(self.bodies)}"
         self.bodies[token] = {"type": "object"}
         return token
 
     def add(self, shape: Shape, properties: Mapping[str, Schema]) -> None:
-        """Say what a token stands for.
+        """Set the type of a token.
 
-        A field with a tag is handed over as required, so that its type does not admit `None`.
+        A field with a tag is passed on as required, so that its type does not include `None`.
         """
         self.shapes[shape.token] = shape
         self.bodies[shape.token] = {
@@ -74,12 +75,13 @@ class TypeRegistry:
         }
 
     def add_root(self, shape: Shape, schema: Schema) -> None:
-        """Say that a token stands for a type that is no class."""
+        """Set the type of a token to an alias: a type that is not a class."""
         self.add(shape, {"root": schema})
         self.bodies[shape.token]["required"] = ["root"]
 
     def literal_type(self, values: tuple[Value, ...], location: SchemaLocation) -> Schema:
-        """Refer to a Literal that is written out where it is used, unless it is long."""
+        """Return a reference to a `Literal`, which is inline or, if it is long, has a name."""
+        # Equal long enums share one name, wherever they occur.
         if values in self._shared_literals:
             return reference_to(self._shared_literals[values])
         token = self.new_token()
@@ -97,14 +99,14 @@ class TypeRegistry:
         return reference_to(token)
 
     def discriminated(self, variants: Iterable[str], by: str, location: SchemaLocation) -> Schema:
-        """Refer to a union of tokens told apart by a field, written out where it is used."""
+        """Return a reference to an inline union of tokens with a discriminator field."""
         token = self.new_token()
         shape = Shape(token=token, kind="union", name="", owner=location.owner, discriminator=by)
         self.add_root(shape, {"anyOf": [reference_to(variant) for variant in variants]})
         return reference_to(token)
 
     def unique(self, base_name: str) -> str:
-        """Take a class name, with a number where it is taken."""
+        """Reserve a class name, with a number if it is taken, and return it."""
         name, number = base_name, 2
         while name in self._taken:
             name, number = f"{base_name}{number}", number + 1
@@ -112,5 +114,5 @@ class TypeRegistry:
         return name
 
     def report(self, location: SchemaLocation, reason: str) -> None:
-        """Note what is represented more loosely than the schema has it."""
+        """Report a schema that is represented by a wider type."""
         self.diagnostics.append(Diagnostic(location.pointer, reason))

@@ -1,4 +1,4 @@
-"""From tokens back to types."""
+"""Replace tokens by types in annotations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 OWN_TYPE_MARK = "@"
-"""Before a name in an annotation: it is a type of ours, not one of Python's."""
+"""Prefix of generated types in annotations. No Python name has it, so that the two do not clash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,16 @@ class NamedType:
 
     shape: Shape
     annotations: Mapping[str, ast.expr]
-    """By the field's token; `root` for an alias or an enum. Types of ours carry the mark `@`."""
+    """By the token of the field, or `root` for an alias or enum. Generated types start with `@`."""
     dependencies: frozenset[str]
-    """Public names of the types of ours it mentions."""
+    """Public names of the generated types in the annotations."""
 
 
 def type_shapes(shapes: Mapping[str, Shape], annotations: Annotations) -> dict[str, NamedType]:
-    """Return every named type, by name, with what is written out in place written out."""
+    """Return all named types by name, with inline types replaced by their definition."""
     named_types: dict[str, NamedType] = {}
     replacer = _TokenReplacer(shapes, annotations)
+    # Sorted, so that the result does not depend on the order of components in the document.
     for token, shape in sorted(shapes.items(), key=lambda item: item[1].name):
         if not shape.name:
             continue
@@ -56,7 +57,7 @@ def type_shapes(shapes: Mapping[str, Shape], annotations: Annotations) -> dict[s
 
 
 class _TokenReplacer(ast.NodeTransformer):
-    """Replaces tokens: by a name, a Literal or a discriminated union."""
+    """Replaces a token by a name, a `Literal` or a discriminated union."""
 
     def __init__(self, shapes: Mapping[str, Shape], annotations: Annotations) -> None:
         self._shapes = shapes
@@ -64,6 +65,7 @@ class _TokenReplacer(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         shape = self._shapes.get(node.id)
+        # Any name that is not a token is one of Python's: `list`, `str`, `Any`.
         if shape is None:
             return node
         if shape.name:
@@ -75,22 +77,23 @@ class _TokenReplacer(ast.NodeTransformer):
         return subscript("Annotated", [variants, discriminator])
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        # Replacing tokens can repeat a member of a union, or bring in `Any`.
         return join([self.visit(member) for member in flatten(node)])
 
 
 def literal(values: Iterable[Value]) -> ast.expr:
-    """Write `Literal[...]`."""
+    """Return `Literal[...]`."""
     return subscript("Literal", [ast.Constant(value) for value in values])
 
 
 def subscript(name: str, parts: list[ast.expr]) -> ast.expr:
-    """Write `name[parts]`."""
+    """Return `name[parts]`."""
     inner = parts[0] if len(parts) == 1 else ast.Tuple(parts, ast.Load())
     return ast.Subscript(ast.Name(name, ast.Load()), inner, ast.Load())
 
 
 def call(name: str, keywords: Mapping[str, Value | None]) -> ast.expr:
-    """Write `name(key=value, ...)` with constants."""
+    """Return `name(key=value, ...)` with constant values."""
     arguments = [ast.keyword(key, ast.Constant(value)) for key, value in keywords.items()]
     return ast.Call(ast.Name(name, ast.Load()), [], arguments)
 

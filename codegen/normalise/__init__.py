@@ -1,8 +1,8 @@
-"""From any instance's document to one form of it.
+"""Normalise an instance's OpenAPI document.
 
-`normalise` takes OpenAPI 3.0.3 or 3.1.0 and returns a valid OpenAPI 3.1.0 document in which each
-thing is said in one way only: nullability, references, unions, media types, parameters,
-security. What cannot be said is returned as findings.
+`normalise` takes OpenAPI 3.0 or 3.1 and returns a valid OpenAPI 3.1.0 document with one way of
+writing each thing: nullability, references, unions, media types, parameters, security. What cannot
+be represented is returned as diagnostics.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from codegen.diagnostics import Diagnostic, SchemaError
+from codegen.diagnostics import USE_SERVED_SCHEMA, Diagnostic, SchemaError
 from codegen.json_access import as_mapping, join_pointer
 
 from .discriminators import normalise_discriminators
@@ -24,33 +24,32 @@ __all__ = ["NormalisedDocument", "normalise"]
 
 @dataclass(frozen=True, slots=True)
 class NormalisedDocument:
-    """A document in its one form, and what it could not hold."""
+    """A normalised document and what could not be represented in it."""
 
     document: dict[str, Any]
-    """A valid OpenAPI 3.1.0 document, its keys sorted. It shares nothing with the input."""
+    """A valid OpenAPI 3.1.0 document with sorted keys. It shares no object with the input."""
     diagnostics: tuple[Diagnostic, ...]
-    """Sorted by pointer, which leads into the input."""
+    """Sorted by pointer; pointers are those of the input document."""
 
 
 def normalise(document: Mapping[str, Any], *, keep_prose: bool = False) -> NormalisedDocument:
-    """Return the one form of an OpenAPI document.
+    """Return the normalised form of an OpenAPI document.
 
-    It is pure, deterministic and idempotent. Prose changes nothing but itself: without it, the
-    result is the same as from a document that has none.
+    Pure, deterministic and idempotent. Prose does not affect the rest of the result.
 
     Args:
         document: An OpenAPI document, 3.0 or 3.1, as plain JSON data. It is not changed.
-        keep_prose: Whether descriptions, summaries, titles and examples stay.
+        keep_prose: Whether descriptions, summaries, titles and examples are kept.
 
     Raises:
-        SchemaError: Something is of the wrong JSON type, a reference leads nowhere, or schemas are
-            nested without end.
+        SchemaError: A value has the wrong JSON type, a reference leads nowhere, or schemas are
+            nested too deeply.
     """
     try:
         return _normalise(document, keep_prose)
     except RecursionError:
         reason = "its schemas are nested, or refer to one another, too deeply"
-        raise SchemaError("#", reason, "Give a document as an instance serves it") from None
+        raise SchemaError("#", reason, USE_SERVED_SCHEMA) from None
 
 
 def _normalise(document: Mapping[str, Any], keep_prose: bool) -> NormalisedDocument:
@@ -58,7 +57,7 @@ def _normalise(document: Mapping[str, Any], keep_prose: bool) -> NormalisedDocum
     normaliser = SchemaNormaliser(document, legacy=legacy, keep_prose=keep_prose)
     path_items = paths(document, normaliser, keep_prose=keep_prose)
     if document.get("webhooks"):
-        normaliser.report("/webhooks", "a client does not receive webhooks; they are dropped")
+        normaliser.report("/webhooks", "webhooks are not called by a client; they are dropped")
     components: dict[str, Any] = {"schemas": normaliser.components()}
     schemes = _security_schemes(document, keep_prose)
     if schemes:
@@ -69,6 +68,7 @@ def _normalise(document: Mapping[str, Any], keep_prose: bool) -> NormalisedDocum
         "openapi": "3.1.0",
         "paths": path_items,
     }
+    # Both need all components in their final form.
     normalise_discriminators(result, normaliser.report)
     inherit_read_only(components["schemas"])
     return NormalisedDocument(_sort_keys(result), tuple(sorted(normaliser.diagnostics)))
@@ -76,6 +76,7 @@ def _normalise(document: Mapping[str, Any], keep_prose: bool) -> NormalisedDocum
 
 def _info(document: Mapping[str, Any], keep_prose: bool) -> dict[str, Any]:
     raw = as_mapping(document.get("info", {}), "/info")
+    # YAML reads a version such as 1.0 as a number.
     info = {key: str(raw.get(key, "")) for key in ("title", "version")}
     if keep_prose:
         prose = ("contact", "description", "license", "summary", "termsOfService")
@@ -97,7 +98,7 @@ def _security_schemes(document: Mapping[str, Any], keep_prose: bool) -> dict[str
 
 
 def _sort_keys(value: Any) -> Any:
-    """Return a deep copy with all keys sorted."""
+    """Return a deep copy with sorted keys."""
     if isinstance(value, Mapping):
         mapping = cast("Mapping[str, Any]", value)
         return {key: _sort_keys(mapping[key]) for key in sorted(mapping)}

@@ -1,7 +1,7 @@
-"""Discriminated unions in one form.
+"""Normalise discriminated unions.
 
-Each alternative is a reference, the mapping is complete, and each alternative declares the
-discriminating property as exactly the values that are mapped to it.
+Afterwards each variant is a reference, the mapping is complete, and each variant declares the
+discriminating property with exactly the values that are mapped to it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .walk import schema_sites
 __all__ = ["normalise_discriminators"]
 
 Report: TypeAlias = Callable[[str, str], None]
-# A component, the discriminating property, and the values that stand for the component.
+# What a union requires of a variant: the component, the discriminating property, its values.
 TagRequirement: TypeAlias = tuple[str, str, tuple[str, ...]]
 
 
 def normalise_discriminators(document: dict[str, Any], report: Report) -> None:
-    """Bring the discriminated unions of a normalised document into their form, in place."""
+    """Normalise the discriminated unions of an otherwise normalised document, in place."""
     promote_inline_variants(document)
     components: dict[str, Schema] = document["components"]["schemas"]
 
@@ -44,12 +44,13 @@ def normalise_discriminators(document: dict[str, Any], report: Report) -> None:
     _rewrite_all(document, change)
     _declare_tag_values(document)
     for pointer, holder, key in schema_sites(document):
-        # A null inside an alternative comes out here.
+        # Flattening a union can bring a null inside a variant to the top.
         if is_parameter(pointer):
             holder[key] = without_null(holder[key])
 
 
 def _rewrite_all(document: dict[str, Any], change: Callable[[Schema, str], Schema]) -> None:
+    # A list, because `change` may add components while iterating.
     for pointer, holder, key in list(schema_sites(document)):
         holder[key] = rewrite(holder[key], change, pointer)
 
@@ -57,7 +58,7 @@ def _rewrite_all(document: dict[str, Any], change: Callable[[Schema, str], Schem
 def _complete_discriminator(
     core: Schema, pointer: str, components: Mapping[str, Schema], report: Report
 ) -> Schema:
-    """Complete the mapping of one union, or make it a plain one where that cannot be done."""
+    """Complete the mapping of one union, or return a plain union if that is impossible."""
     name: str = core["discriminator"]["propertyName"]
     leaves: dict[str, Schema] = {}
     expanded: set[str] = set()
@@ -72,7 +73,7 @@ def _complete_discriminator(
             values_of[target].append(value)
         elif target not in expanded:
             where = join_pointer(pointer, "discriminator", "mapping", value)
-            report(where, "it maps to a schema that is no alternative; the value is dropped")
+            report(where, "it maps to a schema that is not an alternative; the value is dropped")
     mapping, reason = _complete_mapping(targets, name, values_of, components)
     if reason:
         report(join_pointer(pointer, "discriminator"), f"{reason}; it is dropped")
@@ -87,7 +88,7 @@ def _complete_discriminator(
 def _leaves(
     variant: Schema, components: Mapping[str, Schema], expanded: set[str]
 ) -> Iterator[Schema]:
-    """Yield the alternatives in an alternative: a variant may be a union itself."""
+    """Yield the variants inside a variant, which may be a union itself."""
     target = variant
     if "$ref" in variant:
         target, _ = split(components[variant["$ref"].removeprefix(COMPONENT_PREFIX)])
@@ -109,7 +110,7 @@ def _complete_mapping(
     values_of: Mapping[str, Sequence[str]],
     components: Mapping[str, Schema],
 ) -> tuple[dict[str, str], str]:
-    """Return value → reference, and what makes that impossible."""
+    """Return the reference for each value, and why that is impossible, or an empty string."""
     mapping = {value: target for target, values in values_of.items() for value in values}
     for leaf in targets:
         reference: str | None = leaf.get("$ref")
@@ -118,25 +119,26 @@ def _complete_mapping(
             return {}, NOT_OBJECTS
         values = property_values(target, name, components)
         if values is not None and len({type_of(value) for value in values}) > 1:
-            return {}, f"`{name}` holds values of several types"
+            return {}, f"`{name}` has values of several types"
         if reference in values_of:
             continue
+        # Without a mapping, OpenAPI uses the name of the component as the value.
         texts = [reference.removeprefix(COMPONENT_PREFIX)] if values is None else map(_text, values)
         unmapped = [text for text in texts if text not in mapping]
         if not unmapped:
-            return {}, f"the values of `{name}` do not tell the alternatives apart"
+            return {}, f"the values of `{name}` do not distinguish the alternatives"
         for text in unmapped:
             mapping[text] = reference
     return mapping, ""
 
 
 def _text(value: Any) -> str:
-    """Return a value as a key of a mapping."""
+    """Return a value as a key of a mapping, which is always a string."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _tag_requirements(schema: Mapping[str, Any]) -> dict[str, TagRequirement]:
-    """Return what a discriminated union needs of each component it refers to, by reference."""
+    """Return what a discriminated union requires of each component it refers to, by reference."""
     values: dict[str, list[str]] = defaultdict(list)
     for value, target in schema["discriminator"]["mapping"].items():
         values[target].append(value)
@@ -148,15 +150,16 @@ def _tag_requirements(schema: Mapping[str, Any]) -> dict[str, TagRequirement]:
 
 
 def _declare_tag_values(document: dict[str, Any]) -> None:
-    """Make each alternative declare its values.
+    """Make each variant declare its values, in place.
 
-    A component that only serves one kind of union is changed; where it also stands for itself
-    elsewhere, the union gets a component derived from it.
+    A component that only one kind of union uses is changed. If it is used elsewhere as well, the
+    union gets a component derived from it, because the other uses allow other values.
     """
     components: dict[str, Schema] = document["components"]["schemas"]
     requirements_of, other_uses = _collect_requirements(document)
     derived_names: dict[TagRequirement, str] = {}
     changed: dict[str, Schema] = {}
+    # Sorted, because the names of derived components depend on the order.
     for requirement in sorted(
         requirement for requirements in requirements_of.values() for requirement in requirements
     ):
@@ -192,7 +195,7 @@ def _declare_tag_values(document: dict[str, Any]) -> None:
 def _collect_requirements(
     document: Mapping[str, Any],
 ) -> tuple[dict[str, set[TagRequirement]], Counter[str]]:
-    """Return the needs of all unions by component, and how often it is referred to besides."""
+    """Return the requirements of all unions by component, and the number of its other uses."""
     requirements_of: dict[str, set[TagRequirement]] = defaultdict(set)
     other_uses: Counter[str] = Counter()
     for pointer, holder, key in schema_sites(document):
@@ -213,7 +216,7 @@ def _has_literal_values(schema: Mapping[str, Any]) -> bool:
 def _with_tag_values(
     component: Schema, key: str, texts: Sequence[str], values: Sequence[Any] | None
 ) -> Schema:
-    """Return the component with its discriminating property declared."""
+    """Return a component that declares the values of its discriminating property."""
     values_by_text = {_text(value): value for value in values or ()}
     tag_values = [values_by_text[text] for text in values_by_text if text in texts]
     if all(isinstance(value, str) for value in tag_values):
@@ -231,7 +234,7 @@ def _with_tag_values(
 
 
 def _retarget(core: Schema, derived_names: Mapping[TagRequirement, str]) -> Schema:
-    """Point a union to the derived components. One of a single alternative needs no union."""
+    """Return a union that refers to the derived components; a single variant needs no union."""
     new_targets = {
         target: COMPONENT_PREFIX + derived_names[requirement]
         if requirement in derived_names

@@ -1,7 +1,7 @@
-"""Two habits of drf-spectacular that say less than the server does, undone for every schema.
+"""Correct two systematic errors of drf-spectacular, which writes PostHog's schema.
 
-- A nullable JSON column comes out as a property that can be nothing but null: it holds any JSON.
-- The `PatchedX` twin of a component `X` loses the `readOnly` marks of its properties.
+- A nullable JSON column is declared as a property that can only be null. It holds any JSON.
+- The component `PatchedX` of a component `X` loses the `readOnly` marks of its properties.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PATCHED = "Patched"
 
 
 def open_nulls(schema: Schema) -> Schema:
-    """Return a schema whose properties or items hold anything where they could only be null."""
+    """Return a schema in which properties and items that could only be null allow anything."""
     built = dict(schema)
     if "properties" in schema:
         built["properties"] = {
@@ -28,12 +28,13 @@ def open_nulls(schema: Schema) -> Schema:
 
 
 def inherit_read_only(schemas: Mapping[str, Schema]) -> None:
-    """Give the properties of `PatchedX` the marks of those of `X`, in place."""
+    """Copy `readOnly` from the properties of `X` to those of `PatchedX`, in place."""
     for name, schema in schemas.items():
         base = schemas.get(name.removeprefix(_PATCHED), {})
         if name.startswith(_PATCHED):
             base_fields: Mapping[str, Schema] = base.get("properties", {})
             for key, field in schema.get("properties", {}).items():
+                # A write-only property of the patch is another thing than the one that is read.
                 if base_fields.get(key, {}).get("readOnly") and "writeOnly" not in field:
                     field["readOnly"] = True
 

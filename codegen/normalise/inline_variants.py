@@ -1,4 +1,4 @@
-"""Inline alternatives of a discriminated union become components, with readable names."""
+"""Turn inline variants of discriminated unions into components with readable names."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from .walk import schema_sites
 
 __all__ = ["promote_inline_variants", "property_values"]
 
-_PATH_PARTS = 3  # "paths", the path, the method
+_OPERATION_DEPTH = 3
+"""Tokens in the pointer of an operation: "paths", the path, the method."""
 
 
 def property_values(
     schema: Mapping[str, Any], name: str, components: Mapping[str, Schema]
 ) -> list[Any] | None:
-    """Return the values an object schema leaves its property `name`, or None for any."""
+    """Return the values that a property of an object schema can have, or None for any."""
     return _values(schema.get("properties", {}).get(name, {}), components, set())
 
 
 def promote_inline_variants(document: dict[str, Any]) -> None:
-    """Give every inline alternative of a discriminated union a component of its own, in place."""
+    """Make a component of every inline variant of a discriminated union, in place."""
     components: dict[str, Schema] = document["components"]["schemas"]
 
     def change(schema: Schema, pointer: str) -> Schema:
@@ -37,12 +38,14 @@ def promote_inline_variants(document: dict[str, Any]) -> None:
                 values = property_values(
                     variant, schema["discriminator"]["propertyName"], components
                 )
+                # Variants that allow any value differ by their position only.
                 label = "".join(map(str, values or ())) or f"Variant{index + 1}"
                 name = new_component_name([*_name_parts(document, pointer), label], components)
                 components[name] = variant
                 variants[index] = reference_to(name)
         return schema | {"oneOf": variants}
 
+    # A list, because new components are added while iterating.
     for pointer, holder, key in list(schema_sites(document)):
         holder[key] = rewrite(holder[key], change, pointer)
 
@@ -58,6 +61,7 @@ def _values(
     name = component_of(core)
     if name is not None:
         return None if name in seen else _values(components[name], components, seen | {name})
+    # Null is no value of a discriminator: it is a variant of its own.
     if "anyOf" not in core:
         return [] if core == {"type": "null"} else None
     collected: list[Any] = []
@@ -70,12 +74,12 @@ def _values(
 
 
 def _name_parts(document: Mapping[str, Any], pointer: str) -> list[str]:
-    """Return the names on the way to a schema: component or operation, then properties."""
+    """Return the names in a pointer: component or operation, then properties."""
     path = split_pointer(pointer)
     if path[0] == "components":
         names, rest = [path[2]], path[3:]
     else:
-        operation = lookup(document, path[:_PATH_PARTS])
+        operation = lookup(document, path[:_OPERATION_DEPTH])
         names = [operation.get("operationId") or f"{path[2]} {path[1]}"]
         if path[3] == "parameters":
             names.append(lookup(document, path[:5])["name"])

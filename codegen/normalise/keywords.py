@@ -1,4 +1,4 @@
-"""The vocabulary of schemas: which keyword belongs to which type, and which says nothing."""
+"""JSON Schema keywords: which apply to which type, and which only annotate."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ Schema: TypeAlias = dict[str, Any]
 
 
 class Context(Protocol):
-    """The document around a schema."""
+    """What normalising one schema needs from the document around it."""
 
     def normalise(self, raw: Any, pointer: str) -> Schema:
         """Return the normalised form of a schema."""
         ...
 
     def resolve(self, reference: str) -> Schema | None:
-        """Return the normalised component a reference names, or None inside a cycle."""
+        """Return the normalised component of a reference, or None if it is being normalised."""
         ...
 
     def report(self, pointer: str, reason: str) -> None:
-        """Note something that cannot be represented."""
+        """Report something that cannot be represented."""
         ...
 
 
 NULL: Final[Mapping[str, Any]] = {"type": "null"}
+# drf-spectacular writes an optional choice as a union with `BlankEnum`, whose only value is "".
 BLANK: Final[Mapping[str, Any]] = {"const": "", "type": "string"}
 
 FLAGS: Final = ("deprecated", "readOnly", "writeOnly")
 PROSE: Final = frozenset({"description", "examples", "externalDocs", "title"})
 ANNOTATIONS: Final = frozenset({*FLAGS, *PROSE, "default"})
-"""Keywords that do not change which values are valid; they move to the outermost schema."""
+"""Keywords that do not change which values are valid. They move to the outermost schema."""
 
 _NUMERIC = frozenset(
     {"exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum", "multipleOf"},
@@ -69,7 +70,7 @@ APPLICABLE: Final[Mapping[str, frozenset[str]]] = {
         {"contentEncoding", "contentMediaType", "maxLength", "minLength", "pattern"}
     ),
 }
-"""The keywords that say something about values of a type; elsewhere they have no effect."""
+"""The keywords that constrain values of each type. JSON Schema ignores them for other types."""
 
 UNSUPPORTED: Final = frozenset(
     {
@@ -94,21 +95,21 @@ UNSUPPORTED: Final = frozenset(
         "unevaluatedItems",
     }
 )
-"""Keywords that change which values are valid, and that we cannot carry through."""
+"""Keywords that change which values are valid, but have no equivalent in generated code."""
 
 
 def split(schema: Mapping[str, Any]) -> tuple[Schema, Schema]:
-    """Part a normalised schema into its core and its annotations."""
+    """Split a normalised schema into its core, which decides validity, and its annotations."""
     core = {key: value for key, value in schema.items() if key not in ANNOTATIONS}
     notes = {key: value for key, value in schema.items() if key in ANNOTATIONS}
     return core, notes
 
 
 def is_null(core: Mapping[str, Any]) -> bool:
-    """Whether a core allows null and nothing else."""
+    """Whether a core allows only null."""
     return core == NULL
 
 
 def branches(core: Mapping[str, Any]) -> list[Schema]:
-    """Return the alternatives of a core: those of its `anyOf`, or itself."""
+    """Return the branches of a core's `anyOf`, or the core itself if it has none."""
     return list(core["anyOf"]) if "anyOf" in core else [dict(core)]

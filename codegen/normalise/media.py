@@ -1,4 +1,4 @@
-"""Request bodies, of which one media type is kept, and responses, which keep them all."""
+"""Normalise request bodies, which keep one media type, and responses, which keep all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ENCODING = ("allowReserved", "contentType", "explode", "style")
 
 
 def body(target: ResolvedObject, context: Context, *, keep_prose: bool) -> Schema | None:
-    """Return a request body with one media type, or None if it has none at all."""
+    """Return a request body with one media type, or None if it has no media type."""
     raw, pointer = target
     contents = _contents(raw, pointer, context)
     if not contents:
@@ -33,7 +33,7 @@ def body(target: ResolvedObject, context: Context, *, keep_prose: bool) -> Schem
         )
     for other, content in contents.items():
         if without_prose(content.get("schema", {})) != without_prose(selected.get("schema", {})):
-            reason = f"its schema differs from the one of {media}, which is kept"
+            reason = f"its schema differs from that of {media}, which is kept"
             context.report(join_pointer(pointer, "content", other), reason)
     built: Schema = {"content": {media: selected}}
     if raw.get("required") is True:
@@ -49,7 +49,7 @@ def responses(
     """Return the responses of an operation, by status code."""
     by_status: dict[str, Schema] = {}
     for code, (raw, pointer) in listed.items():
-        # A response has to have a description to be valid.
+        # OpenAPI requires a description for each response.
         prose = raw.get("description") if keep_prose else ""
         response: Schema = {"description": prose or ""}
         contents = _contents(raw, pointer, context)
@@ -89,17 +89,19 @@ def _contents(raw: Mapping[str, Any], pointer: str, context: Context) -> dict[st
 
 
 def _select_media_type(contents: Mapping[str, Schema], context: Context) -> str:
+    # drf-spectacular lists the media types of all parsers of a view: by default JSON, form data and
+    # multipart. Only a body with a file has to be multipart.
     multipart = contents.get(MULTIPART)
     if multipart is not None and _has_file(multipart.get("schema", {}), context):
         return MULTIPART
     for media in (JSON, *(name for name in sorted(contents) if name.endswith("+json")), MULTIPART):
         if media in contents:
             return media
-    return min(contents)
+    return min(contents)  # no order is better, but the result must not depend on the document's
 
 
 def _has_file(schema: Mapping[str, Any], context: Context) -> bool:
-    """Whether a body has a field that is a file, or a list of files."""
+    """Whether a body has a field that is a file or a list of files."""
     core, _ = split(schema)
     if "$ref" in core:
         core, _ = split(context.resolve(core["$ref"]) or {})
@@ -116,5 +118,6 @@ def _is_file(schema: Mapping[str, Any]) -> bool:
         return _is_file(core["items"])
     if "anyOf" in core:
         return any(map(_is_file, union(core["anyOf"]).get("anyOf", ())))
+    # OpenAPI 3.0 writes `format: binary`, 3.1 `contentMediaType` without an encoding.
     plain = "contentMediaType" in core and "contentEncoding" not in core
     return core.get("format") == "binary" or plain

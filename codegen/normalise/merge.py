@@ -1,7 +1,7 @@
-"""What has to hold at once: `allOf`, and keywords beside a reference or a union.
+"""Intersect schemas: `allOf`, and keywords beside a reference or a union.
 
-OpenAPI has no good form for an intersection, and neither have classes. So the parts become one
-schema. Where that changes nothing about a referenced component, the reference stays.
+Generated classes cannot express an intersection, so the parts become one schema. If the result
+equals a referenced component, the reference stays, so that the class is shared.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .walk import without_prose
 
 __all__ = ["Merger"]
 
-# For each limit, what has to hold between it and a value, or the length of a value.
+# How a value, or its length, is compared with each limit.
 _LIMIT_CHECKS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "exclusiveMaximum": operator.lt,
     "exclusiveMinimum": operator.gt,
@@ -47,17 +47,19 @@ class Merger:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        # What a reference and something else come to; the reference itself until that is known.
+        # Intersections of a reference with something else, by both.
         self._results: dict[str, Schema | None] = {}
         self._pending: set[str] = set()
 
     def intersect(self, left: Schema, right: Schema, pointer: str) -> Schema | None:
-        """Return the core that allows what both cores allow, or None if nothing is left.
+        """Return the core that allows what both cores allow, or None if no value is left.
 
-        Where both say something that cannot be combined, the right one wins, with a finding.
+        If both have a keyword that cannot be combined, the right one is kept and reported.
         """
+        # An empty core allows anything.
         if not left or not right or left == right:
             return left or right
+        # Unions before references, so that a reference is narrowed by each branch on its own.
         for first, second, swapped in ((left, right, False), (right, left, True)):
             for key in ("anyOf", "oneOf"):
                 if key in first:
@@ -93,9 +95,11 @@ class Merger:
         if target is None and is_null(other):
             return None
         key = json.dumps([reference, other, swapped], sort_keys=True)
+        # The component is being normalised, or refers back to this intersection, so its normalised
+        # form is not known yet.
         if target is None or key in self._pending:
             if other.keys() != {"type"}:
-                reason = "narrows a schema from within itself; the schema is kept as it is"
+                reason = "it narrows a schema that contains it; the schema is kept unchanged"
                 self._context.report(pointer, reason)
             return reference
         if key not in self._results:
@@ -138,7 +142,7 @@ class Merger:
             return _STRICTER[key](left, right)
         if key in {"items", "propertyNames"}:
             return self._intersect_schemas(left, right, pointer)
-        reason = f"has to be both {left!r} and {right!r}; the latter is kept"
+        reason = f"it has to be both {left!r} and {right!r}; the latter is kept"
         self._context.report(pointer, reason)
         return right
 
@@ -159,7 +163,8 @@ class Merger:
         extra = [
             part["additionalProperties"] for part in (left, right) if "additionalProperties" in part
         ]
-        # Each part names its own properties, so one that is closed does not exclude the other's.
+        # Parts of an `allOf` list their own properties only. Taken literally, a closed part would
+        # forbid the properties of the other one, and no value would match two closed objects.
         if False in extra:
             both["additionalProperties"] = False
         elif schemas := [value for value in extra if value is not True]:
@@ -173,11 +178,11 @@ class Merger:
             both["additionalProperties"] = True
 
     def _intersect_schemas(self, left: Schema, right: Schema, pointer: str) -> Schema:
-        """Intersect two whole schemas; the right one's annotations win."""
+        """Intersect two schemas with their annotations; those of the right one win."""
         (core, notes), (other, other_notes) = split(left), split(right)
         both = self.intersect(core, other, pointer)
         if both is None:
-            self._context.report(pointer, "two schemas that no value satisfies; the latter is kept")
+            self._context.report(pointer, "no value matches both schemas; the latter is kept")
             both = other
         return both | notes | other_notes
 

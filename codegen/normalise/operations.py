@@ -1,4 +1,4 @@
-"""Paths and their operations."""
+"""Normalise paths, operations and security requirements."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from .walk import METHODS
 __all__ = ["paths"]
 
 _PERSONAL_API_KEY: Final = "PersonalAPIKeyAuth"
+"""The security scheme of personal API keys, the only one the client uses."""
 _ITEM_KEYS: Final = frozenset({"$ref", "description", "parameters", "servers", "summary"})
 
 
 def paths(document: Mapping[str, Any], normaliser: SchemaNormaliser, *, keep_prose: bool) -> Schema:
-    """Return the paths of a document, with each operation normalised."""
+    """Return the paths of a document with normalised operations."""
     built: Schema = {}
     operation_ids: dict[str, str] = {}
     for path, value in sorted(as_mapping(document.get("paths", {}), "/paths").items()):
@@ -40,7 +41,7 @@ def paths(document: Mapping[str, Any], normaliser: SchemaNormaliser, *, keep_pro
                 operations[key] = _operation(document, item, path, where, normaliser, keep_prose)
                 _report_duplicate_id(operations[key], operation_ids, where, normaliser)
             elif key[:2] != "x-":
-                normaliser.report(where, f"a client does not call {key.upper()}; it is dropped")
+                normaliser.report(where, f"no method is generated for {key.upper()}; it is dropped")
         built[path] = operations
     return built
 
@@ -48,7 +49,7 @@ def paths(document: Mapping[str, Any], normaliser: SchemaNormaliser, *, keep_pro
 def _report_duplicate_id(
     operation: Schema, operation_ids: dict[str, str], pointer: str, normaliser: SchemaNormaliser
 ) -> None:
-    """Report an operation id that is there already."""
+    """Report an operation id that another operation has."""
     name = operation.get("operationId")
     if name in operation_ids:
         normaliser.report(
@@ -125,7 +126,8 @@ def _parameter_list(
 def _security(
     raw: Any, pointer: str, report: Callable[[str, str], None]
 ) -> list[dict[str, list[str]]]:
-    """Return one requirement with all scopes, sorted; an empty list where none is needed."""
+    """Return one requirement with all scopes, sorted; an empty list if no key is required."""
+    # Several requirements of one scheme are joined, because an operation has one list of scopes.
     scopes: dict[str, set[str]] = {}
     is_public_too = False
     for index, value in enumerate(as_sequence(raw, pointer)):
@@ -138,8 +140,8 @@ def _security(
     if not scopes:
         return []
     if is_public_too:
-        report(pointer, "it may be called with a key or without; taken as with")
+        report(pointer, "it can be called with or without a key; a key is sent")
     if _PERSONAL_API_KEY in scopes:
         return [{_PERSONAL_API_KEY: sorted(scopes[_PERSONAL_API_KEY])}]
-    report(pointer, f"no personal API key may call it, only {' or '.join(sorted(scopes))}")
+    report(pointer, f"it does not accept personal API keys, only {' or '.join(sorted(scopes))}")
     return [{scheme: sorted(required)} for scheme, required in sorted(scopes.items())]

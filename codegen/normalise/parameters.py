@@ -1,4 +1,4 @@
-"""The parameters of an operation, in one order and with their defaults left out."""
+"""Normalise the parameters of an operation: a fixed order, no default styles, no null."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _CONNECTION_HEADERS: Final = frozenset({
     "accept-encoding", "connection", "content-encoding", "cookie", "expect", "keep-alive",
     "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade",
 })  # fmt: skip
-"""Headers that say how an answer or a body travels, or who calls: HTTP clients make them."""
+"""Headers about the connection or the encoding of a body, which the HTTP client sets."""
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-"""What HTTP allows as the name of a header field (RFC 9110, `token`)."""
+"""The names of header fields that HTTP allows (RFC 9110, `token`)."""
 
 
 def parameters(
@@ -37,11 +37,11 @@ def parameters(
     """Return the parameters of one operation.
 
     Args:
-        listed: Those of the path, then those of the operation, which win.
+        listed: The parameters of the path, then those of the operation, which override them.
         template: The path of the operation.
         pointer: The pointer of the operation.
         context: The document.
-        keep_prose: Whether descriptions stay.
+        keep_prose: Whether descriptions are kept.
     """
     by_location: dict[tuple[str, str], Schema] = {}
     for raw, where in listed:
@@ -52,9 +52,9 @@ def parameters(
         elif location == "header" and name.lower() in _IGNORED_HEADERS:
             context.report(where, f"OpenAPI ignores a header called {name}; it is dropped")
         elif location == "header" and name.lower() in RESERVED_HEADERS | _CONNECTION_HEADERS:
-            context.report(where, f"the client makes the header {name} itself; it is dropped")
+            context.report(where, f"the client sets the header {name} itself; it is dropped")
         elif location == "header" and not _HEADER.fullmatch(name):
-            context.report(where, f"no header can be called {name!r}; it is dropped")
+            context.report(where, f"{name!r} is not a valid header name; it is dropped")
         else:
             by_location[location, name] = _parameter(
                 raw, name, location, where, context, keep_prose
@@ -63,7 +63,9 @@ def parameters(
     for name in [
         name for location, name in by_location if location == "path" and name not in order
     ]:
-        context.report(pointer, f"the path has no place for its parameter {name!r}; it is dropped")
+        context.report(
+            pointer, f"the path has no placeholder for its parameter {name!r}; it is dropped"
+        )
         del by_location["path", name]
     for name in order:
         if ("path", name) not in by_location:
@@ -122,16 +124,20 @@ def _parameter(
 
 
 def is_parameter(pointer: str) -> bool:
-    """Whether a pointer leads to the schema of a parameter of an operation."""
+    """Whether a pointer is that of the schema of a parameter of an operation."""
     path = split_pointer(pointer)
     return path[0] == "paths" and path[3] == "parameters"
 
 
 def without_null(schema: Schema) -> Schema:
-    """Return the schema of what is sent. Outside of a body there is no null: one leaves it out."""
+    """Return a schema that does not allow null.
+
+    Outside a JSON body there is no null: a parameter without a value is omitted.
+    """
     core, notes = split(schema)
     if "anyOf" in core:
         core = union(branch for branch in core["anyOf"] if not is_null(branch))
+    # `...` because the default may be null itself.
     if notes.get("default", ...) is None:
         del notes["default"]
     return core | notes

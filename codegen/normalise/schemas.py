@@ -1,6 +1,6 @@
-"""Schemas and components, normalised each on its own.
+"""Normalise schemas and components one by one.
 
-Discriminators are left as they are found: they need all components (see `discriminators`).
+Discriminators are only copied: completing them requires all components (see `discriminators`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NESTING = frozenset({"additionalProperties", "items", "prefixItems", "propertie
 
 
 class SchemaNormaliser:
-    """The schemas of one document, and what was found on the way."""
+    """Normalises the schemas of one document and collects diagnostics."""
 
     def __init__(
         self, document: Mapping[str, Any], *, legacy: bool = False, keep_prose: bool = False
@@ -44,7 +44,7 @@ class SchemaNormaliser:
         self._keep_prose = keep_prose
         holder = as_mapping(document.get("components", {}), "/components")
         raw = as_mapping(holder.get("schemas", {}), "/components/schemas")
-        # Everything below uses the plain names; pointers lead to the names in the document.
+        # Everything below uses the valid names; pointers use the names in the document.
         self._valid_names = valid_component_names(raw)
         self._raw = {self._valid_names[name]: schema for name, schema in raw.items()}
         self._pointers = {
@@ -57,19 +57,19 @@ class SchemaNormaliser:
         for name, plain in self._valid_names.items():
             if name != plain:
                 pointer = join_pointer("/components/schemas", name)
-                self.report(pointer, f"no component may have this name; it is called {plain!r}")
+                self.report(pointer, f"this is not a valid component name; it is called {plain!r}")
 
     def report(self, pointer: str, reason: str) -> None:
-        """Note something that cannot be represented."""
+        """Report something that cannot be represented."""
         self.diagnostics.add(Diagnostic(pointer, reason))
 
     def components(self) -> dict[str, Schema]:
-        """Return all components but those that stand for null or blank, which are folded away."""
+        """Return all components except those that mean null or blank, which are inlined."""
         pending = sorted(self._raw)
         while pending:
             for name in pending:
                 self._component(name)
-            # References into the middle of a schema add components as they are met.
+            # A reference into the middle of a schema adds a component.
             pending = sorted(self._raw.keys() - self._components.keys())
         return {
             name: schema
@@ -78,7 +78,7 @@ class SchemaNormaliser:
         }
 
     def resolve(self, reference: str) -> Schema | None:
-        """Return the normalised component a reference names, or None inside a cycle."""
+        """Return the normalised component of a reference, or None if it is being normalised."""
         return self._component(reference.removeprefix(COMPONENT_PREFIX))
 
     def normalise(self, raw: Any, pointer: str) -> Schema:
@@ -86,13 +86,14 @@ class SchemaNormaliser:
         if raw is True:
             return {}
         if raw is False:
-            self.report(pointer, "a schema that allows nothing; taken as any type")
+            self.report(pointer, "a schema that allows no value; it is read as any value")
             return {}
         raw_schema = as_mapping(raw, pointer)
         parts, nullable = self._parts(raw_schema, pointer)
         non_null = [part for part in parts if not is_null(split(part)[0])]
         if non_null and len(non_null) < len(parts):
-            # `allOf: [$ref, {type: null}]` is how drf-spectacular marks a reference as nullable.
+            # drf-spectacular marks a reference as nullable by `allOf: [$ref, {type: null}]`, which
+            # taken literally allows no value at all.
             nullable, parts = True, non_null
         notes: Schema = {}
         core: Schema = {}
@@ -101,29 +102,30 @@ class SchemaNormaliser:
             notes |= part_notes
             both = self._merger.intersect(core, inner, pointer)
             if both is None:
-                self.report(pointer, "its parts exclude each other; the first ones are kept")
+                self.report(pointer, "no value matches all its parts; the first ones are kept")
             else:
                 core = both
         if nullable:
             core = union([core, NULL])
         notes |= self._annotations(raw_schema, pointer)
+        # 1.0 is an integer in JSON, but generated code would show a float.
         if core.get("type") == "integer" and isinstance(notes.get("default"), float):
             notes["default"] = int(notes["default"])
         return core | notes
 
     def reference(self, target: Any, pointer: str) -> Schema:
-        """Return what a reference stands for: a reference, or the constant it names.
+        """Return a normalised reference, or the constant that its target means.
 
         Raises:
-            SchemaError: The document has nothing there, or it is outside the document.
+            SchemaError: The target is missing, or outside the document.
         """
         text = as_text(target, pointer)
         if not text.startswith("#/"):
-            reason = f"it refers to {text!r}, outside of the document"
+            reason = f"it refers to {text!r}, outside the document"
             raise SchemaError(f"#{pointer}", reason, "Bundle the document into one file first")
         path = split_pointer(text)
         if lookup(self._document, path) is MISSING:
-            reason = f"it refers to {text!r}, which the document does not hold"
+            reason = f"it refers to {text!r}, which is not in the document"
             raise SchemaError(f"#{pointer}", reason, FIX_DOCUMENT)
         whole = path[:2] == ("components", "schemas") and len(path) == 3
         name = self._valid_names[path[2]] if whole else self._promote_inner_schema(text, path)
@@ -137,7 +139,7 @@ class SchemaNormaliser:
             self._in_progress.add(name)
             pointer = self._pointers[name]
             if self._contains_itself(split_pointer(pointer)):
-                self.report(pointer, "it is a part of itself; taken as any type")
+                self.report(pointer, "it is a part of itself; it is read as any value")
                 self._components[name] = {}
             else:
                 self._components[name] = self.normalise(self._raw[name], pointer)
@@ -145,7 +147,7 @@ class SchemaNormaliser:
         return self._components[name]
 
     def _promote_inner_schema(self, target: str, path: tuple[str, ...]) -> str:
-        """Make what a reference into the middle of something names a component of its own."""
+        """Make a component of a schema inside another one; return its name."""
         key = "/".join(path)
         if key not in self._promoted_names:
             structure = {"$defs", "components", "definitions", "items", "properties", "schemas"}
@@ -158,14 +160,15 @@ class SchemaNormaliser:
         return self._promoted_names[key]
 
     def _constant(self, name: str) -> Schema | None:
-        """Return null or blank where a component stands for that and nothing else."""
+        """Return the null or blank schema if a component means only that, else None."""
+        # Normalising every component here would recurse through the whole document.
         if not _is_shallow(self._raw[name]):
             return None
         core, _ = split(self._component(name) or {})
         return core if core in (NULL, BLANK) else None
 
     def _contains_itself(self, path: tuple[str, ...]) -> bool:
-        """Whether what stands at `path` is an alternative or a part of itself."""
+        """Whether the schema at `path` is an alternative or an `allOf` part of itself."""
         seen: set[tuple[str, ...]] = set()
         pending = [path]
         while pending:
@@ -178,7 +181,7 @@ class SchemaNormaliser:
         return False
 
     def _parts(self, raw: Mapping[str, Any], pointer: str) -> tuple[list[Schema], bool]:
-        """Return the schemas that have to hold at once, and whether null is allowed besides."""
+        """Return the schemas that a value has to match, and whether null is allowed as well."""
         nullable = raw.get("nullable") is True
         parts: list[Schema] = []
         if "$ref" in raw:
@@ -212,11 +215,11 @@ class SchemaNormaliser:
             for index, value in enumerate(as_sequence(raw[key], where))
         ]
         if not listed:
-            self.report(where, "a union of nothing; taken as any type")
+            self.report(where, "a union without alternatives; it is read as any value")
         core = union(split(schema)[0] for schema in listed)
         notes, lost = common_annotations(listed)
         for name in lost:
-            self.report(where, f"`{name}` stands on some alternatives only; it is dropped there")
+            self.report(where, f"only some alternatives have `{name}`; it is dropped")
         if "discriminator" in raw:
             if not may_be_discriminated(core):
                 self.report(join_pointer(pointer, "discriminator"), f"{NOT_OBJECTS}; it is dropped")
@@ -231,7 +234,7 @@ class SchemaNormaliser:
         below = join_pointer(where, "mapping")
         for value, target in as_mapping(discriminator.get("mapping") or {}, below).items():
             text = as_text(target, join_pointer(below, value))
-            # A bare component name is allowed in a mapping.
+            # OpenAPI allows the name of a component in place of a reference here.
             full = (
                 COMPONENT_PREFIX + join_pointer("", text)[1:] if text in self._valid_names else text
             )
@@ -254,7 +257,7 @@ class SchemaNormaliser:
 
 
 def _is_shallow(raw: Any) -> bool:
-    """Whether a component may stand for a constant, and is cheap to look into."""
+    """Whether a component may mean a constant, and can be normalised without recursion."""
     if not isinstance(raw, Mapping):
         return True
     schema = cast("Mapping[str, Any]", raw)

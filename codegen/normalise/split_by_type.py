@@ -1,7 +1,6 @@
-"""One schema's own keywords: its types, values and limits, without references and combinators.
+"""Normalise the types, values and limits of one schema, without references and combinators.
 
-The result is a list of cores, one for each type, so that each keyword stands with the type it
-applies to.
+The result is a list of cores, one for each type, each with the keywords that apply to this type.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ __all__ = ["split_by_type"]
 
 _NUMBER_FORMATS = {"double": "number", "float": "number", "int32": "integer", "int64": "integer"}
 _WHOLE = ("maxItems", "maxLength", "maxProperties", "minItems", "minLength", "minProperties")
-# Bounds before the flags that make them exclusive.
+# Sorted so that a bound comes before the flag that makes it exclusive: `_limit` moves the bound.
 _LIMITS = (*_WHOLE, *sorted(APPLICABLE["number"], reverse=True))
 _OBJECT_ONLY = ("dependentRequired", "dependentSchemas", "patternProperties")
 _INT64_EDGE = 2**63
 
 
 def split_by_type(raw: Mapping[str, Any], pointer: str, context: Context) -> list[Schema]:
-    """Return the cores a schema's own keywords amount to; none where it says nothing."""
+    """Return a core for each type that the keywords of a schema allow."""
     types = _types(raw, pointer, context)
     values = _allowed_values(raw, pointer, context)
     if values is not None:
@@ -42,7 +41,7 @@ def split_by_type(raw: Mapping[str, Any], pointer: str, context: Context) -> lis
 
 
 def _allowed_values(raw: Mapping[str, Any], pointer: str, context: Context) -> list[Any] | None:
-    """Return the values `const` and `enum` leave, or None where there is neither."""
+    """Return the values that `const` and `enum` allow, or None if there is neither."""
     values = None
     if "enum" in raw:
         listed = as_sequence(raw["enum"], join_pointer(pointer, "enum"))
@@ -75,13 +74,13 @@ def _types(raw: Mapping[str, Any], pointer: str, context: Context) -> list[str]:
             types.append(kind)
         else:
             context.report(
-                join_pointer(pointer, "type"), f"{kind!r} is no JSON type; it is dropped"
+                join_pointer(pointer, "type"), f"{kind!r} is not a JSON type; it is dropped"
             )
     return types
 
 
 def _implied_types(raw: Mapping[str, Any], pointer: str, context: Context) -> list[str]:
-    """Infer the type from the keywords that are there."""
+    """Return the type that the keywords of a schema without a type imply."""
     kinds = ("array", "number", "object", "string")
     types = [kind for kind in kinds if APPLICABLE[kind] & raw.keys()]
     if not types and any(key in raw for key in _OBJECT_ONLY):
@@ -90,7 +89,7 @@ def _implied_types(raw: Mapping[str, Any], pointer: str, context: Context) -> li
         types = [_NUMBER_FORMATS.get(raw["format"], "string")]
     if len(types) > 1:
         names = " and ".join(types)
-        context.report(pointer, f"without a type, with keywords of {names}; taken as any type")
+        context.report(pointer, f"it has no type and keywords of {names}; it is read as any value")
         return []
     return types
 
@@ -98,7 +97,7 @@ def _implied_types(raw: Mapping[str, Any], pointer: str, context: Context) -> li
 def _split_values(
     raw: Mapping[str, Any], types: list[str], values: list[Any], pointer: str, context: Context
 ) -> list[Schema]:
-    """Return a core for each type among the allowed values."""
+    """Return a core for each type of the allowed values."""
     declared = [kind for kind in types if kind != "null"]
     rest = [value for value in values if value is not None]
     cores: list[Schema] = []
@@ -134,7 +133,7 @@ def _enumerated(
         values = [int(value) for value in values]
     core = _core(raw, kind, types, pointer, context)
     if kind in {"array", "object"}:
-        # A value that is spelt out needs no description of its shape.
+        # The values are given in full, so their properties and items say nothing more.
         core = {"type": kind}
     return [core | ({"const": values[0]} if "const" in raw else {"enum": values})]
 
@@ -156,11 +155,12 @@ def _core(
         _object(core, raw, pointer, context)
     if isinstance(raw.get("format"), str) and _carries_format(raw["format"], kind, types):
         core["format"] = raw["format"]
+    # The empty string is the only string without characters.
     return dict(BLANK) if core.get("maxLength") == 0 else core
 
 
 def _carries_format(form: str, kind: str, types: list[str]) -> bool:
-    """Whether a format beside several types is meant for this one."""
+    """Whether a format applies to one of several types."""
     if kind in {"array", "boolean", "null", "object"}:
         return False
     scalars = [name for name in types if name in {"integer", "number", "string"}]
@@ -178,12 +178,14 @@ def _limit(core: Schema, raw: Mapping[str, Any], key: str, pointer: str, context
             core[key] = core.pop(bound)
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        context.report(join_pointer(pointer, key), f"{value!r} is no number; the limit is dropped")
+        context.report(
+            join_pointer(pointer, key), f"{value!r} is not a number; the limit is dropped"
+        )
         return
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if core["type"] == "integer" and float(value) == _INT64_EDGE:
-        # Rounded to a double on its way here: the largest 64-bit integer was meant.
+        # 2**63 - 1 has no exact double, so writers of JSON round the largest 64-bit integer up.
         value = _INT64_EDGE - 1
     elif core["type"] == "integer" and float(value) == -_INT64_EDGE:
         value = -_INT64_EDGE
@@ -194,7 +196,7 @@ def _array(core: Schema, raw: Mapping[str, Any], pointer: str, context: Context)
     items, where = raw.get("items", True), join_pointer(pointer, "items")
     prefix, rest = raw.get("prefixItems"), join_pointer(pointer, "prefixItems")
     if isinstance(items, list):
-        # The older way of writing a tuple.
+        # JSON Schema before 2020-12 writes a tuple as a list of `items`.
         prefix, rest = cast("list[Any]", items), where
         items, where = raw.get("additionalItems", True), join_pointer(pointer, "additionalItems")
     if prefix is not None:
@@ -216,7 +218,7 @@ def _object(core: Schema, raw: Mapping[str, Any], pointer: str, context: Context
     for name, value in as_mapping(raw.get("properties", {}), where).items():
         if value is False:
             context.report(
-                join_pointer(where, name), "a property that must not be there; it is dropped"
+                join_pointer(where, name), "a property that is not allowed; it is dropped"
             )
         else:
             properties[name] = context.normalise(value, join_pointer(where, name))
@@ -230,8 +232,9 @@ def _object(core: Schema, raw: Mapping[str, Any], pointer: str, context: Context
             core["required"] = names
     else:
         context.report(
-            join_pointer(pointer, "required"), "`required` is no list of names; it is dropped"
+            join_pointer(pointer, "required"), "`required` is not a list of names; it is dropped"
         )
+    # In a merged schema both mean the same, because there is no `allOf` left.
     for key in ("additionalProperties", "unevaluatedProperties"):
         if key in raw and "additionalProperties" not in core:
             extra = raw[key]

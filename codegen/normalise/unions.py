@@ -1,4 +1,4 @@
-"""Alternatives in one form: a flat `anyOf`, without repeats, null last."""
+"""Unions in one form: a flat `anyOf` without repetitions, null last."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_OBJECTS: Final = "not every alternative is an object"
 def union(cores: Iterable[Mapping[str, Any]]) -> Schema:
     """Return the core that allows what any of the cores allows.
 
-    No core at all, like an empty one, allows anything.
+    A union of no cores allows anything, as the empty core does.
     """
     alternatives: list[Schema] = []
     seen: list[Schema] = []
@@ -29,7 +29,7 @@ def union(cores: Iterable[Mapping[str, Any]]) -> Schema:
             elif (plain := without_prose(branch)) not in seen:
                 seen.append(plain)
                 alternatives.append(branch)
-    # The empty schema allows null already.
+    # The empty schema allows null as well.
     if nullable and {} not in alternatives:
         alternatives.append(dict(NULL))
     if len(alternatives) < 2:
@@ -38,15 +38,16 @@ def union(cores: Iterable[Mapping[str, Any]]) -> Schema:
 
 
 def may_be_discriminated(core: Schema) -> bool:
-    """Whether each alternative but null is an object, or may be one."""
+    """Whether each alternative except null is, or may be, an object."""
     variants = [branch for branch in branches(core) if not is_null(branch)]
     return all(branch.get("type", "object") == "object" and branch for branch in variants)
 
 
 def discriminated(core: Schema, discriminator: Mapping[str, Any]) -> Schema:
-    """Return the alternatives of a core as a discriminated union, null beside it."""
+    """Return a core as a discriminated union, with null outside it."""
     alternatives = branches(core)
     variants = [branch for branch in alternatives if not is_null(branch)]
+    # A discriminator is a property, so every variant has to be an object.
     if not variants or not may_be_discriminated(core):
         return core
     built: Schema = {"oneOf": variants, "discriminator": dict(discriminator)}
@@ -54,9 +55,9 @@ def discriminated(core: Schema, discriminator: Mapping[str, Any]) -> Schema:
 
 
 def common_annotations(schemas: Iterable[Mapping[str, Any]]) -> tuple[Schema, list[str]]:
-    """Return the annotations alternatives share, and the names of those that are lost.
+    """Return the annotations for a whole union, and the names of those that are lost.
 
-    A flag that stands on some alternatives only means nothing for the whole.
+    A flag that only some alternatives have does not apply to the union.
     """
     notes = [note for core, note in map(split, schemas) if not is_null(core)]
     if len(notes) == 1:

@@ -1,8 +1,7 @@
-"""Walking schemas and documents.
+"""Find the schemas and the references of a document.
 
-A property may be called `properties`, `items`, `required` or `$ref`, and an example or a default
-may hold anything. So a walker has to know whether it stands in a schema, in a map of schemas, or
-in data. That knowledge is here, once.
+Walks the parts of an OpenAPI document that can hold schemas. Malformed parts are skipped: the
+stages that read them report the error.
 """
 
 from __future__ import annotations
@@ -25,11 +24,12 @@ __all__ = [
 ]
 
 SchemaSite: TypeAlias = tuple[str, dict[str, Any], str]
+# OpenAPI has `head`, `options` and `trace` as well, for which no methods are generated.
 METHODS: Final = ("delete", "get", "patch", "post", "put")
 
 
 def direct_references(schema: Any) -> Iterator[str]:
-    """Yield what a schema refers to as a whole: not from a property or an item of it."""
+    """Yield the references of a schema that stand for the schema itself, not for a part of it."""
     if not isinstance(schema, Mapping):
         return
     node = cast("Mapping[str, Any]", schema)
@@ -42,16 +42,14 @@ def direct_references(schema: Any) -> Iterator[str]:
 
 
 def without_prose(schema: Schema) -> Schema:
-    """Return a normalised schema without its prose, for comparing."""
+    """Return a normalised schema without prose, for comparison."""
     return rewrite(schema, lambda node, _: {key: node[key] for key in node if key not in PROSE})
 
 
 def schema_sites(document: Mapping[str, Any]) -> Iterator[SchemaSite]:
-    """Yield the places of a document that hold a schema: pointer, holder and key.
+    """Yield the pointer, the holder and the key of every schema that is not inside another schema.
 
-    In a document of one's own, `holder[key]` may be replaced.
-
-    Broken parts are passed over: the stages that read them say what is wrong.
+    The schema is `holder[key]`, so that it can be replaced.
     """
     components = _object(document.get("components"))
     pointer = "/components"
@@ -84,7 +82,7 @@ def references(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _reference_holders(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield what may be a reference without being a schema."""
+    """Yield the objects, other than schemas, that may be a reference."""
     components = _object(document.get("components"))
     for kind in ("headers", "parameters", "pathItems", "requestBodies", "responses"):
         for name, value in _object(components.get(kind)).items():

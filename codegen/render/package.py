@@ -17,6 +17,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 '''
 
+# Hidden from type checkers: a module with `__getattr__` has every name for them, so that no
+# misspelled model would be found.
 _TAIL = """\
 if not TYPE_CHECKING:
 
@@ -61,6 +63,7 @@ def models_init(exports: Mapping[str, str]) -> str:
     Args:
         exports: The module below `models` that defines each public name.
     """
+    # `X as X` marks a re-export; strict type checkers take a plain import for a private one.
     typed = "\n".join(
         f"    from .{module} import {name} as {name}" for name, module in sorted(exports.items())
     )

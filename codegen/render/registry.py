@@ -25,6 +25,7 @@ def constant_names(resource: Resource) -> dict[str, str]:
     taken = set(_MODULE_NAMES)
     for operation in sorted(m.operation.id for m in _methods(resource)):
         name = operation.partition(".")[2].replace(".", "_").upper()
+        # The names `a.b_c` and `a.b.c` give the same constant.
         while name in taken:
             name = f"{name}_"
         taken.add(name)
@@ -57,6 +58,7 @@ def _family(resource: Resource, standalone: bool) -> str:
     for method in methods:
         name = names_by_operation[method.operation.id]
         literal = _literal(method.operation, used)
+        # Results are decoded with the models of the package that an operation names.
         if standalone:
             literal = f"{literal[:-1]}, package=_PACKAGE)"
         definitions.append(f"{name} = {literal}")
@@ -103,8 +105,8 @@ def _literal(value: Any, used: set[str]) -> str:
 def _index(surface: Surface) -> str:
     families = "".join(f"    {resource.family!r},\n" for resource in surface.resources)
     limits = "".join(
-        f"    {name!r}: {dict(sorted(facts.items()))!r},\n"
-        for name, facts in sorted(_limits(surface.buckets).items())
+        f"    {name!r}: {dict(sorted(limit.items()))!r},\n"
+        for name, limit in sorted(_limits(surface.buckets).items())
     )
     return f'''{BANNER}
 """All operations of the API as data. A family is imported when it is first used."""
@@ -161,8 +163,8 @@ def schemas() -> Mapping[str, Any]:
 
 def _limits(buckets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {
-        name: {key: facts.get(key) for key in ("requests", "seconds", "per") if key in facts}
-        for name, facts in buckets.items()
+        name: {key: limit.get(key) for key in ("requests", "seconds", "per") if key in limit}
+        for name, limit in buckets.items()
     }
 
 
@@ -179,9 +181,11 @@ def _schemas(surface: Surface) -> str:
         if name
     ]
     names = reachable(roots, reference_graph(components))
+    # One schema on each line, so that a diff shows which schemas changed.
     lines = ",\n".join(
         f"{json.dumps(name)}:{json.dumps(components[name], sort_keys=True, separators=(',', ':'))}"
         for name in sorted(names)
     )
+    # JSON has no comments, but JSON Schema has a keyword for them.
     comment = json.dumps(BANNER.lstrip("# "))
     return f'{{"$comment":{comment},"components":{{"schemas":{{\n{lines}\n}}}}}}\n'

@@ -1,4 +1,4 @@
-"""The surface stage: a normalised, patched document to resources and methods."""
+"""The surface stage: resources and methods from a normalised document with overrides."""
 
 from .build import ReleasedNames, build_surface
 from .tree import Argument, Method, Resource, SkippedOperation, Surface

@@ -1,7 +1,7 @@
-"""Schemas to annotations: how an argument or a result is written in a signature.
+"""Annotations of arguments and results in generated signatures.
 
-Pure functions over the normalised document. Arguments are wide (a model or a plain mapping, a
-`datetime` or its text); results are exactly what decoding gives.
+Arguments accept several types (a model or a mapping, a `datetime` or a string); results have
+exactly the type that decoding returns.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from codegen.json_schema import component_of, resolve
 __all__ = ["argument_annotation", "is_object", "result_annotation"]
 
 _MAX_VARIANTS = 6
+"""A union with more models than this is annotated as `Model`."""
 _MAX_LITERALS = 40
+"""An enum with more values than this is annotated by the type of its values."""
 _MAX_DEPTH = 30
-"""References followed in one annotation; what lies deeper may be anything."""
+"""References followed in one annotation; anything deeper is `JSON`."""
 _STRINGS = {
     "date-time": "Timestamp",
     "date": "Timestamp",
@@ -38,11 +40,11 @@ def argument_annotation(
     names: Mapping[str, str],
     _visited: frozenset[str] = frozenset(),
 ) -> str:
-    """Annotate an argument.
+    """Return the annotation of an argument.
 
     Args:
         schema: The normalised schema of the field or parameter.
-        components: All components.
+        components: All components of the document.
         names: Class names by component.
 
     Returns:
@@ -54,14 +56,16 @@ def argument_annotation(
 
 def _flatten_members(parts: list[str]) -> list[str]:
     flat = [piece for part in parts for piece in _split_union(part)]
+    # `JSON` includes all other types.
     if "JSON" in flat:
         return ["JSON"]
     return sorted(flat, key=lambda part: part == "None")
 
 
 def _split_union(annotation: str) -> list[str]:
-    """Split a union at its top level, so that its members can be told apart."""
+    """Return the members of a union, split at the top level of the annotation."""
     pieces, depth, start = list[str](), 0, 0
+    # A literal may contain brackets and bars, so quoted text has to be skipped.
     quote, escaped = "", False
     for index, char in enumerate(annotation):
         if quote:
@@ -94,6 +98,7 @@ def _argument_members(
             return [f"m.{names[name]}", "Mapping[str, JSON]"] if name in names else [_MAPPING]
         if "enum" in target and name in names:
             return [f"m.{names[name]}"]
+        # A recursive alias has no finite annotation.
         if name in visited:
             return ["JSON"]
         return _argument_members(target, components, names, visited | {name})
@@ -122,7 +127,7 @@ def _argument_members(
 
 
 def _literal_members(values: list[Any]) -> list[str]:
-    """Write the values of an enum, or their types where `Literal` takes no such value."""
+    """Return the literals of an enum, and the types of values that `Literal` does not allow."""
     literals = [value for value in values if value is None or isinstance(value, str | int)]
     if len(literals) < len(values):
         rest = {_type_name(value) for value in values if value not in literals}
@@ -156,7 +161,7 @@ _MAPPING = "Mapping[str, JSON]"
 
 
 def result_annotation(schema: Mapping[str, Any], components: Mapping[str, Any]) -> str:
-    """Annotate a result that no model stands for."""
+    """Return the annotation of a result without a model."""
     kind = resolve(schema, components).get("type")
     if kind == "string":
         return "str"

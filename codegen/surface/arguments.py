@@ -1,4 +1,4 @@
-"""The arguments of a generated method, and the parameters and body they turn into."""
+"""Arguments of generated methods, and the parameters and bodies they are sent in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .inline_schemas import ComponentRegistry
 from .tree import Argument
 
 _RESERVED_NAMES = frozenset({"registry"})
-"""Names that the body of a method uses, beside those of its own arguments."""
+"""Names that the body of a generated method uses, in addition to its arguments."""
 
 __all__ = [
     "NameAllocator",
@@ -29,19 +29,20 @@ __all__ = [
 
 
 class NameAllocator:
-    """The Python names of one signature: each is given once.
+    """Allocates unique Python names for the arguments of one method.
 
     Args:
-        wires: The wire names that are to come. One that is a Python name as it stands keeps it.
+        wire_names: All wire names of the method. One that is a valid Python name keeps it, even if
+            another wire name, allocated earlier, would become the same name.
     """
 
     def __init__(self, wire_names: Iterable[str]) -> None:
-        """Start with none taken."""
+        """Start without allocated names."""
         self._exact = frozenset(wire_names)
         self._taken: dict[str, str] = {}
 
     def allocate(self, wire: str) -> str:
-        """Return the Python name for a wire name; a second claim gets an underscore."""
+        """Return a Python name for a wire name, with underscores appended until it is unique."""
         name = python_name(wire)
         while name in self._taken or name in _RESERVED_NAMES or name in self._exact - {wire}:
             name = f"{name}_"
@@ -56,7 +57,7 @@ def build_parameters(
     overrides: OperationOverrides,
     names: NameAllocator,
 ) -> tuple[Parameter, ...]:
-    """Describe the path (in the order of the template), query and header parameters."""
+    """Return the path parameters in the order of the template, then query and header parameters."""
     raw = objects(operation, "parameters")
     by_location = {(p["in"], p["name"]): p for p in raw}
     ordered = [by_location.get(("path", name), {"in": "path", "name": name}) for name in order]
@@ -76,7 +77,7 @@ def _parameter(
     if kind == "array":
         items = resolve(mapping(schema, "items"), components)
         if items.get("type") not in {"string", "integer", "number", "boolean"}:
-            kind = "object"  # such a list is sent as one JSON text
+            kind = "object"  # a list of anything but scalars is sent as one JSON string
     name = str(raw["name"])
     return Parameter(
         name=name,
@@ -98,7 +99,7 @@ def parameter_arguments(
     components: Mapping[str, Any],
     class_of: Mapping[str, str],
 ) -> list[Argument]:
-    """Annotate the parameters."""
+    """Return the arguments for the parameters of an operation."""
     raw = objects(operation, "parameters")
     schemas = {(p["in"], p["name"]): p for p in raw}
     arguments: list[Argument] = []
@@ -133,6 +134,7 @@ def parameter_components(operation: Mapping[str, Any]) -> set[str]:
 
 
 def _path_annotation(parameter: Parameter) -> str:
+    # `Id` is for ids that the schema declares as a union, such as a person's number or uuid.
     if parameter.type == "integer":
         return "int"
     if parameter.type != "string":
@@ -146,15 +148,16 @@ def build_body(
     components: ComponentRegistry,
     overrides: OperationOverrides,
 ) -> tuple[Body | None, Mapping[str, Any]]:
-    """Describe the request body.
+    """Return the request body of an operation.
 
     Returns:
-        The body without its `fields` (they need names), and its resolved schema.
+        The body without its `fields`, which need Python names first, and its resolved schema.
     """
     raw = mapping(operation, "requestBody")
     content = mapping(raw, "content")
     if not content:
         return None, {}
+    # Normalised bodies have exactly one media type.
     media, body = next(iter(content.items()))
     schema = mapping(body, "schema")
     component = components.promote_inline(schema, f"{name}Request")
@@ -192,10 +195,10 @@ def field_arguments(
     class_of: Mapping[str, str],
     names: NameAllocator,
 ) -> tuple[list[Argument], set[str]]:
-    """Annotate the fields of a flat body, or the body as one argument.
+    """Return the arguments for a body: one for each field if it is flat, else one.
 
     Returns:
-        The arguments, and the components their annotations may name.
+        The arguments, and the components that their annotations can name.
     """
     if not body.flat:
         ref = reference_to(body.schema) if body.schema else schema

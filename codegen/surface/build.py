@@ -1,7 +1,7 @@
-"""From a patched document to the tree of resources: the `surface` stage.
+"""Build the tree of resources and methods from a normalised document with overrides.
 
-Two passes: the first hoists inline bodies and answers to components, the second, which then
-knows every component's class name, writes signatures.
+In two passes: the first makes components of inline bodies and responses; the second builds the
+signatures, which need the class names of all components.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ _MODULE_NAMES = frozenset({
     "Cursor", "Executor", "FileInput", "Id", "Literal", "Mapping", "Model", "Omit",
     "RequestOptions", "Resource", "Resources", "Sequence", "Timestamp",
 })  # fmt: skip
-"""Names that the modules of resources import or define themselves."""
+"""Names that the modules of resources import or define."""
 _CRUD = frozenset({"create", "get", "update", "replace"})
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
-"""A component in an annotation. Its name may hold more than a Python name."""
+"""A component in an annotation. Its name may have characters that a Python name cannot have."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleasedNames:
-    """Names already settled: methods by `GET /api/…/`, classes by component."""
+    """Fixed public names: of methods by `GET /api/…/`, of classes by component."""
 
     methods: Mapping[str, str]
     models: Mapping[str, str]
@@ -65,7 +65,7 @@ class ReleasedNames:
 
 @dataclass(frozen=True, slots=True)
 class _PendingMethod:
-    """One operation after the first pass."""
+    """An operation after the first pass."""
 
     key: str
     method: str
@@ -82,7 +82,7 @@ class _PendingMethod:
 def build_surface(
     document: Mapping[str, Any], overrides: Overrides, released: ReleasedNames
 ) -> Surface:
-    """Build the tree. What two things want the name of is settled by rule, with a finding."""
+    """Build the tree of resources. Name clashes are resolved by rule and reported."""
     diagnostics: list[Diagnostic] = []
 
     def report(method: str, path: str, reason: str) -> None:
@@ -103,12 +103,16 @@ def build_surface(
     names = method_names(listed, {**released.methods, **names_in_overrides}, report)
     pending_methods = [
         _pending_method(key, names[key], raw[key], overrides_of[key], components)
+        # In the order of names, because components of inline schemas are numbered in this order.
         for key in sorted(raw, key=lambda key: names[key])
     ]
     pending_methods = _relax_guessed_bodies(pending_methods)
     class_of = class_names(components.schemas, released.models)
     methods: list[Method] = []
+    # The users of components by family. `!` cannot be in a family's name, so `family!request` is
+    # never the name of another family.
     used: dict[str, set[str]] = {}
+    # Each DELETE may have to become a PATCH, so the PATCH of every path has to be at hand.
     patched = {d.route.path: d for d in pending_methods if d.method == "patch"}
     for pending in pending_methods:
         family = pending.name.split(".")[0]
@@ -170,7 +174,7 @@ def _renamed(
     released: ReleasedNames,
     names_in_overrides: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return the new names of released methods that no override renames."""
+    """Return the new names of released methods that change without an override."""
     names_by_operation = {
         f"{method.upper()} {path}": name for (method, path), name in names.items()
     }
@@ -182,7 +186,7 @@ def _renamed(
 
 
 def _drop_duplicate_restores(methods: list[Method]) -> tuple[list[Method], list[Diagnostic]]:
-    """Drop the `restore` we add where the server has an operation of that name itself."""
+    """Drop the `restore` methods we add if the server has an operation of that name."""
     counts = Counter(method.operation.id for method in methods)
     nested = {
         ".".join(parts[:length])
@@ -240,11 +244,11 @@ def _pending_method(
 
 
 def _relax_guessed_bodies(pending_methods: list[_PendingMethod]) -> list[_PendingMethod]:
-    """Require no field of an action whose body is the resource's own serializer.
+    """Make all fields optional for actions whose body is the serializer of the resource.
 
-    Where a view declares no request of its own, drf-spectacular writes down the serializer of
-    the view set (`batch_exports.pause` would need a destination); what the action really reads
-    is not known, so every field may be given and none has to be.
+    If a view declares no request of its own, drf-spectacular declares the serializer of the view
+    set: `batch_exports.pause` would require a destination. Which fields the action reads is
+    unknown, so all can be given and none is required.
     """
     resource_components: dict[str, set[str | None]] = {}
     for pending in pending_methods:
@@ -263,7 +267,7 @@ def _relax_guessed_bodies(pending_methods: list[_PendingMethod]) -> list[_Pendin
 
 
 def _declared_body(pending: _PendingMethod) -> str | None:
-    """Return the component the schema names for the body, even where an override changes it."""
+    """Return the component of the body in the schema, even if an override changes the body."""
     if pending.body is None:
         return None
     return mapping(pending.raw, "requestBody").get("x-component") or pending.body.schema
@@ -303,6 +307,7 @@ def _method(
         scopes=_scopes(pending.raw),
         buckets=_buckets(pending.key, overrides),
         writes=writes,
+        # By RFC 9110; overrides mark the operations that behave differently.
         idempotent=bool(
             pending.overrides.get("idempotent", pending.method in {"put", "delete"} or not writes)
         ),
@@ -323,7 +328,7 @@ def _method(
 
 
 def _argument_wire_names(pending: _PendingMethod) -> Iterator[str]:
-    """Name everything that becomes an argument of its own."""
+    """Yield the wire name of everything that becomes an argument."""
     yield from pending.route.parameters
     yield from (p["name"] for p in objects(pending.raw, "parameters") if p["in"] != "path")
     if pending.body is None:
@@ -335,7 +340,7 @@ def _argument_wire_names(pending: _PendingMethod) -> Iterator[str]:
 
 
 def _argument_rank(argument: Argument) -> tuple[bool, bool]:
-    """Put path arguments first in the order of the path, then what is required."""
+    """Return a sort key: path arguments first, in the order of the path, then required ones."""
     return argument.location != "path", argument.location != "path" and not argument.required
 
 
@@ -344,7 +349,7 @@ def _fill_class_names(text: str | None, class_of: Mapping[str, str]) -> str | No
 
 
 def _canonical(route: Route) -> str:
-    """Write the path with the root's placeholder under its one name."""
+    """Return the path with the owner's placeholder as `{project_id}` or `{organization_id}`."""
     if route.owner_parameter is None:
         return route.path
     return route.path.replace(f"{{{route.owner_parameter}}}", f"{{{route.owner}_id}}", 1)
@@ -360,8 +365,9 @@ def _writes(pending: _PendingMethod) -> bool:
         return bool(pending.overrides.get("writes"))
     scopes = _scopes(pending.raw)
     if pending.method == "get":
-        # A few views write by GET, and ask for the scope that it takes.
+        # Some views write on GET. They require a write scope.
         return bool(scopes) and all(scope.endswith(":write") for scope in scopes)
+    # A POST that requires only read scopes is a query or a search with a body.
     reads = bool(scopes) and all(scope.endswith(":read") for scope in scopes)
     return not (reads and pending.method == "post")
 
@@ -370,11 +376,12 @@ def _buckets(key: str, overrides: Overrides) -> tuple[str, ...]:
     for rule in overrides.buckets:
         if any(fnmatchcase(key, pattern) for pattern in rule["match"]):
             return tuple(rule["buckets"])
+    # The throttles of every view that does not declare its own.
     return ("burst", "sustained")
 
 
 def _schema_operations(pending: _PendingMethod) -> tuple[str, ...]:
-    """Name the operations of the schema that this one stands for."""
+    """Return the operations of the schema that a method calls; several if there are twins."""
     if pending.overrides.get("schema_gap_source"):
         return ()
     twins = tuple(strings(pending.raw, "x-twins"))
@@ -382,7 +389,7 @@ def _schema_operations(pending: _PendingMethod) -> tuple[str, ...]:
 
 
 def _is_soft_delete(pending: _PendingMethod, sibling: _PendingMethod | None) -> bool:
-    """Whether DELETE is refused and PATCH has `deleted` instead."""
+    """Whether DELETE is refused with 405 and PATCH sets `deleted` instead."""
     if "soft_delete" in pending.overrides.values:
         return bool(pending.overrides.get("soft_delete"))
     if sibling is None or set(mapping(pending.raw, "responses")) != {"405"}:
@@ -392,7 +399,7 @@ def _is_soft_delete(pending: _PendingMethod, sibling: _PendingMethod | None) -> 
 
 
 def _soft_delete_methods(pending: _PendingMethod, update: Method) -> Iterator[Method]:
-    """Give delete and restore as the PATCH the server wants in their place."""
+    """Yield `delete` and `restore`, which send the PATCH that the server requires instead."""
     parent = pending.name.rpartition(".")[0]
     for name, deleted in ((pending.name, True), (f"{parent}.restore", False)):
         operation = replace(

@@ -1,4 +1,4 @@
-"""Giving inline schemas a name, so that models can be made of them."""
+"""Make components of inline schemas, so that they get models."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ _PLAIN = frozenset({"string", "integer", "number", "boolean", "null"})
 
 
 class ComponentRegistry:
-    """The components of a document, growing by those hoisted out of operations."""
+    """The components of a document, and those made of inline schemas in operations."""
 
     def __init__(self, schemas: Mapping[str, Any]) -> None:
-        """Start from the document's own."""
+        """Start with the components of the document."""
         self.schemas: dict[str, Any] = dict(schemas)
 
     def promote_inline(self, schema: Mapping[str, Any], name: str) -> str | None:
-        """Return the component that stands for a schema, made under `name` where there is none.
+        """Return the component of a schema; make one with the given name if it is inline.
 
-        Schemas that say nothing worth a class (a scalar, any object, anything at all) stay
-        inline: None is returned.
+        Returns:
+            The component, or None for schemas that need no class: scalars, objects without
+            declared properties, and schemas that allow anything.
         """
         existing = component_of(schema)
         if existing is not None:
@@ -36,6 +37,7 @@ class ComponentRegistry:
             if not isinstance(extra, dict) or not extra:
                 return None
         candidate, number = name, 2
+        # Equal schemas share a component. Different ones of one name get a number.
         while candidate in self.schemas and self.schemas[candidate] != schema:
             candidate, number = f"{name}{number}", number + 1
         self.schemas[candidate] = dict(schema)

@@ -1,4 +1,4 @@
-"""Which style of pagination an operation has."""
+"""Detect the pagination style of operations."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def detect_pagination(
     query: Collection[str],
     overrides: OperationOverrides,
 ) -> Pagination | None:
-    """Classify one operation.
+    """Return the pagination of an operation, or None if it has no pages.
 
     Args:
         method: The HTTP method, lower case.
-        response: The resolved schema of the successful answer.
+        response: The resolved schema of the successful response.
         query: Names of the query parameters.
-        overrides: What the overrides say; they win.
+        overrides: The overrides of the operation. They take precedence.
     """
     style = overrides.get("pagination")
     items = overrides.get("items", "results")
@@ -39,6 +39,7 @@ def detect_pagination(
     fields = set(response.get("properties", ()))
     if "results" not in fields or "next" not in fields:
         return None
+    # A list with neither a count nor an offset can only be followed by its `next` link.
     if "cursor" in query or ("offset" not in query and "count" not in fields):
         style = "cursor"
     elif "page" in query and "offset" not in query:
@@ -47,10 +48,11 @@ def detect_pagination(
         style = "offset"
     else:
         style = "persons"
+    # 100 is PostHog's default limit for lists with an offset.
     return Pagination(style=style, page_size=size or (100 if style == "offset" else None))
 
 
 def is_list(method: str, response: Mapping[str, Any]) -> bool:
-    """Whether an answer holds many things, which decides between `list` and `get`."""
+    """Whether a response has many items, in which case the method is `list`, not `get`."""
     fields = set(response.get("properties", ()))
     return method == "get" and (response.get("type") == "array" or {"results", "next"} <= fields)

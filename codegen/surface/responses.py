@@ -1,4 +1,4 @@
-"""What an operation answers with, and how a signature says so."""
+"""Responses of operations and their annotations."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["MethodResponse", "declared_response", "method_response"]
 
 @dataclass(frozen=True, slots=True)
 class MethodResponse:
-    """The successful answer of one operation."""
+    """The successful response of an operation."""
 
     result: Result
     returns: str
-    """The annotation; of one item where the operation is a cursor."""
+    """The annotation of the result; of one item if the method returns a cursor."""
     components: tuple[str, ...]
-    """Components it is made of."""
+    """The components it refers to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class DeclaredResponse:
 def declared_response(
     operation: Mapping[str, Any], overrides: OperationOverrides
 ) -> DeclaredResponse:
-    """Pick the successful response that says most: the first 2xx with content."""
+    """Return the successful response: the first 2xx with content, JSON preferred."""
     responses = mapping(operation, "responses")
     good = sorted(code for code in responses if re.fullmatch(r"2([0-9]{2}|XX)", code, re.I))
     status = int(overrides.get("status") or (_status_code(good[0]) if good else 200))
@@ -53,6 +53,7 @@ def declared_response(
     if not variants:
         return DeclaredResponse(status, None, {})
     schemas = [schema for _, media, schema in variants if _is_json(media)]
+    # Different status codes may have different bodies: the result is their union.
     distinct = [s for index, s in enumerate(schemas) if s not in schemas[:index]]
     schema = variants[0][2] if len(distinct) < 2 else {"anyOf": distinct}
     return DeclaredResponse(
@@ -61,7 +62,7 @@ def declared_response(
 
 
 def _status_code(code: str) -> int:
-    """Return a status code; `2XX` stands for any, of which 200 is the usual one."""
+    """Return a status code; 200 for the range `2XX`."""
     return int(code) if code.isdecimal() else 200
 
 
@@ -72,18 +73,18 @@ def method_response(
     pagination: Pagination | None,
     overrides: OperationOverrides,
 ) -> MethodResponse:
-    """Turn a declared response into a `Result` and an annotation.
+    """Return the `Result` and the annotation for a declared response.
 
     Args:
-        declared: What the schema says.
-        name: The Pascal-case stem for components made of inline schemas.
-        components: Where inline schemas are hoisted to.
+        declared: The response in the schema.
+        name: The start of the names of components made of inline schemas, in Pascal case.
+        components: The components; inline schemas are added.
         pagination: The paging style, if the operation is a list.
-        overrides: `result` forces a kind: none, json, text or bytes.
+        overrides: `result` sets the kind: none, json, text or bytes.
 
     Returns:
-        The answer; it names components as `{Component}`, because class names are settled only
-        when everything has been hoisted.
+        The response. It refers to components as `{Component}`, because class names are known only
+        after all inline schemas have become components.
     """
     forced = overrides.get("result")
     if forced in {"none", "text", "bytes"}:
@@ -93,6 +94,7 @@ def method_response(
             Result(kind=forced, status=declared.status, media=media), annotation, ()
         )
     if declared.media is None:
+        # A view that declares no response may still return JSON. Only 204 rules that out.
         if declared.status == 204 or forced == "none":
             return MethodResponse(Result(kind="none", status=declared.status), "None", ())
         return MethodResponse(Result(kind="json", status=declared.status), "JSON", ())
@@ -142,7 +144,7 @@ def _json_response(
 def _item_annotation(
     component: str, name: str, components: ComponentRegistry, pagination: Pagination
 ) -> str:
-    """Annotate one item of an envelope, hoisting it where it is inline."""
+    """Return the annotation of one item of a page; make a component of it if it is inline."""
     envelope = components.schemas[component]
     items = mapping(properties(envelope), pagination.items or "results")
     target = mapping(resolve(items, components.schemas), "items")

@@ -1,4 +1,4 @@
-"""The surface as plain data: what the renderers print and the report counts."""
+"""The surface as plain data, for the renderers and the report."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Method:
     operation: Operation
     arguments: tuple[Argument, ...]
     returns: str
-    """The annotation of what it gives: of one item, for a cursor."""
+    """The annotation of the result, or of one item if it returns a cursor."""
     cursor: bool
     doc: str
-    """What an instance's own schema says of it; empty for the pinned schema."""
+    """The description in the schema. The pinned schema has none."""
     note: str = ""
-    """What the overrides say a caller has to know."""
+    """The note in the overrides."""
 
     @property
     def name(self) -> str:
-        """The method's own name."""
+        """The name of the method, without its resource."""
         return self.operation.name
 
 
@@ -57,13 +57,13 @@ class Resource:
 
     @property
     def family(self) -> str:
-        """The top-level resource it hangs below."""
+        """The top-level resource it belongs to."""
         return self.path[0]
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedOperation:
-    """An operation no method reaches, and why."""
+    """An operation without a method, and the reason."""
 
     operation: str
     reason: str
@@ -74,20 +74,20 @@ class Surface:
     """Everything the renderers need."""
 
     document: Mapping[str, Any]
-    """The document with its inline bodies and answers hoisted to components."""
+    """The document; inline bodies and responses have become components."""
     resources: tuple[Resource, ...]
-    """Top-level resources, by name."""
+    """Top-level resources, sorted by name."""
     methods: tuple[Method, ...]
     class_names: Mapping[str, str]
     """Public class names by component."""
     users: Mapping[str, frozenset[str]]
-    """Which families use a component: `family` in answers, `family!request` in arguments."""
+    """Users of each component: `family` for responses, `family!request` for arguments."""
     released: Mapping[str, str]
     """The public name of each operation, by `GET /api/…/`."""
     schema_operations: tuple[str, ...]
-    """Every operation of the document as it came, twins included."""
+    """All operations of the document before overrides moved them, twins included."""
     skipped: tuple[SkippedOperation, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Released names that had to give way, by operation, with the new name."""
+    """The new names of released methods that had to be renamed, by operation."""
     buckets: Mapping[str, Any] = field(default_factory=dict[str, Any])

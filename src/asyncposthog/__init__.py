@@ -1,6 +1,6 @@
-"""Async, typed access to the whole of PostHog's private REST API.
+"""Typed async client of PostHog's private REST API.
 
-Public names are imported on first use: importing the package costs next to nothing.
+Public names are imported on first use, so that importing the package is fast.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ __all__ = [
     "testing",
 ]
 
-_HOMES: Final[dict[str, tuple[str, ...]]] = {
+_NAMES_BY_MODULE: Final[dict[str, tuple[str, ...]]] = {
     ".client": ("AsyncPostHog",),
     ".config": ("Secret", "Settings"),
     ".doctor": ("Check", "Diagnosis"),
@@ -185,17 +185,19 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     ".transport.retry": ("OnRetry", "RetryDetails"),
     ".types": ("JSON", "OMIT", "FileInput", "Id", "Omit", "RequestOptions", "Timestamp"),
 }
-_HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
+_MODULE_BY_NAME: Final = {
+    name: module for module, names in _NAMES_BY_MODULE.items() for name in names
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for."""
+    """Import a public name on first use."""
     if name == "models":
         return import_module(".models", __name__)
-    home = _HOME_OF.get(name)
-    if home is None:
+    module = _MODULE_BY_NAME.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home, __name__), name)
+    value = getattr(import_module(module, __name__), name)
     globals()[name] = value
     return value
 

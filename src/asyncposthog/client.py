@@ -1,4 +1,4 @@
-"""`AsyncPostHog`: configuration in, resources out."""
+"""The client classes, `AsyncPostHog` and its base class without resources."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from asyncposthog.transport.limiter import Limiter
 from asyncposthog.transport.middleware import Middleware, validate_middleware
 from asyncposthog.transport.retry import OnRetry
 
+from .call import Call, parse_options
 from .config import Secret, Settings, replace_settings, resolve_settings
-from .options import parse_options
 from .resources import Resources
 from .types import OMIT, FileInput, Omit, Region, RequestOptions
 
@@ -51,12 +51,13 @@ T = TypeVar("T")
 
 
 class BaseClient:
-    """A client without resources: settings, calls by path, options, closing.
+    """Base class of clients: settings, untyped requests, raw responses, closing.
 
-    Settings come from the arguments, then from the environment: `POSTHOG_PERSONAL_API_KEY` or
-    `POSTHOG_API_KEY`, `POSTHOG_PROJECT_ID`, `POSTHOG_PROJECT_API_KEY`, `POSTHOG_ORGANIZATION_ID`,
-    `POSTHOG_HOST` or `POSTHOG_API_URL`. Building one is cheap and opens no connection. Use it
-    from one event loop, and close it: `async with AsyncPostHog() as ph: …`.
+    Settings that are not passed as arguments are read from the environment:
+    `POSTHOG_PERSONAL_API_KEY` or `POSTHOG_API_KEY`, `POSTHOG_PROJECT_ID`,
+    `POSTHOG_PROJECT_API_KEY`, `POSTHOG_ORGANIZATION_ID`, `POSTHOG_HOST` or `POSTHOG_API_URL`.
+    Building a client opens no connection. Use it in one event loop and close it:
+    `async with AsyncPostHog() as ph: …`.
     """
 
     def __init__(
@@ -92,49 +93,48 @@ class BaseClient:
         clock: Clock | None = None,
         debug: bool = False,
     ) -> None:
-        """Check the settings. Nothing is opened before the first call.
+        """Validate the settings. No connection is opened before the first call.
 
         Args:
             api_key: A personal API key (`phx_…`).
-            project_id: The project's number. Left out, it is looked up once, and kept.
-            organization_id: The organization's UUID, likewise.
-            project_api_key: The project's token (`phc_…`), for events and flags.
-            region: `us` (the default) or `eu`, on PostHog Cloud.
+            project_id: The project id. By default it is looked up once and cached.
+            organization_id: The organization id (UUID). By default it is looked up once and cached.
+            project_api_key: The project token (`phc_…`), for events and flags.
+            region: The PostHog Cloud region, `us` (default) or `eu`.
             host: The URL of a self-hosted PostHog, or of a region.
             allow_http: Allow plain `http://` to a host other than this machine.
-            timeout: Seconds one attempt may take; None waits for ever. A query has 30 more, for
-                which the server may keep it in its queue.
-            max_retries: Repeats of a failed attempt, where repeating is sound.
-            retry_budget: Repeats that all calls together may make while none succeeds: half of one
-                comes back with every success, and one a second. 429s do not count. None: no bound.
-            deadline: Seconds a whole call may take, waits included; None: no bound.
-            max_retry_after: Seconds a server may ask to wait before the call, and all that wait
-                for the same limit, fail instead.
-            max_response_bytes: The size beyond which an answer is refused; None: no bound.
-            strict: Raise where an answer departs from the schema, rather than warn.
-            read_only: Refuse every operation that writes.
-            allow: Patterns of operation ids (`feature_flags.*`): all others are refused. With
-                `read_only`, reading stays allowed, and writes that match are.
-            headers: Sent with every call.
-            middleware: Async functions of `(request, call_next)`, run for every attempt.
-            on_retry: Told before every wait; a function or an async function.
-            http_client: Your own httpx client. It is not closed, and its own credentials, cookies
-                and headers are not used; httpx does put the cookies of answers into its jar.
-            transport: An httpx transport for the client that is built.
-            max_connections: Calls that use a connection at a time; others wait, in order. A limit
-                of your own httpx client or transport counts instead, where it can be read.
-            http2: Speak HTTP/2, over a connection that calls share; needs `asyncposthog[http2]`.
-            limits: Rate limits to stay within, as (requests, seconds) by bucket where they differ
-                from PostHog's usual ones: `{"burst": (960, 60)}`; None: the usual ones alone.
-                False: requests go without waiting for any.
-            query_plan: Which limits hold for `/query/`: `current`, `legacy`, or `auto`: find out.
-            query_slots: Queries of one project in flight at a time.
-            limiter: Limits shared with other clients, in place of those three.
-            clock: Time and chance, for tests.
-            debug: Log every attempt to stderr.
+            timeout: Seconds for one attempt; None: no limit. A query gets 30 s more, which it may
+                spend in the server's queue.
+            max_retries: Retries after a failed attempt, where a retry is safe.
+            retry_budget: Retries of all calls together while none succeeds. Each success adds half
+                a retry to the budget, each second adds one. 429s do not count. None: no limit.
+            deadline: Seconds for a whole call, waits included; None: no limit.
+            max_retry_after: The longest wait, in seconds, that the server may request. Beyond it
+                the call fails, as do the calls that wait for the same rate limit.
+            max_response_bytes: Maximum size of a response body, decompressed; None: no limit.
+            strict: Raise `DecodeError` instead of warning if a response does not match the schema.
+            read_only: Forbid all operations that write.
+            allow: Patterns of operation ids such as `feature_flags.*`; others are forbidden. With
+                `read_only`, it lists the writes that are permitted.
+            headers: Headers of every request.
+            middleware: Async functions `(request, call_next)`, called for each attempt.
+            on_retry: A function or async function, called before each retry wait.
+            http_client: An httpx client to use. Its auth, cookies and headers are ignored, and it
+                is not closed; httpx does store the cookies of responses in it.
+            transport: An httpx transport for the httpx client that is built.
+            max_connections: Calls that use a connection at the same time; others wait in order. The
+                limit of an `http_client` or `transport` is used instead if it can be read.
+            http2: Use HTTP/2, with connections shared by calls; needs `asyncposthog[http2]`.
+            limits: Rate limits that differ from PostHog's defaults, as (requests, seconds) by
+                bucket: `{"burst": (960, 60)}`. None: the defaults. False: no client-side limits.
+            query_plan: Which limits apply to `/query/`: `current`, `legacy`, or `auto` (detected).
+            query_slots: Queries of one project that run at the same time.
+            limiter: A rate limiter shared with other clients, instead of those three settings.
+            clock: Clock and random source, replaceable in tests.
+            debug: Log each attempt to stderr.
 
         Raises:
-            ConfigurationError: A setting is missing, malformed, or contradicts another.
+            ConfigurationError: A setting is missing, invalid, or contradicts another one.
             TypeError: A setting is of the wrong type.
         """
         arguments = {
@@ -180,15 +180,15 @@ class BaseClient:
 
     @property
     def settings(self) -> Settings:
-        """What the client was configured with."""
+        """The settings of the client."""
         return self._executor.settings
 
     @property
     def rate_limits(self) -> RateLimits:
-        """How much of the key's rate limits is used, as far as this client knows. It prints.
+        """The rate limits of the API key and their usage, as counted by this client.
 
-        `rate_limits["burst"]` works before the first request too, and with `limits=False`, where
-        nothing is counted: usage is zero then.
+        Can be printed. `rate_limits["burst"]` also works before the first request, and with
+        `limits=False`: the usage is zero then.
         """
         from asyncposthog.rate_limits.status import RateLimits
 
@@ -217,13 +217,13 @@ class BaseClient:
         on_retry: OnRetry | Omit | None = OMIT,
         **unknown: Never,
     ) -> Self:
-        """Return a light copy with other settings.
+        """Return a copy of the client with other settings.
 
-        It shares connections, limits and what was looked up, and is closed with this one.
-        `headers` are added to those of this client; everything else replaces.
+        Copies share connections, rate limits and cached ids, and are closed together. `headers`
+        are added to those of this client; all other settings are replaced.
 
         Raises:
-            ConfigurationError: A setting is malformed.
+            ConfigurationError: A setting is invalid.
             TypeError: A setting is of the wrong type, or cannot differ between copies.
         """
         if unknown:
@@ -273,22 +273,23 @@ class BaseClient:
         headers: Mapping[str, str] | None = None,
         options: RequestOptions | None = None,
     ) -> Any:
-        """Call a path that no generated method has.
+        """Call an endpoint that no generated method calls.
 
-        Anything but GET, HEAD and OPTIONS counts as a write; `allow` knows it as `request`.
+        All methods but GET, HEAD and OPTIONS count as writes. Its operation id, for `allow`, is
+        `request`.
 
         Args:
             method: An HTTP method.
-            path: Below the host, as `/api/projects/{project_id}/…/`; the client's own project or
-                organization is filled in for `{project_id}` or `{organization_id}`.
+            path: The path below the host, such as `/api/projects/{project_id}/…/`. `{project_id}`
+                and `{organization_id}` are replaced by the ids of the client.
             query: Query parameters.
-            body: What to send as JSON, or the other fields of a form.
-            files: Files; the body is then a form.
+            body: JSON data; with `files`, a mapping of the other form fields.
+            files: Files by form field. The body is `multipart/form-data` then.
             headers: Headers of this call.
-            options: What to do differently from the client.
+            options: Settings of this call.
 
         Returns:
-            Plain data where the answer is JSON, else a str or bytes; None if it is empty.
+            JSON data, str for other text, or bytes; None for an empty body.
 
         Raises:
             PostHogError: The call failed.
@@ -305,27 +306,25 @@ class BaseClient:
                 **(options or {}),
                 "headers": {**(options or {}).get("headers", {}), **headers},
             }
-        chosen = (
-            executor.default_options
-            if options is None
-            else parse_options(options, executor.default_options)
-        )
+        call_options = executor.default_options
+        if options is not None:
+            call_options = parse_options(options, call_options)
         if files:
             body = untyped.multipart_fields(body, files)
-        response = await executor.perform(operation, (), given, None, body, chosen)
+        response = await executor.perform(Call(operation, (), given, None, body, call_options))
         return untyped.decode_untyped(operation, response)
 
     async def raw(
         self, method: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> RawResponse[T]:
-        """Perform a generated method and return the answer as it came.
+        """Call a generated method and return its response with status, headers and raw body.
 
-        `await ph.raw(ph.feature_flags.get, 7)`; a list method gives its first page. The settings
+        `await ph.raw(ph.feature_flags.get, 7)`. A list method returns its first page. The settings
         are those of the client that the method belongs to.
 
         Raises:
             PostHogError: The call failed.
-            TypeError: It is no generated method.
+            TypeError: `method` is not a generated method.
         """
         from asyncposthog.core.raw_response import raw
 
@@ -334,14 +333,14 @@ class BaseClient:
     def stream(
         self, method: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
     ) -> AbstractAsyncContextManager[StreamedResponse]:
-        """Perform a generated method and read its answer piece by piece.
+        """Call a generated method and stream its response body.
 
-        `async with ph.stream(ph.persons.list, format="csv") as answer: …`. The deadline covers
-        the time until the answer begins; from then on, `timeout` bounds each piece.
+        `async with ph.stream(ph.persons.list, format="csv") as response: …`. The deadline covers
+        the time until the response starts. From then on, `timeout` applies to each chunk.
 
         Raises:
             PostHogError: The call failed.
-            TypeError: It is no generated method.
+            TypeError: `method` is not a generated method.
         """
         from asyncposthog.core.raw_response import stream
 
@@ -350,39 +349,39 @@ class BaseClient:
     async def dry_run(
         self, method: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
     ) -> RequestPreview:
-        """Return what a generated method would send. Nothing is sent.
+        """Return the request of a generated method without sending it.
 
         Raises:
-            TypeError, ValueError: An argument could not be sent.
+            TypeError, ValueError: An argument is invalid.
         """
         from asyncposthog.core.raw_response import dry_run
 
         return await dry_run(method, args, kwargs)
 
     async def doctor(self, operations: Iterable[str] | None = None) -> Diagnosis:
-        """Check the key, the region, the project, and the scopes that operations need.
+        """Check the API key, the region, the project, and the scopes that operations need.
 
         Args:
-            operations: Ids or patterns of operations you mean to call: `feature_flags.*`.
+            operations: Ids or patterns of operations whose scopes to check: `feature_flags.*`.
 
         Returns:
-            The checks, each with what to do. It raises nothing for what it finds wrong.
+            The results of the checks, with suggestions. Failed checks raise no error.
         """
         from .doctor import diagnose
 
         return await diagnose(self._executor, operations)
 
     async def aclose(self, *, cancel: bool = False, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
-        """Refuse new calls, wait for running ones, and close the connections, copies' included.
+        """Close the client and its copies: refuse new calls, wait for running ones, disconnect.
 
         Args:
-            cancel: Cancel running calls (they raise `ClosedError`) rather than wait for them.
-            timeout: Seconds to wait before they are cancelled after all; None waits for ever.
+            cancel: Cancel running calls instead of waiting for them; they raise `ClosedError`.
+            timeout: Seconds to wait before running calls are cancelled; None: no limit.
         """
         await self._executor.transport.aclose(cancel=cancel, timeout=timeout)
 
     async def __aenter__(self) -> Self:
-        """Return the client; nothing is opened yet."""
+        """Return the client. No connection is opened yet."""
         self._executor.transport.check_open()
         return self
 
@@ -396,7 +395,7 @@ class BaseClient:
         await self.aclose(cancel=exc_type is not None)
 
     def __repr__(self) -> str:
-        """Show where the client points, and no key."""
+        """Return host, project id and the masked API key."""
         settings = self.settings
         return (
             f"{type(self).__name__}(host={settings.host!r}, project_id={settings.project_id!r}, "
@@ -405,59 +404,59 @@ class BaseClient:
 
 
 class ClientNamespaces(Resources):
-    """The resources, with more to some of them. Each is loaded when it is first used."""
+    """The generated resources and the hand-written namespaces, each imported on first use."""
 
     @cached_property
     def export(self) -> Export:
-        """Exports of many rows: events, persons, sessions, groups, any HogQL, any list."""
+        """Bulk exports of events, persons, sessions, groups, HogQL queries and lists."""
         from asyncposthog.export.service import Export
 
         return Export(self._executor)
 
     @cached_property
     def insights(self) -> InsightsService:
-        """Operations on `insights`, and their results."""
+        """Operations on `insights`, and computing their results."""
         from asyncposthog.query.insights import InsightsService
 
         return InsightsService(self._executor)
 
     @cached_property
     def query(self) -> QueryService:
-        """Operations on `query`. Called, it runs one: `await ph.query("SELECT 1")`."""
+        """Operations on `query`. Call it to run a query: `await ph.query("SELECT 1")`."""
         from asyncposthog.query.service import QueryService
 
         return QueryService(self._executor)
 
 
 class AsyncPostHog(ClientNamespaces, BaseClient):
-    """Typed, async access to the whole of PostHog's private REST API.
+    """Typed async client of PostHog's private REST API.
 
-    Settings come from the arguments, then from the environment; see the README for both. Building
-    one is cheap and opens no connection. Use it from one event loop, and close it:
+    Settings that are not passed as arguments are read from the environment; see the README.
+    Building a client opens no connection. Use it in one event loop and close it:
     `async with AsyncPostHog() as ph: …`.
     """
 
     @classmethod
     def emulated(cls, emulator: Emulator | None = None, **settings: Any) -> Self:
-        """Return a client of a small PostHog in this process: no account, no network.
+        """Return a client that is connected to an emulator in this process, without a network.
 
         Args:
-            emulator: The emulator to talk to; a new, empty one if left out.
-            settings: Arguments of the client to put over those that point at the emulator.
+            emulator: The emulator; by default a new, empty one.
+            settings: Arguments of the client, which override those for the emulator.
 
         Raises:
             ImportError: `asyncposthog[emulator]` is not installed.
         """
         from posthog_emulator import Emulator
 
-        chosen = Emulator() if emulator is None else emulator
+        call_options = Emulator() if emulator is None else emulator
         pointing: dict[str, Any] = {
-            "api_key": chosen.key,
-            "project_id": chosen.project_id,
-            "organization_id": chosen.organization_id,
+            "api_key": call_options.key,
+            "project_id": call_options.project_id,
+            "organization_id": call_options.organization_id,
             "host": "http://emulator.localhost",
-            "transport": chosen.transport(),
+            "transport": call_options.transport(),
         }
-        if not chosen.settings.rate_limits and "limiter" not in settings:
+        if not call_options.settings.rate_limits and "limiter" not in settings:
             pointing["limits"] = False
         return cls(**{**pointing, **settings})

@@ -1,7 +1,4 @@
-"""Settings: from arguments first, then from the environment, checked once.
-
-`resolve` is pure: it reads nothing but what it is given.
-"""
+"""Settings of a client, from arguments and the environment, and their validation."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ _KEY_KINDS: Final[dict[str, KeyKind]] = {
 
 @final
 class Secret:
-    """A key that shows only its prefix. `reveal()` gives the whole of it."""
+    """An API key. Text representations show its prefix only; `reveal()` returns it."""
 
     __slots__ = ("_value",)
 
@@ -44,38 +41,42 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the key itself. Never log it."""
+        """Return the key. Do not log it."""
         return self._value
 
     @property
     def kind(self) -> KeyKind:
-        """What the prefix says it is."""
+        """The kind of the key, by its prefix."""
         return _KEY_KINDS.get(self._value[:4], "unprefixed")
 
     def __str__(self) -> str:
-        """Show the prefix alone."""
+        """Return the prefix of the key."""
         return f"{self._value[:4]}***" if self.kind != "unprefixed" else "***"
 
     def __repr__(self) -> str:
-        """Show the prefix alone."""
+        """Return the prefix of the key."""
         return f"Secret({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
-        """Compare the keys."""
+        """Return whether the keys are equal."""
         return isinstance(other, Secret) and other._value == self._value
 
     def __hash__(self) -> int:
-        """Hash the key."""
+        """Return the hash of the key."""
         return hash(self._value)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Refuse to be pickled."""
+        """Raise an error: a pickle would contain the key.
+
+        Raises:
+            TypeError: Always.
+        """
         raise TypeError("a Secret cannot be pickled: it would be written in clear")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a client knows about itself. Its `repr` shows no key."""
+    """The settings of a client. The `repr` shows no key."""
 
     api_key: Secret
     hosts: Hosts
@@ -83,14 +84,14 @@ class Settings:
     organization_id: str | None = None
     project_api_key: Secret | None = None
     timeout: float | None = 60.0
-    """Seconds one attempt may take; None waits for ever."""
+    """Seconds for one attempt; None: no limit."""
     deadline: float | None = None
-    """Seconds a whole call may take; None: no bound but those of its attempts."""
+    """Seconds for a whole call; None: no limit."""
     max_retries: int = 3
     max_retry_after: float = 120.0
-    """Seconds a server may ask to wait before the call fails instead."""
+    """The longest wait, in seconds, that the server may request."""
     max_response_bytes: int | None = 512 * 1024 * 1024
-    """Size of an answer, decompressed, beyond which it is refused; None: no bound."""
+    """Maximum size of a response body, decompressed; None: no limit."""
     strict: bool = False
     read_only: bool = False
     allow: tuple[str, ...] | None = None
@@ -98,19 +99,20 @@ class Settings:
 
     @property
     def host(self) -> str:
-        """The base URL of the private API."""
+        """The base URL of the REST API."""
         return self.hosts.app
 
 
 def resolve_settings(arguments: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
-    """Make settings of arguments (None stands for "not given") and an environment.
+    """Return the settings of arguments and an environment. Arguments take precedence.
 
     Args:
-        arguments: The fields of `Settings`, plus `region`, `host` and `allow_http`.
-        environ: Where `POSTHOG_…` variables are looked up.
+        arguments: The fields of `Settings`, plus `region`, `host` and `allow_http`. None means that
+            the argument was not passed.
+        environ: The environment variables.
 
     Raises:
-        ConfigurationError: Something is missing, malformed or contradictory.
+        ConfigurationError: A setting is missing, invalid, or contradicts another one.
         TypeError: An argument is of the wrong type.
     """
     given = dict(arguments)
@@ -123,7 +125,7 @@ def resolve_settings(arguments: Mapping[str, object], environ: Mapping[str, str]
             variables_used[name] = variable or ""
     if given["api_key"] is None:
         raise ConfigurationError(
-            "There is no API key.",
+            "No API key was given.",
             suggestion=(
                 "Pass api_key= or set POSTHOG_PERSONAL_API_KEY. "
                 f"Personal API keys are made at {hosts.app}/settings/user-api-keys."
@@ -141,14 +143,14 @@ def resolve_settings(arguments: Mapping[str, object], environ: Mapping[str, str]
 
 
 def _error_from_env(name: str, error: ConfigurationError) -> ConfigurationError:
-    """Say of a wrong setting that nobody passed where it stands."""
+    """Return an error for a setting from the environment, with the name of the variable."""
     return ConfigurationError(
         f"{name} in the environment: {error.message}", suggestion=error.suggestion
     )
 
 
 def replace_settings(settings: Settings, changes: Mapping[str, object]) -> Settings:
-    """Return settings with some fields replaced, checked like those of a new client."""
+    """Return settings with some fields replaced and validated."""
     values = {name: validate_option(name, value) for name, value in changes.items()}
     return replace(settings, **values)
 
@@ -165,7 +167,7 @@ _HOST_VARIABLES: Final = ("POSTHOG_HOST", "POSTHOG_API_URL")
 
 
 def _resolve_hosts(given: dict[str, object], environ: Mapping[str, str]) -> Hosts:
-    """Take `region`, `host` and `allow_http` out of the arguments."""
+    """Remove `region`, `host` and `allow_http` from the arguments; return the hosts."""
     region, host = given.pop("region", None), given.pop("host", None)
     allow_http = _bool("allow_http", given.pop("allow_http", False))
     if host is None and region is None:
@@ -187,7 +189,7 @@ def _resolve_hosts(given: dict[str, object], environ: Mapping[str, str]) -> Host
 
 
 def validate_option(name: str, value: object) -> Any:
-    """Return the checked value of one field of `Settings`."""
+    """Return the validated value of one field of `Settings`."""
     return _VALIDATORS[name](name, value)
 
 
@@ -226,7 +228,7 @@ def _optional_seconds(name: str, value: object) -> float | None:
         return None
     seconds = _seconds(name, value)
     if seconds == 0:
-        raise ConfigurationError(f"{name} must be more than 0 seconds; None means no bound.")
+        raise ConfigurationError(f"{name} must be more than 0 seconds; None means no limit.")
     return seconds
 
 
@@ -256,7 +258,7 @@ def _api_key(name: str, value: object) -> Secret:
     secret = _secret(name, value)
     if secret.kind == "project":
         raise ConfigurationError(
-            "A project token (phc_) is no API key: it may send events and read flags only.",
+            "A project token (phc_) is not an API key: it can only send events and read flags.",
             suggestion=(
                 "Pass it as project_api_key, and a personal API key (phx_) as api_key or in "
                 "POSTHOG_PERSONAL_API_KEY."
@@ -284,14 +286,14 @@ def _project_id(name: str, value: object) -> int | None:
         raise TypeError(f"{name} must be the number of a project, not {type(value).__name__}")
     if value == "@current":
         raise ConfigurationError(
-            "project_id cannot be '@current': it follows whichever project the key's owner last "
+            "project_id cannot be '@current', which is whichever project the owner of the key last "
             "opened in the browser.",
-            suggestion="Give the number, or leave it out: it is then looked up once and kept.",
+            suggestion="Pass the id, or leave it out: it is then looked up once and cached.",
         )
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,18}", value):
         raise ConfigurationError(
             f"project_id must be a number, not {_masked(value)}.",
-            suggestion="It stands in the address of every page: /project/<number>/.",
+            suggestion="It is part of the URL of every page: /project/<id>/.",
         )
     number = int(value)
     if number <= 0:
@@ -308,20 +310,20 @@ def _organization_id(name: str, value: object) -> str | None:
         raise TypeError(f"{name} must be a UUID, not {type(value).__name__}")
     if value == "@current":
         raise ConfigurationError(
-            "organization_id cannot be '@current': it follows whichever organization the key's "
-            "owner last opened in the browser.",
-            suggestion="Give the UUID, or leave it out: it is then looked up once and kept.",
+            "organization_id cannot be '@current', which is whichever organization the owner of "
+            "the key last opened in the browser.",
+            suggestion="Pass the UUID, or leave it out: it is then looked up once and cached.",
         )
     if not re.fullmatch(r"(?i)[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", value):
         raise ConfigurationError(
             f"organization_id must be a UUID, not {_masked(value)}.",
-            suggestion="Left out, it is looked up once and kept; organizations.current() tells it.",
+            suggestion="Leave it out to look it up, or get it from organizations.current().",
         )
     return str(UUID(value))
 
 
 def _masked(value: str) -> str:
-    """Show a wrong value, unless it looks like a key put in the wrong place."""
+    """Return an invalid value for a message, masked if it looks like an API key."""
     return f"a key ({value[:4]}***)" if value[:4] in _KEY_KINDS else repr(value[:80])
 
 
@@ -333,7 +335,7 @@ def _allow(name: str, value: object) -> tuple[str, ...] | None:
     patterns = tuple(cast("list[object]", value))
     for pattern in patterns:
         if not isinstance(pattern, str) or not pattern:
-            raise TypeError(f"{name} holds {pattern!r}, which is no pattern")
+            raise TypeError(f"{name} has {pattern!r}, which is not a pattern")
     return cast("tuple[str, ...]", patterns)
 
 
@@ -341,7 +343,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 RESERVED_HEADERS: Final = frozenset(
     {"authorization", "host", "content-length", "transfer-encoding"}
 )
-"""Headers that the client makes itself, in lower case: no caller and no operation sets one."""
+"""Headers that only the client sets, in lower case."""
 
 
 def _headers(name: str, value: object) -> tuple[tuple[str, str], ...]:
@@ -354,11 +356,11 @@ def _headers(name: str, value: object) -> tuple[tuple[str, str], ...]:
         if not isinstance(key, str) or not isinstance(text, str):
             raise TypeError(f"{name} must be a mapping of str to str")
         if not _HEADER_NAME.fullmatch(key):
-            raise ConfigurationError(f"{key!r} is no header name.")
+            raise ConfigurationError(f"{key!r} is not a header name.")
         if key.lower() in RESERVED_HEADERS:
             raise ConfigurationError(
-                f"The header {key} cannot be set: the client makes it itself.",
-                suggestion="Another key is api_key=, another host another client.",
+                f"The header {key} cannot be set: the client sets it.",
+                suggestion="For another key pass api_key=; for another host build another client.",
             )
         if not text.isascii() or any(c in text for c in "\r\n\0"):
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""`await ph.doctor()`: what is right, what is wrong, and how to put it right."""
+"""`await ph.doctor()`: check the API key, the host, the project and the scopes."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ __all__ = ["Check", "Diagnosis", "diagnose"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool | None
-    """None: it could not be found out."""
+    """None: unknown."""
     detail: str
     fix: str | None = None
-    """What to do, where something is wrong."""
+    """How to fix a failed check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What `doctor()` found. Printing it gives one line a check."""
+    """The results of `doctor()`. Its text has a line for each check."""
 
     checks: tuple[Check, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether no check failed."""
         return all(check.ok is not False for check in self.checks)
 
     def __str__(self) -> str:
-        """One line a check, and one for what to do about it."""
+        """Return a line for each check, and one for each fix."""
         lines: list[str] = []
         for check in self.checks:
             status = {True: "ok", False: "WRONG", None: "?"}[check.ok]
@@ -94,12 +94,12 @@ _KEY_CHECKS: Final[dict[KeyKind, tuple[bool | None, str, str | None]]] = {
 
 
 async def diagnose(executor: Executor, operations: Iterable[str] | None = None) -> Diagnosis:
-    """Look at everything, one after the other; what cannot be asked is said to be unknown.
+    """Run all checks, one after the other.
 
     Raises:
         ClosedError: The client is closed.
-        TypeError: `operations` is no list of ids.
-        ValueError: No operation matches one of them.
+        TypeError: `operations` is not a list of ids.
+        ValueError: An id or pattern matches no operation.
     """
     selected = _find_operations(operations)
     executor.transport.check_open()
@@ -124,7 +124,7 @@ async def _get_object(executor: Executor, operation: Operation, *path: Any) -> d
 
 
 async def _check_host(executor: Executor) -> tuple[dict[str, Any] | None, list[Check]]:
-    """Ask who the key belongs to: None if nobody answered, or refused the key."""
+    """Get the owner of the key; None if the request failed or the key is invalid."""
     hosts = executor.settings.hosts
     try:
         me = await _get_object(executor, ME)
@@ -134,7 +134,7 @@ async def _check_host(executor: Executor) -> tuple[dict[str, Any] | None, list[C
         reachable = Check("host", True, f"{hosts.app} answers")
         return None, [reachable, await _check_region(executor, error)]
     except PermissionDeniedError as error:
-        # The key is known here; it may only not ask who it belongs to.
+        # A 403 proves that the key is valid; only its scopes do not include this endpoint.
         reachable = Check("host", True, f"{hosts.app} answers")
         return {}, [reachable, Check("region", True, f"the key is known ({error.detail})")]
     except PostHogError as error:
@@ -149,7 +149,7 @@ async def _check_host(executor: Executor) -> tuple[dict[str, Any] | None, list[C
 
 
 async def _check_region(executor: Executor, error: AuthenticationError) -> Check:
-    """Tell a key of the other region from one that nobody knows."""
+    """Try the other region, to tell a key of that region from an invalid one."""
     hosts = executor.settings.hosts
     if hosts.region is None:
         return Check(
@@ -171,8 +171,8 @@ async def _check_region(executor: Executor, error: AuthenticationError) -> Check
         )
     except PermissionDeniedError:
         pass
-    except PostHogError as failed:
-        return Check("region", False, f"{error.message}; the other region: {failed.message}")
+    except PostHogError as other_error:
+        return Check("region", False, f"{error.message}; the other region: {other_error.message}")
     return Check(
         "region",
         False,
@@ -197,8 +197,8 @@ async def _check_project(executor: Executor) -> Check:
         return Check(
             "project",
             False,
-            f"there is no project {number}, or the key's owner is no member",
-            "Check project_id: it stands in the address of every page.",
+            f"project {number} does not exist, or the key's owner is not a member",
+            "Check project_id: it is part of the URL of every page.",
         )
     except PostHogError as error:
         return Check("project", False, error.message, error.suggestion)
@@ -218,11 +218,11 @@ async def _check_scopes(executor: Executor, selected: list[Operation]) -> list[C
     except PostHogError as error:
         checks.append(Check("scopes", None, f"cannot be asked with this key ({error.message})"))
         return checks
-    held = key.get("scopes")
-    if not isinstance(held, list):
+    granted = key.get("scopes")
+    if not isinstance(granted, list):
         checks.append(Check("scopes", None, "the server does not tell"))
         return checks
-    scopes = {str(scope) for scope in cast("list[object]", held)}
+    scopes = {str(scope) for scope in cast("list[object]", granted)}
     needed: dict[str, list[str]] = {}
     for operation in selected:
         for scope in operation.scopes:
@@ -252,7 +252,7 @@ async def _check_scopes(executor: Executor, selected: list[Operation]) -> list[C
 
 
 def scope_granted(granted: set[str], required: str) -> bool:
-    """Tell whether scopes include one: `*` is all of them, and `write` implies `read`."""
+    """Return whether scopes include one. `*` includes all, and `write` includes `read`."""
     if "*" in granted or required in granted:
         return True
     subject, _, action = required.partition(":")
@@ -269,7 +269,7 @@ def _join_names(ids: list[str]) -> str:
 
 
 def _find_operations(patterns: Iterable[str] | None) -> list[Operation]:
-    """Return the operations that ids or patterns name."""
+    """Return the operations that match ids or patterns."""
     if patterns is None:
         return []
     listed = isinstance(cast("object", patterns), Iterable) and not isinstance(patterns, str)
@@ -283,6 +283,6 @@ def _find_operations(patterns: Iterable[str] | None) -> list[Operation]:
     for pattern in given:
         matches = [op for op in known if fnmatchcase(op.id, pattern)]
         if not matches:
-            raise ValueError(f"no operation is called {pattern!r}")
+            raise ValueError(f"no operation matches {pattern!r}")
         found.update((op.id, op) for op in matches)
     return list(found.values())

@@ -1,4 +1,4 @@
-"""Where PostHog lives: regions, and the two hosts of each."""
+"""Hosts: the regions of PostHog Cloud, and the URLs of self-hosted instances."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["CLOUD", "Hosts", "region_hosts", "resolve_host"]
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The base URLs of one PostHog: scheme, host, port and path prefix, without a final slash."""
+    """The base URLs of an instance: scheme, host, port and path prefix, without a final slash."""
 
     app: str
-    """The private REST API."""
+    """The host of the REST API."""
     ingest: str
-    """Capture and flag evaluation."""
+    """The host for capture and flag evaluation."""
     region: Region | None
-    """None when self-hosted."""
+    """None for a self-hosted instance."""
 
 
 CLOUD: Final[dict[Region, Hosts]] = {
@@ -42,7 +42,7 @@ _CLOUD_NAMES: Final[dict[str, Region]] = {
 
 
 def region_hosts(region: object) -> Hosts:
-    """Return the hosts of a cloud region."""
+    """Return the hosts of a PostHog Cloud region."""
     if not isinstance(region, str):
         raise TypeError(f"region must be 'us' or 'eu', not {type(region).__name__}")
     if region not in CLOUD:
@@ -54,14 +54,14 @@ def region_hosts(region: object) -> Hosts:
 
 
 def resolve_host(host: object, *, allow_http: bool = False) -> Hosts:
-    """Return the hosts that a URL stands for.
+    """Return the hosts for a URL.
 
-    The app or ingest host of a region stands for both. Any other is self-hosted: one host for
-    everything. A final `/api` is dropped and a path before it kept.
+    The app host or the ingest host of a region returns both. Any other URL is a self-hosted
+    instance with one host. A final `/api` is removed, and a path before it is kept.
 
     Raises:
-        ConfigurationError: The URL is malformed, or plain `http://` to a public host.
-        TypeError: It is no string.
+        ConfigurationError: The URL is invalid, or uses `http://` for a public host.
+        TypeError: The URL is not a str.
     """
     if not isinstance(host, str):
         raise TypeError(f"host must be a URL as a str, not {type(host).__name__}")
@@ -90,10 +90,10 @@ def resolve_host(host: object, *, allow_http: bool = False) -> Hosts:
 
 def _split_url(host: str) -> SplitResult:
     if "@" in host:
-        # The URL is not shown: what stands before the @ is a credential.
+        # The message does not show the URL: the part before the @ is a credential.
         raise ConfigurationError(
-            "The host URL holds a user name or a password.",
-            suggestion="Leave them out; the key goes into api_key.",
+            "The host URL contains a user name or password.",
+            suggestion="Remove them; pass the key as api_key.",
         )
     if host != host.strip() or not host.isascii() or not host.isprintable() or " " in host:
         raise _invalid_host(host, "it has spaces, or characters that no URL has")
@@ -117,7 +117,7 @@ def _split_url(host: str) -> SplitResult:
 
 
 def _check_host_name(host: str, name: str) -> None:
-    """Refuse a host name that could not be looked up, or that httpx does not take."""
+    """Raise an error for a host name that DNS cannot look up or httpx does not accept."""
     import httpx  # not for a limiter that is used without a client
 
     if ":" not in name:  # an IPv6 address is checked by the parser

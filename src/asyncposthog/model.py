@@ -1,4 +1,4 @@
-"""The base of every model of an answer."""
+"""The base class of response models."""
 
 from __future__ import annotations
 
@@ -15,66 +15,66 @@ __all__ = ["Model", "python_names"]
 
 
 class Model(BaseModel):
-    """An object of an answer: its annotations say what the schema says, its reading is tolerant.
+    """Base class of response models. Annotations follow the schema; parsing is lenient.
 
-    - A field the server left out reads as None and is not in `model_fields_set`.
-    - Every field takes null, whatever its annotation says.
-    - Fields the schema does not know are kept: `flag.new_field`, `flag["new field"]`.
-    - A variant of a union that the schema does not know is kept as a dict.
+    - A missing field is None, and not in `model_fields_set`.
+    - Every field accepts null, whatever its annotation.
+    - Unknown fields are kept: `flag.new_field`, `flag["new field"]`.
+    - An unknown variant of a union is kept as a dict.
 
-    `raw()` gives all of it back as JSON data.
+    `raw()` returns everything as JSON data.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="allow",
         populate_by_name=True,
         protected_namespaces=(),
-        # Nine hundred models are never all needed: each is built when it is first used.
+        # A program needs few of the many models: each is built on first use.
         defer_build=True,
         ser_json_inf_nan="constants",
     )
 
     def __init__(self, /, **data: Any) -> None:
-        """Check the fields, given by their names in Python or on the wire.
+        """Create a model from fields by their Python names or their names in the API.
 
-        Fields with one possible value, such as the `kind` of a query, are filled in and sent.
+        Fields with one possible value, such as the `kind` of a query, are set and sent.
         """
         super().__init__(**data)
         self.__pydantic_fields_set__.update(_constants(type(self)))
 
-    # Not called for what is read from JSON: pydantic-core then makes instances by itself.
+    # With this mark pydantic-core does not call `__init__` for JSON data, which would be slow.
     __init__.__pydantic_base_init__ = True  # pyright: ignore[reportFunctionMemberAccess]
 
     @classmethod
     def __get_pydantic_core_schema__(
         cls, source: type[BaseModel], handler: GetCoreSchemaHandler, /
     ) -> CoreSchema:
-        """Make the fields tolerant, once, when the class is built."""
+        """Make the fields lenient when the class is built."""
         built = cls.__dict__.get("__pydantic_core_schema__")
-        if isinstance(built, dict):  # of a class that is complete; a placeholder is no dict
+        if isinstance(built, dict):  # of a complete class; before that it is a placeholder object
             return built  # pyright: ignore[reportReturnType, reportUnknownVariableType]
         schema = handler(source)
         make_lenient(cls, schema, handler)
         return schema
 
     def raw(self) -> dict[str, Any]:
-        """Return what the server sent as JSON data: its names, its fields, unknown ones included.
+        """Return the fields that the server sent as JSON data, unknown ones included.
 
-        Values that were parsed are written in their standard form: a moment in ISO 8601 with `Z`
-        for UTC, a UUID in lower case.
+        Names are those of the API. Parsed values have their standard form: timestamps are ISO 8601
+        with `Z` for UTC, UUIDs are in lower case.
         """
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return a field by its name on the wire or in Python; `default` if it was not sent."""
-        known = python_names(type(self)).get(name)
-        if known is not None and known in self.__pydantic_fields_set__:
-            return self.__dict__[known]
+        """Return a field by its API or Python name; `default` if the server did not send it."""
+        field_name = python_names(type(self)).get(name)
+        if field_name is not None and field_name in self.__pydantic_fields_set__:
+            return self.__dict__[field_name]
         extra = self.__pydantic_extra__
         return default if extra is None else extra.get(name, default)
 
     def __getitem__(self, name: str) -> Any:
-        """Return a field by its name on the wire or in Python.
+        """Return a field by its API or Python name.
 
         Raises:
             KeyError: The server did not send it.
@@ -85,19 +85,19 @@ class Model(BaseModel):
         return value
 
     def __contains__(self, name: object) -> bool:
-        """Whether the server sent a field of that name."""
+        """Return whether the server sent a field of that name."""
         return isinstance(name, str) and self.get(name, _MISSING) is not _MISSING
 
 
 _MISSING: Any = object()
 
-# Caches of pure results. A class that goes away takes its entries with it.
+# Caches on the class itself, so that they are freed with it.
 _NAMES: Final = "__asyncposthog_names__"
 _CONSTANTS: Final = "__asyncposthog_constants__"
 
 
 def python_names(cls: type[BaseModel]) -> Mapping[str, str]:
-    """Return the Python name of every field by its name on the wire, and by itself."""
+    """Return the Python names of all fields by their API and Python names."""
     names: dict[str, str] | None = cls.__dict__.get(_NAMES)
     if names is None:
         ensure_fields_built(cls)
@@ -108,15 +108,15 @@ def python_names(cls: type[BaseModel]) -> Mapping[str, str]:
 
 
 def _constants(cls: type[BaseModel]) -> frozenset[str]:
-    """Return the fields whose default is the only value they have."""
-    found: frozenset[str] | None = cls.__dict__.get(_CONSTANTS)
-    if found is None:
+    """Return the names of fields whose default is their only possible value."""
+    constants: frozenset[str] | None = cls.__dict__.get(_CONSTANTS)
+    if constants is None:
         ensure_fields_built(cls)
-        found = frozenset(
+        constants = frozenset(
             name
             for name, field in cls.model_fields.items()
             if get_origin(field.annotation) is Literal
             and field.default in get_args(field.annotation)
         )
-        setattr(cls, _CONSTANTS, found)
-    return found
+        setattr(cls, _CONSTANTS, constants)
+    return constants

@@ -1,7 +1,7 @@
-"""An operation of the API as data.
+"""Operations of the API as data.
 
-The registry holds one `Operation` for each method of the client. Everything that acts on calls
-(the executor, the limiter, raw responses, dry runs, tools, the emulator) reads this one table.
+The registry has one `Operation` for each generated method. The executor, the rate limiter, raw
+responses, dry runs, the command line and the emulator all use it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ BodyMedia: TypeAlias = Literal["json", "multipart"]
 ResultKind: TypeAlias = Literal["none", "json", "text", "bytes", "model"]
 PageStyle: TypeAlias = Literal[
     "offset",  # count, next, previous, results; limit and offset in the query
-    "persons",  # as offset without count; the last page may be empty; `previous` lies
+    "persons",  # as offset, without count; the last page may be empty; `previous` is wrong
     "cursor",  # next, previous, results; an opaque cursor in `next`; no count
     "page",  # as offset, with a page number in the query
     "events",  # next, results; `next` narrows `before`/`after` by timestamp
     "recordings",  # results with has_next (and, newer, next_cursor)
-    "body_cursor",  # a POST whose answer's nextCursor goes back in the body as `after`
-    "single",  # everything in one answer: a bare array, or results without a next
+    "body_cursor",  # a POST; nextCursor of the response is sent as `after` in the next body
+    "single",  # all items in one response: an array, or results without next
 ]
 
 
@@ -44,19 +44,19 @@ class Parameter:
     """A path, query or header parameter."""
 
     name: str
-    """Its name on the wire."""
+    """Its name in the API."""
     python_name: str
     location: ParameterLocation
     required: bool = False
     type: str = "string"
     """The JSON type: string, integer, number, boolean, array, object, or any."""
     format: str | None = None
-    """uuid, date-time, date, int64 …, as the schema has it."""
+    """The format of the schema: uuid, date-time, date, int64 …"""
     enum: tuple[Any, ...] = ()
     explode: bool = True
-    """Whether an array is repeated (`a=1&a=2`) rather than joined by commas (`a=1,2`)."""
+    """Whether an array is sent as `a=1&a=2` instead of `a=1,2`."""
     presence_only: bool = False
-    """Whether the server only looks whether the parameter is there, whatever its value."""
+    """Whether the server only tests if the parameter is present, and ignores its value."""
     multi_segment: bool = False
     """Whether a path parameter may contain slashes."""
 
@@ -67,31 +67,31 @@ class Body:
 
     media: BodyMedia = "json"
     schema: str | None = None
-    """The component in `registry/schemas.json` it is validated against."""
+    """The name of its schema in `registry/schemas.json`."""
     required: bool = False
     flat: bool = False
     """Whether the method takes the fields of the object as keyword arguments."""
     fields: tuple[tuple[str, str], ...] = ()
-    """(python name, wire name) of each field of a flat body."""
+    """(Python name, API name) of each field of a flat body."""
     files: tuple[str, ...] = ()
-    """Wire names of the fields of a multipart body that are files."""
+    """API names of the fields of a multipart body that are files."""
     booleans: tuple[str, ...] = ()
-    """Wire names of fields of which the server takes anything that is not empty for true."""
+    """API names of boolean fields for which the server takes any non-empty value as true."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a successful answer holds."""
+    """The content of a successful response."""
 
     kind: ResultKind = "none"
     model: str | None = None
-    """For kind `model`, the public name in `asyncposthog.models`."""
+    """The name of the model in `asyncposthog.models`, for the kind `model`."""
     array: bool = False
-    """Whether the answer is a bare array of `model`."""
+    """Whether the response is an array of `model`."""
     schema: str | None = None
-    """The component in `registry/schemas.json`; None where the schema declares no answer."""
+    """The name of its schema in `registry/schemas.json`; None if the API declares none."""
     status: int = 200
-    """The status the server answers with on success."""
+    """The status of a successful response."""
     media: str = "application/json"
 
 
@@ -101,70 +101,70 @@ class Pagination:
 
     style: PageStyle
     items: str | None = "results"
-    """The field of the answer that holds the items; None when the answer is the array."""
+    """The field of the response with the items; None if the response is an array."""
     page_size: int | None = None
-    """Items in a page when no limit is given."""
+    """The default number of items in a page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One callable operation."""
+    """One operation: an HTTP method and a path."""
 
     id: str
-    """The public name below the client: `feature_flags.list`, `error_tracking.issues.get`."""
+    """The name of the method in the client: `feature_flags.list`, `error_tracking.issues.get`."""
     method: str
     """GET, POST, PUT, PATCH or DELETE."""
     path: str
-    """The template, below the host: `/api/projects/{project_id}/feature_flags/{id}/`."""
+    """The path with placeholders: `/api/projects/{project_id}/feature_flags/{id}/`."""
     owner: Owner | None = "project"
     """Whose identifier fills the first placeholder of the path, if there is one for it; None: the
     operation belongs to the whole instance."""
     parameters: tuple[Parameter, ...] = ()
-    """Path (in the order of the template, without the owner's), then query, then header."""
+    """Path parameters in the order of the path, without the owner, then query, then header."""
     body: Body | None = None
     fixed_body: Mapping[str, Any] | None = None
-    """A body that is always the same: soft delete and restore."""
+    """A constant body, as for soft delete and restore."""
     result: Result = Result()
     pagination: Pagination | None = None
     scopes: tuple[str, ...] = ()
-    """Scopes an API key needs, as `feature_flag:read`."""
+    """Scopes that an API key needs, such as `feature_flag:read`."""
     buckets: tuple[str, ...] = ("burst", "sustained")
-    """The rate-limit buckets a call is charged to."""
+    """The rate limits that a call counts against."""
     writes: bool = True
-    """Whether the call changes anything on the server. Some POSTs only read."""
+    """Whether the call changes something on the server. Some POSTs only read."""
     idempotent: bool = False
-    """Whether repeating the call has the effect of doing it once."""
+    """Whether making the call twice has the same effect as making it once."""
     api_key_allowed: bool = True
-    """Whether any API key may call it at all."""
+    """Whether it can be called with an API key."""
     deprecated: bool = False
     schema_operations: tuple[str, ...] = ()
-    """The schema's own operations this stands for, as `GET /api/projects/{project_id}/…/`."""
+    """The operations of the OpenAPI schema: `GET /api/projects/{project_id}/…/`."""
     schema_gap_source: str | None = None
-    """For an operation the schema lacks, the source that says the API has it."""
+    """The source of an operation that is missing in the OpenAPI schema."""
     package: str = "asyncposthog"
-    """The package whose `models` hold the result; another one for sets generated elsewhere."""
+    """The package of the result model; another one for clients generated elsewhere."""
 
     @property
     def resource(self) -> str:
-        """The resource it belongs to: `feature_flags`, `error_tracking.issues`."""
+        """The resource: `feature_flags`, `error_tracking.issues`."""
         return self.id.rpartition(".")[0]
 
     @property
     def name(self) -> str:
-        """The method's own name: `list`, `get`, `bulk_delete`."""
+        """The name of the method: `list`, `get`, `bulk_delete`."""
         return self.id.rpartition(".")[2]
 
     @property
     def path_parameters(self) -> tuple[Parameter, ...]:
-        """The positional parameters, in the order of the path."""
+        """The path parameters, in the order of the path."""
         return tuple(p for p in self.parameters if p.location == "path")
 
     @property
     def query_parameters(self) -> tuple[Parameter, ...]:
-        """The parameters that go into the query string."""
+        """The query parameters."""
         return tuple(p for p in self.parameters if p.location == "query")
 
     @property
     def header_parameters(self) -> tuple[Parameter, ...]:
-        """The parameters that go into headers."""
+        """The header parameters."""
         return tuple(p for p in self.parameters if p.location == "header")

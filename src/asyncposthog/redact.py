@@ -1,8 +1,7 @@
-"""What logs and exceptions may show.
+"""Mask API keys in logs and exceptions.
 
-Keys are recognised by their prefixes, and those of live clients by their value, so that an
-unprefixed one is found as well. Everything here takes time in proportion to the text: the text may
-come from a server that wants it to take long.
+Keys are recognized by their prefix, and those of existing clients by their value, which finds keys
+without a prefix as well. All functions take linear time: the text may come from a hostile server.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from weakref import WeakValueDictionary
 
 __all__ = ["Redactor", "Unpicklable", "mask", "mask_target"]
 
-# Every repetition is possessive or ends at a character that it cannot contain: no character is
-# looked at more than a fixed number of times.
+# Every repetition is possessive or ends at a character that it cannot match, so that there is no
+# backtracking and the time is linear.
 _KEYS: Final = re.compile(
     r"(?<![A-Za-z0-9])(ph[a-z]_)[A-Za-z0-9_-]++|\b(bearer\s++)[^\s\"',;<>]++", re.IGNORECASE
 )
 _KEYS_IN_BYTES: Final = re.compile(_KEYS.pattern.encode(), re.IGNORECASE)
-# Far quicker to look for than a key, and a part of each; in lower case.
+# Part of every key, in lower case, and much faster to search for.
 _HINT: Final = re.compile(r"ph._", re.DOTALL)
 _HINT_IN_BYTES: Final = re.compile(rb"ph._", re.DOTALL)
 _PARAMETER: Final = re.compile(r"(?:^|[?&])([^=&?]*+)=")
@@ -32,11 +31,11 @@ _SECRET_NAME: Final = re.compile(
 )
 
 _MIN_SECRET_CHARS: Final = 6
-"""Characters from which on a value is a secret: shorter ones stand in any text by chance."""
+"""Shorter secrets are not masked by value: they occur in any text by chance."""
 
 
 def mask(text: str) -> str:
-    """Mask the keys of live clients, and everything that looks like a key or a bearer token."""
+    """Return text with the keys of existing clients, and all keys and bearer tokens, masked."""
     for value in _live_secrets():
         text = text.replace(value, _masked(value))
     lower = text.lower()
@@ -46,13 +45,13 @@ def mask(text: str) -> str:
 
 
 def mask_target(target: str) -> str:
-    """Mask the values of secret-like query parameters of a path, and anything like a key."""
+    """Return a path with secret-like query parameters and API keys masked."""
     pieces: list[str] = []
     done = 0
-    while found := _PARAMETER.search(target, done):
-        end = found.end()
+    while match := _PARAMETER.search(target, done):
+        end = match.end()
         pieces.append(target[done:end])
-        if _SECRET_NAME.search(found[1]):
+        if _SECRET_NAME.search(match[1]):
             value = _VALUE.match(target, end)
             pieces.append("***")
             end = value.end() if value else end
@@ -61,41 +60,45 @@ def mask_target(target: str) -> str:
 
 
 class Unpicklable:
-    """A base class of internal objects that hold a key: they cannot be pickled or copied."""
+    """Base class of internal objects with an API key. They cannot be pickled or copied."""
 
     __slots__ = ()
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled."""
+        """Raise an error: a pickle would contain the key.
+
+        Raises:
+            TypeError: Always.
+        """
         raise TypeError(
-            f"a {type(self).__name__} cannot be pickled or copied: it holds the API key. Build a "
-            "client where it is needed."
+            f"a {type(self).__name__} cannot be pickled or copied: it contains the API key. "
+            "Build a client where it is needed."
         )
 
 
 class Redactor(Unpicklable):
-    """Masks keys by their looks, and the given ones wherever they stand."""
+    """Masks all keys that have a prefix, and the given secrets."""
 
     __slots__ = ("__weakref__", "_values")
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        """Know the secrets, as they are and as a URL, JSON or Python writes them."""
-        known = [s for s in secrets if len(s) >= _MIN_SECRET_CHARS]
+        """Keep the secrets, and their forms in URLs, JSON and Python literals."""
+        maskable = [s for s in secrets if len(s) >= _MIN_SECRET_CHARS]
         forms = {
             form
-            for s in known
+            for s in maskable
             for form in (s, quote(s, safe=""), json.dumps(s)[1:-1], repr(s.encode())[2:-1])
         }
-        # The longest first: a short key may be a part of a longer form.
+        # The longest first: a short form may be part of a longer one.
         self._values = tuple(sorted(forms, key=len, reverse=True))
         _live_redactors[id(self)] = self
 
     def __call__(self, text: str) -> str:
-        """Return the text without keys: these, and those of other live clients."""
+        """Return text with these secrets, and the keys of all other clients, masked."""
         return mask(text)
 
     def mask_bytes(self, content: bytes) -> bytes:
-        """Return the bytes without keys."""
+        """Return bytes with these secrets and all other keys masked."""
         for value in self._values:
             content = content.replace(value.encode(), _masked(value).encode())
         lower = content.lower()
@@ -104,13 +107,13 @@ class Redactor(Unpicklable):
         return _KEYS_IN_BYTES.sub(lambda m: (m[1] or m[2]) + b"***", content)
 
 
-# Those of the clients that exist, for texts that are made where no client is known.
+# The redactors of all existing clients: exceptions are created where the client is unknown.
 _live_redactors: WeakValueDictionary[int, Redactor] = WeakValueDictionary()
 
 
 def _live_secrets() -> list[str]:
-    """Return what the live redactors look for, the longest first."""
-    # Not iterated: another thread may build a client meanwhile.
+    """Return the secrets of all existing clients, the longest first."""
+    # `valuerefs` is a copy: another thread may build a client during the iteration.
     redactors = [redactor for reference in _live_redactors.valuerefs() if (redactor := reference())]
     values = {value for redactor in redactors for value in redactor._values}  # pyright: ignore[reportPrivateUsage]
     return sorted(values, key=len, reverse=True)

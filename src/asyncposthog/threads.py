@@ -1,8 +1,8 @@
-"""Blocking calls in worker threads that have always ended before the caller continues.
+"""Run blocking functions in threads that always end before the caller continues.
 
-`anyio.to_thread.run_sync` waits for its thread when an anyio scope is cancelled, but not when an
-asyncio task is: `task.cancel()`, `asyncio.timeout`, `asyncio.TaskGroup` and Ctrl-C all reach the
-caller's `finally` while the thread still runs, and what is closed there is then used by both.
+`anyio.to_thread.run_sync` waits for its thread if an anyio scope is cancelled, but not if an
+asyncio task is. After `task.cancel()`, `asyncio.timeout`, `asyncio.TaskGroup` or Ctrl-C the
+`finally` of the caller runs while the thread does, and closes what the thread is using.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Args = TypeVarTuple("Args")
 logger = logging.getLogger("asyncposthog")
 
 _running: set[_ThreadCall[Any]] = set()
-"""The functions that run in threads for tasks of asyncio. Only methods that are atomic are used."""
+"""Functions that run in threads for asyncio tasks. Only atomic methods of the set are used."""
 _caller: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("caller", default=None)
 
 
@@ -54,7 +54,7 @@ async def run_in_thread(
     the caller's clean-up finds it.
 
     Args:
-        function: What to run.
+        function: The function.
         *args: Its arguments.
         shield: Run the function even if the task is cancelled before it has started: for clean-up.
             It does without a token of the limiter where none is free.
@@ -66,13 +66,13 @@ async def run_in_thread(
         Exception: What the function raised.
     """
     if shield and not _has_event_loop():
-        # The event loop ended without this coroutine: there is nothing left to wait with.
+        # The event loop has ended before this coroutine, so it cannot wait for a thread.
         return function(*args)
     if not _is_asyncio():
         return await _run_on_trio(function, args, shield, limiter, interrupt)
     job, tokens = _ThreadCall(function, args), limiter or to_thread.current_default_thread_limiter()
     if shield:
-        # Without a single await before the thread starts.
+        # No await before the thread starts: it would be a point of cancellation.
         tokens = tokens if tokens.available_tokens >= 1 else CapacityLimiter(1)
         tokens.acquire_on_behalf_of_nowait(job)
     else:
@@ -129,22 +129,22 @@ def call_in_thread(function: Callable[[], object]) -> None:
 
 
 def caller_event_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the asyncio event loop that waits for this thread; None where none does."""
+    """Return the asyncio event loop that waits for this thread; None if none does."""
     return _caller.get()
 
 
 def join_threads(loop: asyncio.AbstractEventLoop) -> None:
-    """Wait for the threads of an event loop that was closed before they had ended."""
+    """Wait for the threads of an event loop that was closed while they ran."""
     for job in _running.copy():
         if job.loop is loop:
             job.join()
 
 
 class _ThreadCall(Generic[R]):
-    """A function in a thread of its own, and an asyncio task that waits for it."""
+    """A function that runs in a thread, and the asyncio task that waits for it."""
 
-    # Not a thread of anyio's: one that is handed a call may or may not run it if the waiting
-    # future is cancelled, and keeps the process from ending if its event loop was not ended well.
+    # Not a worker thread of anyio: that may or may not run a function whose future is cancelled,
+    # and prevents the end of the process if its event loop was not shut down properly.
 
     def __init__(self, function: Callable[[*Args], R], args: tuple[*Args]) -> None:
         self.loop = asyncio.get_running_loop()
@@ -246,7 +246,7 @@ class _ThreadCall(Generic[R]):
         _join(self._thread)
 
     async def _wait(self) -> BaseException | None:
-        """Wait for the end of the thread; return what the wait was ended by instead, if anything.
+        """Wait for the end of the thread; return the exception that ended the wait, if any.
 
         Raises:
             GeneratorExit: The coroutine is closed, and must not wait again.
@@ -266,7 +266,7 @@ class _ThreadCall(Generic[R]):
 
 
 class _Shield:
-    """Keeps anyio's cancellation away, which would be delivered in every cycle of the loop."""
+    """Shields from the cancellation of anyio, which repeats in every cycle of the event loop."""
 
     def __enter__(self) -> None:
         self._scope = anyio.CancelScope(shield=True)
@@ -289,7 +289,7 @@ async def _run_on_trio(
     limiter: CapacityLimiter | None,
     interrupt: Callable[[], object] | None,
 ) -> R:
-    """Run a function in a thread of trio's, which no cancellation leaves behind."""
+    """Run a function in a thread of trio, which waits for it despite cancellation."""
     outcomes: list[tuple[R | None, BaseException | None]] = []
 
     tokens = limiter or to_thread.current_default_thread_limiter()
@@ -332,7 +332,7 @@ async def _run_on_trio(
 
 
 def _is_asyncio() -> bool:
-    """Return whether this is a task of asyncio."""
+    """Return whether this runs in an asyncio task."""
     try:
         return asyncio.current_task() is not None
     except RuntimeError:
@@ -340,7 +340,7 @@ def _is_asyncio() -> bool:
 
 
 def _has_event_loop() -> bool:
-    """Return whether a task runs, of asyncio or of trio."""
+    """Return whether this runs in a task of asyncio or trio."""
     try:
         anyio.get_current_task()
     except RuntimeError:
@@ -355,7 +355,7 @@ def _raise(error: BaseException) -> None:
 def _prefer_interrupt(
     first: BaseException | None, then: BaseException | None
 ) -> BaseException | None:
-    """Return which of two exceptions to raise: Ctrl-C, or else the latest cancellation."""
+    """Return which of two exceptions to raise: Ctrl-C, or otherwise the latest cancellation."""
     if then is None or (first is not None and not isinstance(first, asyncio.CancelledError)):
         return first
     return then

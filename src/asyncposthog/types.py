@@ -1,4 +1,4 @@
-"""The small vocabulary every signature is written in."""
+"""Types that are used in signatures."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ __all__ = [
 ]
 
 JSON: TypeAlias = Any
-"""Any JSON value: the schema says nothing about its shape."""
+"""Any JSON value; the schema does not define its structure."""
 
 Id: TypeAlias = int | str | UUID
-"""What may stand in a URL path. It is checked and percent-encoded before it is sent."""
+"""An identifier in a URL path. It is validated and percent-encoded."""
 
 Timestamp: TypeAlias = datetime | date | str
-"""A moment. A `datetime` has to carry its zone; a `str` is sent as it is."""
+"""A point in time. A `datetime` must be timezone-aware; a `str` is sent unchanged."""
 
 Region: TypeAlias = Literal["us", "eu"]
 """A region of PostHog Cloud."""
 
 KeyKind: TypeAlias = Literal["personal", "project", "project_secret", "oauth", "unprefixed"]
-"""What an API key is, by its prefix."""
+"""The kind of an API key, from its prefix."""
 
 FileInput: TypeAlias = (
     bytes
@@ -42,61 +42,58 @@ FileInput: TypeAlias = (
     | tuple[str, bytes | IO[bytes]]
     | tuple[str, bytes | IO[bytes], str]
 )
-"""A file to upload: its bytes, an open file, a path, or `(name, content[, media type])`."""
+"""A file to upload: bytes, an open binary file, a path, or `(name, content[, media type])`."""
 
 
 @final
 class Omit:
-    """The type of `OMIT`. There is one instance, and it is falsy."""
+    """The type of `OMIT`, of which there is one instance. It is falsy."""
 
     _instance: Omit | None = None
 
     def __new__(cls) -> Omit:
-        """Return the one instance."""
+        """Return the only instance."""
         if cls._instance is None:
             cls._instance = super().__new__(cls)
         return cls._instance
 
     def __bool__(self) -> Literal[False]:
-        """Be falsy, so that `value or default` reads naturally."""
+        """Return False, for `value or default`."""
         return False
 
     def __repr__(self) -> str:
-        """Read as the name users write."""
+        """Return the name of the constant."""
         return "OMIT"
 
     def __reduce__(self) -> str:
-        """Survive pickling as the same object."""
+        """Pickle by name, so that unpickling returns the same object."""
         return "OMIT"
 
 
 OMIT: Final = Omit()
-"""The default of every optional argument: leave the field out. `None` is sent as null."""
+"""The default of optional arguments: the field is not sent. `None` is sent as null."""
 
 
 class RequestOptions(TypedDict, total=False):
-    """What one call may do differently from its client.
-
-    Every generated method takes these as `options={...}`.
-    """
+    """Settings of a single call, passed as `options={...}` to any generated method."""
 
     timeout: float | None
-    """Seconds one attempt may take; `None` waits for ever."""
+    """Seconds for one attempt; None: no limit."""
     deadline: float | None
-    """Seconds the whole call may take, waits and retries included."""
+    """Seconds for the whole call, waits and retries included; None: no limit."""
     max_retries: int
-    """Repeats after the first attempt."""
+    """Retries after the first attempt."""
     idempotent: bool
-    """Whether repeating the call is harmless, whatever its method says."""
+    """Whether the call may be retried after it was possibly executed. Default: by operation."""
     headers: Mapping[str, str]
-    """Headers added to, or put in place of, our own. `Authorization` and `Host` are refused."""
+    """Headers to add or replace. `Authorization` and `Host` are not permitted."""
     query: Mapping[str, Any]
-    """Query parameters added to, or put in place of, those of the call."""
+    """Query parameters to add or replace."""
     body: Mapping[str, Any]
-    """Fields merged into a JSON object body."""
+    """Fields to add to, or replace in, a JSON object body."""
     project_id: int
-    """The project to use in place of the client's."""
+    """A project id to use instead of the client's."""
     organization_id: str
-    """The organization (a UUID) to use in place of the client's."""
+    """An organization id (UUID) to use instead of the client's."""
     strict: bool
-    """Whether an answer that departs from the schema is an error."""
+    """Whether to raise `DecodeError` for a response that does not match the schema."""

@@ -54,6 +54,7 @@ def __getattr__(name: str) -> Any:
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(module, __name__), name)
+    # The next access finds the name in the module and does not call this function.
     globals()[name] = value
     return value
 

@@ -113,6 +113,7 @@ class Accounts:
             raise unauthenticated("not_authenticated", detail, site)
         value, place = extracted
         key = self.keys.get(value)
+        # A project token is public, and never an API key, even if it was added as one.
         if key is None or value.startswith("phc_"):
             detail = f"Personal API key found in request {place} is invalid."
             raise unauthenticated("authentication_failed", detail, site)
@@ -134,7 +135,7 @@ class Accounts:
             key: The key.
             operation: The operation.
             project: The project in the path, with `@current` resolved; None on other paths.
-            organization: The organization in the path, with `@current` resolved; None likewise.
+            organization: The organization in the path, `@current` resolved; None on other paths.
             project_exists: Whether the project exists.
             own_user: Whether the path is about the user or the key itself. A key that is
                 restricted to projects may still call it.

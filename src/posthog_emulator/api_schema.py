@@ -11,8 +11,7 @@ from typing import Any
 
 from asyncposthog.operation import Operation
 from posthog_emulator.objects.object_schema import ObjectSchemas
-from posthog_emulator.objects.plans import OperationPlans
-from posthog_emulator.objects.router import Router
+from posthog_emulator.objects.routing import OperationPlans, Router
 from posthog_emulator.schema.catalogue import Catalogue
 from posthog_emulator.schema.sampling import SampleGenerator
 from posthog_emulator.schema.validation import Validators
@@ -36,8 +35,9 @@ class ApiSchema:
         self.catalogue = Catalogue(schemas)
         self.validators = Validators(self.catalogue)
         self.plans = OperationPlans(self.operations, self.catalogue)
-        self.router = Router(self.operations)
+        self.router = Router(self.plans)
         checker = self.validators.checker
+        # Only responses are generated: requests come from clients.
         self.plain_samples = SampleGenerator(self.catalogue, "response", "plain", checker)
         self.rich_samples = SampleGenerator(self.catalogue, "response", "rich", checker)
         self.object_schemas = ObjectSchemas(

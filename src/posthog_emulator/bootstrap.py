@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from posthog_emulator.objects.plans import CollectionSpec
+from posthog_emulator.objects.routing import CollectionSpec
 
 from .accounts import Account
 from .json_types import is_mapping

@@ -128,6 +128,7 @@ class EmulatorCore(Persistence, ClockControl, EventFixtures):
             self.requests.clear()
             self.warnings.clear()
             self._changed()
+            # Otherwise a state that is not created yet would be restored from the directory later.
             self._saved_state = None
             # Without a directory, a state that was never used need not be created.
             if self._directory is not None or self._state is not None:
@@ -241,6 +242,7 @@ class EmulatorCore(Persistence, ClockControl, EventFixtures):
         if operations is None and schemas is None:
             api_schema = load_registry_schema()
         else:
+            # Imported on first use, because the registry is large.
             registry = importlib.import_module("asyncposthog.registry")
             api_schema = ApiSchema(
                 registry.operations() if operations is None else operations,

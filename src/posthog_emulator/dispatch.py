@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncposthog.operation import Operation
-from posthog_emulator.features.flags.lookup import project_id_for_token
 from posthog_emulator.http.errors import (
     ApiError,
     invalid,
@@ -14,7 +12,7 @@ from posthog_emulator.http.errors import (
     unsupported_media,
 )
 from posthog_emulator.http.messages import FIDELITY_HEADER, Request, Response
-from posthog_emulator.objects.router import RouteMatch
+from posthog_emulator.objects.routing import OperationPlan, RouteMatch
 from posthog_emulator.rate_limits.rate_limits import Caller, RateLimits, charged_buckets, costs
 from posthog_emulator.recorder import RecordedRequest
 from posthog_emulator.rest.handlers import DEFAULT_HANDLERS
@@ -74,15 +72,15 @@ class Dispatcher:
         data = body.data if isinstance(body, RequestBody) else None
         key = self._state.accounts.authenticate(request, data)
         try:
-            operation = self._select_operation(request, match, data)
+            plan = self._select_operation(request, match, data)
         except ApiError as error:
             if error.status == 405:
                 # The server rate_limits a request before it looks for the method's handler.
                 other = next(iter(match.methods.values()))[0]
                 self._throttle(self._api_call(request, other, match, key), data)
             raise
-        record.operation = operation.id
-        call = self._api_call(request, operation, match, key)
+        record.operation = plan.operation.id
+        call = self._api_call(request, plan, match, key)
         call.deprecated = match.deprecated
         self._authorize(call)
         self._throttle(call, data)
@@ -116,13 +114,13 @@ class Dispatcher:
         return response
 
     def _api_call(
-        self, request: Request, operation: Operation, match: RouteMatch, key: Key
+        self, request: Request, plan: OperationPlan, match: RouteMatch, key: Key
     ) -> ApiCall:
         call = ApiCall(
             state=self._state,
             request=request,
-            operation=operation,
-            plan=self._state.plans.get(operation),
+            operation=plan.operation,
+            plan=plan,
             path_values=(),
             key=key,
             request_body=RequestBody(),
@@ -155,10 +153,9 @@ class Dispatcher:
             item=call.path_values[-1] if len(call.path_values) > 1 else None,
         )
 
-    def _select_operation(self, request: Request, match: RouteMatch, body: Any) -> Operation:
+    def _select_operation(self, request: Request, match: RouteMatch, body: Any) -> OperationPlan:
         first = next(iter(match.methods.values()))[0]
-        plan = self._state.plans.get(first)
-        collection = plan.collection if plan.template.endswith("{}/") else None
+        collection = first.collection if first.template.endswith("{}/") else None
         if request.method == "DELETE" and collection is not None and collection.forbids_delete:
             # The server's mixin for soft deletion responds without any body.
             raise ApiError(405, body=b"")
@@ -166,33 +163,34 @@ class Dispatcher:
         candidates = self._candidates(match, method)
         # Operations with a fixed body, such as soft deletion, share their path and method with
         # the general one. An exact match of the body selects them.
-        for operation in candidates:
-            if operation.fixed_body is not None and operation.fixed_body == body:
-                return operation
-        for operation in candidates:
-            if operation.fixed_body is None:
-                return operation
+        for plan in candidates:
+            if plan.operation.fixed_body is not None and plan.operation.fixed_body == body:
+                return plan
+        for plan in candidates:
+            if plan.operation.fixed_body is None:
+                return plan
         if candidates:
             return candidates[0]
         allowed = sorted(method for method in match.methods if self._candidates(match, method))
         if not allowed:
             raise not_found()
         error = method_not_allowed(request.method, allowed)
-        error.detail = METHOD_NOT_ALLOWED_DETAILS.get((request.method, plan.template), error.detail)
+        error.detail = METHOD_NOT_ALLOWED_DETAILS.get(
+            (request.method, first.template), error.detail
+        )
         raise error
 
-    def _candidates(self, match: RouteMatch, method: str) -> list[Operation]:
+    def _candidates(self, match: RouteMatch, method: str) -> list[OperationPlan]:
         """Return the operations of a method, those with a literal `@current` or `@me` first."""
-        candidates: list[Operation] = []
-        for operation in match.methods.get(method, ()):
-            placeholders = self._state.plans.get(operation).placeholders
+        candidates: list[OperationPlan] = []
+        for plan in match.methods.get(method, ()):
             literals = [
                 (placeholder.literal, value)
-                for placeholder, value in zip(placeholders, match.values, strict=True)
+                for placeholder, value in zip(plan.placeholders, match.values, strict=True)
                 if placeholder.literal
             ]
             if all(literal == value for literal, value in literals):
-                candidates.insert(0 if literals else len(candidates), operation)
+                candidates.insert(0 if literals else len(candidates), plan)
         return candidates
 
     def _resolve_values(self, call: ApiCall, match: RouteMatch) -> tuple[str, ...]:
@@ -200,7 +198,7 @@ class Dispatcher:
         account = self._state.accounts.account
         # With a project token in the query string, `@current` is the project of the token.
         token = call.request.query_value("token")
-        project = None if token is None else project_id_for_token(self._state, token)
+        project = None if token is None else self._state.project_id_for_token(token)
         current = {
             (PROJECTS, "@current"): str(project or account.project_id),
             (ORGANIZATIONS, "@current"): account.organization_id,

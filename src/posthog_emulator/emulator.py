@@ -101,7 +101,7 @@ class Emulator(EmulatorCore):
                 faults = self.faults.registry.faults_for(request)
             except ApiError as error:
                 record.status = error.status
-                return error.to_response().set_fidelity("refused")
+                return error.to_response().set_fidelity("error")
         if faults.shuffle is not None:
             request = replace(request, shuffle=faults.shuffle)
 
@@ -139,7 +139,7 @@ class Emulator(EmulatorCore):
         except ApiError as error:
             html = self.settings.html_errors
             response = html_page(error.status) if html else error.to_response()
-        return response.set_fidelity("refused") if response.status >= 400 else response
+        return response.set_fidelity("error") if response.status >= 400 else response
 
     async def _dispatch(
         self, request: Request, body: RequestBody | ApiError, record: RecordedRequest

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncposthog.types import Id
 from posthog_emulator.features.flags.overrides import UNSET, set_flag
-from posthog_emulator.objects.plans import CollectionSpec
+from posthog_emulator.objects.routing import CollectionSpec
 
 from .state import fill_path
 
@@ -109,6 +109,7 @@ class ObjectFixtures:
         """
         with self._lock:
             declared = self.state.object_schemas.get(self._collection(resource)).properties
+            # `parents` may be an iterator, and is needed for each object.
             parent_ids = tuple(parents)
             added: list[dict[str, Any]] = []
             for index in range(count):

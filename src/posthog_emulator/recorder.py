@@ -128,6 +128,7 @@ def record_public_request(request: Request) -> RecordedRequest:
 def _record(request: Request, body: RequestBody | ApiError, size: int) -> RecordedRequest:
     query: dict[str, str | list[str]] = {}
     for name, value in request.query:
+        # The server accepts keys in query strings and bodies as well as in headers.
         if name in _SECRET_FIELDS:
             continue
         earlier = query.get(name)

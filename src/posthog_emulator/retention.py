@@ -81,6 +81,7 @@ class BoundedCache(Generic[K, T]):
         with self._lock:
             replaced = self._items.pop(key, None)
             self.bytes -= 0 if replaced is None else replaced[1]
+            # The replaced item is dropped even if the new one is too large: it is out of date.
             if size > self._max_bytes:
                 return
             self._items[key] = (item, size)

@@ -14,12 +14,13 @@ from asyncposthog.operation import Operation
 from posthog_emulator.http.errors import not_found
 from posthog_emulator.http.messages import Request, Response
 from posthog_emulator.objects.object_schema import ObjectSchema, seeded_uuid
-from posthog_emulator.objects.plans import CollectionSpec, OperationPlan
+from posthog_emulator.objects.routing import CollectionSpec, OperationPlan
 from posthog_emulator.objects.store import ObjectCollection, Store, StoredObject
 from posthog_emulator.rate_limits.rate_limits import QueryPlan
 from posthog_emulator.schema.catalogue import Schema
 from posthog_emulator.schema.parameters import split_array
 from posthog_emulator.schema.request_body import RequestBody
+from posthog_emulator.timestamps import format_utc
 
 from .accounts import Account, Accounts, Key
 from .api_schema import ApiSchema
@@ -192,7 +193,7 @@ class EmulatorState:
 
     def now(self) -> str:
         """Return the current time as the server formats it: ISO 8601 in UTC, with `Z`."""
-        return self.settings.clock().astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return format_utc(self.settings.clock())
 
     def next_id(self, template: str) -> int:
         """Return the next integer id of the collections with a path template."""
@@ -217,6 +218,13 @@ class EmulatorState:
         """Return whether a project with this id exists and is not deleted."""
         row = self.store.collection(PROJECTS).find(project)
         return row is not None and not row.deleted
+
+    def project_id_for_token(self, token: str) -> int | None:
+        """Return the project with a project token; None if there is none."""
+        for row in self.store.collection(PROJECTS):
+            if not row.deleted and row.data.get("api_token") == token:
+                return int(row.data["id"])
+        return None
 
     def insert(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["format_micros", "from_micros", "parse_micros", "to_micros"]
+__all__ = ["format_micros", "format_utc", "from_micros", "parse_micros", "to_micros"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -35,3 +35,8 @@ def parse_micros(text: str) -> int | None:
 def format_micros(value: int) -> str:
     """Return ISO 8601 as the events API formats it: `2026-01-01T00:00:00.123456+00:00`."""
     return from_micros(value).isoformat()
+
+
+def format_utc(at: datetime) -> str:
+    """Return an aware datetime as most endpoints format it: `2026-01-01T00:00:00Z`."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

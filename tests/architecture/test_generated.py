@@ -101,20 +101,20 @@ def test_the_pinned_schema_is_checked_and_makes_a_package_of_its_own(
     out = tmp_path / "elsewhere"
     commands = ["check"], generate(copy / "openapi" / "posthog.json", out)
     checked, generated = codegen(*commands, root=copy, seed="2")
-    check_what_was_found(checked)
+    check_output(checked)
     assert generated.code == 0, generated.err
     check_generated_package(out)
 
 
-def check_what_was_found(checked: Completed) -> None:
+def check_output(checked: Completed) -> None:
     """Look for the changed byte and the name that would vanish, and for nothing else."""
     assert checked.code == 1
     lines = (checked.out + checked.err).splitlines()
     assert [line for line in lines if "(on disk)" in line] == ["--- resources/cohorts.py (on disk)"]
     assert any(line.startswith("-") and "self ._cursor(" in line for line in lines)
-    vanishing = [line for line in lines if "vanish" in line]
-    assert len(vanishing) == 1
-    assert "cohorts.gone" in vanishing[0]
+    removed = [line for line in lines if "would be removed" in line]
+    assert len(removed) == 1
+    assert "cohorts.gone" in removed[0]
     assert not any("docs/reference.md" in line for line in lines)
 
 

@@ -1,4 +1,4 @@
-"""A small document through every stage: generated, compiled, imported, and each method called."""
+"""Run a small document through every stage: generate, compile, import, call each method."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def content(schema: Any, media: str = "application/json") -> dict[str, Any]:
 
 
 def get(schema: Any = None, **more: Any) -> dict[str, Any]:
-    """A path that can be read."""
+    """Return a path item with GET."""
     answer = {"description": ""} | ({} if schema is None else content(schema))
     return {"get": {"responses": {"200": answer}, **more}}
 
 
 def post(schema: Any, answer: Any = None) -> dict[str, Any]:
-    """A path that takes a body, and answers with it unless `answer` says otherwise."""
+    """Return a path item with POST; the response has the schema of the body by default."""
     response_content = content(schema if answer is None else answer)
     body = {"requestBody": {"required": True, **content(schema)}}
     return {"post": {**body, "responses": {"201": {"description": "", **response_content}}}}
@@ -63,7 +63,7 @@ def document(paths: Mapping[str, Any], version: Any = "3.1.0", **schemas: Any) -
 
 
 class Package:
-    """A generated package, imported, and the requests its methods made."""
+    """A generated and imported package."""
 
     def __init__(self, generated: pipeline.GeneratedPackage, folder: Path) -> None:
         self.generated = generated
@@ -92,7 +92,7 @@ class Package:
 
     @property
     def diagnostics(self) -> str:
-        """Everything reported, a line each."""
+        """Skipped operations and diagnostics, one on each line."""
         lines = [
             f"{skipped.operation}: {skipped.reason}" for skipped in self.generated.surface.skipped
         ]
@@ -103,7 +103,7 @@ class Package:
         return "\n".join(lines)
 
     def call(self, id: str, *path: Any, **keywords: Any) -> httpx.Request:
-        """Call a method, and return what it sent."""
+        """Call a method and return the request it sent."""
         seen: list[httpx.Request] = []
         operation = self.operations[id]
 
@@ -132,7 +132,7 @@ class Package:
         return request
 
     def call_all(self) -> None:
-        """Call every method with what it needs."""
+        """Call every method with its required arguments."""
         for key, operation in self.operations.items():
             target: Any = self._class_of(key)
             signature = inspect.signature(getattr(target, operation.name))
@@ -161,7 +161,7 @@ _VALUE = "1"
 
 
 def run(source: Path, schema: Mapping[str, Any] | str) -> Package:
-    """Make a package of a document, or of a text, in the folder of `source`."""
+    """Generate a package from a document or a text, in the folder of `source`."""
     text = schema if isinstance(schema, str) else json.dumps(schema)
     source.write_text(text, encoding="utf-8")
     return Package(pipeline.build(str(source), standalone=True), source.parent)

@@ -1,4 +1,4 @@
-"""A few components through `build_models`, written to disk, imported and used."""
+"""Run components through `build_models`; write, import and use the result."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def obj(*required: str, **properties: Any) -> dict[str, Any]:
 
 
 def plan(schemas: Mapping[str, Any], **options: Any) -> ModelPlan:
-    """Plan models of every component, for one family unless `users` says otherwise."""
+    """Return a plan for all components, used by one family unless `users` is given."""
     options.setdefault("names", {name: class_name(name) for name in schemas})
     options.setdefault("users", dict.fromkeys(schemas, frozenset({"things"})))
     document = {"openapi": "3.1.0", "paths": {}, "components": {"schemas": schemas}}
@@ -68,7 +68,7 @@ class Package:
         return getattr(self.models, name)
 
     def read(self, name: str, data: Any) -> Any:
-        """Decode data as an answer would be."""
+        """Decode data like a response."""
         target: Any = getattr(self.models, name)
         if self.set.kinds[name] == "alias":
             target = Annotated[target, Lenient()]

@@ -1,4 +1,4 @@
-"""One small document through `normalise`, and the shapes it comes out in."""
+"""Run small documents through `normalise`; build and check schemas."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run(
 
 
 def form(schema: Any, version: str = "3.1.0", prose: bool = False, **components: Any) -> Any:
-    """Return the normalised form of what must not need a finding."""
+    """Return the normalised form of a schema that must not cause a diagnostic."""
     result = run(schema, version, prose, **components)
     assert result.diagnostics == ()
     return result.document["components"]["schemas"]["It"]
@@ -87,7 +87,7 @@ def document(schemas: dict[str, Any], version: str = "3.1.0", **paths: Any) -> d
 
 
 def every(schema: Any) -> Schemas:
-    """Walk a normalised schema by a table of its own, not by the generator's."""
+    """Walk a normalised schema, independently of the generator's own walk."""
     if not isinstance(schema, dict):
         return
     yield schema
@@ -114,7 +114,7 @@ def all_schemas(normalised: dict[str, Any]) -> Schemas:
 
 
 def check(normalised: dict[str, Any]) -> None:
-    """Check what the form promises."""
+    """Check the guarantees of the normalised form."""
     components = normalised["components"]["schemas"]
     for schema in all_schemas(normalised):
         assert not schema.keys() & {"nullable", "allOf", "not", "title", "description"}

@@ -1,4 +1,4 @@
-"""`python -m codegen`: what an instance says is fetched, compared and reported."""
+"""The commands of `python -m codegen`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NUMBER = {"in": "path", "name": "project_id", "required": True, "schema": TEXT}
 
 
 def instance(*, thing: dict[str, Any] = THING, **paths: Any) -> dict[str, Any]:
-    """The schema of an instance with one collection, in the dialect of servers, with prose."""
+    """Return the schema of an instance with one collection: OpenAPI 3.0, with prose."""
     answer = {"description": "", "content": {"application/json": {"schema": ref("Thing")}}}
     operation = {"operationId": "x", "parameters": [NUMBER], "responses": {"200": answer}}
     return {**document({"Thing": thing}, "3.0.3"), "paths": {PATH: {"get": operation}, **paths}}
@@ -35,7 +35,7 @@ def instance(*, thing: dict[str, Any] = THING, **paths: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def served() -> Iterator[tuple[str, dict[str, str]]]:
-    """An address, and what is answered there."""
+    """Serve texts by path; yield the address and the texts."""
     texts: dict[str, str] = {}
 
     class Handler(BaseHTTPRequestHandler):
@@ -131,7 +131,7 @@ def test_drift_lists_removals_and_first_changes() -> None:
     assert drift(ours, theirs) == [
         f"- operation GET {PATH}",
         "+ schema Other",
-        "~ schema Thing: /properties/more is gone",
+        "~ schema Thing: /properties/more is missing",
     ]
     assert "~ schema Thing: /properties/more is new" in drift(theirs, ours)
 
@@ -184,7 +184,7 @@ def test_generate_lists_what_it_drops_of_a_schema_and_bounds_the_list(
         assert main(listed) == 0
         lines = capsys.readouterr().out.splitlines()
         warnings = [line for line in lines if line.startswith("warning: ")]
-        assert "makes the header Host itself; it is dropped" in warnings[0]
+        assert "sets the header Host itself; it is dropped" in warnings[0]
         assert len(warnings) == (40 if more else 2)
         assert any("12 more warnings" in line for line in lines) is bool(more)
 
@@ -227,7 +227,9 @@ def test_generate_refuses_folders_that_cannot_be_imported(
     schema.write_text(json.dumps(instance()), encoding="utf-8")
     assert main(["generate", "--schema", str(schema), "--out", str(out)]) == 1
     stderr = capsys.readouterr().err
-    assert f"{out}: no package can be imported by the name {name!r}. Give --out a folder" in stderr
+    assert (
+        f"{out}: {name!r} is not a package name that can be imported. Give --out a folder" in stderr
+    )
     assert not out.exists()
 
 
@@ -246,7 +248,7 @@ def test_generate_keeps_hand_written_files(
     assert main(["generate", "--schema", str(schema), "--out", str(out)]) == 1
     stderr = capsys.readouterr().err
     assert str(own_file) in stderr
-    assert "Move it, or give --out a folder of its own." in stderr
+    assert "Move it, or give --out another folder." in stderr
     assert own_file.read_text(encoding="utf-8") == "precious = 1\n"
     assert sorted(out.rglob("*")) == before
 

@@ -1,4 +1,4 @@
-"""Loading from files and URLs, what is refused and how that reads, and the pinned form."""
+"""Loading documents from files and URLs, error messages, and the pinned form."""
 
 from __future__ import annotations
 
@@ -90,23 +90,23 @@ def test_yaml_holds_what_json_would() -> None:
     [
         ("", "text: it is empty. Give the document a PostHog instance serves at /api/schema/."),
         ("<!doctype html><html>", "text: it is an HTML page, not an OpenAPI document."),
-        ("# nothing", "text: it holds nothing but comments. Give"),
+        ("# nothing", "text: it has only comments. Give"),
         (b"\xff\xfe", "text: it is not UTF-8 text (byte 0)."),
         ('{"a": 1,}', "text: it is not valid JSON ("),
-        ('{"a": [{}, {"b/c": {"k": 1, "k": 2}}]}', "text#/a/1/b~1c: the key 'k' stands"),
-        ("a: {k: 1}\nb: {k: 1, k: 2}", "text, line 2: the key 'k' stands there twice"),
-        ("1: a\n'1': b", "text, line 2: the key '1' stands there twice"),
+        ('{"a": [{}, {"b/c": {"k": 1, "k": 2}}]}', "text#/a/1/b~1c: the key 'k' is repeated"),
+        ("a: {k: 1}\nb: {k: 1, k: 2}", "text, line 2: the key 'k' is repeated"),
+        ("1: a\n'1': b", "text, line 2: the key '1' is repeated"),
         ("a: [", "text: it is neither JSON nor valid YAML (did not find expected node content"),
         ("a: 1\n---\nb: 2", "text, line 2: a second document starts"),
         ("[a]: 1", "text: it is not valid JSON"),
-        ("? [a]\n: 1", "text, line 1: a key has to be plain text"),
+        ("? [a]\n: 1", "text, line 1: a key has to be a scalar"),
         ("a: &x {b: 1}\nc:\n  <<: *x", "text, line 3: merge keys (`<<`) are not supported"),
-        ("a: &x [*x]", "text, line 1: the alias *x names nothing that is complete"),
-        ('{"a": NaN}', "text: NaN is no number that can be used"),
-        ('{"a": 1e999}', "text: 1e999 is no number that can be used"),
-        ("a: 1.0e+999", "text, line 1: 1.0e+999 is no number that can be used"),
-        ('{"a": ' + "1" * 999 + "}", "text: 1111111111111111111111111111111111111111 is no number"),
-        ('{"a": "\\ud800"}', "text: it holds half of a surrogate pair"),
+        ("a: &x [*x]", "text, line 1: the alias *x refers to an unknown or incomplete node"),
+        ('{"a": NaN}', "text: NaN is not a number that can be used"),
+        ('{"a": 1e999}', "text: 1e999 is not a number that can be used"),
+        ("a: 1.0e+999", "text, line 1: 1.0e+999 is not a number that can be used"),
+        ('{"a": ' + "1" * 999 + "}", "text: 1111111111111111111111111111111111111111 is not a"),
+        ('{"a": "\\ud800"}', "text: it has half of a surrogate pair"),
         ('{"a":' * 200 + "1" + "}" * 200, "/a/a: it is nested more than 100 levels deep"),
         ("[" * 100_000, "text: it is nested more than 100 levels deep"),
         ("- " * 100_000, "text, line 1: it is nested more than 100 levels deep"),
@@ -123,7 +123,7 @@ def test_aliases_do_not_expand_without_end() -> None:
     levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
 
-    with pytest.raises(SchemaError, match="its aliases expand to more than can be read"):
+    with pytest.raises(SchemaError, match="its aliases expand to more than"):
         parse("\n".join(levels).encode(), "text")
 
 
@@ -182,7 +182,7 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 
 def serving(*answers: httpx.Response) -> tuple[list[httpx.Request], httpx.MockTransport]:
-    """Return the requests that arrive, and a transport that answers them in turn."""
+    """Return the list of received requests and a transport with scripted responses."""
     requests: list[httpx.Request] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -228,16 +228,16 @@ def test_load_takes_a_url_and_follows_redirects() -> None:
     ]
 
 
-PLAIN = "read over plain http may have been changed on the way. Use https://"
+PLAIN = "read over plain http can be changed on the way. Use https://"
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (httpx.Response(401), "it answers 401. Save the document from a browser"),
-        (httpx.Response(403), "it answers 403. Save the document from a browser"),
-        (httpx.Response(404), "it answers 404. Give the document a PostHog instance serves"),
-        (httpx.Response(502, text="<html>"), "it answers 502."),
+        (httpx.Response(401), "it responds with 401. Save the document from a browser"),
+        (httpx.Response(403), "it responds with 403. Save the document from a browser"),
+        (httpx.Response(404), "it responds with 404. Give the document a PostHog instance serves"),
+        (httpx.Response(502, text="<html>"), "it responds with 502."),
         (httpx.Response(200, text="<html>"), "it is an HTML page, not an OpenAPI document."),
         (httpx.Response(200, text="{}"), "it has no `openapi` key."),
         (httpx.Response(302, headers={"location": "http://example.com/s"}), PLAIN),
@@ -259,7 +259,7 @@ def test_error_responses_are_refused(answer: httpx.Response, message: str) -> No
     [
         (httpx.ConnectError("refused"), "it cannot be reached (refused). Check the address"),
         (httpx.ReadError(""), "it cannot be reached (ReadError)."),
-        (httpx.ReadTimeout(""), "no answer within 5 s. Try again, or with a longer timeout"),
+        (httpx.ReadTimeout(""), "no response within 5 s. Try again later"),
     ],
 )
 def test_unreachable_hosts(error: httpx.TransportError, message: str) -> None:
@@ -276,9 +276,9 @@ def test_unreachable_hosts(error: httpx.TransportError, message: str) -> None:
     ("host", "message"),
     [
         ("http://us.posthog.com", PLAIN),
-        ("ftp://example.com", "it is no http(s) URL. Give one as https://host"),
-        ("https://exa mple:x", "it is no URL"),
-        ("https://", "it is no http(s) URL"),
+        ("ftp://example.com", "it is not an http(s) URL. Give one such as https://host"),
+        ("https://exa mple:x", "it is not a URL"),
+        ("https://", "it is not an http(s) URL"),
     ],
 )
 def test_invalid_hosts_are_refused(host: str, message: str) -> None:

@@ -1,7 +1,6 @@
-"""Schemas that are broken, odd or hostile make a package that works, or a clear error.
+"""Broken, odd or hostile schemas give a working package or a clear error.
 
-Whatever cannot be said in Python is reported; nothing is lost in silence, and nothing that a schema
-says becomes code.
+What cannot be represented is reported, and no string of a schema becomes code.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ DEEP = 60
 
 @pytest.fixture
 def generate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generate:
-    """Give what makes a package of a document, without our overrides and names."""
+    """Return a function that generates a package without our overrides and names."""
     monkeypatch.setattr(pipeline, "load_overrides", lambda path: Overrides())  # pyright: ignore
     monkeypatch.setattr(pipeline, "load_names", lambda path: ReleasedNames({}, {}))  # pyright: ignore
-    # Formatting changes nothing of what is checked here, and takes most of the time.
+    # Formatting does not affect these checks, and takes most of the time.
     monkeypatch.setattr(pipeline, "format_files", dict[str, str])
     return lambda schema: run(tmp_path / "schema.json", schema)
 
 
 def document_with_component(name: str) -> dict[str, Any]:
-    """One component of this name, used everywhere a component can be."""
+    """Return a document that uses a component of this name wherever that is possible."""
     pointer = name.replace("~", "~0").replace("/", "~1").replace("%", "%25")
     reference = ref(pointer)
     page = obj("results", results={"type": "array", "items": reference}, next=TEXT, count={})
@@ -60,7 +59,7 @@ def with_header(name: str, location: str = "header") -> dict[str, Any]:
 
 
 def with_values(*values: Any, **more: Any) -> dict[str, Any]:
-    """An enum as a parameter, as a field, as a component and as an answer."""
+    """Return a document with an enum as a parameter, a field, a component and a response."""
     enum = {"enum": list(values), **more}
     return document(
         {
@@ -90,7 +89,7 @@ def at_path(path: str) -> dict[str, Any]:
 
 
 def chain(link: Callable[[dict[str, str]], Any], length: int) -> dict[str, Any]:
-    """Components that each need the next one."""
+    """Return a document with a chain of components."""
     schemas = {f"C{n}": link(ref(f"C{n + 1}")) for n in range(length)}
     return document(
         {X: {**get(ref("C0")), **post(obj(f=ref("C0")))}}, **schemas, **{f"C{length}": TEXT}
@@ -135,10 +134,10 @@ ARGUMENTS = (
 CASES: dict[str, tuple[dict[str, Any], str]] = {
     **PRINTED,
     "header of a token": (with_header("X-PostHog_Client"), ""),
-    "header with a line break": (with_header("X-A\r\nB: c"), "no header can be called"),
-    "header with a blank": (with_header("X A"), "no header can be called"),
-    "header outside ascii": (with_header("X-Ä"), "no header can be called"),
-    "header without a name": (with_header(""), "no header can be called"),
+    "header with a line break": (with_header("X-A\r\nB: c"), "is not a valid header name"),
+    "header with a blank": (with_header("X A"), "is not a valid header name"),
+    "header outside ascii": (with_header("X-Ä"), "is not a valid header name"),
+    "header without a name": (with_header(""), "is not a valid header name"),
     "cookie": (with_header("sid", "cookie"), "cannot be sent"),
     "names that differ by case": (
         document({X: {**get(THING, parameters=[*map(query, ("aB", "a_b", "AB", "ab"))]),
@@ -211,9 +210,9 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unbalanced braces": (at_path(f"{P}/x/{{id/y/"), "braces do not match"),
     "text beside a placeholder": (at_path(f"{P}/x/{{a}}.{{b}}/"), "not a whole segment"),
-    "a placeholder twice": (at_path(f"{P}/x/{{id}}/y/{{id}}/"), "two placeholders of one name"),
-    "a line break in a path": (at_path(f"{P}/y\r\nz/"), "no place for"),
-    "dots in a path": (at_path(f"{P}/../x/"), "one of dots alone"),
+    "a placeholder twice": (at_path(f"{P}/x/{{id}}/y/{{id}}/"), "placeholders of the same name"),
+    "a line break in a path": (at_path(f"{P}/y\r\nz/"), "not allowed in a URL"),
+    "dots in a path": (at_path(f"{P}/../x/"), "empty or only dots"),
     "a path of placeholders": (at_path(f"{P}/{{x}}/"), "names no resource"),
     "a path of nothing": (at_path("/api/"), "names no resource"),
     "a placeholder that is code": (at_path(f"{P}/y/{{__import__('os').abort()}}/"), ""),
@@ -251,12 +250,12 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         document({X: {**get({"type": ["array", "object", "string", "null"], "items": TEXT,
                              "properties": {"a": True, "b": False}}),
                       **post({"type": ["object", "null"], "properties": {"a": TEXT}})}}),
-        "a property that must not be there",
+        "a property that is not allowed",
     ),
     "types that are no text": (
-        document({X: post(obj(a={"type": ["string", {"a": 1}, ["b"], 1]}))}), "is no JSON type",
+        document({X: post(obj(a={"type": ["string", {"a": 1}, ["b"], 1]}))}), "is not a JSON type",
     ),
-    "a type there is none of": (document({X: post(obj(a={"type": "money"}))}), "is no JSON type"),
+    "an unknown type": (document({X: post(obj(a={"type": "money"}))}), "is not a JSON type"),
     "a discriminator that maps to nothing at hand": (
         document({X: post(obj(a={"oneOf": [ref("T"), ref("U")], "discriminator": {
             "propertyName": "kind", "mapping": {"t": "T", "v": "V"}}}))},
@@ -288,7 +287,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         "",
     ),
     "no answer at all": (
-        document({X: {"get": {}, "trace": {}, "x-own": 1}}), "does not call TRACE",
+        document({X: {"get": {}, "trace": {}, "x-own": 1}}), "no method is generated for TRACE",
     ),
     "a chain of arrays": (chain(lambda more: {"type": "array", "items": more}, 150), ""),
     "a chain of objects": (chain(lambda more: obj(a=more), 40), ""),
@@ -393,7 +392,7 @@ def test_the_schema_of_november_2025_makes_a_package(generate: Generate) -> None
     package = generate(schema)
     assert sorted(package.operations) == ["endpoints.versions.get", "endpoints.versions.list"]
     package.call_all()
-    # Where the first name was public before the nested resource came.
+    # The same if the first name was released before the nested resource existed.
     released = ReleasedNames({f"GET {path}": "endpoints.versions"}, {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "load_names", lambda path: released)  # pyright: ignore
@@ -405,12 +404,12 @@ def test_the_schema_of_november_2025_makes_a_package(generate: Generate) -> None
 
 
 BROKEN: dict[str, tuple[dict[str, Any] | str, str]] = {
-    "a reference to nothing": (document({X: post(ref("Gone"))}), "does not hold"),
+    "a reference to nothing": (document({X: post(ref("Gone"))}), "not in the document"),
     "a reference to elsewhere": (document({X: post({"$ref": "other.json"})}), "outside"),
     "a mapping to nothing": (
         document({X: post({"oneOf": [ref("T")], "discriminator": {
             "propertyName": "k", "mapping": {"a": "#/components/schemas/Gone"}}})}, T=THING),
-        "does not hold",
+        "not in the document",
     ),
     "parameters in a circle": (
         {**document({X: get(THING, parameters=[{"$ref": "#/components/parameters/A"}])}),
@@ -421,9 +420,9 @@ BROKEN: dict[str, tuple[dict[str, Any] | str, str]] = {
     "properties that are a list": (
         document({X: post({"properties": []})}), "an object is expected",
     ),
-    "not a number": ('{"openapi": "3.1.0", "paths": {"/api/x/": NaN}}', "no number"),
+    "not a number": ('{"openapi": "3.1.0", "paths": {"/api/x/": NaN}}', "not a number that"),
     "an infinite number": (
-        json.dumps(with_default({"type": "number"}, "@")).replace('"@"', "1e999"), "no number",
+        json.dumps(with_default({"type": "number"}, "@")).replace('"@"', "1e999"), "not a number",
     ),
     "half a character": (
         json.dumps(document_with_component("@")).replace("@", "\\ud800"), "surrogate",
@@ -432,7 +431,7 @@ BROKEN: dict[str, tuple[dict[str, Any] | str, str]] = {
         document({f"{P}/a b/": get(THING), f"{P}/../x/": get(THING)}), "no method can be made",
     ),
     "a path of no operations": (document({X: {}}), "no method can be made"),
-    "a key twice": ('{"openapi": "3.1.0", "paths": {}, "paths": {}}', "twice"),
+    "a key twice": ('{"openapi": "3.1.0", "paths": {}, "paths": {}}', "is repeated"),
 }  # fmt: skip
 
 

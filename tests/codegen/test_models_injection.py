@@ -46,7 +46,7 @@ HOMES = {"__future__", "typing", "typing_extensions", "pydantic", "datetime", "u
 
 
 def check(models: ModelSet) -> None:
-    """Make sure that modules hold declarations and nothing else."""
+    """Check that modules have declarations only."""
     for path, text in models.files.items():
         if path.endswith("__init__.py"):
             continue

@@ -1,4 +1,4 @@
-"""The package: what stands where, and what is loaded when."""
+"""The package of models: modules, order, lazy imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Types: enums, inline objects, aliases, recursion, and what schemas are called."""
+"""Types of models: enums, inline objects, aliases, recursion, names."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def test_two_components_cannot_share_a_name() -> None:
 
 
 def test_references_have_to_lead_somewhere() -> None:
-    with pytest.raises(GenerationError, match="refers to 'Gone', which is no component"):
+    with pytest.raises(GenerationError, match="refers to 'Gone', which is not a component"):
         build({"Thing": obj(x=ref("Gone"))})
     with pytest.raises(GenerationError, match="no such component"):
         build({}, users={"Gone": frozenset({"things"})})
@@ -280,8 +280,8 @@ def test_text_that_is_no_unicode_is_an_error(odd: Any) -> None:
         ({"type": "array", "prefixItems": [TEXT]}, "prefixItems is not represented"),
         ({"not": TEXT}, "not is not represented"),
         ({"allOf": [obj(a=TEXT), obj(b=TEXT)]}, "allOf of several schemas is not represented"),
-        ({"type": "file"}, "'file' is no JSON type"),
-        ({**obj(a=TEXT), "additionalProperties": NUMBER}, "further properties"),
+        ({"type": "file"}, "'file' is not a JSON type"),
+        ({**obj(a=TEXT), "additionalProperties": NUMBER}, "additional properties"),
         ({**obj(a=TEXT), "anyOf": [TEXT, NUMBER]}, "properties beside a union"),
     ],
 )

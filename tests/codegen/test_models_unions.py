@@ -1,4 +1,4 @@
-"""Unions: variants told apart by a property, declared, inferred or not at all."""
+"""Unions with a declared discriminator, an inferred one, or none."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_variant_in_two_unions_under_different_values(tmp_path: Path) -> None:
         ),
         (
             {"A": obj(t=kind("a")), "U": union("t", {"a": "A"}, obj(t=kind("b")))},
-            "a variant is no component with properties",
+            "a variant is not a component with properties",
         ),
         (
             {
@@ -227,7 +227,7 @@ def test_ambiguous_unions_get_no_inferred_discriminator(third: Any, tmp_path: Pa
     generated = infer(tmp_path, **{**FILTERS, "Log": third})
     assert "discriminator" not in "".join(generated.set.files.values())
     assert isinstance(generated.read("Filter", {"key": "a", "type": "person"}), generated.Person)
-    # An answer without a field that a variant requires is not of that variant.
+    # Data without a field that a variant requires is not of that variant.
     data = {"key": "a", "only": "b"} | dict.fromkeys(third.get("required", ()), "other")
     assert isinstance(generated.read("Filter", data), generated.Log)
     if "enum" in third["properties"].get("type", {}):

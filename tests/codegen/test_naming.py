@@ -1,4 +1,4 @@
-"""Names come from paths and stay once released."""
+"""Names are derived from paths, and released names do not change."""
 
 from __future__ import annotations
 
@@ -142,14 +142,14 @@ def test_list_below_an_item_gets_the_item_parameter_in_its_name() -> None:
         "files.versions.get",
         "files.versions.list_by_zone_and_id",
     ]
-    # Nothing but what the parameters are called tells these two apart.
+    # These differ by the names of their parameters only.
     paths = [f"{P}/a/b/{{x}}/c/", f"{P}/a/{{x}}/b/c/", f"{P}/a/{{x}}/b/{{x}}/c/"]
     names = method_names([("get", path, False) for path in paths], {})
     assert len(set(names.values())) == len(paths)
 
 
 def test_method_named_like_a_nested_resource_gets_its_verb() -> None:
-    # As in PostHog's schema of November 2025: the first name was public before the second came.
+    # As in PostHog's schema of November 2025: the first was released before the second existed.
     versions, version = (
         f"{P}/endpoints/{{name}}/versions/",
         f"{P}/endpoints/{{name}}/versions/{{id}}/",
@@ -179,14 +179,14 @@ def test_method_named_like_a_nested_resource_gets_its_verb() -> None:
         ("/api/x/{a}.{b}/", "not a whole segment"),
         ("/api/x/v{a}/", "not a whole segment"),
         ("/api/x/{}/", "not a whole segment"),
-        ("/api/x/{id}/y/{id}/", "two placeholders of one name"),
+        ("/api/x/{id}/y/{id}/", "two placeholders of the same name"),
         ("/api/x\r\ny/", "characters"),
         ("/api/x?y/", "characters"),
         ("/api/x#y/", "characters"),
         ("/api/x%zz/", "characters"),
         ("/api/gr\u00f6\u00dfe/", "characters"),
         ("/api/x/../y/", "dots"),
-        ("/api/x//y/", "empty segment"),
+        ("/api/x//y/", "empty or only dots"),
         ("/api/x/{id}/openapi.json/", None),
         ("/api/x%20y/@me/", None),
     ],

@@ -1,4 +1,4 @@
-"""What a schema says that we cannot carry through, and what is broken in it."""
+"""Diagnostics for schemas that are broken or cannot be represented."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from .normalise_helpers import TEXT, nullable, reasons, ref, run
         ({"type": "object", "patternProperties": {"^a": {}}}, "/patternProperties", "dropped"),
         ({"if": {}, "then": {}}, "/if", "cannot be represented"),
         ({"type": "object", "dependentSchemas": {}}, "/dependentSchemas", "dropped"),
-        ({"type": "file"}, "/type", "'file' is no JSON type"),
+        ({"type": "file"}, "/type", "'file' is not a JSON type"),
         ({"enum": ["a", "a"]}, "/enum", "repeats values"),
         ({"enum": []}, "/enum", "is empty"),
         ({"type": "string", "enum": [True]}, "", "[True] is not of type string"),
         ({"enum": ["a"], "const": "b"}, "/const", "not in the enum"),
         ({"minimum": 1, "minLength": 1}, "", "keywords of number and string"),
-        ({"type": "string", "maxLength": "9"}, "/maxLength", "'9' is no number"),
-        ({"type": "object", "required": True}, "/required", "no list of names"),
-        ({"properties": {"a/b": False}}, "/properties/a~1b", "must not be there"),
-        ({"oneOf": []}, "/oneOf", "a union of nothing"),
+        ({"type": "string", "maxLength": "9"}, "/maxLength", "'9' is not a number"),
+        ({"type": "object", "required": True}, "/required", "not a list of names"),
+        ({"properties": {"a/b": False}}, "/properties/a~1b", "not allowed"),
+        ({"oneOf": []}, "/oneOf", "a union without alternatives"),
         (
             {"oneOf": [{"type": "string", "readOnly": True}, {"type": "integer"}]},
             "/oneOf",
             "readOnly",
         ),
-        ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "", "exclude each other"),
+        ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "", "no value matches all"),
         (
             {"allOf": [{"type": "string", "pattern": "a"}, {"pattern": "b"}]},
             "/pattern",
@@ -42,15 +42,15 @@ from .normalise_helpers import TEXT, nullable, reasons, ref, run
         (
             {"allOf": [{"properties": {"a": TEXT}}, {"properties": {"a": {"type": "null"}}}]},
             "/properties/a",
-            "no value satisfies",
+            "no value matches both",
         ),
         ({"type": "object", "discriminator": {"propertyName": "a"}}, "/discriminator", "no union"),
         (
             {"properties": {"a": {"allOf": [ref("It"), {"properties": {"b": {}}}]}}},
             "/properties/a",
-            "from within",
+            "narrows a schema that contains it",
         ),
-        (False, "", "allows nothing"),
+        (False, "", "allows no value"),
     ],
 )
 def test_unrepresentable_schemas_are_reported(schema: Any, pointer: str, words: str) -> None:
@@ -72,7 +72,7 @@ def test_openapi_3_0_ignores_keys_beside_a_reference() -> None:
     ("schema", "words"),
     [
         (ref("Nobody"), "#/components/schemas/It/$ref: it refers to '#/components/schemas/Nobody'"),
-        ({"$ref": "other.yaml#/A"}, "outside of the document. Bundle the document"),
+        ({"$ref": "other.yaml#/A"}, "outside the document. Bundle the document"),
         ({"$ref": 3}, "a string is expected here, not a number"),
         ([], "#/components/schemas/It: an object is expected here, not an array"),
         ({"properties": []}, "#/components/schemas/It/properties: an object is expected"),

@@ -20,7 +20,7 @@ def schemas(schema: Any, version: str = "3.1.0", **components: Any) -> dict[str,
 
 
 def tagged(mapping: dict[str, str], name: str = "kind") -> dict[str, Any]:
-    """Return the union over the components a mapping leads to."""
+    """Return a union of the components in a mapping."""
     return {
         "oneOf": [ref(component) for component in dict.fromkeys(mapping.values())],
         "discriminator": {
@@ -299,9 +299,9 @@ def test_component_name_is_the_default_tag_value() -> None:
     ("variants", "mapping", "pointer", "reason"),
     [
         ([ref("Cat"), TEXT], {}, "/discriminator", "not every alternative is an object"),
-        ([ref("Cat"), ref("Kitten")], {}, "/discriminator", "do not tell the alternatives apart"),
+        ([ref("Cat"), ref("Kitten")], {}, "/discriminator", "do not distinguish the alternatives"),
         ([ref("Cat"), ref("Mixed")], {}, "/discriminator", "values of several types"),
-        ([ref("Cat"), ref("Dog")], {"x": "User"}, "/discriminator/mapping/x", "no alternative"),
+        ([ref("Cat"), ref("Dog")], {"x": "User"}, "/discriminator/mapping/x", "not an alternative"),
     ],
 )
 def test_ineffective_discriminator_leaves_a_plain_union(

@@ -1,4 +1,4 @@
-"""What drf-spectacular says by habit is read as what the server does."""
+"""Systematic errors of drf-spectacular are corrected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What 3.0 and 3.1 write differently comes out the same."""
+"""Differences between OpenAPI 3.0 and 3.1 are normalised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths, parameters, bodies, responses and security, through the public function."""
+"""Normalising paths, parameters, bodies, responses and security."""
 
 from __future__ import annotations
 

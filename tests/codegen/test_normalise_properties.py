@@ -1,4 +1,4 @@
-"""Whatever hypothesis comes up with takes the form, and means what it did."""
+"""Generated documents are normalised without changing their meaning."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def shapes(
 
 
 def exact(after: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
-    """Return schemas whose meaning in 3.1 is beyond doubt.
+    """Return schemas with an unambiguous meaning in OpenAPI 3.1.
 
-    Only components in `after` are named outside of properties, so that nothing is its own part.
+    Outside properties, only components in `after` are referred to, so no schema contains itself.
     """
     everywhere = st.one_of(plain, values, refs(NAMES))
     leaves = st.one_of(plain, values, refs(after)) if after else st.one_of(plain, values)

@@ -1,4 +1,4 @@
-"""Each idiom of a schema, through the public function."""
+"""Normalising each idiom of schemas."""
 
 from __future__ import annotations
 

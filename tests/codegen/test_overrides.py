@@ -1,4 +1,4 @@
-"""Overrides patch the document, and say when they no longer apply."""
+"""Overrides patch the document and are reported if they do not apply."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def test_each_verb() -> None:
     [
         ({"verb": "replace", "pointer": "/nope/x", "value": 1}, "nothing at 'nope'"),
         ({"verb": "remove", "pointer": "/nope"}, "nothing at 'nope'"),
-        ({"verb": "replace", "pointer": "/a", "value": 1}, "says so itself"),
-        ({"verb": "add", "pointer": "/a", "value": 1}, "says so itself"),
+        ({"verb": "replace", "pointer": "/a", "value": 1}, "has this value already"),
+        ({"verb": "add", "pointer": "/a", "value": 1}, "has this value already"),
         ({"verb": "remove", "pointer": "/l/7"}, "nothing at '7'"),
         (
             {"verb": "add", "pointer": "/n", "value": {"$ref": "#/components/schemas/No"}},
             "has no No",
         ),
-        ({"verb": "move_paths", "from": "/x/", "to": "/y/"}, "no path is below it"),
+        ({"verb": "move_paths", "from": "/x/", "to": "/y/"}, "no path starts with it"),
     ],
 )
 def test_override_that_does_not_apply_is_reported(entry: dict[str, Any], reason: str) -> None:
@@ -235,7 +235,7 @@ def test_the_file_is_checked(tmp_path: Path) -> None:
             "document:\n"
             "- {verb: body, operation: GET /a, required: [b], optional: [b], reason: a, source: b}"
         )
-    with pytest.raises(ValueError, match="unknown facts"):
+    with pytest.raises(ValueError, match="unknown keys"):
         load("operations: [{operation: GET /a, colour: red, reason: a, source: b}]")
     with pytest.raises(ValueError, match="unknown sections"):
         load("surprise: 1")

@@ -1,4 +1,4 @@
-"""From a document to resources, methods and operations."""
+"""Resources, methods and operations built from documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text of a schema can never become code."""
+"""Text of a schema never becomes code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A valid request for any operation, made from its own description."""
+"""Build a valid request for any operation from its own description."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx
 
 from asyncposthog.operation import Operation, Parameter
 from posthog_emulator import Emulator
-from posthog_emulator.objects.plans import PathPlaceholder
+from posthog_emulator.objects.routing import PathPlaceholder
 from posthog_emulator.schema.sampling import SampleGenerator, Style
 from posthog_emulator.state import EmulatorState, fill_path
 
@@ -45,7 +45,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "persons.split": {"main_distinct_id": "a"},
     "persons.update_property": {"key": "a", "value": 1},
 }
-"""Bodies of operations whose rules no schema can say."""
+"""Bodies of operations with rules that the schema does not express."""
 
 STATES: dict[str, dict[str, Any]] = {
     **dict.fromkeys(
@@ -61,26 +61,26 @@ STATES: dict[str, dict[str, Any]] = {
     "file_download_batch_exports.download": {"status": "Completed"},
     "file_download_batch_exports.download_part": {"status": "Completed"},
 }
-"""What operations need the object to be like that they are about."""
+"""Fields that the object of an operation needs to have."""
 
 
 _MEMBERS = "/api/projects/{}/cohorts/{}/persons/"
 
 
 class Caller:
-    """Makes requests for an emulator's operations, and the objects they are about."""
+    """Builds requests for an emulator's operations, and creates the objects they need."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
         checker = emulator.state.validators.checker
         styles: tuple[Style, ...] = ("rich", "bare")
-        self._synthesisers = {
+        self._generators = {
             style: SampleGenerator(emulator.state.catalogue, "request", style, checker)
             for style in styles
         }
 
     def request(self, operation: Operation, style: Style) -> httpx.Request:
-        """A valid request: with every field, or with the required ones only."""
+        """Return a valid request with all fields, or with the required ones only."""
         world, project = self._emulator.state, self._emulator.project_id
         if any(p.name == "group_key" and p.required for p in operation.query_parameters):
             self._emulator.add("groups", {"group_type_index": 1, "group_key": "1"})
@@ -107,7 +107,7 @@ class Caller:
         )
 
     def before(self, operation: Operation) -> list[httpx.Request]:
-        """What has to be asked for first, so that there is what a request is about."""
+        """Return the requests that have to be sent before the one of the operation."""
         if operation.id != "query.get":
             return []
         job = {**HOGQL, "client_query_id": "1", "refresh": "force_async"}
@@ -122,7 +122,7 @@ class Caller:
             return BODIES[operation.id]
         if operation.body is None or operation.body.schema is None:
             return None
-        return self._synthesisers[style].component(operation.body.schema)
+        return self._generators[style].component(operation.body.schema)
 
     def _path(self, operation: Operation) -> str:
         world = self._emulator.state
@@ -145,7 +145,7 @@ class Caller:
         parameter: Parameter | None,
         state: dict[str, Any],
     ) -> tuple[str, str]:
-        """What to put at a placeholder, and the key of what it stands for."""
+        """Return the value of a placeholder, and the key of its object."""
         account = world.accounts.account
         own = {
             "/api/projects/": str(account.project_id),

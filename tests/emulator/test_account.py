@@ -1,4 +1,4 @@
-"""The default account tells one story wherever it is asked."""
+"""The default account: its user, organization and project agree in all responses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ async def test_user_organization_and_project_agree(
     )
 
 
-async def test_lists_of_them(emulator: Emulator, http: httpx.AsyncClient) -> None:
+async def test_lists_of_organizations_and_projects(
+    emulator: Emulator, http: httpx.AsyncClient
+) -> None:
     emulator.add_project(5, "Fifth")
     for path in ("/api/projects/", "/api/organizations/@current/projects/"):
         page = (await http.get(path)).json()
@@ -51,7 +53,7 @@ async def test_a_project_made_through_the_api_can_be_used(http: httpx.AsyncClien
     assert (await http.get(f"/api/projects/{number}/")).json()["name"] == "New"
 
 
-async def test_another_number_for_the_project() -> None:
+async def test_project_id_argument() -> None:
     emulator = Emulator(project_id=4711)
     async with httpx.AsyncClient(
         transport=emulator.transport(),
@@ -63,7 +65,7 @@ async def test_another_number_for_the_project() -> None:
         assert (await http.get("/api/projects/1/cohorts/")).status_code == 404
 
 
-async def test_what_a_key_says_of_itself(emulator: Emulator, http: httpx.AsyncClient) -> None:
+async def test_a_key_describes_itself(emulator: Emulator, http: httpx.AsyncClient) -> None:
     emulator.add_key("phx_reader_key", scopes=["cohort:read"])
     about = await http.get(
         "/api/personal_api_keys/@current/", headers={"Authorization": "Bearer phx_reader_key"}
@@ -73,7 +75,7 @@ async def test_what_a_key_says_of_itself(emulator: Emulator, http: httpx.AsyncCl
     assert "phx_reader_key" not in about.text
 
 
-async def test_changes_to_the_user_last(http: httpx.AsyncClient) -> None:
+async def test_changes_to_the_user_are_stored(http: httpx.AsyncClient) -> None:
     me = (await http.get("/api/users/@me/")).json()
     await http.patch("/api/users/@me/", json={"first_name": "Ada"})
     await http.patch(f"/api/users/{me['uuid']}/", json={"last_name": "L"})
@@ -81,7 +83,7 @@ async def test_changes_to_the_user_last(http: httpx.AsyncClient) -> None:
     assert (changed["first_name"], changed["last_name"]) == ("Ada", "L")
 
 
-def test_collections_that_are_not_there(emulator: Emulator) -> None:
+def test_unknown_collections(emulator: Emulator) -> None:
     asks: list[Callable[[], Any]] = [
         lambda: emulator.add("cohort"),
         lambda: emulator.items("cohort"),
@@ -92,12 +94,12 @@ def test_collections_that_are_not_there(emulator: Emulator) -> None:
             ask()
 
 
-def test_nothing_to_remember() -> None:
+def test_history_size_must_be_positive() -> None:
     with pytest.raises(ValueError, match="history_size"):
         Emulator(history_size=0)
 
 
-async def test_the_latest_requests_are_remembered() -> None:
+async def test_history_size_bounds_the_request_log() -> None:
     emulator = Emulator(history_size=3)
     async with httpx.AsyncClient(transport=emulator.transport()) as http:
         for number in range(5):
@@ -105,7 +107,7 @@ async def test_the_latest_requests_are_remembered() -> None:
     assert [request.path for request in emulator.requests] == ["/2/", "/3/", "/4/"]
 
 
-def test_parents_that_are_not_named(emulator: Emulator) -> None:
+def test_wrong_number_of_parents(emulator: Emulator) -> None:
     with pytest.raises(ValueError, match="needs 1 ids in `parents`, but got 0"):
         emulator.add("batch_exports.backfills")
     with pytest.raises(ValueError, match="needs 0 ids in `parents`, but got 1"):

@@ -1,4 +1,4 @@
-"""Every operation of the registry answers as it declares."""
+"""Every operation of the registry returns what it declares."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ REFUSED = {
     "error_tracking.stack_frames.delete",
     "llm_analytics.evaluation_reports.delete",
 }
-"""The server answers 405 to these, and the schema declares nothing else."""
+"""Operations for which the server returns 405, although the schema declares another status."""
 
 NEEDS_STATE = {
     "file_download_batch_exports.count_rows": 403,
     "file_download_batch_exports.download": 404,
     "file_download_batch_exports.download_part": 404,
 }
-"""What the server answers where there is nothing but the objects in the path: no files were
-exported, nobody has been let into a closed beta. Their real answers have tests of their own."""
+"""Statuses of operations that need more than the objects in their path, such as exported files or
+access to a closed beta. Their successful responses have tests of their own."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def whole() -> Emulator:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("style", ["rich", "bare"])
 @pytest.mark.parametrize("family", FAMILIES)
-async def test_each_operation_answers_its_status_with_a_valid_body(
+async def test_each_operation_returns_its_status_and_a_valid_body(
     whole: Emulator, family: str, style: Style
 ) -> None:
     caller = Caller(whole)
@@ -61,8 +61,8 @@ async def test_each_operation_answers_its_status_with_a_valid_body(
             if operation.id in NEEDS_STATE:
                 assert answer.status_code == NEEDS_STATE[operation.id], operation.id
                 continue
-            told = f"{operation.id}: {answer.status_code} {answer.text[:300]}"
-            assert answer.status_code == operation.result.status, told
+            message = f"{operation.id}: {answer.status_code} {answer.text[:300]}"
+            assert answer.status_code == operation.result.status, message
             assert answer.headers[FIDELITY_HEADER] in {"stateful", "schema"}
             assert whole.requests[-1].operation == operation.id
             assert whole.warnings == []
@@ -71,7 +71,7 @@ async def test_each_operation_answers_its_status_with_a_valid_body(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_each_list_shows_valid_items(whole: Emulator) -> None:
+async def test_each_list_returns_valid_items(whole: Emulator) -> None:
     caller = Caller(whole)
     async with httpx.AsyncClient(transport=whole.transport()) as http:
         shown = 0
@@ -102,7 +102,7 @@ async def test_each_list_shows_valid_items(whole: Emulator) -> None:
 
 
 def check_body(emulator: Emulator, operation: Operation, answer: httpx.Response) -> None:
-    """Whether a body is what the operation declares."""
+    """Check that a body is valid by the operation's schema."""
     result = operation.result
     if result.kind == "none":
         assert answer.content == b"", operation.id
@@ -114,14 +114,14 @@ def check_body(emulator: Emulator, operation: Operation, answer: httpx.Response)
         assert problem is None, f"{operation.id}: {problem.attr}: {problem}"
 
 
-def test_special_handlers_are_for_operations_there_are() -> None:
+def test_handlers_belong_to_existing_operations() -> None:
     assert OPERATION_HANDLERS.keys() <= OPERATIONS.keys()
     plans = Emulator().state.plans
     templates = {plans.get(operation).template for operation in OPERATIONS.values()}
     assert {template for _, template in METHOD_NOT_ALLOWED_DETAILS} <= templates
 
 
-def test_soft_deletion_is_where_the_registry_has_it() -> None:
+def test_soft_deletion_agrees_with_the_registry() -> None:
     emulator = Emulator()
     for operation in OPERATIONS.values():
         plan = emulator.state.plans.get(operation)

@@ -1,4 +1,4 @@
-"""What all emulators of an API share, and what each has for itself."""
+"""What emulators of the same API share, and what they do not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATHS = (
 )
 
 
-def test_the_registry_is_understood_once() -> None:
+def test_the_registry_schema_is_shared() -> None:
     one, other = Emulator(), Emulator()
     assert one.state.plans is other.state.plans is load_registry_schema().plans
     assert one.state.store is not other.state.store
@@ -32,7 +32,7 @@ def test_the_registry_is_understood_once() -> None:
 
 
 @pytest.mark.anyio
-async def test_nothing_of_one_is_seen_by_the_other() -> None:
+async def test_emulators_do_not_share_objects() -> None:
     one, other = Emulator(), Emulator()
     made = one.add("insights")
     made["tags"] = ["changed"]
@@ -43,7 +43,7 @@ async def test_nothing_of_one_is_seen_by_the_other() -> None:
         assert (await http.get("/api/projects/1/cohorts/")).json()["count"] == 0
 
 
-def test_a_default_is_not_the_schemas_own() -> None:
+def test_defaults_are_copied() -> None:
     schemas = {"A": {"type": "object", "properties": {"b": {"type": "array", "default": ["c"]}}}}
     maker = SampleGenerator(Catalogue(schemas), "response", "plain")
     schema = {"$ref": "#/components/schemas/A"}
@@ -51,7 +51,7 @@ def test_a_default_is_not_the_schemas_own() -> None:
     assert maker.value(schema) == {"b": ["c"]}
 
 
-def test_many_begin_at_once() -> None:
+def test_concurrent_first_use() -> None:
     async def asked() -> list[bytes]:
         emulator = Emulator()
         emulator.freeze("2026-03-01T12:00:00Z")

@@ -1,4 +1,4 @@
-"""Who may do what, and in which words they are told."""
+"""Authentication and authorization, with the error messages of the server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_with_an_unknown_key(tiny: Emulator, connect: Connect, key: str) -
     )
 
 
-async def test_a_scheme_other_than_bearer_is_no_key(tiny: Emulator, connect: Connect) -> None:
+async def test_only_the_bearer_scheme_is_accepted(tiny: Emulator, connect: Connect) -> None:
     async with connect(tiny, None) as http:
         answer = await http.get(WIDGETS, headers={"Authorization": "Token phx_emulator"})
     assert answer.json()["code"] == "not_authenticated"
@@ -58,9 +58,7 @@ async def test_a_key_in_the_query_or_the_body(tiny: Emulator, connect: Connect) 
     assert wrong.json()["detail"] == "Personal API key found in request query string is invalid."
 
 
-async def test_the_header_is_the_only_candidate_when_there_is_one(
-    tiny: Emulator, connect: Connect
-) -> None:
+async def test_the_header_wins_over_other_places(tiny: Emulator, connect: Connect) -> None:
     async with connect(tiny, "phx_other") as http:
         answer = await http.get(WIDGETS, params={"personal_api_key": "phx_emulator"})
     assert answer.status_code == 401
@@ -78,7 +76,7 @@ async def test_a_missing_scope_is_named(tiny: Emulator, connect: Connect) -> Non
     assert tiny.items("widgets") == []
 
 
-async def test_a_scope_to_write_includes_reading(tiny: Emulator, connect: Connect) -> None:
+async def test_write_scope_includes_read_scope(tiny: Emulator, connect: Connect) -> None:
     tiny.add_key("phx_writer", scopes=["widget:write"])
     async with connect(tiny, "phx_writer") as http:
         assert (await http.get(WIDGETS)).status_code == 200
@@ -141,7 +139,7 @@ async def test_a_project_that_does_not_exist(
     assert answer.json()["detail"] == detail
 
 
-async def test_refusals_come_before_the_body_is_looked_at(tiny: Emulator, connect: Connect) -> None:
+async def test_authorization_precedes_body_parsing(tiny: Emulator, connect: Connect) -> None:
     tiny.add_key("phx_reader", scopes=["widget:read"])
     async with connect(tiny, "phx_reader") as http:
         answer = await http.post(
@@ -150,7 +148,7 @@ async def test_refusals_come_before_the_body_is_looked_at(tiny: Emulator, connec
     assert answer.status_code == 403
 
 
-async def test_no_request_is_remembered_with_its_key(tiny: Emulator, connect: Connect) -> None:
+async def test_keys_are_not_logged(tiny: Emulator, connect: Connect) -> None:
     async with connect(tiny, "phx_emulator") as http:
         await http.post(
             WIDGETS,
@@ -162,6 +160,6 @@ async def test_no_request_is_remembered_with_its_key(tiny: Emulator, connect: Co
     assert tiny.requests[-1].body == {"name": "a"}
 
 
-async def test_a_key_is_not_shown_by_its_own_repr(tiny: Emulator) -> None:
+async def test_repr_hides_the_key(tiny: Emulator) -> None:
     tiny.add_key("phx_hidden")
     assert "phx_hidden" not in repr(tiny.state.accounts)

@@ -1,4 +1,4 @@
-"""`python -m posthog_emulator`, as a user types it."""
+"""`python -m posthog_emulator` as a subprocess and in process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """One event loop is enough here: the emulator runs in a process of its own."""
+    """Run on asyncio only: the emulator runs in another process."""
     return "asyncio"
 
 
@@ -30,15 +30,15 @@ def anyio_backend() -> str:
 async def running(
     *options: str,
 ) -> AsyncGenerator[tuple[anyio.abc.Process, httpx.AsyncClient]]:
-    """Start the command, and connect to it by what it says."""
+    """Start the command and yield a client for the URL that it prints."""
     command = [sys.executable, "-m", "posthog_emulator", "--port", "0", *options]
     async with await anyio.open_process(command, stderr=None) as process:
         try:
             assert process.stdout is not None
-            told = b""
-            while told.count(b"\n") < 3:
-                told += await process.stdout.receive()
-            of = dict(line.split("=") for line in told.decode().split())
+            output = b""
+            while output.count(b"\n") < 3:
+                output += await process.stdout.receive()
+            of = dict(line.split("=") for line in output.decode().split())
             key = {"Authorization": f"Bearer {of['POSTHOG_PERSONAL_API_KEY']}"}
             url = f"{of['POSTHOG_HOST']}/api/projects/{of['POSTHOG_PROJECT_ID']}/"
             async with httpx.AsyncClient(base_url=url, headers=key, timeout=60) as http:
@@ -49,7 +49,7 @@ async def running(
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-async def test_it_serves_until_it_is_told_to_end_and_keeps_what_there_is(
+async def test_it_serves_until_terminated_and_saves_its_state(
     tmp_path: Path, how: signal.Signals
 ) -> None:
     box = str(tmp_path / "box")
@@ -70,7 +70,7 @@ async def test_it_serves_until_it_is_told_to_end_and_keeps_what_there_is(
         assert emulator.state.events.read("SELECT count(*) FROM events") == [(1000,)]
 
 
-def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -98,7 +98,7 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     ],
     ids=str,
 )
-def test_what_it_does_not_understand(
+def test_invalid_arguments(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -112,26 +112,24 @@ def test_events_need_a_seed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "needs a seed: --seed demo" in capsys.readouterr().err
 
 
-def test_a_seed_there_is_not() -> None:
+def test_unknown_seed() -> None:
     with pytest.raises(ValueError, match="no seed 'apple'; use one of: demo"):
         run(0, seed="apple")
 
 
-def test_a_folder_that_is_in_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_in_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Emulator(path=tmp_path):
         assert main(["--port", "0", "--data", str(tmp_path)]) == 1
     assert "in use by another emulator" in capsys.readouterr().err
 
 
-def test_a_folder_that_holds_something_else(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_directory_with_another_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "state.json").write_text("mine", encoding="utf-8")
     assert main(["--port", "0", "--data", str(tmp_path)]) == 1
     assert "move it away to start with an empty state" in capsys.readouterr().err
 
 
-def test_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"], prog="asyncposthog emulator")
     said = capsys.readouterr().out

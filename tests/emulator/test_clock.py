@@ -1,4 +1,4 @@
-"""One clock for everything, and it goes where it is told."""
+"""The emulator's clock: advance, freeze, and what follows it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def made(http: httpx.AsyncClient) -> str:
     return (await http.post(WIDGETS, json={"name": "a"})).json()["created_at"]
 
 
-async def test_objects_are_made_at_the_emulators_time(
+async def test_objects_are_created_at_the_emulators_time(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
     assert tiny.freeze(START) == START
@@ -33,9 +33,9 @@ async def test_objects_are_made_at_the_emulators_time(
     assert tiny.now == datetime(2026, 2, 28, 12, 1, 30, tzinfo=UTC)
 
 
-def test_a_clock_that_goes(tiny: Emulator) -> None:
-    moments = iter(range(100))
-    tiny.settings.clock = lambda: START + timedelta(seconds=next(moments))
+def test_a_running_clock(tiny: Emulator) -> None:
+    seconds = iter(range(100))
+    tiny.settings.clock = lambda: START + timedelta(seconds=next(seconds))
     assert (tiny.now, tiny.now) == (START, START + timedelta(seconds=1))
     tiny.advance(3600)
     assert tiny.now.hour == 13
@@ -48,7 +48,7 @@ def test_a_clock_that_goes(tiny: Emulator) -> None:
     assert tiny.now.hour == 12
 
 
-def test_moments_in_other_forms(tiny: Emulator) -> None:
+def test_times_in_other_formats(tiny: Emulator) -> None:
     assert tiny.freeze("2026-03-01T12:00:00Z") == START
     there = START.astimezone(timezone(timedelta(hours=5)))
     assert tiny.freeze(there).tzinfo == UTC
@@ -58,12 +58,12 @@ def test_moments_in_other_forms(tiny: Emulator) -> None:
 @pytest.mark.parametrize(
     ("at", "message"), [(datetime(2026, 1, 1), "no time zone"), ("noon", "noon")]
 )
-def test_moments_that_are_none(tiny: Emulator, at: datetime | str, message: str) -> None:
+def test_invalid_times(tiny: Emulator, at: datetime | str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tiny.freeze(at)
 
 
-async def test_limits_follow() -> None:
+async def test_rate_limits_follow_the_clock() -> None:
     emulator = Emulator(rate_limits=True)
     emulator.freeze(START)
     key = {"Authorization": f"Bearer {emulator.key}"}
@@ -84,7 +84,7 @@ async def test_limits_follow() -> None:
         assert await status() == 200
 
 
-async def test_a_stopped_clock_does_not_stop_a_query_that_waits_for_a_slot() -> None:
+async def test_a_frozen_clock_does_not_block_a_query_that_waits_for_a_slot() -> None:
     slept = 0.0
 
     async def sleep(seconds: float) -> None:
@@ -105,7 +105,7 @@ async def test_a_stopped_clock_does_not_stop_a_query_that_waits_for_a_slot() -> 
     assert 30 <= slept < 33
 
 
-def test_each_has_its_own_time(tiny: Emulator) -> None:
+def test_each_emulator_has_its_own_clock(tiny: Emulator) -> None:
     other = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS)
     tiny.freeze(START)
     assert other.now != tiny.now

@@ -1,8 +1,10 @@
-"""Objects are made, read, changed, found and deleted."""
+"""CRUD, soft deletion, nesting and filters of collections."""
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
+from types import FrameType
 from typing import Any
 
 import httpx
@@ -25,7 +27,7 @@ async def made(http: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
     return answer.json()
 
 
-async def test_a_new_object_echoes_what_was_sent_and_holds_what_the_server_sets() -> None:
+async def test_a_new_object_has_sent_fields_and_server_fields() -> None:
     clock = datetime(2026, 5, 1, 12, tzinfo=UTC)
     emulator = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS, clock=lambda: clock)
     async with httpx.AsyncClient(
@@ -46,13 +48,13 @@ async def test_a_new_object_echoes_what_was_sent_and_holds_what_the_server_sets(
     assert "password" not in first
 
 
-async def test_a_read_only_field_that_is_sent_is_overlooked(tiny_http: httpx.AsyncClient) -> None:
+async def test_sent_read_only_fields_are_ignored(tiny_http: httpx.AsyncClient) -> None:
     widget = await made(tiny_http, id=77, version=9)
     assert widget["id"] == 1
     assert widget["version"] != 9
 
 
-async def test_an_unknown_field_is_overlooked_but_noted(
+async def test_unknown_fields_are_ignored_with_a_warning(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
     widget = await made(tiny_http, colour="red")
@@ -60,7 +62,7 @@ async def test_an_unknown_field_is_overlooked_but_noted(
     assert tiny.warnings == ["widgets.create: unknown body field 'colour'"]
 
 
-async def test_get_answers_what_create_answered(tiny_http: httpx.AsyncClient) -> None:
+async def test_get_returns_what_create_returned(tiny_http: httpx.AsyncClient) -> None:
     widget = await made(tiny_http, size=4)
     answer = await tiny_http.get(f"{WIDGETS}{widget['id']}/")
     assert answer.json() == widget
@@ -81,7 +83,7 @@ async def test_an_update_merges_at_the_top_level(tiny_http: httpx.AsyncClient) -
     assert changed["created_at"] == widget["created_at"]
 
 
-async def test_a_replacement_forgets_what_is_not_sent(tiny_http: httpx.AsyncClient) -> None:
+async def test_put_resets_absent_fields(tiny_http: httpx.AsyncClient) -> None:
     widget = await made(tiny_http, size=4, tags=["x"])
     answer = await tiny_http.put(f"{WIDGETS}{widget['id']}/", json={"name": "b"})
     changed = answer.json()
@@ -90,7 +92,7 @@ async def test_a_replacement_forgets_what_is_not_sent(tiny_http: httpx.AsyncClie
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "PUT"])
-async def test_an_item_that_is_not_there(tiny_http: httpx.AsyncClient, method: str) -> None:
+async def test_a_missing_item(tiny_http: httpx.AsyncClient, method: str) -> None:
     answer = await tiny_http.request(
         method, f"{WIDGETS}7/", json=None if method == "GET" else {"name": "x"}
     )
@@ -98,7 +100,7 @@ async def test_an_item_that_is_not_there(tiny_http: httpx.AsyncClient, method: s
     assert answer.json()["code"] == "not_found"
 
 
-async def test_projects_are_apart(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_projects_do_not_share_objects(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.add_project(2)
     tiny.add("widgets", {"name": "there"}, project_id=2)
     widget = await made(tiny_http)
@@ -150,7 +152,7 @@ async def test_nested_objects_live_below_their_parent(
     assert (await tiny_http.get(f"{WIDGETS}{one}/parts/{part['id']}/")).status_code == 404
 
 
-async def test_what_the_server_adds_inside_a_nested_object(
+async def test_the_server_completes_nested_objects(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
     one = tiny.add("widgets")["id"]
@@ -159,7 +161,7 @@ async def test_what_the_server_adds_inside_a_nested_object(
     assert part["screws"] == [{"length": 2.5, "id": 0}]
 
 
-async def test_a_real_delete_takes_what_is_nested_with_it(http: httpx.AsyncClient) -> None:
+async def test_delete_removes_nested_objects(http: httpx.AsyncClient) -> None:
     survey = (await http.post("/api/projects/1/alerts/", json={})).json()
     assert survey["type"] == "validation_error", "an alert needs more"
     role = await http.post("/api/organizations/@current/roles/", json={"name": "r"})
@@ -170,7 +172,7 @@ async def test_a_real_delete_takes_what_is_nested_with_it(http: httpx.AsyncClien
     assert (await http.get(f"{item}role_memberships/")).status_code == 404
 
 
-async def test_a_single_object_keeps_what_is_set(tiny_http: httpx.AsyncClient) -> None:
+async def test_singletons_store_their_fields(tiny_http: httpx.AsyncClient) -> None:
     path = "/api/projects/1/settings/"
     before = (await tiny_http.get(path)).json()
     assert before == {"colour": None, "limit": 1, "seen": False}
@@ -179,9 +181,7 @@ async def test_a_single_object_keeps_what_is_set(tiny_http: httpx.AsyncClient) -
     assert (await tiny_http.get(path)).json() == changed.json()
 
 
-async def test_actions_answer_a_body_made_from_the_schema(
-    tiny: Emulator, tiny_http: httpx.AsyncClient
-) -> None:
+async def test_actions_return_a_sample(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     one = tiny.add("widgets")["id"]
     polished = await tiny_http.post(f"{WIDGETS}{one}/polish/")
     assert polished.status_code == 200
@@ -195,7 +195,7 @@ async def test_actions_answer_a_body_made_from_the_schema(
     assert label.headers["content-type"] == "text/csv"
 
 
-async def test_no_two_flags_share_a_key(http: httpx.AsyncClient) -> None:
+async def test_flag_keys_are_unique(http: httpx.AsyncClient) -> None:
     path = "/api/projects/1/feature_flags/"
     first = await http.post(path, json={"key": "a"})
     again = await http.post(path, json={"key": "a"})
@@ -211,7 +211,7 @@ async def test_no_two_flags_share_a_key(http: httpx.AsyncClient) -> None:
     assert (await http.post(path, json={"key": "a"})).status_code == 201
 
 
-async def test_the_filters_of_a_list(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_list_filters(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     owner = "018f0000-0000-7000-8000-0000000000aa"
     tiny.add("widgets", {"name": "Alpha", "kind": "round", "size": 3, "active": True})
     tiny.add("widgets", {"name": "beta", "kind": "square", "size": 1, "active": False})
@@ -238,7 +238,7 @@ async def test_the_filters_of_a_list(tiny: Emulator, tiny_http: httpx.AsyncClien
     assert await names(kind="square", search="alpha") == []
 
 
-async def test_the_same_seed_makes_the_same_ids() -> None:
+async def test_the_same_seed_generates_the_same_ids() -> None:
     def ids(seed: int) -> list[str]:
         emulator = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS, seed=seed)
         widget = emulator.add("widgets")["id"]
@@ -259,7 +259,7 @@ STEPS = st.lists(
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @settings(max_examples=40, deadline=None)
 @given(steps=STEPS)
-async def test_any_sequence_of_calls_keeps_the_counts_right(
+async def test_counts_agree_with_a_model(
     steps: list[tuple[str, int]],
 ) -> None:
     emulator = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS)
@@ -326,7 +326,7 @@ FILTERED: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]] = [
 
 
 @pytest.mark.parametrize(("resource", "within", "without", "asked"), FILTERED, ids=str)
-async def test_filters_that_are_not_named_as_fields(
+async def test_filters_with_names_other_than_fields(
     emulator: Emulator,
     http: httpx.AsyncClient,
     resource: str,
@@ -344,7 +344,7 @@ async def test_filters_that_are_not_named_as_fields(
     assert (len(everything), answer.headers[FIDELITY_HEADER]) == (2, "stateful")
 
 
-async def test_a_filter_nobody_knows(emulator: Emulator, http: httpx.AsyncClient) -> None:
+async def test_an_unknown_filter(emulator: Emulator, http: httpx.AsyncClient) -> None:
     path = "/api/projects/1/insights/?saved=true"
     nothing = await http.get(path)
     assert (nothing.status_code, nothing.json()["count"]) == (200, 0)
@@ -357,7 +357,7 @@ async def test_a_filter_nobody_knows(emulator: Emulator, http: httpx.AsyncClient
     assert (overlooked.json()["count"], overlooked.headers[FIDELITY_HEADER]) == (2, "schema")
 
 
-async def test_filters_that_cannot_be_read(emulator: Emulator, http: httpx.AsyncClient) -> None:
+async def test_invalid_filter_values(emulator: Emulator, http: httpx.AsyncClient) -> None:
     for path, name in (
         ("insights/?date_from=once", "date_from"),
         ("feature_flags/?active=STALE", "active"),
@@ -367,7 +367,7 @@ async def test_filters_that_cannot_be_read(emulator: Emulator, http: httpx.Async
         assert (answer.status_code, answer.json()["attr"]) == (400, name)
 
 
-async def test_recordings_are_ordered_from_the_top(
+async def test_recordings_are_sorted_descending(
     emulator: Emulator, http: httpx.AsyncClient
 ) -> None:
     for name, count in (("a", 1), ("b", 3), ("c", 2)):
@@ -379,3 +379,22 @@ async def test_recordings_are_ordered_from_the_top(
 
     assert await ids(order="click_count") == ["b", "c", "a"]
     assert await ids(order="click_count", order_direction="ASC") == ["a", "c", "b"]
+
+
+async def test_a_list_runs_through_few_modules(http: httpx.AsyncClient) -> None:
+    modules: set[str] = set()
+
+    def profile(frame: FrameType, event: str, _: Any) -> None:
+        name = frame.f_globals.get("__name__", "")
+        if event == "call" and name.startswith("posthog_emulator."):
+            modules.add(name)
+
+    path = "/api/projects/1/cohorts/"
+    await http.get(path)
+    sys.setprofile(profile)
+    try:
+        answer = await http.get(path)
+    finally:
+        sys.setprofile(None)
+    assert answer.status_code == 200
+    assert len(modules) <= 22, sorted(modules)

@@ -1,4 +1,4 @@
-"""The made-up product: exact in number, the same again from the same seed, and believable."""
+"""Demo data: exact in number, reproducible from its seed, and plausible."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def digest(emulator: Emulator) -> str:
     )
 
 
-def test_the_same_seed_makes_the_same_bytes(product: Emulator) -> None:
+def test_the_same_seed_generates_the_same_bytes(product: Emulator) -> None:
     again = Emulator(clock=lambda: UNTIL)
     made = again.add_demo_events(EVENTS, duplicate_timestamps=0.3)
     assert digest(again) == digest(product)
@@ -45,7 +45,7 @@ def test_the_same_seed_makes_the_same_bytes(product: Emulator) -> None:
 
 @pytest.mark.parametrize("events", [1, 2, 99, 2500])
 @pytest.mark.parametrize("days", [1, 30, 400])
-def test_there_are_exactly_so_many(events: int, days: int) -> None:
+def test_number_of_events_is_exact(events: int, days: int) -> None:
     emulator = Emulator()
     made = emulator.add_demo_events(events, days=days, until=UNTIL)
     count = "SELECT count(*), count(DISTINCT uuid), min(timestamp), max(timestamp) FROM events"
@@ -55,7 +55,7 @@ def test_there_are_exactly_so_many(events: int, days: int) -> None:
     assert made.end - made.start == timedelta(days=days, hours=3)
 
 
-def test_everything_fits_together(product: Emulator) -> None:
+def test_data_is_consistent(product: Emulator) -> None:
     assert read(product, "SELECT count(*) FROM events WHERE NOT json_valid(properties)") == [(0,)]
     lost = (
         "SELECT count(*) FROM events e LEFT JOIN person_distinct_ids d ON d.distinct_id = "
@@ -92,7 +92,7 @@ def test_visitors_become_customers(product: Emulator) -> None:
     assert read(product, early) == [(0,)]
 
 
-def test_it_has_its_seasons(product: Emulator) -> None:
+def test_traffic_varies_by_day(product: Emulator) -> None:
     days = dict(read(product, "SELECT isodow(timestamp), count(*) FROM events GROUP BY 1"))
     assert max(days[6], days[7]) < 0.75 * min(days[n] for n in range(1, 6))
     halves = "SELECT count(*) FROM events WHERE timestamp {} '2026-04-17'"
@@ -106,7 +106,7 @@ def test_it_has_its_seasons(product: Emulator) -> None:
     )
 
 
-def test_it_has_a_bit_of_everything(product: Emulator) -> None:
+def test_all_kinds_of_events_occur(product: Emulator) -> None:
     for condition in (
         "event = '$exception' AND properties LIKE '%\"$exception_types\":[\"%'",
         "event = '$feature_flag_called'",
@@ -125,13 +125,13 @@ def test_it_has_a_bit_of_everything(product: Emulator) -> None:
     assert read(product, tied)[0][0] == pytest.approx(0.3, abs=0.03)
 
 
-def test_without_ties_there_are_hardly_any() -> None:
+def test_few_duplicate_timestamps_by_default() -> None:
     emulator = Emulator()
     emulator.add_demo_events(2000, until=UNTIL)
     assert read(emulator, "SELECT count(DISTINCT timestamp) FROM events") == [(2000,)]
 
 
-def test_definitions_and_types_are_known(product: Emulator) -> None:
+def test_definitions_are_recorded(product: Emulator) -> None:
     events = {one["name"] for one in product.items("event_definitions")}
     assert {"$pageview", "signed up", "assistant used", "$exception"} <= events
     kinds = {one["name"]: one["property_type"] for one in product.items("property_definitions")}
@@ -139,7 +139,7 @@ def test_definitions_and_types_are_known(product: Emulator) -> None:
     assert [one["group_type"] for one in product.items("groups_types")] == ["company"]
 
 
-def test_events_go_on_where_it_ends() -> None:
+def test_further_events_can_be_captured() -> None:
     emulator = Emulator(clock=lambda: UNTIL)
     made = emulator.add_demo_events(2000)
     store = emulator.state.events
@@ -155,7 +155,7 @@ def test_events_go_on_where_it_ends() -> None:
     ) == [(made.persons + 1, made.persons + 1)]
 
 
-def test_two_projects_may_have_it_and_one_only_once() -> None:
+def test_once_per_project() -> None:
     emulator = Emulator(clock=lambda: UNTIL)
     emulator.add_project(2)
     emulator.add_demo_events(500)
@@ -178,13 +178,13 @@ def test_two_projects_may_have_it_and_one_only_once() -> None:
         ({"duplicate_timestamps": 1.0}, "from 0 to 0.9"),
     ],
 )
-def test_what_cannot_be(arguments: dict[str, Any], problem: str) -> None:
+def test_invalid_arguments(arguments: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         Emulator().add_demo_events(**arguments)
 
 
 @pytest.mark.anyio
-async def test_a_whole_project(connect: Any) -> None:
+async def test_demo_project(connect: Any) -> None:
     emulator = Emulator(clock=lambda: UNTIL)
     emulator.add_demo_data(5000)
     assert len(emulator.items("feature_flags")) == 3

@@ -238,7 +238,7 @@ def test_a_file_is_taken_up_where_it_was_left(tmp_path: Path) -> None:
 def test_a_file_that_is_something_else(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("milk, eggs, and a longer list of things so that it is no empty file" * 100)
-    with pytest.raises(ValueError, match="cannot be opened as an event store"):
+    with pytest.raises(ValueError, match=r"cannot open .* as an event store"):
         EventStore(path)
 
 

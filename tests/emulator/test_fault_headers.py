@@ -1,4 +1,4 @@
-"""A request may say itself how it is to go wrong."""
+"""Faults that a request asks for by headers."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ pytestmark = pytest.mark.anyio
 WIDGETS = "/api/projects/1/widgets/"
 
 
-async def ask(http: httpx.AsyncClient, query: Any = None, **wishes: str) -> httpx.Response:
-    headers = {f"X-Emulator-{name}": wish for name, wish in wishes.items()}
+async def ask(http: httpx.AsyncClient, query: Any = None, **faults: str) -> httpx.Response:
+    headers = {f"X-Emulator-{name}": fault for name, fault in faults.items()}
     return await http.get(WIDGETS, params=query, headers=headers)
 
 
 @pytest.mark.parametrize(
-    ("wish", "status", "after"),
+    ("fault", "status", "after"),
     [("503", 503, None), ("429; retry-after=2", 429, "2"), ("512", 512, None)],
 )
-async def test_a_failure(
-    tiny: Emulator, tiny_http: httpx.AsyncClient, wish: str, status: int, after: str | None
+async def test_errors(
+    tiny: Emulator, tiny_http: httpx.AsyncClient, fault: str, status: int, after: str | None
 ) -> None:
-    answer = await ask(tiny_http, Fail=wish)
+    answer = await ask(tiny_http, Fail=fault)
     assert (answer.status_code, answer.headers.get("retry-after")) == (status, after)
     assert answer.json().keys() == {"type", "code", "detail", "attr"}
     assert (await ask(tiny_http)).status_code == 200
 
 
-async def test_a_page_of_html_after_all_was_done(
+async def test_an_html_error_after_the_request_was_handled(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
     answer = await tiny_http.post(
@@ -57,7 +57,7 @@ async def test_latency(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "error"),
+    ("fault", "error"),
     [
         ("drop", httpx.RemoteProtocolError),
         ("reset", httpx.ReadError),
@@ -66,14 +66,14 @@ async def test_latency(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     ],
 )
 async def test_broken_connections(
-    tiny: Emulator, tiny_http: httpx.AsyncClient, wish: str, error: type[Exception]
+    tiny: Emulator, tiny_http: httpx.AsyncClient, fault: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        await ask(tiny_http, Break=wish)
+        await ask(tiny_http, Break=fault)
     async with serve(tiny) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
         http.headers = tiny_http.headers
         with pytest.raises(error):
-            await ask(http, Break=wish)
+            await ask(http, Break=fault)
         assert (await ask(http)).status_code == 200
 
 
@@ -87,7 +87,7 @@ async def test_broken_bodies(tiny: Emulator, tiny_http: httpx.AsyncClient) -> No
     assert (await ask(tiny_http)).content == whole
 
 
-async def test_drift_links_and_pages(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_mutations(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 6)
     mutated = (await ask(tiny_http, {"limit": 3}, Fields="extra, missing", Links="foreign")).json()
     assert all(NEW_FIELD in row for row in mutated["results"])
@@ -102,7 +102,7 @@ async def test_drift_links_and_pages(tiny: Emulator, tiny_http: httpx.AsyncClien
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "fault",
     [
         {"Fail": "often"},
         {"Fail": "700"},
@@ -116,18 +116,18 @@ async def test_drift_links_and_pages(tiny: Emulator, tiny_http: httpx.AsyncClien
     ],
     ids=str,
 )
-async def test_what_is_not_understood_is_refused(
-    tiny: Emulator, tiny_http: httpx.AsyncClient, wish: dict[str, str]
+async def test_invalid_headers_are_rejected(
+    tiny: Emulator, tiny_http: httpx.AsyncClient, fault: dict[str, str]
 ) -> None:
-    answer = await ask(tiny_http, **wish)
-    (name,) = wish
+    answer = await ask(tiny_http, **fault)
+    (name,) = fault
     assert answer.status_code == 400
     assert answer.json()["attr"] == f"x-emulator-{name.lower()}"
     assert answer.json()["detail"].startswith("The emulator cannot parse the header")
     assert tiny.requests[-1].status == 400
 
 
-async def test_a_seed_is_a_number(tiny_http: httpx.AsyncClient) -> None:
+async def test_seed_must_be_an_integer(tiny_http: httpx.AsyncClient) -> None:
     answer = await tiny_http.get(WIDGETS, headers={"X-Emulator-Seed": "x"})
     assert answer.status_code == 400
     assert answer.json()["detail"].endswith("x-emulator-seed: it must be an integer, not 'x'")

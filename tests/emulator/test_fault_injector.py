@@ -1,4 +1,4 @@
-"""RandomFaultKind by chance, in this process and on the wire."""
+"""Random faults, in process and on a socket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def drawn(plan: RandomFaults, count: int) -> list[Fault | None]:
 
 
 class Stalls:
-    """Stands for a sleep: notes what was there at the time, and lets no time pass."""
+    """A sleep that returns at once, and records what exists when it is called."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
@@ -37,7 +37,7 @@ class Stalls:
 # --- The plan ---------------------------------------------------------------------------------
 
 
-def test_a_seed_always_gives_the_same() -> None:
+def test_the_same_seed_gives_the_same_faults() -> None:
     first, again, other = (
         drawn(RandomFaults(0.2, RANDOM_FAULT_KINDS, seed), 500) for seed in (1, 1, 2)
     )
@@ -54,7 +54,7 @@ def test_the_rate(rate: float) -> None:
     assert set(plan.counts) == (set(RANDOM_FAULT_KINDS) if rate else set[str]())
 
 
-def test_the_rate_does_not_change_what_happens_to_those_that_go_wrong() -> None:
+def test_the_rate_does_not_change_the_kind_of_a_fault() -> None:
     all_wrong, some_wrong = (
         drawn(RandomFaults(rate, RANDOM_FAULT_KINDS, 1), 500) for rate in (1.0, 0.3)
     )
@@ -64,13 +64,13 @@ def test_the_rate_does_not_change_what_happens_to_those_that_go_wrong() -> None:
 
 
 @pytest.mark.parametrize("kind", ["429", "503"])
-def test_what_says_that_nothing_was_done_is_right(kind: RandomFaultKind) -> None:
+def test_429_and_503_occur_before_the_handler(kind: RandomFaultKind) -> None:
     faults = [fault for fault in drawn(RandomFaults(1, [kind], 1), 200) if fault is not None]
     assert {fault.phase for fault in faults} == {"before"}
 
 
 @pytest.mark.parametrize("kind", [*STATUSES, "html"])
-def test_some_say_when_to_come_back_and_some_do_not(kind: RandomFaultKind) -> None:
+def test_some_errors_have_retry_after(kind: RandomFaultKind) -> None:
     faults = [fault for fault in drawn(RandomFaults(1, [kind], 1), 200) if fault is not None]
     assert {dict(fault.headers).get("Retry-After") for fault in faults} == {None, "1"}
 
@@ -84,7 +84,7 @@ def test_some_say_when_to_come_back_and_some_do_not(kind: RandomFaultKind) -> No
         (0.2, [], "not none"),
     ],
 )
-def test_a_plan_there_is_not(tiny: Emulator, rate: float, kinds: Any, message: str) -> None:
+def test_invalid_arguments(tiny: Emulator, rate: float, kinds: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tiny.faults.randomize(rate, kinds)
 
@@ -93,7 +93,7 @@ def test_a_plan_there_is_not(tiny: Emulator, rate: float, kinds: Any, message: s
 
 
 async def outcomes(http: httpx.AsyncClient, count: int) -> list[str]:
-    """What becomes of so many creations."""
+    """Create several objects, and return the outcome of each request."""
     seen: list[str] = []
     for number in range(count):
         try:
@@ -116,7 +116,7 @@ async def test_statuses(
     assert done == 0 if kind in {"429", "503"} else 0 < done < 20
 
 
-async def test_pages_of_a_proxy(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_html_errors(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.faults.randomize(1, ["html"])
     answers = [await tiny_http.get(WIDGETS) for _ in range(40)]
     assert {answer.status_code for answer in answers} == {500, 502, 503, 504}
@@ -137,7 +137,7 @@ async def test_lost_connections(
     assert {request.operation for request in tiny.requests} == {None, "widgets.create"}
 
 
-async def test_truncated_answers(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_truncated_responses(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.faults.randomize(1, ["truncate"])
     assert set(await outcomes(tiny_http, 20)) == {"RemoteProtocolError", "201"}
     assert len(tiny.items("widgets")) == 20
@@ -153,9 +153,7 @@ async def test_stalls_before_after_and_within(tiny: Emulator, tiny_http: httpx.A
     assert set(stored) == {0, 1}
 
 
-async def test_it_goes_on_until_it_is_told_to_behave(
-    tiny: Emulator, tiny_http: httpx.AsyncClient
-) -> None:
+async def test_it_continues_until_cleared(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     plan = tiny.faults.randomize(1, ["500"])
     tiny.faults.fail(418)
     assert await outcomes(tiny_http, 3) == ["418", "500", "500"]
@@ -167,7 +165,7 @@ async def test_it_goes_on_until_it_is_told_to_behave(
     assert await outcomes(tiny_http, 1) == ["201"]
 
 
-async def test_the_same_requests_go_wrong_in_every_run(
+async def test_the_same_requests_fail_in_every_run(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
     Stalls(tiny)
@@ -218,10 +216,10 @@ async def test_on_a_socket(
     assert tiny.app.connections == {}
 
 
-async def test_a_reset_is_one(tiny: Emulator) -> None:
+async def test_a_reset_connection_is_reset(tiny: Emulator) -> None:
     tiny.faults.randomize(1, ["reset"])
     async with serve(tiny) as url:
-        # What the socket itself said is not told by every anyio: asked without it.
+        # Without anyio, because not every version of it reports the error of the socket.
         with (
             httpx.Client(base_url=url, headers=KEY, timeout=60) as http,
             pytest.raises(httpx.ReadError) as caught,
@@ -233,7 +231,7 @@ async def test_a_reset_is_one(tiny: Emulator) -> None:
     assert isinstance(chain, ConnectionResetError)
 
 
-async def test_the_loss_of_an_answer_that_has_no_body(
+async def test_cut_of_a_response_without_body(
     tiny: Emulator, client: Callable[[str], httpx.AsyncClient]
 ) -> None:
     seeded = tiny.seed("widgets", 1)[0]["id"]
@@ -253,7 +251,7 @@ async def test_the_loss_of_an_answer_that_has_no_body(
     assert tiny.items("widgets.parts", parents=[seeded]) == []
 
 
-async def test_under_another_server_a_connection_is_only_closed(tiny: Emulator) -> None:
+async def test_another_asgi_server_only_closes_connections(tiny: Emulator) -> None:
     tiny.faults.randomize(1, ["reset"])
     sent: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""Every kind of misbehaviour there is, by a call and by a header: the same, and again the same."""
+"""Every kind of fault does the same by method and by header, and again with the same seed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ EQUIVALENT: dict[str, tuple[FaultSetup, dict[str, str]]] = {
         {"Pages": "overlap"},
     ),
 }
-"""Where there is nothing to be drawn."""
+"""Faults without randomness."""
 
 CHANCE: dict[str, tuple[FaultSetup, dict[str, str]]] = {
     "uniform latency": (
@@ -98,21 +98,21 @@ CHANCE: dict[str, tuple[FaultSetup, dict[str, str]]] = {
         {"Pages": "reorder"},
     ),
 }
-"""Where a seed decides."""
+"""Faults that depend on the seed."""
 
 DRAWN_ALIKE: dict[str, tuple[FaultSetup, dict[str, str]]] = {
     "extra fields": (lambda e, s: e.faults.mutate_fields("extra", seed=s), {"Fields": "extra"}),
     "new enum values": (lambda e, s: e.faults.mutate_fields("enum", seed=s), {"Fields": "enum"}),
 }
-"""Drawn, but of so little that two seeds may agree."""
+"""Random faults with so few choices that two seeds may give the same ones."""
 
 EVERY = {**EQUIVALENT, **CHANCE, **DRAWN_ALIKE}
 
 
-async def met(
-    told: FaultSetup | None = None, wish: dict[str, str] | None = None, seed: int = 1
+async def outcome_of(
+    setup: FaultSetup | None = None, fault_headers: dict[str, str] | None = None, seed: int = 1
 ) -> Any:
-    """What a client meets that asks for the same twelve pages."""
+    """Return the outcomes of twelve requests, and the delays."""
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -121,10 +121,10 @@ async def met(
     emulator = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS, sleep=sleep)
     emulator.freeze(START)
     emulator.seed("widgets", 9, {"kind": "round", "size": 1, "tags": ["a"]})
-    if told is not None:
-        told(emulator, seed)
-    headers = {f"X-Emulator-{name}": text for name, text in (wish or {}).items()}
-    if wish is not None:
+    if setup is not None:
+        setup(emulator, seed)
+    headers = {f"X-Emulator-{name}": text for name, text in (fault_headers or {}).items()}
+    if fault_headers is not None:
         headers["X-Emulator-Seed"] = str(seed)
     found: list[Any] = []
     async with client(emulator) as http:
@@ -142,12 +142,15 @@ async def met(
 
 
 @pytest.mark.parametrize("kind", EVERY)
-async def test_a_call_and_a_header_do_the_same(kind: str) -> None:
-    told, wish = EVERY[kind]
-    by_call, by_header = await met(told, seed=3), await met(wish=wish, seed=3)
-    assert by_call != await met()
-    assert by_call == await met(told, seed=3)
-    assert by_header == await met(wish=wish, seed=3)
+async def test_method_and_header_do_the_same(kind: str) -> None:
+    setup, fault_headers = EVERY[kind]
+    by_call, by_header = (
+        await outcome_of(setup, seed=3),
+        await outcome_of(fault_headers=fault_headers, seed=3),
+    )
+    assert by_call != await outcome_of()
+    assert by_call == await outcome_of(setup, seed=3)
+    assert by_header == await outcome_of(fault_headers=fault_headers, seed=3)
     if kind != "error rates":
         assert by_header == by_call
     else:
@@ -157,27 +160,31 @@ async def test_a_call_and_a_header_do_the_same(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CHANCE)
-async def test_another_seed_is_another_course(kind: str) -> None:
-    told, wish = CHANCE[kind]
-    for way in ({"told": told}, {"wish": wish}):
-        courses = [await met(**way, seed=seed) for seed in range(1, 5)]  # type: ignore[arg-type]
-        assert any(course != courses[0] for course in courses[1:])
+async def test_another_seed_gives_other_faults(kind: str) -> None:
+    setup, fault_headers = CHANCE[kind]
+    for arguments in ({"setup": setup}, {"fault_headers": fault_headers}):
+        outcomes = [await outcome_of(**arguments, seed=seed) for seed in range(1, 5)]  # type: ignore[arg-type]
+        assert any(outcome != outcomes[0] for outcome in outcomes[1:])
 
 
 @pytest.mark.parametrize("kind", EQUIVALENT)
-async def test_without_chance_a_seed_changes_nothing(kind: str) -> None:
-    told, wish = EQUIVALENT[kind]
-    assert await met(told, seed=1) == await met(told, seed=2) == await met(wish=wish, seed=5)
+async def test_seed_has_no_effect_without_randomness(kind: str) -> None:
+    setup, fault_headers = EQUIVALENT[kind]
+    assert (
+        await outcome_of(setup, seed=1)
+        == await outcome_of(setup, seed=2)
+        == await outcome_of(fault_headers=fault_headers, seed=5)
+    )
 
 
-async def test_bursts_by_header_come_after_good_ones() -> None:
-    found, _ = await met(wish={"Fail": "429; retry-after=1; burst=2/5"})
+async def test_bursts_by_header_follow_successes() -> None:
+    found, _ = await outcome_of(fault_headers={"Fail": "429; retry-after=1; burst=2/5"})
     statuses = [one[0] for one in found]
     assert statuses == [200, 200, 200, 429, 429, 200, 200, 200, 429, 429, 200, 200]
 
 
-async def test_a_stall_by_header_and_by_plan() -> None:
-    _, slept = await met(wish={"Break": "stall"})
+async def test_stall_by_header_and_at_random() -> None:
+    _, slept = await outcome_of(fault_headers={"Break": "stall"})
     assert slept == [0.2] * 12
-    _, slept = await met(lambda e, s: e.faults.randomize(1, ["stall"], s))
+    _, slept = await outcome_of(lambda e, s: e.faults.randomize(1, ["stall"], s))
     assert slept == [0.2] * 12

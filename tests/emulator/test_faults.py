@@ -1,4 +1,4 @@
-"""RandomFaultKind on demand, and only then."""
+"""Faults that are injected into the next requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def statuses(http: httpx.AsyncClient, times: int) -> list[int]:
     return [(await http.get(WIDGETS)).status_code for _ in range(times)]
 
 
-async def test_a_throttle(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_a_429(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.faults.fail(429, retry_after=37, times=2)
     answer = await tiny_http.get(WIDGETS)
     assert answer.status_code == 429
@@ -43,9 +43,7 @@ async def test_any_retry_after(
     assert (await tiny_http.get(WIDGETS)).headers["retry-after"] == sent
 
 
-async def test_a_throttle_of_one_second_and_one_of_unknown_length(
-    tiny: Emulator, tiny_http: httpx.AsyncClient
-) -> None:
+async def test_retry_after_of_a_429(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.faults.fail(429, retry_after=1)
     assert (await tiny_http.get(WIDGETS)).json()["detail"].endswith("in 1 second.")
     tiny.faults.fail(429)
@@ -93,7 +91,7 @@ async def test_any_body(
     assert answer.headers["x-extra"] == "1"
 
 
-async def test_some_requests_only(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_path_and_method(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.faults.fail(500, path="*/settings/", times=None)
     tiny.faults.fail(503, method="post")
     assert await statuses(tiny_http, 2) == [200, 200]
@@ -110,9 +108,7 @@ async def test_a_fault_changes_nothing(tiny: Emulator, tiny_http: httpx.AsyncCli
     assert (tiny.requests[-1].status, tiny.requests[-1].body) == (500, {"name": "a"})
 
 
-async def test_faults_queue_up_until_it_behaves(
-    tiny: Emulator, tiny_http: httpx.AsyncClient
-) -> None:
+async def test_faults_queue_until_cleared(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.faults.fail(500)
     tiny.faults.fail(503, times=None)
     assert await statuses(tiny_http, 3) == [500, 503, 503]
@@ -128,7 +124,7 @@ async def test_a_lost_connection(tiny: Emulator, tiny_http: httpx.AsyncClient) -
     assert await statuses(tiny_http, 1) == [200]
 
 
-async def test_half_an_answer(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_half_a_response(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 2)
     whole = (await tiny_http.get(WIDGETS)).content
     tiny.faults.truncate()
@@ -138,7 +134,7 @@ async def test_half_an_answer(tiny: Emulator, tiny_http: httpx.AsyncClient) -> N
         half.json()
 
 
-async def test_a_proxys_error_pages(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_html_errors(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.settings.html_errors = True
     answer = await tiny_http.get("/api/nothing/")
     assert answer.status_code == 404
@@ -149,12 +145,12 @@ async def test_a_proxys_error_pages(tiny: Emulator, tiny_http: httpx.AsyncClient
     assert (await tiny_http.get("/api/nothing/")).json()["code"] == "not_found"
 
 
-def test_no_times_at_all(tiny: Emulator) -> None:
+def test_times_must_be_positive(tiny: Emulator) -> None:
     with pytest.raises(ValueError, match="times"):
         tiny.faults.fail(500, times=0)
 
 
-async def test_reset_forgets_everything(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_reset_clears_everything(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 2)
     tiny.add_key("phx_other")
     await tiny_http.get(WIDGETS, params={"colour": "red"})

@@ -321,7 +321,7 @@ async def test_over_a_socket_the_store_is_another_origin(emulator: Emulator) -> 
         ({"hogql_query": "select 1"}, "only supported when 'model' is 'hogql'"),
         ({"file": {"format": "CSV"}}, '"CSV" is not a valid choice.'),
         ({"file": {"format": "JSONLines", "compression": "zstd"}}, "use one of: gzip, brotli"),
-        ({"file": {"format": "JSONLines", "compression": "brotli"}}, "writes no JSONLines"),
+        ({"file": {"format": "JSONLines", "compression": "brotli"}}, "does not support JSONLines"),
         ({"file": {"max_size_mb": -1}}, "greater than or equal to 0"),
         ({"model": "actions"}, '"actions" is not a valid choice.'),
     ],

@@ -1,4 +1,4 @@
-"""The emulator knows nothing of the client, and costs nothing until it is used."""
+"""The emulator does not import the client, and imports its own parts lazily."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_it_imports_nothing_of_the_client(module: Path) -> None:
             assert not name.startswith("asyncposthog") or name.startswith(ALLOWED), name
 
 
-def test_importing_it_loads_neither_its_extras_nor_the_registry() -> None:
+def test_import_loads_neither_extras_nor_registry() -> None:
     program = (
         "import sys, posthog_emulator; "
         "print([name for name in ('httpx', 'jsonschema', 'uvicorn', 'asyncposthog.registry') "
         "if name in sys.modules])"
     )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (told.stdout, told.stderr) == ("[]\n", "")
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("[]\n", "")

@@ -1,4 +1,4 @@
-"""Answers that say all is well, and are not what they should be."""
+"""Mutated responses: fields, JSON, links, pages, latency."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def names(page: Any) -> list[str]:
 # --- Fields -------------------------------------------------------------------------------------
 
 
-async def test_fields_that_are_missing(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_missing_fields(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 3)
     before = await page(tiny_http)
     tiny.faults.mutate_fields("missing")
@@ -45,7 +45,7 @@ async def test_fields_that_are_missing(tiny: Emulator, tiny_http: httpx.AsyncCli
     assert await page(tiny_http) == before
 
 
-async def test_each_other_kind(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_other_field_mutations(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 1, {"kind": "round", "size": 3})
     (before,) = (await page(tiny_http))["results"]
     tiny.faults.mutate_fields("extra", times=1)
@@ -65,7 +65,7 @@ async def test_each_other_kind(tiny: Emulator, tiny_http: httpx.AsyncClient) -> 
     ("field", "sent"),
     [("active", "true"), ("name", {"text": "a"}), ("tags", "[]"), ("created_by", [])],
 )
-async def test_another_type(
+async def test_mistyped_fields(
     tiny: Emulator, tiny_http: httpx.AsyncClient, field: str, sent: Any
 ) -> None:
     made = tiny.add("widgets", {"name": "a", "active": True, "tags": ["x"]})
@@ -74,20 +74,22 @@ async def test_another_type(
     assert shown == {**made, field: sent}
 
 
-async def test_what_is_kept_is_not_changed(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_stored_objects_are_not_changed(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.faults.mutate_fields(seed=4)
     made = (await tiny_http.post(WIDGETS, json={"name": "a"})).json()
     tiny.faults.clear()
     assert (await tiny_http.get(f"{WIDGETS}{made['id']}/")).json() == tiny.items("widgets")[0]
 
 
-async def test_errors_do_not_drift(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_errors_are_not_mutated(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     plain = (await tiny_http.get(f"{WIDGETS}9/")).json()
     tiny.faults.mutate_fields()
     assert (await tiny_http.get(f"{WIDGETS}9/")).json() == plain
 
 
-async def test_a_seed_drifts_the_same_way(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_the_same_seed_gives_the_same_mutations(
+    tiny: Emulator, tiny_http: httpx.AsyncClient
+) -> None:
     tiny.seed("widgets", 20, {"kind": "round"})
     runs: list[Any] = []
     for seed in (1, 1, 2):
@@ -100,7 +102,7 @@ async def test_a_seed_drifts_the_same_way(tiny: Emulator, tiny_http: httpx.Async
 
 
 @pytest.mark.parametrize("kind", FIELD_MUTATIONS)
-async def test_the_client_reads_through_drift(kind: Any) -> None:
+async def test_the_client_tolerates_mutated_fields(kind: Any) -> None:
     emulator = Emulator()
     emulator.seed("feature_flags", 5)
     emulator.faults.mutate_fields(kind)
@@ -114,7 +116,7 @@ async def test_the_client_reads_through_drift(kind: Any) -> None:
 # --- No JSON ------------------------------------------------------------------------------------
 
 
-async def test_bodies_that_are_no_json(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_invalid_json(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 2)
     tiny.faults.corrupt_json()
     tiny.faults.corrupt_json(times=None, seed=2)
@@ -129,7 +131,7 @@ async def test_bodies_that_are_no_json(tiny: Emulator, tiny_http: httpx.AsyncCli
 
 
 @pytest.mark.parametrize("status", [200, 404, 502])
-async def test_pages_of_html(tiny: Emulator, tiny_http: httpx.AsyncClient, status: int) -> None:
+async def test_html_errors(tiny: Emulator, tiny_http: httpx.AsyncClient, status: int) -> None:
     tiny.faults.html_error(status)
     answer = await tiny_http.get(WIDGETS)
     assert (answer.status_code, answer.text[:6]) == (status, "<html>")
@@ -139,7 +141,7 @@ async def test_pages_of_html(tiny: Emulator, tiny_http: httpx.AsyncClient, statu
 # --- Links and pages ----------------------------------------------------------------------------
 
 
-async def test_links_that_lead_astray(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_mutated_links(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 9)
     there = f"http://emulator{WIDGETS}"
     honest = await page(tiny_http, limit=3, offset=3)
@@ -165,7 +167,7 @@ async def test_links_that_lead_astray(tiny: Emulator, tiny_http: httpx.AsyncClie
     assert (await page(tiny_http))["next"] is None
 
 
-async def test_pages_that_show_rows_twice(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_repeated_rows(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 6)
     tiny.faults.mutate_pages("duplicate")
     assert names(await page(tiny_http, limit=3)) == ["widgets-0", "widgets-1", "widgets-2"]
@@ -180,7 +182,7 @@ async def test_pages_that_show_rows_twice(tiny: Emulator, tiny_http: httpx.Async
     ]
 
 
-async def test_rows_in_another_order(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_reordered_rows(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 40)
     order = names(await page(tiny_http))
     tiny.faults.mutate_pages("shuffle")
@@ -193,7 +195,7 @@ async def test_rows_in_another_order(tiny: Emulator, tiny_http: httpx.AsyncClien
     assert 20 < len({*both[0], *both[1]}) < 40
 
 
-async def test_the_client_does_not_follow(tiny: Emulator) -> None:
+async def test_the_client_does_not_follow_foreign_links(tiny: Emulator) -> None:
     emulator = Emulator()
     emulator.seed("cohorts", 30)
     async with AsyncPostHog.emulated(emulator) as ph:
@@ -216,8 +218,8 @@ async def test_the_client_does_not_follow(tiny: Emulator) -> None:
 # --- Latency and errors by chance ---------------------------------------------------------------
 
 
-class Naps:
-    """Stands for a sleep: lets no time pass."""
+class RecordedSleeps:
+    """A sleep that returns at once, and records its arguments."""
 
     def __init__(self, emulator: Emulator) -> None:
         self.seconds: list[float] = []
@@ -247,7 +249,7 @@ async def test_latency(
 ) -> None:
     runs: list[list[float]] = []
     for seed in (1, 1):
-        sleeps = Naps(tiny)
+        sleeps = RecordedSleeps(tiny)
         tiny.faults.clear()
         tiny.faults.latency(latency, seed=seed)
         for _ in range(150):
@@ -258,10 +260,8 @@ async def test_latency(
     assert sum(runs[0]) / 150 == pytest.approx(mean, rel=0.15)
 
 
-async def test_latency_of_some_paths_and_of_a_part(
-    tiny: Emulator, tiny_http: httpx.AsyncClient
-) -> None:
-    sleeps = Naps(tiny)
+async def test_latency_by_path_and_rate(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+    sleeps = RecordedSleeps(tiny)
     tiny.faults.latency(1, path="*/settings/")
     tiny.faults.latency(2, path="*/settings/", method="get", times=1)
     tiny.faults.latency(8, path="*/widgets/", rate=0.5)
@@ -281,7 +281,7 @@ async def test_latency_of_some_paths_and_of_a_part(
         *("lognormal 0 1", "nan", "uniform 1 inf"),
     ],
 )
-def test_latency_there_is_not(tiny: Emulator, latency: str) -> None:
+def test_invalid_latency(tiny: Emulator, latency: str) -> None:
     with pytest.raises(ValueError, match=r"latency|bounds"):
         tiny.faults.latency(latency)
 
@@ -307,8 +307,8 @@ async def test_bursts(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     assert (await tiny_http.get("/api/projects/1/settings/")).status_code == 200
 
 
-async def test_everything_together(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
-    sleeps = Naps(tiny)
+async def test_combined_faults(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+    sleeps = RecordedSleeps(tiny)
     tiny.seed("widgets", 4)
     tiny.faults.latency(3)
     tiny.faults.error_bursts(1, 2)
@@ -339,7 +339,7 @@ async def test_everything_together(tiny: Emulator, tiny_http: httpx.AsyncClient)
         ("error_rates", [{}], {}, "rates must be"),
     ],
 )
-def test_misbehaviour_there_is_not(
+def test_invalid_arguments(
     tiny: Emulator, method: str, given: list[Any], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""Every style of paging, oddities included."""
+"""Every pagination style, with the quirks of the server."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_limit_and_offset(
     assert (ids(page), page["count"]) == (expected, 5)
 
 
-async def test_links_keep_the_other_parameters_and_name_the_host_they_are_asked_at(
+async def test_links_keep_other_parameters_and_the_requested_host(
     emulator: Emulator, http: httpx.AsyncClient
 ) -> None:
     emulator.seed("feature_flags", 3)
@@ -82,7 +82,7 @@ async def test_links_keep_the_other_parameters_and_name_the_host_they_are_asked_
     assert answer.json()["next"].startswith("http://posthog.example/api/")
 
 
-async def test_links_may_lie_about_the_host(emulator: Emulator, http: httpx.AsyncClient) -> None:
+async def test_next_host(emulator: Emulator, http: httpx.AsyncClient) -> None:
     emulator.seed("cohorts", 2)
     emulator.settings.next_host = "http://internal:8000"
     page = await get(http, COHORTS, limit=1)
@@ -106,9 +106,7 @@ async def test_persons_have_no_count_and_an_empty_last_page(
     assert (await get(http, PERSONS, limit=201))["next"] is None
 
 
-async def test_persons_are_counted_when_asked_to(
-    emulator: Emulator, http: httpx.AsyncClient
-) -> None:
+async def test_persons_are_counted_on_request(emulator: Emulator, http: httpx.AsyncClient) -> None:
     emulator.seed("persons", 3)
     assert (await get(http, f"{PERSONS}?include_total"))["count"] == 3
 
@@ -129,7 +127,7 @@ async def test_cursor(emulator: Emulator, http: httpx.AsyncClient) -> None:
     assert ids(await get(http, pages[1]["previous"])) == ids(pages[0])
 
 
-async def test_a_cursor_stands_still_when_others_come_and_go(
+async def test_a_cursor_is_stable_when_rows_change(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
     tiny.seed("pointed", 6)
@@ -168,15 +166,13 @@ async def test_page_numbers(tiny: Emulator, tiny_http: httpx.AsyncClient) -> Non
 
 
 @pytest.mark.parametrize("page", ["0", "4"])
-async def test_a_page_that_is_not_there(
-    tiny: Emulator, tiny_http: httpx.AsyncClient, page: str
-) -> None:
+async def test_a_missing_page(tiny: Emulator, tiny_http: httpx.AsyncClient, page: str) -> None:
     tiny.seed("numbered", 7)
     answer = await tiny_http.get("/api/projects/1/numbered/", params={"page": page})
     assert (answer.status_code, answer.json()["detail"]) == (404, "Invalid page.")
 
 
-async def test_cursor_or_page_as_the_activity_log_has_it(
+async def test_the_activity_log_has_cursors_and_page_numbers(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
     tiny.seed("either", 5)
@@ -187,7 +183,7 @@ async def test_cursor_or_page_as_the_activity_log_has_it(
     assert len((await get(tiny_http, path, page=2, page_size=2))["results"]) == 2
 
 
-async def test_events_skip_those_that_share_a_timestamp(
+async def test_events_with_the_timestamp_of_a_page_end_are_skipped(
     emulator: Emulator, http: httpx.AsyncClient
 ) -> None:
     for second in (0, 1, 1, 2):
@@ -201,7 +197,7 @@ async def test_events_skip_those_that_share_a_timestamp(
     assert second["next"] is None
 
 
-async def test_events_the_other_way_round(emulator: Emulator, http: httpx.AsyncClient) -> None:
+async def test_events_in_ascending_order(emulator: Emulator, http: httpx.AsyncClient) -> None:
     for second in range(5):
         emulator.add("events", {"timestamp": f"2026-01-01T00:00:0{second}Z", "event": str(second)})
     first = await get(http, EVENTS, limit=3, orderBy='["timestamp"]')
@@ -254,7 +250,7 @@ async def test_logs_have_errors_of_their_own(http: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.json()["detail"]) == (400, "Invalid cursor")
 
 
-async def test_everything_at_once(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_unpaginated_lists(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("whole", 150)
     page = await get(tiny_http, "/api/projects/1/whole/")
     assert page["next"] is None
@@ -269,7 +265,7 @@ async def test_everything_at_once(tiny: Emulator, tiny_http: httpx.AsyncClient) 
     limit=st.integers(1, 17),
     name=st.sampled_from(["widgets", "numbered", "pointed"]),
 )
-async def test_going_through_the_pages_meets_each_live_object_once(
+async def test_pages_contain_each_live_object_once(
     made: int, dropped: set[int], limit: int, name: str
 ) -> None:
     emulator = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS)

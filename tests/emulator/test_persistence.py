@@ -1,4 +1,4 @@
-"""An emulator in a folder: closed, killed and opened again."""
+"""The state of an emulator in a directory: closed, killed and opened again."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def opened(path: Path, **more: Any) -> Emulator:
     return Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS, path=path, **more)
 
 
-async def told(emulator: Emulator, *paths: str) -> list[Any]:
+async def read_all(emulator: Emulator, *paths: str) -> list[Any]:
     async with client(emulator) as http:
         return [(await http.get(path)).json() for path in paths]
 
 
-async def test_opened_again_it_is_the_same(tmp_path: Path) -> None:
+async def test_the_state_is_restored(tmp_path: Path) -> None:
     box = tmp_path / "box" / "inner"
     with opened(box) as first:
         first.seed("widgets", 3, {"tags": ["é"]})
@@ -54,9 +54,9 @@ async def test_opened_again_it_is_the_same(tmp_path: Path) -> None:
             f"{WIDGETS}2/",
             "/api/projects/1/settings/",
         )
-        before = await told(first, *paths)
+        before = await read_all(first, *paths)
     with opened(box) as second:
-        assert await told(second, *paths) == before
+        assert await read_all(second, *paths) == before
         async with client(second, "phx_reader") as http:
             assert (await http.get(WIDGETS)).status_code == 200
             assert (await http.post(WIDGETS, json={"name": "b"})).status_code == 403
@@ -64,8 +64,8 @@ async def test_opened_again_it_is_the_same(tmp_path: Path) -> None:
         assert second.add("widgets.parts", parents=[1])["id"] != part.json()["id"]
 
 
-async def test_every_kind_of_object_comes_back(tmp_path: Path) -> None:
-    """Create one of everything the registry has, and list it before and after."""
+async def test_every_kind_of_object_is_restored(tmp_path: Path) -> None:
+    """Create an object of every kind, and list all before and after."""
     with Emulator(path=tmp_path) as first:
         caller = Caller(first)
         async with httpx.AsyncClient(transport=first.transport()) as http:
@@ -82,12 +82,12 @@ async def test_every_kind_of_object_comes_back(tmp_path: Path) -> None:
     assert len(after.collections) > 90
 
 
-async def test_events_persons_and_flags_come_back(tmp_path: Path) -> None:
+async def test_events_persons_and_flags_are_restored(tmp_path: Path) -> None:
     asked = {"api_key": "phc_emulator", "distinct_id": "ada"}
-    moment = "2026-03-01T12:00:00Z"
+    frozen_at = "2026-03-01T12:00:00Z"
 
     async def seen(emulator: Emulator) -> list[str]:
-        emulator.freeze(moment)
+        emulator.freeze(frozen_at)
         paths = ["persons", "events", "event_definitions", "feature_flags"]
         async with client(emulator) as http:
             answers = [await http.get(f"/api/projects/1/{name}/") for name in paths]
@@ -96,7 +96,7 @@ async def test_events_persons_and_flags_come_back(tmp_path: Path) -> None:
         return [*[answer.text for answer in answers], str(flags), str(counted)]
 
     with Emulator(path=tmp_path) as first:
-        first.freeze(moment)
+        first.freeze(frozen_at)
         first.set_flag("nav", variant="b", distinct_id="ada")
         async with client(first) as http:
             sent = {**asked, "event": "signed up", "properties": {"$set": {"plan": "pro"}}}
@@ -107,7 +107,7 @@ async def test_events_persons_and_flags_come_back(tmp_path: Path) -> None:
         assert await seen(second) == before
 
 
-def test_a_killed_one_has_what_was_saved(tmp_path: Path) -> None:
+def test_a_killed_process_keeps_what_was_saved(tmp_path: Path) -> None:
     program = f"""
 import os, signal
 from posthog_emulator import Emulator
@@ -125,7 +125,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert len(again.items("cohorts")) == 20
 
 
-async def test_a_change_is_written_without_being_asked_to(tmp_path: Path) -> None:
+async def test_changes_by_requests_are_saved(tmp_path: Path) -> None:
     with opened(tmp_path) as emulator:
         emulator.settings.save_delay = 0.01
         async with client(emulator) as http:
@@ -151,7 +151,7 @@ CHANGES: dict[str, Callable[[Emulator], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_whatever_is_changed_by_hand_is_written(tmp_path: Path, change: str) -> None:
+def test_changes_by_methods_are_saved(tmp_path: Path, change: str) -> None:
     with Emulator(path=tmp_path) as emulator:
         emulator.settings.save_delay = 3600
         assert emulator.state.events.now() > 0
@@ -161,7 +161,7 @@ def test_whatever_is_changed_by_hand_is_written(tmp_path: Path, change: str) -> 
     assert saving() == []
 
 
-async def test_an_event_that_comes_by_get_is_written(tmp_path: Path) -> None:
+async def test_an_event_captured_by_get_is_saved(tmp_path: Path) -> None:
     with Emulator(path=tmp_path) as emulator:
         emulator.settings.save_delay = 3600
         sent = {"api_key": "phc_emulator", "event": "seen", "distinct_id": "ada"}
@@ -171,7 +171,7 @@ async def test_an_event_that_comes_by_get_is_written(tmp_path: Path) -> None:
         assert len(saving()) == 1
 
 
-async def test_a_project_of_others_stays_theirs(tmp_path: Path) -> None:
+async def test_foreign_projects_are_restored(tmp_path: Path) -> None:
     with opened(tmp_path) as first:
         first.add_project(7, member=False)
     with opened(tmp_path) as second:
@@ -198,7 +198,7 @@ def test_closing_leaves_nothing_behind(tmp_path: Path) -> None:
         assert empty.items("widgets") == []
 
 
-def test_closing_waits_for_what_is_being_written(tmp_path: Path) -> None:
+def test_closing_waits_for_a_running_save(tmp_path: Path) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def write() -> tuple[int, str]:
@@ -241,14 +241,14 @@ async def test_a_write_that_fails_leaves_the_old_state(
         assert len(again.items("widgets")) == 2
 
 
-def test_a_folder_in_use(tmp_path: Path) -> None:
+def test_a_directory_in_use(tmp_path: Path) -> None:
     with opened(tmp_path), pytest.raises(BlockingIOError, match="in use by another emulator"):
         opened(tmp_path)
     opened(tmp_path).close()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}'])
-def test_a_state_that_is_none(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_state(tmp_path: Path, text: str) -> None:
     file = tmp_path / "state.json"
     file.write_text(text, encoding="utf-8")
     for _ in range(2):
@@ -264,14 +264,14 @@ def test_the_state_of_another_project(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
-def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_directory(tmp_path: Path) -> None:
     taken = tmp_path / "box"
     taken.write_text("mine", encoding="utf-8")
     with pytest.raises(NotADirectoryError, match="needs a directory"):
         opened(taken)
 
 
-def test_in_memory_there_is_nothing_to_save(tiny: Emulator) -> None:
+def test_save_without_a_directory(tiny: Emulator) -> None:
     with tiny as emulator:
         emulator.add("widgets")
         emulator.save()

@@ -1,4 +1,4 @@
-"""The pytest plugin, as a project that uses it sees it."""
+"""The pytest plugin in projects that use it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_neither(posthog, posthog_emulator, again):
     asyncio.run(use(posthog, posthog_emulator))
 """
 CLOSED = """
-def test_the_clients_are_closed():
+def test_clients_are_closed():
     assert len(kept) == {count}
     for client in kept:
         with pytest.raises(ClosedError):
@@ -64,7 +64,7 @@ import json, threading, urllib.request
 seen = []
 
 @pytest.mark.parametrize("number", range(3))
-def test_each_has_its_own(posthog_emulator, number):
+def test_each_test_has_its_own_emulator(posthog_emulator, number):
     assert posthog_emulator.items("cohorts") == []
     posthog_emulator.seed("cohorts", 1 + number)
     seen.append(posthog_emulator)
@@ -79,7 +79,7 @@ class TestOptions:
         assert posthog_emulator.project_id == posthog.settings.project_id == 7
         posthog_emulator.save()
 
-def test_a_url_for_others(posthog_url, posthog_emulator):
+def test_url(posthog_url, posthog_emulator):
     request = urllib.request.Request(
         posthog_url + "/api/projects/1/cohorts/",
         headers={"Authorization": "Bearer " + posthog_emulator.key},
@@ -87,7 +87,7 @@ def test_a_url_for_others(posthog_url, posthog_emulator):
     with urllib.request.urlopen(request) as answer:
         assert json.load(answer)["count"] == 0
 
-def test_nothing_is_left_of_it():
+def test_no_threads_or_sockets_are_left():
     assert not [t for t in threading.enumerate() if "asyncposthog" in t.name]
 """
 
@@ -101,7 +101,7 @@ def test_nothing_is_left_of_it():
     ],
     ids=["strict and anyio", "auto", "neither"],
 )
-def test_under_every_way_of_running_coroutines(
+def test_all_async_plugins(
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
     source: str,
@@ -117,15 +117,15 @@ def test_under_every_way_of_running_coroutines(
     result.assert_outcomes(passed=count)
 
 
-def test_unused_it_costs_next_to_nothing() -> None:
+def test_unused_plugin_imports_nothing() -> None:
     program = (
         "import pytest, sys; before = set(sys.modules); import posthog_emulator.pytest_plugin; "
         "new = set(sys.modules) - before; "
         "print(*sorted(new))"
     )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert told.stderr == ""
-    loaded = told.stdout.split()
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.stderr == ""
+    loaded = result.stdout.split()
     assert "posthog_emulator.pytest_plugin" in loaded
     assert not {"asyncposthog.client", "posthog_emulator.emulator", "httpx", "pydantic"} & {*loaded}
     assert len(loaded) < 10

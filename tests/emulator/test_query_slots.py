@@ -1,4 +1,4 @@
-"""Three queries at a time for each project."""
+"""Three concurrent queries per project."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def emulator(time: VirtualTime) -> Emulator:
 
 
 class Asker:
-    """Asks queries side by side, and notes when each was answered."""
+    """Runs queries concurrently, and records the time of each response."""
 
     def __init__(self, emulator: Emulator, time: VirtualTime, http: httpx.AsyncClient) -> None:
         self.emulator, self.time, self.http = emulator, time, http
@@ -66,29 +66,29 @@ def asker(
     return Asker(emulator, time, connect(emulator))
 
 
-def test_the_pauses_grow_up_to_a_limit() -> None:
+def test_poll_delays_grow_up_to_a_limit() -> None:
     taken = list(islice(poll_delays(), 9))
     assert taken[0] == 0.134
     assert [b / a for a, b in pairwise(taken[:7])] == pytest.approx([1.5] * 6)
     assert taken[7:] == [1.714, 1.714]
 
 
-async def test_a_fourth_waits_for_one_of_the_three(asker: Asker, emulator: Emulator) -> None:
+async def test_a_fourth_query_waits(asker: Asker, emulator: Emulator) -> None:
     await asker.all("a", "b", "c", "d")
     assert asker.statuses == [200] * 4
-    moments = {name: moment for name, (moment, _) in asker.answers.items()}
-    assert [moments[name] for name in "abc"] == [10.0] * 3
+    seconds = {name: second for name, (second, _) in asker.answers.items()}
+    assert [seconds[name] for name in "abc"] == [10.0] * 3
     looked, pauses = 0.0, poll_delays()
     while looked < 10:
         looked += next(pauses)
-    assert moments["d"] == pytest.approx(looked + 10)
+    assert seconds["d"] == pytest.approx(looked + 10)
     assert emulator.query_slots.running(1) == 0
 
 
-async def test_one_that_finds_no_slot_in_time(asker: Asker, emulator: Emulator) -> None:
+async def test_no_slot_in_time(asker: Asker, emulator: Emulator) -> None:
     emulator.settings.query_seconds = 60
     await asker.all("a", "b", "c", "d")
-    moment, refused = asker.answers["d"]
+    second, refused = asker.answers["d"]
     assert refused.status_code == 429
     assert "retry-after" not in refused.headers
     assert refused.json() == {
@@ -99,14 +99,12 @@ async def test_one_that_finds_no_slot_in_time(asker: Asker, emulator: Emulator) 
         ),
         "attr": None,
     }
-    assert 30 <= moment <= 30 + 1.714
+    assert 30 <= second <= 30 + 1.714
     assert [asker.answers[name][1].status_code for name in "abc"] == [200] * 3
     assert emulator.query_slots.running(1) == 0
 
 
-async def test_the_task_has_an_id_even_if_the_client_gave_none(
-    asker: Asker, emulator: Emulator
-) -> None:
+async def test_a_query_id_is_generated(asker: Asker, emulator: Emulator) -> None:
     emulator.settings.query_seconds = 60
     await asker.all("a", "b", "c", "d", client_query_id=None)
     detail = next(a for _, a in asker.answers.values() if a.status_code == 429).json()["detail"]
@@ -118,11 +116,11 @@ async def test_projects_have_slots_of_their_own(asker: Asker, emulator: Emulator
     for task in "abc":
         assert emulator.query_slots.try_acquire(2, task)
     await asker.all("a", "b", "c")
-    assert {moment for moment, _ in asker.answers.values()} == {10.0}
+    assert {second for second, _ in asker.answers.values()} == {10.0}
     assert emulator.query_slots.running(2) == 3
 
 
-async def test_a_project_may_have_another_number(asker: Asker, emulator: Emulator) -> None:
+async def test_override(asker: Asker, emulator: Emulator) -> None:
     emulator.query_slots.override(1, 1)
     emulator.settings.query_seconds = 60
     await asker.all("a", "b")
@@ -139,12 +137,12 @@ async def test_a_project_may_have_another_number(asker: Asker, emulator: Emulato
     ("limits", "plan"),
     [(False, "current"), (True, "legacy")],
 )
-async def test_where_there_are_none(
+async def test_queries_without_slots(
     asker: Asker, emulator: Emulator, limits: bool, plan: Any
 ) -> None:
     emulator.settings.rate_limits, emulator.settings.query_plan = limits, plan
     await asker.all("a", "b", "c", "d", "e")
-    assert {moment for moment, _ in asker.answers.values()} == {10.0}
+    assert {second for second, _ in asker.answers.values()} == {10.0}
 
 
 @pytest.mark.parametrize(
@@ -170,11 +168,11 @@ async def test_where_there_are_none(
         ("insights.get", None, False),
     ],
 )
-def test_what_occupies_a_slot(operation: str, body: Any, occupies: bool) -> None:
+def test_occupies_slot(operation: str, body: Any, occupies: bool) -> None:
     assert occupies_slot(registry.find(operation), body) is occupies
 
 
-async def test_a_query_that_is_refused_or_given_up_frees_its_slot(
+async def test_failed_and_cancelled_queries_release_their_slot(
     asker: Asker, emulator: Emulator
 ) -> None:
     await asker.all("a", path="/api/projects/1/endpoints/absent/run/", refresh="direct")
@@ -189,9 +187,7 @@ async def test_a_query_that_is_refused_or_given_up_frees_its_slot(
     assert emulator.query_slots.running(1) == 0
 
 
-async def test_a_query_occupies_nothing_before_it_is_valid(
-    asker: Asker, emulator: Emulator
-) -> None:
+async def test_invalid_queries_occupy_no_slot(asker: Asker, emulator: Emulator) -> None:
     for task in "abc":
         emulator.query_slots.try_acquire(1, task)
     answer = await asker.http.post(
@@ -200,9 +196,7 @@ async def test_a_query_occupies_nothing_before_it_is_valid(
     assert answer.status_code == 400
 
 
-def test_a_slot_that_was_never_given_back_is_free_after_ten_minutes(
-    emulator: Emulator, time: VirtualTime
-) -> None:
+def test_slots_expire_after_ten_minutes(emulator: Emulator, time: VirtualTime) -> None:
     for task in "abc":
         assert emulator.query_slots.try_acquire(1, task)
     time.now += 599
@@ -212,7 +206,7 @@ def test_a_slot_that_was_never_given_back_is_free_after_ten_minutes(
     assert emulator.query_slots.running(1) == 1
 
 
-def test_giving_back_what_was_not_taken(emulator: Emulator) -> None:
+def test_releasing_a_free_slot(emulator: Emulator) -> None:
     emulator.query_slots.release(1, "a")
     emulator.query_slots.try_acquire(1, "b")
     emulator.query_slots.release(1, "a")

@@ -1,4 +1,4 @@
-"""The server's rate limits, as tables and against a plain model of them."""
+"""The server's rate limits, by tables and compared with a reference model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def used(rate_limits: RateLimits, subject: str | int = "phx_me") -> dict[str, in
 
 
 @pytest.mark.parametrize(
-    ("moments", "wait"),
+    ("offsets", "wait"),
     [
         ((0, 0), 10),
         ((0, 5), 10),
@@ -49,14 +49,14 @@ def used(rate_limits: RateLimits, subject: str | int = "phx_me") -> dict[str, in
     ],
 )
 def test_a_full_bucket_asks_to_wait_for_its_oldest_entry(
-    rate_limits: RateLimits, clock: ManualClock, moments: tuple[float, float], wait: float
+    rate_limits: RateLimits, clock: ManualClock, offsets: tuple[float, float], wait: float
 ) -> None:
     start = clock.now
-    for moment in moments:
-        clock.now = start + moment
+    for offset in offsets:
+        clock.now = start + offset
         assert rate_limits.charge(["fast"], ME) is None
     refusal = rate_limits.charge(["fast"], ME)
-    expected = math.ceil(wait - (moments[1] - moments[0]))
+    expected = math.ceil(wait - (offsets[1] - offsets[0]))
     assert refusal == Throttled(("fast",), expected)
 
 
@@ -93,11 +93,11 @@ def test_an_entry_leaves_when_it_is_as_old_as_the_window(
         (None, "Request was throttled."),
     ],
 )
-def test_the_sentence(wait: int | None, detail: str) -> None:
+def test_detail(wait: int | None, detail: str) -> None:
     assert Throttled(("fast",), wait).detail == detail
 
 
-def test_a_refused_request_is_charged_to_the_siblings_only(rate_limits: RateLimits) -> None:
+def test_a_throttled_request_is_charged_to_the_other_buckets(rate_limits: RateLimits) -> None:
     for _ in range(2):
         assert rate_limits.charge(["fast", "slow"], ME) is None
     for _ in range(3):
@@ -107,7 +107,7 @@ def test_a_refused_request_is_charged_to_the_siblings_only(rate_limits: RateLimi
     assert used(rate_limits) == {"fast": 2, "slow": 5}
 
 
-def test_the_longest_wait_counts_whichever_comes_first(rate_limits: RateLimits) -> None:
+def test_the_longest_wait_counts(rate_limits: RateLimits) -> None:
     for _ in range(5):
         rate_limits.charge(["slow"], ME)
     for _ in range(2):
@@ -132,9 +132,7 @@ def test_the_longest_wait_counts_whichever_comes_first(rate_limits: RateLimits) 
         ("item", Caller("phx_me", user="7", team="2", organization="o", item="i"), False),
     ],
 )
-def test_whom_a_bucket_is_for(
-    rate_limits: RateLimits, bucket: str, other: Caller, shared: bool
-) -> None:
+def test_scope_key(rate_limits: RateLimits, bucket: str, other: Caller, shared: bool) -> None:
     rate_limits.charge([bucket], ME)
     rate_limits.charge([bucket], ME)
     assert (rate_limits.charge([bucket], other) is not None) is shared
@@ -149,7 +147,7 @@ def test_whom_a_bucket_is_for(
         ("item", Caller("phx_a", item="i"), Caller("phx_a", item="j")),
     ],
 )
-def test_what_stands_in_where_the_path_does_not_say(
+def test_scope_key_fallbacks(
     rate_limits: RateLimits, bucket: str, caller: Caller, same: Caller
 ) -> None:
     rate_limits.charge([bucket], caller)
@@ -157,13 +155,13 @@ def test_what_stands_in_where_the_path_does_not_say(
     assert rate_limits.charge([bucket], same) is not None
 
 
-def test_a_bucket_of_unknown_rate_refuses_nothing(rate_limits: RateLimits) -> None:
+def test_an_unknown_rate_is_not_limited(rate_limits: RateLimits) -> None:
     for _ in range(1000):
         assert rate_limits.charge(["unknown"], ME) is None
     assert used(rate_limits) == {}
 
 
-def test_a_project_with_another_rate(rate_limits: RateLimits, clock: ManualClock) -> None:
+def test_override(rate_limits: RateLimits, clock: ManualClock) -> None:
     rate_limits.override("fast", 1, 3, 20)
     rate_limits.override("slow", "1", None)
     elsewhere = Caller("phx_me", team="2")
@@ -177,7 +175,7 @@ def test_a_project_with_another_rate(rate_limits: RateLimits, clock: ManualClock
     assert rate_limits.charge(["fast"], elsewhere) == Throttled(("fast",), 10)
 
 
-def test_a_bucket_that_holds_more_than_it_should_names_no_wait(rate_limits: RateLimits) -> None:
+def test_a_bucket_over_its_limit_has_no_wait(rate_limits: RateLimits) -> None:
     rate_limits.override("fast", 1, 5)
     for _ in range(5):
         rate_limits.charge(["fast"], ME)
@@ -186,7 +184,7 @@ def test_a_bucket_that_holds_more_than_it_should_names_no_wait(rate_limits: Rate
     assert rate_limits.usage("phx_me")["fast"].remaining == 0
 
 
-def test_a_request_that_counts_more_than_once(rate_limits: RateLimits, clock: ManualClock) -> None:
+def test_costs(rate_limits: RateLimits, clock: ManualClock) -> None:
     assert rate_limits.charge(["slow", "fast"], ME, {"slow": 3}) is None
     assert used(rate_limits) == {"slow": 3, "fast": 1}
     clock.now += 40
@@ -218,21 +216,21 @@ def test_clearing(rate_limits: RateLimits) -> None:
     assert [rate_limits.charge(["fast"], ME) is None for _ in range(3)] == [True, True, False]
 
 
-def test_no_key_is_kept_or_shown(rate_limits: RateLimits) -> None:
+def test_keys_are_not_stored(rate_limits: RateLimits) -> None:
     rate_limits.charge(["fast"], ME)
     assert "phx_me" not in repr(ME)
     assert "phx_me" not in repr(vars(rate_limits))
 
 
 @pytest.mark.parametrize("requests", [0, -1])
-def test_a_rate_that_is_none(rate_limits: RateLimits, requests: int) -> None:
+def test_invalid_override(rate_limits: RateLimits, requests: int) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         rate_limits.override("fast", 1, requests)
     with pytest.raises(ValueError, match="must be positive"):
         rate_limits.override("fast", 1, 1, requests)
 
 
-def test_a_bucket_there_is_not(rate_limits: RateLimits) -> None:
+def test_unknown_bucket(rate_limits: RateLimits) -> None:
     with pytest.raises(KeyError, match="no rate limit bucket 'x'"):
         rate_limits.charge(["x"], ME)
     with pytest.raises(KeyError, match="no rate limit bucket 'x'"):
@@ -241,10 +239,10 @@ def test_a_bucket_there_is_not(rate_limits: RateLimits) -> None:
         rate_limits.simulate_other_client(["x"], ME, 0.5)
 
 
-# --- A stranger -------------------------------------------------------------------------------
+# --- Another client ------------------------------------------------------------------------------
 
 
-def test_a_stranger_uses_a_share_of_the_tightest_and_charges_all(
+def test_another_client_uses_a_share_of_the_lowest_limit(
     rate_limits: RateLimits, clock: ManualClock
 ) -> None:
     # Half of 5 in 100 s is one every 40 s, the first of them now.
@@ -257,22 +255,22 @@ def test_a_stranger_uses_a_share_of_the_tightest_and_charges_all(
     assert used(rate_limits)["fast"] == 1
 
 
-def test_a_stranger_who_asks_for_more_than_there_is(
-    rate_limits: RateLimits, clock: ManualClock
-) -> None:
+def test_another_client_above_the_limit(rate_limits: RateLimits, clock: ManualClock) -> None:
     rate_limits.simulate_other_client(["fast"], ME, 2.5)
     clock.now += 9
     assert rate_limits.usage("phx_me")["fast"] == Usage(2, 2, 0, 1.0)
     assert rate_limits.charge(["fast"], ME) == Throttled(("fast",), 1)
 
 
-def test_a_stranger_charges_whom_we_name(rate_limits: RateLimits) -> None:
+def test_another_client_with_another_key(rate_limits: RateLimits) -> None:
     rate_limits.simulate_other_client(["fast"], Caller("phx_other", team="1"), 1.0)
     assert used(rate_limits) == {}
     assert used(rate_limits, "phx_other") == {"fast": 1}
 
 
-def test_a_stranger_is_replaced_and_sent_away(rate_limits: RateLimits, clock: ManualClock) -> None:
+def test_another_client_is_replaced_and_stopped(
+    rate_limits: RateLimits, clock: ManualClock
+) -> None:
     rate_limits.simulate_other_client(["slow"], ME, 1.0)
     rate_limits.simulate_other_client(["slow"], ME, 0.2)
     clock.now += 90
@@ -285,7 +283,7 @@ def test_a_stranger_is_replaced_and_sent_away(rate_limits: RateLimits, clock: Ma
 @pytest.mark.parametrize(
     ("bucket", "share"), [("fast", -0.1), ("unknown", 0.5), ("fast", math.nan)]
 )
-def test_a_share_there_is_not(rate_limits: RateLimits, bucket: str, share: float) -> None:
+def test_invalid_share(rate_limits: RateLimits, bucket: str, share: float) -> None:
     with pytest.raises(ValueError, match="cannot simulate a share"):
         rate_limits.simulate_other_client([bucket], ME, share)
 
@@ -305,8 +303,8 @@ PLAIN_KEYS: Mapping[str, Callable[[Caller], object]] = {
 }
 
 
-class Plain:
-    """The algorithm, as its description reads: newest first, everything looked at every time."""
+class ReferenceModel:
+    """A reference model: the newest request first, and all of them compared each time."""
 
     def __init__(self) -> None:
         self.history: dict[tuple[str, Any], list[float]] = {}
@@ -336,8 +334,10 @@ steps = st.lists(
 
 
 @given(steps)
-def test_it_is_the_plain_model(steps: list[tuple[float, tuple[str, ...], Caller]]) -> None:
-    clock, plain = ManualClock(), Plain()
+def test_it_agrees_with_the_reference_model(
+    steps: list[tuple[float, tuple[str, ...], Caller]],
+) -> None:
+    clock, plain = ManualClock(), ReferenceModel()
     rate_limits = RateLimits(clock, RATES)
     for pause, view, caller in steps:
         clock.now += pause
@@ -350,7 +350,7 @@ def test_it_is_the_plain_model(steps: list[tuple[float, tuple[str, ...], Caller]
 
 
 @given(steps)
-def test_no_window_ever_holds_more_than_the_limit(
+def test_no_window_exceeds_the_limit(
     steps: list[tuple[float, tuple[str, ...], Caller]],
 ) -> None:
     clock = ManualClock()
@@ -372,7 +372,7 @@ def test_no_window_ever_holds_more_than_the_limit(
 
 
 @given(steps, st.floats(0.1, 3.0))
-def test_waiting_as_told_is_enough_when_nobody_else_comes(
+def test_waiting_retry_after_is_enough_without_other_clients(
     steps: list[tuple[float, tuple[str, ...], Caller]], share: float
 ) -> None:
     clock = ManualClock()

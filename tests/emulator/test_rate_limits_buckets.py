@@ -1,4 +1,4 @@
-"""The server's own buckets: their rates, and which of them a request is charged to."""
+"""The server's buckets: their rates, and which of them a request is charged to."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_buckets_are_those_of_the_registry(clock: ManualClock) -> None:
     assert all(set(o.buckets) <= rate_limits.rates.keys() for o in registry.operations())
 
 
-def test_hammering_through_refusals_burns_the_hour(clock: ManualClock) -> None:
+def test_throttled_requests_use_up_the_hour(clock: ManualClock) -> None:
     rate_limits = RateLimits(clock)
     answered = 0
     for _ in range(4800):
@@ -73,7 +73,7 @@ CLICKHOUSE = ("clickhouse_burst", "clickhouse_sustained")
         ("persons.list", None, ("clickhouse_burst",), ("clickhouse_burst",)),
     ],
 )
-def test_both_plans(
+def test_query_plans(
     operation: str, body: Any, current: tuple[str, ...], legacy: tuple[str, ...]
 ) -> None:
     plans: dict[QueryPlan, tuple[str, ...]] = {"current": current, "legacy": legacy}

@@ -1,4 +1,4 @@
-"""Rate limits as a client meets them."""
+"""Rate limits as a client observes them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def used(emulator: Emulator, subject: str | int = "phx_emulator") -> dict[str, i
     return {bucket: usage.used for bucket, usage in emulator.rate_limits.usage(subject).items()}
 
 
-async def test_they_are_off_unless_asked_for(connect: Callable[..., httpx.AsyncClient]) -> None:
+async def test_off_by_default(connect: Callable[..., httpx.AsyncClient]) -> None:
     emulator = Emulator()
     emulator.rate_limits.override("burst", 1, 1)
     async with connect(emulator) as http:
@@ -129,9 +129,7 @@ async def test_a_key_has_one_budget_for_all_projects_and_two_keys_have_two(
     assert used(emulator, "phx_second") == {"burst": 1, "sustained": 1}
 
 
-async def test_the_old_root_has_the_same_budget(
-    emulator: Emulator, http: httpx.AsyncClient
-) -> None:
+async def test_environments_share_the_limits(emulator: Emulator, http: httpx.AsyncClient) -> None:
     await http.get("/api/environments/1/cohorts/")
     await http.get("/api/projects/@current/cohorts/")
     assert used(emulator) == {"burst": 2, "sustained": 2}
@@ -215,7 +213,7 @@ async def test_what_queries_are_charged_to(
     assert set(used(emulator)) == buckets
 
 
-async def test_running_asking_and_cancelling_share_a_budget(
+async def test_running_polling_and_cancelling_share_a_limit(
     emulator: Emulator, http: httpx.AsyncClient
 ) -> None:
     emulator.rate_limits.override("api_queries_burst", 1, 2)
@@ -233,7 +231,7 @@ async def test_a_team_with_a_rate_of_its_own_for_queries(
     assert answers[1].headers["retry-after"] == "86400"
 
 
-def test_a_plan_there_is_not(emulator: Emulator) -> None:
+def test_unknown_query_plan(emulator: Emulator) -> None:
     with pytest.raises(ValueError, match="query_plan must be"):
         emulator.settings.query_plan = cast("Any", "new")
 
@@ -253,7 +251,7 @@ def test_a_plan_there_is_not(emulator: Emulator) -> None:
          True),
     ],
 )  # fmt: skip
-async def test_which_refusals_are_charged(
+async def test_which_errors_are_charged(
     emulator: Emulator,
     http: httpx.AsyncClient,
     method: str,
@@ -269,7 +267,7 @@ async def test_which_refusals_are_charged(
     assert used(emulator, "phx_weak") == {}
 
 
-async def test_a_refused_request_changes_nothing(
+async def test_a_throttled_request_changes_nothing(
     emulator: Emulator, http: httpx.AsyncClient
 ) -> None:
     emulator.rate_limits.override("burst", 1, 1)
@@ -288,7 +286,7 @@ async def test_a_proxy_may_hide_the_envelope(emulator: Emulator, http: httpx.Asy
     assert answers[1].headers["content-type"] == "text/html"
 
 
-async def test_a_stranger_with_the_same_key(
+async def test_another_client_with_the_same_key(
     emulator: Emulator, http: httpx.AsyncClient, time: VirtualTime
 ) -> None:
     emulator.simulate_other_client("burst", "sustained", share=0.5)
@@ -302,7 +300,7 @@ async def test_a_stranger_with_the_same_key(
     assert used(emulator)["burst"] == 0
 
 
-async def test_a_stranger_with_another_key_or_project(emulator: Emulator) -> None:
+async def test_another_client_with_another_key_or_project(emulator: Emulator) -> None:
     emulator.simulate_other_client("burst", key="phx_other")
     emulator.simulate_other_client("subscription_test_delivery", project_id=2)
     assert used(emulator, "phx_other") == {"burst": 1}
@@ -310,7 +308,7 @@ async def test_a_stranger_with_another_key_or_project(emulator: Emulator) -> Non
     assert used(emulator) == used(emulator, 1) == {}
 
 
-async def test_a_reset_forgets_what_was_used(emulator: Emulator, http: httpx.AsyncClient) -> None:
+async def test_reset_clears_usage(emulator: Emulator, http: httpx.AsyncClient) -> None:
     await http.get(COHORTS)
     emulator.reset()
     assert used(emulator) == {}

@@ -1,4 +1,4 @@
-"""Where paths lead."""
+"""Which operation a path is routed to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from posthog_emulator import Emulator
-from posthog_emulator.objects.router import Router
+from posthog_emulator.api_schema import ApiSchema, load_registry_schema
 
 from . import widget_api
 
@@ -38,9 +38,7 @@ async def test_an_unknown_path_is_a_404_envelope(tiny_http: httpx.AsyncClient, p
     assert answer.json() == NOT_FOUND
 
 
-async def test_the_slash_at_the_end_may_be_left_out(
-    tiny: Emulator, tiny_http: httpx.AsyncClient
-) -> None:
+async def test_the_trailing_slash_is_optional(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     assert (await tiny_http.post("/api/projects/1/widgets", json={"name": "a"})).status_code == 201
     await tiny_http.post("/api/projects/1/widgets/", json={"name": "b"})
     page = await tiny_http.get("/api/projects/1/widgets", params={"limit": 1})
@@ -84,7 +82,7 @@ async def test_an_encoded_slash_is_a_slash_to_the_server(tiny_http: httpx.AsyncC
     assert (await tiny_http.get("/api/projects/1/widgets/1%2F2/")).status_code == 404
 
 
-async def test_a_multi_segment_placeholder_takes_slashes(
+async def test_a_multi_segment_placeholder_matches_slashes(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
     for path, operation in [
@@ -95,13 +93,14 @@ async def test_a_multi_segment_placeholder_takes_slashes(
         assert tiny.requests[-1].operation == operation
 
 
-def test_the_longest_match_of_a_multi_segment_placeholder_gives_way() -> None:
-    match = Router(widget_api.OPERATIONS).find("/api/projects/1/files/a/b/history/")
+def test_a_multi_segment_placeholder_leaves_static_segments() -> None:
+    router = ApiSchema(widget_api.OPERATIONS, widget_api.SCHEMAS).router
+    match = router.find("/api/projects/1/files/a/b/history/")
     assert match is not None
     assert match.values == ("1", "a/b")
 
 
-async def test_environments_answers_as_projects_and_says_so(
+async def test_environments_are_deprecated_aliases_of_projects(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
     tiny.seed("widgets", 2)
@@ -116,7 +115,7 @@ async def test_environments_answers_as_projects_and_says_so(
     assert "deprecation" not in (await tiny_http.get("/api/projects/1/widgets/")).headers
 
 
-async def test_current_and_me_are_the_accounts_own(http: httpx.AsyncClient) -> None:
+async def test_current_and_me(http: httpx.AsyncClient) -> None:
     await http.post("/api/projects/1/cohorts/", json={"name": "mine"})
     named = await http.get("/api/projects/@current/cohorts/")
     assert [cohort["name"] for cohort in named.json()["results"]] == ["mine"]
@@ -126,10 +125,10 @@ async def test_current_and_me_are_the_accounts_own(http: httpx.AsyncClient) -> N
     assert (await http.get(f"/api/users/{me.json()['uuid']}/")).json() == me.json()
 
 
-async def test_every_operation_is_found_under_its_own_path(emulator: Emulator) -> None:
+async def test_every_operation_is_found_by_its_path(emulator: Emulator) -> None:
     from asyncposthog import registry
 
-    router = Router(registry.operations())
+    router = load_registry_schema().router
     for operation in registry.operations():
         path = operation.path
         for parameter in operation.path_parameters:
@@ -137,4 +136,5 @@ async def test_every_operation_is_found_under_its_own_path(emulator: Emulator) -
         path = path.replace("{project_id}", "7").replace("{organization_id}", "7")
         match = router.find(path)
         assert match is not None, operation.id
-        assert operation in match.methods[operation.method], operation.id
+        plans = match.methods[operation.method]
+        assert operation in [plan.operation for plan in plans], operation.id

@@ -1,4 +1,4 @@
-"""Bodies made up from schemas are valid, whatever the schema."""
+"""Sample values are valid for any schema."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def test_sample_is_valid(schema: Any, style: Style) -> None:
     made(schema, style)
 
 
-def test_defaults_are_used_where_nothing_was_said_and_they_are_valid() -> None:
+def test_plain_samples_use_valid_defaults() -> None:
     assert made({"type": "integer", "default": 7}, "plain") == 7
     assert made({"type": "integer", "default": "x"}, "plain") == 0
 
 
-def test_nothing_was_said_means_null_and_everything_means_a_value() -> None:
+def test_plain_samples_have_nulls_and_rich_samples_values() -> None:
     schema = {"anyOf": [{"type": "string"}, {"type": "null"}]}
     assert (made(schema, "plain"), made(schema, "rich")) == (None, "hint")
 
@@ -110,7 +110,7 @@ def test_nothing_was_said_means_null_and_everything_means_a_value() -> None:
         {"type": "array", "items": {"const": 1}, "minItems": 2, "uniqueItems": True},
     ],
 )
-def test_what_has_no_value_says_so(schema: Any) -> None:
+def test_unsatisfiable_schemas(schema: Any) -> None:
     with pytest.raises(Unsatisfiable):
         made(schema)
 
@@ -149,14 +149,14 @@ def test_mutual_recursion_ends() -> None:
         made({"$ref": "#/components/schemas/A"}, style, components)
 
 
-def test_a_component_that_must_hold_itself_has_no_value() -> None:
+def test_a_component_that_requires_itself() -> None:
     ref = {"$ref": "#/components/schemas/Endless"}
     endless = {"type": "object", "properties": {"next": ref}, "required": ["next"]}
     with pytest.raises(Unsatisfiable):
         made(ref, "rich", {"Endless": endless})
 
 
-def test_each_direction_leaves_out_what_only_the_other_has() -> None:
+def test_directions() -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -171,7 +171,7 @@ def test_each_direction_leaves_out_what_only_the_other_has() -> None:
     assert SampleGenerator(catalogue, "response").value(schema).keys() == {"id", "name"}
 
 
-def test_a_component_is_made_afresh_each_time() -> None:
+def test_samples_are_not_shared() -> None:
     catalogue = Catalogue({"A": {"type": "object", "properties": {"a": {"type": "array"}}}})
     synthesiser = SampleGenerator(catalogue)
     synthesiser.component("A")["a"].append(1)
@@ -216,10 +216,10 @@ def nested(draw: st.DrawFn, inner: st.SearchStrategy[dict[str, Any]]) -> dict[st
 
 @settings(max_examples=150, deadline=None)
 @given(schema=st.recursive(scalars(), nested, max_leaves=8), style=st.sampled_from(STYLES))
-def test_any_schema_of_the_usual_kind(schema: Any, style: Style) -> None:
+def test_generated_schemas(schema: Any, style: Style) -> None:
     assert made(schema, style) == made(schema, style)
 
 
-def test_made_up_texts_are_named_after_their_property() -> None:
+def test_strings_are_named_after_their_property() -> None:
     value = made({"type": "object", "properties": {"colour": {"type": "string"}}})
     assert re.fullmatch("colour", value["colour"])

@@ -1,4 +1,4 @@
-"""On a real socket, and as any ASGI server sees it."""
+"""Serving on a socket, and the ASGI protocol."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def headers(emulator: Emulator) -> dict[str, str]:
 
 
 def calling(emulator: Emulator, url: str = "") -> httpx.AsyncClient:
-    """A client that has time: a slow machine is no failure."""
+    """A client with a long timeout, because the machine may be slow."""
     return httpx.AsyncClient(base_url=url, headers=headers(emulator), timeout=60)
 
 
@@ -47,7 +47,7 @@ async def test_a_real_socket(tiny: Emulator) -> None:
     assert tiny.requests[0].headers["host"] == url.removeprefix("http://")
 
 
-async def test_nothing_is_left_behind(tiny: Emulator) -> None:
+async def test_no_threads_are_left(tiny: Emulator) -> None:
     async with serve(tiny) as url:
         port = int(url.rpartition(":")[2])
         assert len(served()) == 1
@@ -58,14 +58,14 @@ async def test_nothing_is_left_behind(tiny: Emulator) -> None:
         free.bind(("127.0.0.1", port))
 
 
-async def test_nothing_is_left_behind_by_a_block_that_fails(tiny: Emulator) -> None:
+async def test_no_threads_are_left_by_a_failing_block(tiny: Emulator) -> None:
     with pytest.raises(RuntimeError, match="mine"):
         async with serve(tiny):
             raise RuntimeError("mine")
     assert served() == []
 
 
-async def test_nothing_is_left_behind_by_a_block_that_is_cancelled(tiny: Emulator) -> None:
+async def test_no_threads_are_left_by_a_cancelled_block(tiny: Emulator) -> None:
     with anyio.CancelScope() as scope:
         async with serve(tiny):
             scope.cancel()
@@ -74,7 +74,7 @@ async def test_nothing_is_left_behind_by_a_block_that_is_cancelled(tiny: Emulato
     assert served() == []
 
 
-async def test_two_at_once_on_ports_of_their_own(tiny: Emulator) -> None:
+async def test_two_servers_at_once(tiny: Emulator) -> None:
     other = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS)
     other.seed("widgets", 2)
     async with serve(tiny) as first, serve(other) as second:
@@ -84,7 +84,7 @@ async def test_two_at_once_on_ports_of_their_own(tiny: Emulator) -> None:
     assert counts == [0, 2]
 
 
-async def test_a_port_that_is_taken(tiny: Emulator) -> None:
+async def test_a_port_in_use(tiny: Emulator) -> None:
     async with serve(tiny) as url:
         port = int(url.rpartition(":")[2])
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
@@ -101,7 +101,7 @@ async def test_a_connection_lost_on_a_socket(tiny: Emulator) -> None:
         assert (await http.get(WIDGETS)).status_code == 200
 
 
-async def test_the_caller_may_seed_while_it_serves(tiny: Emulator) -> None:
+async def test_objects_can_be_added_while_serving(tiny: Emulator) -> None:
     async with serve(tiny) as url, calling(tiny, url) as http:
         for expected in (100, 200):
             tiny.seed("widgets", 100)
@@ -117,7 +117,7 @@ async def test_a_missing_uvicorn_names_the_extra(
             raise AssertionError("served without uvicorn")
 
 
-async def test_requests_side_by_side(tiny: Emulator) -> None:
+async def test_concurrent_requests(tiny: Emulator) -> None:
     answers: list[int] = []
     async with serve(tiny) as url, calling(tiny, url) as http:
 
@@ -131,24 +131,24 @@ async def test_requests_side_by_side(tiny: Emulator) -> None:
     assert sorted(answers) == list(range(1, 21))
 
 
-async def converse(emulator: Emulator, scope: dict[str, Any], *told: Any) -> list[Any]:
-    """Speak ASGI with the application."""
-    waiting, said = list(told), list[Any]()
+async def converse(emulator: Emulator, scope: dict[str, Any], *messages: Any) -> list[Any]:
+    """Send ASGI messages to the application, and return those that it sends."""
+    waiting, sent = list(messages), list[Any]()
 
     async def receive() -> Any:
         return waiting.pop(0)
 
     async def send(message: Any) -> None:
-        said.append(message)
+        sent.append(message)
 
     await emulator.app(scope, receive, send)
-    return said
+    return sent
 
 
 async def test_the_lifespan_protocol(tiny: Emulator) -> None:
-    told = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
-    said = await converse(tiny, {"type": "lifespan"}, *told)
-    assert said == [{"type": "lifespan.startup.complete"}, {"type": "lifespan.shutdown.complete"}]
+    messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+    sent = await converse(tiny, {"type": "lifespan"}, *messages)
+    assert sent == [{"type": "lifespan.startup.complete"}, {"type": "lifespan.shutdown.complete"}]
 
 
 async def test_no_websockets(tiny: Emulator) -> None:
@@ -156,13 +156,13 @@ async def test_no_websockets(tiny: Emulator) -> None:
         await converse(tiny, {"type": "websocket"})
 
 
-async def test_a_client_that_leaves_before_it_has_said_all(tiny: Emulator) -> None:
+async def test_a_client_that_disconnects_during_the_body(tiny: Emulator) -> None:
     more = {"type": "http.request", "body": b"{", "more_body": True}
-    said = await converse(tiny, {"type": "http"}, more, {"type": "http.disconnect"})
-    assert (said, tiny.requests) == ([], [])
+    sent = await converse(tiny, {"type": "http"}, more, {"type": "http.disconnect"})
+    assert (sent, tiny.requests) == ([], [])
 
 
-async def test_a_body_in_pieces_and_a_header_said_twice(tiny: Emulator) -> None:
+async def test_a_chunked_body_and_a_repeated_header(tiny: Emulator) -> None:
     scope = {
         "type": "http",
         "method": "POST",
@@ -179,6 +179,6 @@ async def test_a_body_in_pieces_and_a_header_said_twice(tiny: Emulator) -> None:
         {"type": "http.request", "body": b'{"name":', "more_body": True},
         {"type": "http.request", "body": b'"a"}'},
     ]
-    said = await converse(tiny, scope, *pieces)
-    assert said[0]["status"] == 201
+    sent = await converse(tiny, scope, *pieces)
+    assert sent[0]["status"] == 201
     assert tiny.requests[0].headers["x-note"] == "a, b"

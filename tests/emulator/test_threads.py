@@ -1,4 +1,4 @@
-"""Worker threads of the emulator: ended before the caller goes on, also when it is cancelled."""
+"""Worker threads have ended when their caller continues, even after a cancellation."""
 
 from __future__ import annotations
 

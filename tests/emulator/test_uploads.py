@@ -22,7 +22,7 @@ def picture(tiny: Emulator) -> str:
     return f"/api/projects/1/widgets/{tiny.add('widgets')['id']}/picture/"
 
 
-async def test_an_upload_is_read_and_remembered(
+async def test_an_upload_is_parsed_and_logged(
     tiny: Emulator, tiny_http: httpx.AsyncClient, picture: str
 ) -> None:
     content = b"\x89PNG\r\n\x1a\n\r\n--\x00"
@@ -44,7 +44,7 @@ async def test_an_upload_is_read_and_remembered(
         ({"title": "a", "width": "wide"}, "width", "A valid integer is required."),
     ],
 )
-async def test_the_fields_of_a_form_are_checked(
+async def test_form_fields_are_validated(
     tiny_http: httpx.AsyncClient, picture: str, data: dict[str, str], attr: str, detail: str
 ) -> None:
     answer = await tiny_http.post(picture, data=data, files={"picture": b"x"})
@@ -52,12 +52,12 @@ async def test_the_fields_of_a_form_are_checked(
     assert (answer.json()["attr"], answer.json()["detail"]) == (attr, detail)
 
 
-async def test_a_file_that_is_missing(tiny_http: httpx.AsyncClient, picture: str) -> None:
+async def test_a_missing_file(tiny_http: httpx.AsyncClient, picture: str) -> None:
     answer = await tiny_http.post(picture, files={"title": (None, "a")})
     assert (answer.status_code, answer.json()["attr"]) == (400, "picture")
 
 
-async def test_json_where_a_form_is_due(tiny_http: httpx.AsyncClient, picture: str) -> None:
+async def test_json_in_place_of_a_form(tiny_http: httpx.AsyncClient, picture: str) -> None:
     answer = await tiny_http.post(picture, json={"title": "a", "picture": "x"})
     assert answer.status_code == 415
 

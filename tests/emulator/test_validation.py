@@ -1,4 +1,4 @@
-"""What is refused of bodies and parameters, and how it is told."""
+"""Validation of bodies and parameters, with the error messages of the server."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ JSON = {"Content-Type": "application/json"}
         ),
     ],
 )
-async def test_the_first_error_is_told(
+async def test_the_first_error_is_returned(
     tiny_http: httpx.AsyncClient, body: Any, code: str, detail: str, attr: str | None
 ) -> None:
     answer = await tiny_http.post(WIDGETS, json=body)
@@ -109,7 +109,7 @@ async def test_the_first_error_is_told(
     }
 
 
-async def test_only_one_error_of_several_is_told(tiny_http: httpx.AsyncClient) -> None:
+async def test_only_one_of_several_errors_is_returned(tiny_http: httpx.AsyncClient) -> None:
     answer = await tiny_http.post(WIDGETS, json={"size": "x", "active": "y"})
     assert answer.json()["attr"] == "active", "fields in the order of their names"
 
@@ -133,7 +133,7 @@ async def test_a_patch_needs_no_required_field(
 
 
 @pytest.mark.parametrize("content", [b"{", b"nothing", b'{"size": NaN}', b"\xff\xfe"])
-async def test_json_that_is_none(tiny_http: httpx.AsyncClient, content: bytes) -> None:
+async def test_invalid_json(tiny_http: httpx.AsyncClient, content: bytes) -> None:
     answer = await tiny_http.post(WIDGETS, content=content, headers=JSON)
     assert answer.status_code == 400
     problem = answer.json()
@@ -141,7 +141,7 @@ async def test_json_that_is_none(tiny_http: httpx.AsyncClient, content: bytes) -
     assert problem["detail"].startswith("JSON parse error - ")
 
 
-async def test_a_media_type_nobody_reads(tiny_http: httpx.AsyncClient) -> None:
+async def test_an_unsupported_media_type(tiny_http: httpx.AsyncClient) -> None:
     answer = await tiny_http.post(WIDGETS, content=b"a", headers={"Content-Type": "text/plain"})
     assert answer.status_code == 415
     assert answer.json() == {
@@ -152,7 +152,7 @@ async def test_a_media_type_nobody_reads(tiny_http: httpx.AsyncClient) -> None:
     }
 
 
-async def test_a_form_where_json_is_due(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+async def test_a_form_in_place_of_json(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     answer = await tiny_http.post(WIDGETS, data={"name": "a"})
     assert answer.status_code == 415
     tiny.settings.strict = False
@@ -184,7 +184,7 @@ async def test_a_body_that_is_too_large(tiny_http: httpx.AsyncClient) -> None:
         ({"size": ["1", "2"]}, "size", "more than once"),
     ],
 )
-async def test_a_query_parameter_no_correct_client_sends(
+async def test_an_incorrect_query_parameter(
     tiny: Emulator, tiny_http: httpx.AsyncClient, params: Any, attr: str, detail: str
 ) -> None:
     refused = await tiny_http.get(WIDGETS, params=params)
@@ -195,7 +195,7 @@ async def test_a_query_parameter_no_correct_client_sends(
     tiny.settings.strict = False
     assert (await tiny_http.get(WIDGETS, params=params)).status_code == 200
     assert len(tiny.warnings) == 2
-    assert all(detail in complaint for complaint in tiny.warnings)
+    assert all(detail in warning for warning in tiny.warnings)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ async def test_a_query_parameter_no_correct_client_sends(
         {"limit": "0"},
     ],
 )
-async def test_a_query_parameter_that_is_fine(
+async def test_a_correct_query_parameter(
     tiny: Emulator, tiny_http: httpx.AsyncClient, params: dict[str, str]
 ) -> None:
     assert (await tiny_http.get(WIDGETS, params=params)).status_code == 200
@@ -233,7 +233,7 @@ async def test_a_header_parameter(tiny_http: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.json()["attr"]) == (400, "X-Widget-Run")
 
 
-async def test_a_body_none_is_declared_for_is_only_noted(
+async def test_an_undeclared_body_gives_a_warning(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
     one = tiny.add("widgets")["id"]

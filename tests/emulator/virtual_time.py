@@ -1,4 +1,4 @@
-"""Time that passes only when everybody waits for it."""
+"""Time that passes only while all tasks wait for it."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ class VirtualTime:
 
     def __init__(self) -> None:
         self.now = 0.0
-        """Seconds since the start."""
+        """The seconds since the start."""
         self._sleepers: list[tuple[float, int, anyio.Event]] = []
         self._count = 0
 
     def clock(self) -> datetime:
-        """The moment."""
+        """Return the current time."""
         return START + timedelta(seconds=self.now)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until the time has come."""
+        """Wait for some seconds of virtual time."""
         self._count += 1
         event = anyio.Event()
         heappush(self._sleepers, (self.now + seconds, self._count, event))
         await event.wait()
 
     async def pass_all(self) -> None:
-        """Let time pass, whenever every task waits, until nobody waits for it any more."""
+        """Advance the time whenever all tasks wait, until none of them sleeps."""
         await self._quiet()
         while self._sleepers:
             self.now, _, event = heappop(self._sleepers)
@@ -41,7 +41,7 @@ class VirtualTime:
             await self._quiet()
 
     async def _quiet(self) -> None:
-        """Wait until every task waits, and none of them for a thread."""
+        """Wait until all tasks wait, and no worker thread runs."""
         threads = anyio.to_thread.current_default_thread_limiter()
         await anyio.wait_all_tasks_blocked()
         while threads.borrowed_tokens:

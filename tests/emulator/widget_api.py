@@ -1,4 +1,4 @@
-"""A small hand-written API: what the emulator has to understand without the registry."""
+"""A small hand-written API, for tests that do not need the registry."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ P = "/api/projects/{project_id}"
 
 
 def path(name: str, **more: Any) -> Parameter:
-    """A path parameter."""
+    """Return a path parameter."""
     return Parameter(name=name, python_name=name, location="path", required=True, **more)
 
 
 def query(name: str, **more: Any) -> Parameter:
-    """A query parameter."""
+    """Return a query parameter."""
     return Parameter(name=name, python_name=name, location="query", **more)
 
 
 def header(name: str, **more: Any) -> Parameter:
-    """A header parameter."""
+    """Return a header parameter."""
     return Parameter(name=name, python_name=name.lower(), location="header", **more)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from asyncposthog import AsyncPostHog
+from asyncposthog.call import Call, CallOptions, Policy
 from asyncposthog.core.resource import Resource
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 from asyncposthog.types import OMIT
@@ -113,6 +114,16 @@ class Things(Resource):
 
     async def report(self, *, options: Any = None) -> Any:
         return await self._call(REPORT, options=options)
+
+
+def new_call(
+    operation: Operation, path: tuple[object, ...] = (), body: object = OMIT, **options: Any
+) -> Call:
+    """Return a call of an operation; `options` are fields of `CallOptions`."""
+    settings: dict[str, Any] = {
+        "policy": Policy(), "strict": False, "project_id": None, "organization_id": None,
+    }  # fmt: skip
+    return Call(operation, path, None, None, body, CallOptions(**{**settings, **options}))
 
 
 class Client(AsyncPostHog):

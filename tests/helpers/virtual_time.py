@@ -1,7 +1,7 @@
-"""Virtual time: an event loop where waiting costs nothing.
+"""Virtual time: an event loop in which waiting takes no real time.
 
-When everybody waits, the clock jumps to the moment when the first one goes on. Two hours of
-requests take as long as their Python takes.
+When all tasks wait, the clock jumps to the time at which the first of them continues. Two hours of
+requests take only the CPU time of their Python code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An asyncio event loop whose time passes only while all tasks wait, and none for a thread."""
+    """An asyncio event loop whose time passes only while all tasks wait and no thread runs."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -31,7 +31,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class _Jumping(selectors.DefaultSelector):
-    """Does not wait: it moves the loop's clock instead."""
+    """A selector that moves the loop's clock instead of waiting."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
@@ -42,19 +42,19 @@ class _Jumping(selectors.DefaultSelector):
         if ready or (timeout is not None and timeout <= 0):
             return ready
         if anyio.to_thread.current_default_thread_limiter().borrowed_tokens:
-            # A thread works in no time, but it has to be waited for.
+            # A thread takes no virtual time, but its result has to be waited for.
             return super().select(None)
         if timeout is None:
-            raise RuntimeError("everybody waits, and nobody for time to pass")
+            raise RuntimeError("deadlock: all tasks wait, and none of them for a timer")
         self._loop.now += timeout
         return []
 
 
 class LoopClock:
-    """The limiter's clock, on the time of the event loop."""
+    """A client clock that uses the time of the event loop."""
 
     EPOCH = 1_750_000_000.0
-    """What time of day it is when the loop begins, in seconds since 1970."""
+    """The wall-clock time at the start of the loop, in seconds since 1970."""
 
     def __init__(self, seed: int = 0) -> None:
         self._random = random.Random(seed)

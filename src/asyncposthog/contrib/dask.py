@@ -1,7 +1,7 @@
-"""Exports on a Dask cluster: the parts of a plan, run by its workers. Extra: `dask`.
+"""Exports on a Dask cluster, whose workers export the partitions of a plan. Extra: `dask`.
 
-Workers make their own clients, of their own environment: no key travels. They share the rate
-limits of the key, and the query slots of the project, through Redis.
+Workers build their own clients from their environment, so no API key is sent to them. They share
+the rate limits of the key, and the query slots of the project, through Redis.
 """
 
 from __future__ import annotations
@@ -45,22 +45,23 @@ if TYPE_CHECKING:
 __all__ = ["REDIS_VARIABLE", "Connect", "export_events", "from_environment", "merge_reports"]
 
 REDIS_VARIABLE: Final = "POSTHOG_REDIS_URL"
-"""The environment variable of the workers that says where their common limits are."""
+"""The environment variable with the URL of the Redis server for shared rate limits."""
 
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncPostHog]]
-"""Makes a client on a worker. It is pickled: it must not hold a key."""
+"""Builds a client on a worker. It is pickled, so it must not contain an API key."""
 FileFormat: TypeAlias = Literal["parquet", "jsonl", "csv"]
 OnPart: TypeAlias = Callable[[int, int, Report], object]
 
 
 @asynccontextmanager
 async def from_environment() -> AsyncGenerator[AsyncPostHog]:
-    """Make a client of this process's environment, with limits shared through Redis.
+    """Build a client from the environment, with rate limits shared through Redis.
 
-    `POSTHOG_PERSONAL_API_KEY` and the other variables of the client, and `POSTHOG_REDIS_URL`.
+    The variables are `POSTHOG_REDIS_URL`, and those of the client such as
+    `POSTHOG_PERSONAL_API_KEY`.
 
     Raises:
-        ConfigurationError: One of them is missing or malformed.
+        ConfigurationError: A variable is missing or invalid.
     """
     from asyncposthog.rate_limits.limiter import RateLimiter
     from asyncposthog.rate_limits.stores.redis import RedisStore
@@ -68,8 +69,8 @@ async def from_environment() -> AsyncGenerator[AsyncPostHog]:
     url = os.environ.get(REDIS_VARIABLE)
     if not url:
         raise ConfigurationError(
-            f"{REDIS_VARIABLE} is not set, and processes that use one key have to share its "
-            "limits.",
+            f"{REDIS_VARIABLE} is not set, and processes with the same API key have to share its "
+            "rate limits.",
             suggestion=f"Set {REDIS_VARIABLE} on every worker and here, or pass connect=.",
         )
     limiter = RateLimiter(store=RedisStore(url))
@@ -100,39 +101,40 @@ async def export_events(
 ) -> Report:
     """Export events on a Dask cluster.
 
-    Every part is a file, or for Parquet a file a day, that appears whole or not at all. A part
-    whose worker dies is run again by another.
+    Each partition is a file, or for Parquet a file per day, which is created atomically. If a
+    worker dies, another one repeats its partition.
 
     Args:
-        client: Of the cluster, with `asynchronous=True` or without.
-        start: The first moment, with a zone.
-        end: The first moment that is not exported any more.
-        out: A new or empty folder that this process and all workers see under the same name.
+        client: The Dask client, with `asynchronous=True` or without.
+        start: The start of the time range, timezone-aware.
+        end: Its end, exclusive.
+        out: A new or empty folder that has the same path in this process and all workers.
         format: `parquet` (in folders by day), `jsonl` or `csv`.
-        event: As of `ph.export.events`, like all that follow up to `page_size`.
-        where: See there.
-        columns: See there.
-        values: See there.
-        min_age: See there.
-        page_size: See there.
-        partitions: How many parts at most; by default, about a page of rows each.
-        connect: Makes a client, here for the plan and on the workers. By default from their
-            environment, with the limits shared through the Redis of `POSTHOG_REDIS_URL`. Another
-            one must be importable there, and read its key there: one that holds a key is refused.
-            `AsyncPostHog` itself has limits of its own in each process.
-        on_part: Told after every part: how many are done, of how many, and its report.
+        event: As in `ph.export.events`.
+        where: As in `ph.export.events`.
+        columns: As in `ph.export.events`.
+        values: As in `ph.export.events`.
+        min_age: As in `ph.export.events`.
+        page_size: As in `ph.export.events`.
+        partitions: Maximum number of partitions; by default about a page of rows each.
+        connect: Builds a client, in this process for the plan, and on the workers. By default from
+            the environment, with rate limits shared through the Redis of `POSTHOG_REDIS_URL`. A
+            function of your own has to be importable on the workers, and read its key there. With
+            `AsyncPostHog` itself, each process would have its own rate limits.
+        on_part: Called after each partition with the number of completed ones, the total, and its
+            report.
 
     Returns:
-        One report for all parts.
+        A report for all partitions.
 
     Raises:
-        FileExistsError: `out` has something in it.
-        FileNotFoundError: The folder that `out` is to be in does not exist.
-        ConfigurationError: `connect` would carry a key, or Redis is not configured.
-        ExportError: A part failed. The files of finished ones are kept.
-        PostHogError: The plan could not be made.
-        ImportError: The extra is not installed.
-        TypeError, ValueError: An argument is wrong.
+        FileExistsError: `out` is not empty.
+        FileNotFoundError: The parent folder of `out` does not exist.
+        ConfigurationError: `connect` contains an API key, or Redis is not configured.
+        ExportError: A partition failed. The files of completed ones are kept.
+        PostHogError: The plan failed.
+        ImportError: The extra `dask` is not installed.
+        TypeError, ValueError: An argument is invalid.
     """
     distributed = _distributed()
     if format not in {"parquet", "jsonl", "csv"}:
@@ -168,7 +170,7 @@ async def export_events(
 
 @dataclass(frozen=True, slots=True)
 class PartTask:
-    """What a worker is given."""
+    """The arguments of one partition, which are sent to a worker."""
 
     partition: Partition
     folder: str
@@ -178,7 +180,10 @@ class PartTask:
 
 @dataclass(frozen=True, slots=True)
 class PartResult:
-    """What came of a part. Exceptions stay on the worker: they may hold more than their text."""
+    """The result of a partition: a report, or the texts of an error.
+
+    Exceptions are not sent: they may refer to more than their text.
+    """
 
     partition: Partition
     report: Report | None = None
@@ -187,7 +192,7 @@ class PartResult:
 
 
 def run_part(task: PartTask) -> PartResult:
-    """Export a part. This runs on a worker."""
+    """Export a partition. Runs on a worker."""
     number = task.partition.number
     name = f"part-{number:05}"
     attempt = Path(task.folder) / f".{name}-{token_hex(6)}"
@@ -214,7 +219,7 @@ async def _export(task: PartTask, target: Path) -> Report:
 
 
 def _move_into_place(file: FileReport, target: Path, folder: Path, name: str) -> FileReport:
-    """Give a file its name; one that is there already is of an earlier attempt, and the same."""
+    """Rename a file to its final name. An existing one is from an earlier attempt, and equal."""
     source = Path(file.path)
     if source == target:
         final = folder / f"{name}{target.suffix}"
@@ -230,7 +235,7 @@ def _move_into_place(file: FileReport, target: Path, folder: Path, name: str) ->
 async def _part_results(
     distributed: Any, client: Any, tasks: Sequence[PartTask]
 ) -> AsyncGenerator[PartResult]:
-    """Yield the outcomes as they come; what still runs at the end is cancelled."""
+    """Yield results in order of completion; cancel running partitions at the end."""
     futures: list[Any] = client.map(run_part, tasks, pure=False)
     try:
         async for future in _completed(distributed, client, futures):
@@ -239,7 +244,7 @@ async def _part_results(
             except distributed.KilledWorker as error:
                 raise ExportError(
                     f"Workers died while they exported: {error}",
-                    suggestion="See their logs; a part needs room for a few pages of rows.",
+                    suggestion="See their logs; a partition needs memory for a few pages of rows.",
                 ) from None
     finally:
         if client.asynchronous:
@@ -275,11 +280,11 @@ def _part_error(result: PartResult) -> ExportError:
 
 
 def merge_reports(reports: Sequence[Report], duration: float) -> Report:
-    """Return one report for several parts of an export, in whatever order they are.
+    """Return one report for several partitions of an export, in any order.
 
     Args:
-        reports: Those of the parts.
-        duration: Seconds that all of it took.
+        reports: The reports of the partitions.
+        duration: Seconds that the export took.
     """
     return Report(
         rows=sum(r.rows for r in reports),
@@ -303,7 +308,7 @@ def merge_reports(reports: Sequence[Report], duration: float) -> Report:
 
 
 def _remove_attempts(folder: Path) -> None:
-    """Remove what workers left that died."""
+    """Remove files of workers that have died."""
     for pattern in (".part-*", "..part-*"):  # attempts, and their partial files and locks
         for path in folder.glob(pattern):
             if path.is_dir():
@@ -315,18 +320,18 @@ def _remove_attempts(folder: Path) -> None:
 def _checked_folder(out: str | os.PathLike[str]) -> Path:
     folder = Path(out).absolute()
     if not folder.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder.parent}")
+        raise FileNotFoundError(f"the folder {folder.parent} does not exist")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists already, and is no empty folder")
+        raise FileExistsError(f"{folder} exists, and is not an empty folder")
     return folder
 
 
 def _check_carries_no_key(connect: Connect, key: str) -> None:
-    """Refuse a function that holds the key: pickled, it would be readable on the way.
+    """Raise an error if a pickled function contains the API key.
 
     Raises:
-        ConfigurationError: It does.
-        TypeError: It cannot be pickled.
+        ConfigurationError: It contains the key.
+        TypeError: The function cannot be pickled.
     """
     cloudpickle: Any = import_module("cloudpickle")
     try:
@@ -335,8 +340,8 @@ def _check_carries_no_key(connect: Connect, key: str) -> None:
         raise TypeError(f"connect must be a function that can be pickled: {error}") from None
     if key.encode() in content:
         raise ConfigurationError(
-            "connect holds the API key, which would travel to the workers in clear.",
-            suggestion="Let it read the key where it runs: of the environment, or of a vault.",
+            "connect contains the API key, which would be sent to the workers unencrypted.",
+            suggestion="Read the key in connect, from the environment or a vault.",
         )
 
 

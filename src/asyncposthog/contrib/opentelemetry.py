@@ -1,12 +1,12 @@
-"""OpenTelemetry: a span and a measurement for every attempt, and metrics of the rate limits.
+"""OpenTelemetry: a span and a duration for each attempt, and metrics of the rate limits.
 
-It needs `asyncposthog[otel]`, and does nothing unless it is asked to:
+Needs `asyncposthog[otel]`, and is not active by default:
 
     ph = AsyncPostHog(middleware=[opentelemetry.tracing_middleware()])
     opentelemetry.instrument_rate_limits(ph)
 
-Names and attributes are OpenTelemetry's own for HTTP clients. A span never holds a header, a
-query, a body, or an id from a path, and nothing of it is sent to PostHog.
+Names and attributes follow the semantic conventions for HTTP clients. Spans have no headers,
+queries, bodies and ids, and nothing is sent to PostHog.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _SCOPE = "asyncposthog"
 def tracing_middleware(
     tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
 ) -> Middleware:
-    """Return middleware that makes a span for every attempt and measures how long it takes.
+    """Return middleware that creates a span for each attempt and records its duration.
 
-    The span is named after method and path template; retries are siblings, numbered by
+    The name of the span is method and path template. Retries are siblings, numbered by
     `http.request.resend_count`. The metric is `http.client.request.duration`, in seconds.
 
     Args:
-        tracer_provider: Where spans go; None: the process's own.
-        meter_provider: Where measurements go; None: the process's own.
+        tracer_provider: The tracer provider; None: the global one.
+        meter_provider: The meter provider; None: the global one.
 
     Raises:
         ConfigurationError: OpenTelemetry is not installed.
@@ -73,7 +73,7 @@ def tracing_middleware(
             try:
                 response = await call_next(request)
             except BaseException as error:
-                # Only its type: the text may name a host or a path.
+                # Only the type: the message may contain a host or a path.
                 attributes["error.type"] = type(error).__qualname__
                 raise
             else:
@@ -91,15 +91,15 @@ def tracing_middleware(
 
 
 def instrument_rate_limits(client: BaseClient, meter_provider: MeterProvider | None = None) -> None:
-    """Offer the client's rate limits as metrics, read when metrics are collected.
+    """Register metrics of the client's rate limits, which are read when metrics are collected.
 
-    Gauges, by `bucket`: `posthog.client.rate_limit.remaining`, `.waiting` and `.blocked_for` (seconds).
-    Counters: `posthog.client.rate_limit.requests`, `.retries`, `.waits` and `.throttled` (429s). The
-    client is not kept alive by this.
+    Gauges, by `bucket`: `posthog.client.rate_limit.remaining`, `.waiting` and `.blocked_for`
+    (seconds). Counters: `posthog.client.rate_limit.requests`, `.retries`, `.waits` and `.throttled`
+    (429s). The client is not kept alive by this.
 
     Args:
-        client: Whose `rate_limits` are read.
-        meter_provider: Where measurements go; None: the process's own.
+        client: The client whose `rate_limits` are read.
+        meter_provider: The meter provider; None: the global one.
 
     Raises:
         ConfigurationError: OpenTelemetry is not installed.
@@ -109,6 +109,7 @@ def instrument_rate_limits(client: BaseClient, meter_provider: MeterProvider | N
     from opentelemetry.metrics import Observation
 
     meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
+    # Instruments cannot be removed: a strong reference would keep every client alive.
     client_reference = weakref.ref(client)
 
     def gauge(name: str, unit: str, text: str) -> None:
@@ -129,12 +130,12 @@ def instrument_rate_limits(client: BaseClient, meter_provider: MeterProvider | N
         label = f"posthog.client.rate_limit.{name}"
         meter.create_observable_counter(label, [read], "{request}", text)
 
-    counter("requests", "Requests that were let go.")
-    counter("retries", "Those of them that were repeats.")
+    counter("requests", "Requests that were admitted.")
+    counter("retries", "Admitted requests that were retries.")
     counter("waits", "Requests that had to wait.")
     counter("throttled", "Requests that the server answered with 429.")
-    gauge("remaining", "{request}", "Requests that may go at once.")
-    gauge("waiting", "{request}", "Requests that wait.")
+    gauge("remaining", "{request}", "Requests that can be sent at once.")
+    gauge("waiting", "{request}", "Requests that wait for the limit.")
     gauge("blocked_for", "s", "Seconds for which no request is sent, after a 429.")
 
 

@@ -1,1 +1,1 @@
-"""One call, from the generated method to the decoded result."""
+"""Calls, from a generated method to its decoded result."""

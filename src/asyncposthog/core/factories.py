@@ -1,11 +1,10 @@
-"""What a client is made of: checked when it is built, and made when it is first needed."""
+"""Validate the arguments of a client, and build its parts when they are first needed."""
 
 from __future__ import annotations
 
 import logging
 import ssl
 from collections.abc import Callable
-from http.cookiejar import Cookie, CookieJar
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -15,6 +14,7 @@ from asyncposthog.errors import ConfigurationError
 from asyncposthog.transport.client_pool import Sharing, connection_limit
 from asyncposthog.transport.clock import Clock
 from asyncposthog.transport.environment import check_proxies, environment_error
+from asyncposthog.transport.exchange import NoCookies
 from asyncposthog.transport.limiter import Limiter
 from asyncposthog.transport.retry import OnRetry
 
@@ -37,7 +37,7 @@ def http_client_factory(
     max_connections: int,
     http2: bool,
 ) -> Callable[[], httpx.AsyncClient]:
-    """Check how the httpx client is made, and return a function that makes it."""
+    """Validate the HTTP settings, and return a function that builds an httpx client."""
     if http_client is not None:
         if not isinstance(cast("object", http_client), httpx.AsyncClient):
             raise TypeError(
@@ -64,43 +64,43 @@ def http_client_factory(
             "http2=True needs a package that is not installed.",
             suggestion="Run: pip install 'asyncposthog[http2]'.",
         )
-    # Over HTTP/1.1 each call at a time has a client of its own, with one connection.
+    # Over HTTP/1.1 each call has a client of its own, with one connection.
     size = max_connections if http2 else 1
     limits = httpx.Limits(max_connections=size, max_keepalive_connections=20)
     timeout = httpx.Timeout(None)  # every request carries its own
     contexts: list[ssl.SSLContext] = []
+    has_proxies = True
 
     def build() -> httpx.AsyncClient:
+        nonlocal has_proxies
         try:
             if not contexts and transport is None:
                 check_proxies()
-                contexts.append(httpx.create_ssl_context())  # slow, and the same for all
-            return httpx.AsyncClient(
+                contexts.append(
+                    httpx.create_ssl_context()
+                )  # takes tens of milliseconds, and is the same for all
+            client = httpx.AsyncClient(
                 transport=transport,
                 http2=http2,
                 verify=contexts[0] if contexts else True,
                 limits=limits,
                 timeout=timeout,
                 cookies=NoCookies(),
+                # Reading the proxies takes most of the time to build a client, and each connection
+                # has one. Like a single httpx client, we read them once.
+                trust_env=has_proxies,
             )
+            has_proxies = bool(getattr(client, "_mounts", True))
+            return client
         except ConfigurationError:
             raise
         except Exception:
-            failed = environment_error()
-        # Outside of the handler: what was raised there may show a proxy's password.
-        raise failed
+            error = environment_error()
+        # Outside of the handler: the original exception may show the password of a proxy, and must
+        # not become the context.
+        raise error
 
     return build
-
-
-class NoCookies(CookieJar):
-    """A cookie jar that stays empty: the API needs none, and a stored one is never sent."""
-
-    def extract_cookies(self, response: object, request: object) -> None:
-        """Do nothing."""
-
-    def set_cookie(self, cookie: Cookie) -> None:
-        """Do nothing."""
 
 
 def connection_settings(
@@ -109,9 +109,9 @@ def connection_settings(
     max_connections: int,
     http2: bool,
 ) -> tuple[Sharing, int | None]:
-    """Return how calls share httpx clients, and how many may be sent at a time.
+    """Return how calls share httpx clients, and how many are sent at the same time.
 
-    The limits of a client or transport of the user's own count where they can be read.
+    The limit of a user's httpx client or transport is used if it can be read.
     """
     if http_client is not None:
         mounts: dict[object, httpx.AsyncBaseTransport | None] = getattr(http_client, "_mounts", {})
@@ -129,15 +129,15 @@ def limiter_factory(
     query_slots: int,
     clock: Clock | None,
 ) -> Callable[[], Limiter] | None:
-    """Check how the limiter is made, and return a function that makes it."""
-    usual = (query_plan, query_slots) == ("auto", 3)
-    if limits is False and not usual:
+    """Validate the rate-limit settings, and return a function that builds the limiter."""
+    is_default = (query_plan, query_slots) == ("auto", 3)
+    if limits is False and not is_default:
         raise ConfigurationError(
             "limits=False was given together with query_plan or query_slots.",
-            suggestion="Leave limits out: the usual ones hold then.",
+            suggestion="Leave limits out: the default limits apply then.",
         )
     if limiter is not None:
-        if limits or not usual:
+        if limits or not is_default:
             raise ConfigurationError(
                 "limiter was given together with limits, query_plan or query_slots.",
                 suggestion="Configure the limiter itself: RateLimiter(limits=…).",
@@ -149,28 +149,28 @@ def limiter_factory(
         return None
 
     def make() -> Limiter:
-        # Not imported before the first request.
+        # Imported for the first request: building a client should not take that time.
         from asyncposthog.rate_limits.limiter import RateLimiter
 
         return RateLimiter(
             limits=limits, query_plan=query_plan, query_slots=query_slots, clock=clock
         )
 
-    if limits is None and usual:
+    if limits is None and is_default:
         return make
-    made = make()
-    return lambda: made
+    built = make()
+    return lambda: built
 
 
 def validate_on_retry(hook: OnRetry | None) -> OnRetry | None:
-    """Refuse an `on_retry` that cannot be called."""
+    """Return a valid `on_retry`."""
     if hook is not None and not callable(hook):
         raise TypeError(f"on_retry must be a function, not {type(hook).__name__}")
     return hook
 
 
 def validate_retry_budget(size: object) -> int | None:
-    """Refuse a `retry_budget` that is no number of repeats."""
+    """Return a valid `retry_budget`."""
     if size is None:
         return None
     if isinstance(size, bool) or not isinstance(size, int):
@@ -181,7 +181,7 @@ def validate_retry_budget(size: object) -> int | None:
 
 
 def enable_debug_logging() -> None:
-    """Show the log on stderr, unless the program has set up logging itself."""
+    """Log to stderr, unless the program has configured logging."""
     logger = logging.getLogger("asyncposthog")
     logger.setLevel(logging.DEBUG)
     if not logger.hasHandlers():

@@ -1,7 +1,7 @@
-"""Which project, and which organization: looked up once where the user left them out.
+"""Look up the project id or organization id of an API key, once, if it was not configured.
 
-`@current` follows whatever the key's owner last opened in a browser. It is asked once, by a GET,
-and the number that comes back is kept: no other call ever carries it.
+`@current` is whatever the owner of the key last opened in a browser, so it can change at any time.
+It is used in one GET only, and the id in its response is cached for all other calls.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import anyio
 
+from asyncposthog.call import Policy
 from asyncposthog.config import Secret, validate_option
 from asyncposthog.errors import (
     ConfigurationError,
@@ -24,12 +25,11 @@ from asyncposthog.errors import (
 )
 from asyncposthog.operation import Operation, Result
 from asyncposthog.transport.clock import Clock
-from asyncposthog.transport.retry import Policy
 
 __all__ = ["CURRENT_ORGANIZATION", "CURRENT_PROJECT", "ME", "OwnerResolver", "TimeLimits"]
 
 RequestJson: TypeAlias = Callable[[Operation], Awaitable[Any]]
-"""Makes a call that takes no arguments, and returns its JSON."""
+"""Makes a call without arguments, and returns its JSON."""
 OwnerKind: TypeAlias = Literal["project", "organization"]
 
 
@@ -55,22 +55,22 @@ CURRENT_ORGANIZATION: Final = _get(
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """The time limits of the call that needs an id."""
+    """The time limits of a call that needs an id."""
 
     policy: Policy
     started_at: float
-    """When the call began, by `clock`."""
+    """When the call started, on `clock`."""
     clock: Clock
 
     def remaining(self) -> float | None:
-        """Return the seconds that are left until the call's deadline; None: it has none."""
+        """Return the seconds until the deadline of the call; None: it has none."""
         deadline = self.policy.deadline
         return None if deadline is None else self.started_at + deadline - self.clock.monotonic()
 
     def covers(self, other: TimeLimits) -> bool:
-        """Return whether this call is at least as patient as another.
+        """Return whether no time limit of this call is lower than that of another.
 
-        A failure that it met is then also one of the other call.
+        Then the other call would not succeed where this one has failed.
         """
         own, its = self.policy, other.policy
         return (
@@ -87,7 +87,7 @@ def _at_least(bound: float | None, other: float | None) -> bool:
 
 @dataclass(slots=True)
 class _Lookup:
-    """A look-up that is running, and how it failed."""
+    """A running lookup that other calls may wait for, and its error."""
 
     kind: OwnerKind
     limits: TimeLimits
@@ -95,10 +95,10 @@ class _Lookup:
     error: PostHogError | None = None
 
     async def wait(self, limits: TimeLimits) -> bool:
-        """Wait for the end, as long as a call may; return False if it did not come in time.
+        """Wait for the end within the time limits of a call; return False if there was none.
 
-        Without a deadline there is no bound, unless the look-up is given more time than the call
-        would give to one of its own.
+        A call without a deadline waits without a limit, unless the lookup has a longer timeout
+        than the call would have for its own.
         """
         bound = limits.remaining()
         timeout = limits.policy.timeout
@@ -109,22 +109,22 @@ class _Lookup:
         return self.finished.is_set()
 
     def error_for(self, kind: OwnerKind, limits: TimeLimits) -> PostHogError | None:
-        """Return the failure, where a look-up of the call's own would fail in the same way."""
+        """Return the error, if a lookup by the call itself would fail in the same way."""
         error = self.error
         if error is None or kind != self.kind:
             return None
         if isinstance(error, TimeoutError) and error.deadline_exceeded:
-            return None  # the deadline of a call that began earlier
+            return None  # the deadline of another call, which started earlier
         if _depends_on_time(error) and not self.limits.covers(limits):
             return None
-        # A copy: each caller adds its own traceback.
+        # A copy, because raising an exception adds a traceback to it.
         duplicate = copy.copy(error)
         duplicate.__cause__ = error.__cause__
         return duplicate
 
 
 def _depends_on_time(error: PostHogError) -> bool:
-    """Return whether a more patient call might have succeeded."""
+    """Return whether a call with higher time limits might succeed."""
     if isinstance(error, TimeoutError | ConnectionError):
         return True
     status = error.status
@@ -132,29 +132,29 @@ def _depends_on_time(error: PostHogError) -> bool:
 
 
 class OwnerResolver:
-    """What was looked up, by key: one project and one organization for each."""
+    """Looks up and caches the project id and the organization id of each API key."""
 
     def __init__(self) -> None:
-        """Know nothing yet."""
+        """Create an empty cache."""
         self._project_ids: dict[Secret, int] = {}
         self._organization_ids: dict[Secret, str] = {}
         self._running: dict[Secret, _Lookup] = {}
 
     def cached_project_id(self, key: Secret) -> int | None:
-        """Return the number that was looked up before, without asking."""
+        """Return the cached project id, if there is one. Nothing is sent."""
         return self._project_ids.get(key)
 
     async def project_id(self, key: Secret, request_json: RequestJson, limits: TimeLimits) -> int:
-        """Return the number of the project the key's owner had open when first asked.
+        """Return the id of the project that the key's owner had open at the first lookup.
 
         Args:
-            key: Whose project.
-            request_json: Makes a call, within the limits of `time`.
-            limits: The limits of the call that needs the number.
+            key: The API key.
+            request_json: Makes a call within `limits`.
+            limits: The time limits of the call that needs the id.
 
         Raises:
-            ConfigurationError: The server does not tell.
-            TimeoutError: The call's deadline is over.
+            ConfigurationError: The server does not return an id.
+            TimeoutError: The deadline of the call has passed.
         """
         if key not in self._project_ids:
             await self._resolve(key, request_json, limits, "project", self._project_ids)
@@ -163,11 +163,11 @@ class OwnerResolver:
     async def organization_id(
         self, key: Secret, request_json: RequestJson, limits: TimeLimits
     ) -> str:
-        """Return the UUID of the organization, in the same way.
+        """Return the id (UUID) of the organization, in the same way.
 
         Raises:
-            ConfigurationError: The server does not tell.
-            TimeoutError: The call's deadline is over.
+            ConfigurationError: The server does not return an id.
+            TimeoutError: The deadline of the call has passed.
         """
         if key not in self._organization_ids:
             await self._resolve(key, request_json, limits, "organization", self._organization_ids)
@@ -181,10 +181,10 @@ class OwnerResolver:
         kind: OwnerKind,
         cached: Mapping[Secret, object],
     ) -> None:
-        """Look an id up, or wait for the call that is looking it up already.
+        """Look up an id, or wait for a call that is already doing so.
 
-        If that call is cancelled, or fails because of its own time limits, one of those that wait
-        goes on in its place.
+        If that call is cancelled, or fails because of its own time limits, one of the waiting
+        calls makes the lookup instead.
         """
         while key not in cached:
             running = self._running.get(key)
@@ -197,8 +197,8 @@ class OwnerResolver:
                 continue
             _check_deadline(kind, limits)
             if self._running.get(key) is running:
-                # It has more time than this call gives to an attempt: this call asks by itself,
-                # and calls that come later wait for it instead.
+                # The running lookup has a longer timeout than this call. This call makes one of its
+                # own, and calls that come later wait for that.
                 await self._run_lookup(key, request_json, limits, kind)
                 break
         _check_deadline(kind, limits)
@@ -206,7 +206,7 @@ class OwnerResolver:
     async def _run_lookup(
         self, key: Secret, request_json: RequestJson, limits: TimeLimits, kind: OwnerKind
     ) -> None:
-        """Look an id up, for this call and for those that wait for it meanwhile."""
+        """Look up an id, for this call and for those that wait for it."""
         lookup = self._running[key] = _Lookup(kind, limits)
         try:
             await self._fetch_ids(key, request_json, kind)
@@ -236,7 +236,7 @@ class OwnerResolver:
             return
         scope = "project:read" if kind == "project" else "organization:read"
         raise ConfigurationError(
-            f"No {kind}_id was given, and the server does not tell which {kind} is meant.",
+            f"No {kind}_id was given, and the server does not return a default {kind}.",
             suggestion=(
                 f"Pass {kind}_id= or set POSTHOG_{kind.upper()}_ID; or give the key the scope "
                 f"user:read or {scope}."
@@ -245,13 +245,13 @@ class OwnerResolver:
 
 
 def _check_deadline(kind: OwnerKind, limits: TimeLimits) -> None:
-    """Raise a TimeoutError if the deadline of the call is over."""
+    """Raise a TimeoutError if the deadline of the call has passed."""
     remaining = limits.remaining()
     if remaining is None or remaining > 0:
         return
     error = TimeoutError(
-        f"The {kind}'s id was not known before the deadline of "
-        f"{limits.policy.deadline:g} s was over. The call itself was not sent.",
+        f"The {kind} id was not found before the deadline of "
+        f"{limits.policy.deadline:g} s. The call itself was not sent.",
         suggestion=(f"Pass {kind}_id= or set POSTHOG_{kind.upper()}_ID: it is not looked up then."),
     )
     error.deadline_exceeded = True
@@ -259,7 +259,7 @@ def _check_deadline(kind: OwnerKind, limits: TimeLimits) -> None:
 
 
 async def _get_or_empty(request_json: RequestJson, operation: Operation) -> dict[str, Any]:
-    """Ask, taking a refusal for an empty answer: there is another way, or a better message."""
+    """Return the JSON of a call; empty for a 403 or 404, after which there is another endpoint."""
     try:
         answer = await request_json(operation)
     except (PermissionDeniedError, NotFoundError):
@@ -268,18 +268,20 @@ async def _get_or_empty(request_json: RequestJson, operation: Operation) -> dict
 
 
 def _parse_project_id(value: object) -> int | None:
-    """Return the number of a project; None where the answer holds none that a path can take."""
+    """Return a valid project id of a response, or None."""
     number = cast("dict[str, object]", value).get("id") if isinstance(value, dict) else None
-    # Not isinstance: True is an int as well.
+    # Not isinstance: True is an instance of int.
     return number if type(number) is int and 0 < number < 10**18 else None
 
 
 def _parse_organization_id(value: object) -> str | None:
-    """Return the UUID of an organization; None where the answer holds no UUID."""
-    found = cast("dict[str, object]", value).get("id") if isinstance(value, dict) else None
-    if not isinstance(found, str):
+    """Return a valid organization id of a response, or None."""
+    organization_id = (
+        cast("dict[str, object]", value).get("id") if isinstance(value, dict) else None
+    )
+    if not isinstance(organization_id, str):
         return None
     try:
-        return validate_option("organization_id", found)
+        return validate_option("organization_id", organization_id)
     except ConfigurationError:
         return None

@@ -1,7 +1,7 @@
-"""One call, looked at from outside: its raw answer, its stream, or what it would send.
+"""Raw responses, streamed responses, and previews of requests.
 
-A generated method is run once with a recorder in place of the executor. What it would have asked
-for is then performed in another way.
+A generated method is run with an executor that captures its call. The call is then made in another
+way, or only encoded.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 from pydantic_core import from_json
 
+from asyncposthog.call import Call
 from asyncposthog.errors import ClosedError, DecodeError, PostHogError
 from asyncposthog.operation import Operation
-from asyncposthog.options import CallOptions, parse_options
 from asyncposthog.redact import Redactor
-from asyncposthog.transport.encoding.path import needs_owner
-from asyncposthog.transport.encoding.request import PreparedRequest, request_info
+from asyncposthog.transport.encoding.path import path_template
+from asyncposthog.transport.encoding.request import PreparedRequest, prepare_request, request_info
 from asyncposthog.transport.errors import from_httpx_error
 from asyncposthog.transport.exchange import close, is_network_response, normalize_error
-from asyncposthog.types import OMIT, Id, RequestOptions
+from asyncposthog.types import OMIT
 
-from .executor import Executor, build_request
+from .executor import Executor
 from .resource import Resource, get_executor
 
 if TYPE_CHECKING:
@@ -43,45 +43,25 @@ _REQUEST_IDS = ("x-request-id", "request-id", "x-correlation-id", "cf-ray")
 
 @dataclass(frozen=True, slots=True)
 class _CapturedCall:
-    """What a generated method asked its executor for."""
+    """The call that a generated method makes."""
 
     executor: Executor
-    operation: Operation
-    path: tuple[Id, ...]
-    query: Mapping[str, object] | None
-    headers: Mapping[str, object] | None
-    body: object
-    options: CallOptions
+    call: Call
     concurrency: int | None
-    """None where the method makes one call; a number where it returns a cursor."""
+    """None for a method that makes one call; a number for one that returns a cursor."""
     parser: Callable[[Operation, httpx.Response, object], Any] | None = None
-    """What reads the answer to operations it knows, and gives OMIT for others."""
-
-    def prepared(self, owner_id: str | None) -> PreparedRequest:
-        """Encode it."""
-        return build_request(
-            self.operation, owner_id, self.path, self.query, self.headers, self.body, self.options
-        )
-
-    async def perform(self, *, stream: bool = False) -> httpx.Response:
-        """Send it."""
-        return await self.executor.perform(
-            self.operation,
-            self.path,
-            self.query,
-            self.headers,
-            self.body,
-            self.options,
-            stream=stream,
-        )
+    """Parses the responses that the resource treats specially; returns OMIT for others."""
 
 
 class _CallCaptured(BaseException):
-    """Ends a method that would go on with the answer."""
+    """Ends a method that would use the response of its call.
+
+    Not an `Exception`: the method may handle those.
+    """
 
 
 class _CapturingExecutor:
-    """Stands in for an executor, and performs nothing."""
+    """Takes the place of an executor, and keeps the call instead of making it."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -90,52 +70,22 @@ class _CapturingExecutor:
         self.transport = executor.transport
         self.captured: _CapturedCall | None = None
 
-    async def perform(
-        self,
-        operation: Operation,
-        path: tuple[Id, ...],
-        query: Mapping[str, object] | None,
-        headers: Mapping[str, object] | None,
-        body: object,
-        options: CallOptions,
-        **_: object,
-    ) -> NoReturn:
-        self.captured = _CapturedCall(
-            self._executor, operation, path, query, headers, body, options, None
-        )
+    async def perform(self, call: Call, **_: object) -> NoReturn:
+        self.captured = _CapturedCall(self._executor, call, None)
         raise _CallCaptured
 
-    async def call(self, operation: Operation, path: tuple[Id, ...] = (), **rest: Any) -> None:
-        self._capture(operation, path, None, **rest)
+    async def call(self, call: Call) -> None:
+        self.captured = _CapturedCall(self._executor, call, None)
 
-    def cursor(
-        self, operation: Operation, path: tuple[Id, ...] = (), *, concurrency: int = 1, **rest: Any
-    ) -> None:
-        self._capture(operation, path, concurrency, **rest)
-
-    def _capture(
-        self,
-        operation: Operation,
-        path: tuple[Id, ...],
-        concurrency: int | None,
-        *,
-        query: Mapping[str, object] | None = None,
-        headers: Mapping[str, object] | None = None,
-        body: object = OMIT,
-        options: RequestOptions | None = None,
-    ) -> None:
-        base = self._executor.default_options
-        chosen = base if options is None else parse_options(options, base)
-        self.captured = _CapturedCall(
-            self._executor, operation, path, query, headers, body, chosen, concurrency
-        )
+    def cursor(self, call: Call, concurrency: int = 1) -> None:
+        self.captured = _CapturedCall(self._executor, call, concurrency)
 
 
 async def _capture(
     name: str, method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> _CapturedCall:
-    """Run a generated method for what it would ask."""
-    if isinstance(method, Resource):  # one that can be called itself
+    """Return the call that a generated method makes. Nothing is sent."""
+    if isinstance(method, Resource):  # a resource that is callable, such as `ph.query`
         method = cast("object", getattr(method, "__call__", method))  # noqa: B004
     if not isinstance(method, MethodType) or not isinstance(method.__self__, Resource):
         _reject_method(name, method)
@@ -164,10 +114,10 @@ def _reject_method(name: str, method: object) -> NoReturn:
 
 
 class RawResponse(Generic[T]):
-    """A successful answer as it came. `parse()` gives what the method would have returned."""
+    """A successful response. `parse()` returns what the method would have returned."""
 
     def __init__(self, operation: Operation, response: httpx.Response, result: T | PostHogError):
-        """Keep the answer, and what it decodes to."""
+        """Keep a response and its decoded result."""
         self.operation = operation
         self.http = response
         self._result = result
@@ -179,12 +129,12 @@ class RawResponse(Generic[T]):
 
     @property
     def headers(self) -> httpx.Headers:
-        """The answer's headers."""
+        """The headers of the response."""
         return self.http.headers
 
     @property
     def request_id(self) -> str | None:
-        """The server's id of the call, if it gave one."""
+        """The id of the request, if the server sent one."""
         return _request_id(self.http)
 
     @property
@@ -197,10 +147,10 @@ class RawResponse(Generic[T]):
         return response_text(self.http)
 
     def json(self) -> Any:
-        """Return the body as plain data.
+        """Return the body as JSON data.
 
         Raises:
-            DecodeError: It is not JSON.
+            DecodeError: The body is not JSON.
         """
         return response_json(self.operation, self.http)
 
@@ -208,52 +158,52 @@ class RawResponse(Generic[T]):
         """Return what the method would have returned.
 
         Raises:
-            DecodeError: The body is not what the schema promises.
+            DecodeError: The body does not match the schema.
         """
         if isinstance(self._result, PostHogError):
             raise self._result
         return self._result
 
     def __repr__(self) -> str:
-        """Show the operation and the status."""
+        """Return the id of the operation and the status."""
         return f"<RawResponse {self.operation.id} {self.status}>"
 
 
 async def raw(method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> RawResponse[Any]:
-    """Perform the call of a generated method and return its answer as it came."""
+    """Make the call of a generated method and return its response with status and headers."""
     captured = await _capture("raw", method, args, kwargs)
-    response = await captured.perform()
+    response = await captured.executor.perform(captured.call)
     try:
         result = await _decode(captured, response)
     except PostHogError as error:
         result = error
-    return RawResponse(captured.operation, response, result)
+    return RawResponse(captured.call.operation, response, result)
 
 
 async def _decode(captured: _CapturedCall, response: httpx.Response) -> Any:
-    executor, options = captured.executor, captured.options
+    from asyncposthog.decoding import decode  # as in the executor: not before it is needed
+
+    executor, call = captured.executor, captured.call
     if captured.parser is not None:
-        read = captured.parser(captured.operation, response, captured.body)
-        if read is not OMIT:
-            return read
+        result = captured.parser(call.operation, response, call.body)
+        if result is not OMIT:
+            return result
     if captured.concurrency is None:
-        return executor.decode(captured.operation, response, strict=options.strict)
-    return await executor.page(
-        captured.operation,
-        captured.path,
-        captured.query,
-        captured.headers,
-        captured.body,
-        options,
-        content=response.content,
-    )
+        return decode(
+            call.operation.result,
+            response.content,
+            strict=call.options.strict,
+            operation=call.operation,
+            media=response.headers.get("Content-Type", ""),
+        )
+    return await executor.page(call, response.content)
 
 
 class StreamedResponse:
-    """A successful answer whose body is read piece by piece."""
+    """A successful response whose body is read in chunks."""
 
     def __init__(self, operation: Operation, response: httpx.Response, executor: Executor) -> None:
-        """Keep the open answer."""
+        """Keep an open response."""
         self.operation = operation
         self._response = response
         self._executor = executor
@@ -265,21 +215,21 @@ class StreamedResponse:
 
     @property
     def headers(self) -> httpx.Headers:
-        """The answer's headers."""
+        """The headers of the response."""
         return self._response.headers
 
     @property
     def request_id(self) -> str | None:
-        """The server's id of the call, if it gave one."""
+        """The id of the request, if the server sent one."""
         return _request_id(self._response)
 
     async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the body, decompressed, in pieces of `chunk_size` bytes or as they come."""
+        """Yield the decompressed body in chunks of `chunk_size` bytes; None: of any size."""
         async for chunk in self._map_httpx_errors(self._response.aiter_bytes(chunk_size)):
             yield chunk
 
     async def aiter_lines(self) -> AsyncIterator[str]:
-        """Yield the body line by line, without line ends."""
+        """Yield the lines of the body without line endings."""
         async for line in self._map_httpx_errors(self._response.aiter_lines()):
             yield line
 
@@ -302,24 +252,24 @@ class StreamedResponse:
                 del error_to_raise
 
     def _translate_error(self, error: Exception) -> PostHogError | None:
-        """Return what to raise for an error of httpx; None: it is none of its."""
+        """Return the error to raise for one of httpx; None: the error is another one."""
         if isinstance(error, httpx.StreamError):
             return ClosedError(
-                "The answer was read already, or closed.", operation=self.operation.id
+                "The response was already read or closed.", operation=self.operation.id
             )
         if isinstance(error, LookupError | AssertionError | TypeError | ValueError):
             return DecodeError(
-                "The answer is not text in the encoding that it claims.",
+                "The response is not text in its declared encoding.",
                 operation=self.operation.id,
                 status=self.status,
-                suggestion="Read its bytes: aiter_bytes().",
+                suggestion="Read its bytes with aiter_bytes().",
             )
         broken = normalize_error(error, of_httpx=is_network_response(self._response))
         if not isinstance(broken, httpx.HTTPError):
             return None
         if self._executor.transport.is_closed:
             return ClosedError(
-                "The client was closed while its answer was read.", operation=self.operation.id
+                "The client was closed while the response was read.", operation=self.operation.id
             )
         settings = self._executor.settings
         request = self._response.request
@@ -336,11 +286,11 @@ class StreamedResponse:
 async def stream(
     method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> AsyncGenerator[StreamedResponse]:
-    """Perform the call of a generated method and hand its body over as it arrives."""
+    """Make the call of a generated method and return its response with an unread body."""
     captured = await _capture("stream", method, args, kwargs)
-    response = await captured.perform(stream=True)
+    response = await captured.executor.perform(captured.call, stream=True)
     try:
-        yield StreamedResponse(captured.operation, response, captured.executor)
+        yield StreamedResponse(captured.call.operation, response, captured.executor)
     finally:
         try:
             await close(response)
@@ -350,48 +300,49 @@ async def stream(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestPreview:
-    """What a call would send."""
+    """The request of a call that was not sent."""
 
     operation: Operation
     method: str
     url: str
-    """Without the query. A project not known yet stands as `{project_id}`."""
+    """Without the query. An id that is not looked up yet is shown as `{project_id}`."""
     query: tuple[tuple[str, str], ...]
     headers: tuple[tuple[str, str], ...]
-    """Those of this call alone; never credentials."""
+    """The headers of this call, without those of the client and without credentials."""
     body: Any
-    """The JSON body as plain data; the fields of a form; None without a body."""
+    """The JSON body as data, or the fields of a form; None without a body."""
     files: tuple[str, ...] = ()
-    """Names of the files of a form."""
+    """File names of a form."""
     allowed: bool = True
-    """False where `read_only` or `allow` would refuse the call."""
+    """Whether `read_only` and `allow` permit the call."""
 
 
 async def dry_run(
     method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> RequestPreview:
-    """Return what a generated method would send. Nothing is sent."""
+    """Return the request of a generated method without sending it."""
     captured = await _capture("dry_run", method, args, kwargs)
-    operation, executor = captured.operation, captured.executor
-    request = captured.prepared(_display_owner(captured))
+    call, executor = captured.call, captured.executor
+    request = prepare_request(call, _display_owner(captured))
     parts = urlsplit(executor.settings.host + request.target)
     body = json.loads(request.content) if request.content else None
     form = request.multipart
     return RequestPreview(
-        operation=operation,
+        operation=call.operation,
         method=request.method,
         url=f"{parts.scheme}://{parts.netloc}{parts.path}",
         query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
         headers=request.headers,
         body=body if form is None else dict(form.fields),
         files=() if form is None else tuple(part.filename for part in form.files),
-        allowed=executor.is_allowed(operation),
+        allowed=executor.is_allowed(call.operation),
     )
 
 
 def _display_owner(captured: _CapturedCall) -> str | None:
-    operation, executor, options = captured.operation, captured.executor, captured.options
-    if not needs_owner(operation):
+    executor, operation = captured.executor, captured.call.operation
+    options = captured.call.options
+    if not path_template(operation).has_owner:
         return None
     if operation.owner == "project":
         project_id = options.project_id or executor.owners.cached_project_id(
@@ -402,17 +353,23 @@ def _display_owner(captured: _CapturedCall) -> str | None:
 
 
 def response_json(operation: Operation, response: httpx.Response) -> Any:
-    """Return a JSON body as plain data."""
+    """Return a JSON body as data.
+
+    Raises:
+        DecodeError: The body is not JSON.
+    """
     try:
         return from_json(response.content)
     except ValueError as error:
         raise DecodeError(
-            f"The answer is not JSON: {error}", operation=operation.id, status=response.status_code
+            f"The response is not JSON: {error}",
+            operation=operation.id,
+            status=response.status_code,
         ) from None
 
 
 def response_text(response: httpx.Response) -> str:
-    """Return a body as text, in UTF-8 where the server names an encoding that does not fit."""
+    """Return a body as text; as UTF-8 if it is not in its declared encoding."""
     try:
         return response.text
     except (LookupError, AssertionError, TypeError, ValueError):  # codecs raise all of them

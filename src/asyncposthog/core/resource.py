@@ -1,12 +1,13 @@
-"""The base of the generated resources: it hands their calls to an executor."""
+"""The base class of the generated resources."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from asyncposthog.call import Call, parse_options
 from asyncposthog.operation import Operation
-from asyncposthog.types import OMIT, Id, RequestOptions
+from asyncposthog.types import OMIT, RequestOptions
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -17,34 +18,35 @@ __all__ = ["Resource", "get_executor"]
 
 
 class Resource:
-    """A set of operations. Its methods are generated; each is one call."""
+    """A group of operations, such as `feature_flags`. Its methods are generated."""
 
     def __init__(self, executor: Executor) -> None:
-        """Bind to what performs the calls."""
+        """Bind the resource to the executor that makes its calls."""
         self._executor = executor
 
     def __repr__(self) -> str:
-        """Name the resource."""
+        """Return the name of the resource."""
         return f"<{type(self).__name__}>"
 
     def _call(
         self,
         operation: Operation,
-        path: tuple[Id, ...] = (),
+        path: tuple[object, ...] = (),
         *,
         query: Mapping[str, object] | None = None,
         headers: Mapping[str, object] | None = None,
         body: object = OMIT,
         options: RequestOptions | None = None,
     ) -> Awaitable[Any]:
-        return self._executor.call(
-            operation, path, query=query, headers=headers, body=body, options=options
-        )
+        executor, call_options = self._executor, self._executor.default_options
+        if options is not None:
+            call_options = parse_options(options, call_options)
+        return executor.call(Call(operation, path, query, headers, body, call_options))
 
     def _cursor(
         self,
         operation: Operation,
-        path: tuple[Id, ...] = (),
+        path: tuple[object, ...] = (),
         *,
         query: Mapping[str, object] | None = None,
         headers: Mapping[str, object] | None = None,
@@ -52,17 +54,14 @@ class Resource:
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[Any]:
-        return self._executor.cursor(
-            operation,
-            path,
-            query=query,
-            headers=headers,
-            body=body,
-            concurrency=concurrency,
-            options=options,
+        executor, call_options = self._executor, self._executor.default_options
+        if options is not None:
+            call_options = parse_options(options, call_options)
+        return executor.cursor(
+            Call(operation, path, query, headers, body, call_options), concurrency
         )
 
 
 def get_executor(resource: Resource) -> Executor:
-    """Return what performs the calls of a resource."""
+    """Return the executor of a resource."""
     return resource._executor  # pyright: ignore[reportPrivateUsage]

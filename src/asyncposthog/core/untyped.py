@@ -1,9 +1,10 @@
-"""Calls to paths that no generated method has."""
+"""Calls of endpoints that have no generated method."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -28,42 +29,52 @@ _PATH_CHARACTERS: Final = "/%:@!$&'()*+,;=~{}"
 def operation_for_path(
     method: object, path: object, base_url: str, files: Mapping[str, object] | None
 ) -> tuple[Operation, dict[str, object]]:
-    """Return the operation that a method and a path stand for, and the query in the path.
+    """Return an operation for a method and a path, and the query parameters in the path.
 
     Args:
         method: An HTTP method.
-        path: Below the host, as `/api/projects/{project_id}/…/`; or a whole URL of this host.
+        path: A path such as `/api/projects/{project_id}/…/`, or a URL of the client's host.
         base_url: The client's base URL.
         files: Files of a form, by field.
 
     Raises:
-        TypeError: Method or path is no str.
-        ValueError: The path leads elsewhere.
+        TypeError: The method or the path is not a str.
+        ValueError: The method is not supported, or the path is invalid or on another host.
     """
     if not isinstance(method, str) or not isinstance(path, str):
         raise TypeError("request() takes a method and a path, both str")
+    operation, query = _parse(method, path, base_url, tuple(files or ()))
+    return operation, {**query}
+
+
+@lru_cache(maxsize=1024)
+def _parse(
+    method: str, path: str, base_url: str, files: tuple[str, ...]
+) -> tuple[Operation, dict[str, object]]:
+    # Cached: programs call the same paths again and again, and parsing one takes longer than
+    # encoding it.
     http_method = method.upper()
     if http_method not in _METHODS:
-        raise ValueError(f"request(): there is no method {method!r}")
+        raise ValueError(f"request(): unsupported method {method!r}")
     bare_path, query = _split(path, base_url)
     writes = http_method not in _READ_METHODS
     if writes and "@current" in unquote(bare_path):
         raise ValueError(
-            "request(): '@current' follows whatever its user last opened in the browser, so it is "
-            "never used for a write; write {project_id} and the client's own is filled in"
+            "request(): '@current' is whatever the owner of the key last opened in the browser, "
+            "so it is not permitted for a write; use {project_id} for the client's own project"
         )
     placeholders = re.findall(r"\{[^{}]*\}", bare_path)
     if len(placeholders) > 1 or any(name not in _OWNER_PLACEHOLDERS for name in placeholders):
         raise ValueError(
-            f"request(): {path!r} has placeholders: only one {{project_id}} or {{organization_id}} "
-            "is filled in"
+            f"request(): {path!r} has unknown placeholders: only one {{project_id}} or "
+            "{{organization_id}} is replaced"
         )
     operation = Operation(
         id="request",
         method=http_method,
         path=bare_path,
         owner=_OWNER_PLACEHOLDERS[placeholders[0]] if placeholders else None,
-        body=Body(media="multipart", files=tuple(files)) if files else Body(),
+        body=Body(media="multipart", files=files) if files else Body(),
         result=Result(kind="json"),
         writes=writes,
     )
@@ -71,13 +82,13 @@ def operation_for_path(
 
 
 def _split(path: str, base_url: str) -> tuple[str, dict[str, object]]:
-    """Return the path below the base URL, encoded, and its query."""
+    """Return the encoded path below the base URL, and its query parameters."""
     if re.search(r"[\x00-\x20\x7f\\]", path):
         raise ValueError(f"request(): {path!r} has spaces, control characters or a backslash")
     try:
         parts = urlsplit(path)
     except ValueError as error:
-        raise ValueError(f"request(): {path!r} is no path: {error}") from None
+        raise ValueError(f"request(): {path!r} is not a path: {error}") from None
     client_url = urlsplit(base_url)
     bare_path = parts.path
     if parts.scheme or parts.netloc:
@@ -99,7 +110,7 @@ def _split(path: str, base_url: str) -> tuple[str, dict[str, object]]:
 
 
 def multipart_fields(body: object, files: Mapping[str, object]) -> dict[str, object]:
-    """Return the fields and the files of a form in one mapping."""
+    """Return the fields and files of a form in one mapping."""
     if body is OMIT or body is None:
         return dict(files)
     if not isinstance(body, Mapping):
@@ -108,7 +119,7 @@ def multipart_fields(body: object, files: Mapping[str, object]) -> dict[str, obj
 
 
 def decode_untyped(operation: Operation, response: httpx.Response) -> Any:
-    """Return a body as its content type says: plain data, text, bytes, or None if it is empty."""
+    """Return a body by its content type: JSON data, text, bytes, or None if it is empty."""
     if not response.content:
         return None
     media = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()

@@ -1,8 +1,8 @@
-"""Bytes become models, in one place.
+"""Decode response bodies.
 
-Reading is tolerant: what departs from the schema draws a `SchemaDrift` warning and is handed over
-as it came. With `strict` it is a `DecodeError` that names every field. This module holds the way
-that is nearly always taken; what departs is read in `departures`, which is imported when needed.
+A value that does not match the schema causes a `SchemaDrift` warning and is returned unchanged.
+With `strict`, `DecodeError` is raised, which names every field. Responses with mismatches are
+decoded by `drift`, which is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
 def decode(
     result: Result, content: bytes, *, strict: bool, operation: Operation, media: str
 ) -> Any:
-    """Read a successful answer.
+    """Decode the body of a successful response.
 
     Args:
-        result: What the answer is declared to hold.
-        content: The whole body.
-        strict: Whether a departure from the schema is an error.
-        operation: The call, for messages.
-        media: The answer's content type, parameters included; empty if it has none.
+        result: The declared result.
+        content: The complete body.
+        strict: Whether a mismatch with the schema is an error.
+        operation: The operation, for messages.
+        media: The content type of the response, with parameters; empty if it has none.
 
     Returns:
-        A model or a list of models, JSON data, text, bytes, or None, as `result` says. Where the
-        schema declares no answer: whatever came.
+        A model or a list of models, JSON data, text, bytes, or None, as declared. If the schema
+        declares no result: JSON data, text, bytes, or None.
 
     Raises:
-        DecodeError: The answer cannot be read, or, with `strict`, departs from the schema.
+        DecodeError: The body cannot be decoded, or, with `strict`, does not match the schema.
     """
     if result.kind == "model" and result.model is not None:
         adapter = get_adapter(result.model, result.array, operation.package)
@@ -63,7 +63,7 @@ def decode(
 
 
 def _decode_untyped(content: bytes, operation: Operation, media: str) -> Any:
-    """Read what the schema leaves open: JSON, if it is any; otherwise what the server calls it."""
+    """Return a body without a declared type: JSON data if it is JSON, otherwise by media type."""
     if not content.strip():
         return None
     try:
@@ -80,15 +80,15 @@ def _decode_untyped(content: bytes, operation: Operation, media: str) -> Any:
 
 
 def _text(content: bytes, media: str, operation: Operation) -> str:
-    found = _CHARSET.search(media)
-    charset = found[1] if found else "utf-8"
+    match = _CHARSET.search(media)
+    charset = match[1] if match else "utf-8"
     try:
         return content.decode(charset)
-    except (LookupError, ValueError):  # no such encoding, none of text, or other bytes
+    except (LookupError, ValueError):  # unknown encoding, not a text encoding, or invalid bytes
         from .errors import decode_error
 
         raise decode_error(
             operation,
-            f"The answer is not text in {charset}",
-            "The raw response has its bytes.",
+            f"The response is not text in {charset}",
+            "Get its bytes with `ph.raw(...)`.",
         ) from None

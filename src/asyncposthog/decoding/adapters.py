@@ -1,4 +1,4 @@
-"""What reads an answer: found by the model's name, built on first use, kept."""
+"""JSON validators of models, built on first use and cached."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class _ValidateJson(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """Reads one kind of answer, from bytes, in one call into pydantic-core."""
+    """Parses one kind of response from bytes, in one call of pydantic-core."""
 
     annotation: Any
-    """What the answer is declared to be."""
+    """The declared type of the response."""
     validate: _ValidateJson
-    """Raises pydantic's ValidationError for what is no JSON, or does not fit."""
+    """Raises pydantic's ValidationError for invalid JSON or a value that does not match."""
 
 
 def resolve_model(name: str, package: str = "asyncposthog") -> Any:
-    """Return the class, or the type alias, of that name in the `models` of a package."""
+    """Return the class or type alias of that name in the `models` of a package."""
     return getattr(importlib.import_module(f"{package}.models"), name)
 
 
 @cache
 def get_adapter(name: str, array: bool, package: str = "asyncposthog") -> Adapter:
-    """Return what reads a model, or a bare array of it.
+    """Return the adapter of a model, or of an array of it.
 
-    Built once; `get_adapter.cache_clear()` forgets all of them, for tests that swap the models.
+    Cached; `get_adapter.cache_clear()` is for tests that replace models.
     """
     model = resolve_model(name, package)
     if array:

@@ -1,4 +1,4 @@
-"""Reading an answer that departs from the schema, or must not."""
+"""Decode responses that do not match the schema, and responses with `strict`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = ["decode_lenient", "decode_strict"]
 
 
 def decode_strict(adapter: Adapter, content: bytes, operation: Operation, media: str) -> Any:
-    """Read an answer that has to be just what the schema says.
+    """Decode a response that has to match the schema.
 
     Raises:
-        DecodeError: It is not; every departure is named.
+        DecodeError: It does not. The message names every mismatch.
     """
     try:
         value = adapter.validate(content, strict=True)
@@ -54,9 +54,9 @@ def decode_strict(adapter: Adapter, content: bytes, operation: Operation, media:
 def decode_lenient(
     adapter: Adapter, content: bytes, error: ValidationError, operation: Operation, media: str
 ) -> Any:
-    """Read an answer that does not fit: warn, and hand over what came."""
+    """Decode a response that does not match the schema: warn, and keep raw values."""
     if not content.strip() and operation.method != "GET":
-        # The call was made; only what it answers is missing. A read without an answer is an error.
+        # The write was made, and only its result is missing. For a read, that is an error.
         warn_schema_drift(operation, [SchemaMismatch((), "it is empty")])
         return None
     _json(content, operation, media)

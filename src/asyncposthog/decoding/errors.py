@@ -1,4 +1,4 @@
-"""How answers that are not what they should be are reported."""
+"""Errors and warnings for responses that do not match the schema."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ __all__ = [
 ]  # fmt: skip
 
 _MAX_LISTED: Final = 20
-"""Deviations listed in one message."""
+"""Mismatches listed in one message."""
 
 _EXCERPT_CHARS: Final = 80
-"""Characters shown before and after the place where an answer stops being JSON."""
+"""Characters shown before and after the position of invalid JSON."""
 
 _POSITION: Final = re.compile(r"line (\d+) column (\d+)")
 _HTML: Final = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
@@ -49,14 +49,14 @@ _KINDS: Final[dict[type, str]] = {
 
 
 def is_html(content: bytes, media: str) -> bool:
-    """Whether an answer is a web page."""
+    """Return whether a response is a web page."""
     return media.lower().startswith(("text/html", "application/xhtml")) or bool(
         _HTML.match(content)
     )
 
 
 def decode_error(operation: Operation, message: str, suggestion: str) -> DecodeError:
-    """Make the error for an answer that cannot be read at all."""
+    """Return the error for a response that cannot be decoded."""
     return DecodeError(
         message,
         operation=operation.id,
@@ -68,49 +68,49 @@ def decode_error(operation: Operation, message: str, suggestion: str) -> DecodeE
 def invalid_json_error(
     operation: Operation, content: bytes, media: str, reason: str
 ) -> DecodeError:
-    """Make the error for an answer that is no JSON, or no whole JSON."""
+    """Return the error for a response that is not JSON, or truncated."""
     if is_html(content, media):
         return decode_error(
             operation,
-            f"The answer is a web page, not data: {_excerpt(content, 0)!r}",
-            "A login page or a proxy answered in PostHog's place. Check `host`, and whether "
-            "the network needs a sign-in.",
+            f"The response is a web page, not data: {_excerpt(content, 0)!r}",
+            "It may be from a login page or a proxy. Check `host`, and whether the network needs a "
+            "sign-in.",
         )
     kind = media.partition(";")[0].strip() or "no content type"
     if not content.strip():
         return decode_error(
             operation,
-            f"The answer is empty ({kind})",
-            "The connection may have been cut short. Trying again may help.",
+            f"The response is empty ({kind})",
+            "The connection may have been lost. Try again.",
         )
     return decode_error(
         operation,
-        f"The answer ({kind}, {len(content)} bytes) is not JSON: {reason}, near "
+        f"The response ({kind}, {len(content)} bytes) is not JSON: {reason}, near "
         f"{_excerpt(content, _offset(content, reason))!r}",
-        "It may have been cut short or replaced on its way. The raw response shows all of it.",
+        "It may be truncated, or from a proxy. `ph.raw(...)` returns all of it.",
     )
 
 
 def mismatch_error(operation: Operation, mismatches: Sequence[SchemaMismatch]) -> DecodeError:
-    """Make the error of strict decoding: every place where an answer departs from the schema."""
+    """Return the error of strict decoding, with all mismatches."""
     listed = "; ".join(str(d) for d in mismatches[:_MAX_LISTED])
     more = f"; and {len(mismatches) - _MAX_LISTED} more" if len(mismatches) > _MAX_LISTED else ""
     places = "1 place" if len(mismatches) == 1 else f"{len(mismatches)} places"
     return decode_error(
         operation,
-        f"The answer departs from the schema in {places}: {listed}{more}",
-        "Without `strict`, it is read as far as possible.",
+        f"The response does not match the schema in {places}: {listed}{more}",
+        "Without `strict`, it is decoded as far as possible.",
     )
 
 
 def primary_errors(error: ValidationError) -> list[dict[str, Any]]:
-    """Return pydantic's errors, without those that only point at others."""
+    """Return the errors of pydantic, without those that only refer to others."""
     details: list[Any] = error.errors(include_url=False, include_context=False)
     return [d for d in details if d["type"] != KNOWN_VARIANT]
 
 
 def from_pydantic_error(path: tuple[str | int, ...], detail: dict[str, Any]) -> SchemaMismatch:
-    """Say what is wrong at a place, without showing the value."""
+    """Return the mismatch for an error of pydantic, without the value."""
     value: object = detail["input"]
     kind = _KINDS.get(type(value), type(value).__name__)
     message = str(detail["msg"]).removesuffix(".")
@@ -118,22 +118,22 @@ def from_pydantic_error(path: tuple[str | int, ...], detail: dict[str, Any]) -> 
 
 
 def warn_schema_drift(operation: Operation, mismatches: Iterable[SchemaMismatch]) -> None:
-    """Warn once for each field, at the line of the caller's own code.
+    """Warn about each field, at the line of the user's code.
 
-    Positions in lists are left out of the text, so that Python's own filter shows a field once.
+    The text has no positions in lists, so that Python's filter shows each field once.
     """
     level = user_stacklevel()
-    fields = {format_path(d.path, positions=False) or "the whole answer": d for d in mismatches}
+    fields = {format_path(d.path, positions=False) or "the whole response": d for d in mismatches}
     for field, what in fields.items():
         message = (
-            f"{operation.id}: {field} departs from the schema ({what.reason}); "
-            "its value is handed over as it came"
+            f"{operation.id}: {field} does not match the schema ({what.reason}); "
+            "its raw value was returned"
         )
         warnings.warn(SchemaDrift(mask(message)), stacklevel=level)
 
 
 def user_stacklevel() -> int:
-    """Return the stack level of the first frame that is not ours, as `warnings.warn` counts."""
+    """Return the stack level of the first frame of user code, as `warnings.warn` counts."""
     frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     level = 1
     while frame.f_back is not None:
@@ -146,7 +146,7 @@ def user_stacklevel() -> int:
 
 
 def _offset(content: bytes, reason: str) -> int:
-    """Return the position that a parser's message names by line and column."""
+    """Return the position of a parser error, whose message has line and column."""
     match = _POSITION.search(reason)
     if match is None:
         return 0
@@ -158,7 +158,7 @@ def _offset(content: bytes, reason: str) -> int:
 
 
 def _excerpt(content: bytes, position: int) -> str:
-    # Masked with room on both sides: a key at the edge must not lose what it is known by.
+    # Masked before it is shortened: a truncated key is not recognized.
     start = max(0, position - 4 * _EXCERPT_CHARS)
     text = mask(content[start : position + 4 * _EXCERPT_CHARS].decode("utf-8", "replace"))
     middle = min(position - start, len(text))

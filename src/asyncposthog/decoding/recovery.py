@@ -1,7 +1,7 @@
-"""Reading an answer whose values do not all fit: the rest is parsed, those are kept raw.
+"""Decode a response with mismatches: matching values are parsed, others are kept raw.
 
-The values that pydantic complains about are cut out of the JSON, what remains is read, and the raw
-values are put where they belong. Nothing is lost, and everything that fits is typed.
+The values with errors are removed from the JSON, the rest is parsed, and the raw values are put
+back. Nothing is lost.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ __all__ = ["decode_partial", "locate"]
 Path: TypeAlias = tuple[str | int, ...]
 
 _MAX_PASSES: Final = 32
-"""Tries before the whole answer is handed over raw. Each cuts more than the one before."""
+"""Passes before the whole response is returned raw. Each one removes more values."""
 
 
 def decode_partial(
     adapter: Adapter, content: bytes, error: ValidationError
 ) -> tuple[Any, list[SchemaMismatch]]:
-    """Read what can be read.
+    """Decode all values that match.
 
     Args:
-        adapter: What reads the answer.
-        content: The answer; it has to be JSON.
-        error: What reading it as a whole has raised.
+        adapter: The adapter of the response.
+        content: The body; it has to be JSON.
+        error: The error of parsing all of it.
 
     Returns:
-        The value, and the places where raw data stands in it.
+        The value, and the mismatches, where it has raw data.
     """
     data = from_json(content)
     mismatches: dict[Path, SchemaMismatch] = {}
     removed: set[Path] = set()
     for _ in range(_MAX_PASSES):
         errors_by_path: dict[Path, dict[str, Any]] = {}
-        for detail in primary_errors(error):  # a union complains once for each of its branches
+        for detail in primary_errors(error):  # a union has an error for each of its choices
             errors_by_path.setdefault(locate(detail["loc"], data), detail)
-        parents = {place[:n] for place in errors_by_path for n in range(len(place))}
-        for place, detail in errors_by_path.items():
-            # Where one branch of a union refuses the whole and another only a part of it, the part
-            # goes first. If that does not help, the next round comes for the whole.
-            if place not in parents and _exists(data, place):
-                path = _remove_at(data, place)
+        parents = {location[:n] for location in errors_by_path for n in range(len(location))}
+        for location, detail in errors_by_path.items():
+            # If one choice of a union has an error for the object and another for a part of it, the
+            # part is removed first. If that does not help, the next pass removes the object.
+            if location not in parents and _exists(data, location):
+                path = _remove_at(data, location)
                 removed.add(path)
                 mismatches.setdefault(path, from_pydantic_error(path, detail))
         if () in removed:
@@ -66,12 +66,12 @@ def decode_partial(
         for path in outermost:
             value = _restore_raw(value, path, original)
         return value, [mismatches[path] for path in outermost]
-    whole = mismatches.get((), SchemaMismatch((), "no part of it can be read as declared"))
+    whole = mismatches.get((), SchemaMismatch((), "no part of it matches"))
     return _construct_raw(adapter.annotation, from_json(content)), [whole]
 
 
 def locate(location: Iterable[str | int], data: Any) -> Path:
-    """Return the path of an error's location in JSON data, without the names of union branches."""
+    """Return the path of an error in JSON data, without the names of union choices."""
     path: list[str | int] = []
     for part in location:
         if _has(data, part):
@@ -87,7 +87,7 @@ def _has(data: Any, part: str | int) -> bool:
 
 
 def _remove_at(data: Any, path: Path) -> Path:
-    """Remove the value at a path, or the nearest above it that can be removed."""
+    """Remove the value at a path, or its nearest removable parent; return the path."""
     while path:
         container = _at(data, path[:-1])
         last: Any = path[-1]
@@ -95,7 +95,7 @@ def _remove_at(data: Any, path: Path) -> Path:
             del container[last]
             return path
         if isinstance(container, list) and container[last] is not None:
-            container[last] = None  # lists take null, and the others keep their positions
+            container[last] = None  # lists accept null, and the other items keep their positions
             return path
         path = path[:-1]
     return path
@@ -110,12 +110,12 @@ def _at(data: Any, path: Path) -> Any:
 
 
 def _exists(data: Any, path: Path) -> bool:
-    """Whether nothing above a path was cut."""
+    """Return whether no parent of a path was removed."""
     return not path or _has(_at(data, path[:-1]), path[-1])
 
 
 def _drop_nested(paths: set[Path]) -> list[Path]:
-    """Return the paths that do not lie below another one."""
+    """Return the paths without those below another one."""
     return sorted(
         (p for p in paths if not any(p[:n] in paths for n in range(len(p)))),
         key=lambda p: [str(part) for part in p],
@@ -123,7 +123,7 @@ def _drop_nested(paths: set[Path]) -> list[Path]:
 
 
 def _restore_raw(value: Any, path: Path, original: Any) -> Any:
-    """Put the raw value at a path, or above it where the parsed value cannot take it."""
+    """Set the raw value at a path, or at its parent if the parsed value does not accept it."""
     while path:
         target = value
         for part in path[:-1]:
@@ -159,7 +159,7 @@ def _below_root(value: Any) -> Any:
 
 
 def _set(model: BaseModel, wire: str, raw: Any) -> None:
-    """Set a field or an unknown one, past every validation."""
+    """Set a known or unknown field without validation."""
     name = python_names(type(model)).get(wire)
     if name is not None:
         vars(model)[name] = raw
@@ -169,7 +169,7 @@ def _set(model: BaseModel, wire: str, raw: Any) -> None:
 
 
 def _construct_raw(annotation: Any, data: Any) -> Any:
-    """Return the raw data as an unchecked instance, where it is an object and one is due."""
+    """Return raw data as a model without validation, if it is an object and a model is declared."""
     if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return data
     cls: type[BaseModel] = annotation

@@ -1,8 +1,8 @@
-"""The exceptions: what happened, on which call, and what to do about it.
+"""The exceptions of the client.
 
-Everything raised about a call derives from `PostHogError`. Wrong arguments are `TypeError` and
-`ValueError`, as everywhere in Python. Branch on the class or on `.status`, then on `.code`; never
-on `.type`, which the server fills inconsistently.
+All errors of calls derive from `PostHogError`. Invalid arguments raise `TypeError` or `ValueError`.
+To handle an error, test its class or `.status`, then `.code`; not `.type`, which PostHog does not
+set consistently.
 """
 
 from __future__ import annotations
@@ -48,65 +48,65 @@ __all__ = [
 ]
 
 MAX_DETAIL_CHARS = 500
-"""Characters of a server's text that an exception shows."""
+"""Characters of a server's message that an exception shows."""
 
 
 def shorten(text: str, limit: int = MAX_DETAIL_CHARS) -> str:
-    """Shorten text to `limit` characters, on one line, saying that it was shortened."""
+    """Return text on one line, cut to `limit` characters with an ellipsis."""
     flat = " ".join(text[: limit * 4].split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """Which request an exception is about. It never holds a query, a header or a body."""
+    """Method and path of a request, without its query, headers and body."""
 
     method: str
     path: str
 
     def __str__(self) -> str:
-        """Read as a request line."""
+        """Return method and path."""
         return f"{self.method} {self.path}"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of a call that failed."""
+    """One attempt of a failed call."""
 
     number: int
-    """Counted from 1."""
+    """Starts at 1."""
     reason: str
-    """The status and code, or the kind of failure."""
+    """HTTP status and error code, or the name of the exception."""
     status: int | None
     elapsed: float
-    """Seconds since the call began."""
+    """Seconds since the call started."""
     delay: float | None = None
-    """Seconds waited before the next try; None when there was none."""
+    """Seconds waited before the next attempt; None for the last one."""
 
 
 class PostHogError(Exception):
-    """Anything that went wrong with a call. Every attribute may be None."""
+    """Base class of the errors of calls. Every attribute may be None."""
 
     status: int | None
     """The HTTP status."""
     code: str | None
-    """The server's code: `not_found`, `required`, `throttled` …"""
+    """The server's error code, such as `not_found`, `required` or `throttled`."""
     detail: str | None
-    """The server's sentence, shortened, with anything like a key removed."""
+    """The server's message, shortened, with API keys masked."""
     attr: str | None
-    """The field the server complains about; nested ones are joined by `__`."""
+    """The name of the invalid field. Names of nested fields are joined by `__`."""
     type: str | None
-    """The server's type. Not reliable: a 403 says `authentication_error`."""
+    """The server's error type. Unreliable: a 403 may have `authentication_error`."""
     request_id: str | None
     operation: str | None
-    """The operation's id: `feature_flags.create`."""
+    """The id of the operation, such as `feature_flags.create`."""
     request: RequestInfo | None
     response: httpx.Response | None
-    """The whole answer, without the credentials of its request."""
+    """The complete response. Its request has no credentials."""
     suggestion: str | None
-    """What to do."""
+    """How to fix or avoid the error."""
     attempts: tuple[Attempt, ...]
-    """Every try of the call, in order."""
+    """All attempts of the call, in order."""
 
     def __init__(
         self,
@@ -124,9 +124,9 @@ class PostHogError(Exception):
         suggestion: str | None = None,
         attempts: tuple[Attempt, ...] = (),
     ) -> None:
-        """Keep what is known; `message` says what happened, in one sentence.
+        """Create an error. `message` says in one sentence what happened.
 
-        Keys of this process's clients are masked in both texts, which may quote the server.
+        API keys are masked in `message` and `detail`, which may quote the server.
         """
         super().__init__(mask(message))
         self.status = status
@@ -143,11 +143,11 @@ class PostHogError(Exception):
 
     @property
     def message(self) -> str:
-        """What happened, without the call and the suggestion."""
+        """What happened, without the operation and the suggestion."""
         return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:
-        """What happened and on which call; on a second line, what to do."""
+        """Return the message with the operation, and the suggestion on a second line."""
         about = [str(part) for part in (self.operation, self.request) if part]
         if self.request_id:
             about.append(f"request {self.request_id}")
@@ -158,116 +158,116 @@ class PostHogError(Exception):
 
 
 class ConfigurationError(PostHogError, ValueError):
-    """The settings of the client are missing or contradictory."""
+    """A setting of the client is missing or invalid, or contradicts another one."""
 
 
 class ClosedError(PostHogError, RuntimeError):
-    """The client was closed before the call, or while it was running."""
+    """The client was closed before or during the call."""
 
 
 class EventLoopError(PostHogError, RuntimeError):
-    """The client is used from another event loop than the one of its first call."""
+    """The client is used in another event loop than in its first call."""
 
 
 class ReadOnlyError(PostHogError):
-    """The client may not make this call: `read_only` or `allow` refuses it. Nothing was sent."""
+    """`read_only` or `allow` forbids the operation. Nothing was sent."""
 
 
 class ConnectionError(PostHogError, builtins.ConnectionError):  # noqa: A001
-    """The server could not be reached, or the connection broke."""
+    """The connection could not be opened, or it was lost."""
 
 
 class TimeoutError(PostHogError, builtins.TimeoutError):  # noqa: A001
     """An attempt took longer than `timeout`, or the call longer than `deadline`."""
 
     deadline_exceeded: bool = False
-    """Whether the time of the whole call is over, rather than that of one attempt."""
+    """Whether the call has reached its deadline, and not only one attempt its timeout."""
 
 
 class DecodeError(PostHogError, ValueError):
-    """The answer is not what the schema promises."""
+    """The response does not match the schema, or cannot be parsed."""
 
 
 class PaginationError(PostHogError):
-    """The pages of a list do not lead anywhere: a cursor repeats, or runs backwards."""
+    """Pagination does not advance: a cursor repeats, or goes back."""
 
 
 class ResponseTooLargeError(PostHogError):
-    """The answer is larger than `max_response_bytes`."""
+    """The response body is larger than `max_response_bytes`."""
 
 
 class ExportError(PostHogError):
-    """An export cannot begin or go on, or the server does not return all of its rows."""
+    """An export cannot start or continue, or the server does not return all of its rows."""
 
 
 class StatusError(PostHogError):
-    """The server answered with an error. Its subclasses stand for one status, or a few."""
+    """The server returned an error status. Subclasses are for one status or a few."""
 
     retry_after: float | None = None
-    """Seconds the server asks to wait, where it says so."""
+    """Seconds to wait, from the `Retry-After` header; None without one."""
 
 
 class RedirectError(StatusError):
-    """The server points elsewhere, and following would take credentials to another origin."""
+    """The server redirects to another origin, to which credentials are not sent."""
 
     location: str | None = None
-    """Where it points to, without PostHog keys. It may hold a signature: treat it as a secret."""
+    """The target URL, with API keys masked. It may be signed: treat it as a secret."""
 
 
 class ValidationError(StatusError):
-    """400 or 422: the server does not accept the request. `.attr` names the field."""
+    """400 or 422: the request is invalid. `.attr` is the name of the field."""
 
 
 class AuthenticationError(StatusError):
-    """401: the server does not know the key."""
+    """401: the API key is invalid."""
 
 
 class QuotaError(StatusError):
-    """402: the plan does not include this, or its quota is used up."""
+    """402: the plan does not include the feature, or its quota is exhausted."""
 
 
 class PermissionDeniedError(StatusError):
-    """403: the key is known, and may not do this."""
+    """403: the API key is valid, but not permitted to make the call."""
 
     missing_scope: str | None = None
-    """The scope the server says the key lacks."""
+    """The missing scope, if the server names it."""
     required_scopes: tuple[str, ...] = ()
-    """Every scope the operation needs."""
+    """All scopes that the operation needs."""
     accepts_api_keys: bool | None = None
-    """Whether some API key could make the call: False means that none may. None: not known."""
+    """Whether the endpoint accepts API keys at all; None: unknown."""
 
 
 class NotFoundError(StatusError):
-    """404 or 410: no such object, or none that the key may see."""
+    """404 or 410: the object does not exist, or the API key has no access to it."""
 
 
 class MethodNotAllowedError(StatusError):
-    """405: the resource does not take this method."""
+    """405: the endpoint does not support the HTTP method."""
 
 
 class ConflictError(StatusError):
-    """409: the object is not in a state that allows this."""
+    """409: the state of the object does not permit the call."""
 
 
 class RateLimitError(StatusError):
-    """429: too many requests. `.retry_after` says for how long, where the server says so."""
+    """429: too many requests. `.retry_after` is the time to wait, if the server names it."""
 
 
 class QueryError(StatusError):
-    """A query was refused or failed."""
+    """A query is invalid or failed."""
 
 
 class QueryTooLargeError(QueryError):
-    """A query needs more time or memory than the server grants. Asking for less helps."""
+    """A query exceeds the server's limits on time or memory. Request less data."""
 
 
 class ServerError(StatusError):
-    """5xx: the server, or something before it, failed."""
+    """5xx: the server, or a proxy in front of it, failed."""
 
 
 class SchemaDrift(UserWarning):
-    """An answer departs from the schema; its raw data was handed over instead."""
+    """A response does not match the schema. Its raw data was returned instead."""
 
 
 class PaginationWarning(UserWarning):
-    """The pages of a list do not fit together: items may be missing or repeated."""
+    """The pages of a list are inconsistent: items may be missing or repeated."""

@@ -1,7 +1,7 @@
-"""An error answer becomes an exception. Pure: no I/O, no clock.
+"""Create the exception for an error response. No I/O, no clock.
 
-The server has a dozen shapes of error bodies, and proxies before it have more. The class follows
-from the status, then from the code; the body only fills in the words.
+The server has a dozen formats of error bodies, and proxies in front of it have more. The class
+depends on the status, then on the code; the body adds the message.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _CLASSES: Final[dict[int, type[StatusError]]] = {
 }
 
 _MAX_REDACTED_CHARS: Final = 50_000
-"""Characters of a server's text that are looked at; a few hundred are shown."""
+"""Characters of a message that are redacted; a few hundred of them are shown."""
 _MAX_KEY_CHARS: Final = 10_000
 
 _REQUEST_IDS: Final = ("x-request-id", "request-id", "x-correlation-id", "cf-ray")
@@ -70,18 +70,18 @@ _REQUEST_IDS: Final = ("x-request-id", "request-id", "x-correlation-id", "cf-ray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorBody:
-    """What an error body says."""
+    """The fields of an error body."""
 
     detail: str | None = None
     code: str | None = None
     attr: str | None = None
     type: str | None = None
     fix: str | None = None
-    """The server's own advice; a few endpoints give it."""
+    """The server's suggestion, which a few endpoints send."""
     html: bool = False
-    """Whether it is a page, so probably not PostHog's own answer."""
+    """Whether it is a web page, which is probably from a proxy."""
     query_status: bool = False
-    """Whether it reports a query that ran in the background."""
+    """Whether it is the status of a background query."""
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -95,16 +95,16 @@ def error_from_response(
     *,
     now: float = 0.0,
 ) -> StatusError:
-    """Return the exception that an answer stands for.
+    """Return the exception for an error response.
 
     Args:
-        operation: What was called.
+        operation: The operation of the call.
         request: Method and path.
-        status: The HTTP status; anything but a success.
-        headers: The answer's headers.
-        content: Its body, decompressed.
-        context: What the client knows of itself.
-        now: Seconds since 1970, for a `Retry-After` that is a date.
+        status: The HTTP status.
+        headers: The headers of the response.
+        content: The decompressed body.
+        context: The settings of the client that suggestions need.
+        now: The time, in seconds since 1970, for a `Retry-After` that is a date.
     """
     lower_headers = {name.lower(): value for name, value in headers.items()}
     error_body = _redact_body(
@@ -149,14 +149,14 @@ def error_from_response(
 
 
 def is_query(operation: Operation) -> bool:
-    """Tell whether an operation computes something of the caller's choice."""
+    """Return whether an operation runs a query."""
     return operation.method == "POST" and (
         "/query/" in operation.path or any("quer" in bucket for bucket in operation.buckets)
     )
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds a `Retry-After` asks for; None when it is absent or unreadable.
+    """Return the seconds of a `Retry-After` header; None if it is missing or invalid.
 
     Args:
         value: Seconds, or an HTTP date.
@@ -168,7 +168,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
             return max(0.0, float(text))
         timestamp = parsedate_to_datetime(text)
         if timestamp.tzinfo is None:
-            # HTTP knows one zone, whether it is said or not.
+            # HTTP dates are in GMT, also if they do not say so.
             timestamp = timestamp.replace(tzinfo=UTC)
         return max(0.0, timestamp.timestamp() - now)
     except (ValueError, OverflowError, TypeError):
@@ -206,11 +206,13 @@ def _redact_body(error_body: ErrorBody, context: ErrorContext) -> ErrorBody:
     def clean(text: str | None, limit: int) -> str | None:
         if not text:
             return None
-        # Redacted before it is shortened: half a key would not be recognised. What may stand at
-        # the end of a long text as half of one is left away.
-        shown = context.redact(text[:_MAX_REDACTED_CHARS])
+        # Redacted before it is shortened: a truncated key is not recognized. The end of a long text
+        # may be a truncated key, and is removed.
+        redacted = context.redact(text[:_MAX_REDACTED_CHARS])
         return (
-            shorten(shown if len(text) <= _MAX_REDACTED_CHARS else shown[:-_MAX_KEY_CHARS], limit)
+            shorten(
+                redacted if len(text) <= _MAX_REDACTED_CHARS else redacted[:-_MAX_KEY_CHARS], limit
+            )
             or None
         )
 
@@ -226,15 +228,15 @@ def _redact_body(error_body: ErrorBody, context: ErrorContext) -> ErrorBody:
 
 
 def parse_error_body(content: bytes, media: str = "") -> ErrorBody:
-    """Read an error body, whatever it is. Never fails."""
+    """Parse an error body of any format. Raises nothing."""
     text = content[:200_000].decode("utf-8", "replace").strip()
     if text in {"", "null", "{}", "[]"}:
         return ErrorBody()
     if text[0] in '{["' or "json" in media:
         try:
-            # The slice above may have cut a large one in two.
+            # All of the content: the text above is truncated, and may not be valid JSON.
             return _parse_json(from_json(content, allow_inf_nan=True))
-        except (ValueError, RecursionError):  # also for a number too long to become text
+        except (ValueError, RecursionError):  # ValueError also for a number with too many digits
             pass
     if text[0] == "<" or "html" in media:
         return ErrorBody(detail=_page_title(text), html=True)
@@ -258,7 +260,7 @@ def _parse_object(body: dict[str, object]) -> ErrorBody:
         message = cast("dict[str, object]", status).get("error_message")
         return ErrorBody(detail=_text(message) or "The query failed.", query_status=True)
     if body.get("list") and ("detail" not in body or body.get("code") == "multiple"):
-        # Several complaints at once: the first of them, as where the server gives one alone.
+        # Several errors at once. The first one is used, as for a response with one error.
         return _parse_json(body["list"])
     envelope_keys = {
         "detail",
@@ -282,7 +284,7 @@ def _parse_object(body: dict[str, object]) -> ErrorBody:
     else:
         detail = detail or _text(error) or _text(body.get("message"))
     if code and detail and " " in code and " " not in detail:
-        # Two views of persons have them the wrong way round.
+        # Two person endpoints exchange code and detail.
         code, detail = detail, code
     return ErrorBody(
         detail=detail,
@@ -294,7 +296,7 @@ def _parse_object(body: dict[str, object]) -> ErrorBody:
 
 
 def _parse_field_errors(body: dict[str, object]) -> ErrorBody:
-    """Read `{"field": ["what is wrong with it"]}`, Django's form without the envelope."""
+    """Parse `{"field": ["message"]}`, the format of Django REST framework without an envelope."""
     for name, value in body.items():
         items = cast("list[object]", value) if isinstance(value, list) else [value]
         if items and isinstance(items[0], str):
@@ -336,7 +338,7 @@ def _page_title(page: str) -> str:
 
 
 def _remove_elements(page: str, tag: str) -> str:
-    """Return a page without these elements and what is in them."""
+    """Return a page without elements of a tag and their content."""
     pieces: list[str] = []
     done = 0
     while opening := _OPENING[tag].search(page, done):

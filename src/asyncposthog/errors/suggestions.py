@@ -1,4 +1,4 @@
-"""What to do about an error answer, in one or two sentences. Pure."""
+"""Suggestions for error responses, in one or two sentences."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KINDS: Final[dict[KeyKind, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorContext:
-    """What a client knows of itself when it explains an error."""
+    """The settings of a client that suggestions need."""
 
     app: str = "https://us.posthog.com"
     region: Region | None = "us"
@@ -39,7 +39,7 @@ class ErrorContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorResponse:
-    """An error answer, read."""
+    """A parsed error response."""
 
     operation: Operation
     request: RequestInfo
@@ -53,13 +53,13 @@ class ErrorResponse:
 
 
 def missing_scope(detail: str | None) -> str | None:
-    """Return the scope that a refusal names."""
-    found = _MISSING_SCOPE.search(detail or "")
-    return found[1] if found else None
+    """Return the missing scope that an error message names."""
+    hint = _MISSING_SCOPE.search(detail or "")
+    return hint[1] if hint else None
 
 
 def accepts_api_keys(response: ErrorResponse) -> bool | None:
-    """Tell whether some API key could make the call: None when the answer does not say."""
+    """Return whether the endpoint accepts API keys; None if the response does not say."""
     detail = response.detail or ""
     if "does not support personal API key access" in detail:
         return False
@@ -71,7 +71,7 @@ def accepts_api_keys(response: ErrorResponse) -> bool | None:
 
 
 def suggestion_for(response: ErrorResponse, context: ErrorContext) -> str:
-    """Return what to do."""
+    """Return a suggestion for an error response."""
     advice = _BY_STATUS.get(response.status)
     if advice is not None:
         return advice(response, context)
@@ -91,8 +91,8 @@ def _bad_request(response: ErrorResponse, context: ErrorContext) -> str:
     if response.attr:
         return f"Check the argument {response.attr.replace('__', '.')}."
     if "/query/" in response.operation.path:
-        found = (a for words, a in _QUERY_HINTS if words.search(response.detail or ""))
-        return next(found, "Check the query; what HogQL takes: https://posthog.com/docs/sql")
+        hint = (a for words, a in _QUERY_HINTS if words.search(response.detail or ""))
+        return next(hint, "Check the query; what HogQL takes: https://posthog.com/docs/sql")
     return _DEFAULT
 
 

@@ -13,11 +13,11 @@ import anyio
 import httpx
 from anyio import CapacityLimiter
 
+from asyncposthog.call import Call, parse_options
 from asyncposthog.core.executor import Executor
 from asyncposthog.errors import DecodeError, PostHogError
 from asyncposthog.export.engines.base import ExportStats
 from asyncposthog.export.engines.query_page import UnexpectedResponseError, parse_json
-from asyncposthog.options import parse_options
 from asyncposthog.registry.families import query as registry
 from asyncposthog.threads import run_in_thread
 from asyncposthog.transport.middleware import CallNext
@@ -121,7 +121,9 @@ class ExportQueryClient:
         # A new id for each attempt: the cancellation of one must not hit its repeat.
         body = {**body, "client_query_id": query_id}
         try:
-            response = await executor.perform(registry.CREATE, (), None, None, body, self._options)
+            response = await executor.perform(
+                Call(registry.CREATE, (), None, None, body, self._options)
+            )
         except anyio.get_cancelled_exc_class():
             # Otherwise the server runs the query to its end, and it occupies one of the project's
             # slots.
@@ -138,7 +140,7 @@ class ExportQueryClient:
         mark_ready_to_send(self._executor)
         with suppress(PostHogError):
             await self._executor.perform(
-                registry.CANCEL, (query_id,), None, None, OMIT, self._options
+                Call(registry.CANCEL, (query_id,), None, None, OMIT, self._options)
             )
 
     def bad_response_error(self, error: UnexpectedResponseError) -> PostHogError:

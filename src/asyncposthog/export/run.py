@@ -200,12 +200,13 @@ class ExportRun:
         """Read all batches and write them, reading ahead in the background."""
         self._stats.has_cached_files = False
         await run_in_thread(self._open)
-        error: Exception | None = None
+        error: BaseException | None = None
         async with anyio.create_task_group() as tasks:
             try:
                 await self._write_all(tasks, started_at, on_progress, callback)
-            except Exception as raised:
-                # Raised outside of the group, which would wrap it in an ExceptionGroup.
+            except (Exception, KeyboardInterrupt, SystemExit) as raised:
+                # Raised outside of the group, which would wrap it in an ExceptionGroup. trio raises
+                # the KeyboardInterrupt of Ctrl-C here, in the main task.
                 error = raised
             tasks.cancel_scope.cancel()
         if error is not None:

@@ -121,8 +121,8 @@ class Backfill:
             if status not in _RUNNING_STATUSES:
                 raise ExportError(
                     f"The backfill {self.id} of {self.export.name!r} ended as {status}.",
-                    suggestion="See its runs: handle.runs(). Backfilling again repeats what "
-                    "reached the destination already.",
+                    suggestion="See its runs: handle.runs(). Another backfill exports "
+                    "rows again that reached the destination.",
                 )
             remaining = None if timeout is None else timeout - elapsed
             if remaining is not None and remaining <= 0:
@@ -130,7 +130,7 @@ class Backfill:
                     f"The backfill {self.id} of {self.export.name!r} is not complete after "
                     f"{timeout:g} s.",
                     operation="batch_exports.backfills.get",
-                    suggestion="It goes on: wait again, with a longer timeout.",
+                    suggestion="It continues; wait again with a longer timeout.",
                 )
             await clock.sleep(pause if remaining is None else min(pause, remaining))
             pause = min(pause * 1.5, _MAX_WAIT)
@@ -258,7 +258,7 @@ class ScheduledExport:
             TimeoutError: The backfill is not complete after `timeout` seconds.
         """
         if self.initial_backfill is None:
-            raise ValueError(f"{self!r} has no backfill to wait for: give backfill_from, or use "
+            raise ValueError(f"{self!r} has no backfill to wait for: pass backfill_from=, or use "
                              "handle.backfill()")  # fmt: skip
         await self.initial_backfill.wait(timeout=timeout, on_progress=on_progress)
 
@@ -309,8 +309,8 @@ async def schedule(
     else:
         if if_exists == "error":
             raise ExportError(
-                f"There is a batch export named {name!r} already ({existing.id}).",
-                suggestion="Use if_exists='reuse' to go on with it, or choose another name.",
+                f"A batch export named {name!r} already exists ({existing.id}).",
+                suggestion="Use if_exists='reuse' to use it, or choose another name.",
             )
         _check_same(existing, requested, body)
         handle = ScheduledExport(existing, executor, options, created=False)
@@ -369,7 +369,7 @@ def _check_same(
     different = [f"{key} is {old!r}, not {new!r}" for key, old, new in comparisons if old != new]
     if different:
         raise ExportError(
-            f"The batch export {existing.name!r} ({existing.id}) is another than asked for: "
+            f"The batch export {existing.name!r} ({existing.id}) has other settings: "
             f"{'; '.join(different)}.",
             suggestion="Change it with ph.batch_exports.update(), or choose another name.",
         )
@@ -379,7 +379,7 @@ def _event_names(names: Sequence[str] | None, name: str) -> list[str] | None:
     if names is None:
         return None
     if isinstance(names, str) or not all(isinstance(cast("object", item), str) for item in names):
-        raise TypeError(f"{name} must be a list of names of events")
+        raise TypeError(f"{name} must be a list of event names")
     return list(names)
 
 
@@ -408,7 +408,7 @@ def _format_bound(interval: str, zone: str, offset_day: int, value: object, name
     days_ahead = (day.isoweekday() - offset_day) % 7
     if interval == "week" and days_ahead:
         raise ValueError(
-            f"{name} must be a {_WEEKDAYS[offset_day]}, the day on which the export's weeks begin; "
+            f"{name} must be a {_WEEKDAYS[offset_day]}, the day on which the export's weeks start; "
             f"the one before {day} is {day - timedelta(days=days_ahead)}"
         )
     return day.isoformat()
@@ -426,9 +426,9 @@ def _backfill_start(record: m.BatchExport, value: date | datetime) -> datetime:
 
 def _require_aware(value: object, name: str) -> datetime:
     if not isinstance(value, datetime):
-        raise TypeError(f"{name} must be a datetime with a zone, not {type(value).__name__}")
+        raise TypeError(f"{name} must be a datetime with a time zone, not {type(value).__name__}")
     if value.utcoffset() is None:
-        raise ValueError(f"{name} has no zone; give it one: value.replace(tzinfo=UTC)")
+        raise ValueError(f"{name} has no time zone; add one: value.replace(tzinfo=UTC)")
     return value
 
 

@@ -1,1 +1,1 @@
-"""Tolerant pydantic types: what response models accept beyond their annotations."""
+"""Lenient pydantic schemas, and comparing values with annotations."""

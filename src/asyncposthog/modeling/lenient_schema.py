@@ -1,9 +1,8 @@
-"""Core schemas made tolerant: what `Model` does to the types of its fields.
+"""Relax the core schema of models.
 
-Real servers send null where the schema says never, leave out what it requires, and know variants
-of a union that it does not. The types are opened up for that once, when a class is built, so that
-pydantic-core can read an answer in one pass. Python is only asked where no tag tells the variants
-of a union apart.
+Servers send null and leave out fields in spite of the schema, and send unknown variants of unions.
+The core schema is relaxed once, when a class is built, so that pydantic-core parses a response in
+one pass. Python code runs only for unions whose variants no tag distinguishes.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ _Resolve = Callable[[Schema], Schema | None]
 
 
 def make_lenient(cls: type[BaseModel], schema: CoreSchema, handler: GetCoreSchemaHandler) -> None:
-    """Open the fields of a model's own core schema, in place.
+    """Relax the fields in the core schema of a model, in place.
 
-    Every field may be null or absent (then it reads as None), and tagged unions take variants
-    they do not know as plain dicts. Nested models are left alone: they do it themselves.
+    Fields may be null or missing, and unknown variants of tagged unions become dicts. Nested models
+    are not changed, because each relaxes its own schema.
     """
     resolve = _resolver(handler)
     fields = _model_fields(cast("Schema", schema), resolve)
@@ -47,12 +46,12 @@ def make_lenient(cls: type[BaseModel], schema: CoreSchema, handler: GetCoreSchem
 
 
 class Lenient:
-    """Marks a type that is no model: `Annotated[list[Flag | Cohort], Lenient()]`."""
+    """Relaxes a type that is not a model: `Annotated[list[Flag | Cohort], Lenient()]`."""
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Open the schema of the type."""
+        """Return the relaxed schema of the type."""
         schema = cast("Schema", handler(source))
         return cast("CoreSchema", _relax(schema, _resolver(handler), lambda: source)[0])
 
@@ -61,14 +60,14 @@ def _resolver(handler: GetCoreSchemaHandler) -> _Resolve:
     def resolve(reference: Schema) -> Schema | None:
         try:
             return cast("Schema", handler.resolve_ref_schema(cast("CoreSchema", reference)))
-        except LookupError:  # of a recursive type that is still being built
+        except LookupError:  # of a recursive type that is not built yet
             return None
 
     return resolve
 
 
 def _model_fields(schema: Schema, resolve: _Resolve) -> Schema | None:
-    """Find the fields below validators, serialisers and references."""
+    """Return the fields below validators, serializers and references."""
     current: Schema | None = schema
     while current is not None and current["type"] != "model-fields":
         reference = current["type"] == "definition-ref"
@@ -82,16 +81,16 @@ def _relax_field(schema: Schema, resolve: _Resolve, annotation: Annotation) -> S
     inner, keep_serializer = _relax(
         schema["schema"] if has_default else schema, resolve, annotation
     )
-    # The values of a literal are what tells the variants of a tagged union apart: pydantic finds
-    # them below a default, but not below a nullable.
+    # Literals distinguish the variants of a tagged union. pydantic finds them below a default, but
+    # not below a nullable.
     if inner["type"] != "literal":
         inner = _nullable(inner)
     if has_default:
         schema["schema"] = inner
     else:
         schema = {"type": "default", "schema": inner, "default": None}
-    # Serialised by what it is, not by what it should be: a raw value draws no warning. Not so for
-    # nested models: that would make each of them build a serialiser of its own.
+    # Serialized by the actual type, so that a raw value causes no warning. Not for nested models:
+    # each would build a serializer of its own.
     if not keep_serializer:
         schema.setdefault("serialization", _ANY)
     return schema
@@ -104,9 +103,9 @@ def _nullable(schema: Schema) -> Schema:
 
 
 def _relax(schema: Schema, resolve: _Resolve, annotation: Annotation) -> tuple[Schema, bool]:
-    """Return a schema that takes null in lists and dicts, and unknown variants of unions.
+    """Return a schema that accepts null in lists and dicts, and unknown variants of unions.
 
-    Also whether its serialisation has to be kept: there are models in it, or a serialiser.
+    Also return whether its serialization has to be kept, because of models or a serializer in it.
     """
     kind = schema["type"]
     if kind in _LEAVES:
@@ -115,7 +114,7 @@ def _relax(schema: Schema, resolve: _Resolve, annotation: Annotation) -> tuple[S
         return _with_fallback(schema, schema, resolve, annotation), True
     if kind == "definition-ref":
         target = resolve(schema)
-        # A named alias of a union; models are left to themselves.
+        # A named alias of a union. Models relax their own schema.
         if target is None or target["type"] not in ("tagged-union", "union"):
             return schema, True
         if target["type"] == "tagged-union" or _has_pending_discriminator(target):
@@ -129,23 +128,23 @@ def _relax(schema: Schema, resolve: _Resolve, annotation: Annotation) -> tuple[S
     keep_serializer = kind in _MODELS or "serialization" in schema
     for key in ("items_schema", "values_schema"):
         if isinstance(schema.get(key), dict):
-            inner, found = _relax(schema[key], resolve, annotation)
+            inner, inner_keeps = _relax(schema[key], resolve, annotation)
             schema[key] = _nullable(inner)
-            keep_serializer |= found
+            keep_serializer |= inner_keeps
     if kind not in _MODELS and isinstance(schema.get("schema"), dict):
-        schema["schema"], found = _relax(schema["schema"], resolve, annotation)
-        keep_serializer |= found
+        schema["schema"], inner_keeps = _relax(schema["schema"], resolve, annotation)
+        keep_serializer |= inner_keeps
     return schema, keep_serializer
 
 
 def _relax_choices(union: Schema, resolve: _Resolve, annotation: Annotation) -> bool:
-    """Open the branches of a union, in place, and return whether to keep how it is serialised."""
+    """Relax the choices of a union, in place; return whether to keep its serialization."""
     choices: list[Schema | tuple[Schema, str]] = union["choices"]
     keep_serializer = False
     for index, choice in enumerate(choices):
-        relaxed, found = _relax(_choice_schema(choice), resolve, annotation)
+        relaxed, inner_keeps = _relax(_choice_schema(choice), resolve, annotation)
         choices[index] = (relaxed, choice[1]) if isinstance(choice, tuple) else relaxed
-        keep_serializer |= found
+        keep_serializer |= inner_keeps
     return keep_serializer
 
 
@@ -154,13 +153,13 @@ def _choice_schema(choice: Any) -> Schema:
 
 
 def _has_pending_discriminator(schema: Schema) -> bool:
-    """Whether pydantic is going to make a tagged union of it, once it knows every variant."""
+    """Return whether pydantic will make a tagged union of it when it has built all variants."""
     metadata: Mapping[str, Any] | None = schema.get("metadata")
     return bool(metadata) and any(key.endswith("union_discriminator") for key in metadata)
 
 
 def _is_relaxed(union: Schema) -> bool:
-    """Whether a union is one that was made here."""
+    """Return whether a union was created by this module."""
     for choice in map(_choice_schema, union["choices"]):
         function: Mapping[str, Any] = choice.get("function") or {}
         if isinstance(function.get("function"), UnknownVariantAsDict):
@@ -173,7 +172,7 @@ def _is_relaxed(union: Schema) -> bool:
 def _with_variant_selector(
     schema: Schema, union: Schema, resolve: _Resolve, annotation: Annotation
 ) -> Schema:
-    """Return a union that asks first which variant an object is, if there are several."""
+    """Return a union that selects the variant by its required fields, if there are several."""
     selector = _variant_selector(union, resolve, annotation, None)
     if selector is None:
         return schema
@@ -183,7 +182,7 @@ def _with_variant_selector(
 def _variant_selector(
     union: Schema, resolve: _Resolve, annotation: Annotation, tag: str | None
 ) -> tuple[Schema, str] | None:
-    """Return the choice of the variant by its required fields."""
+    """Return the choice that selects a variant by its required fields."""
     variants = dict(_variants(union, resolve))
     if len(variants) < 2:
         return None
@@ -199,13 +198,13 @@ def _variant_selector(
         ),
         "custom_error_type": KNOWN_VARIANT,
         "custom_error_message": "The variant is not known by its required fields",
-        # Never writes anything: that is left to the union that follows.
+        # Never serializes: the union after it does.
         "serialization": {"type": "none"},
     }, "complete variant"
 
 
 def _variants(schema: Schema, resolve: _Resolve) -> Iterator[tuple[type[BaseModel] | str, Schema]]:
-    """Yield the models of a union and of unions in it, with what reads them."""
+    """Yield the models of a union and of nested unions, with their schemas."""
     kind = schema["type"]
     if kind == "union":
         for choice in schema["choices"]:
@@ -232,7 +231,7 @@ def _variants(schema: Schema, resolve: _Resolve) -> Iterator[tuple[type[BaseMode
 
 
 def _model_class(schema: Schema) -> type[BaseModel] | None:
-    """Return the model that a schema makes, below its validators."""
+    """Return the model class of a schema, below its validators."""
     current: Schema | None = schema
     while current is not None and current["type"] != "model":
         current = current.get("schema")
@@ -242,7 +241,7 @@ def _model_class(schema: Schema) -> type[BaseModel] | None:
 def _with_fallback(
     schema: Schema, union: Schema, resolve: _Resolve, annotation: Annotation
 ) -> Schema:
-    """Return a union of the tagged union and, for variants it does not know, a plain dict."""
+    """Return a union of a tagged union and a dict for unknown variants."""
     discriminator: Any = union.get("discriminator")
     if discriminator is None:
         metadata: Mapping[str, Any] = union["metadata"]

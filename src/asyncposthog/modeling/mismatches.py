@@ -1,4 +1,4 @@
-"""Where a value departs from what its annotations say."""
+"""Find the places where a value does not match its annotations."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ Path: TypeAlias = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class SchemaMismatch:
-    """One place where an answer is not what the schema promises."""
+    """One place where a response does not match the schema."""
 
     path: Path
-    """Names on the wire, and positions in lists."""
+    """JSON names, and positions in lists."""
     reason: str
 
     def __str__(self) -> str:
-        """Read as `results[3].id: missing`."""
-        return f"{format_path(self.path) or 'the answer'}: {self.reason}"
+        """Return text such as `results[3].id: missing`."""
+        return f"{format_path(self.path) or 'the response'}: {self.reason}"
 
 
 def format_path(path: Path, *, positions: bool = True) -> str:
-    """Write a path as `results[3].id`, or as `results[].id` without positions."""
+    """Return a path as `results[3].id`, or as `results[].id` without positions."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -55,11 +55,11 @@ def format_path(path: Path, *, positions: bool = True) -> str:
 
 
 def find_mismatches(value: object, annotation: Any = Any) -> list[SchemaMismatch]:
-    """Compare a model, or models in lists and dicts, with the annotations.
+    """Compare a value with an annotation, and the models in it with theirs.
 
     Args:
-        value: What was decoded.
-        annotation: What it should be; models inside are held against their own.
+        value: The decoded value.
+        annotation: Its annotation.
 
     Returns:
         Fields that are missing though required, null where that is not allowed, or of another type.
@@ -75,47 +75,47 @@ _SCALARS: Final = frozenset(
 
 
 class _CompiledAnnotation:
-    """An annotation, prepared for comparing many values with it."""
+    """An annotation, prepared for comparison with many values."""
 
     __slots__ = ("_items", "_values", "accepts_any", "branches", "exact_types", "scalar_types")
 
     def __init__(self, annotation: Any) -> None:
         self.branches = _branches(annotation)
         self.accepts_any = any(_accepts_any(branch) for branch in self.branches)
-        # Types that fit without a closer look: nearly every value is settled by this.
+        # Types that match without further tests, which is enough for nearly all values.
         self.exact_types = frozenset(
             t for b in self.branches for t in _exact_types(get_origin(b) or b)
         )
-        # Of these, the types that hold nothing to look into.
+        # Those of them whose values contain no other values.
         self.scalar_types = frozenset(t for t in self.exact_types if t in _SCALARS)
         self._items: _CompiledAnnotation | None = None
         self._values: _CompiledAnnotation | None = None
 
     def fits(self, value: object) -> bool:
-        """Whether a value is of the right kind, without looking into it."""
+        """Return whether the type of a value matches. Its content is not compared."""
         if self.accepts_any or type(value) in self.exact_types:
             return True
         return any(_fits_branch(value, branch) for branch in self.branches)
 
     @property
     def items(self) -> _CompiledAnnotation:
-        """The shape of what a list holds."""
-        if self._items is None:  # not before it is asked for: aliases may be recursive
+        """The annotation of list items."""
+        if self._items is None:  # created on demand, because aliases may be recursive
             self._items = self._argument(list, 0)
         return self._items
 
     @property
     def values(self) -> _CompiledAnnotation:
-        """The shape of the values of a dict."""
+        """The annotation of dict values."""
         if self._values is None:
             self._values = self._argument(dict, 1)
         return self._values
 
     def _argument(self, container: type, position: int) -> _CompiledAnnotation:
-        found = [b for b in self.branches if get_origin(b) is container]
-        if self.accepts_any or len(found) != 1:
+        members = [b for b in self.branches if get_origin(b) is container]
+        if self.accepts_any or len(members) != 1:
             return _ANY_ANNOTATION
-        return _CompiledAnnotation(get_args(found[0])[position])
+        return _CompiledAnnotation(get_args(members[0])[position])
 
 
 _Plan: TypeAlias = "tuple[tuple[str, str, bool, _CompiledAnnotation], ...]"
@@ -213,13 +213,13 @@ def _accepts_any(annotation: Any) -> bool:
 
 
 def _fits_branch(value: object, annotation: Any) -> bool:
-    """Compare what is no scalar of exactly the right type."""
+    """Return whether a value matches one member of a union."""
     kind = get_origin(annotation) or annotation
     if kind is Literal:
         return any(value == a and type(value) is type(a) for a in get_args(annotation))
     if not isinstance(kind, type):
         return _accepts_any(kind)
-    # A subclass fits, but for the two that are subclasses by accident of history.
+    # Subclasses match, but bool is not an int in JSON, and datetime not a date.
     return isinstance(value, kind) and type(value) not in (bool, datetime)
 
 

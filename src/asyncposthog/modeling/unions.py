@@ -1,7 +1,7 @@
-"""Which variant of a union an object is, where its tag does not tell.
+"""Select the variant of a union whose tag does not determine it.
 
-All of a model's fields may be absent when it is read, so nearly every object fits every variant:
-what the schema requires is held against the object here, before pydantic-core reads it.
+Parsing accepts models without any of their fields, so nearly every object matches every variant.
+The required fields of the schema are compared with the object here, before pydantic-core parses it.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ __all__ = [
 ]
 
 KNOWN_VARIANT: Final = "known_variant"
-"""The type of the error that only says: look at the errors of the variant itself."""
+"""The type of errors that only refer to the errors of the variant itself."""
 
 Schema: TypeAlias = dict[str, Any]
 Annotation: TypeAlias = Callable[[], Any]
 
 
 class VariantSelector:
-    """Names the variant of which an object has everything required; None leaves it to the rest.
+    """Returns the variant whose required fields an object has; None if it cannot be selected.
 
-    A variant whose constants the object contradicts is out. Of several that are complete, the one
-    that knows the most of the object's names wins, then the one whose own objects fit best, then
-    the first.
+    Variants whose constants differ from the object are excluded. Of several complete variants, the
+    one with the most names of the object is selected, then the one whose nested objects match
+    best, then the first.
     """
 
     __slots__ = ("_annotation", "_dicts", "_signatures", "_tag", "_variants")
 
-    __name__: Final = "VariantSelector"  # pydantic-core shows it
+    __name__: Final = "VariantSelector"  # pydantic-core shows it in errors
 
     def __init__(
         self,
@@ -51,14 +51,14 @@ class VariantSelector:
         tag: str | None,
         has_dict_choice: bool,
     ) -> None:
-        """Choose among variants.
+        """Create a selector.
 
         Args:
-            variants: Each by the name to return: a class, or the reference of one that is
-                still being built.
-            annotation: Finds the classes behind references.
-            tag: What tells the variants apart; where it is there, it was tried before.
-            has_dict_choice: Whether an object in which nothing is known has another place.
+            variants: The variants by the name to return: a class, or the reference of a class that
+                is not built yet.
+            annotation: Returns the annotation, to resolve references.
+            tag: The name of the tag. An object that has it was tried before.
+            has_dict_choice: Whether the union has a dict for an object without known names.
         """
         self._variants = variants
         self._annotation = annotation
@@ -67,7 +67,7 @@ class VariantSelector:
         self._signatures: Sequence[_Variant] | None = None
 
     def __call__(self, value: object) -> str | None:
-        """Return the name of a variant."""
+        """Return the name of the variant of an object, or None."""
         if not isinstance(value, dict) or self._tag in value:
             return None
         data = cast("dict[str, object]", value)
@@ -89,8 +89,8 @@ class VariantSelector:
             return None
         if len(best) == 1:
             return best[0][0]
-        # Where no incomplete variant knows as much, pydantic is sure to take one of these, and
-        # tells them apart by the types of their fields.
+        # If no incomplete variant has as many names, pydantic selects one of these, by the types
+        # of their fields.
         if self._tag is None and sum(
             len(matched_fields) >= max_count for matched_fields, _ in fits
         ) == len(best):
@@ -98,20 +98,20 @@ class VariantSelector:
         return _closest_variant(data, best)
 
     def _build_signatures(self) -> Sequence[_Variant]:
-        found: list[_Variant] = []
+        variants: list[_Variant] = []
         for name, variant in self._variants.items():
             if isinstance(variant, str):
                 models = _models(self._annotation(), set())
                 match = next((model for model in models if _is_reference_to(variant, model)), None)
                 if match is None:
-                    return ()  # not to be decided without knowing all of them
+                    return ()  # not selectable before all variants are known
                 variant = match
-            found.append((name, variant, _signature(variant)))
-        return tuple(found)
+            variants.append((name, variant, _signature(variant)))
+        return tuple(variants)
 
 
 def _closest_variant(data: dict[str, object], variants: Iterable[_Variant]) -> str | None:
-    """Return the variant that departs the least from its schema: objects in it may tell."""
+    """Return the variant with the fewest mismatches, those in nested objects included."""
     closest: tuple[int, str] | None = None
     for name, cls, _ in variants:
         try:
@@ -127,13 +127,13 @@ def _closest_variant(data: dict[str, object], variants: Iterable[_Variant]) -> s
 
 @dataclass(frozen=True, slots=True)
 class _ModelSignature:
-    """What tells a model from others."""
+    """What distinguishes a model from others."""
 
     names: Mapping[str, str]
-    """The field of each name on the wire or in Python."""
+    """Fields by JSON name and Python name."""
     required: frozenset[str]
     constants: tuple[tuple[str, tuple[object, ...]], ...]
-    """The name on the wire of every field with a closed list of values."""
+    """JSON name and values of every field that is a literal."""
 
     def matched_fields(self, data: dict[str, object]) -> frozenset[str]:
         return frozenset(self.names[name] for name in data if name in self.names)
@@ -144,7 +144,7 @@ class _ModelSignature:
 
 _Variant: TypeAlias = tuple[str, type[BaseModel], _ModelSignature]
 
-# A cache of pure results. A class that goes away takes its entry with it.
+# A cache on the class itself, so that it is freed with it.
 _SIGNATURE: Final = "__asyncposthog_signature__"
 
 
@@ -168,31 +168,32 @@ def _signature(cls: type[BaseModel]) -> _ModelSignature:
 
 
 def _is_reference_to(reference: str, cls: type[BaseModel]) -> bool:
-    # pydantic's way to name a class; were it to change, such a union would be read as without us.
+    # The internal format of pydantic. If it changes, no variant is selected here, and pydantic
+    # selects one as usual.
     return reference.startswith(f"{cls.__module__}.{cls.__qualname__}:{id(cls)}")
 
 
-def _models(annotation: Any, seen: set[int]) -> Iterator[type[BaseModel]]:
+def _models(annotation: Any, visited: set[int]) -> Iterator[type[BaseModel]]:
     """Yield the models in an annotation, which may be recursive."""
-    if id(annotation) in seen:
+    if id(annotation) in visited:
         return
-    seen.add(id(annotation))
+    visited.add(id(annotation))
     annotation = resolve_type_alias(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
-        yield from _models(argument, seen)
+        yield from _models(argument, visited)
 
 
 class UnknownVariantAsDict:
-    """Takes a dict that is of no known variant, and only such a dict."""
+    """Accepts a dict of an unknown variant, and no other."""
 
     __slots__ = ("_annotation", "_discriminator", "_known_tags", "_unions")
 
     def __init__(
         self, discriminator: Any, unions: tuple[Schema, ...], annotation: Annotation
     ) -> None:
-        """Take what none of the unions has a tag for."""
+        """Accept dicts whose tag none of the unions has."""
         self._discriminator = discriminator
         self._unions = unions
         self._annotation = annotation
@@ -209,13 +210,13 @@ class UnknownVariantAsDict:
             tag = value.get(name)
             if isinstance(tag, str | int) and tag in self._tags(name):
                 raise PydanticCustomError(
-                    KNOWN_VARIANT, "The value is of a known variant, and does not fit it"
+                    KNOWN_VARIANT, "The value is of a known variant, and does not match it"
                 )
         return value
 
     def _tags(self, name: str) -> frozenset[Any]:
-        # Only now, when the first value does not fit: pydantic may have put off telling the
-        # variants apart until it had seen all of them.
+        # Evaluated for the first value that does not match: pydantic may create the tagged union
+        # only after all variants are built.
         if self._known_tags is None:
             tagged = next((u for u in self._unions if u["type"] == "tagged-union"), None)
             self._known_tags = frozenset(
@@ -225,7 +226,7 @@ class UnknownVariantAsDict:
 
 
 def _tags(annotation: Any, discriminator: str) -> Iterable[Any]:
-    """Yield the values of the discriminating field of every model in an annotation."""
+    """Yield the values of the tag of every model in an annotation."""
     annotation = resolve_type_alias(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         ensure_fields_built(annotation)

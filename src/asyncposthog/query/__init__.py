@@ -1,1 +1,1 @@
-"""HogQL and other queries: `ph.query`, its results, and what its columns hold."""
+"""HogQL and other queries: `ph.query`, its results, and conversion of their columns."""

@@ -1,9 +1,10 @@
-"""ClickHouse types and columns as Arrow has them. Needs pyarrow, which is imported when used.
+"""Convert ClickHouse types and columns to Arrow. Needs pyarrow, which is imported when used.
 
-Every type has one Arrow type, whatever the values of a page are, so that pages and files of one
-query agree: times in microseconds (nanoseconds where the type is finer) with their zone, UUIDs,
-enums and addresses as strings, what has no Arrow type as JSON text. Columns of UUIDs can also have
-Arrow's own type for them, which Parquet knows, and Polars and pandas know less well.
+Each ClickHouse type has one Arrow type, whatever the values of a page are, so that the pages and
+files of one query have the same schema: timestamps in microseconds (nanoseconds for finer types)
+with their time zone, UUIDs, enums and IP addresses as strings, and types without a counterpart as
+JSON text. UUIDs can also have Arrow's UUID type, which Parquet has too; Polars and pandas support
+it less well.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 Convert: TypeAlias = Callable[[Any], Any]
-# pyarrow comes without types of its own.
+# pyarrow has no type annotations.
 Array: TypeAlias = Any
 DataType: TypeAlias = Any
 Schema: TypeAlias = Any
@@ -53,7 +54,7 @@ def pyarrow_module(extra: str = "arrow") -> Any:
     """Import pyarrow.
 
     Raises:
-        ImportError: It is not installed; the message names the extra.
+        ImportError: pyarrow is not installed; the message names the extra.
     """
     try:
         import pyarrow
@@ -97,9 +98,9 @@ def arrow_schema(
     """Return the `pyarrow.Schema` of a table: its columns' names and types, all nullable.
 
     Args:
-        names: The columns' names.
-        kinds: Their types.
-        uuids: Whether columns of UUIDs have Arrow's own type, rather than being text.
+        names: The column names.
+        kinds: The column types.
+        uuids: Whether UUIDs have Arrow's UUID type instead of text.
     """
     types = (_column_type(kind, uuids) for kind in kinds)
     return pyarrow_module().schema(list(zip(names, types, strict=True)))
@@ -114,18 +115,18 @@ def arrow_table(
     pool: Any = None,
     alternative: str = "use the rows as they came",
 ) -> Table:
-    """Return columns, given as they came in JSON, as a `pyarrow.Table`.
+    """Return columns of JSON values as a `pyarrow.Table`.
 
     Args:
-        names: The columns' names.
-        kinds: Their types.
-        columns: Their values.
-        uuids: As of `arrow_schema`.
-        pool: As of `arrow_array`.
-        otherwise: What else to do, than to cast, about a value that is not of its column's type.
+        names: The column names.
+        kinds: The column types.
+        columns: The values of each column.
+        uuids: As for `arrow_schema`.
+        pool: As for `arrow_array`.
+        alternative: What the error suggests besides casting, if a value does not match its type.
 
     Raises:
-        DecodeError: There is such a value.
+        DecodeError: A value does not match the type of its column.
         ImportError: pyarrow is not installed.
     """
     arrays: list[Array] = []
@@ -144,16 +145,16 @@ def arrow_table(
 def arrow_array(
     kind: ColumnType, values: Sequence[Any], *, uuids: bool = False, pool: Any = None
 ) -> Array:
-    """Return a column as a `pyarrow.Array` of the type's Arrow type.
+    """Return a column of JSON values as a `pyarrow.Array`.
 
     Args:
-        kind: The column's type.
-        values: As they came in JSON.
-        uuids: As of `arrow_schema`.
-        pool: The `pyarrow.MemoryPool` that text is kept in; None: the default one.
+        kind: The column type.
+        values: The JSON values.
+        uuids: As for `arrow_schema`.
+        pool: The `pyarrow.MemoryPool` for text; None: the default one.
 
     Raises:
-        ValueError: A value is not what the type promises.
+        ValueError: A value does not match the type.
         ImportError: pyarrow is not installed.
     """
     if uuids and kind.base.name == "UUID":
@@ -171,12 +172,15 @@ def arrow_array(
 
 
 def _uuid_array(values: Sequence[Any]) -> Array:
-    """Return a column of UUIDs in Arrow's type for them, from their text."""
+    """Return a column of UUIDs in Arrow's UUID type."""
     pa = pyarrow_module()
     texts = [_NIL_UUID if value is None else value for value in values]
+    # One conversion for the whole column: UUID() for each value takes many times as long.
     content = b""
     with suppress(ValueError, TypeError):
         content = bytes.fromhex("".join(texts).replace("-", ""))
+    # A text of another form would shift the bytes of all that follow: convert one by one then,
+    # which also finds the text that is not a UUID.
     if len(content) != 16 * len(texts) or not set(map(len, texts)) <= {36}:
         content = b"".join(map(_uuid_bytes, texts))
     valid = pa.array([value is not None for value in values], pa.bool_()).buffers()[1]
@@ -189,7 +193,7 @@ def _uuid_bytes(text: Any) -> bytes:
     try:
         return UUID(text).bytes
     except (ValueError, TypeError, AttributeError):
-        raise ValueError(f"{text!r:.200} is no UUID") from None
+        raise ValueError(f"{text!r:.200} is not a UUID") from None
 
 
 def _conversion_errors() -> tuple[type[Exception], ...]:
@@ -198,7 +202,7 @@ def _conversion_errors() -> tuple[type[Exception], ...]:
 
 
 def _passthrough_array(kind: ColumnType, values: Sequence[Any], pool: Any) -> Array:
-    """Hand a column of plain values to Arrow as it is; None where it needs a closer look."""
+    """Return a column that Arrow converts itself; None if values have to be prepared."""
     pa, target = pyarrow_module(), arrow_type(kind)
     kinds = set(map(type, values)) - {NoneType}
     try:
@@ -212,7 +216,7 @@ def _passthrough_array(kind: ColumnType, values: Sequence[Any], pool: Any) -> Ar
 
 
 def _accepted_json_types(target: DataType) -> set[type]:
-    """Return the kinds of JSON values that Arrow takes for a type without losing anything."""
+    """Return the types of JSON values that Arrow converts to a type without loss."""
     types = pyarrow_module().types
     if types.is_string(target):
         return {str}
@@ -231,13 +235,13 @@ def _conversion_error(
         try:
             pa.array([None if value is None else prepare(value)], target)
         except _conversion_errors():
-            return f"{value!r:.200} is no {kind}"
+            return f"{value!r:.200} is not of type {kind}"
     return message
 
 
 @lru_cache(maxsize=512)
 def _value_preparer(kind: ColumnType) -> Convert:
-    """Return what makes of a JSON value, other than None, one that Arrow takes."""
+    """Return a function that converts a JSON value, other than None, to one that Arrow accepts."""
     kind = kind.base
     target = arrow_type(kind)
     types = pyarrow_module().types
@@ -285,5 +289,6 @@ def _fields(labels: tuple[str, ...], inners: tuple[Convert, ...], value: Any) ->
 
 
 def _element_names(kind: ColumnType) -> tuple[str, ...]:
-    """Return the names of a tuple's elements; ClickHouse counts those without one from 1."""
+    """Return the names of the elements of a tuple."""
+    # ClickHouse numbers unnamed elements from 1.
     return kind.labels or tuple(str(i + 1) for i in range(len(kind.items)))

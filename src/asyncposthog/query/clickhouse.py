@@ -1,7 +1,7 @@
-"""ClickHouse type names, read into a small tree. Pure.
+"""Parse ClickHouse type names into a tree. Pure.
 
-Answers name the type of each column: `Nullable(DateTime64(6, 'UTC'))`, `Array(Tuple(String,
-Float64))`. `convert` makes Python values of them, `arrow` makes Arrow's.
+Responses name the type of each column: `Nullable(DateTime64(6, 'UTC'))`, `Array(Tuple(String,
+Float64))`. The modules `convert` and `arrow` convert values by these types.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ _GEOMETRY: Final = {
 }
 _DECIMALS: Final = {"Decimal32": 9, "Decimal64": 18, "Decimal128": 38, "Decimal256": 76}
 _MAX_DEPTH: Final = 64
-"""Types inside types beyond which a name is not read: nobody's columns, and no recursion error."""
+"""Maximum nesting of types. No real column comes near it; it prevents a RecursionError."""
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnType:
-    """A type: its name, the types inside it, and its other parameters."""
+    """A ClickHouse type: its name, inner types and other parameters."""
 
     name: str
-    """`DateTime64`, `Array`; for what cannot be read, the whole text."""
+    """The name, such as `DateTime64` or `Array`; the whole text if it cannot be parsed."""
     items: tuple[ColumnType, ...] = ()
-    """The types inside: of an Array its one, of a Map key and value."""
+    """The inner types: one of an Array, key and value of a Map."""
     labels: tuple[str, ...] = ()
-    """Names of the elements of a Tuple or Nested; empty where they have none."""
+    """The names of the elements of a Tuple or Nested; empty if they have none."""
     parameters: tuple[int | float | str, ...] = ()
-    """Numbers and strings: precision, scale, zone, length, the names of an Enum."""
+    """Numbers and strings: precision, scale, time zone, length, names of an Enum."""
     text: str = field(default="", compare=False)
-    """As the server wrote it."""
+    """The text of the server."""
 
     def __str__(self) -> str:
-        """Read as the server wrote it."""
+        """Return the text of the server."""
         return self.text or self.name
 
     @property
     def nullable(self) -> bool:
-        """Whether NULL is among its values."""
+        """Whether the column may contain NULL."""
         return self.name == "Nullable" or (
             self.name == "LowCardinality" and bool(self.items) and self.items[0].nullable
         )
@@ -58,7 +58,7 @@ class ColumnType:
     def base(self) -> ColumnType:
         """The type without Nullable, LowCardinality and SimpleAggregateFunction around it.
 
-        Names that stand for a type of other types (Point, Nested) are written out.
+        Aliases of composite types (Point, Nested) are expanded.
         """
         if self.name in _WRAPPERS and len(self.items) == 1:
             return self.items[0].base
@@ -73,14 +73,14 @@ class ColumnType:
 
     @property
     def zone(self) -> str | None:
-        """The time zone of a DateTime or DateTime64, if it names one."""
+        """The time zone of a DateTime or DateTime64; None if it names none."""
         if not self.name.startswith("DateTime"):
             return None
         return next((p for p in self.parameters if isinstance(p, str)), None)
 
     @property
     def digits(self) -> int:
-        """Digits behind the point: of the seconds of a DateTime64, of a Decimal its scale."""
+        """Fractional digits: of the seconds of a DateTime64, or the scale of a Decimal."""
         numbers = [p for p in self.parameters if isinstance(p, int)]
         if self.name == "DateTime64":
             return numbers[0] if numbers else 3
@@ -90,7 +90,7 @@ class ColumnType:
 
     @property
     def precision(self) -> int:
-        """Digits that a Decimal holds altogether."""
+        """Total digits of a Decimal."""
         if self.name in _DECIMALS:
             return _DECIMALS[self.name]
         numbers = [p for p in self.parameters if isinstance(p, int)]
@@ -98,18 +98,18 @@ class ColumnType:
 
 
 def column_types(types: object, count: int) -> tuple[ColumnType, ...]:
-    """Return the types of an answer's columns.
+    """Return the types of the columns of a response.
 
     Args:
-        types: The answer's `types`: `[name, type]` pairs, types alone, or nothing.
-        count: How many columns there are; those whose type is missing are `Unknown`.
+        types: The `types` of the response: `[name, type]` pairs, types alone, or nothing.
+        count: The number of columns; those without a type are `Unknown`.
     """
-    given = cast("list[object]", types) if isinstance(types, list) else []
-    read = [parse_type_lenient(_name(entry)) for entry in given[:count]]
-    return (*read, *(ColumnType("Unknown") for _ in range(count - len(read))))
+    entries = cast("list[object]", types) if isinstance(types, list) else []
+    parsed = [parse_type_lenient(_type_text(entry)) for entry in entries[:count]]
+    return (*parsed, *(ColumnType("Unknown") for _ in range(count - len(parsed))))
 
 
-def _name(entry: object) -> object:
+def _type_text(entry: object) -> object:
     if isinstance(entry, list | tuple):
         pair = cast("list[object]", entry)
         return pair[-1] if pair else ""
@@ -117,7 +117,7 @@ def _name(entry: object) -> object:
 
 
 def parse_type_lenient(text: object) -> ColumnType:
-    """Read a type; what cannot be read becomes a type of that name, with nothing inside."""
+    """Return a parsed type; if it cannot be parsed, a type with the text as its name."""
     if not isinstance(text, str):
         return ColumnType("Unknown")
     try:
@@ -128,15 +128,15 @@ def parse_type_lenient(text: object) -> ColumnType:
 
 @lru_cache(maxsize=512)
 def parse_type(text: str) -> ColumnType:
-    """Read a type.
+    """Return a parsed type.
 
     Raises:
-        ValueError: It is not written as ClickHouse writes types.
+        ValueError: The text is not a ClickHouse type.
     """
-    reader = _TypeParser(text)
-    found = reader.type(0)
-    reader.end()
-    return found
+    parser = _TypeParser(text)
+    parsed = parser.type(0)
+    parser.end()
+    return parsed
 
 
 _TOKEN: Final = re.compile(
@@ -153,15 +153,15 @@ _ESCAPE: Final = re.compile(r"\\(.)|''", re.DOTALL)
 
 
 class _TypeParser:
-    """The tokens of a type name, taken one by one."""
+    """A recursive-descent parser of one type name."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.tokens = list(_tokens(text))
-        self.at = 0
+        self.index = 0
 
     def type(self, depth: int) -> ColumnType:
-        """Read a type and what it has in parentheses."""
+        """Parse a type and its arguments in parentheses."""
         kind, name, start = self._next()
         if kind != "word" or depth > _MAX_DEPTH:
             self._syntax_error(start)
@@ -188,62 +188,66 @@ class _TypeParser:
         kind, value = self._peek()
         if kind == "number":
             parameters.append(float(value) if "." in value else int(value))
-            self.at += 1
+            self.index += 1
         elif kind == "string":
             parameters.append(value)
-            self.at += 1
-            if self._accept("="):  # an Enum's number for the name
-                self.at += 1
+            self.index += 1
+            if self._accept("="):  # The number of an Enum value, which is not needed.
+                self.index += 1
         elif kind in {"word", "quoted"} and self._peek(1)[0] == "word":
             labels.append(value)
-            self.at += 1
+            self.index += 1
             items.append(self.type(depth))
         elif kind == "word" and self._peek(1) == ("mark", "="):
-            self.at += 3  # a setting, as max_types=8
+            self.index += 3  # A setting, such as max_types=8.
         else:
             items.append(self.type(depth))
 
     def _peek(self, ahead: int = 0) -> tuple[str, str]:
-        place = self.at + ahead
-        return self.tokens[place][:2] if place < len(self.tokens) else ("end", "")
+        index = self.index + ahead
+        return self.tokens[index][:2] if index < len(self.tokens) else ("end", "")
 
     def _next(self) -> tuple[str, str, int]:
-        if self.at >= len(self.tokens):
+        if self.index >= len(self.tokens):
             self._syntax_error(len(self.text))
-        kind, value, start, _ = self.tokens[self.at]
-        self.at += 1
+        kind, value, start, _ = self.tokens[self.index]
+        self.index += 1
         return kind, value, start
 
     def _accept(self, mark: str) -> bool:
-        found = self._peek() == ("mark", mark)
-        self.at += found
-        return found
+        accepted = self._peek() == ("mark", mark)
+        self.index += accepted
+        return accepted
 
     def _position(self) -> int:
-        return self.tokens[self.at][2] if self.at < len(self.tokens) else len(self.text)
+        return self.tokens[self.index][2] if self.index < len(self.tokens) else len(self.text)
 
     def _end(self) -> int:
-        return self.tokens[min(self.at, len(self.tokens)) - 1][3]
+        return self.tokens[min(self.index, len(self.tokens)) - 1][3]
 
     def end(self) -> None:
-        """Refuse what follows."""
-        if self.at < len(self.tokens):
+        """Raise if text follows the type."""
+        if self.index < len(self.tokens):
             self._syntax_error(self._position())
 
-    def _syntax_error(self, where: int) -> NoReturn:
-        raise ValueError(f"{self.text[:200]!r} is no ClickHouse type: see character {where + 1}")
+    def _syntax_error(self, position: int) -> NoReturn:
+        raise _invalid_type(self.text, position)
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str, int, int]]:
-    place = 0
-    while text[place:].strip():
-        found = _TOKEN.match(text, place)
-        if found is None:
-            raise ValueError(f"{text[:200]!r} is no ClickHouse type: see character {place + 1}")
-        kind = found.lastgroup or "mark"
-        value = found[kind]
+    position = 0
+    while text[position:].strip():
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise _invalid_type(text, position)
+        kind = match.lastgroup or "mark"
+        value = match[kind]
         if kind in {"string", "quoted"}:
             value = _ESCAPE.sub(lambda m: m[1] or "'", value)
-        start = found.start(kind) - (kind in {"string", "quoted"})
-        yield kind, value, start, found.end()
-        place = found.end()
+        start = match.start(kind) - (kind in {"string", "quoted"})
+        yield kind, value, start, match.end()
+        position = match.end()
+
+
+def _invalid_type(text: str, position: int) -> ValueError:
+    return ValueError(f"{text[:200]!r} is not a ClickHouse type: see character {position + 1}")

@@ -1,4 +1,4 @@
-"""How far a query in the background has come."""
+"""Execution of a query: blocking, or as a background job with polling and progress."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import anyio
 import httpx
 from pydantic_core import to_json
 
+from asyncposthog.call import Call, CallOptions, parse_options
 from asyncposthog.core.executor import Executor
 from asyncposthog.core.raw_response import response_json
 from asyncposthog.core.resource import Resource, get_executor
@@ -27,7 +28,6 @@ from asyncposthog.errors import (
     TimeoutError,  # noqa: A004
 )
 from asyncposthog.operation import Operation
-from asyncposthog.options import CallOptions, parse_options
 from asyncposthog.redact import Redactor
 from asyncposthog.registry.families import query as registry
 from asyncposthog.transport.exchange import NOT_SENT_ERRORS
@@ -47,41 +47,44 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryProgress:
-    """How far a query in the background has come."""
+    """The progress of a query that runs in the background."""
 
     query_id: str
+    """The id of the query on the server."""
     elapsed: float
     """Seconds since it was submitted."""
     started: bool
-    """Whether it runs: until then it waits its turn."""
+    """Whether it has started; False while it is queued."""
     rows_read: int = 0
+    """Rows read so far."""
     rows_total: int = 0
-    """An estimate of how many will be read; 0: there is none yet."""
+    """An estimate of the rows to read; 0 if there is none yet."""
     bytes_read: int = 0
+    """Bytes read so far."""
 
 
 OnProgress: TypeAlias = Callable[[QueryProgress], "Awaitable[object] | object"]
 
 
 def parse_progress(query_id: str, status: Mapping[str, Any], elapsed: float) -> QueryProgress:
-    """Return what the server says of a job.
+    """Return the progress of a background query.
 
     Args:
-        query_id: The job.
-        status: The server's `query_status`.
-        elapsed: Seconds since it was submitted.
+        query_id: The id of the query.
+        status: The `query_status` of the response.
+        elapsed: Seconds since the query was submitted.
     """
-    given = status.get("query_progress")
-    read: Mapping[str, Any] = (
-        cast("Mapping[str, Any]", given) if isinstance(given, Mapping) else dict[str, Any]()
+    value = status.get("query_progress")
+    progress: Mapping[str, Any] = (
+        cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else dict[str, Any]()
     )
     return QueryProgress(
         query_id=query_id,
         elapsed=elapsed,
-        started=bool(status.get("pickup_time") or read.get("rows_read")),
-        rows_read=read.get("rows_read") or 0,
-        rows_total=read.get("estimated_rows_total") or 0,
-        bytes_read=read.get("bytes_read") or 0,
+        started=bool(status.get("pickup_time") or progress.get("rows_read")),
+        rows_read=progress.get("rows_read") or 0,
+        rows_total=progress.get("estimated_rows_total") or 0,
+        bytes_read=progress.get("bytes_read") or 0,
     )
 
 
@@ -89,27 +92,27 @@ _CANCEL_SECONDS: Final = 5.0
 _MIN_POLL_SECONDS: Final = 0.5
 _POLL_GROWTH: Final = 1.5
 _MAX_POLL_SECONDS: Final = 8.0
-"""Polls are charged like queries: a job of ten minutes takes 80 of them."""
+"""Polls count against the same rate limits as queries: ten minutes take about 80 of them."""
 _ASYNC_RETRY_STATUSES: Final = frozenset({504, 512})
-"""What the server cuts short while we wait, and grants more time in the background."""
+"""Statuses of queries that exceeded a limit which is higher for background queries."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryCall:
-    """A call that computes: what it calls, and with what."""
+    """An API call that runs a query."""
 
     operation: Operation
     path: tuple[Any, ...] = ()
     query: Mapping[str, object] | None = None
     body: object = OMIT
     query_id: str | None = None
-    """The id we gave the query."""
+    """The id that the client gave the query."""
     result_field: str = "results"
-    """Where its answer has the result."""
+    """The field of the response that holds the result."""
 
 
 class QueryExecution:
-    """One query on its way. It is cancelled on the server when its task is cancelled here."""
+    """One execution of a query. Cancelling its task cancels the query on the server."""
 
     def __init__(
         self,
@@ -120,15 +123,15 @@ class QueryExecution:
         timeout: float | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
-        """Prepare. Nothing is sent.
+        """Prepare an execution. Nothing is sent.
 
         Args:
-            executor: What performs calls.
-            options: The settings of the call.
-            make: Returns the call that computes, given an id for the query and whether to let it
-                run in the background.
-            timeout: Seconds it may take altogether; None: those of the call's deadline.
-            on_progress: Told after every poll.
+            executor: The executor of the client.
+            options: The options of the call.
+            make_call: Returns the API call, given an id for the query and whether to run it in the
+                background.
+            timeout: Seconds for the whole execution; None: the deadline of the call.
+            on_progress: Called after every poll.
         """
         deadline = options.policy.deadline if timeout is None else timeout
         self._clock = executor.transport.clock
@@ -145,24 +148,33 @@ class QueryExecution:
         """The id of the query on the server."""
 
     async def request(self, call: QueryCall) -> dict[str, Any]:
-        """Make a call that computes nothing, within the time of the run."""
+        """Make an API call that runs no query, and return the JSON object of its response."""
         self._call = call
         response = await self._perform(call.operation, call.path, call.query, call.body)
         return expect_object(call.operation, response)
 
-    def is_fresh(self, moment: datetime | None, seconds: float | None) -> bool:
-        """Tell whether a moment is not longer ago than that; None: anything is fresh enough."""
-        if seconds is None:
-            return True
-        return moment is not None and self._clock.time() - moment.timestamp() <= seconds
-
-    async def run(self, mode: str) -> Any:
-        """Return the answer of the call that computes, as JSON data.
-
-        What ran in the background is given as if it had been waited for.
+    def is_fresh(self, computed_at: datetime | None, max_age: float | None) -> bool:
+        """Return whether a result is young enough.
 
         Args:
-            mode: `blocking`, `async`, or `auto`: first the one, then the other if it helps.
+            computed_at: When it was computed; None: unknown, which is never fresh.
+            max_age: The maximum age in seconds; None: any.
+        """
+        if max_age is None:
+            return True
+        return computed_at is not None and self._clock.time() - computed_at.timestamp() <= max_age
+
+    async def run(self, mode: str) -> Any:
+        """Run the query, and return the response as JSON data.
+
+        The response of a background query has the form of a blocking one.
+
+        Args:
+            mode: `blocking`, `async`, or `auto`: blocking, then async if that may help.
+
+        Raises:
+            QueryError: The query failed.
+            PostHogError: A call failed.
         """
         try:
             if mode == "async":
@@ -174,38 +186,41 @@ class QueryExecution:
             except PostHogError as error:
                 if mode == "blocking" or not _should_run_async(error):
                     raise
-                too_slow = error
-            if isinstance(too_slow, TimeoutError):
-                await self._cancel()  # it may be running still, in one of three slots
+                blocking_error = error
+            if isinstance(blocking_error, TimeoutError):
+                # It may still be running, and hold one of the three query slots.
+                await self._cancel()
             return await self._run_in_background()
         except PostHogError as error:
             if isinstance(error, TimeoutError):
                 await self._cancel()
             raise
-        except GeneratorExit:  # nothing may be awaited any more
+        except GeneratorExit:  # Nothing can be awaited any more.
             raise
         except BaseException:
             await self._cancel()
             raise
 
     def _extend_timeout(self) -> None:
-        """Let an attempt take as long as the caller waits: there will be no other."""
+        """Let an attempt take as long as the whole execution."""
+        # A blocking query is not repeated after a timeout: a second run would take as long.
         policy = self._options.policy
         if self._timeout is not None and policy.timeout is not None:
             policy = replace(policy, timeout=max(policy.timeout, self._timeout))
             self._options = replace(self._options, policy=policy)
 
     async def _run_blocking(self) -> Any:
-        """Ask, and wait for the answer in the same call."""
-        answer = await self._submit(in_background=False)
-        return await self._wait_for_result(answer)
+        """Run the query within one API call."""
+        data = await self._submit(in_background=False)
+        return await self._wait_for_result(data)
 
     async def _run_in_background(self) -> Any:
-        """Let the server run it, and ask until it has; twice if the job got lost."""
+        """Submit the query, and poll until it is complete; submit it again if it is lost."""
         try:
             return await self._wait_for_result(await self._submit(in_background=True))
         except NotFoundError as error:
-            # A 404 of the first call is about something else.
+            # Only a 404 of the status means that PostHog has dropped the query or its result; one
+            # of the submission is about something else, such as the project.
             if error.operation != registry.GET.id:
                 raise
         try:
@@ -218,13 +233,13 @@ class QueryExecution:
 
     def _lost_result_error(self, error: NotFoundError) -> QueryError:
         return QueryError(
-            "The query was run twice in the background, and its result was gone both times.",
+            "The query ran twice in the background, and its result was lost both times.",
             status=error.status,
             detail=error.detail,
             operation=error.operation,
             request=error.request,
             response=error.response,
-            suggestion="PostHog keeps results for 20 minutes, and may be under load: try later.",
+            suggestion="PostHog keeps results for 20 minutes, and may be overloaded: retry later.",
         )
 
     async def _submit(self, *, in_background: bool) -> Any:
@@ -239,49 +254,51 @@ class QueryExecution:
     def _on_sent(self) -> None:
         self._sent = True
 
-    async def _wait_for_result(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """Return an answer with results, once there are some."""
-        status = answer.get("query_status")
+    async def _wait_for_result(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return a response with results, polling until the query is complete."""
+        status = data.get("query_status")
         if not isinstance(status, dict):
             self._sent = False
-            return self._raise_if_failed(answer)
-        known = cast("dict[str, Any]", status)
-        self.query_id = _nonempty_str(known.get("id")) or self.query_id
+            return self._raise_if_failed(data)
+        status = cast("dict[str, Any]", status)
+        self.query_id = _nonempty_str(status.get("id")) or self.query_id
         started_at = self._clock.monotonic()
         delay = _MIN_POLL_SECONDS
-        await self._report_progress(known, started_at)
-        if known.get("complete") and not known.get("error") and self._has_result(answer):
+        await self._report_progress(status, started_at)
+        # A result may be the stale one from the cache, sent along with the status of the query that
+        # recomputes it: it counts only if that query is complete.
+        if status.get("complete") and not status.get("error") and self._has_result(data):
             self._sent = False
-            return answer
-        while not known.get("complete"):
+            return data
+        while not status.get("complete"):
             await self._sleep(delay)
             delay = min(delay * _POLL_GROWTH, _MAX_POLL_SECONDS)
-            known = await self._poll()
-            await self._report_progress(known, started_at)
-        if known.get("error"):
-            raise self._query_error(known)
-        if not isinstance(known.get("results"), dict):
-            # An answer that says complete need not hold the result.
-            known = await self._poll()
+            status = await self._poll()
+            await self._report_progress(status, started_at)
+        if status.get("error"):
+            raise self._query_error(status)
+        if not isinstance(status.get("results"), dict):
+            # The response of the submission may say `complete` without the result.
+            status = await self._poll()
         self._sent = False
-        found = known.get("results")
-        if known.get("error") or not isinstance(found, dict):
-            raise self._query_error(known)
+        results = status.get("results")
+        if status.get("error") or not isinstance(results, dict):
+            raise self._query_error(status)
         return self._raise_if_failed(
-            {**answer, **cast("dict[str, Any]", found), "query_status": None}
+            {**data, **cast("dict[str, Any]", results), "query_status": None}
         )
 
-    def _has_result(self, answer: dict[str, Any]) -> bool:
-        return self._call is not None and answer.get(self._call.result_field) is not None
+    def _has_result(self, data: dict[str, Any]) -> bool:
+        return self._call is not None and data.get(self._call.result_field) is not None
 
     async def _poll(self) -> dict[str, Any]:
-        # To know how far a query has come, the server asks its database.
+        # Only on demand: the server queries ClickHouse for the progress.
         query = {"show_progress": True} if self._on_progress is not None else None
         response = await self._perform(registry.GET, (self.query_id or "",), query, OMIT)
         status = expect_object(registry.GET, response).get("query_status")
         if not isinstance(status, dict):
             raise DecodeError(
-                "The answer about the query's status holds none.",
+                "The response has no `query_status`.",
                 operation=registry.GET.id,
                 status=response.status_code,
             )
@@ -291,21 +308,21 @@ class QueryExecution:
         if self._on_progress is None:
             return
         elapsed = self._clock.monotonic() - started_at
-        told = self._on_progress(parse_progress(self.query_id or "", status, elapsed))
-        if inspect.isawaitable(told):
-            await told
+        result = self._on_progress(parse_progress(self.query_id or "", status, elapsed))
+        if inspect.isawaitable(result):
+            await result
 
     async def _sleep(self, seconds: float) -> None:
-        # Programs that began together do not poll together.
+        # Jitter, so that programs that started together do not poll at the same time.
         seconds *= 0.75 + 0.5 * self._clock.random()
         remaining = self._remaining()
         await self._clock.sleep(seconds if remaining is None else min(seconds, remaining))
 
     def _remaining(self) -> float | None:
-        """Return the seconds that are left.
+        """Return the seconds left for the execution; None if it is not limited.
 
         Raises:
-            TimeoutError: None are.
+            TimeoutError: No time is left.
         """
         if self._deadline is None:
             return None
@@ -315,7 +332,7 @@ class QueryExecution:
         error = TimeoutError(
             f"The query took longer than {self._deadline:g} s.",
             operation=self._call.operation.id if self._call else None,
-            suggestion="Give it more time (timeout=…), or ask for less: a shorter time range.",
+            suggestion="Give it more time (timeout=…), or query a shorter time range.",
         )
         error.deadline_exceeded = True
         raise error
@@ -334,21 +351,17 @@ class QueryExecution:
             self._options.policy, deadline=self._remaining(), retry_timeouts=on_sent is None
         )
         options = replace(self._options, policy=policy)
-        if on_sent is None:  # what the caller adds is for the query, not for questions about it
+        if on_sent is None:
+            # What the caller adds to query string and body is for the query, not for its status.
             options = replace(options, query=None, body=None)
         return await self._executor.perform(
-            operation,
-            path,
-            query,
-            None,
-            body,
-            options,
+            Call(operation, path, query, None, body, options),
             on_behalf_of=call.operation,
             on_sent=on_sent,
         )
 
     async def _cancel(self) -> None:
-        """Cancel the query on the server, if it may be running. Takes five seconds at most."""
+        """Cancel the query on the server if it may be running. Take at most five seconds."""
         query_id, call = self.query_id, self._call
         if not self._sent or query_id is None or call is None:
             return
@@ -358,28 +371,24 @@ class QueryExecution:
         )
         options = replace(self._options, policy=policy, query=None, body=None)
         with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
-            # The query ends by itself soon, and what ends ours must not be covered up.
+            # An error here must not replace the exception that ended the execution; and without
+            # the cancellation, the query ends by itself soon.
             with suppress(Exception):
                 await self._executor.perform(
-                    registry.CANCEL,
-                    (query_id,),
-                    None,
-                    None,
-                    OMIT,
-                    options,
+                    Call(registry.CANCEL, (query_id,), None, None, OMIT, options),
                     on_behalf_of=call.operation,
                 )
 
-    def _raise_if_failed(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """Return an answer unless it says that the query failed."""
-        message = answer.get("error")
-        if message and not answer.get("results"):
+    def _raise_if_failed(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return a response, or raise if it says that the query failed."""
+        message = data.get("error")
+        if message and not data.get("results"):
             raise self._query_error({"error_message": message})
-        return answer
+        return data
 
     def _query_error(self, status: dict[str, Any]) -> StatusError:
-        """Return the exception for a query that failed in an answer that did not."""
-        # Most queries do not fail.
+        """Return the exception for a failed query whose response has the status 200."""
+        # Imported here: most queries do not fail.
         from asyncposthog.errors.from_response import error_from_response
         from asyncposthog.errors.suggestions import ErrorContext
 
@@ -404,7 +413,7 @@ def new_execution(
     on_progress: OnProgress | None,
     options: RequestOptions | None,
 ) -> QueryExecution:
-    """Return a run with the settings of a resource's client, and those of one call."""
+    """Return an execution with the options of a resource's client and those of one call."""
     executor = get_executor(service)
     chosen = (
         executor.default_options
@@ -415,10 +424,10 @@ def new_execution(
 
 
 def validate_timeout(timeout: object) -> float | None:
-    """Check the seconds that a query may take.
+    """Return a valid timeout of a query, in seconds.
 
     Raises:
-        TypeError: It is no number.
+        TypeError: It is not a number.
         ValueError: It is not more than 0.
     """
     if timeout is None:
@@ -431,19 +440,19 @@ def validate_timeout(timeout: object) -> float | None:
 
 
 def expect_object(operation: Operation, response: httpx.Response) -> dict[str, Any]:
-    """Return an answer that is a JSON object.
+    """Return the JSON object of a response.
 
     Raises:
-        DecodeError: It is none.
+        DecodeError: The response is not a JSON object.
     """
-    answer = response_json(operation, response)
-    if not isinstance(answer, dict):
+    data = response_json(operation, response)
+    if not isinstance(data, dict):
         raise DecodeError(
-            f"The answer is a {type(answer).__name__}, no JSON object.",
+            f"The response is a {type(data).__name__}, not a JSON object.",
             operation=operation.id,
             status=response.status_code,
         )
-    return cast("dict[str, Any]", answer)
+    return cast("dict[str, Any]", data)
 
 
 def _nonempty_str(value: object) -> str | None:
@@ -451,7 +460,7 @@ def _nonempty_str(value: object) -> str | None:
 
 
 def _should_run_async(error: PostHogError) -> bool:
-    """Tell whether the background may succeed where waiting did not."""
+    """Return whether a query that failed while blocking may succeed in the background."""
     if isinstance(error, TimeoutError):
         return not error.deadline_exceeded and not isinstance(error.__cause__, NOT_SENT_ERRORS)
     return error.status in _ASYNC_RETRY_STATUSES

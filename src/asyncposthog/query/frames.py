@@ -1,4 +1,4 @@
-"""Results as tables of Arrow, Polars and pandas, each imported when it is asked for."""
+"""Convert results to Arrow, Polars and pandas tables, importing each library when needed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def to_arrow(
     """Return a `pyarrow.Table`.
 
     Args:
-        names: The columns' names.
-        kinds: Their types.
-        columns: Their values, as they came in JSON.
-        extra: The extra to name where pyarrow is missing.
-        uuids: Whether columns of UUIDs have Arrow's own type, rather than being text.
+        names: The column names.
+        kinds: The column types.
+        columns: The JSON values of each column.
+        extra: The extra that the error names if pyarrow is not installed.
+        uuids: Whether UUIDs have Arrow's UUID type instead of text.
 
     Raises:
-        DecodeError: A value is not of its column's type.
+        DecodeError: A value does not match the type of its column.
         ImportError: pyarrow is not installed.
     """
     pyarrow_module(extra)
@@ -50,11 +50,9 @@ def to_polars(
 def to_pandas(
     names: Sequence[str], kinds: Sequence[ColumnType], columns: Sequence[Sequence[Any]]
 ) -> Any:
-    """Return a `pandas.DataFrame`.
-
-    Integers and booleans that may be NULL become pandas' own nullable ones: numpy has none, and
-    large integers would be rounded.
-    """
+    """Return a `pandas.DataFrame`."""
+    # Nullable integers and booleans get pandas' nullable dtypes: numpy has none, so pandas would
+    # convert such integers to floats, and round large ones.
     try:
         import pandas
     except ImportError:

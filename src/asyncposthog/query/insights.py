@@ -1,4 +1,4 @@
-"""`ph.insights`: the generated methods, and the results of saved insights."""
+"""`ph.insights`: the generated methods, and results of saved insights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _INSIGHT: Final = replace(registry.GET, result=Result(kind="json"))
 
 
 class InsightsService(Insights):
-    """Operations on `insights`, and their results."""
+    """Operations on `insights`, and results of saved insights."""
 
     async def result(
         self,
@@ -37,23 +37,23 @@ class InsightsService(Insights):
         on_progress: OnProgress | None = None,
         options: RequestOptions | None = None,
     ) -> QueryResult:
-        """Return the result of a saved insight, computed anew if it is too old.
+        """Return the result of a saved insight, recomputed if it is too old.
 
         `GET /api/projects/{project_id}/insights/{id}/`; scope `insight:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
 
         Args:
             id: The insight's number or short id.
-            max_age: How old it may be, in seconds or as a timedelta; 0: compute it now. None: as
-                old as it is; it is computed only if PostHog has none.
-            mode: How to wait for what has to be computed, as of `ph.query`.
-            timeout: Seconds it may take altogether.
-            on_progress: Told how far a computation in the background has come.
-            options: What to do differently from the client.
+            max_age: The maximum age of the result, in seconds or as a timedelta; 0: recompute it.
+                None: any age; it is computed only if PostHog has no result.
+            mode: How to wait for a result that has to be computed, as for `ph.query`.
+            timeout: Seconds for everything, waits included.
+            on_progress: Called with the progress of a background computation.
+            options: Options of the calls that differ from those of the client.
 
         Returns:
-            The result: `results`, and rows where the insight is a table. `last_refresh` says when
-            it was computed. It warns with `TruncatedResultWarning` if the server cut a table.
+            The result: `results`, and rows if the insight is a table. `last_refresh` is when it
+            was computed. Warns with `TruncatedResultWarning` if the server truncated a table.
 
         Raises:
             QueryError: The insight's query failed.
@@ -72,6 +72,7 @@ class InsightsService(Insights):
 
         execution = new_execution(self, make_call, timeout, on_progress, options)
         if seconds != 0:
+            # `force_cache` computes nothing, so the age of what PostHog has can be checked first.
             cached = await execution.request(QueryCall(_INSIGHT, (id,), {"refresh": "force_cache"}))
             result = _insight_result(cached, None)
             if result.results is not None and execution.is_fresh(result.last_refresh, seconds):
@@ -82,7 +83,7 @@ class InsightsService(Insights):
         return result
 
     def _parse_response(self, operation: Operation, response: httpx.Response, body: Any) -> Any:
-        """Read the answer of a call that was made for `ph.raw(ph.insights.result, …)`."""
+        """Return the result of a call made for `ph.raw(ph.insights.result, …)`."""
         return (
             _insight_result(expect_object(operation, response), None)
             if operation is _INSIGHT
@@ -90,15 +91,16 @@ class InsightsService(Insights):
         )
 
 
-def _insight_result(answer: dict[str, Any], query_id: str | None) -> QueryResult:
-    if "results" not in answer:
-        answer = {**answer, "results": answer.get("result")}
-    query, results = answer.get("query"), answer["results"]
+def _insight_result(data: dict[str, Any], query_id: str | None) -> QueryResult:
+    if "results" not in data:
+        data = {**data, "results": data.get("result")}
+    query, results = data.get("query"), data["results"]
     cut = None
-    if isinstance(query, Mapping) and isinstance(results, list) and answer.get("columns"):
+    # Only insights whose result is a table have columns.
+    if isinstance(query, Mapping) and isinstance(results, list) and data.get("columns"):
         rows = len(cast("list[Any]", results))
-        cut = truncated_at(prepare_node(query), rows, answer.get("hasMore"))
-    return QueryResult(answer, query_id=query_id, truncated_at=cut)
+        cut = truncated_at(prepare_node(query), rows, data.get("hasMore"))
+    return QueryResult(data, query_id=query_id, truncated_at=cut)
 
 
 def _max_age_seconds(max_age: object) -> float | None:

@@ -1,4 +1,4 @@
-"""A query as it is sent, and what is known of it beforehand. Pure."""
+"""Prepare and validate a query before it is sent. Pure."""
 
 from __future__ import annotations
 
@@ -38,28 +38,30 @@ _HOGQL = "HogQLQuery"
 
 @dataclass(frozen=True, slots=True)
 class PreparedQuery:
-    """A query, checked."""
+    """A validated query."""
 
     node: Any
-    """What is sent as `query`: a model or a mapping with a `kind`."""
+    """The value of `query` in the request: a model, or a mapping with a `kind`."""
     kind: str
+    """The kind of the node, such as `HogQLQuery`."""
     scan: SqlScan | None = None
-    """What was seen of the SQL; None: there is none."""
+    """The scan of its HogQL; None if it has none."""
     values: Mapping[str, object] | None = None
+    """The values of its placeholders."""
     limit: int | None = None
-    """The limit that a query which is no SQL gives."""
+    """The `limit` of a query that is not HogQL."""
 
 
 def prepare(query: object, values: Mapping[str, object] | None = None) -> PreparedQuery:
-    """Check a query and its values.
+    """Validate a query and its values.
 
     Args:
         query: HogQL, or any node of PostHog's query schema: a model or a mapping with a `kind`.
-        values: What stands for the placeholders of HogQL.
+        values: The values of placeholders in HogQL.
 
     Raises:
-        TypeError: It is neither, or has no place for values.
-        ValueError: It is empty, or values and placeholders do not match.
+        TypeError: The query is of another type, or is not HogQL and has values.
+        ValueError: The query is empty, or values and placeholders do not match.
     """
     if values is not None and not isinstance(cast("object", values), Mapping):
         raise TypeError(f"values must be a mapping, not {type(values).__name__}")
@@ -76,12 +78,12 @@ def prepare(query: object, values: Mapping[str, object] | None = None) -> Prepar
         )
     kind = _field(node, "kind")
     if not isinstance(kind, str) or not kind:
-        raise ValueError("a query that is no HogQL needs a 'kind': HogQLQuery, TrendsQuery, …")
+        raise ValueError("a query that is not HogQL needs a 'kind': HogQLQuery, TrendsQuery, …")
     if values is None:
         return prepare_node(node)
     sql = _field(node, "query")
     if kind != _HOGQL or not isinstance(sql, str):
-        raise TypeError(f"values go with HogQL, and this is a {kind}")
+        raise TypeError(f"only HogQL takes values, and this is a {kind}")
     if isinstance(node, BaseModel):
         node = node.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return _prepare_hogql({**node, "kind": _HOGQL}, sql, values)
@@ -98,7 +100,7 @@ def _prepare_hogql(
 
 
 def prepare_node(node: Any) -> PreparedQuery:
-    """Return what is known of a node that is sent as it is."""
+    """Return the prepared query of a node that is sent unchanged."""
     kind, limit = str(_field(node, "kind")), _field(node, "limit")
     source = node
     while (inner := _field(source, "source")) is not None:
@@ -119,15 +121,15 @@ def _field(node: Any, name: str) -> Any:
 
 
 def truncated_at(query: PreparedQuery, rows: int, has_more: object) -> int | None:
-    """Return the number of rows at which the server cut a result; None: it is whole.
+    """Return the number of rows at which the server truncated a result; None if it is complete.
 
-    A result is whole if it has as many rows as a LIMIT asked for. The server cuts where there is
-    no LIMIT, and, without a word, where one is above 50,000.
+    A result with as many rows as its LIMIT is complete. The server truncates a query without a
+    LIMIT, and silently one with a LIMIT above 50,000.
 
     Args:
-        plan: The query.
-        rows: How many rows came.
-        has_more: The answer's `hasMore`.
+        query: The query.
+        rows: How many rows the response has.
+        has_more: The `hasMore` of the response.
     """
     if query.scan is None:
         return rows if has_more is True and query.limit is None else None
@@ -135,8 +137,9 @@ def truncated_at(query: PreparedQuery, rows: int, has_more: object) -> int | Non
     if has_more is True:
         return rows
     if None in limits and has_more is None and rows >= DEFAULT_LIMIT:
-        # Each SELECT of a UNION is cut by itself, and no answer says which.
+        # Each SELECT of a UNION is truncated by itself, and the response does not say which.
         return rows if len(limits) > 1 or rows == DEFAULT_LIMIT else None
+    # As many rows as the maximum are complete only if the LIMIT is exactly that.
     if rows < MAX_LIMIT or (len(limits) == 1 and limits == [rows]):
         return None
     return rows
@@ -152,17 +155,17 @@ def _resolve_limit(
 
 
 def resolve_refresh(refresh: object, mode: object) -> tuple[Mode, str, str]:
-    """Return the mode, and the `refresh` to send while we wait and in the background.
+    """Return the mode, and the `refresh` to send for blocking and for background execution.
 
     Raises:
-        ValueError: There is no such mode, or no such refresh.
+        ValueError: There is no such mode or refresh, or they contradict each other.
     """
     if mode not in {"auto", "blocking", "async"}:
         raise ValueError(f"mode is 'auto', 'blocking' or 'async', not {mode!r}")
     if refresh == "force_cache":
         raise ValueError(
-            "refresh='force_cache' computes all the same on this endpoint: 'blocking' is what "
-            "takes a cached result and computes where there is none"
+            "refresh='force_cache' runs the query all the same on this endpoint: 'blocking' uses "
+            "a cached result, and runs the query if there is none"
         )
     if refresh in _BACKGROUND:
         return cast("Mode", mode), cast("str", refresh), _BACKGROUND[cast("str", refresh)]
@@ -174,10 +177,10 @@ def resolve_refresh(refresh: object, mode: object) -> tuple[Mode, str, str]:
 
 
 def validate_name(name: object) -> str | None:
-    """Check the name that PostHog's query log shows.
+    """Return a valid name for PostHog's query log.
 
     Raises:
-        TypeError: It is no str.
+        TypeError: It is not a str.
         ValueError: It is longer than 128 characters.
     """
     if name is None:
@@ -185,5 +188,5 @@ def validate_name(name: object) -> str | None:
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
     if len(name) > 128:
-        raise ValueError(f"name has {len(name)} characters; PostHog takes up to 128")
+        raise ValueError(f"name has {len(name)} characters; PostHog accepts up to 128")
     return name

@@ -1,4 +1,4 @@
-"""The result of a query."""
+"""The result of a query: rows, columns and conversions."""
 
 from __future__ import annotations
 
@@ -22,53 +22,53 @@ if TYPE_CHECKING:
 __all__ = ["QueryResult", "TruncatedResultWarning", "warn_if_truncated"]
 
 _REPR_COLUMNS: Final = 20
-"""Columns that `repr` names."""
+"""Maximum of columns in `repr`."""
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
 
 class TruncatedResultWarning(UserWarning):
-    """The server cut a result, and the query did not ask for that."""
+    """The server truncated a result at a number of rows that the query did not ask for."""
 
 
 class QueryResult(Sequence[Row]):
     """A table: columns, their ClickHouse types, and rows, which are tuples.
 
-    Values are converted when `rows` is first used: times become datetimes with a zone, UUIDs,
-    decimals, arrays and maps what Python has for them. `results` is the JSON that came.
+    Values are converted when `rows` is first used: times to datetimes with a time zone; UUIDs,
+    decimals, arrays and maps to their Python types. `results` is the unconverted JSON.
 
-    A query that gives no table (a TrendsQuery, for example) has its answer in `results` alone.
+    A query whose result is not a table, such as a TrendsQuery, has only `results`.
     """
 
     def __init__(
         self, raw: dict[str, Any], *, query_id: str | None = None, truncated_at: int | None = None
     ) -> None:
-        """Keep an answer.
+        """Wrap a response.
 
         Args:
-            raw: The answer as JSON data.
-            query_id: The id the query ran under.
-            cut_at: The number of rows at which the server cut it.
+            raw: The response as JSON data.
+            query_id: The id under which the query ran.
+            truncated_at: The number of rows at which the server truncated it; None: it is complete.
         """
         self.raw: Final = raw
-        """The whole answer as JSON data."""
+        """The whole response as JSON data."""
         self.query_id: Final = query_id
-        """The id it ran under: for `ph.query.log(id)`. None: it is not known."""
+        """The id under which it ran, for `ph.query.log(id)`; None if it is unknown."""
         self.truncated: Final = truncated_at is not None
-        """Whether the server cut it at a number of rows that the query did not ask for."""
+        """Whether the server truncated it at a number of rows that the query did not ask for."""
 
     @property
     def results(self) -> Any:
-        """The result as it came, in JSON data."""
+        """The result as unconverted JSON data."""
         return self.raw.get("results")
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns."""
-        given = self.raw.get("columns")
-        if isinstance(given, list):
-            return tuple(_column_name(name) for name in cast("list[object]", given))
+        names = self.raw.get("columns")
+        if isinstance(names, list):
+            return tuple(_column_name(name) for name in cast("list[object]", names))
         width = len(self._raw_rows[0]) if self._raw_rows else 0
         return tuple(str(i + 1) for i in range(width))
 
@@ -79,12 +79,16 @@ class QueryResult(Sequence[Row]):
 
     @cached_property
     def column_types(self) -> tuple[ColumnType, ...]:
-        """The types, read."""
+        """The ClickHouse types of the columns, parsed."""
         return column_types(self.raw.get("types"), len(self.columns))
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The rows, in the order they came."""
+        """The rows, in the order of the response.
+
+        Raises:
+            TypeError: The result is not a table.
+        """
         lists = self._raw_rows
         if not lists:
             return []
@@ -96,7 +100,7 @@ class QueryResult(Sequence[Row]):
 
     @cached_property
     def _raw_rows(self) -> list[list[Any]]:
-        """Return the rows as they came."""
+        """The rows as unconverted JSON data."""
         results = cast("object", self.results)
         if isinstance(results, list):
             rows = cast("list[Any]", results)
@@ -104,17 +108,17 @@ class QueryResult(Sequence[Row]):
                 return rows
         kind = type(cast("object", results)).__name__
         raise TypeError(
-            f"this result is no table of rows (it is a {kind}): use .results, or models()"
+            f"this result is not a table of rows but a {kind}: use .results, or models()"
         )
 
     def _columns(self, lists: list[list[Any]]) -> list[Sequence[Any]]:
-        """Return the columns as they came."""
+        """Return the columns as unconverted JSON data."""
         if not lists:
             return [() for _ in self.columns]
         try:
-            found = list(zip(*lists, strict=True))
-            if len(found) == len(self.columns):
-                return cast("list[Sequence[Any]]", found)
+            columns = list(zip(*lists, strict=True))
+            if len(columns) == len(self.columns):
+                return cast("list[Sequence[Any]]", columns)
         except ValueError:
             pass
         raise TypeError("rows and columns do not match: use .results")
@@ -124,9 +128,10 @@ class QueryResult(Sequence[Row]):
         converted = convert_column(kind, values, unconverted.append)
         if unconverted:
             warnings.warn(
-                f"column {name}: {len(unconverted)} values are no {kind}, {unconverted[0]!r:.100} for one; "
-                "they are as they came",
+                f"column {name}: {len(unconverted)} values are not of type {kind}, such as "
+                f"{unconverted[0]!r:.100}; they are left unconverted",
                 SchemaDrift,
+                # This method, `rows`, `cached_property`, and then the caller.
                 stacklevel=4,
             )
         return converted
@@ -144,7 +149,7 @@ class QueryResult(Sequence[Row]):
     @overload
     def __getitem__(self, index: slice) -> list[Row]: ...
     def __getitem__(self, index: int | slice) -> Row | list[Row]:
-        """Return a row, or several."""
+        """Return a row, or a list of rows."""
         return self.rows[index]
 
     def column(self, name: str) -> list[Any]:
@@ -159,7 +164,7 @@ class QueryResult(Sequence[Row]):
         return [row[position] for row in self.rows]
 
     def dicts(self) -> list[dict[str, Any]]:
-        """Return the rows as dicts, by the names of the columns.
+        """Return the rows as dicts by column name.
 
         Raises:
             ValueError: Two columns have the same name.
@@ -170,17 +175,17 @@ class QueryResult(Sequence[Row]):
     def _require_unique_columns(self) -> tuple[str, ...]:
         names = self.columns
         if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"two columns are named {twice!r}: tell them apart with AS")
+            repeated = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"two columns are named {repeated!r}: rename one with AS")
         return names
 
     def models(self, model: type[T]) -> list[T]:
         """Return the rows as instances of a pydantic model, a dataclass or a TypedDict.
 
-        Of a result that is no table, each item of `results` becomes one.
+        If the result is not a table, each item of `results` becomes an instance.
 
         Raises:
-            pydantic.ValidationError: A row does not fit.
+            pydantic.ValidationError: A row does not match the model.
         """
         from pydantic import TypeAdapter
 
@@ -192,10 +197,10 @@ class QueryResult(Sequence[Row]):
         return reader.validate_python(rows)
 
     def scalar(self) -> Any:
-        """Return the one value of a result with one row and one column.
+        """Return the value of a result with one row and one column.
 
         Raises:
-            ValueError: It has more, or none.
+            ValueError: The result has another size.
         """
         if len(self) != 1 or len(self.columns) != 1:
             raise ValueError(
@@ -205,10 +210,10 @@ class QueryResult(Sequence[Row]):
         return self.rows[0][0]
 
     def to_arrow(self, *, uuids: bool = False) -> pyarrow.Table:  # pyright: ignore[reportUnknownMemberType, reportUnknownParameterType]
-        """Return a `pyarrow.Table`, its types made from ClickHouse's. Extra: `arrow`.
+        """Return a `pyarrow.Table` with types that follow those of ClickHouse. Extra: `arrow`.
 
         Args:
-            uuids: Whether columns of UUIDs have Arrow's own type, rather than being text.
+            uuids: Whether UUIDs have Arrow's UUID type instead of text.
 
         Raises:
             DecodeError: A value is not of its column's type.
@@ -233,7 +238,7 @@ class QueryResult(Sequence[Row]):
         )
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a `pandas.DataFrame`; what may be NULL stays exact. Extra: `pandas`.
+        """Return a `pandas.DataFrame`; nullable columns stay exact. Extra: `pandas`.
 
         Raises:
             DecodeError: A value is not of its column's type.
@@ -248,39 +253,39 @@ class QueryResult(Sequence[Row]):
 
     @property
     def has_more(self) -> bool | None:
-        """Whether the server has more rows; it tells only of queries without a LIMIT."""
+        """Whether the server has more rows; None unless the query has no LIMIT."""
         return self._field("hasMore", bool)
 
     @property
     def limit(self) -> int | None:
-        """The limit the server applied; told only of queries without a LIMIT."""
+        """The limit that the server applied; None unless the query has no LIMIT."""
         return self._field("limit", int)
 
     @property
     def is_cached(self) -> bool:
-        """Whether it comes from PostHog's cache."""
+        """Whether the result comes from PostHog's cache."""
         return self._field("is_cached", bool) or False
 
     @property
     def last_refresh(self) -> datetime | None:
-        """When it was computed, if the server says so."""
+        """When the result was computed; None if the response does not say."""
         return _parse_timestamp(self.raw.get("last_refresh"))
 
     @property
     def next_refresh(self) -> datetime | None:
-        """From when on the server would compute it anew on request, if it says so."""
+        """When the server allows to recompute it; None if the response does not say."""
         return _parse_timestamp(self.raw.get("next_allowed_client_refresh"))
 
     @property
     def hogql(self) -> str | None:
-        """The HogQL that ran, as the server writes it."""
+        """The HogQL that ran, as formatted by the server."""
         return self._field("hogql", str)
 
     @property
     def timings(self) -> dict[str, float]:
-        """Seconds the server spent, by step."""
-        given = self.raw.get("timings")
-        entries = cast("list[object]", given) if isinstance(given, list) else []
+        """Seconds that the server spent, by step."""
+        timings = self.raw.get("timings")
+        entries = cast("list[object]", timings) if isinstance(timings, list) else []
         pairs = [cast("Mapping[str, Any]", e) for e in entries if isinstance(e, Mapping)]
         return {str(p["k"]): p["t"] for p in pairs if "k" in p and "t" in p}
 
@@ -289,7 +294,7 @@ class QueryResult(Sequence[Row]):
         return value if isinstance(value, kind) else None
 
     def __repr__(self) -> str:
-        """Show the size and the columns."""
+        """Return the size and the columns."""
         try:
             count = len(self)
         except TypeError:
@@ -298,26 +303,23 @@ class QueryResult(Sequence[Row]):
         columns = ", ".join(shorten(f"{name} {kind}", 100) for name, kind in named)
         more = len(self.columns) - _REPR_COLUMNS
         rest = f", … {more} more" if more > 0 else ""
-        cut = ", truncated" if self.truncated else ""
-        return f"<QueryResult {count} rows{cut}: {columns}{rest}>"
+        note = ", truncated" if self.truncated else ""
+        return f"<QueryResult {count} rows{note}: {columns}{rest}>"
 
     def _repr_html_(self) -> str:
-        """Show the first rows as a table, in a notebook."""
-        from asyncposthog.pagination.html_table import (
-            MAX_ROWS,  # only notebooks use it
-            html_table,  # only notebooks use it
-        )
+        """Return the first rows as an HTML table, for notebooks."""
+        from asyncposthog.pagination.html_table import MAX_ROWS, html_table  # For notebooks only.
 
         try:
             count, rows = len(self), self._raw_rows[:MAX_ROWS]
         except TypeError:
             return html_table(repr(self)[1:-1], (), (), total=0)
-        cut = ", truncated" if self.truncated else ""
-        return html_table(f"QueryResult: {count:,} rows{cut}", self.columns, rows, total=count)
+        note = ", truncated" if self.truncated else ""
+        return html_table(f"QueryResult: {count:,} rows{note}", self.columns, rows, total=count)
 
 
 def _column_name(name: object) -> str:
-    # Some runners give (name, type) pairs.
+    # Some query runners of the server return (name, type) pairs.
     pair = cast("list[object]", name) if isinstance(name, list) else []
     return str(pair[0]) if pair else str(cast("object", name))
 
@@ -332,18 +334,18 @@ def _parse_timestamp(value: object) -> datetime | None:
 
 
 def warn_if_truncated(result: QueryResult) -> None:
-    """Warn whoever awaits our caller of a result that the server cut."""
+    """Warn about a truncated result, at the line that awaits the calling method."""
     if not result.truncated:
         return
     rows = len(result)
     if rows < MAX_LIMIT:
-        cut = (
-            f"the result was cut at {rows:,} rows: without a LIMIT, PostHog gives 100. Give one, "
-            "or read everything with ph.query.stream()"
+        message = (
+            f"the result was truncated at {rows:,} rows: without a LIMIT, PostHog returns 100. Add "
+            "one, or read all rows with ph.query.stream()"
         )
     else:
-        cut = (
-            f"the result was cut at {rows:,} rows, the most that PostHog gives for one query: "
-            "read everything with ph.query.stream()"
+        message = (
+            f"the result was truncated at {rows:,} rows, PostHog's maximum for one query: read all "
+            "rows with ph.query.stream()"
         )
-    warnings.warn(cut, TruncatedResultWarning, stacklevel=3)
+    warnings.warn(message, TruncatedResultWarning, stacklevel=3)

@@ -1,4 +1,4 @@
-"""`ph.query`: the generated methods, and those that run queries to their end."""
+"""`ph.query`: the generated methods, and methods that run a query to its end."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["QueryService"]
 
 _CREATE: Final = replace(registry.CREATE, result=Result(kind="json"))
-"""The answer is read as plain data: the models of 549 schemas are no help with rows."""
+"""Decoded as plain JSON: the models of 549 query schemas are of no use for rows."""
 
 
 class QueryService(Query):
-    """Operations on `query`. Called, it runs a query to its end: `await ph.query("SELECT 1")`."""
+    """Operations on `query`. Callable: `await ph.query("SELECT 1")` runs a query to its end."""
 
     async def __call__(
         self,
@@ -55,37 +55,37 @@ class QueryService(Query):
     ) -> QueryResult:
         """Run a query and return its result.
 
-        When this task is cancelled, or the time is over, the query is cancelled on the server.
+        If the task is cancelled or `timeout` is over, the query is cancelled on the server.
 
         `POST /api/projects/{project_id}/query/`; scope `query:read`; limits `api_queries_burst`
-        and `api_queries_sustained`. In the background, `query.get` is called until it is done.
+        and `api_queries_sustained`. A background query is polled with `query.get`.
 
         Args:
             query: HogQL, or any node of PostHog's query schema: a model of `asyncposthog.models`
                 or a mapping with a `kind`.
-            values: What stands for `{name}` in HogQL: str, numbers, bool, None, datetime with a
-                zone, date, UUID, Decimal, enum members, and lists of these. They travel beside
-                the query and are never written into it.
-            mode: `blocking`: wait in the call; the server stops queries of API keys after 10 s.
-                `async`: let it run as a job, and ask until it is done. `auto`: the first, and
-                the second if that took too long.
-            refresh: `force_blocking`: compute it now. `blocking`: a result from PostHog's cache,
-                up to 6 hours old, will do. The other modes of the API are passed on; they run in
-                the background.
-            name: Shown in PostHog's query log, up to 128 characters.
-            timeout: Seconds it may take altogether, waits included. None: an attempt is bounded by
-                the client's `timeout`, a job by the server's own limits.
-            on_progress: Told how far a query in the background has come.
-            options: What to do differently from the client.
+            values: The values of `{name}` in HogQL: str, numbers, bool, None, datetime with a time
+                zone, date, UUID, Decimal, enum members, and lists of these. They are sent beside
+                the query and never inserted into its text.
+            mode: `blocking`: one API call; the server stops queries of API keys after 10 s.
+                `async`: run it in the background, and poll. `auto`: blocking, then async if that
+                took too long.
+            refresh: `force_blocking`: run the query. `blocking`: accept a result from PostHog's
+                cache, up to 6 hours old. Other modes of the API are passed on; they run in the
+                background.
+            name: A name for PostHog's query log, up to 128 characters.
+            timeout: Seconds for everything, waits included. None: an attempt is limited by the
+                client's `timeout`, a background query by the server.
+            on_progress: Called with the progress of a background query, after every poll.
+            options: Options of this call that differ from those of the client.
 
         Returns:
-            Columns and rows; it warns with `TruncatedResultWarning` if the server cut them.
+            Columns and rows. Warns with `TruncatedResultWarning` if the server truncated them.
 
         Raises:
-            QueryError: The query is refused or failed. `QueryTooLargeError`: it takes too long,
+            QueryError: The query is invalid or failed; `QueryTooLargeError` if it takes too long
                 or too much memory.
             PostHogError: The call failed otherwise.
-            TypeError, ValueError: The query or its values cannot be sent. Nothing was.
+            TypeError, ValueError: The query or its values are invalid. Nothing was sent.
         """
         prepared = prepare(query, values)
         run_mode, waiting, background = resolve_refresh(refresh, mode)
@@ -117,23 +117,23 @@ class QueryService(Query):
         timeout: float | None = None,
         options: RequestOptions | None = None,
     ) -> QueryStream:
-        """Read all rows of a HogQL query, however many, page by page in the order of a key.
+        """Return all rows of a HogQL query, however many, page by page in the order of a key.
 
-        `async for row in ph.query.stream("SELECT uuid, event FROM events"): …`. Every page is a
-        query of its own, for the rows behind the last key: what is written meanwhile may or may
-        not be among them. Nothing is sent before the first row is asked for.
+        `async for row in ph.query.stream("SELECT uuid, event FROM events"): …`. Each page is a
+        query of its own for the rows behind the last key, so rows that are written meanwhile may
+        or may not be included. Nothing is sent before the first row is requested.
 
         Args:
-            sql: HogQL without ORDER BY and LIMIT of its own; every expression needs a name (AS).
-            key: The column, or columns, that tell every row from every other; never NULL.
-            values: As of `ph.query`.
+            sql: HogQL without ORDER BY and LIMIT; every expression needs a name (AS).
+            key: The column or columns whose values identify a row; never NULL.
+            values: As for `ph.query`.
             page_size: Rows of a page, from 2 to 50,000.
-            name: Shown in PostHog's query log.
-            timeout: Seconds one page may take.
-            options: What to do differently from the client.
+            name: A name for PostHog's query log.
+            timeout: Seconds that one page may take.
+            options: Options of the calls that differ from those of the client.
 
         Raises:
-            TypeError, ValueError: The query, its values or the key cannot be used.
+            TypeError, ValueError: The query, its values or the key are invalid.
         """
         from .stream import QueryStream
 
@@ -149,16 +149,16 @@ class QueryService(Query):
         )
 
     def _parse_response(self, operation: Operation, response: httpx.Response, body: Any) -> Any:
-        """Read the answer of a call that was made for `ph.raw(ph.query, …)`."""
+        """Return the result of a call made for `ph.raw(ph.query, …)`."""
         if operation is not _CREATE:
             return OMIT
         query_id = body["client_query_id"]
         return _result(expect_object(operation, response), prepare_node(body["query"]), query_id)
 
 
-def _result(answer: dict[str, Any], prepared: PreparedQuery, query_id: str | None) -> QueryResult:
-    results = answer.get("results")
+def _result(data: dict[str, Any], prepared: PreparedQuery, query_id: str | None) -> QueryResult:
+    results = data.get("results")
     rows = len(results) if isinstance(results, list) else 0  # pyright: ignore[reportUnknownArgumentType]
     return QueryResult(
-        answer, query_id=query_id, truncated_at=truncated_at(prepared, rows, answer.get("hasMore"))
+        data, query_id=query_id, truncated_at=truncated_at(prepared, rows, data.get("hasMore"))
     )

@@ -1,7 +1,7 @@
-"""What can be seen of a HogQL query without parsing it. Pure.
+"""Scan a HogQL query for placeholders and clauses, without parsing it. Pure.
 
-Strings, quoted names and comments are stepped over; what is left is enough to find placeholders
-and the clauses of the outermost SELECT. Whatever is not plainly seen is reported as not known.
+Strings, quoted names and comments are skipped; the remaining tokens are enough to find placeholders
+and the clauses of the outermost SELECT. What the scan cannot decide is reported as unknown.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 __all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Placeholder", "SqlScan", "scan_sql"]
 
 DEFAULT_LIMIT: Final = 100
-"""Rows the server gives where a query has no LIMIT."""
+"""Rows that the server returns for a query without a LIMIT."""
 MAX_LIMIT: Final = 50_000
-"""Rows the server gives at most, whatever the LIMIT. It does not say so."""
+"""Maximum LIMIT of the server; larger values are silently capped."""
 
 _TOKEN: Final = re.compile(
     r"""
@@ -41,7 +41,7 @@ Clause: TypeAlias = Literal["ORDER BY", "LIMIT", "OFFSET"]
 
 
 class Token(NamedTuple):
-    """A piece of SQL, and how many brackets it is within."""
+    """A token of SQL, and the number of brackets around it."""
 
     kind: str
     text: str
@@ -52,34 +52,34 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """`{name}` in a query."""
+    """A placeholder `{name}` in a query."""
 
     name: str
-    """The first name in the braces; empty where they hold an expression."""
+    """The first name in the braces; empty if they contain an expression."""
     start: int
     end: int
     is_datetime_argument: bool
-    """Whether it is the argument of a function that reads a time."""
+    """Whether it is the argument of a function that parses a date or time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqlScan:
-    """What was seen of a query."""
+    """The result of scanning a query."""
 
     placeholders: tuple[Placeholder, ...] = ()
     complete: bool = True
-    """Whether `placeholders` is all of them: no templates, expressions or tags hide any."""
+    """Whether `placeholders` is complete: no template, expression or tag can contain others."""
     limits: tuple[int | str | None, ...] = (None,)
     """The LIMIT of each SELECT of a UNION: a number, the name of a placeholder, `?`, or None."""
     clauses: frozenset[Clause] = frozenset()
     """Clauses of the outermost SELECT."""
     end: int = 0
-    """Where the query ends, without a trailing semicolon and comments."""
+    """The end of the query, without a trailing semicolon and comments."""
 
 
 @lru_cache(maxsize=256)
 def scan_sql(sql: str) -> SqlScan:
-    """Look at a query."""
+    """Return the placeholders and clauses of a query."""
     tokens = [t for t in _tokens(sql) if t.kind not in {"space", "comment"}]
     while tokens and tokens[-1].text == ";":
         tokens.pop()
@@ -97,12 +97,12 @@ def scan_sql(sql: str) -> SqlScan:
 
 def _tokens(sql: str) -> Iterator[Token]:
     depth = 0
-    for found in _TOKEN.finditer(sql):
-        kind, text = found.lastgroup or "mark", found[0]
+    for match in _TOKEN.finditer(sql):
+        kind, text = match.lastgroup or "mark", match[0]
         change = _DEPTH_CHANGE.get(text, 0) if kind == "mark" else 0
         depth += min(change, 0)
-        # A bracket stands at the depth of what is around it.
-        yield Token(kind, text, found.start(), found.end(), depth)
+        # A bracket has the depth of its surroundings.
+        yield Token(kind, text, match.start(), match.end(), depth)
         depth += max(change, 0)
 
 
@@ -122,9 +122,9 @@ def _placeholders(sql: str, tokens: list[Token]) -> Iterator[Placeholder]:
             opening_index = None
             inside = sql[opening.end : token.start]
             if not inside.strip() or tokens[start + 1].kind == "string":
-                continue  # a dict
-            found = _NAME.fullmatch(inside)
-            name = found[1] if found else ""
+                continue  # A dict literal.
+            match = _NAME.fullmatch(inside)
+            name = match[1] if match else ""
             yield Placeholder(
                 name, opening.start, token.end, _is_datetime_placeholder(tokens, start)
             )
@@ -145,14 +145,14 @@ def _is_datetime_placeholder(tokens: list[Token], index: int) -> bool:
 def _outer_clauses(
     tokens: list[Token], placeholders: tuple[Placeholder, ...]
 ) -> tuple[tuple[int | str | None, ...], frozenset[Clause]]:
-    """Return the LIMITs of the outermost SELECTs, and the clauses they have."""
+    """Return the LIMITs and the clauses of the outermost SELECTs."""
     limits: list[int | str | None] = [None]
     clauses: set[Clause] = set()
     names = {p.start: p.name for p in placeholders}
     words = [t.text.upper() if t.kind == "word" else t.text for t in tokens]
     for index, (token, word) in enumerate(zip(tokens, words, strict=True)):
         if token.kind != "word" or (index and words[index - 1] in {".", "AS"}):
-            continue  # a column that is called so
+            continue  # A column with that name.
         following = words[index + 1] if index + 1 < len(words) else ""
         if word in _SETS and following in {"ALL", "DISTINCT", "SELECT", "("}:
             if words[index - 1] != "*":  # SELECT * EXCEPT (…)
@@ -162,22 +162,22 @@ def _outer_clauses(
         elif word == "OFFSET" and index:
             clauses.add("OFFSET")
         elif word == "LIMIT" and index and following:
-            found = _parse_limit(tokens[index + 1 :], words[index + 1 :], names)
-            if found is not None:
-                limits[-1] = found
+            limit = _parse_limit(tokens[index + 1 :], words[index + 1 :], names)
+            if limit is not None:
+                limits[-1] = limit
                 clauses.add("LIMIT")
     return tuple(limits), frozenset(clauses)
 
 
 def _parse_limit(tokens: list[Token], words: list[str], names: dict[int, str]) -> int | str | None:
-    """Read what follows a LIMIT; None: it is a LIMIT … BY, which limits groups."""
+    """Return the value of a LIMIT; None for LIMIT … BY, which limits rows per group."""
     stop = next((i for i, w in enumerate(words) if w in _SETS or w == "LIMIT"), len(words))
     if "BY" in words[:stop]:
         return None
     first, rest = tokens[0], words[1:stop]
     if first.text == "{":
         value: int | str = names.get(first.start) or "?"
-        rest = rest[1:]  # the closing brace
+        rest = rest[1:]  # The closing brace.
     elif first.kind == "number" and first.text.isdigit():
         value = int(first.text)
     else:

@@ -1,9 +1,9 @@
-"""Python values for the placeholders of a query. Pure.
+"""Bind Python values to the placeholders of a query. Pure.
 
-Values travel beside the query, as JSON, and the server puts them in as constants: none is ever
-written into the SQL. JSON has no times, though, and ClickHouse would read their text in the
-project's time zone; so a placeholder with a datetime becomes `toDateTime({name})`, and one with a
-decimal that no float holds, `toDecimal({name}, scale)`.
+Values are sent beside the query, as JSON, and the server inserts them as constants: none is written
+into the SQL. JSON has no datetimes, though, and ClickHouse would parse their text in the time zone
+of the project. So the placeholder of a datetime becomes `toDateTime({name})`, and that of a decimal
+which no float represents exactly becomes `toDecimal({name}, scale)`.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from .sql_scan import Placeholder, SqlScan, scan_sql
 __all__ = ["bind"]
 
 _SERVER_PLACEHOLDERS: Final = frozenset({"filters", "variables"})
-"""Placeholders that the server fills in by itself."""
+"""Placeholders that the server fills in itself."""
 _DECIMAL_DIGITS: Final = 18
-"""What a Decimal64 holds, the only decimal that HogQL makes."""
+"""Digits of a Decimal64, the only decimal type that HogQL creates."""
 
 
 def bind(sql: str, values: Mapping[str, object] | None) -> tuple[str, dict[str, object]]:
-    """Return a query and its values as they are sent.
+    """Return a query and its values in the form in which they are sent.
 
     Args:
-        sql: HogQL, with `{name}` for each value.
+        sql: HogQL with a `{name}` for each value.
         values: The values by name.
 
     Raises:
-        TypeError: A value has no form in HogQL.
-        ValueError: The query is empty, a value is missing or not used, or a datetime has no zone.
+        TypeError: A value has no constant in HogQL.
+        ValueError: The query is empty, a value is missing or unused, or a datetime has no zone.
     """
     if not sql.strip():
         raise ValueError("the query is empty")
@@ -50,17 +50,18 @@ def bind(sql: str, values: Mapping[str, object] | None) -> tuple[str, dict[str, 
 def _check_names(scan: SqlScan, values: Mapping[str, object]) -> None:
     for name in values:
         if not isinstance(cast("object", name), str) or not name.isidentifier():
-            raise ValueError(f"values: {name!r} is no name for a placeholder")
+            raise ValueError(f"values: {name!r} is not a valid placeholder name")
     required = {p.name for p in scan.placeholders if p.name} - (
         _SERVER_PLACEHOLDERS - values.keys()
     )
     missing = sorted(required - values.keys())
+    # An f-string, an expression or a tag may use a name that the scan does not see.
     unused = sorted(values.keys() - required) if scan.complete else []
     if missing:
-        text = f"the query has {{{missing[0]}}}, and values has no {missing[0]!r}"
-        if guess := difflib.get_close_matches(missing[0], unused, 1):
-            text += f"; did you mean {guess[0]!r}?"
-        raise ValueError(text)
+        message = f"the query has {{{missing[0]}}}, and values has no {missing[0]!r}"
+        if similar := difflib.get_close_matches(missing[0], unused, 1):
+            message += f"; did you mean {similar[0]!r}?"
+        raise ValueError(message)
     if unused:
         raise ValueError(
             f"values has {unused[0]!r}, and the query has no {{{unused[0]}}}; a placeholder is "
@@ -69,16 +70,17 @@ def _check_names(scan: SqlScan, values: Mapping[str, object]) -> None:
 
 
 def _to_json(value: object, what: str, *, nested: bool = False) -> object:
-    """Return a value as JSON that the server reads as the constant it stands for."""
+    """Return a value as JSON data that the server inserts as the right constant."""
     if isinstance(value, Enum):
         return _to_json(value.value, what, nested=nested)
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{what} is {value}, which JSON cannot hold")
+            raise ValueError(f"{what} is {value}, which JSON cannot represent")
         return value
     if isinstance(value, datetime):
+        # The list is one placeholder: the conversion cannot be put around its elements.
         if nested:
             raise TypeError(f"{what}: a datetime inside a list; give each a placeholder of its own")
         return _format_datetime(value, what)
@@ -88,13 +90,13 @@ def _to_json(value: object, what: str, *, nested: bool = False) -> object:
         return str(value)
     if isinstance(value, Decimal):
         return _decimal(value, what, nested)
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # numpy's numbers
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # A numpy scalar.
         return _to_json(cast("Any", value).item(), what, nested=nested)
     if isinstance(value, list | tuple | set | frozenset):
         items = cast("list[object]", value)
         return [_to_json(v, f"{what}[{i}]", nested=True) for i, v in enumerate(items)]
     kind = type(value).__name__
-    raise TypeError(f"{what} is a {kind}, which HogQL has no constant for{_type_hint(value)}")
+    raise TypeError(f"{what} is a {kind}, for which HogQL has no constant{_type_hint(value)}")
 
 
 def _type_hint(value: object) -> str:
@@ -112,54 +114,56 @@ def _type_hint(value: object) -> str:
 def _format_datetime(value: datetime, what: str) -> str:
     if value.utcoffset() is None:
         raise ValueError(
-            f"{what} is a datetime without a zone ({value.isoformat()}): the server would take it "
-            "for the project's. Give it one: datetime.now(UTC), or value.replace(tzinfo=UTC)"
+            f"{what} is a datetime without a time zone ({value.isoformat()}): the server would use "
+            "that of the project. Add one: datetime.now(UTC), or value.replace(tzinfo=UTC)"
         )
-    moment = value.astimezone(UTC).replace(tzinfo=None)
-    return f"{moment.isoformat()}Z"
+    utc = value.astimezone(UTC).replace(tzinfo=None)
+    return f"{utc.isoformat()}Z"
 
 
 def _decimal(value: Decimal, what: str, nested: bool) -> object:
     if not value.is_finite():
-        raise ValueError(f"{what} is {value}, which JSON cannot hold")
+        raise ValueError(f"{what} is {value}, which JSON cannot represent")
     if value == value.to_integral_value():
         return int(value)
+    # JSON has the shortest text of a float, which the server parses back to this decimal.
     if Decimal(repr(float(value))) == value:
         return float(value)
     if nested:
-        raise TypeError(f"{what}: {value} inside a list has more digits than a float holds")
+        raise TypeError(f"{what}: {value} inside a list has more digits than a float represents")
     digits, scale = len(value.as_tuple().digits), _scale(value)
     if max(digits, scale) > _DECIMAL_DIGITS:
-        # The server would make NULL of it.
+        # The server would convert it to NULL.
         raise ValueError(
-            f"{what} is {value}, and HogQL's decimals hold {_DECIMAL_DIGITS} digits: round it"
+            f"{what} is {value}, and HogQL's decimals have {_DECIMAL_DIGITS} digits: round it"
         )
     return format(value, "f")
 
 
 def _scale(value: Decimal) -> int:
     exponent = value.as_tuple().exponent
-    assert isinstance(exponent, int)  # it is finite
+    assert isinstance(exponent, int)  # It is finite.
     return max(0, -exponent)
 
 
 def _wrap_placeholders(sql: str, scan: SqlScan, values: Mapping[str, object]) -> str:
-    """Return the query with what its placeholders need around them, and without a `;`."""
+    """Return the query with conversions around its placeholders, and without a trailing `;`."""
     pieces: list[str] = []
-    place = 0
-    for found in scan.placeholders:
-        pieces += [sql[place : found.start], _wrap_placeholder(sql, found, values)]
-        place = found.end
-    return "".join([*pieces, sql[place : scan.end]])
+    position = 0
+    for placeholder in scan.placeholders:
+        wrapped = _wrap_placeholder(sql, placeholder, values)
+        pieces += [sql[position : placeholder.start], wrapped]
+        position = placeholder.end
+    return "".join([*pieces, sql[position : scan.end]])
 
 
-def _wrap_placeholder(sql: str, found: Placeholder, values: Mapping[str, object]) -> str:
-    text = sql[found.start : found.end]
-    value = values.get(found.name)
+def _wrap_placeholder(sql: str, placeholder: Placeholder, values: Mapping[str, object]) -> str:
+    text = sql[placeholder.start : placeholder.end]
+    value = values.get(placeholder.name)
     while isinstance(value, Enum):
         value = value.value
-    if isinstance(value, datetime) and not found.is_datetime_argument:
+    if isinstance(value, datetime) and not placeholder.is_datetime_argument:
         return f"toDateTime({text})"
-    if isinstance(value, Decimal) and isinstance(_decimal(value, found.name, False), str):
+    if isinstance(value, Decimal) and isinstance(_decimal(value, placeholder.name, False), str):
         return f"toDecimal({text}, {_scale(value)})"
     return text

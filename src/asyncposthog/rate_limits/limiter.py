@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
@@ -49,42 +50,27 @@ _NOT_A_RATE_LIMIT: Final = "too_many_concurrent_"
 exports at a time."""
 
 
+@dataclass(slots=True, eq=False)
 class Admission:
     """The admission of one call, as a context manager that is entered for each of its attempts.
 
     Entering waits until the attempt can be sent. Leaving records whether it counted.
     """
 
-    __slots__ = (
-        "_admitted",
-        "_limits",
-        "_operation",
-        "_priority",
-        "_queue",
-        "_request",
-        "_slot_queue",
-        "_ticket",
-        "max_block_seconds",
-        "timeout",
-        "was_sent",
-    )  # fmt: skip
-
-    def __init__(self, limits: KeyLimiter, operation: Operation, request: PreparedRequest) -> None:
-        """Create the admission of a call. Nothing is acquired yet."""
-        self._limits = limits
-        self._operation = operation
-        self._request = request
-        self._queue: WaitQueue | None = None
-        self._slot_queue: WaitQueue | None = None
-        self._priority: int | None = None
-        self._ticket = 0
-        self._admitted = False
-        self.was_sent = False
-        """Whether the server may have received the attempt. Otherwise, it does not count."""
-        self.timeout: float | None = None
-        """Seconds that the call may still wait; None: no limit."""
-        self.max_block_seconds = math.inf
-        """Fail instead of waiting if a limit is blocked for longer than these seconds."""
+    _limits: KeyLimiter
+    _operation: Operation
+    _request: PreparedRequest
+    timeout: float | None = None
+    """Seconds that the call may still wait; None: no limit."""
+    max_block_seconds: float = math.inf
+    """Fail instead of waiting if a limit is blocked for longer than these seconds."""
+    was_sent: bool = False
+    """Whether the server may have received the attempt. Otherwise, it does not count."""
+    _queue: WaitQueue | None = None
+    _slot_queue: WaitQueue | None = None
+    _priority: int | None = None
+    _ticket: int = 0
+    _admitted: bool = False
 
     @property
     def _call(self) -> LimitedCall:
@@ -100,7 +86,13 @@ class Admission:
     @property
     def needs_query_slot(self) -> bool:
         """Whether the call runs a query, and has to be made within `query_slot()`."""
-        return self._limits.slot_limit(self._call) is not None
+        without, operation = self._limits.operations_without_slot, self._operation
+        if without.get(id(operation)) is operation:
+            return False
+        needed = self._limits.slot_limit(self._call) is not None
+        if not needed and operation.id != "request":  # one id, but every path has its own operation
+            without[id(operation)] = operation
+        return needed
 
     @property
     def extra_timeout(self) -> float:
@@ -121,7 +113,8 @@ class Admission:
         try:
             yield
         finally:
-            await _complete(queue, ticket)
+            if not queue.windows.complete_nowait(ticket):
+                await _shielded(queue.windows.complete(ticket))
             self._limits.scheduler.notify(queue)
 
     async def __aenter__(self) -> Self:
@@ -222,10 +215,14 @@ class Admission:
         queue.failures = 0
         if self._slot_queue is not None:
             self._slot_queue.failures = 0
-        await _complete(queue, self._ticket, refused_by)
+        # Nearly every request takes the first way, which saves a cancel scope and a coroutine.
+        if refused_by is not None or not queue.windows.complete_nowait(self._ticket):
+            await _shielded(queue.windows.complete(self._ticket, refused_by=refused_by))
         if queue.plan_unknown and refused_by is None:
             self._detect_current_plan(queue)
-        self._limits.scheduler.notify(queue)
+        scheduler = self._limits.scheduler
+        if scheduler.queues:
+            scheduler.notify(queue)
 
     def _detect_current_plan(self, queue: WaitQueue) -> None:
         # The legacy limit is counted but not enforced while the plan is unknown. More accepted
@@ -280,12 +277,6 @@ class Admission:
 
 def _log_block(limit: Limit, seconds: float) -> None:
     logger.info("rate limit %s: blocked for %.1f s after HTTP 429", limit.name, seconds)
-
-
-async def _complete(queue: WaitQueue, ticket: int, refused_by: int | None = None) -> None:
-    # Nearly every request takes the first way, which saves a cancel scope and a coroutine.
-    if refused_by is not None or not queue.windows.complete_nowait(ticket):
-        await _shielded(queue.windows.complete(ticket, refused_by=refused_by))
 
 
 async def _shielded(step: Awaitable[None]) -> None:
@@ -410,6 +401,8 @@ class KeyLimiter:
         self._resolver = resolver
         # By identity: hashing an operation, a large dataclass, costs more than the rest of an
         # admission. The entry refers to the operation, so that its id is not used again.
+        self.operations_without_slot: dict[int, Operation] = {}
+        """Operations that run no query, by identity: looking at their path once is enough."""
         self.static_queues: dict[int, tuple[Operation, WaitQueue]] = {}
         """The queues of operations whose calls all count against the same limits, by `id()`."""
         self.plans = plans

@@ -58,7 +58,8 @@ class Scheduler:
         self._last_ticket = 0
         self._sequence = count()
         """Breaks ties between heap entries: queues have no order."""
-        self._queues: dict[WaitQueue, None] = {}
+        self.queues: dict[WaitQueue, None] = {}
+        """Queues with waiters."""
         """Queues with waiters."""
         self._queues_by_key: dict[str, dict[WaitQueue, None]] = {}
         """The same queues by the keys of their windows."""
@@ -76,7 +77,7 @@ class Scheduler:
 
         It is the path of most requests: no coroutine, no waiter.
         """
-        if self._queues and self._is_contended(queue):
+        if self.queues and self._is_contended(queue):
             return 0
         ticket = self._last_ticket + 1
         if not queue.windows.try_acquire_nowait(ticket):
@@ -104,7 +105,7 @@ class Scheduler:
                 longer than `max_block_seconds`. Raised as soon as that is certain.
         """
         ticket = self._next_ticket()
-        if not self._queues or not self._is_contended(queue):
+        if not self.queues or not self._is_contended(queue):
             try:
                 wait = await queue.windows.acquire(ticket)
             except BaseException:
@@ -118,7 +119,7 @@ class Scheduler:
 
     def notify(self, queue: WaitQueue) -> None:
         """Check for waiters to admit, after capacity in the queue's windows may have changed."""
-        if self._queues:
+        if self.queues:
             for key in queue.keys:
                 self._check_now(self._queues_by_key.get(key, ()))
 
@@ -183,7 +184,7 @@ class Scheduler:
 
     def _add(self, queue: WaitQueue, waiter: Waiter) -> None:
         if not len(queue):
-            self._queues[queue] = None
+            self.queues[queue] = None
             for key in queue.keys:
                 self._queues_by_key.setdefault(key, {})[queue] = None
             queue.next_attempt_at = 0.0
@@ -200,16 +201,16 @@ class Scheduler:
         queue.next_check_at = timestamp
         if timestamp < math.inf:
             heappush(self._scheduled_checks, (timestamp, next(self._sequence), queue))
-        if len(self._scheduled_checks) > 64 + 2 * len(self._queues):
+        if len(self._scheduled_checks) > 64 + 2 * len(self.queues):
             # Most entries are out of date: rebuild the heap, so that it does not grow for ever.
-            checks = ((queue.next_check_at, next(self._sequence), queue) for queue in self._queues)
+            checks = ((queue.next_check_at, next(self._sequence), queue) for queue in self.queues)
             self._scheduled_checks = [entry for entry in checks if entry[0] < math.inf]
             heapify(self._scheduled_checks)
 
     def _remove(self, queue: WaitQueue, waiter: Waiter) -> None:
         queue.remove(waiter)
-        if not len(queue) and queue in self._queues:
-            del self._queues[queue]
+        if not len(queue) and queue in self.queues:
+            del self.queues[queue]
             self._ready_queues.pop(queue, None)
             queue.next_check_at = math.inf
             for key in queue.keys:
@@ -225,7 +226,7 @@ class Scheduler:
 
     def _elect_leader(self) -> None:
         # The tail of a queue waits longest, so the role changes hands least often.
-        queue = next(iter(self._queues), None)
+        queue = next(iter(self.queues), None)
         self._leader = None if queue is None else queue.tail()
         if self._leader is not None:
             self._leader.event.set()
@@ -275,7 +276,7 @@ class Scheduler:
             if queue.next_attempt_at > now:
                 self._reject_blocked(queue)
             await self._reject_expired(queue)
-            if queue in self._queues:
+            if queue in self.queues:
                 urgent = queue.earliest_deadline()
                 next_check = queue.next_attempt_at
                 if urgent is not None:
@@ -302,7 +303,7 @@ class Scheduler:
             if timestamp == queue.next_check_at:
                 queue.next_check_at = math.inf
                 due[queue] = None
-        return [queue for queue in due if queue in self._queues]
+        return [queue for queue in due if queue in self.queues]
 
     def _next_check(self) -> float:
         """Return the time of the next planned check, dropping entries that are out of date."""

@@ -1,1 +1,1 @@
-"""Everything between a method call and the wire."""
+"""HTTP: encoding, connections, retries, redirects and middleware."""

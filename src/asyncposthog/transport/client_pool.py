@@ -1,14 +1,13 @@
-"""The httpx clients that calls are sent with, and the connections inside them.
+"""A pool of httpx clients.
 
-A call can be cancelled anywhere, but httpcore (1.0.9) does not survive that everywhere: a
-connection whose call was cancelled while a lock was taken, while it was handed over, or while its
-answer was being closed stays "connecting" or "active" for ever, and a limited pool has one less.
-So each call over HTTP/1.1 gets an httpx client of its own, with a pool of one connection, and the
-client of a call that did not end well is closed and replaced. What is used again is what ended
-well, and nothing else.
+httpcore (1.0.9) leaks connections of cancelled calls: a connection stays "connecting" or "active"
+for ever if its call is cancelled while it takes a lock, while the connection is assigned to it, or
+while its response is closed. The limit of a pool is reached one connection earlier each time. So
+each call over HTTP/1.1 has an httpx client of its own, with a pool of one connection. A client is
+reused only if its call was successful; otherwise it is closed and replaced.
 
-Over HTTP/2 a client has as many calls as its server allows streams. Until that is known, only the
-call that opens the connection has it: the others wait here for the server's settings.
+Over HTTP/2, a client has as many calls at the same time as its server allows streams. Until the
+server has sent its settings, only the call that opens the connection uses it; others wait here.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 
@@ -41,23 +41,23 @@ __all__ = [
 ]
 
 Sharing: TypeAlias = Literal["exclusive", "multiplexed", "fixed"]
-"""`exclusive`: a client has one call at a time. `multiplexed`: so many as its server allows where
-it speaks HTTP/2, else one; it is replaced when a call was cut off. `fixed`: all calls share a
-client, which is the user's own and never replaced."""
+"""`exclusive`: a client has one call at a time. `multiplexed`: as many as its server allows streams
+over HTTP/2, otherwise one; it is replaced after a call was interrupted. `fixed`: all calls share
+the client of the user, which is never replaced."""
 
 _KEEPALIVE: Final = 5.0
-"""Seconds an unused connection is kept, as by httpx."""
+"""Seconds that an idle connection is kept open; the default of httpx."""
 _NO_ORIGIN: Final = ""
-"""Where clients are kept that have no connection yet."""
+"""The origin of clients without a connection."""
 _CROSS_ORIGIN: Final = "*"
-"""Where clients are kept whose connection leads to a file store."""
+"""The origin of clients that may be connected to a file store."""
 _CONNECTED: Final = ("connect_tcp.complete", "connect_unix_socket.complete")
 _POOL_OWNED: Final = ("start_tls.complete", "send_request_headers.started")
-"""From these on a connection belongs to httpcore's pool, and is closed with it."""
+"""Events after which a connection belongs to httpcore's pool, and is closed with it."""
 _MAX_CLOSED_PER_CALL: Final = 8
-"""Clients that one call closes, at most: others may be closed by the calls after it."""
+"""Clients that one call closes at most; later calls close the others."""
 _MAX_STREAMS: Final = 100
-"""Streams that httpcore has at a time on an HTTP/2 connection, at most."""
+"""Streams that httpcore opens on an HTTP/2 connection at most."""
 _SETTINGS_BEGIN: Final = "http2.receive_remote_settings.started"
 _SETTINGS: Final = "http2.receive_remote_settings.complete"
 _SETTING_MAX_CONCURRENT_STREAMS: Final = 3
@@ -69,12 +69,12 @@ class _Closable(Protocol):
 
 
 class PooledClient:
-    """An httpx client, and how it is used."""
+    """An httpx client and its state in the pool."""
 
     __slots__ = ("calls", "capacity", "client", "healthy", "idle_since", "origin")
 
     def __init__(self, client: httpx.AsyncClient) -> None:
-        """Keep a new client."""
+        """Create the state of a new client."""
         self.client = client
         self.calls = 0
         self.capacity = 1
@@ -84,21 +84,28 @@ class PooledClient:
 
 
 class ClientPool:
-    """Clients that are in use, and unused ones with connections that are still open."""
+    """Httpx clients: those in use, and idle ones with open connections."""
 
     def __init__(
         self, build: Callable[[], httpx.AsyncClient], sharing: Sharing, size: int | None
     ) -> None:
-        """Start without any client.
+        """Create an empty pool.
 
         Args:
-            build: Returns a new client; with `fixed`, the one there is.
-            sharing: How many calls a client may have at a time.
-            size: Calls at a time; None: any number. With `exclusive`, also the number of clients.
+            build: Returns a new client; with `fixed`, always the same.
+            sharing: How many calls may use a client at the same time.
+            size: Calls at the same time, and with `exclusive` clients as well; None: no limit.
         """
         self.gate = None if size is None else ConnectionGate(size)
         self._build = build
         self._sharing: Sharing = sharing
+        self.fixed = sharing == "fixed"
+        """Whether all calls share a client that is never replaced."""
+        self.multiplexed = sharing == "multiplexed"
+        """Whether calls may share a connection."""
+        self.guarded = False
+        """Whether native cancellation must not reach the client: known with the first call."""
+        self._guarded: bool | None = None
         self._size = sys.maxsize if size is None else size
         self._all: set[PooledClient] = set()
         self._current: PooledClient | None = None
@@ -106,14 +113,14 @@ class ClientPool:
         self._opening: PooledClient | None = None
         self._opened: anyio.Event | None = None
         self._http1_origins: set[str] = set()
-        self._guarded: bool | None = None
         self._idle: dict[str, list[PooledClient]] = {}
-        self._discarded: deque[_Closable] = deque()
+        self.discarded: deque[_Closable] = deque()
+        """Clients and connections that are not used again, and are still to be closed."""
         self._closed = False
 
     @property
     def sample(self) -> httpx.AsyncClient:
-        """A client to read settings from; it is not taken."""
+        """A client to read settings from. It is not marked as used."""
         if self._sharing == "fixed":
             return self._get_fixed().client
         for clients in (*self._idle.values(), self._shared):
@@ -123,36 +130,19 @@ class ClientPool:
         self._idle.setdefault(_NO_ORIGIN, []).append(pooled)
         return pooled.client
 
-    @property
-    def fixed(self) -> bool:
-        """Whether all calls share a client that is never replaced."""
-        return self._sharing == "fixed"
-
-    @property
-    def multiplexed(self) -> bool:
-        """Whether calls may share a connection."""
-        return self._sharing == "multiplexed"
-
-    @property
-    def guarded(self) -> bool:
-        """Whether native cancellation must not reach the client; asked within the event loop."""
-        if self._guarded is None:
-            self._guarded = (
-                self._sharing == "fixed"
-                and on_asyncio()
-                and any(_has_connections(one) for one in transports(self._get_fixed().client))
-            )
-        return self._guarded
-
     async def acquire(self, origin: str, *, exclusive: bool = False) -> Lease:
-        """Return a client for a call that has a permit of the gate.
+        """Return a lease of a client. The call needs a permit of the gate.
 
         Args:
-            origin: Where the call goes: a client that is connected to there is preferred.
+            origin: The origin of the request. A client that is connected to it is preferred.
             exclusive: Whether the call must not share its client.
         """
-        if self._sharing == "fixed":
-            pooled = self._get_fixed()
+        if self.fixed:
+            pooled = self._current or self._get_fixed()
+            if self._guarded is None:
+                self._guarded = self.guarded = on_asyncio() and any(
+                    map(_has_connections, transports(pooled.client))
+                )
         elif self._sharing == "exclusive" or exclusive or not self._may_share(origin):
             pooled = self._take_idle(origin)
             pooled.origin = origin
@@ -165,14 +155,14 @@ class ClientPool:
                     break
             pooled.origin = origin
         pooled.calls += 1
-        return Lease(self, pooled)
+        return Lease(self, pooled, pooled.client, self.guarded)
 
     def _may_share(self, origin: str) -> bool:
-        """Return whether a server may speak HTTP/2: it is negotiated by TLS alone."""
+        """Return whether an origin may support HTTP/2, which is negotiated in TLS only."""
         return origin not in self._http1_origins and origin.startswith("https:")
 
     def _find_shared(self, origin: str) -> PooledClient | None:
-        """Return a client that has room, or that opens a connection; None: one is being opened."""
+        """Return a client with a free stream, or a new one; None: a connection is being opened."""
         oldest = time.monotonic() - _KEEPALIVE
         for pooled in self._shared:
             fresh = pooled.calls or pooled.idle_since > oldest
@@ -185,12 +175,12 @@ class ClientPool:
         return pooled
 
     def set_capacity(self, pooled: PooledClient, streams: int | None, *, http2: bool) -> None:
-        """Note what the server of a new connection allows.
+        """Set what the server of a new connection allows.
 
         Args:
-            pooled: Its client.
-            streams: Calls at a time; None: not said.
-            http2: Whether it speaks HTTP/2.
+            pooled: The client of the connection.
+            streams: Maximum number of streams; None: the server does not limit them.
+            http2: Whether the connection uses HTTP/2.
         """
         if streams:
             pooled.capacity = min(streams, _MAX_STREAMS)
@@ -202,7 +192,7 @@ class ClientPool:
         self._end_opening(pooled)
 
     def pause(self, pooled: PooledClient) -> None:
-        """Have new calls wait while httpcore adjusts to other settings of the server."""
+        """Make new calls wait while httpcore applies changed settings of the server."""
         if pooled in self._shared:
             self._shared.remove(pooled)
             if self._opening is None:
@@ -210,7 +200,7 @@ class ClientPool:
                 self._opened = anyio.Event()
 
     def retire(self, pooled: PooledClient) -> None:
-        """Have no more calls share a client: httpcore opens another connection in it."""
+        """Do not share a client any more: httpcore has opened a second connection in it."""
         if pooled in self._shared:
             self._shared.remove(pooled)
             pooled.healthy = False
@@ -232,15 +222,15 @@ class ClientPool:
 
     def _take_idle(self, origin: str) -> PooledClient:
         idle = self._idle
-        # The one that was used last: its connection is the likeliest to be still open, and those
-        # that are not needed get old enough to be closed.
+        # The most recently used one: its connection is the most likely to be open still, and
+        # surplus clients become old enough to be closed.
         clients = idle.get(origin) or idle.get(_NO_ORIGIN)
         if clients:
             return clients.pop()
         if len(self._all) < self._size:
             return self._new()
-        # All clients but those of calls with a permit are unused, so there is one: it closes its
-        # connection to another host and opens one to this.
+        # A call with a permit implies an idle client, perhaps one that is connected to another
+        # origin: httpcore closes that connection and opens one to this origin.
         for clients in idle.values():
             if clients:
                 return clients.pop(0)
@@ -252,13 +242,13 @@ class ClientPool:
         return self._new()
 
     def release(self, pooled: PooledClient, reusable: bool) -> None:
-        """Take a client back, to be used again if its call ended well, else to be closed."""
+        """Return a client to the pool; close it later if it is not reusable."""
         pooled.calls -= 1
         if not reusable or self._closed:
             pooled.healthy = False
         if self._sharing == "fixed":
             if not reusable:
-                self._discarded.extend(remove_orphans(pooled.client))
+                self.discarded.extend(remove_orphans(pooled.client))
                 pooled.healthy = True
             return
         self._end_opening(pooled)
@@ -275,11 +265,11 @@ class ClientPool:
             self._idle.setdefault(pooled.origin, []).append(pooled)
 
     def _drop_old(self, before: float) -> None:
-        """Close clients that have been unused for longer than a connection is kept."""
+        """Discard clients that have been idle for longer than a connection is kept open."""
         for clients in self._idle.values():
             while clients and clients[0].idle_since < before:
                 self._discard(clients.pop(0), urgent=False)
-        for pooled in [one for one in self._shared if not one.calls and one.idle_since < before]:
+        for pooled in [p for p in self._shared if not p.calls and p.idle_since < before]:
             self._shared.remove(pooled)
             self._discard(pooled, urgent=False)
 
@@ -288,89 +278,80 @@ class ClientPool:
             return  # closed already
         self._all.discard(pooled)
         if urgent:
-            self._discarded.append(pooled.client)
+            self.discarded.append(pooled.client)
         else:
-            self._discarded.appendleft(pooled.client)
+            self.discarded.appendleft(pooled.client)
 
     def close_soon(self, stream: _Closable) -> None:
-        """Have a connection closed that httpcore has lost."""
-        self._discarded.append(stream)
+        """Close a connection later that httpcore does not close."""
+        self.discarded.append(stream)
 
     async def close_discarded(self) -> None:
-        """Close what is not to be used again; what is cut off here is done by a later call."""
-        if not self._discarded:
+        """Close discarded clients. If this is interrupted, a later call closes the others."""
+        if not self.discarded:
             return
         with anyio.CancelScope(shield=True):
             for _ in range(_MAX_CLOSED_PER_CALL):
-                if not self._discarded:
+                if not self.discarded:
                     break
-                await self._close(self._discarded.pop())
+                await self._close(self.discarded.pop())
 
     async def _close(self, what: _Closable) -> None:
-        # A connection that fails while it is closed is closed; so is one whose closing is cut off
-        # by a native cancellation: httpcore and anyio close the socket before they first wait.
+        # A connection that fails while it is being closed is closed. So is one whose closing is
+        # interrupted by a native cancellation: httpcore and anyio close the socket before their
+        # first await.
         with suppress(Exception):
             await what.aclose()
 
     async def aclose(self) -> None:
-        """Close every client, also those in use."""
+        """Close all clients, including those in use."""
         self._closed = True
         self._idle.clear()
         self._shared.clear()
         self._current = None
-        self._discarded.extend(pooled.client for pooled in self._all)
+        self.discarded.extend(pooled.client for pooled in self._all)
         self._all.clear()
         interruption: BaseException | None = None
-        while self._discarded:
+        while self.discarded:
             try:
-                await self._close(self._discarded.pop())
+                await self._close(self.discarded.pop())
             except BaseException as error:
-                interruption = error  # the others are closed all the same: it takes no time
+                interruption = error  # close the others first, which takes no time
         if interruption is not None:
             raise interruption
 
     def discard(self) -> None:
-        """Drop every client without closing it: the event loop has gone, and its sockets too."""
+        """Drop all clients without closing them, after their event loop has ended."""
         self._closed = True
         self._idle.clear()
         self._shared.clear()
         self._all.clear()
-        self._discarded.clear()
+        self.discarded.clear()
         self._current = None
 
 
+@dataclass(slots=True, eq=False)
 class Lease:
-    """A client for one call, and the permit of the gate that came with it."""
+    """A client for one call, and the permit of the connection gate that came with it."""
 
-    __slots__ = (
-        "_handshake",
-        "_multiplexed",
-        "_pool",
-        "_pooled",
-        "_previous_trace",
-        "client",
-        "guarded",
-        "released",
-    )
-
-    def __init__(self, pool: ClientPool, pooled: PooledClient) -> None:
-        """Keep what is lent."""
-        self._pool = pool
-        self._pooled = pooled
-        self.client = pooled.client
-        self.released = False
-        self.guarded = pool.guarded
-        self._previous_trace: Any = None
-        self._multiplexed = pool.multiplexed
-        self._handshake: _Closable | None = None
+    _pool: ClientPool
+    _pooled: PooledClient
+    client: httpx.AsyncClient
+    guarded: bool
+    """Whether native cancellation must not reach the client."""
+    released: bool = False
+    _previous_trace: Any = None
+    _handshake: _Closable | None = None
+    """The connection while its TLS handshake runs."""
 
     def install_trace(self, request: httpx.Request) -> None:
-        """Find out what the server allows, and about a TLS handshake that is cut off.
+        """Trace a request, for the settings of an HTTP/2 server and for interrupted TLS handshakes.
 
-        httpcore drops its connection without closing the socket, and the event loop keeps that.
+        httpcore drops the connection of an interrupted handshake without closing its socket.
         """
         earlier = request.extensions.get("trace")
-        # Middleware may have set one of its own, or may send the same request twice.
+        # Middleware may have set a trace function, or send the same request twice: then the
+        # function is the one of an earlier lease, and must not be chained.
         before = getattr(earlier, "__self__", None)
         self._previous_trace = before._previous_trace if isinstance(before, Lease) else earlier
         request.extensions["trace"] = self._trace
@@ -382,7 +363,7 @@ class Lease:
             self._handshake = cast("_Closable", info["return_value"])
         elif event.endswith(_POOL_OWNED):
             self._handshake = None
-        if not self._multiplexed:
+        if not self._pool.multiplexed:
             return
         if event == _SETTINGS_BEGIN:
             self._pool.pause(self._pooled)
@@ -390,20 +371,20 @@ class Lease:
             changed = info["return_value"].changed_settings.get(_SETTING_MAX_CONCURRENT_STREAMS)
             self._pool.set_capacity(self._pooled, changed and changed.new_value, http2=True)
         elif event == "http11.send_request_headers.started":
-            if info["request"].method != b"CONNECT":  # that is to a proxy
+            if info["request"].method != b"CONNECT":  # a request to a proxy
                 self._pool.set_capacity(self._pooled, None, http2=False)
         elif event.endswith("connect_tcp.started"):
             self._pool.retire(self._pooled)
 
     def mark_cross_origin(self) -> None:
-        """Note that the connection may lead to another host when the call is over."""
+        """Note that the connection may be to another origin after the call."""
         self._pooled.origin = _CROSS_ORIGIN
 
     def release(self, reusable: bool) -> None:
-        """Give back the client and the permit; only the first time counts.
+        """Return the client to the pool and release the permit, if that was not done before.
 
         Args:
-            reusable: Whether the call ended well, so that its connection can be used again.
+            reusable: Whether the call was successful, so that its connection can be reused.
         """
         if self.released:
             return
@@ -415,29 +396,29 @@ class Lease:
             self._pool.gate.release(succeeded=reusable)
 
     def discard_stream(self, stream: _Closable) -> None:
-        """Give back the place of an answer that was not closed, and have it closed."""
+        """Release the lease of a response that was not closed, and close the response later."""
         if not self.released and self._pool.fixed:
             self._pool.close_soon(stream)
         self.release(reusable=False)
 
     async def close(self) -> None:
-        """Give back what was not given back, and close what is not to be used again."""
+        """Release the lease if it was not released, and close discarded clients."""
         self.release(reusable=False)
         await self._pool.close_discarded()
 
 
 class LeasedStream(httpx.AsyncByteStream):
-    """The body of a streamed answer: holds a client and a permit until it is closed."""
+    """The body of a streamed response. It has a lease until it is closed."""
 
     def __init__(self, inner: httpx.AsyncByteStream, lease: Lease) -> None:
-        """Hold a lease as long as `inner` is open."""
+        """Keep a lease until the stream is closed."""
         self._inner = inner
         self._lease = lease
         self._complete = False
         self._replaced = False
         token: Any = current_token()
         loop: Any = getattr(token, "native_token", token)
-        # asyncio's name, and trio's.
+        # The first is the method of asyncio, the second the one of trio.
         self._call_soon: Callable[[Callable[[], None]], object] = (
             getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
         )
@@ -446,7 +427,7 @@ class LeasedStream(httpx.AsyncByteStream):
         """Yield the body."""
         if self._replaced:
             raise httpx.ReadError(
-                "the answer was closed, because middleware called call_next again after it"
+                "the response was closed because middleware called call_next again"
             )
         if not self._lease.guarded:
             async for chunk in self._inner:
@@ -460,13 +441,13 @@ class LeasedStream(httpx.AsyncByteStream):
         self._complete = True
 
     async def close_for_replacement(self) -> None:
-        """Close the answer, because middleware asks for another one instead."""
+        """Close the response, because middleware requests another one."""
         if not self._lease.released:
             self._replaced = True
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the answer and give back its place. One that was not read to its end is cut."""
+        """Close the response and release its lease. An unread rest of the body is discarded."""
         try:
             if self._lease.guarded:
                 await shield_from_native_cancellation(self._inner.aclose)
@@ -480,15 +461,15 @@ class LeasedStream(httpx.AsyncByteStream):
             await self._lease.close()
 
     def __del__(self) -> None:
-        """Give back the place of an answer that was dropped without being closed."""
+        """Release the lease of a response that was dropped without being closed."""
         if not self._lease.released:
-            # The garbage collector may run in another thread, or in the middle of the gate.
+            # The garbage collector may run in another thread, or while the gate is being changed.
             with suppress(RuntimeError):
                 self._call_soon(partial(self._lease.discard_stream, self._inner))
 
 
 class _MiddlewareStream(httpx.AsyncByteStream):
-    """The body of an answer that middleware made, perhaps out of others, closed with those."""
+    """The body of a response that middleware has built from others, which it closes as well."""
 
     def __init__(self, inner: httpx.AsyncByteStream, streams: list[LeasedStream]) -> None:
         self._inner = inner
@@ -506,37 +487,37 @@ class _MiddlewareStream(httpx.AsyncByteStream):
 
 
 async def close_all(streams: list[LeasedStream]) -> None:
-    """Close answers that no caller has been given."""
-    failed: BaseException | None = None
+    """Close responses that the caller does not get."""
+    error_to_raise: BaseException | None = None
     while streams:
         try:
             await streams.pop().aclose()
         except httpx.HTTPError:
-            pass  # it is closed all the same
+            pass  # it is closed nevertheless
         except BaseException as error:
-            failed = error  # the others are closed all the same
-    if failed is not None:
-        raise failed
+            error_to_raise = error  # close the others first
+    if error_to_raise is not None:
+        raise error_to_raise
 
 
 async def hand_to_caller(response: httpx.Response, streams: list[LeasedStream]) -> None:
-    """Let the caller have a streamed answer, and close those its middleware did not return."""
+    """Pass a streamed response to the caller; close those that middleware did not return."""
     own = response.stream
-    if response.is_closed or any(one is own for one in streams):
-        await close_all([one for one in streams if one is not own])
+    if response.is_closed or any(stream is own for stream in streams):
+        await close_all([stream for stream in streams if stream is not own])
     elif streams:
         response.stream = _MiddlewareStream(cast("httpx.AsyncByteStream", own), [*streams])
-    streams.clear()  # from now on it is the caller who closes it
+    streams.clear()  # the caller closes it from now on
 
 
 def connection_limit(
     transports: Iterable[httpx.AsyncBaseTransport | None], default_limit: int
 ) -> int | None:
-    """Return how many calls at a time the transports of others can take; None: any number.
+    """Return how many calls the transports of a user support at the same time; None: no limit.
 
     Args:
-        transports: Where calls go; None is skipped.
-        default_limit: What holds for transports that cannot be asked.
+        transports: The transports; None is skipped.
+        default_limit: The limit of transports whose own limit is unknown.
     """
     sizes: list[int] = []
     for transport in transports:

@@ -1,4 +1,4 @@
-"""Time and chance, in one place, so that tests can replace them."""
+"""Clock and random source, replaceable in tests."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Clock", "SystemClock", "testing"]
 
 
 class Clock(Protocol):
-    """What the retry loop and the limiter know of time."""
+    """The clock of the retry loop and the rate limiter."""
 
     def monotonic(self) -> float:
-        """Return seconds that never run backwards."""
+        """Return the seconds of a clock that never goes back."""
         ...
 
     def time(self) -> float:
@@ -25,22 +25,22 @@ class Clock(Protocol):
         ...
 
     def random(self) -> float:
-        """Return a number from 0 up to 1, for jitter."""
+        """Return a random number, at least 0 and less than 1, for jitter."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, without blocking the event loop."""
+        """Wait without blocking the event loop."""
         ...
 
 
 class _Testing:
-    """How many `testing()` blocks are open in this process."""
+    """The number of `testing()` blocks that are open in this process."""
 
     depth = 0
 
 
 class SystemClock:
-    """The real one."""
+    """The clock of the operating system."""
 
     __slots__ = ()
 
@@ -49,16 +49,16 @@ class SystemClock:
     random = staticmethod(random.random)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; inside `testing()`, only let other tasks run."""
+        """Wait; within `testing()`, only let other tasks run."""
         await anyio.sleep(0 if _Testing.depth else seconds)
 
 
 @contextmanager
 def testing() -> Generator[None]:
-    """Switch waiting off, for the tests of an application: retries follow at once.
+    """Disable waits, for the tests of an application: retries follow without a delay.
 
-    It holds for every client of the process until the block ends. What is retried, and how often,
-    stays the same.
+    Applies to all clients of the process until the block ends. What is retried, and how often,
+    does not change.
     """
     _Testing.depth += 1
     try:
@@ -67,5 +67,5 @@ def testing() -> Generator[None]:
         _Testing.depth -= 1
 
 
-# pytest takes whatever is called test* for a test, also where it was only imported.
+# pytest collects every imported function whose name starts with `test`.
 testing.__test__ = False  # type: ignore[attr-defined]

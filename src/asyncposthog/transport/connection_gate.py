@@ -1,9 +1,8 @@
-"""A fair semaphore in front of the HTTP connections: calls wait here, never inside httpx.
+"""A FIFO semaphore for HTTP connections. Calls wait here instead of inside httpx.
 
-httpcore's own queue is searched once for every call that joins or leaves it, so that the cost of
-a call grows with the number that wait; and a call that is cancelled in it can leave a connection
-behind that is never used again. Here every operation takes the same time whoever waits, and a
-cancelled call leaves nothing behind.
+httpcore scans its queue whenever a call enters or leaves it, so the cost of a call grows with the
+number of waiting calls; and a call that is cancelled there can leak a connection. Here, all
+operations are O(1), and a cancelled call leaks nothing.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ __all__ = ["ConnectionGate"]
 
 
 class ConnectionGate:
-    """Permits for a number of calls at a time, given out in order of arrival.
+    """Permits for a number of calls at the same time, granted in order of arrival.
 
-    It belongs to one event loop and is not thread-safe. `release` may be called from anywhere in
-    that loop, also while the caller is being cancelled: it does not wait.
+    Not thread-safe; for one event loop. `release` does not wait, so it can be called while the
+    caller is being cancelled.
     """
 
     __slots__ = ("_free", "_last_progress_at", "_waiters", "size")
 
     def __init__(self, size: int) -> None:
-        """Start with all permits free."""
+        """Create a gate with all permits free."""
         self.size = size
         self._free = size
         self._last_progress_at = -math.inf
@@ -37,33 +36,32 @@ class ConnectionGate:
 
     @property
     def free(self) -> int:
-        """Permits nobody holds."""
+        """The number of free permits."""
         return self._free
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for a permit."""
+        """The number of calls that wait for a permit."""
         return len(self._waiters)
 
     def try_acquire(self) -> bool:
-        """Take a permit if there is one without waiting; return whether there was."""
+        """Take a permit if one is free; return whether one was."""
         if not self._free:
             return False
         self._free -= 1
         return True
 
     async def acquire(self, stall_timeout: float | None = None) -> bool:
-        """Wait for a permit. If the wait is cancelled, in whichever way, none is taken.
+        """Wait for a permit. If the wait is cancelled, none is taken.
 
-        A queue may be long and yet move: the wait ends without a permit only when nothing has
-        moved for some time.
+        A long queue may still advance, so the time limit is not for the wait as a whole: it starts
+        again whenever a call has succeeded.
 
         Args:
-            stall_timeout: Seconds to wait since a permit last came back from a successful call;
-                None: any time.
+            stall_timeout: Seconds to wait after the last success of a call; None: no limit.
 
         Returns:
-            Whether there is a permit; if not, the place in the queue is lost.
+            Whether a permit was taken. If not, the place in the queue is lost.
         """
         if self.try_acquire():
             return True
@@ -85,17 +83,17 @@ class ConnectionGate:
                     return True
         except BaseException:
             if granted.is_set():
-                # Cancelled between the release that chose us and our turn to run.
+                # Cancelled after a release has chosen this waiter, before it could run.
                 self._hand_over_permit()
             else:
                 self._waiters.pop(granted, None)
             raise
 
     def release(self, *, succeeded: bool = True) -> None:
-        """Give a permit back: to the first waiter, if there is one.
+        """Release a permit. The first waiter gets it, if there is one.
 
         Args:
-            succeeded: Whether its call did, which gives those that wait more time.
+            succeeded: Whether the call did. That restarts the time limit of the waiters.
         """
         if succeeded and self._waiters:
             self._last_progress_at = anyio.current_time()

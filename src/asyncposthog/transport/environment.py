@@ -1,7 +1,7 @@
-"""Why no HTTP client could be built: which variable of the environment is wrong.
+"""Find the invalid environment variable when httpx cannot build a client.
 
-httpx reads proxies and certificates from the environment. What it raises when one of them is wrong
-does not name the variable, and may show a proxy's password.
+httpx reads proxies and certificates from the environment. Its errors do not name the variable, and
+may show the password of a proxy.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
 
 
 def environment_error() -> ConfigurationError:
-    """Return the error that names the variable because of which httpx builds no client."""
+    """Return an error that names the environment variable which httpx cannot use."""
     for check in (_key_log_error, _certificate_error, _proxy_error):
-        found = check()
-        if found is not None:
-            return found
+        error = check()
+        if error is not None:
+            return error
     return ConfigurationError(
         "No HTTP client can be built from the proxies and certificates in the environment.",
         suggestion="Check NO_PROXY, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and SSL_CERT_FILE.",
@@ -62,7 +62,7 @@ def _certificate_error() -> ConfigurationError | None:
                 name,
                 f"names {path!r}, from which no certificates can be read: {_error_text(error)}",
             )
-        break  # httpx does not look at the folder where there is a file
+        break  # httpx ignores SSL_CERT_DIR if SSL_CERT_FILE is set
     return None
 
 
@@ -81,18 +81,18 @@ _LOADERS: Final[dict[str, Callable[[str], None]]] = {
 
 
 def check_proxies() -> None:
-    """Refuse addresses of proxies that httpx takes although nothing can connect to them.
+    """Raise an error for proxy URLs that httpx accepts but cannot connect to.
 
     Raises:
-        ConfigurationError: It names the variable.
+        ConfigurationError: A proxy URL is invalid. The message names the variable.
     """
-    found = _proxy_address_error(getproxies_environment())
-    if found is not None:
-        raise found
+    error = _proxy_address_error(getproxies_environment())
+    if error is not None:
+        raise error
 
 
 def proxy_variable(base: str) -> str | None:
-    """Return the variable that names the proxy between here and a host; None: there is none."""
+    """Return the variable that defines the proxy for a host; None: there is no proxy."""
     url = httpx.URL(base)
     proxies = getproxies_environment()
     name = next((name for name in (url.scheme, "all") if proxies.get(name)), None)
@@ -103,8 +103,8 @@ def proxy_variable(base: str) -> str | None:
 
 def _proxy_error() -> ConfigurationError | None:
     proxies = getproxies_environment()
-    if found := _proxy_address_error(proxies):
-        return found
+    if error := _proxy_address_error(proxies):
+        return error
     if proxies.get("no"):
         return _variable_error(
             _variable_name("no_proxy"), f"has an entry that is no host: {proxies['no'][:200]!r}"
@@ -122,7 +122,7 @@ def _proxy_address_error(proxies: Mapping[str, str]) -> ConfigurationError | Non
 
 
 def _invalid_proxy_reason(address: str) -> str | None:
-    """Say what is wrong with a proxy's address, without showing it: it may hold a password."""
+    """Return what is wrong with a proxy URL, without showing it: it may have a password."""
     kind = address.partition("://")[0].lower() if "://" in address else "http"
     if kind not in _SCHEMES:
         return "does not begin with http://, https:// or socks5://"
@@ -146,7 +146,7 @@ def _invalid_proxy_reason(address: str) -> str | None:
 
 
 def _variable_name(name: str) -> str:
-    """Return the name of a variable as the environment has it; the lower-case one counts."""
+    """Return the name of a variable as it is set. Lower case takes precedence, as in httpx."""
     return name if os.environ.get(name) else name.upper()
 
 

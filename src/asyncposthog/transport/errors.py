@@ -1,4 +1,4 @@
-"""What goes wrong below HTTP, in our words; and answers made safe to keep."""
+"""Errors of httpx as `PostHogError`, and responses without credentials."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ __all__ = ["classify_failure", "from_httpx_error", "redact_response"]
 
 _NON_RETRYABLE: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 _MAX_CAUSES: Final = 16
-"""Causes of causes that are kept: a chain may lead back to itself."""
+"""Length of a chain of causes that is copied: a chain may be a cycle."""
 
 
 def from_httpx_error(
     error: httpx.HTTPError, base: str, redact: Redactor, operation: str, info: RequestInfo
 ) -> PostHogError:
-    """Return our exception for one of httpx, with a copy of that as its cause.
+    """Return the `PostHogError` for an error of httpx, with a scrubbed copy of it as its cause.
 
-    Raise it after the handler, so that httpx's own exception, which holds the request and its
-    credentials, is not kept as the context.
+    Raise it outside of the `except` block: otherwise the original, which refers to the request and
+    its credentials, becomes its context.
     """
     if isinstance(error, httpx.ConnectTimeout):
         text = f"Could not connect to {base} in time."
@@ -66,9 +66,9 @@ def from_httpx_error(
 
 
 def _scrubbed_copy(error: BaseException, redact: Redactor, depth: int = 0) -> BaseException | None:
-    """Return an exception and its causes with nothing but their kinds and words.
+    """Return a copy of an exception and its causes: only their types and redacted arguments.
 
-    Requests and stack frames, where the credentials are, stay behind.
+    Requests and stack frames, which refer to credentials, are not copied.
     """
     if depth > _MAX_CAUSES:
         return None
@@ -84,7 +84,8 @@ def _scrubbed_copy(error: BaseException, redact: Redactor, depth: int = 0) -> Ba
             if isinstance(copy, httpx.HTTPError):
                 httpx.HTTPError.__init__(copy, *copy.args[:1])
     except Exception:
-        # A foreign class may refuse to be made this way; the message above says what happened.
+        # The constructor of another library's class may need more. The message of our own
+        # exception has the text already.
         return None
     earlier = error.__cause__ or error.__context__
     copy.__cause__ = None if earlier is None else _scrubbed_copy(earlier, redact, depth + 1)
@@ -92,9 +93,9 @@ def _scrubbed_copy(error: BaseException, redact: Redactor, depth: int = 0) -> Ba
 
 
 def _redact_argument(argument: object, redact: Redactor) -> object:
-    """Return an argument of an exception without keys; what is no number becomes text.
+    """Return an argument of an exception without API keys, as a number, bytes or text.
 
-    It may be another exception: httpcore's hold h11's, whose words quote the server.
+    It may be an exception: those of httpcore contain those of h11, which quote the server.
     """
     if argument is None or isinstance(argument, int | float):
         return argument
@@ -104,25 +105,25 @@ def _redact_argument(argument: object, redact: Redactor) -> object:
 
 
 def _is_certificate_error(error: BaseException | None) -> bool:
-    seen: set[int] = set()  # a chain may lead back to itself
-    while error is not None and id(error) not in seen:
+    visited: set[int] = set()  # a chain may be a cycle
+    while error is not None and id(error) not in visited:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True
-        seen.add(id(error))
+        visited.add(id(error))
         error = error.__cause__ or error.__context__
     return False
 
 
 def classify_failure(error: PostHogError, progress: Progress) -> Failure:
-    """Tell the retry loop what is known of a failure.
+    """Return what the retry policy has to know about a failed attempt.
 
     Args:
-        error: What ended the attempt. Middleware may have raised it, after the answer, and it may
-            be about another request: what it says of the server is true only if `progress` agrees.
-        progress: What the server may have done of the attempt.
+        error: The error of the attempt. Middleware may have raised it, after the response or about
+            another request, so it counts as proof only together with `progress`.
+        progress: What the server may have received of the attempt.
     """
     if isinstance(error, QueryError) and error.status == 500:
-        # The query ran and failed, whoever asks for it again.
+        # The server ran the query, and would fail again.
         return Failure(kind="permanent")
     if isinstance(error, StatusError):
         return Failure(
@@ -144,12 +145,12 @@ def classify_failure(error: PostHogError, progress: Progress) -> Failure:
 
 
 def _proves_not_executed(error: StatusError) -> bool:
-    """Tell whether an answer proves that nothing was done.
+    """Return whether a response proves that the server did not execute the request.
 
-    PostHog's throttle is asked before the view runs, and says when it lets the call in; too many
-    backfills or downloads are counted before another one begins. Any other 429 may come from the
-    view itself, as may a 503: a database or ClickHouse gives up after the object was written. And a
-    proxy before the server answers either when it has lost the server in the middle of a request.
+    PostHog checks its throttle before the view runs, and sends `Retry-After` then; it counts
+    running backfills and downloads before it starts another. Any other 429, and a 503, may come
+    from the view after it has written the object, when a database or ClickHouse is overloaded. A
+    proxy sends them when it loses the connection to the server during a request.
     """
     if error.status != 429 or error.type is None:
         return False
@@ -166,7 +167,7 @@ _DROPPED_HEADERS: Final = frozenset(
 def redact_response(
     response: httpx.Response, request: PreparedRequest, base: str, redact: Redactor
 ) -> httpx.Response:
-    """Return an answer that may be kept, printed and pickled: no request headers, no keys."""
+    """Return a copy of a response for logs and pickles, without API keys and request headers."""
     url = redact(mask_target(base + request.target))
     return httpx.Response(
         response.status_code,

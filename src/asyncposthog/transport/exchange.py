@@ -1,9 +1,11 @@
-"""One request on the wire: credentials, redirects, and a bound on the size of answers."""
+"""Send one request: add credentials, follow redirects, limit the size of the response."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from http.cookiejar import Cookie, CookieJar
 from io import BytesIO
 from typing import Any, Final, cast
 
@@ -19,6 +21,7 @@ __all__ = [
     "NOT_SENT_ERRORS",
     "TRUNCATED",
     "Credentials",
+    "NoCookies",
     "Progress",
     "build_request",
     "close",
@@ -32,21 +35,21 @@ __all__ = [
 ]
 
 TRUNCATED: Final = "asyncposthog.cut"
-"""The extension of an error answer whose body was cut."""
+"""The extension of an error response whose body was truncated; its value is the limit."""
 _MAX_ERROR_BYTES: Final = 1 << 20
-"""Bytes that are read of the body of an error answer."""
+"""Bytes that are read of the body of an error response."""
 _MAX_REDIRECTS: Final = 5
 _MAX_PORT: Final = 65535
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _DECOMPRESS_CHUNK: Final = 256
-"""Bytes of a compressed error answer that are decompressed at a time."""
+"""Bytes of a compressed error response that are decompressed at a time."""
 _STREAM_THRESHOLD: Final = 1 << 20
-"""Bytes from which on a body is collected in one piece."""
+"""Bytes of a body from which on it is collected in one buffer."""
 _FORWARDED_HEADERS: Final = ("User-Agent", "Accept-Encoding", "Range", "If-Match", "If-Range")
-"""What a file store is told: no more than it needs to hand out a file, or a part of one."""
+"""Headers that a file store gets: only what it needs to send a file, or a part of one."""
 _BODY_HEADERS: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 _NO_AUTH: Final = httpx.Auth()
-"""Does nothing: the credentials of a client that users gave us are not ours to send."""
+"""Disables the auth of a user's httpx client."""
 
 
 NOT_SENT_ERRORS: Final = (
@@ -55,7 +58,7 @@ NOT_SENT_ERRORS: Final = (
     httpx.PoolTimeout,
     httpx.ProxyError,
 )
-"""With these the server never got the request, where the httpx client raised them itself."""
+"""Errors after which the server did not get the request, if the httpx client raised them."""
 
 _LOWER_LAYER_ERRORS: Final = (
     OSError,  # ssl.SSLError among them
@@ -63,32 +66,32 @@ _LOWER_LAYER_ERRORS: Final = (
     anyio.ClosedResourceError,
     anyio.EndOfStream,
 )
-"""What httpx lets pass of the layers below it."""
+"""Errors of lower layers that httpx does not convert."""
 
 
+@dataclass(slots=True)
 class Progress:
-    """What the server may have done of an attempt, whatever exception ends it."""
+    """What the server may have received of an attempt, whatever exception ends it."""
 
-    __slots__ = ("accepted", "sent")
-
-    def __init__(self) -> None:
-        """Begin: nothing was sent."""
-        self.sent = False
-        """Whether the server may have received a request."""
-        self.accepted = False
-        """Whether it may have received one without refusing it by a 429."""
+    sent: bool = False
+    """Whether the server may have received a request."""
+    accepted: bool = False
+    """Whether it may have received one that it did not reject with 429."""
 
 
 def normalize_error(
     error: Exception, client: httpx.AsyncClient | None = None, *, of_httpx: bool = False
 ) -> Exception | None:
-    """Return the exception to raise for one that httpx has let pass; None: it is not of the wire.
+    """Return the exception to raise instead of one that httpx did not convert.
 
     Args:
-        error: What was raised while a request was sent, or its answer read.
-        client: What sent it; httpx raises a `RuntimeError` when it was closed meanwhile.
-        of_httpx: Whether only code of httpx and below it ran, none of the user: whatever it
-            raises is then a failure of the connection.
+        error: The exception that was raised while a request was sent or its response read.
+        client: The httpx client. It raises `RuntimeError` if it is closed during a call.
+        of_httpx: Whether only httpx and lower layers have run, and no code of the user. Then every
+            exception is a failure of the connection.
+
+    Returns:
+        An error of httpx or of ours; None if the exception is not about the connection.
     """
     if isinstance(error, ExceptionGroup):
         # anyio's, of attempts to connect to several addresses
@@ -115,7 +118,7 @@ def normalize_error(
 
 
 def _is_plain_client(client: httpx.AsyncClient, request: httpx.Request) -> bool:
-    """Return whether sending runs nothing but httpx's own code."""
+    """Return whether sending a request runs no code but that of httpx."""
     if type(client) is not httpx.AsyncClient or any(client.event_hooks.values()):
         return False
     transports: dict[object, object] = getattr(client, "_mounts", {})
@@ -124,12 +127,12 @@ def _is_plain_client(client: httpx.AsyncClient, request: httpx.Request) -> bool:
 
 
 def is_network_response(response: httpx.Response) -> bool:
-    """Return whether the body of an answer is read from a connection of httpx."""
+    """Return whether the body of a response is read from a connection of httpx."""
     return "network_stream" in response.extensions
 
 
 class _OneChunk:
-    """Gives one piece of bytes."""
+    """An iterator over one chunk."""
 
     __slots__ = ("_content",)
 
@@ -149,8 +152,8 @@ class _OneChunk:
 class _RequestBody(httpx.ByteStream):
     """The body of a request.
 
-    httpx's own is read by an async generator, which is left open when the connection breaks while
-    it is sent: Trio complains of that.
+    The one of httpx is an async generator, which stays open if the connection is lost while it is
+    sent. Trio warns about that.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -161,39 +164,64 @@ class _RequestBody(httpx.ByteStream):
         return _OneChunk(self._content)
 
 
-_EMPTY_BODY: Final = _RequestBody(b"")
+class _EmptyBody(httpx.ByteStream):
+    """The body of a request without content. It has no state, so it is its own iterator."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+
+_EMPTY_BODY: Final = _EmptyBody(b"")
+
+
+class NoCookies(CookieJar):
+    """A cookie jar that stays empty: the API needs no cookies, and a stored one is never sent.
+
+    `CookieJar` with a policy that rejects all cookies would parse the headers of every response.
+    """
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Do nothing."""
+
+    def set_cookie(self, cookie: Cookie) -> None:
+        """Do nothing."""
 
 
 def origin(url: httpx.URL) -> tuple[str, bytes]:
-    """Return what two URLs of one origin have in common: scheme, host and port."""
+    """Return the origin of a URL: scheme, and host with port."""
     return url.scheme, url.netloc
 
 
 class _SignedHeaders(Unpicklable, httpx.Headers):
-    """Headers with the key among them."""
+    """Headers with the API key."""
 
 
 class Credentials(Unpicklable):
-    """The key, and where it may go. A request holds it only while it is on the wire.
+    """The API key and the origins it may be sent to.
 
-    Afterwards neither an exception nor a response kept by a user can give it away.
+    A request has the key only while it is sent. So exceptions and responses, which refer to their
+    request, cannot leak it.
     """
 
     __slots__ = ("_headers", "_origins", "_value")
 
     def __init__(self, secret: Secret, bases: Iterable[str], headers: httpx.Headers) -> None:
-        """Know the key, the base URLs it may be sent to, and the headers most requests have."""
+        """Keep the key, the base URLs it may be sent to, and the headers of default requests."""
         self._value = f"Bearer {secret.reveal()}"
         self._origins = frozenset(origin(httpx.URL(base)) for base in bases)
         self._headers = _SignedHeaders(headers)
         self._headers["Authorization"] = self._value
 
     def sign(self, request: httpx.Request, default_request: bool) -> httpx.Headers:
-        """Return the request's headers with the key, if it goes where the key may go.
+        """Return the headers of a request, with the key if its origin may get it.
 
         Args:
-            request: What is about to be sent.
-            default_request: Whether it has the usual headers and goes to the usual host.
+            request: The request.
+            default_request: Whether it has the default headers and the default host, so that
+                neither has to be compared.
         """
         if default_request:
             return self._headers.copy()
@@ -214,19 +242,19 @@ async def send_following_redirects(
     download: bool = False,
     progress: Progress,
 ) -> httpx.Response:
-    """Send a request and return the answer, its body not read yet.
+    """Send a request and return the response with its body unread.
 
-    Redirects are followed within the origin alone; any other is returned as it is, but for a
-    download, which goes on without the key and never comes back with it.
+    Redirects within the origin are followed. Others are returned as the response, except for a
+    download: it continues at the other origin without the key, and does not get it back.
 
     Args:
-        client: What sends it. Its own credentials, headers and cookies are not used.
-        request: What to send.
-        credentials: Added to it for the time it takes.
-        content: The request's body, to be sent again after a redirect.
-        default_request: Whether it has the usual headers and goes to the usual host.
-        download: Whether the answer may be a redirect to a file store of another origin.
-        progress: Where to note that the server may have received something.
+        client: The httpx client. Its auth, headers and cookies are not used.
+        request: The request.
+        credentials: The key, which the request has while it is sent.
+        content: The body of the request, to send it again after a redirect.
+        default_request: Whether it has the default headers and the default host.
+        download: Whether the response may be a redirect to a file store of another origin.
+        progress: Updated when the server may have received something.
     """
     cross_origin = False
     seen: tuple[httpx.URL, ...] = ()
@@ -237,8 +265,8 @@ async def send_following_redirects(
             return response
         target = None if cross_origin else _redirect(request, response, content)
         if target is not None and request.method not in {"GET", "HEAD"}:
-            # What answers a write with a redirect has not carried it out, but one that leads in a
-            # circle is no such answer.
+            # A server that redirects a write has not executed it. That is not certain for a
+            # redirect cycle, so that is not followed.
             seen = (*seen, request.url)
             target = None if target.url in seen else target
         if target is None and download:
@@ -264,7 +292,7 @@ async def _send(
             progress.accepted = accepted
         return response
     except httpx.HTTPError as error:
-        # An event hook of the user's client runs after the answer, and may raise the same.
+        # An event hook of the user's client runs after the response, and may raise the same error.
         has_response_hook = client.event_hooks["response"]
         no_free_stream = isinstance(error, httpx.LocalProtocolError) and _is_too_many_streams(error)
         if (no_free_stream or isinstance(error, NOT_SENT_ERRORS)) and not has_response_hook:
@@ -283,10 +311,10 @@ async def _send(
 
 
 def _is_too_many_streams(error: BaseException | None) -> bool:
-    """Return whether a request was not sent, as its HTTP/2 connection had too many others."""
+    """Return whether a request was not sent because its HTTP/2 connection had no free stream."""
     while error is not None:
-        # h2 is imported by httpcore where it is needed; its own exception is the argument of
-        # httpcore's.
+        # Compared by name: h2 is an optional dependency. Its exception is an argument of the one
+        # of httpcore.
         if any(type(one).__name__ == "TooManyStreamsError" for one in (error, *error.args)):
             return True
         error = error.__cause__ or error.__context__
@@ -296,9 +324,9 @@ def _is_too_many_streams(error: BaseException | None) -> bool:
 def _redirect(
     request: httpx.Request, response: httpx.Response, content: bytes | None
 ) -> httpx.Request | None:
-    """Return the request a redirect asks for, or None if it must not be followed."""
+    """Return the request of a redirect, or None if it must not be followed."""
     location = response.headers.get("Location")
-    # 301, 302 and 303 turn other methods into GET, which would drop what was to be written.
+    # Clients follow 301, 302 and 303 with a GET, which would drop the body of a write.
     if not location or (response.status_code < 307 and request.method not in {"GET", "HEAD"}):
         return None
     url = _join(request.url, location)
@@ -308,10 +336,10 @@ def _redirect(
 
 
 def _join(base: httpx.URL, location: str) -> httpx.URL | None:
-    """Return the URL that a redirect names; None where it names none that a request can have."""
+    """Return the URL of a redirect, or None if it is invalid."""
     try:
         url = base.join(location)
-        # Read here as httpx reads it when it sends: IDNA may refuse what parsing has let pass.
+        # httpx decodes the host when it sends, and IDNA may reject what the parser has accepted.
         url.host  # noqa: B018
         if not 0 <= (url.port or 0) <= _MAX_PORT:
             return None
@@ -321,7 +349,7 @@ def _join(base: httpx.URL, location: str) -> httpx.URL | None:
 
 
 def _cross_origin_request(request: httpx.Request, response: httpx.Response) -> httpx.Request | None:
-    """Return the request for a file at another origin: nothing of ours goes with it."""
+    """Return the request for a file at another origin, without our headers and credentials."""
     url = _join(request.url, response.headers.get("Location", ""))
     if url is None or request.method != "GET" or not url.raw_host:
         return None
@@ -342,7 +370,7 @@ def build_request(
     content: bytes | None,
     extensions: Mapping[str, Any],
 ) -> httpx.Request:
-    """Return a request. `headers` hold its `Host` already, which spares httpx much of its work."""
+    """Return a request. `headers` include `Host`, so that httpx does not derive its defaults."""
     if content is None:
         request = httpx.Request(
             method, url, headers=headers, stream=_EMPTY_BODY, extensions={**extensions}
@@ -361,13 +389,13 @@ def build_request(
 async def read_bounded(
     response: httpx.Response, limit: int | None, request: PreparedRequest, operation: str
 ) -> httpx.Response:
-    """Read a body, refusing one larger than `limit` bytes before it fills the memory.
+    """Read a response body of at most `limit` bytes, decompressed.
 
     Returns:
-        The response, read; a copy of it where it was compressed.
+        The response with its body; a copy of it if the body was compressed.
 
     Raises:
-        ResponseTooLargeError: It is larger.
+        ResponseTooLargeError: The body is larger. The rest of it is not read.
     """
     try:
         if response.is_closed:
@@ -380,7 +408,7 @@ async def read_bounded(
             if limit is not None and length > limit:
                 raise _too_large(limit, request, operation)
             if length <= _STREAM_THRESHOLD and "Content-Encoding" not in response.headers:
-                # The protocol holds the server to the length it declared.
+                # h11 and h2 enforce the declared length, so it need not be counted again.
                 await response.aread()
                 return response
         content, whole = await _collect(response, limit)
@@ -394,15 +422,16 @@ async def read_bounded(
             raise
         raise error_to_raise from error
     finally:
-        await close(response)
+        if not response.is_closed:
+            await close(response)
     return _copy(response, content)
 
 
 async def read_error(response: httpx.Response, limit: int | None) -> httpx.Response:
-    """Read the body of an error answer, up to 1 MiB or to `limit` bytes, and leave the rest.
+    """Read the body of an error response up to 1 MiB or `limit` bytes, and discard the rest.
 
     Returns:
-        The response, read; its extensions have `CUT` where there was more.
+        A copy of the response with its body. It has the extension `TRUNCATED` if there was more.
     """
     max_bytes = _MAX_ERROR_BYTES if limit is None else min(limit, _MAX_ERROR_BYTES)
     try:
@@ -426,9 +455,9 @@ async def read_error(response: httpx.Response, limit: int | None) -> httpx.Respo
 
 
 async def _collect(response: httpx.Response, limit: int | None) -> tuple[bytes, bool]:
-    """Return the body, and whether it is no larger than `limit`; where it is, its beginning."""
-    # One piece of memory that grows, and is handed over without a copy: many small ones would stay
-    # with the process when they are free again, and for a large body there are a thousand.
+    """Return the body, or its beginning, and whether it is complete within `limit` bytes."""
+    # One growing buffer, returned without a copy. A list of chunks would fragment the heap, and the
+    # process would keep that memory: a large body has a thousand chunks.
     body = BytesIO()
     async for chunk in response.aiter_bytes():
         body.write(chunk)
@@ -438,11 +467,12 @@ async def _collect(response: httpx.Response, limit: int | None) -> tuple[bytes, 
 
 
 async def _collect_beginning(response: httpx.Response, max_bytes: int) -> tuple[bytes, bool]:
-    """Return the body, and whether it is no larger than `most`; where it is, its beginning.
+    """Return the body, or its beginning, and whether it is complete within `max_bytes`.
 
-    It is decompressed in small steps: a few kilobytes can stand for hundreds of megabytes.
+    It is decompressed in small steps: a few kilobytes may decompress to hundreds of megabytes.
     """
-    # httpx's own decoders, the one that is applied first in front.
+    # The decoders of httpx in the order in which they are applied. There is no public access,
+    # and `aiter_bytes` decompresses a whole chunk at once.
     decoder: Any = response._get_content_decoder()  # pyright: ignore[reportPrivateUsage]
     decoders: list[Any] = list(getattr(decoder, "children", [decoder]))
     body = BytesIO()
@@ -453,7 +483,7 @@ async def _collect_beginning(response: httpx.Response, max_bytes: int) -> tuple[
             body.write(piece)
             if body.tell() > max_bytes:
                 return body.getvalue(), False
-        if received > 2 * max_bytes:  # compressed, it is no larger than that
+        if received > 2 * max_bytes:  # compression never makes data that much larger
             return body.getvalue(), False
     for piece in _flush(decoders):
         body.write(piece)
@@ -463,7 +493,7 @@ async def _collect_beginning(response: httpx.Response, max_bytes: int) -> tuple[
 
 
 def _decompress(decoders: list[Any], data: bytes) -> Iterator[bytes]:
-    """Yield what compressed data stands for, in pieces that are not large."""
+    """Yield decompressed data in small chunks."""
     if not decoders or type(decoders[0]).__name__ == "IdentityDecoder":
         yield data
         return
@@ -474,13 +504,13 @@ def _decompress(decoders: list[Any], data: bytes) -> Iterator[bytes]:
 
 
 def _flush(decoders: list[Any]) -> Iterator[bytes]:
-    """Yield what the decoders have kept back, at the end of the data."""
+    """Yield the data that the decoders have buffered, at the end of the body."""
     for at, decoder in enumerate(decoders):
         yield from _decompress(decoders[at + 1 :], decoder.flush())
 
 
 def _copy(response: httpx.Response, content: bytes) -> httpx.Response:
-    """Return the same response with its body read, and so no longer compressed."""
+    """Return a copy of a response with its decompressed body."""
     copy = httpx.Response(
         response.status_code,
         headers=headers_without(response, _BODY_HEADERS),
@@ -488,13 +518,13 @@ def _copy(response: httpx.Response, content: bytes) -> httpx.Response:
         request=response.request,
         extensions={**response.extensions},
     )
-    with suppress(RuntimeError):  # a middleware's own answer took no time
+    with suppress(RuntimeError):  # a response that middleware has built has no elapsed time
         copy.elapsed = response.elapsed
     return copy
 
 
 async def close(response: httpx.Response) -> None:
-    """Close an answer; that its connection breaks meanwhile no longer matters."""
+    """Close a response, ignoring errors of its connection."""
     try:
         await response.aclose()
     except Exception as error:
@@ -503,17 +533,17 @@ async def close(response: httpx.Response) -> None:
 
 
 def headers_without(response: httpx.Response, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
-    """Return the headers of an answer but those of these lower-case names.
+    """Return the headers of a response without those with the given lower-case names.
 
-    As bytes: servers put characters outside ASCII into them, in whatever encoding.
+    As bytes: servers send non-ASCII characters in unknown encodings.
     """
     return [(name, value) for name, value in response.headers.raw if name.lower() not in names]
 
 
 def _too_large(limit: int, request: PreparedRequest, operation: str) -> ResponseTooLargeError:
     return ResponseTooLargeError(
-        f"The answer is larger than {limit:,} bytes.",
+        f"The response is larger than {limit:,} bytes.",
         operation=operation,
         request=request_info(request),
-        suggestion="Ask for less, read it with `ph.stream(...)`, or raise max_response_bytes.",
+        suggestion="Request less, read it with `ph.stream(...)`, or raise max_response_bytes.",
     )

@@ -1,32 +1,33 @@
-"""The HTTP layer: one httpx client for a family of clients, attempts, retries, and closing."""
+"""Attempts, retries and closing: what happens between an encoded request and its response."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
-from typing import cast
+from typing import Final, cast
 
 import anyio
 import httpx
 from anyio.lowlevel import current_token
 
-from asyncposthog.errors import ClosedError, EventLoopError, PostHogError, StatusError
-from asyncposthog.operation import Operation
-from asyncposthog.redact import mask_target
+from asyncposthog.call import Call
+from asyncposthog.errors import (
+    ClosedError,
+    EventLoopError,
+    PostHogError,
+    RequestInfo,
+    StatusError,
+    TimeoutError,  # noqa: A004
+)
+from asyncposthog.hosts import Hosts
+from asyncposthog.redact import Redactor, mask_target
 from asyncposthog.transport.encoding.multipart import encode_multipart
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
+from asyncposthog.types import KeyKind
 
-from .call import (
-    ClientContext,
-    InFlightCall,
-    attempt_timeout,
-    httpx_timeouts,
-    send_on_lease,
-    set_deadline,
-    timeout_error,
-)
 from .client_pool import ClientPool, Lease, LeasedStream, Sharing, close_all, hand_to_caller
 from .clock import Clock, SystemClock
 from .connection_gate import ConnectionGate
@@ -34,25 +35,92 @@ from .errors import classify_failure, from_httpx_error, redact_response
 from .exchange import (
     NOT_SENT_ERRORS,
     TRUNCATED,
+    Credentials,
     Progress,
     build_request,
     close,
     read_bounded,
     read_error,
+    send_following_redirects,
 )
 from .limiter import Admission, KeyRateLimits, Limiter
-from .middleware import compose
+from .middleware import Middleware, compose
 from .native_cancellation import shield_from_native_cancellation
-from .retry import Policy, RetryContext, retry_call
+from .retry import OnRetry, RetryContext, retry_call
 from .retry_budget import RetryBudget
 
-__all__ = ["Transport"]
+__all__ = ["ClientContext", "Transport"]
 
 logger = logging.getLogger("asyncposthog")
 
+_CONNECT_TIMEOUT: Final = 10.0
+_CLOSE_TIMEOUT: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientContext:
+    """What all calls of one client have in common."""
+
+    credentials: Credentials
+    headers: httpx.Headers
+    """The headers of every request, `Host` included."""
+    hosts: Hosts
+    key_kind: KeyKind
+    redactor: Redactor
+    middleware: tuple[Middleware, ...] = ()
+    on_retry: OnRetry | None = None
+    max_bytes: int | None = None
+    """Bytes of a response body, decompressed; None: no limit."""
+    rate_limits: KeyRateLimits | None = None
+    """The rate limits of the API key; None: calls are not limited."""
+
+
+@dataclass(slots=True)
+class InFlightCall:
+    """The state of a call while it is made."""
+
+    context: ClientContext
+    spec: Call
+    request: PreparedRequest
+    stream: bool
+    started_at: float
+    """On the transport's clock."""
+    on_sent: Callable[[], None] | None = None
+    """Called when an attempt is sent."""
+    timeout: float | None = None
+    """Seconds for one attempt, including the time the server may queue it; None: no limit."""
+    download: bool = False
+    """Whether the response may be a redirect to a file store of another origin."""
+    admission: Admission | None = None
+    attempt: int = 1
+    deadline_first: bool = False
+    """Whether the deadline of the call comes before the timeout of the attempt."""
+    scope: anyio.CancelScope | None = None
+    """Ends the attempt."""
+    queue_position: int | None = None
+    """How many calls were waiting for a connection when this one started to; None: it is not
+    waiting for one."""
+    progress: Progress = field(default_factory=Progress)
+    """What the server may have received of the attempt."""
+    open_streams: list[LeasedStream] = field(default_factory=list[LeasedStream])
+    """Streamed responses that the caller does not have yet, each with its connection."""
+
+    @property
+    def info(self) -> RequestInfo:
+        """Method and path, for errors and hooks."""
+        return request_info(self.request)
+
+    def extend_scope(self, seconds: float) -> bool:
+        """End the attempt in so many seconds; return False if it was ended already."""
+        scope = self.scope
+        if scope is None or scope.cancel_called:
+            return False
+        scope.deadline = anyio.current_time() + seconds
+        return True
+
 
 class Transport:
-    """Shared by a client and its copies: connections, the limiter, and what is under way."""
+    """Makes calls. A client and its copies share one, and with it connections and rate limits."""
 
     def __init__(
         self,
@@ -66,17 +134,17 @@ class Transport:
         clock: Clock | None = None,
         retry_budget: int | None = None,
     ) -> None:
-        """Keep how httpx clients are made; the first one is made by the first call.
+        """Keep the factories. The first httpx client is built by the first call.
 
         Args:
             build: Returns an httpx client.
-            owned: Whether closing this closes that.
-            sharing: Whether each call has a client of its own.
-            max_connections: Calls that may use a connection at a time; None: no bound.
-            limiter: Returns what decides when attempts may go; called for the first request.
-            limiter_owned: Whether closing this closes that.
-            clock: Time and chance.
-            retry_budget: Repeats that all calls may make while none succeeds; None: no bound.
+            owned: Whether closing the transport closes the httpx clients.
+            sharing: How many calls may use one httpx client at the same time.
+            max_connections: Calls that may use a connection at the same time; None: no limit.
+            limiter: Returns the rate limiter; called for the first request. None: no limiter.
+            limiter_owned: Whether closing the transport closes the limiter.
+            clock: Clock and random source, replaceable in tests.
+            retry_budget: Retries of all calls together while none succeeds; None: no limit.
         """
         self._pool = ClientPool(build, sharing, max_connections)
         self._gate = self._pool.gate
@@ -86,7 +154,7 @@ class Transport:
         self._limiter_owned = limiter_owned
         self.clock = clock or SystemClock()
         self._retry_budget = None if retry_budget is None else RetryBudget(retry_budget, self.clock)
-        self._event_loop_token: object = None
+        self._event_loop: object = None
         self._closed = False
         self._cancelled = False
         self._active_calls = 0
@@ -100,7 +168,7 @@ class Transport:
         return self._closed
 
     def check_open(self) -> None:
-        """Refuse a call after closing.
+        """Raise an error after `aclose`.
 
         Raises:
             ClosedError: The client is closed.
@@ -111,17 +179,21 @@ class Transport:
                 suggestion="Make the call inside `async with`, or build a new AsyncPostHog.",
             )
 
-    def rate_limits_for(self, base: str, key: str) -> KeyRateLimits | None:
-        """Return the rate limits of a key on a host; None: there are none."""
+    def rate_limits_for(self, base_url: str, api_key: str) -> KeyRateLimits | None:
+        """Return the rate limits of an API key on a host; None: there are none."""
         if self._limiter is None and self._make_limiter is not None:
             self._limiter = self._make_limiter()
-        return None if self._limiter is None else self._limiter.for_key(base, key)
+        return None if self._limiter is None else self._limiter.for_key(base_url, api_key)
 
-    def _check_loop(self) -> None:
+    def accept_encoding(self) -> str:
+        """Return the compressions that the httpx client supports."""
+        return self._pool.sample.headers.get("Accept-Encoding", "identity")
+
+    def _check_event_loop(self) -> None:
         token = current_token()
-        if self._event_loop_token is None:
-            self._event_loop_token = token
-        elif token != self._event_loop_token:
+        if self._event_loop is None:
+            self._event_loop = token
+        elif token != self._event_loop:
             raise EventLoopError(
                 "The client was first used in another event loop, and its connections live there.",
                 suggestion="Build one AsyncPostHog for each event loop.",
@@ -130,152 +202,100 @@ class Transport:
     async def send(
         self,
         context: ClientContext,
-        operation: Operation,
+        call: Call,
         request: PreparedRequest,
-        policy: Policy,
         *,
-        retry_safe: bool,
         stream: bool = False,
         on_sent: Callable[[], None] | None = None,
         started_at: float | None = None,
     ) -> httpx.Response:
-        """Send a request, repeating it where that is sound, and return the successful answer.
+        """Send a request, retry it where that is safe, and return the successful response.
 
         Args:
-            context: The client's side of it.
-            operation: What is called.
-            request: What to send.
-            policy: The call's patience.
-            retry_safe: Whether doing it twice has the effect of doing it once.
-            stream: Whether to leave the body unread. The caller then has to close the answer,
-                and to call `finished`.
-            on_sent: Told when an attempt goes on the wire.
-            started_at: When the call began, by the clock; None: now.
+            context: The client's settings.
+            call: The call that is made.
+            request: Its encoded request.
+            stream: Whether to leave the body unread. The caller then has to close the response,
+                and to call `release_stream`.
+            on_sent: Called when an attempt is sent.
+            started_at: When the call started, on the transport's clock; None: now.
 
         Raises:
-            PostHogError: Anything that went wrong, after the last attempt.
+            PostHogError: The error of the last attempt.
         """
-        self.check_open()
-        self._check_loop()
+        if self._closed:
+            self.check_open()
+        if current_token() != self._event_loop:
+            self._check_event_loop()
         self._active_calls += 1
-        call: InFlightCall | None = None
+        state: InFlightCall | None = None
         try:
             if request.multipart is not None:
-                request = await self._read_files(request)
+                request = await _read_files(request)
             if started_at is None:
                 started_at = self.clock.monotonic()
-            call = InFlightCall(
-                context, operation, request, policy, stream, started_at, on_sent=on_sent
-            )
-            if context.rate_limits is not None:
-                call.admission = context.rate_limits.admission(operation, request)
-                call.admission.max_block_seconds = policy.max_retry_after
-            if call.admission is not None and call.admission.needs_query_slot:
-                response = await self._send_in_query_slot(call, call.admission, retry_safe)
+            policy, operation = call.options.policy, call.operation
+            state = InFlightCall(context, call, request, stream, started_at, on_sent)
+            state.timeout = policy.timeout
+            state.download = operation.result.status == 302
+            if context.rate_limits is None:
+                response = await self._send_with_retries(state)
             else:
-                response = await self._send_with_retries(call, retry_safe)
+                admission = state.admission = context.rate_limits.admission(operation, request)
+                admission.max_block_seconds = policy.max_retry_after
+                if admission.needs_query_slot:
+                    response = await self._send_in_query_slot(state, admission)
+                else:
+                    response = await self._send_with_retries(state)
             if stream:
-                await hand_to_caller(response, call.open_streams)
+                await hand_to_caller(response, state.open_streams)
                 self._streams += 1
             return response
         finally:
             self._active_calls -= 1
-            self._notify_idle()
-            if call is not None and call.open_streams:
-                await close_all(call.open_streams)
+            if self._idle_event is not None:
+                self._idle_event.set()
+            if state is not None and state.open_streams:
+                await close_all(state.open_streams)
 
-    async def _send_in_query_slot(
-        self, call: InFlightCall, admission: Admission, retry_safe: bool
-    ) -> httpx.Response:
-        """Make a call that holds something for as long as it takes."""
+    async def _send_in_query_slot(self, call: InFlightCall, admission: Admission) -> httpx.Response:
+        """Make a call while holding a query slot of its project."""
         scope = anyio.CancelScope()
         self._scopes.add(scope)
         try:
             with scope:
                 admission.timeout = self._remaining(call)
                 async with admission.query_slot():
-                    return await self._send_with_retries(call, retry_safe)
+                    if call.timeout is not None:
+                        # The server may queue a query before it runs it, and does not count that
+                        # as the time of the query.
+                        call.timeout += admission.extra_timeout
+                    return await self._send_with_retries(call)
         finally:
             self._scopes.discard(scope)
         raise self._cancellation_error(call)
 
-    async def _send_with_retries(self, call: InFlightCall, retry_safe: bool) -> httpx.Response:
-        """Make a call: one attempt, and the repeats that follow from it."""
+    async def _send_with_retries(self, call: InFlightCall) -> httpx.Response:
         try:
             return await self._attempt(call, 1)
         except PostHogError as error:
-            first = error
-        # Outside of the handler: later failures are not consequences of this one.
-        return await self._retry(call, retry_safe, first)
+            first_error = error
+        # Outside of the handler: Python would make the first error the context of later ones, and
+        # they are not caused by it.
+        return await self._retry(call, first_error)
 
-    def release_stream(self) -> None:
-        """Note that the answer of a call with `stream` was read, or given up."""
-        self._streams -= 1
-        self._notify_idle()
-
-    def _notify_idle(self) -> None:
-        if self._idle_event is not None:
-            self._idle_event.set()
-
-    async def aclose(self, *, cancel: bool = False, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
-        """Refuse new calls, wait for running ones, and close the connections.
-
-        Args:
-            cancel: Cancel running calls (they raise `ClosedError`) rather than wait.
-            timeout: Seconds to wait before they are cancelled after all; None waits for ever.
-        """
-        self._check_loop()
-        self._closed = True
-        try:
-            if not cancel:
-                with anyio.move_on_after(timeout):
-                    await self._wait_until_idle(streams=True)
-            self._cancelled = True
-            for scope in tuple(self._scopes):
-                scope.cancel()
-            # A call that does not heed its cancellation must not keep us for ever.
-            with anyio.move_on_after(5.0):
-                await self._wait_until_idle(streams=False)
-        finally:
-            if self._owned:
-                with anyio.move_on_after(5.0, shield=True):
-                    await self._pool.aclose()
-            if self._limiter_owned and self._limiter is not None:
-                with anyio.move_on_after(5.0, shield=True):
-                    await self._limiter.aclose()
-
-    def discard(self) -> None:
-        """Refuse new calls, after the event loop of the earlier ones, and all it held, has gone."""
-        self._closed = self._cancelled = True
-        if self._owned:
-            self._pool.discard()
-
-    async def _wait_until_idle(self, *, streams: bool) -> None:
-        """Wait until no call is under way, nor, if asked for, an answer being read."""
-        while self._active_calls or (streams and self._streams):
-            if self._idle_event is None or self._idle_event.is_set():
-                self._idle_event = anyio.Event()
-            await self._idle_event.wait()
-
-    async def _read_files(self, request: PreparedRequest) -> PreparedRequest:
-        assert request.multipart is not None
-        content, media = await encode_multipart(request.multipart)
-        headers = (*request.headers, ("Content-Type", media))
-        return PreparedRequest(request.method, request.target, headers, content)
-
-    async def _retry(
-        self, call: InFlightCall, retry_safe: bool, first: PostHogError
-    ) -> httpx.Response:
+    async def _retry(self, call: InFlightCall, first_error: PostHogError) -> httpx.Response:
+        # Needed for failed calls only: importing it earlier would slow every program down.
         from asyncposthog.errors.from_response import is_query
 
         context = RetryContext(
-            policy=call.policy,
+            policy=call.spec.options.policy,
             classify_failure=lambda error: classify_failure(error, call.progress),
-            retry_safe=retry_safe,
-            query=is_query(call.operation),
+            retry_safe=call.spec.retry_safe,
+            query=is_query(call.spec.operation),
             clock=self.clock,
-            operation=call.operation.id,
-            request=request_info(call.request),
+            operation=call.spec.operation.id,
+            request=first_error.request or call.info,
             on_retry=call.context.on_retry,
             started_at=call.started_at,
             retry_budget=self._retry_budget,
@@ -284,35 +304,90 @@ class Transport:
         self._scopes.add(scope)
         try:
             with scope:
-                return await retry_call(partial(self._attempt, call), context, first)
+                return await retry_call(partial(self._attempt, call), context, first_error)
         finally:
             self._scopes.discard(scope)
         raise self._cancellation_error(call)
 
+    def release_stream(self) -> None:
+        """Note that the caller has closed the response of a call with `stream`."""
+        self._streams -= 1
+        if self._idle_event is not None:
+            self._idle_event.set()
+
+    async def aclose(self, *, cancel: bool = False, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
+        """Refuse new calls, wait for running ones, and close the connections.
+
+        Args:
+            cancel: Cancel running calls instead of waiting for them; they raise `ClosedError`.
+            timeout: Seconds to wait before running calls are cancelled; None: no limit.
+        """
+        self._check_event_loop()
+        self._closed = True
+        try:
+            if not cancel:
+                with anyio.move_on_after(timeout):
+                    await self._wait_until_idle(streams=True)
+            self._cancelled = True
+            for scope in tuple(self._scopes):
+                scope.cancel()
+            # Bounded: middleware or a hook may catch the cancellation and go on.
+            with anyio.move_on_after(_CLOSE_TIMEOUT):
+                await self._wait_until_idle(streams=False)
+        finally:
+            # Shielded: `aclose` often runs in a task that is being cancelled, and the sockets have
+            # to be closed all the same.
+            if self._owned:
+                with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                    await self._pool.aclose()
+            if self._limiter_owned and self._limiter is not None:
+                with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                    await self._limiter.aclose()
+
+    def discard(self) -> None:
+        """Refuse new calls. For a client whose event loop has ended, and its sockets with it."""
+        self._closed = self._cancelled = True
+        if self._owned:
+            self._pool.discard()
+
+    async def _wait_until_idle(self, *, streams: bool) -> None:
+        """Wait until no call is running and, with `streams`, no response is being read."""
+        while self._active_calls or (streams and self._streams):
+            if self._idle_event is None or self._idle_event.is_set():
+                self._idle_event = anyio.Event()
+            await self._idle_event.wait()
+
     async def _attempt(self, call: InFlightCall, number: int) -> httpx.Response:
-        """Make one attempt, within its own time and that of the call."""
+        """Make one attempt, limited by its timeout and by the deadline of the call."""
         call.attempt = number
         call.progress = Progress()
-        admission = call.admission
-        # Waiting to be admitted takes of the call's time, not of the attempt's; and the limiter
-        # knows earlier than a deadline does that it cannot be met.
-        bound = self._attempt_timeout(call) if admission is None else inf
-        scope = call.scope = anyio.CancelScope(deadline=anyio.current_time() + bound)
         call.queue_position = None
+        admission = call.admission
+        scope = call.scope = anyio.CancelScope()
         self._scopes.add(scope)
         try:
             with scope:
                 if admission is None:
-                    return await self._perform(call)
-                admission.timeout = self._remaining(call)
+                    self._start_timeout(call, scope)
+                    return await self._run_middleware(call)
+                # Waiting for the rate limits takes of the deadline, not of the timeout. The scope
+                # has no deadline meanwhile: the limiter can tell earlier that it cannot be met.
+                if call.spec.options.policy.deadline is not None:
+                    admission.timeout = self._remaining(call)
                 async with admission:
-                    scope.deadline = anyio.current_time() + self._attempt_timeout(call)
-                    return await self._perform(call)
+                    self._start_timeout(call, scope)
+                    return await self._run_middleware(call)
         except httpx.HTTPError as error:
-            error_to_raise = self._translate_error(error, call)
+            error_to_raise: PostHogError = from_httpx_error(
+                error,
+                call.context.hosts.app,
+                call.context.redactor,
+                call.spec.operation.id,
+                call.info,
+            )
         except PostHogError:
             if call.open_streams:
-                # Middleware returned an error in place of an answer it has had.
+                # Middleware received a response, and raised an error instead of returning it.
                 await close_all(call.open_streams)
             raise
         else:
@@ -320,48 +395,49 @@ class Transport:
         finally:
             self._scopes.discard(scope)
         if call.open_streams:
-            # Middleware failed with an answer in hand: nobody else will close it.
+            # As above: middleware cannot close a response that it does not return.
             await close_all(call.open_streams)
+        # Outside of the handler: httpx's exception holds the request, and with it the key.
         try:
             raise error_to_raise
         finally:
-            del error_to_raise
-
-    def _translate_error(self, error: httpx.HTTPError, call: InFlightCall) -> PostHogError:
-        info, context = request_info(call.request), call.context
-        return from_httpx_error(error, context.hosts.app, context.redactor, call.operation.id, info)
+            del error_to_raise  # or the traceback, which refers to this frame, would keep it alive
 
     def _remaining(self, call: InFlightCall) -> float | None:
-        """Return the seconds that are left of the call's own time."""
-        deadline = call.policy.deadline
+        """Return the seconds until the deadline of a call; None: it has none."""
+        deadline = call.spec.options.policy.deadline
         return deadline and max(0.0, call.started_at + deadline - self.clock.monotonic())
 
-    def _attempt_timeout(self, call: InFlightCall) -> float:
-        """Return the seconds an attempt has: its own, or what is left of the call's."""
-        bound, left = attempt_timeout(call), self._remaining(call)
-        call.deadline_first = left is not None and (bound is None or left <= bound)
-        if left is not None and call.deadline_first:
-            return left
-        return inf if bound is None else bound
+    def _start_timeout(self, call: InFlightCall, scope: anyio.CancelScope) -> None:
+        """Set when an attempt ends: after its timeout, or at the deadline of the call."""
+        seconds, call.deadline_first = call.timeout, False
+        if call.spec.options.policy.deadline is not None:
+            remaining = self._remaining(call)
+            if remaining is not None and (seconds is None or remaining <= seconds):
+                seconds, call.deadline_first = remaining, True
+        scope.deadline = inf if seconds is None else anyio.current_time() + seconds
 
-    async def _perform(self, call: InFlightCall) -> httpx.Response:
-        """Send one attempt through the middleware, and raise what its answer stands for."""
+    async def _run_middleware(self, call: InFlightCall) -> httpx.Response:
+        """Send one attempt through the middleware, and raise the error for an error response."""
         context = call.context
         if context.middleware:
             request = self._build(call)
             request.read()
-            operation = call.operation
+            operation = call.spec.operation
             request.extensions["asyncposthog"] = {
                 "operation": operation.id,
                 "path": operation.path,
                 "attempt": call.attempt,
             }
-            response = await compose(context.middleware, partial(self._transmit, call))(request)
+            response = await compose(context.middleware, partial(self._connect_and_send, call))(
+                request
+            )
         else:
-            response = await self._transmit(call)
+            response = await self._connect_and_send(call)
         if response.status_code < 300 or response.status_code == 304:
-            if self._retry_budget is not None:
-                self._retry_budget.deposit()
+            budget = self._retry_budget
+            if budget is not None and not budget.full:
+                budget.deposit()
             return response
         raise await self._status_error(call, response)
 
@@ -371,36 +447,50 @@ class Transport:
         if prepared.headers:
             headers = headers.copy()
             headers.update(prepared.headers)
+        timeout = call.timeout
+        connect = _CONNECT_TIMEOUT if timeout is None else min(timeout, _CONNECT_TIMEOUT)
         return build_request(
             prepared.method,
             call.context.hosts.app + prepared.target,
             headers,
             prepared.content,
-            {"timeout": httpx_timeouts(attempt_timeout(call))},
+            {"timeout": {"connect": connect, "read": timeout, "write": timeout, "pool": timeout}},
         )
 
-    async def _transmit(
+    async def _connect_and_send(
         self, call: InFlightCall, request: httpx.Request | None = None
     ) -> httpx.Response:
-        """Send a request when there is a connection for it.
+        """Send a request as soon as there is a connection for it.
 
         Args:
             call: The call.
-            request: What middleware has sent on; None: it is still to be built.
+            request: The request that middleware has passed on; None: it is not built yet.
         """
         while call.open_streams:
-            # Middleware asks for another answer: the call never holds two connections, lest it
-            # waits for itself.
+            # Middleware calls `call_next` a second time. A call never holds two connections: with
+            # all connections in use, it would wait for itself.
             await call.open_streams[-1].close_for_replacement()
             call.open_streams.pop()
-        # The permit for a connection is taken last. Whoever holds one waits for nothing else, so
+        # The permit for a connection is taken last. A call that has one waits for nothing else, so
         # that no two calls can wait for each other: not for a query slot, the limiter, middleware
-        # (which may make calls of its own), or the pause before a repeat. The limiter counts an
-        # admitted attempt as in flight from its admission to its answer, and forgets one that was
-        # not sent: waiting here after the admission cannot make it send too many.
-        if self._gate is not None and not self._gate.try_acquire():
-            await self._wait_for_connection(call, self._gate)
-        lease = await self._lease(call)
+        # (which may make calls of its own), or the delay before a retry. The limiter counts an
+        # admitted attempt as in flight from its admission to its response, and forgets one that
+        # was not sent: waiting here after the admission cannot make it send too many.
+        gate = self._gate
+        if gate is not None and not gate.try_acquire():
+            await self._wait_for_connection(call, gate)
+        try:
+            lease = await self._pool.acquire(call.context.hosts.app, exclusive=call.download)
+        except BaseException:
+            if gate is not None:
+                gate.release()
+            raise
+        if lease.client.is_closed:
+            lease.release(reusable=True)
+            raise ClosedError(
+                "The http_client given to AsyncPostHog was closed.",
+                suggestion="Keep it open as long as the AsyncPostHog that uses it.",
+            )
         if lease.guarded:
             return await shield_from_native_cancellation(
                 partial(self._exchange, call, lease, request)
@@ -410,36 +500,49 @@ class Transport:
     async def _exchange(
         self, call: InFlightCall, lease: Lease, request: httpx.Request | None
     ) -> httpx.Response:
-        """Put a request on the wire, and read the answer unless it is to be streamed."""
+        """Send a request, and read the response unless the call streams it."""
         context, prepared, admission = call.context, call.request, call.admission
         verbose = logger.isEnabledFor(logging.DEBUG)
         started_at = self.clock.monotonic() if verbose else 0.0
         default_request = request is None and prepared.method == "GET" and not prepared.headers
         response: httpx.Response | None = None
         reusable = False
-        held: LeasedStream | None = None
+        leased_stream: LeasedStream | None = None
         try:
-            if self._pool.fixed:
-                await self._pool.close_discarded()  # what is to be closed still takes a place
+            if self._pool.fixed and self._pool.discarded:
+                # A connection that is still to be closed counts against the user's limit.
+                await self._pool.close_discarded()
             if request is None:
-                request = self._build(call)  # not earlier: a call that is not sent costs little
+                request = self._build(call)  # not earlier: many calls time out before this point
             if admission is not None:
                 admission.was_sent = True
             if call.on_sent is not None:
                 call.on_sent()
-            response = await send_on_lease(lease, call, request, default_request=default_request)
+            if call.download:
+                lease.mark_cross_origin()
+            if call.download or request.url.scheme == "https":
+                lease.install_trace(request)
+            response = await send_following_redirects(
+                lease.client,
+                request,
+                context.credentials,
+                content=prepared.content,
+                default_request=default_request,
+                download=call.download,
+                progress=call.progress,
+            )
             if admission is not None:
                 await admission.on_response(response.status_code)
             if response.status_code >= 300:
                 response = await read_error(response, context.max_bytes)
             elif not call.stream:
                 response = await read_bounded(
-                    response, context.max_bytes, call.request, call.operation.id
+                    response, context.max_bytes, prepared, call.spec.operation.id
                 )
             else:
-                held = LeasedStream(cast("httpx.AsyncByteStream", response.stream), lease)
-                response.stream = held
-                call.open_streams.append(held)
+                leased_stream = LeasedStream(cast("httpx.AsyncByteStream", response.stream), lease)
+                response.stream = leased_stream
+                call.open_streams.append(leased_stream)
             reusable = True
         except BaseException as error:
             if admission is not None and isinstance(error, NOT_SENT_ERRORS):
@@ -451,60 +554,51 @@ class Transport:
                     await close(response)
             raise
         finally:
-            if held is None or not reusable:
+            if leased_stream is None or not reusable:
                 lease.release(reusable)
-            await self._pool.close_discarded()
+            if self._pool.discarded:
+                await self._pool.close_discarded()
         if verbose:
             self._log_attempt(call, request, started_at, str(response.status_code))
         return response
 
     async def _wait_for_connection(self, call: InFlightCall, gate: ConnectionGate) -> None:
-        """Wait for a permit; the attempt's own time starts when there is one.
+        """Wait for a permit; the timeout of the attempt starts when there is one.
 
-        The wait takes of the call's time. Without a deadline it goes on as long as calls are
-        answered: it ends when none was for as long as an attempt may take.
+        The wait takes of the deadline. Without a deadline it lasts as long as other calls are
+        answered: it ends when none was for the timeout of an attempt.
 
         Raises:
-            TimeoutError: None was.
+            TimeoutError: There was no permit in time.
         """
         call.queue_position = gate.waiting
-        left, wait = self._remaining(call), attempt_timeout(call)
-        if left == 0:
+        remaining, stall_timeout = self._remaining(call), call.timeout
+        if remaining == 0:
             call.deadline_first = True
             raise self._cancellation_error(call)
-        if left is None:
+        if remaining is None:
             call.deadline_first = False
-            set_deadline(call, inf)  # until there is a permit
-        elif (not call.deadline_first or call.admission is not None) and set_deadline(call, left):
+            call.extend_scope(inf)  # until there is a permit
+        elif (not call.deadline_first or call.admission is not None) and call.extend_scope(
+            remaining
+        ):
             call.deadline_first = True
-        if left is not None and (wait is None or left <= wait):
-            wait = None  # the deadline comes first: a second timer would only cost
-        if not await gate.acquire(wait):
+        if remaining is not None and (stall_timeout is None or remaining <= stall_timeout):
+            # The deadline comes first, and the scope ends the wait then: thousands of calls may
+            # wait here, and a second timer for each would cost as much again.
+            stall_timeout = None
+        if not await gate.acquire(stall_timeout):
             call.deadline_first = False
             raise self._cancellation_error(call)
         call.queue_position = None
-        set_deadline(call, self._attempt_timeout(call))
-
-    async def _lease(self, call: InFlightCall) -> Lease:
-        """Return a client for an attempt that has a permit; without one, give that back."""
-        try:
-            lease = await self._pool.acquire(call.context.hosts.app, exclusive=call.downloads)
-        except BaseException:
-            if self._gate is not None:
-                self._gate.release()
-            raise
-        if lease.client.is_closed:
-            lease.release(reusable=True)
-            raise ClosedError(
-                "The http_client given to AsyncPostHog was closed.",
-                suggestion="Keep it open as long as the AsyncPostHog that uses it.",
-            )
-        return lease
+        scope = call.scope
+        if scope is not None and not scope.cancel_called:
+            self._start_timeout(call, scope)
 
     def _log_attempt(
         self, call: InFlightCall, request: httpx.Request | None, started_at: float, outcome: str
     ) -> None:
-        """Write a line about an attempt: no header, no body, and no words of an exception."""
+        """Log an attempt, without headers, bodies and exception messages: they may hold keys."""
         method, path = call.request.method, call.request.target
         if request is not None:
             method, path = request.method, request.url.raw_path.decode("ascii", "replace")
@@ -518,48 +612,74 @@ class Transport:
             "no limit" if call.admission is None else call.admission.buckets,
         )
 
-    def accept_encoding(self) -> str:
-        """Return the compressions that the httpx client understands."""
-        return self._pool.sample.headers.get("Accept-Encoding", "identity")
-
     async def _status_error(self, call: InFlightCall, response: httpx.Response) -> StatusError:
-        # Most programs meet no error: what explains them is loaded when one comes.
+        """Return the error for an error response."""
+        # Imported for the first error response: most programs never get one.
         from asyncposthog.errors.from_response import error_from_response
         from asyncposthog.errors.suggestions import ErrorContext
 
         context, hosts = call.context, call.context.hosts
-        if not response.is_closed:  # a middleware's own
+        if not response.is_closed:  # one that middleware has made
             response = await read_error(response, context.max_bytes)
-        error_context = ErrorContext(
-            app=hosts.app,
-            region=hosts.region,
-            key_kind=context.key_kind,
-            redact=context.redactor,
-        )
         error = error_from_response(
-            call.operation,
-            request_info(call.request),
+            call.spec.operation,
+            call.info,
             response.status_code,
             response.headers,
             response.content,
-            error_context,
+            ErrorContext(
+                app=hosts.app,
+                region=hosts.region,
+                key_kind=context.key_kind,
+                redact=context.redactor,
+            ),
             now=self.clock.time(),
         )
-        error.response = redact_response(
-            response, call.request, context.hosts.app, context.redactor
-        )
+        error.response = redact_response(response, call.request, hosts.app, context.redactor)
         if TRUNCATED in response.extensions:
-            cut = f"Only the first {response.extensions[TRUNCATED]:,} bytes of its body were read."
-            error.suggestion = f"{cut} {error.suggestion}"
+            read = f"Only the first {response.extensions[TRUNCATED]:,} bytes of its body were read."
+            error.suggestion = f"{read} {error.suggestion}"
         return error
 
     def _cancellation_error(self, call: InFlightCall) -> PostHogError:
-        """Return the exception for an attempt that was cancelled by us, not by its caller."""
-        info = request_info(call.request)
+        """Return the error for a call whose scope was cancelled: by `aclose`, or by a timeout."""
         if self._cancelled:
             return ClosedError(
                 "The client was closed while the call was running.",
-                operation=call.operation.id,
-                request=info,
+                operation=call.spec.operation.id,
+                request=call.info,
             )
-        return timeout_error(call, None if self._gate is None else self._gate.size)
+        return _timeout_error(call, None if self._gate is None else self._gate.size)
+
+
+async def _read_files(request: PreparedRequest) -> PreparedRequest:
+    """Return a request with its files read, so that a retry can send them again."""
+    assert request.multipart is not None
+    content, media = await encode_multipart(request.multipart)
+    headers = (*request.headers, ("Content-Type", media))
+    return PreparedRequest(request.method, request.target, headers, content)
+
+
+def _timeout_error(call: InFlightCall, max_connections: int | None) -> TimeoutError:
+    """Return the error for an attempt that has run into its timeout, or into the deadline."""
+    name = "deadline" if call.deadline_first else "timeout"
+    seconds = call.spec.options.policy.deadline if call.deadline_first else call.timeout
+    text = f"No complete answer within the {name} of {seconds:g} s."
+    suggestion = f"Give it longer with options={{'{name}': …}}, or ask for less."
+    if call.queue_position is not None and max_connections is not None:
+        text = (
+            f"No connection became free within the {name} of {seconds:g} s: all "
+            f"{max_connections:,} (max_connections) were in use, and {call.queue_position:,} other "
+            "calls waited before this one. It was not sent."
+        )
+        suggestion = (
+            "Make fewer calls at once, raise max_connections, or give them longer with "
+            f"options={{'{name}': …}}."
+        )
+    error = TimeoutError(
+        text, operation=call.spec.operation.id, request=call.info, suggestion=suggestion
+    )
+    error.deadline_exceeded = call.deadline_first
+    if call.queue_position is not None:
+        error.__cause__ = httpx.PoolTimeout("no connection became free")
+    return error

@@ -1,4 +1,4 @@
-"""The place of the limiter in the path of a call."""
+"""Protocols of the rate limiter, so that the transport does not depend on it."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ __all__ = ["Admission", "KeyRateLimits", "Limiter", "NoLimiter"]
 
 
 class Admission(AbstractAsyncContextManager[object], Protocol):
-    """The way of one call through the limits.
+    """The admission of one call, as a context manager that is entered for each attempt.
 
-    It is entered for every attempt, which waits until the attempt may go, and left when that was
-    answered or has failed; a 429 leaves it as `RateLimitError`.
+    Entering waits until the attempt can be sent. It is left after the response or the failure of
+    the attempt; for a 429, with `RateLimitError`.
     """
 
     timeout: float | None
-    """Seconds the call may still wait; None: any time. Set before it is entered."""
+    """Seconds that the call may still wait; None: no limit. Set before it is entered."""
     max_block_seconds: float
-    """Seconds for which the server may have closed a limit before the call fails instead of
-    waiting. Set before it is entered."""
+    """Fail instead of waiting if a limit is blocked for longer than these seconds. Set before
+    it is entered."""
     was_sent: bool
-    """Whether the server may have received the attempt. Set while it is under way."""
+    """Whether the server may have received the attempt. Set while it is entered."""
 
     @property
     def needs_query_slot(self) -> bool:
-        """Whether the call has to `hold` something as well."""
+        """Whether the whole call has to be made within `query_slot()`."""
         ...
 
     @property
     def extra_timeout(self) -> float:
-        """Seconds for which the server may keep an attempt waiting, on top of its own time."""
+        """Seconds that the server may queue an attempt for. Read within `query_slot()`."""
         ...
 
     @property
     def buckets(self) -> str:
-        """What the last attempt was charged to, for logs."""
+        """The names of the limits that the last attempt counted against, for logs."""
         ...
 
     def query_slot(self) -> AbstractAsyncContextManager[None]:
-        """Hold what the call needs from its first attempt to its last."""
+        """Hold a query slot from the first attempt of the call to its last."""
         ...
 
     async def on_response(self, status: int) -> None:
-        """Note that an answer begins."""
+        """Record that the headers of a response have arrived."""
         ...
 
 
 class KeyRateLimits(Protocol):
-    """The limits of one API key on one host."""
+    """The rate limits of one API key on one host."""
 
     def admission(self, operation: Operation, request: PreparedRequest) -> Admission:
-        """Return the way of one call through them."""
+        """Return the admission of one call."""
         ...
 
     def status(self) -> Any:
@@ -63,24 +63,24 @@ class KeyRateLimits(Protocol):
 
 
 class Limiter(Protocol):
-    """Decides when attempts may be sent."""
+    """Decides when requests can be sent."""
 
     def for_key(self, base_url: str, api_key: str) -> KeyRateLimits | None:
-        """Return the limits of a key on a host; None: there are none."""
+        """Return the rate limits of an API key on a host; None: there are none."""
         ...
 
     async def aclose(self) -> None:
-        """Give back what it holds open."""
+        """Close connections that the limiter has opened."""
         ...
 
 
 class NoLimiter:
-    """Lets everything go at once."""
+    """A limiter without limits."""
 
     __slots__ = ()
 
     def for_key(self, base_url: str, api_key: str) -> None:
-        """Return that there are no limits."""
+        """Return None: there are no limits."""
 
     async def aclose(self) -> None:
         """Do nothing."""

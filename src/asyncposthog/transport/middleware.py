@@ -1,8 +1,8 @@
-"""User middleware: `async def handle(request, call_next)`, run for every attempt.
+"""User middleware: `async def handle(request, call_next)`, called for each attempt.
 
-It sees error answers as responses, and requests without their `Authorization`, which is added
-after it. `request.extensions["asyncposthog"]` tells the operation's id and path, and the number
-of the attempt.
+It gets error responses as responses, and requests without `Authorization`, which is added later.
+`request.extensions["asyncposthog"]` has the id and path of the operation, and the number of the
+attempt.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ import httpx
 __all__ = ["CallNext", "Middleware", "compose", "observe", "validate_middleware"]
 
 CallNext: TypeAlias = Callable[[httpx.Request], Awaitable[httpx.Response]]
-"""Sends a request on, and returns the answer."""
+"""Sends a request and returns the response."""
 
 Middleware: TypeAlias = Callable[[httpx.Request, CallNext], Awaitable[httpx.Response]]
-"""Handles one attempt: usually by calling the next, with something done before or after."""
+"""Handles one attempt, usually by calling `call_next`."""
 
 
 def observe(
     on_request: Callable[[httpx.Request], object] | None = None,
     on_response: Callable[[httpx.Response], object] | None = None,
 ) -> Middleware:
-    """Return middleware that tells functions of every attempt, and changes nothing.
+    """Return middleware that calls functions for each attempt, and changes nothing.
 
     Args:
-        on_request: Called before an attempt is sent; a function or an async function.
-        on_response: Called with its answer, errors included. The body may not be read yet.
+        on_request: A function or async function, called before an attempt is sent.
+        on_response: A function or async function, called with the response, also for an error
+            status. The body may not be read yet.
     """
 
     async def watch(request: httpx.Request, call_next: CallNext) -> httpx.Response:
@@ -50,10 +51,10 @@ async def _call_hook(result: object) -> None:
 
 
 def validate_middleware(value: object) -> tuple[Middleware, ...]:
-    """Return the middleware given by a user.
+    """Return valid middleware.
 
     Raises:
-        TypeError: It is no iterable of async callables of two arguments.
+        TypeError: It is not an iterable of async callables with two arguments.
     """
     if callable(value) or isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError("middleware must be a list of async callables, such as [handle]")
@@ -77,12 +78,12 @@ def validate_middleware(value: object) -> tuple[Middleware, ...]:
 
 def _is_async(item: object) -> bool:
     return inspect.iscoroutinefunction(item) or inspect.iscoroutinefunction(
-        getattr(item, "__call__", None)  # noqa: B004 - the method itself is looked at
+        getattr(item, "__call__", None)  # noqa: B004 - an instance with `async def __call__`
     )
 
 
 def compose(middleware: tuple[Middleware, ...], last: CallNext) -> CallNext:
-    """Return one function that runs the middleware, the first outermost, and then `last`."""
+    """Return a function that runs the middleware, the first one outermost, and then `last`."""
     for handle in reversed(middleware):
         last = _bind(handle, last)
     return last

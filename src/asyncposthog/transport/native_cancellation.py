@@ -1,8 +1,8 @@
-"""Work that asyncio's own `task.cancel()` does not reach.
+"""Protect cleanup in httpcore from asyncio's own cancellation.
 
-httpcore shields its cleanup with cancel scopes. `task.cancel()`, `asyncio.timeout` and Ctrl-C pass
-through those, and a connection whose cleanup was cut off is never used again. In a task group the
-task that was cancelled waits for its child, which is cancelled through a scope.
+httpcore shields its cleanup with cancel scopes. `task.cancel()`, `asyncio.timeout` and Ctrl-C
+bypass those, and a connection whose cleanup is interrupted stays in the pool for ever. In a task
+group, the cancelled task waits for its child, which is cancelled through a scope.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def on_asyncio() -> bool:
-    """Return whether the running event loop is asyncio's."""
+    """Return whether the running event loop is one of asyncio."""
     # asyncio takes 1.4 MiB, which a process that only constructs a client need not pay.
     import asyncio
 
@@ -28,10 +28,10 @@ def on_asyncio() -> bool:
 
 
 async def shield_from_native_cancellation(work: Callable[[], Awaitable[T]]) -> T:
-    """Run `work` in a task of its own, so that only cancel scopes can cancel it.
+    """Run `work` in a child task, so that only cancel scopes can cancel it.
 
-    A native cancellation of the caller cancels the scope of `work`, waits until it has ended, and
-    is raised then. What `work` returned in that case is dropped.
+    A native cancellation of the caller cancels the scope of `work`, waits for its end, and is then
+    raised. The result of `work` is discarded in that case.
     """
     results: list[T] = []
     errors: list[Exception] = []

@@ -1,7 +1,4 @@
-"""What is tried again, when, and for how long.
-
-`decide` is the whole policy, and pure. `run` is the only retry loop.
-"""
+"""Retries: `decide` is the policy, without side effects; `retry_call` is the only retry loop."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, TypeVar
 
+from asyncposthog.call import Policy
 from asyncposthog.errors import Attempt, PostHogError, RequestInfo
 
 from .clock import Clock
@@ -19,7 +17,6 @@ __all__ = [
     "Failure",
     "GiveUp",
     "OnRetry",
-    "Policy",
     "RetryAfter",
     "RetryContext",
     "RetryDecision",
@@ -35,53 +32,42 @@ StopReason: TypeAlias = Literal[
     "not_retryable", "retries_exhausted", "retry_after_too_long", "deadline", "budget_exhausted"
 ]
 
-_BASE: Final = 0.5
-_CAP: Final = 8.0
-_RETRIED: Final = frozenset({408, 429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """How patient one call is."""
-
-    timeout: float | None = 60.0
-    deadline: float | None = None
-    max_retries: int = 3
-    max_retry_after: float = 120.0
-    retry_timeouts: bool = True
-    """Whether to try again what took too long: an attempt's time was over, or the server said 504.
-    """
+_BASE_DELAY: Final = 0.5
+_MAX_DELAY: Final = 8.0
+_RETRYABLE_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What is known of a failed attempt."""
+    """What the retry policy has to know about a failed attempt."""
 
     kind: FailureKind
-    """`status`: the server answered. `unsent`: it never got the request. `broken`: it may have.
-    `final`: trying again cannot help."""
+    """`status`: an error response. `not_sent`: the server did not get the request.
+    `connection_lost`: it may have got it. `permanent`: a retry cannot help."""
     status: int | None = None
     retry_after: float | None = None
+    """Seconds."""
     timed_out: bool = False
-    """Whether it took longer than it may, rather than broke."""
+    """Whether the attempt was ended by a timeout."""
     not_executed: bool = False
-    """Whether the answer proves that nothing was done: anything may be repeated."""
+    """Whether the response proves that the server did not execute the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryAfter:
-    """Try again after so many seconds."""
+    """Decision: retry after a delay."""
 
     delay: float
+    """Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Do not try again."""
+    """Decision: do not retry."""
 
     reason: StopReason
     delay: float = 0.0
-    """The wait that would have been needed, for `too_long` and `deadline`."""
+    """Seconds to wait that a retry would need; for `retry_after_too_long` and `deadline`."""
 
 
 RetryDecision: TypeAlias = RetryAfter | GiveUp
@@ -89,16 +75,17 @@ RetryDecision: TypeAlias = RetryAfter | GiveUp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryDetails:
-    """What `on_retry` is told before each wait."""
+    """The argument of `on_retry`, which is called before each retry wait."""
 
     operation: str
+    """The operation's id, such as `feature_flags.get`."""
     request: RequestInfo
     attempt: int
-    """The attempt that failed, counted from 1."""
+    """The number of the failed attempt, from 1."""
     delay: float
-    """Seconds until the next one."""
+    """Seconds until the next attempt."""
     elapsed: float
-    """Seconds since the call began."""
+    """Seconds since the call started."""
     error: PostHogError
 
 
@@ -115,26 +102,27 @@ def decide(
     elapsed: float,
     jitter: float,
 ) -> RetryDecision:
-    """Decide whether a failed attempt is followed by another.
+    """Return whether to retry after a failed attempt, and when.
 
     Args:
-        policy: The call's patience.
-        failure: What went wrong.
-        retry_safe: Whether doing the call twice has the effect of doing it once.
-        query: Whether it runs a query: a 504 then says that the query is too slow.
-        attempt: The attempt that failed, counted from 1.
-        elapsed: Seconds since the call began.
-        jitter: A random number from 0 up to 1.
+        policy: Time limits and number of retries.
+        failure: How the attempt failed.
+        retry_safe: Whether making the call twice has the same effect as making it once.
+        query: Whether the call runs a query. A 504 then means that the query is too slow.
+        attempt: The number of the failed attempt, from 1.
+        elapsed: Seconds since the call started.
+        jitter: A random number, at least 0 and less than 1.
     """
-    if not _worth_repeating(failure, retry_safe, query or not policy.retry_timeouts):
+    if not _is_retryable(failure, retry_safe, query or not policy.retry_timeouts):
         return GiveUp("not_retryable")
     if failure.timed_out and not policy.retry_timeouts:
         return GiveUp("not_retryable")
     if attempt > policy.max_retries:
         return GiveUp("retries_exhausted")
     floor = failure.retry_after or 0.0
-    # Full jitter: clients that failed together do not come back together.
-    delay = max(floor, jitter * min(_CAP, _BASE * 2.0 ** min(attempt - 1, 16)))
+    # Full jitter: clients that failed at the same time must not retry at the same time. The
+    # exponent is limited because 2.0 ** 1024 overflows.
+    delay = max(floor, jitter * min(_MAX_DELAY, _BASE_DELAY * 2.0 ** min(attempt - 1, 16)))
     if floor > policy.max_retry_after:
         return GiveUp("retry_after_too_long", floor)
     if policy.deadline is not None and elapsed + delay >= policy.deadline:
@@ -142,106 +130,105 @@ def decide(
     return RetryAfter(delay)
 
 
-def _worth_repeating(failure: Failure, retry_safe: bool, query: bool) -> bool:
+def _is_retryable(failure: Failure, retry_safe: bool, query: bool) -> bool:
     if failure.kind == "permanent":
         return False
     if failure.kind == "not_sent":
         return True
     if failure.kind == "connection_lost":
         return retry_safe
-    if failure.status not in _RETRIED or (query and failure.status == 504):
+    if failure.status not in _RETRYABLE_STATUSES or (query and failure.status == 504):
         return False
     return retry_safe or failure.not_executed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryContext:
-    """What the retry loop knows of one call."""
+    """What the retry loop has to know about a call."""
 
     policy: Policy
     classify_failure: Callable[[PostHogError], Failure]
     retry_safe: bool
-    """Whether doing the call twice has the effect of doing it once."""
+    """Whether making the call twice has the same effect as making it once."""
     query: bool
-    """Whether it runs a query."""
+    """Whether the call runs a query."""
     clock: Clock
     operation: str
     request: RequestInfo
     on_retry: OnRetry | None
     started_at: float
-    """When the call began, by the clock."""
+    """When the call started, on the clock."""
     retry_budget: RetryBudget | None = None
-    """What all calls together may still repeat; None: it is not bounded."""
+    """Retries left to all calls of the client together; None: no limit."""
 
 
 async def retry_call(
-    attempt: Callable[[int], Awaitable[T]], context: RetryContext, first: PostHogError
+    attempt: Callable[[int], Awaitable[T]], context: RetryContext, first_error: PostHogError
 ) -> T:
-    """Repeat a call whose first attempt has failed, as long as `decide` says so.
-
-    The first attempt is made outside, without any of this machinery: most calls succeed.
+    """Retry a call whose first attempt has failed, for as long as the policy permits.
 
     Args:
-        attempt: Makes one attempt, given its number.
-        context: The call, and its patience.
-        first: How the first attempt failed.
+        attempt: Makes one attempt; its argument is the number of the attempt.
+        context: The call and its policy.
+        first_error: The error of the first attempt.
 
     Raises:
-        PostHogError: The last failure, with all attempts in its history.
+        PostHogError: The error of the last attempt, with all attempts in its history.
     """
-    log = _RetryState(context)
-    if not log.record_failure(first):
-        raise first
+    state = _RetryState(context)
+    if not state.record_failure(first_error):
+        raise first_error
 
-    from tenacity import RetryCallState  # not before something is to be repeated
-    from tenacity.asyncio import AsyncRetrying
+    # The first attempt is made by the caller, and tenacity is imported here: most calls succeed
+    # at once, and need not pay for either.
+    from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-    async def step() -> T:
-        if log.started:
-            return await attempt(len(log.history) + 1)
-        log.started = True
-        raise first
+    def should_retry(error: BaseException) -> bool:
+        return isinstance(error, PostHogError) and state.record_failure(error)
 
-    def record_failure(state: RetryCallState) -> bool:
-        error = state.outcome and state.outcome.exception()
-        return error is first or (isinstance(error, PostHogError) and log.record_failure(error))
+    async def notify(_: RetryCallState) -> None:
+        await state.notify()
 
-    def wait(state: RetryCallState) -> float:
-        return log.decision.delay
-
-    async def notify(state: RetryCallState) -> None:
-        error = state.outcome and state.outcome.exception()
-        if isinstance(error, PostHogError):
-            await log.notify(error)
-
+    await state.notify()
+    await context.clock.sleep(state.delay)
     retrying = AsyncRetrying(
-        sleep=context.clock.sleep,
-        retry=record_failure,
-        wait=wait,
+        retry=retry_if_exception(should_retry),
+        wait=lambda _: state.delay,
         before_sleep=notify,
+        sleep=context.clock.sleep,
         reraise=True,
     )
-    return await retrying(step)
+
+    async def next_attempt() -> T:  # tenacity awaits coroutine functions only
+        return await attempt(state.failures + 1)
+
+    return await retrying(next_attempt)
 
 
 class _RetryState:
-    """The attempts of one call so far."""
+    """The failed attempts of one call."""
 
     def __init__(self, context: RetryContext) -> None:
         self.context = context
-        self.history: list[Attempt] = []
-        self.decision: RetryDecision = GiveUp("not_retryable")
-        self.started = False
-        self.ambiguous = False
-        """Whether an earlier attempt may have had its effect although it failed."""
+        self.delay = 0.0
+        """Seconds to wait before the next attempt."""
+        self._error: PostHogError | None = None
+        self._history: list[Attempt] = []
+        self._maybe_executed = False
+        """Whether the server may have executed an earlier attempt although it failed."""
+
+    @property
+    def failures(self) -> int:
+        """The number of failed attempts."""
+        return len(self._history)
 
     def record_failure(self, error: PostHogError) -> bool:
-        """Note a failure, and decide."""
+        """Add a failed attempt to the history; return whether to retry."""
         context = self.context
         elapsed = context.clock.monotonic() - context.started_at
-        number = len(self.history) + 1
+        number = len(self._history) + 1
         failure = context.classify_failure(error)
-        self.decision = decision = decide(
+        decision = decide(
             context.policy,
             failure,
             retry_safe=context.retry_safe,
@@ -250,37 +237,43 @@ class _RetryState:
             elapsed=elapsed,
             jitter=context.clock.random(),
         )
-        # A 429 is no outage: the rate limits see to it that it is not asked again too early.
+        # The budget limits retries during an outage. A 429 is none: the rate limiter already
+        # spaces those retries.
         if isinstance(decision, RetryAfter) and error.status != 429 and not self._has_budget():
-            self.decision = decision = GiveUp("budget_exhausted")
+            decision = GiveUp("budget_exhausted")
         delay = decision.delay if isinstance(decision, RetryAfter) else None
-        self.history.append(Attempt(number, _reason(error), error.status, elapsed, delay))
-        error.attempts = tuple(self.history)
+        self._history.append(Attempt(number, _reason(error), error.status, elapsed, delay))
+        error.attempts = tuple(self._history)
         if isinstance(decision, RetryAfter):
-            self.ambiguous |= failure.kind != "not_sent" and not failure.not_executed
+            self.delay, self._error = decision.delay, error
+            self._maybe_executed |= failure.kind != "not_sent" and not failure.not_executed
             return True
         _add_suggestion(error, decision, context.policy)
-        if self.ambiguous and error.status in {404, 410} and context.request.method == "DELETE":
-            lost = "An earlier attempt, whose answer was lost, may have deleted it."
+        if (
+            self._maybe_executed
+            and error.status in {404, 410}
+            and context.request.method == "DELETE"
+        ):
+            lost = "An earlier attempt, whose response was lost, may have deleted it."
             error.suggestion = f"{lost} {error.suggestion}" if error.suggestion else lost
         return False
 
     def _has_budget(self) -> bool:
-        retry_budget = self.context.retry_budget
-        return retry_budget is None or retry_budget.try_withdraw()
+        budget = self.context.retry_budget
+        return budget is None or budget.try_withdraw()
 
-    async def notify(self, error: PostHogError) -> None:
-        """Tell the user's hook what is about to be repeated."""
-        context = self.context
-        if context.on_retry is None:
+    async def notify(self) -> None:
+        """Call the user's `on_retry`."""
+        context, error = self.context, self._error
+        if context.on_retry is None or error is None:
             return
-        last = self.history[-1]
+        last = self._history[-1]
         result = context.on_retry(
             RetryDetails(
                 operation=context.operation,
                 request=context.request,
                 attempt=last.number,
-                delay=self.decision.delay,
+                delay=self.delay,
                 elapsed=last.elapsed,
                 error=error,
             )
@@ -296,7 +289,7 @@ def _reason(error: PostHogError) -> str:
 
 
 def _add_suggestion(error: PostHogError, stop: GiveUp, policy: Policy) -> None:
-    """Say why a failure that is usually repeated was not."""
+    """Add to an error why it was not retried, if that is not obvious."""
     if stop.reason == "retry_after_too_long":
         text = (
             f"The server asks to wait {stop.delay:g} s, longer than max_retry_after "
@@ -304,14 +297,11 @@ def _add_suggestion(error: PostHogError, stop: GiveUp, policy: Policy) -> None:
         )
     elif stop.reason == "deadline":
         text = (
-            f"The next attempt would come {stop.delay:.3g} s later, after the deadline of "
+            f"The next attempt would start {stop.delay:.3g} s later, after the deadline of "
             f"{policy.deadline:g} s."
         )
     elif stop.reason == "budget_exhausted":
-        text = (
-            "It was not tried again: so many calls fail that repeating them all would only add "
-            "to the trouble (retry_budget)."
-        )
+        text = "Not retried: the retry budget of the client is exhausted (retry_budget)."
     else:
         return
     error.suggestion = f"{text} {error.suggestion}" if error.suggestion else text

@@ -1,4 +1,4 @@
-"""The retry budget: an outage must not multiply the load on the server that has it."""
+"""The retry budget: it keeps retries from multiplying the load during an outage."""
 
 from __future__ import annotations
 
@@ -9,43 +9,48 @@ from .clock import Clock
 __all__ = ["RetryBudget"]
 
 _REFUND: Final = 0.5
-"""What a success gives back. In the long run there is at most one repeat to two successes."""
+"""Retries that a success adds: in the long run at most one retry for two successes."""
 _PER_SECOND: Final = 1.0
-"""What comes back by itself, so that one who does little is not without for long."""
+"""Retries added each second, so that a client with few calls is not blocked for long."""
 
 
 class RetryBudget:
-    """Repeats that the calls of a client and its copies may make, all of them together.
+    """A token bucket of retries, shared by all calls of a client and its copies.
 
-    As long as nearly all calls succeed it is full, and nobody notices it. When all fail at once
-    it is soon empty, and they fail at their first attempt until some succeed again.
+    While nearly all calls succeed it is full. When all calls fail it is soon empty, and calls fail
+    at their first attempt until some succeed again.
     """
 
-    __slots__ = ("_clock", "_refilled_at", "_size", "_tokens")
+    __slots__ = ("_clock", "_refilled_at", "_size", "_tokens", "full")
 
     def __init__(self, size: int, clock: Clock) -> None:
-        """Begin full.
+        """Create a full budget.
 
         Args:
-            size: Repeats that may be made while nothing succeeds.
-            clock: Brings back some with time.
+            size: Retries while no call succeeds.
+            clock: Determines the tokens that are added with time.
         """
         self._size = float(size)
         self._tokens = float(size)
+        self.full = True
+        """Whether all tokens are there: `deposit` need not be called then."""
         self._clock = clock
         self._refilled_at = clock.monotonic()
 
     def deposit(self) -> None:
-        """Note that an attempt succeeded."""
+        """Add the tokens of a successful attempt."""
         if self._tokens < self._size:
             self._tokens = min(self._size, self._tokens + _REFUND)
+            self.full = self._tokens == self._size
 
     def try_withdraw(self) -> bool:
-        """Take one repeat; return False if there is none left."""
+        """Take a token for one retry; return False if there is none."""
         now = self._clock.monotonic()
+        # A test clock may go back; that must not take tokens away.
         elapsed, self._refilled_at = max(0.0, now - self._refilled_at), now
         self._tokens = min(self._size, self._tokens + elapsed * _PER_SECOND)
         if self._tokens < 1.0:
             return False
         self._tokens -= 1.0
+        self.full = False
         return True

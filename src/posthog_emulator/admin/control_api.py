@@ -114,6 +114,7 @@ def _method(name: str, fields: Mapping[str, str], *, returns: bool = False) -> C
 
 
 def _randomize(emulator: EmulatorCore, kinds: list[Any] | None = None, **arguments: Any) -> None:
+    # An empty list is passed on, so that it is rejected; only a missing one means the default.
     if kinds is not None:
         arguments["kinds"] = kinds
     emulator.faults.randomize(**arguments)
@@ -143,6 +144,7 @@ def _seed(
 def _change_settings(emulator: EmulatorCore, **values: Any) -> dict[str, Any]:
     """Change settings and return all that this command can change."""
     for name, value in values.items():
+        # JSON has no sets.
         setattr(emulator.settings, name, set(value) if name == "exhausted_quotas" else value)
     current = {name: getattr(emulator.settings, name) for name in _SETTINGS}
     return {**current, "exhausted_quotas": sorted(current["exhausted_quotas"])}

@@ -120,7 +120,7 @@ def _resource_name(state: EmulatorState, path: str) -> str:
     match = state.router.find(path)
     if match is None:
         return path
-    return next(iter(match.methods.values()))[0].resource
+    return next(iter(match.methods.values()))[0].operation.resource
 
 
 def _events(state: EmulatorState, now: datetime) -> tuple[int, int, EventsPerMinute]:
@@ -161,6 +161,7 @@ def _buckets(emulator: EmulatorCore) -> Iterable[BucketUsage]:
 
 
 def _masked(key: str) -> str:
+    # Of a short key, the first and last characters would be most of it.
     return f"{key[:4]}…{key[-3:]}" if len(key) > 10 else "…"
 
 

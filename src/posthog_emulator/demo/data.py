@@ -20,6 +20,7 @@ def _json_fragment(fields: Mapping[str, Any]) -> str:
 def _channel(
     referrer: str, source: str = "", medium: str = "", campaign: str = ""
 ) -> dict[str, Any]:
+    # PostHog's library sends `$direct` as referrer and as domain if the browser sends no referrer.
     domain = referrer.split("/")[2] if "//" in referrer else "$direct"
     fields = {"$referrer": referrer, "$referring_domain": domain}
     if source:

@@ -238,6 +238,7 @@ def _record_person_definitions(
 
 
 def _compact(connection: duckdb.DuckDBPyConnection) -> None:
+    # Temporary tables and macros live as long as the connection, that is, as the emulator.
     for table in ("demo_days", "demo_visitors", "demo_sessions"):
         connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
     for macro in ("chance", "pick", "moment_uuid", "time_of_day"):

@@ -1,4 +1,4 @@
-"""Rows into DuckDB, many at a time."""
+"""Insert many rows into DuckDB at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["insert"]
 
 _MAX_LIST_ROWS: Final = 2000
-"""Up to so many rows DuckDB reads Python's lists as fast as Arrow's are made."""
+"""Number of rows up to which passing Python lists is as fast as building Arrow arrays."""
 
 
 def insert(
@@ -25,10 +25,10 @@ def insert(
     """Append rows to a table.
 
     Args:
-        connection: Where the table is.
-        table: One of `schema.TABLES`.
-        rows: Values in the order of its columns; times as microseconds since 1970, UUIDs as text.
-            A column of texts may be all `bytes`, in UTF-8.
+        connection: The database with the table.
+        table: A key of `tables.TABLES`.
+        rows: Values in the order of the table's columns; timestamps as microseconds since 1970,
+            UUIDs as text. A text column may consist of UTF-8 `bytes` only.
     """
     if not rows:
         return
@@ -46,13 +46,15 @@ def insert(
     expressions, constants = list[str](), list[Any]()
     for (name, kind), column in zip(columns.items(), lists, strict=True):
         if column.count(column[0]) == len(column):
-            # Most texts are empty in most events: a constant costs nothing.
+            # Most text columns are empty in a whole batch of events: one bound parameter is
+            # cheaper than an array of equal values.
             expressions.append(_cast(f"?::{_parameter_type(kind)}", kind))
             constants.append(_decode(column[0]))
         else:
             expressions.append(_cast(f'"{name}"', kind))
             arrays[name] = _arrow_array(arrow, column, kind)
     if not arrays:
+        # If every column is constant, the SELECT still needs a source with the right row count.
         arrays["row"] = _arrow_array(arrow, list(range(len(rows))), "BIGINT")
     batch = arrow.Table.from_arrays(list(arrays.values()), names=list(arrays))
     connection.register("incoming_rows", batch)
@@ -71,18 +73,17 @@ _ARROW_TYPES: Final[Mapping[str, tuple[str, str]]] = {
     "INTEGER": ("int32", "i"),
     "TIMESTAMP": ("int64", "q"),
 }
-"""How DuckDB's types travel, in Arrow's words and in those of the module `array`."""
+"""Arrow type and `array` type code of each fixed-width DuckDB type."""
 
 
 def _arrow_array(arrow: Any, column: list[Any], type: str) -> Any:
-    """A column as Arrow has it.
-
-    Arrow's own way from a list looks whether it is one of pandas', and loads that for it: a
-    quarter of a second, once a process. The buffers are as fast to fill.
-    """
+    """Return a column as an Arrow array."""
+    # pyarrow.array(list) checks for pandas objects and imports pandas for that, which takes a
+    # quarter of a second once per process. Filling the buffers directly is as fast otherwise.
     number = _ARROW_TYPES.get(type)
     kind, code = ("large_string", "") if number is None else number
     if None in column:
+        # The buffers below have no validity bitmap, so columns with nulls take the slow way.
         wide = {"BOOLEAN": "bool_"}.get(type, kind)
         return arrow.array(column, type=getattr(arrow, wide)())
     if number is not None:

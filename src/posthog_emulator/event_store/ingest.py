@@ -1,4 +1,4 @@
-"""One event in the form the store takes in, and how a plain dict becomes it."""
+"""Ingest events: parse them, and update the persons, groups and definitions of a project."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Event", "NewDefinition", "ProjectEvents", "is_illegal_distinct_id", 
 
 
 class Event(NamedTuple):
-    """An event whose name, distinct id, time and UUID have been made out."""
+    """A parsed event, as the event store ingests it."""
 
     event: str
     distinct_id: str
@@ -34,22 +34,22 @@ class Event(NamedTuple):
     """Microseconds since 1970."""
     uuid: str
     properties: dict[str, Any]
-    """With `$set` and `$set_once` inside."""
+    """Includes `$set` and `$set_once`."""
     process_person_profile: bool = True
-    """Whether it may make and change a person."""
+    """Whether the event may create or change a person (`$process_person_profile`)."""
 
 
 def parse_event(fields: Mapping[str, Any], default_uuid: str, default_timestamp: int) -> Event:
-    """Read an event as users of the emulator write it.
+    """Parse an event that a user of the emulator gives as a dict.
 
     Args:
-        given: `event`, and perhaps `distinct_id`, `timestamp` (a `datetime` or ISO 8601 text),
-            `uuid`, `properties`.
-        uuid: The UUID, when it has none.
-        now: The time, when it has none.
+        fields: `event` (the name) and optionally `distinct_id`, `timestamp` (a `datetime` or
+            ISO 8601 text), `uuid` and `properties`.
+        default_uuid: Used if the event has no UUID.
+        default_timestamp: Used if the event has no timestamp, in microseconds since 1970.
 
     Raises:
-        ValueError: The name is missing, or something is of another type.
+        ValueError: The name is missing or a field has the wrong type.
     """
     name, at = fields.get("event"), fields.get("timestamp")
     if not isinstance(name, str) or not name:
@@ -60,6 +60,8 @@ def parse_event(fields: Mapping[str, Any], default_uuid: str, default_timestamp:
     event_uuid = str(fields.get("uuid") or default_uuid)
     try:
         event_uuid = str(UUID(event_uuid))
+        # Serialized on trial: what cannot be JSON is to fail here, with the event's name in the
+        # message, not later in a batch.
         to_json([name, fields.get("distinct_id"), properties], inf_nan_mode="null")
     except ValueError as error:
         raise ValueError(f"{name!r} cannot be an event: {error}") from None
@@ -83,6 +85,7 @@ def parse_event(fields: Mapping[str, Any], default_uuid: str, default_timestamp:
 
 
 _HOUR = 3_600_000_000
+"""Microseconds between two updates of an event definition's `last_seen_at`, as on the server."""
 _MERGE_EVENTS = frozenset({"$identify", "$create_alias", "$merge_dangerously"})
 _WITHOUT_PERSON_UPDATES = frozenset({"$exception", "$$heatmap"})
 _NO_GROUPS: tuple[str, ...] = ("",) * MAX_GROUP_TYPES
@@ -97,35 +100,39 @@ _QUOTES = re.compile(r"""^(["'])(.*)\1$""", re.DOTALL)
 
 
 def is_illegal_distinct_id(distinct_id: str) -> bool:
-    """Whether a distinct id stands for nobody: `null`, `undefined`, `guest` and their like."""
-    bare = distinct_id.strip()
-    quoted = _QUOTES.match(bare)
-    return (quoted[2] if quoted else bare).strip().lower() in _ILLEGAL_DISTINCT_IDS
+    """Return whether a distinct id is a placeholder such as `null`, `undefined` or `guest`.
+
+    PostHog calls these illegal distinct ids. It creates no person for them and merges none,
+    because clients send them by mistake for many different users.
+    """
+    stripped = distinct_id.strip()
+    quoted = _QUOTES.match(stripped)
+    return (quoted[2] if quoted else stripped).strip().lower() in _ILLEGAL_DISTINCT_IDS
 
 
 @dataclass(frozen=True, slots=True)
 class NewDefinition:
-    """Something a project has not had before; of events, also that one has come again."""
+    """A new event name, property or group type; for events also a later `last_seen_at`."""
 
     team_id: int
     kind: Literal["event", "event_property", "person_property", "group_property", "group_type"]
     name: str
     seen_at: int
     property_type: str | None = None
-    """Of a property."""
+    """For properties."""
     group_type_index: int | None = None
-    """Of a group type."""
+    """For group types."""
 
 
 class ProjectEvents:
-    """What events have brought about in one project.
+    """Persons, groups and property types of one project, updated by its events.
 
     Args:
         team_id: The project.
-        connection: Where it is kept.
-        number: Gives the next person's number.
-        found: Told of everything new.
-        asleep: Whether DuckDB may have persons of it.
+        connection: The database of the event store.
+        next_person_number: Returns the number (integer id) of the next person.
+        on_definition: Called with every new definition.
+        has_persisted: Whether DuckDB may already have persons of the project.
     """
 
     def __init__(
@@ -148,17 +155,18 @@ class ProjectEvents:
         self._ingested_at = 0
 
     def ingest(self, events: Iterable[Event], now: int) -> list[tuple[Any, ...]]:
-        """Let events happen.
+        """Apply events to persons, groups and definitions.
 
         Args:
-            events: The events, in the order they came.
-            now: The moment they came.
+            events: The events, in order of arrival.
+            now: The time of arrival, in microseconds since 1970.
 
         Returns:
             Their rows for the table `events`.
         """
         self._ingested_at = now
         batch = list(events)
+        # One query for all persons of the batch instead of one per event.
         self.persons.preload({event.distinct_id for event in batch})
         return [self._row(event) for event in batch]
 
@@ -188,16 +196,17 @@ class ProjectEvents:
         )
 
     def record_definition(self, name: str, at: int, properties: Mapping[str, Any]) -> None:
-        """Take in that there is such an event, with such properties."""
-        seen = self._event_seen_at.get(name)
-        if seen is None or at >= seen + _HOUR:
+        """Record the definition of an event and of its properties."""
+        last_seen = self._event_seen_at.get(name)
+        if last_seen is None or at >= last_seen + _HOUR:
             self._event_seen_at[name] = at
             self._on_definition(NewDefinition(self.team_id, "event", name, at))
         self.property_types.record("event", properties)
 
     def _personless_id(self, distinct_id: str) -> str:
-        known = self.persons.cached(distinct_id)
-        return known.uuid if known is not None else self.persons.anonymous_person_id(distinct_id)
+        # A personless event of someone who has a person is still attributed to that person.
+        person = self.persons.cached(distinct_id)
+        return person.uuid if person is not None else self.persons.anonymous_person_id(distinct_id)
 
     def _person_id(self, event: Event) -> str:
         people, distinct_id, properties = self.persons, event.distinct_id, event.properties
@@ -217,21 +226,24 @@ class ProjectEvents:
 
     def _merge(self, event: Event) -> Person:
         field = "$anon_distinct_id" if event.event == "$identify" else "alias"
-        other = _text(event.properties.get(field))[:200]
-        people, own = self.persons, event.distinct_id
-        if not other or other == own or is_illegal_distinct_id(other):
-            return people.find(own) or people.create(own, event.timestamp)
+        other_id = _text(event.properties.get(field))[:200]
+        people, distinct_id = self.persons, event.distinct_id
+        if not other_id or other_id == distinct_id or is_illegal_distinct_id(other_id):
+            return people.find(distinct_id) or people.create(distinct_id, event.timestamp)
         force = event.event == "$merge_dangerously"
-        return people.merge(other, own, event.timestamp, force=force)
+        return people.merge(other_id, distinct_id, event.timestamp, force=force)
 
     def _update_properties(self, person: Person, properties: Mapping[str, Any]) -> None:
-        given, once = as_object(properties.get("$set")), as_object(properties.get("$set_once"))
+        to_set, to_set_once = (
+            as_object(properties.get("$set")),
+            as_object(properties.get("$set_once")),
+        )
         unset = properties.get("$unset")
         names = unset if is_array(unset) else [unset] if isinstance(unset, str) else []
-        self.persons.update_properties(person, given, once, [str(name) for name in names])
-        self.property_types.record("person", given)
-        if once:
-            self.property_types.record("person", once)
+        self.persons.update_properties(person, to_set, to_set_once, [str(name) for name in names])
+        self.property_types.record("person", to_set)
+        if to_set_once:
+            self.property_types.record("person", to_set_once)
 
     def _group_columns(self, properties: dict[str, Any]) -> tuple[str, ...]:
         columns: list[str] = [*_NO_GROUPS]
@@ -243,19 +255,22 @@ class ProjectEvents:
 
     def _identify_group(self, properties: Mapping[str, Any], at: int) -> None:
         kind, key = properties.get("$group_type"), properties.get("$group_key")
-        given: Any = properties.get("$group_set", {})
-        if not kind or key is None or not is_object(given):
+        group_properties: Any = properties.get("$group_set", {})
+        if not kind or key is None or not is_object(group_properties):
             return
         index = self.ensure_group_type(_text(kind))
         if index is not None:
-            self.groups.identify(index, _text(key), given, at)
-            self.property_types.record("group", given)
+            self.groups.identify(index, _text(key), group_properties, at)
+            self.property_types.record("group", group_properties)
 
     def ensure_group_type(self, type: str) -> int | None:
-        """The index of a group type, which is made if need be; None: there are five others."""
-        known = self.groups.types.get(type)
-        if known is not None:
-            return known
+        """Return the index of a group type, creating the type if it is missing.
+
+        None if the project already has the maximum of five other types.
+        """
+        existing = self.groups.types.get(type)
+        if existing is not None:
+            return existing
         index = self.groups.ensure_type(type)
         if index is not None:
             self._on_definition(
@@ -277,17 +292,20 @@ class ProjectEvents:
             )
 
     def reload(self) -> None:
-        """Forget what is known of DuckDB's tables, because they were filled directly."""
+        """Drop cached persons and reload groups after the tables were filled directly."""
         self.persons.evict_all()
         self.groups.load()
 
     @property
     def is_dirty(self) -> bool:
-        """Whether DuckDB is behind."""
+        """Whether there are changes that `flush` has not written yet."""
         return self.persons.is_dirty or self.groups.is_dirty or self.property_types.is_dirty
 
     def flush(self) -> None:
-        """Write to DuckDB what has changed; the events themselves are there already."""
+        """Write changed persons, groups and property types to DuckDB.
+
+        The caller must have inserted the events before: merges update their rows.
+        """
         self.persons.flush()
         self.groups.flush()
         self.property_types.flush()

@@ -1,7 +1,6 @@
-"""The persons of one project: made by events, merged by `$identify` and aliases.
+"""Persons of one project: created by events, merged by `$identify` and aliases.
 
-DuckDB holds them all. Those that were touched are also here, and those that changed are written
-back by `flush`.
+DuckDB has all of them. Recently used ones are cached in memory; `flush` writes changed ones back.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ __all__ = ["Person", "PersonStore", "person_uuid"]
 
 _NAMESPACE: Final = uuid.UUID("932979b4-65c3-4424-8467-0b66ec27bc22")
 _MAX_CACHED: Final = 50_000
-"""Persons kept in memory; DuckDB has them all."""
+"""Number of persons kept in memory."""
 _HOUR: Final = 3_600_000_000
 
 _SELECT = """
@@ -34,13 +33,17 @@ WHERE p.team_id = ? AND """
 
 
 def person_uuid(team_id: int, distinct_id: str) -> str:
-    """The UUID of the person an event with this distinct id makes."""
+    """Return the UUID of the person that an event with this distinct id creates.
+
+    It is a version 5 UUID with PostHog's own namespace, so that it can be computed before the
+    person exists: personless events carry it as `person_id`.
+    """
     return str(uuid.uuid5(_NAMESPACE, f"{team_id}:{distinct_id}"))
 
 
 @dataclass(slots=True)
 class Person:
-    """One person. Times are microseconds since 1970."""
+    """One person. Timestamps are microseconds since 1970."""
 
     number: int
     uuid: str
@@ -50,12 +53,12 @@ class Person:
     identified: bool = False
     version: int = 0
     name: str | None = None
-    """A name of its own; otherwise it is called by its properties."""
+    """An explicit name; by default the API derives one from the properties."""
     last_seen_at: int | None = None
     is_persisted: bool = False
-    """Whether DuckDB has it, in some state."""
+    """Whether DuckDB has the person, possibly in an older state."""
     distinct_ids_dirty: bool = True
-    """Whether its distinct ids are to be written anew."""
+    """Whether its distinct ids have to be written again."""
 
 
 class PersonStore:
@@ -63,9 +66,9 @@ class PersonStore:
 
     Args:
         team_id: The project.
-        connection: Where they are kept.
-        number: Gives the next person's number.
-        asleep: Whether DuckDB may have some already.
+        connection: The database of the event store.
+        next_number: Returns the number (integer id) of the next person.
+        has_persisted: Whether DuckDB may have persons that are not cached.
     """
 
     def __init__(
@@ -88,10 +91,12 @@ class PersonStore:
         self._anonymous_ids: dict[str, str] = {}
 
     def preload(self, distinct_ids: Iterable[str]) -> None:
-        """Fetch at once whoever of these is not here yet, so that `find` need not ask for each."""
+        """Load the persons of these distinct ids in one query, for the `find` calls that follow."""
         if not self.has_persisted:
             return
-        missing = [one for one in distinct_ids if one not in self._by_distinct_id]
+        missing = [
+            distinct_id for distinct_id in distinct_ids if distinct_id not in self._by_distinct_id
+        ]
         if missing:
             self._load(
                 "p.id IN (SELECT person_id FROM person_distinct_ids WHERE team_id = ? "
@@ -100,27 +105,27 @@ class PersonStore:
             )
 
     def find(self, distinct_id: str) -> Person | None:
-        """The person with a distinct id."""
-        found = self._by_distinct_id.get(distinct_id)
-        if found is None and self.has_persisted:
+        """Return the person with a distinct id; None if there is none."""
+        person = self._by_distinct_id.get(distinct_id)
+        if person is None and self.has_persisted:
             self.preload((distinct_id,))
-            found = self._by_distinct_id.get(distinct_id)
-        return found
+            person = self._by_distinct_id.get(distinct_id)
+        return person
 
     def cached(self, distinct_id: str) -> Person | None:
-        """The person with a distinct id that was woken."""
+        """Return the person with a distinct id without a query; call `preload` first."""
         return self._by_distinct_id.get(distinct_id)
 
     def find_by_uuids(self, uuids: Iterable[str]) -> list[Person]:
-        """Persons by UUID, in the same order; unknown ones are left out."""
-        wanted = list(uuids)
-        missing = [one for one in wanted if one not in self._cache]
+        """Return persons by UUID, in the same order; unknown UUIDs are left out."""
+        requested = list(uuids)
+        missing = [key for key in requested if key not in self._cache]
         if missing and self.has_persisted:
             self._load("p.id IN (SELECT unnest(?::UUID[]))", [missing])
-        return [self._cache[one] for one in wanted if one in self._cache]
+        return [self._cache[key] for key in requested if key in self._cache]
 
     def find_by_number(self, number: int) -> Person | None:
-        """The person with a number."""
+        """Return the person with a number; None if there is none."""
         for person in self._cache.values():
             if person.number == number:
                 return person
@@ -130,27 +135,27 @@ class PersonStore:
         return None
 
     def person_id(self, distinct_id: str) -> str:
-        """The id of the person with a distinct id, or else of nobody."""
-        found = self.find(distinct_id)
-        return found.uuid if found is not None else self.anonymous_person_id(distinct_id)
+        """Return the `person_id` of events with a distinct id, whether it has a person or not."""
+        person = self.find(distinct_id)
+        return person.uuid if person is not None else self.anonymous_person_id(distinct_id)
 
     def anonymous_person_id(self, distinct_id: str) -> str:
-        """The person id of events that make no person."""
-        known = self._anonymous_ids.get(distinct_id)
-        if known is None:
+        """Return the `person_id` of events that create no person."""
+        person_id = self._anonymous_ids.get(distinct_id)
+        if person_id is None:
             if len(self._anonymous_ids) >= _MAX_CACHED:  # they can be computed again
                 self._anonymous_ids.clear()
-            known = self._anonymous_ids[distinct_id] = person_uuid(self.team_id, distinct_id)
-        return known
+            person_id = self._anonymous_ids[distinct_id] = person_uuid(self.team_id, distinct_id)
+        return person_id
 
     def create(self, distinct_id: str, at: int) -> Person:
-        """A new person."""
+        """Create a person with one distinct id."""
         return self.add(
             Person(self._next_number(), person_uuid(self.team_id, distinct_id), at, [distinct_id])
         )
 
     def add(self, person: Person) -> Person:
-        """Take in a person made elsewhere; whoever had one of its distinct ids loses it."""
+        """Add a person; other persons lose the distinct ids that it has."""
         for distinct_id in person.distinct_ids:
             other = self.find(distinct_id)
             if other is not None and other is not person:
@@ -162,12 +167,13 @@ class PersonStore:
         return person
 
     def mark_dirty(self, person: Person) -> None:
-        """Note that a person has changed."""
+        """Mark a person as changed, to be written by the next `flush`."""
         person.version += 1
         self._dirty[person.uuid] = person
 
     def mark_seen(self, person: Person, at: int) -> None:
-        """Note that a person did something; kept by the hour."""
+        """Update `last_seen_at`, to the hour."""
+        # By the hour, as on the server: otherwise every event would make the person dirty.
         if person.last_seen_at is None or at >= person.last_seen_at + _HOUR:
             person.last_seen_at = at - at % _HOUR
             self._dirty[person.uuid] = person
@@ -179,36 +185,39 @@ class PersonStore:
         set_once: Mapping[str, Any] | None = None,
         unset: Iterable[str] = (),
     ) -> None:
-        """Change a person's properties, as `$set`, `$set_once` and `$unset` do."""
-        held = person.properties
+        """Update a person's properties, as `$set`, `$set_once` and `$unset` do."""
+        current = person.properties
+        # The types are compared too: in Python 1 == True == 1.0, in JSON they differ.
         changes = {
             name: value
             for name, value in set.items()
-            if name not in held or held[name] != value or type(held[name]) is not type(value)
+            if name not in current
+            or current[name] != value
+            or type(current[name]) is not type(value)
         }
         if set_once:
             for name, value in set_once.items():
-                if name not in held and name not in changes:
+                if name not in current and name not in changes:
                     changes[name] = value
-        dropped = [name for name in unset if name in held or name in changes]
-        if not changes and not dropped:
+        removed = [name for name in unset if name in current or name in changes]
+        if not changes and not removed:
             return
-        held.update(changes)
-        for name in dropped:
-            held.pop(name, None)
+        current.update(changes)
+        for name in removed:
+            current.pop(name, None)
         self.mark_dirty(person)
 
     def merge(self, other_id: str, into_id: str, at: int, *, force: bool = False) -> Person:
-        """Make two distinct ids one person's, as `$identify` and aliases do.
+        """Make two distinct ids belong to one person, as `$identify` and aliases do.
 
         Args:
-            other_id: The anonymous one, or the alias.
-            into_id: The one whose person stays, and whose properties win.
-            at: When.
-            force: Merge even somebody who was identified before.
+            other_id: The anonymous distinct id, or the alias.
+            into_id: The distinct id whose person remains and whose properties win.
+            at: Creation time of a new person, in microseconds since 1970.
+            force: Merge the other person even if it is identified (`$merge_dangerously`).
 
         Returns:
-            The person of `into_id`. Somebody identified before is left alone.
+            The person of `into_id`. Without `force`, an identified other person is not merged.
         """
         target, other = self.find(into_id), self.find(other_id)
         if target is None:
@@ -230,6 +239,7 @@ class PersonStore:
         person.distinct_ids.append(distinct_id)
         person.distinct_ids_dirty = True
         self._by_distinct_id[distinct_id] = person
+        # Earlier personless events of this distinct id become events of the person.
         self._merged_ids.append((self.anonymous_person_id(distinct_id), person.uuid))
         self.mark_dirty(person)
 
@@ -246,7 +256,7 @@ class PersonStore:
         self.mark_dirty(target)
 
     def remove(self, person: Person) -> None:
-        """Delete a person; its events stay."""
+        """Delete a person; its events remain."""
         for distinct_id in person.distinct_ids:
             self._by_distinct_id.pop(distinct_id, None)
         self._drop(person)
@@ -258,57 +268,75 @@ class PersonStore:
             self._deleted.add(person.uuid)
 
     def split(self, person: Person, keep_ids: list[str]) -> list[Person]:
-        """Leave a person some of its distinct ids, and make a person of each of the others.
+        """Split distinct ids off a person; each becomes a person of its own.
 
-        Their events go with them once the store has moved those; see `EventStore.split`.
+        The events are not reassigned here; see `PersonRepository.split`.
+
+        Args:
+            person: The person to split.
+            keep_ids: The distinct ids that remain with the person.
+
+        Returns:
+            The new persons.
         """
-        moved = [one for one in person.distinct_ids if one not in keep_ids]
-        person.distinct_ids = [one for one in person.distinct_ids if one in keep_ids]
+        split_ids = [
+            distinct_id for distinct_id in person.distinct_ids if distinct_id not in keep_ids
+        ]
+        person.distinct_ids = [
+            distinct_id for distinct_id in person.distinct_ids if distinct_id in keep_ids
+        ]
         person.distinct_ids_dirty = True
         self.mark_dirty(person)
-        made: list[Person] = []
-        for distinct_id in moved:
-            fresh = person_uuid(self.team_id, distinct_id)
-            if fresh == person.uuid:
-                fresh = person_uuid(self.team_id, f"{distinct_id}/split")
-            born = Person(self._next_number(), fresh, person.created_at, [distinct_id])
-            self._by_distinct_id[distinct_id] = born
-            self._cache[fresh] = self._dirty[fresh] = born
-            made.append(born)
-        return made
+        created: list[Person] = []
+        for distinct_id in split_ids:
+            new_uuid = person_uuid(self.team_id, distinct_id)
+            # The person that was created from this distinct id has that UUID and keeps it.
+            if new_uuid == person.uuid:
+                new_uuid = person_uuid(self.team_id, f"{distinct_id}/split")
+            new_person = Person(self._next_number(), new_uuid, person.created_at, [distinct_id])
+            self._by_distinct_id[distinct_id] = new_person
+            self._cache[new_uuid] = self._dirty[new_uuid] = new_person
+            created.append(new_person)
+        return created
 
     @property
     def is_dirty(self) -> bool:
-        """Whether DuckDB is behind."""
+        """Whether there are changes that `flush` has not written yet."""
         return bool(self._dirty or self._deleted or self._merged_ids)
 
     def flush(self) -> None:
-        """Write to DuckDB what has changed; the events themselves are there already."""
+        """Write changed persons to DuckDB. The events must have been inserted before."""
+        # Changed rows are deleted and inserted again: two bulk statements for any number of
+        # persons, where DuckDB would update them one by one.
         changed = list(self._dirty.values())
-        rekeyed = [person for person in changed if person.distinct_ids_dirty]
-        stale = [*(person.uuid for person in changed if person.is_persisted), *self._deleted]
-        self._delete("persons", "id", stale)
-        self._delete("person_records", "id", stale)
-        lost = [*(person.uuid for person in rekeyed if person.is_persisted), *self._deleted]
-        self._delete("person_distinct_ids", "person_id", lost)
+        with_new_ids = [person for person in changed if person.distinct_ids_dirty]
+        replaced = [*(person.uuid for person in changed if person.is_persisted), *self._deleted]
+        self._delete("persons", "id", replaced)
+        self._delete("person_records", "id", replaced)
+        without_ids = [
+            *(person.uuid for person in with_new_ids if person.is_persisted),
+            *self._deleted,
+        ]
+        self._delete("person_distinct_ids", "person_id", without_ids)
         self._delete("cohort_people", "person_id", [*self._deleted])
-        self._write(changed, rekeyed)
+        self._write(changed, with_new_ids)
         self._reassign_events()
         for person in changed:
             person.is_persisted, person.distinct_ids_dirty = True, False
         self._dirty.clear()
         self._deleted.clear()
+        # Everything at once instead of the least recently used: only here nothing is dirty.
         if len(self._cache) > _MAX_CACHED:
             self.evict_all()
 
     def evict_all(self) -> None:
-        """Let go of everybody; nothing may be pending."""
+        """Drop all cached persons. Call `flush()` first."""
         self._cache.clear()
         self._by_distinct_id.clear()
         self._anonymous_ids.clear()
         self.has_persisted = True
 
-    def _write(self, changed: list[Person], rekeyed: list[Person]) -> None:
+    def _write(self, changed: list[Person], with_new_ids: list[Person]) -> None:
         team = self.team_id
         bulk.insert(
             self._connection,
@@ -326,13 +354,14 @@ class PersonStore:
         bulk.insert(
             self._connection,
             "person_distinct_ids",
-            [(team, one, p.uuid) for p in rekeyed for one in p.distinct_ids],
+            [(team, distinct_id, p.uuid) for p in with_new_ids for distinct_id in p.distinct_ids],
         )
 
     def _reassign_events(self) -> None:
-        """Give the events of merged persons to those they were merged into."""
+        """Set `person_id` of the events of merged persons to the person they were merged into."""
         if not self._merged_ids:
             return
+        # Backwards, so that a chain of merges (a into b, b into c) leads each UUID to its end.
         final: dict[str, str] = {}
         for old, new in reversed(self._merged_ids):
             final[old] = final.get(new, new)
@@ -354,18 +383,29 @@ class PersonStore:
     def _load(self, condition: str, values: list[Any]) -> list[Person]:
         rows = self._connection.execute(_SELECT + condition, [self.team_id, *values]).fetchall()
         loaded: list[Person] = []
-        for number, key, created_at, properties, identified, version, name, seen, ids in rows:
-            if key in self._deleted:
+        for (
+            number,
+            key,
+            created_at,
+            properties,
+            identified,
+            version,
+            name,
+            last_seen_at,
+            ids,
+        ) in rows:
+            if key in self._deleted:  # DuckDB has it until the next flush
                 continue
             person = self._cache.get(key)
             if person is None:
                 person = Person(
                     number, key, created_at, ids or [], json.loads(properties), identified,
-                    version, name, seen, is_persisted=True, distinct_ids_dirty=False,
+                    version, name, last_seen_at, is_persisted=True, distinct_ids_dirty=False,
                 )  # fmt: skip
                 self._cache[key] = person
-                for one in person.distinct_ids:
-                    self._by_distinct_id.setdefault(one, person)
+                # Since the last flush a distinct id may have moved: memory is right, not DuckDB.
+                for distinct_id in person.distinct_ids:
+                    self._by_distinct_id.setdefault(distinct_id, person)
             loaded.append(person)
         return loaded
 

@@ -1,4 +1,4 @@
-"""Which properties there are, and of what type: guessed from the first value, as PostHog does."""
+"""Detect property types from the first value of each property, as PostHog does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,15 @@ _MIN_UNIX_SECONDS = 1_000_000_000
 
 
 def detect_type(name: str, value: Any) -> str | None:
-    """The type of a property by one of its values; None where a value says nothing."""
+    """Return the type of a property, detected from one value; None if the value has no type.
+
+    Args:
+        name: The property's name: some names decide the type, whatever the value.
+        value: The JSON value.
+
+    Returns:
+        `String`, `Numeric`, `Boolean` or `DateTime`.
+    """
     if name.startswith(("utm_", "$feature/", "$survey_response")):
         return "String"
     if name == "$feature_flag_response":
@@ -33,6 +41,7 @@ def detect_type(name: str, value: Any) -> str | None:
     if isinstance(value, bool):
         return "Boolean"
     if isinstance(value, int | float):
+        # A number is a Unix timestamp only if the name says so and it is after September 2001.
         lowered = name.lower()
         return "DateTime" if "time" in lowered and value >= _MIN_UNIX_SECONDS else "Numeric"
     if isinstance(value, str):
@@ -43,13 +52,13 @@ def detect_type(name: str, value: Any) -> str | None:
 
 
 class PropertyTypes:
-    """The properties of a project.
+    """The types of a project's properties.
 
     Args:
         team_id: The project.
-        connection: Where they are kept.
-        found: Told of each property that is new: its scope, name and type, and of a type found
-            for one that had none.
+        connection: The database of the event store.
+        on_property: Called with scope, name and type of each new property, and again when a
+            property without a type gets one.
     """
 
     def __init__(
@@ -67,7 +76,7 @@ class PropertyTypes:
         self.load()
 
     def load(self) -> None:
-        """Read what DuckDB has."""
+        """Load the types from DuckDB."""
         rows = self._connection.execute(
             "SELECT scope, name, type FROM property_types WHERE team_id = ?", [self.team_id]
         ).fetchall()
@@ -76,8 +85,9 @@ class PropertyTypes:
             self._typed[scope][name] = kind
 
     def record(self, scope: Scope, properties: Mapping[str, Any]) -> None:
-        """Take in the properties of one event, person or group."""
+        """Record the types of the properties of one event, person or group."""
         typed = self._typed[scope]
+        # The usual case, checked without a loop in Python: this runs for every event.
         if properties.keys() <= typed.keys():
             return
         for name in properties:
@@ -94,10 +104,10 @@ class PropertyTypes:
 
     @property
     def is_dirty(self) -> bool:
-        """Whether DuckDB is behind."""
+        """Whether there are types that `flush` has not written yet."""
         return bool(self._unflushed)
 
     def flush(self) -> None:
-        """Write to DuckDB what is new."""
+        """Write new types to DuckDB."""
         bulk.insert(self._connection, "property_types", self._unflushed)
         self._unflushed = []

@@ -1,4 +1,4 @@
-"""The event store: captured events, and the persons and groups they speak of, in DuckDB."""
+"""Event store: events, persons and groups in DuckDB."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["EVENTS_FILE", "EventStore"]
 
 EVENTS_FILE: Final = "events.duckdb"
-"""The database of events, in the folder of an emulator that has one."""
+"""File name of the database in an emulator's state directory."""
 
+# Many rows per insert make ingestion fast; the byte limit bounds memory when events are large.
 _MAX_BUFFERED_ROWS: Final = 20_000
 _MAX_BUFFERED_BYTES: Final = 32 * MIB
 _MAX_RECENT_BYTES: Final = 32 * MIB
 _MAX_MEMORY_GIB: Final = 2
-"""GiB that DuckDB may take; beyond that it uses temporary files."""
+"""DuckDB's memory limit in GiB; beyond it DuckDB spills to temporary files."""
 _PROPERTIES_COLUMN: Final = list(TABLES["events"]).index("properties")
 _TABLES = (
     "events", "persons", "person_records", "person_distinct_ids", "groups", "group_types",
@@ -41,24 +42,25 @@ _TABLES = (
 
 
 class EventStore:
-    """Events, persons and groups of every project, in one DuckDB.
+    """Events, persons and groups of all projects in one DuckDB database.
 
-    Events are taken in at once, with all they do to persons and groups, and written to DuckDB in
-    bulk: when many wait, and before anything is read. It has a lock of its own, so that queries
-    run beside each other and beside ingestion.
+    Ingestion updates persons and groups in memory at once; rows are written to DuckDB in bulk,
+    when many are buffered and before every read. The store has its own lock, so that queries run
+    in parallel with each other and with ingestion.
 
     Args:
-        path: A file to keep it in, made if need be; memory by default.
-        clock: Gives the moment.
-        number: Gives the next person's number; counts on from the highest by default.
-        found: Told of event names, properties and group types that are new.
-        seed: Of the UUIDs of events that come without one.
-        keep: How many captured events `recent` remembers, the latest of them; fewer where their
-            properties are large.
+        path: The database file, created if missing; in memory by default.
+        clock: Returns the current time.
+        next_person_number: Returns the number of the next person; counts up from the highest
+            number in the database by default.
+        on_definition: Called with new event names, properties and group types.
+        seed: Seed of the UUIDs of events that come without one.
+        max_recent: Number of captured events that `recent` keeps; fewer if their properties are
+            large.
 
     Raises:
         ImportError: DuckDB is missing; install `asyncposthog[emulator]`.
-        ValueError: The file is no event store.
+        ValueError: The file is not an event store.
     """
 
     def __init__(
@@ -76,13 +78,13 @@ class EventStore:
         self._on_definition = on_definition
         self._random = Random(seed)  # noqa: S311
         self.recent: BoundedLog[tuple[int, Event]] = BoundedLog(max_recent, _MAX_RECENT_BYTES)
-        """The latest events that came in by a capture endpoint, with their projects."""
+        """The latest events received by the capture endpoints, each with its project."""
         self._connection = _connect(path)
         for statement in ddl():
             self._connection.execute(statement)
         highest = self._connection.execute("SELECT max(number) FROM person_records").fetchall()
         self.last_person_number: int = highest[0][0] or 0
-        """The highest number of a person when the store was opened, and since by its own count."""
+        """The highest person number in the database, or the last one given out by default."""
         self._next_person_number = (
             self._increment_person_number if next_person_number is None else next_person_number
         )
@@ -90,38 +92,39 @@ class EventStore:
         self._projects: dict[int, ProjectEvents] = {}
         self._buffer: list[tuple[Any, ...]] = []
         self._buffered_bytes = 0
-        """Bytes of the properties in `_rows`."""
+        """Size of the properties in `_buffer`, in bytes."""
         self._closed = False
 
     def project(self, team_id: int) -> ProjectEvents:
-        """The persons, groups and properties of a project; hold `lock` while changing them."""
+        """Return persons, groups and property types of a project; hold `lock` to change them."""
         with self._lock:
-            known = self._projects.get(team_id)
-            if known is None:
-                known = self._projects[team_id] = ProjectEvents(
+            project = self._projects.get(team_id)
+            if project is None:
+                project = self._projects[team_id] = ProjectEvents(
                     team_id,
                     self._connection,
                     self._next_person_number,
                     self._on_definition,
                     has_persisted=self._has_persisted,
                 )
-            return known
+            return project
 
     def next_person_number(self) -> int:
-        """The number of a new person."""
+        """Return the number of a new person."""
         return self._next_person_number()
 
     @property
     def lock(self) -> RLock:
-        """Held while anything is changed or written."""
+        """The lock that is held during every change and write."""
         return self._lock
 
     def now(self) -> int:
-        """The moment, in microseconds since 1970."""
+        """Return the current time in microseconds since 1970."""
         return to_micros(self._clock())
 
     def new_uuid(self) -> str:
-        """A new UUID of version 7, as the server gives to an event that has none."""
+        """Return a new version 7 UUID, as the server assigns to events without one."""
+        # Built by hand: clock and random bits are the emulator's, so that runs are reproducible.
         milliseconds = self.now() // 1000
         bits = self._random.getrandbits(74)
         return (
@@ -130,32 +133,32 @@ class EventStore:
         )
 
     def append(self, team_id: int, events: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Let events happen that were written by hand.
+        """Ingest events given as dicts.
 
         Args:
             team_id: The project.
-            events: Dicts of `event` (its name), and perhaps `distinct_id`, `timestamp` (a
+            events: Dicts with `event` (the name) and optionally `distinct_id`, `timestamp` (a
                 `datetime` or ISO 8601 text; now by default), `uuid` and `properties`.
 
         Returns:
-            Their UUIDs.
+            The UUIDs of the events.
 
         Raises:
-            ValueError: One of them is none; those before it have happened.
+            ValueError: An event is invalid; none of them is ingested.
         """
         with self._lock:
             now = self.now()
-            read = [parse_event(given, self.new_uuid(), now) for given in events]
-            self.ingest(team_id, read)
-            return [event.uuid for event in read]
+            parsed = [parse_event(fields, self.new_uuid(), now) for fields in events]
+            self.ingest(team_id, parsed)
+            return [event.uuid for event in parsed]
 
     def ingest(self, team_id: int, events: list[Event], *, captured: bool = False) -> None:
-        """Let events happen.
+        """Ingest parsed events.
 
         Args:
             team_id: The project.
-            events: The events, in the order they came.
-            captured: Whether to remember them in `recent`.
+            events: The events, in order of arrival.
+            captured: Whether to add them to `recent`.
         """
         with self._lock:
             rows = self.project(team_id).ingest(events, self.now())
@@ -172,15 +175,16 @@ class EventStore:
                 self.flush()
 
     def flush(self) -> None:
-        """Write everything that has happened to DuckDB."""
+        """Write buffered events and changed persons and groups to DuckDB, in one transaction."""
         with self._lock:
-            behind = [project for project in self._projects.values() if project.is_dirty]
-            if not behind and not self._buffer:
+            dirty = [project for project in self._projects.values() if project.is_dirty]
+            if not dirty and not self._buffer:
                 return
             self._connection.begin()
             try:
+                # Events first: flushing merged persons updates the rows of their events.
                 bulk.insert(self._connection, "events", self._buffer)
-                for project in behind:
+                for project in dirty:
                     project.flush()
             except BaseException:
                 self._connection.rollback()
@@ -190,10 +194,10 @@ class EventStore:
 
     @contextmanager
     def bulk_load(self) -> Generator[duckdb.DuckDBPyConnection]:
-        """Fill the tables directly, all or nothing; whatever is in them is seen afterwards.
+        """Fill the tables directly in one transaction, and reload the caches afterwards.
 
         Yields:
-            The connection, in a transaction.
+            The connection.
         """
         with self._lock:
             self.flush()
@@ -209,25 +213,27 @@ class EventStore:
                 project.reload()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection for this thread, to a database that has everything; close it after use."""
+        """Flush, and return a connection for the current thread; close it after use."""
         with self._lock:
+            # A cursor is a connection of its own: it sees committed rows only.
             self.flush()
             return self._connection.cursor()
 
     def read(self, sql: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
-        """The rows of a query."""
+        """Return the rows of a query."""
         with self._lock:
             self.flush()
             return self._connection.execute(sql, list(values)).fetchall()
 
     def write(self, sql: str, values: Iterable[Any] = ()) -> None:
-        """Change the tables directly; not those of persons and groups."""
+        """Execute a statement that changes events or cohort members."""
         with self._lock:
+            # Persons and groups are cached: a change of their tables would be overwritten.
             self.flush()
             self._connection.execute(sql, list(values))
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         with self._lock:
             self._projects.clear()
             self._buffer, self._buffered_bytes = [], 0
@@ -237,7 +243,7 @@ class EventStore:
             self._has_persisted, self.last_person_number = False, 0
 
     def close(self) -> None:
-        """Write what waits, and close the database."""
+        """Flush and close the database."""
         with self._lock:
             if not self._closed:
                 self.flush()
@@ -253,36 +259,37 @@ def _connect(path: str | os.PathLike[str] | None) -> duckdb.DuckDBPyConnection:
     try:
         duckdb = importlib.import_module("duckdb")
     except ImportError as error:
-        message = "the emulator keeps events in DuckDB: pip install 'asyncposthog[emulator]'"
+        message = "the emulator needs DuckDB: pip install 'asyncposthog[emulator]'"
         raise ImportError(message) from error
     where = ":memory:" if path is None else os.fspath(path)
     try:
         connection: duckdb.DuckDBPyConnection = duckdb.connect(where)
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        # At a prompt it would be drawn between the lines of whoever uses the emulator.
+        # In an interactive session DuckDB would draw it into the user's output.
         connection.execute("SET enable_progress_bar = false")
         _limit_memory(connection, temporary=path is None)
     except duckdb.Error as error:
-        raise ValueError(f"{where} cannot be opened as an event store: {error}") from error
+        raise ValueError(f"cannot open {where} as an event store: {error}") from error
     return connection
 
 
 def _limit_memory(connection: duckdb.DuckDBPyConnection, *, temporary: bool) -> None:
-    """Bound what DuckDB keeps in memory: by default 80 % of the machine's."""
-    ((most,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
-    amount, unit = str(most).split()
+    """Limit the memory of DuckDB, whose default is 80 % of the machine's."""
+    ((limit,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
+    amount, unit = str(limit).split()
     if unit == "TiB" or (unit == "GiB" and float(amount) > _MAX_MEMORY_GIB):
         connection.execute(f"SET GLOBAL memory_limit = '{_MAX_MEMORY_GIB}GiB'")
     if temporary:
-        # By default it is `.tmp` in the current directory. It is made when it is first needed.
+        # The default of a database in memory is `.tmp` in the current directory. DuckDB creates
+        # the directory only when it spills.
         folder = os.path.join(tempfile.gettempdir(), f"asyncposthog-{uuid4().hex}")
         quoted = folder.replace("'", "''")
         connection.execute(f"SET GLOBAL temp_directory = '{quoted}'")
-    known = {
+    settings = {
         name for (name,) in connection.execute("SELECT name FROM duckdb_settings()").fetchall()
     }
     for setting, amount in _ALLOCATOR_SETTINGS:
-        if setting in known:  # other versions of DuckDB lack some
+        if setting in settings:  # not every version of DuckDB has both
             connection.execute(f"SET GLOBAL {setting} = '{amount}'")
 
 
@@ -290,4 +297,4 @@ _ALLOCATOR_SETTINGS: Final = (
     ("allocator_flush_threshold", "8MiB"),
     ("allocator_bulk_deallocation_flush_threshold", "8MiB"),
 )
-"""When freed memory is given back to the system; by default hundreds of MiB are kept."""
+"""Thresholds for returning freed memory to the system; the defaults keep hundreds of MiB."""

@@ -1,4 +1,4 @@
-"""The tables of the event store. Every time is UTC, to the microsecond."""
+"""Tables of the event store. Timestamps are UTC with microsecond precision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 __all__ = ["MAX_GROUP_TYPES", "TABLES", "ddl"]
 
 MAX_GROUP_TYPES: Final = 5
-"""How many group types a project may have."""
+"""Maximum number of group types of a project, as on the server."""
 
 _TEXT = "VARCHAR"
 
@@ -54,17 +54,17 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "cohort_people": {"team_id": "INTEGER", "cohort_id": "INTEGER", "person_id": "UUID"},
     "property_types": {"team_id": "INTEGER", "scope": _TEXT, "name": _TEXT, "type": _TEXT},
 }
-"""Columns and their types by table.
+"""Column types by table and column.
 
-`properties` is the text of a JSON object and never null; the other texts of `events` are empty
-where there is nothing. `person_records` holds what the persons API shows and HogQL does not: the
-number, and a name when it was given one. The `scope` of a property is `event`, `person`, `group`
-or `session`; its `type` is `String`, `Numeric`, `Boolean` or `DateTime`.
+`properties` is the text of a JSON object and never null; the other text columns of `events` are
+empty where there is no value. `person_records` has what the persons API returns and HogQL does
+not: the number, and an explicit name. The `scope` of a property is `event`, `person`, `group` or
+`session`; its `type` is `String`, `Numeric`, `Boolean` or `DateTime`.
 """
 
 
 def ddl() -> list[str]:
-    """The statements that make the tables, where they are not there yet."""
+    """Return the statements that create missing tables."""
     return [
         f"CREATE TABLE IF NOT EXISTS {table} "
         f"({', '.join(f'{name} {kind}' for name, kind in columns.items())})"

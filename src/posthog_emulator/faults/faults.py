@@ -105,7 +105,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-FaultKind: TypeAlias = Literal["answer", "drop", "truncate", "cut", "stall"]
+FaultKind: TypeAlias = Literal["response", "drop", "truncate", "cut", "stall"]
 """How a request fails: another response, a lost connection, half of the response as if it were
 all of it, half of the response and then a lost connection, or a pause."""
 FaultPhase: TypeAlias = Literal["before", "after", "within"]
@@ -137,7 +137,7 @@ class Fault:
     """Whether a dropped connection is reset (RST) instead of closed (FIN)."""
 
     def to_response(self) -> Response:
-        """Return the response of a fault of the kind `answer`."""
+        """Return the response of a fault of the kind `response`."""
         return self._response().set_fidelity("fault")
 
     def _response(self) -> Response:
@@ -210,7 +210,7 @@ class RandomFaults:
         body = html_page(status).content.decode() if kind == "html" else None
         # An HTML page of 503 is a proxy's, which does not know what the server did.
         error_phase: FaultPhase = "before" if kind in _NOT_EXECUTED else around_handler
-        return Fault("answer", status=status, body=body, headers=headers, phase=error_phase)
+        return Fault("response", status=status, body=body, headers=headers, phase=error_phase)
 
 
 @dataclass(slots=True)
@@ -259,12 +259,12 @@ async def apply_fault(
     """
     if fault.kind == "stall" and fault.phase == "before":
         await stall()
-    if fault.kind == "answer" and fault.phase == "before":
+    if fault.kind == "response" and fault.phase == "before":
         return fault.to_response()
     if fault.kind == "drop" and fault.phase == "before":
         raise ConnectionDropped(reset=fault.reset)
     response = await respond()
-    if fault.kind == "answer":
+    if fault.kind == "response":
         return fault.to_response()
     if fault.kind == "drop":
         raise ConnectionDropped(reset=fault.reset)
@@ -277,6 +277,7 @@ async def apply_fault(
     elif fault.kind == "cut":
         response.transport_fault = "cut"
     else:
+        # `content-length` is computed from the shorter body, so that only the content is wrong.
         response.content = response.content[: len(response.content) // 2]
     return response.set_fidelity("fault")
 

@@ -36,6 +36,7 @@ FAULT_HEADERS: Final = (
 )
 """The headers by which a request asks for faults."""
 
+# Shared by all requests: nothing may change these faults.
 _BREAKS: Final[Mapping[str, Fault]] = {
     "drop": Fault("drop"),
     "reset": Fault("drop", reset=True),
@@ -44,7 +45,7 @@ _BREAKS: Final[Mapping[str, Fault]] = {
     "truncate": Fault("truncate"),
     "cut": Fault("cut"),
     "stall": Fault("stall", phase="within"),
-    "html": Fault("answer", status=502, body=html_page(502).content.decode()),
+    "html": Fault("response", status=502, body=html_page(502).content.decode()),
 }
 _CORRUPT_JSON: Final = "corrupt-json"
 _OPTIONS: Final = (
@@ -172,7 +173,7 @@ def _parse_error(text: str, seed: int) -> tuple[RequestMatcher, Fault]:
     status, *options = [part.strip() for part in text.split(";")]
     if not (status.isascii() and status.isdigit() and 200 <= int(status) <= 599):
         raise ValueError(f"it must be a status from 200 to 599, not {status!r}")
-    matcher, fault = RequestMatcher(seed=seed), Fault("answer", status=int(status))
+    matcher, fault = RequestMatcher(seed=seed), Fault("response", status=int(status))
     for option in options:
         name, _, value = (word.strip() for word in option.partition("="))
         match name.lower():

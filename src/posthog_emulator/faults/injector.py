@@ -94,7 +94,7 @@ class FaultInjector:
                 "or some of `code`, `detail` and `attr`"
             )
         self._fault(
-            "answer", times, path, method, status=status, code=code, detail=detail, attr=attr,
+            "response", times, path, method, status=status, code=code, detail=detail, attr=attr,
             body=body, headers=_headers(retry_after, headers),
         )  # fmt: skip
 
@@ -115,7 +115,7 @@ class FaultInjector:
             method: See `fail`.
         """
         page = html_page(status).content.decode()
-        self._fault("answer", times, path, method, status=status, body=page)
+        self._fault("response", times, path, method, status=status, body=page)
 
     def error_bursts(
         self,
@@ -142,7 +142,7 @@ class FaultInjector:
             ValueError: The size is less than 1 or more than `every`.
         """
         matcher = RequestMatcher(None, path, method, burst=(size, every))
-        fault = Fault("answer", status=status, headers=_headers(retry_after, None))
+        fault = Fault("response", status=status, headers=_headers(retry_after, None))
         with self._lock:
             self.registry.add_fault(matcher, fault)
 

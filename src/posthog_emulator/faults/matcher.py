@@ -52,11 +52,13 @@ class RequestMatcher:
             return False
         self._seen += 1
         if self.burst is not None:
+            # The burst is at the end of each cycle, so that the first requests of a test succeed.
             size, every = self.burst
             if (self._seen - 1) % every < every - size:
                 return False
         if self.rate < 1 and self.rng.random() >= self.rate:
             return False
+        # Only selected requests count: `times=2, rate=0.5` gives two faults, not one on average.
         if self.times is not None:
             self.times -= 1
         return True

@@ -240,6 +240,7 @@ class MutateLinks(ResponseMutation):
         """Change `next` and `previous`."""
         if not is_object(value):
             return value
+        # First the links to the page itself, so that `foreign` and `http` change them as well.
         own_link = request.link(None, {})
         if "previous" in self.kinds and "previous" in value:
             value["previous"] = own_link
@@ -283,6 +284,7 @@ class MutatePages(ResponseMutation):
             return value
         previous = self._previous_rows.get(request.path, []) if _is_later_page(request) else []
         self._previous_rows[request.path] = list(rows)
+        # In place, because `rows` is part of the envelope `value`.
         if previous and "duplicate" in self.kinds:
             rows[:] = previous
         if previous and "overlap" in self.kinds:

@@ -48,7 +48,7 @@ class ErrorRates:
         value = self.matcher.rng.random()
         for status, rate in self.rates.items():
             if value < rate:
-                return Fault("answer", status=status, headers=self.headers)
+                return Fault("response", status=status, headers=self.headers)
             value -= rate
         return None
 
@@ -102,6 +102,7 @@ class FaultRegistry:
             ApiError: 400, a fault header cannot be parsed.
         """
         faults = RequestFaults()
+        # Before the other faults: what a request asks for itself should happen to it.
         if not request.headers.keys().isdisjoint(FAULT_HEADERS):
             self._from_headers(request).apply(faults, request)
         for matcher, latency in self._latencies:
@@ -117,6 +118,8 @@ class FaultRegistry:
     def _from_headers(self, request: Request) -> HeaderFaults:
         key = fault_header_key(request) or ""
         if len(self._header_faults) > _MAX_HEADER_FAULTS:
+            # All at once, which restarts their random series. Tests use a few combinations; the
+            # bound is for clients that send a different seed with each request.
             self._header_faults.clear()
         faults = self._header_faults.get(key)
         if faults is None:

@@ -1,4 +1,4 @@
-"""Property definitions: of events unless something else is asked for."""
+"""Event, property and group type definitions, created by the events that are ingested."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ __all__ = ["OPERATION_HANDLERS", "PERSONS", "open_event_store", "property_scope"
 
 def _list(call: ApiCall) -> Response:
     call.resolve_parents()
+    # Without `type`, the server lists the definitions of event properties only.
     scope = call.request.query_value("type") or "event"
-    named = {name for value in call.query("properties") for name in value.split(",") if name}
+    names = {name for value in call.query("properties") for name in value.split(",") if name}
     project = int(call.path_values[0])
     rows = [
         row
         for row in select_rows(call)
-        if property_scope(project, row) == scope and (not named or row.data["name"] in named)
+        if property_scope(project, row) == scope and (not names or row.data["name"] in names)
     ]
     return paginate(call, rows)
 
@@ -45,7 +46,7 @@ _SCOPES = {"event_property": "event", "person_property": "person", "group_proper
 
 
 def open_event_store(state: EmulatorState) -> EventStore:
-    """The event store of an emulator."""
+    """Open the event store of an emulator."""
     settings = state.settings
     store = EventStore(
         None if state.directory is None else state.directory / EVENTS_FILE,
@@ -55,13 +56,15 @@ def open_event_store(state: EmulatorState) -> EventStore:
         seed=settings.seed,
         max_recent=state.history_size,
     )
+    # The database may have persons of an earlier run that the saved state does not count.
     numbers = state.store.last_ids
     numbers[PERSONS] = max(numbers[PERSONS], store.last_person_number)
     return store
 
 
 def property_scope(team_id: int, row: StoredObject) -> str:
-    """Whose property a definition is of: `event`, `person` or `group`."""
+    """Return the scope of a property definition: `event`, `person` or `group`."""
+    # The API's object has no field for it, so the id is compared with those of each scope.
     name = row.data.get("name")
     for kind, scope in _SCOPES.items():
         if row.key == _definition_id(team_id, kind, str(name)):
@@ -73,42 +76,42 @@ def _definition_id(team_id: int, kind: str, name: str) -> str:
     return str(uuid5(NAMESPACE_OID, f"{team_id}/{kind}/{name}"))
 
 
-def _record_definition(state: EmulatorState, found: NewDefinition) -> None:
-    """Enter something new into the listing where the API shows it."""
-    name, fields = _definition_fields(found)
+def _record_definition(state: EmulatorState, definition: NewDefinition) -> None:
+    """Create or update the object of a definition in its collection."""
+    name, fields = _definition_fields(definition)
     collection = state.plans.collections.get(f"/api/projects/{{}}/{name}/")
     if collection is None:
         return
-    address = f"/api/projects/{found.team_id}/{name}/"
-    index = found.kind == "group_type"
+    address = f"/api/projects/{definition.team_id}/{name}/"
+    index = definition.kind == "group_type"
     key = (
-        str(found.group_type_index)
+        str(definition.group_type_index)
         if index
-        else _definition_id(found.team_id, found.kind, found.name)
+        else _definition_id(definition.team_id, definition.kind, definition.name)
     )
     row = state.store.collection(address).rows.get(key)
     if row is not None:
         row.data.update(fields)
         return
-    own = {} if index else {"id": key}
-    if found.kind == "event":
-        own["created_at"] = format_micros(found.seen_at)
-    state.insert(collection, address, {**fields, **own}, found.team_id)
+    extra = {} if index else {"id": key}
+    if definition.kind == "event":
+        extra["created_at"] = format_micros(definition.seen_at)
+    state.insert(collection, address, {**fields, **extra}, definition.team_id)
 
 
-def _definition_fields(found: NewDefinition) -> tuple[str, dict[str, Any]]:
-    if found.kind == "event":
+def _definition_fields(definition: NewDefinition) -> tuple[str, dict[str, Any]]:
+    if definition.kind == "event":
         return "event_definitions", {
-            "name": found.name,
-            "last_seen_at": format_micros(found.seen_at),
+            "name": definition.name,
+            "last_seen_at": format_micros(definition.seen_at),
         }
-    if found.kind == "group_type":
+    if definition.kind == "group_type":
         return "groups_types", {
-            "group_type": found.name,
-            "group_type_index": found.group_type_index,
+            "group_type": definition.name,
+            "group_type_index": definition.group_type_index,
         }
     return "property_definitions", {
-        "name": found.name,
-        "property_type": found.property_type,
-        "is_numerical": found.property_type == "Numeric",
+        "name": definition.name,
+        "property_type": definition.property_type,
+        "is_numerical": definition.property_type == "Numeric",
     }

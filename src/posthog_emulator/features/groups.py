@@ -1,4 +1,4 @@
-"""Group endpoints: finding, properties, and their values."""
+"""Group endpoints: find a group, change its properties, list property values."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def _requested_group(call: ApiCall) -> Group:
         call.request.query_value("group_key"),
     )
     groups = call.state.events.project(int(call.path_values[0])).groups
-    found = groups.find(int(index), key) if index.isdigit() and key is not None else None
-    if found is None:
+    group = groups.find(int(index), key) if index.isdigit() and key is not None else None
+    if group is None:
         raise not_found()
-    return found
+    return group
 
 
 def _find(call: ApiCall) -> Response:
@@ -50,22 +50,23 @@ def _delete_property(call: ApiCall) -> Response:
 
 
 def _update_properties(
-    call: ApiCall, group: Group, given: Mapping[str, object], unset: str | None
+    call: ApiCall, group: Group, properties: Mapping[str, object], unset: str | None
 ) -> None:
     store = call.state.events
+    # Persons and groups may be changed under the store's lock only.
     with store.lock:
         project = store.project(int(call.path_values[0]))
-        group.properties.update(given)
+        group.properties.update(properties)
         if unset is not None:
             group.properties.pop(unset, None)
         project.groups.mark_dirty(group)
-        project.property_types.record("group", given)
+        project.property_types.record("group", properties)
 
 
 def _property_values(call: ApiCall) -> Response:
     call.resolve_parents()
     index = call.request.query_value("group_type_index") or "0"
-    found = most_common_values(
+    values = most_common_values(
         call,
         "groups",
         call.request.query_value("key") or "",
@@ -73,7 +74,7 @@ def _property_values(call: ApiCall) -> Response:
         ["group_type_index = ?"],
         [int(index)],
     )
-    return json_response(200, {"results": found, "refreshing": False})
+    return json_response(200, {"results": values, "refreshing": False})
 
 
 def _group_response(call: ApiCall, group: Group) -> Response:

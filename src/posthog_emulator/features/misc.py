@@ -1,4 +1,4 @@
-"""What a key may ask about itself."""
+"""Operations with a handler but no feature of their own: current key, logs, insight variables."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def _get_current_key(call: ApiCall) -> Response:
     if schema is None:
         return sample_response(call)
     key, state = call.key, call.state
-    made = state.object_schemas.sample(schema)
-    about = {
+    sample = state.object_schemas.sample(schema)
+    key_data = {
         "id": "emulated-key",
         "label": "Emulated key",
         "user_id": state.accounts.account.user_id,
@@ -35,7 +35,7 @@ def _get_current_key(call: ApiCall) -> Response:
         "scoped_organizations": None if key.organizations is None else sorted(key.organizations),
         "mask_value": f"{key.value[:4]}...{key.value[-4:]}",
     }
-    return json_response(call.operation.result.status, {**made, **about})
+    return json_response(call.operation.result.status, {**sample, **key_data})
 
 
 def _query_logs(call: ApiCall) -> Response:
@@ -48,6 +48,7 @@ def _query_logs(call: ApiCall) -> Response:
 def _create_insight_variable(call: ApiCall) -> Response:
     call.resolve_parents()
     row = create_object(call)
+    # The server derives `code_name`, by which queries refer to the variable, from the name.
     plain = re.sub(r"[^a-zA-Z0-9\s_]", "", str(row.data.get("name") or ""))
     row.data["code_name"] = plain.lower().replace(" ", "_")
     return object_response(call, row)

@@ -1,1 +1,1 @@
-"""HogQL over DuckDB: a pure translation of queries. Importing this package loads nothing big."""
+"""Translation of HogQL queries to DuckDB's SQL. Importing the package alone loads no parser."""

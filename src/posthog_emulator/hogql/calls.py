@@ -1,4 +1,4 @@
-"""Calls of functions and aggregates, and windows."""
+"""Translate calls of functions, aggregates and window functions."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["call_function", "is_aggregate", "ordered", "window_function"]
 
+# Function names are case-sensitive in ClickHouse, except for some; these are translated.
 _ANY_CASE: Final[Mapping[str, str]] = {
     name.lower(): name
     for name in (
@@ -51,6 +52,7 @@ def call_function(expressions: Expressions, node: Any, over: str = "") -> Value:
     functions.load()
     name, parameters, arguments = _parts(node)
     found = _known(name)
+    # These translate their arguments themselves, for example lambdas, which are not values.
     if found in SPECIAL and not over:
         return SPECIAL[found](expressions, found, arguments)
     if found in FUNCTIONS and not over:
@@ -82,7 +84,7 @@ def _known(name: str) -> str:
 
 
 def is_aggregate(name: str) -> bool:
-    """Whether a name is that of a function of many rows."""
+    """Return whether a function is an aggregate."""
     functions.load()
     return _aggregate(_known(name))[0] is not None
 
@@ -101,8 +103,8 @@ def _unknown(name: str) -> HogQLError:
     near = get_close_matches(name, [*FUNCTIONS, *AGGREGATES, *SPECIAL], n=1)
     hint = f" Perhaps you meant '{near[0]}(...)'?" if near else ""
     return HogQLError(
-        f"Unsupported function call '{name}(...)'.{hint} The emulator answers functions it does "
-        "not translate only through emulator.on_query()."
+        f"Unsupported function call '{name}(...)'.{hint} Functions that the emulator does not "
+        "translate need a stub: give the rows with emulator.stub_query()."
     )
 
 
@@ -137,6 +139,7 @@ def _aggregated(
             )
     if distinct and name not in {"count", "countIf"}:
         raise untranslated(f"{name}(DISTINCT ...)")
+    # `sumIf(x, condition)` is the aggregate `sum(x)` with a FILTER clause in DuckDB.
     base = name[:-2] if conditional else name
     call = Call(base, given, text.parameters, now=text.now, distinct=distinct)
     made = aggregate.make(call, tail)
@@ -206,7 +209,7 @@ def _frame(spec: Any) -> str:
 
 
 def ordered(value: Value, node: Any) -> tuple[str, str]:
-    """A value to sort by, as SQL and as HogQL writes it."""
+    """Return a sort key as SQL and as HogQL writes it."""
     if node.args.get("with_fill") is not None:
         raise untranslated("WITH FILL")
     descending = bool(node.args.get("desc"))
@@ -214,7 +217,8 @@ def ordered(value: Value, node: Any) -> tuple[str, str]:
     way = "DESC" if descending else "ASC"
     keys = [f"{key} {way} NULLS {nulls}" for key in _keys(value)]
     if value.type.is_float:
-        # NaN is last in ClickHouse either way, the greatest number in DuckDB.
+        # ClickHouse sorts NaN with NULL, whatever the direction; in DuckDB it is the greatest
+        # number.
         keys.insert(0, f"isnan({value.sql}) {'DESC' if nulls == 'FIRST' else 'ASC'} NULLS {nulls}")
     return ", ".join(keys), f"{value.text} {way}"
 

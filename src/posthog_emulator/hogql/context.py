@@ -1,4 +1,4 @@
-"""What a translation is told of the world, and what it gives."""
+"""Input and output of a translation: the context of a query, and the translated query."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def _no_variable(name: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a query's meaning depends on, besides its text."""
+    """What the meaning of a query depends on besides its text."""
 
     team_id: int
     now: datetime
-    """The moment, UTC."""
+    """The current time, in UTC."""
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """By the names of the placeholders."""
+    """Values by the names of their placeholders."""
     property_types: Mapping[tuple[str, str], str] = field(
         default_factory=dict[tuple[str, str], str]
     )
     """`String`, `Numeric`, `Boolean` or `DateTime`, by scope and name."""
     cohorts: Mapping[int, str] = field(default_factory=dict[int, str])
-    """Names by number."""
+    """Names by id."""
     cohort_problems: Mapping[int, str] = field(default_factory=dict[int, str])
-    """Why the members of a cohort are not known."""
+    """Error messages by id, of cohorts whose members could not be calculated."""
     filter: Filter = _no_filter
     """What `{filters}` stands for in a SELECT from a table."""
     date_range: tuple[datetime | None, datetime | None] = (None, None)

@@ -1,8 +1,8 @@
-"""HogQL as sqlglot reads it: ClickHouse's dialect, and what HogQL adds.
+"""Parse HogQL with sqlglot: ClickHouse's dialect plus HogQL's additions.
 
-HogQL's own additions are made plain before parsing, on the tokens: `{placeholder}` becomes one
-quoted name that nobody else can write, `IN COHORT 12` a call in the parentheses of IN, and an
-operator's name that is used as a function (`in(a, b)`), or any word after a dot, an ordinary name.
+HogQL's additions are rewritten on the tokens before parsing: `{placeholder}` becomes a quoted name
+that a query cannot contain otherwise, `IN COHORT 12` becomes a call in the parentheses of IN, and
+an operator's name used as a function (`in(a, b)`), or any word after a dot, becomes an identifier.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .tree import exp
 __all__ = ["COHORT", "PLACEHOLDER", "parse"]
 
 PLACEHOLDER: Final = "\0placeholder:"
-"""How the name starts that stands for a placeholder."""
+"""Prefix of the names that replace placeholders. A query cannot contain NUL, see `parse`."""
 COHORT: Final = "\0cohort"
-"""The function that stands for `COHORT` after `IN`."""
+"""Name of the function that replaces `COHORT` after `IN`."""
 _DEPTH: Final = 150
-"""Parentheses inside parentheses beyond which a query is not read."""
+"""Maximum depth of nested parentheses."""
 
 _tokens: Any = import_module("sqlglot.tokens")
 Token = _tokens.Token
@@ -43,6 +43,8 @@ _OPERATORS = {
 }  # fmt: skip
 
 
+# ClickHouse has `LIMIT n BY column` beside `LIMIT n`; sqlglot would let the second overwrite the
+# first, so the two get separate arguments of the node.
 def _limit(self: Any) -> tuple[str, Any]:
     limit = self._parse_limit()
     grouped = isinstance(limit, exp.Limit) and bool(limit.expressions)
@@ -60,7 +62,8 @@ class _HogQL(_ClickHouse):
         }
 
     class Parser(_Base):
-        # Calls stay as they are written; sqlglot's own names and orders of arguments are others'.
+        # Calls stay as they are written: for functions it knows, sqlglot would change names and
+        # the order of arguments to those of its own nodes.
         FUNCTIONS: dict[str, Any] = {}  # noqa: RUF012
         FUNCTION_PARSERS: dict[str, Any] = {}  # noqa: RUF012
         NO_PAREN_FUNCTIONS: dict[Any, Any] = {}  # noqa: RUF012
@@ -79,7 +82,7 @@ def parse(sql: str) -> Any:
     """Read a query.
 
     Raises:
-        HogQLError: It is no query, or more than one.
+        HogQLError: The text is not exactly one query.
     """
     if "\0" in sql:
         raise HogQLError("A query cannot contain the character NUL.")
@@ -108,7 +111,7 @@ def _first(error: SqlglotError) -> str:
 
 
 def _plain(tokens: list[Any]) -> list[Any]:
-    """The tokens with HogQL's own additions made plain."""
+    """Return the tokens with HogQL's additions rewritten."""
     made: list[Any] = []
     at, depth = 0, 0
     while at < len(tokens):
@@ -116,6 +119,7 @@ def _plain(tokens: list[Any]) -> list[Any]:
         kind = token.token_type
         depth += kind in {TokenType.L_PAREN, TokenType.L_BRACKET}
         depth -= kind in {TokenType.R_PAREN, TokenType.R_BRACKET}
+        # Checked on the tokens: the recursion limit of Python would be reached inside sqlglot.
         if depth > _DEPTH:
             raise HogQLError("The query is nested too deeply.")
         if kind is TokenType.L_BRACE:
@@ -138,7 +142,7 @@ def _placeholder(tokens: list[Any], at: int, made: list[Any]) -> int:
         names.append(tokens[at].text)
     name = "".join(names)
     if at >= len(tokens) or not all(part.isidentifier() for part in name.split(".")):
-        raise untranslated(f"the placeholder {{{name}}}, which is no plain name,")
+        raise untranslated(f"the placeholder {{{name}}}, which is not a plain name,")
     made.append(_token(TokenType.IDENTIFIER, PLACEHOLDER + name, brace))
     return at + 1
 
@@ -172,7 +176,7 @@ def _cohort(tokens: list[Any], at: int, made: list[Any]) -> int:
 
 
 def _is_call(tokens: list[Any], at: int, made: list[Any]) -> bool:
-    """Whether an operator's name stands where an operand does, before a parenthesis."""
+    """Return whether an operator's name is used as a function."""
     after = tokens[at + 1].token_type if at + 1 < len(tokens) else None
     return after is TokenType.L_PAREN and (not made or made[-1].token_type not in _ENDS)
 

@@ -1,4 +1,4 @@
-"""Expressions: from sqlglot's tree to values."""
+"""Translate expressions from sqlglot's nodes to values."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ _CALLS: Final = (
 
 
 class Expressions:
-    """Translates the expressions of one SELECT.
+    """Translator of the expressions of one SELECT.
 
     Args:
-        translator: What translates subqueries, and knows the world.
-        scope: What names mean.
+        translator: Translates subqueries; has the context.
+        scope: The names that the expressions can use.
         ctes: The queries that WITH gave names to.
         windows: Named windows.
     """
@@ -70,10 +70,10 @@ class Expressions:
         """Whether the expression is the condition of a JOIN."""
 
     def of(self, node: Any) -> Value:
-        """Translate one.
+        """Translate an expression.
 
         Raises:
-            HogQLError: It is refused.
+            HogQLError: The expression is invalid or not supported.
         """
         kind: Any = node.__class__
         if kind in _BINARY:
@@ -87,7 +87,7 @@ class Expressions:
         return made
 
     def all(self, nodes: Sequence[Any]) -> list[Value]:
-        """Translate several."""
+        """Translate several expressions."""
         return [self.of(node) for node in nodes]
 
     def _binary(self, name: str, node: Any) -> Value:
@@ -97,6 +97,7 @@ class Expressions:
         try:
             return call_function(self, call)
         except Unbounded:
+            # As on the server: a comparison with an unset bound of the filters is always true.
             if name not in operators.COMPARISONS:
                 raise
             return truth("true", "equals(true, true)")
@@ -157,7 +158,7 @@ class Expressions:
         try:
             return constant(int(text) if text.isdigit() else float(text))
         except ValueError:
-            raise HogQLError(f"{text} is no number.") from None
+            raise HogQLError(f"{text} is not a number.") from None
 
     def _not(self, node: Any) -> Value:
         inner = node.this
@@ -199,6 +200,7 @@ class Expressions:
             return self.within(value, query, negate=negate)
         if options:
             given = self.all(options)
+            # `x IN (array)` means the elements of the array.
             if len(given) == 1 and given[0].elements and value.type.name != "Tuple":
                 given = list(given[0].elements)
             text = f"{name}({value.text}, tuple({', '.join(v.text for v in given)}))"
@@ -211,7 +213,7 @@ class Expressions:
         return self.among(name, value, self.of(field))
 
     def among(self, name: str, value: Value, collection: Value) -> Value:
-        """Whether a value is in an array or tuple."""
+        """Translate IN with an array or tuple."""
         text = f"{name}({value.text}, {collection.text})"
         negate = name == "notIn"
         if collection.type.name in {"Array", "Tuple"} and (
@@ -225,7 +227,7 @@ class Expressions:
         raise untranslated(f"`{text}`: use has(array, value),")
 
     def within(self, value: Value, query: Any, *, negate: bool) -> Value:
-        """Whether a value is in the rows of a subquery."""
+        """Translate IN with a subquery."""
         inner = self.translator.query(query.unnest(), self.ctes)
         wanted = value.type.items if value.type.name == "Tuple" else (value.type,)
         if len(wanted) != len(inner.columns):
@@ -240,7 +242,9 @@ class Expressions:
             for n, (part, (name, kind)) in enumerate(zip(parts, inner.columns, strict=True))
         ]
         left, right = _row([pair[0] for pair in pairs]), _row([pair[1] for pair in pairs])
+        # IN is NULL in DuckDB if the subquery has a NULL and no match; it is false in ClickHouse.
         sql = f"coalesce({left} IN (SELECT {right} FROM ({inner.sql}) AS q), false)"  # noqa: S608
+        # NaN equals itself in DuckDB, but not in ClickHouse.
         if any(kind.is_float for _, _, kind in pairs):
             sql = f"({sql} AND NOT coalesce({' OR '.join(_not_numbers(pairs))}, false))"
         if len(pairs) == 1 and value.type.nullable and inner.columns[0][1].nullable:
@@ -263,7 +267,7 @@ class Expressions:
             raise HogQLError(f"Could not find a cohort with id {cohort.text}")
         told = self.translator.context.cohort_problems.get(found[0])
         if told is not None:
-            raise HogQLError(f"The members of the cohort are not known. {told}")
+            raise HogQLError(f"The members of the cohort could not be calculated. {told}")
         if value.type.name != "UUID":
             raise no_common_type(value.type, "UUID")
         team = self.translator.context.team_id
@@ -347,7 +351,7 @@ _CASTS: Final[Mapping[str, str]] = {
 
 
 def _flat(node: Any, kind: Any) -> list[Any]:
-    """The conditions a chain of ANDs, or of ORs, joins; without recursion, for long ones."""
+    """Return the conditions joined by a chain of ANDs or ORs, without recursion."""
     found: list[Any] = []
     waiting = [node]
     while waiting:

@@ -1,4 +1,4 @@
-"""Fields: chains of names, from tables down into the JSON of properties."""
+"""Resolve fields: chains of names, from tables to the JSON of properties."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _OTHER: Final = (
     r"^\s*(\d{4}|\d{6}|\d{8}|\d{9,14}(\.\d+)?|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*|"
     r"\d{1,2}\s+[A-Za-z]{3,9}.*|[A-Za-z]{3,9},?\s+\d{1,2}.*)\s*$"
 )
-"""Forms in which ClickHouse may see a moment as well."""
+"""Formats that ClickHouse may parse as a timestamp as well; the emulator raises an error."""
 
 
 class NotAField(Exception):
-    """An expression with a dot in it is no chain of names."""
+    """An expression with a dot is not a chain of names."""
 
 
 def key_of(node: Any) -> Key:
-    """What stands behind a dot."""
+    """Return the key after a dot."""
     if isinstance(node, exp.Literal) and not node.is_string and str(node.this).isdigit():
         return int(str(node.this))
     if isinstance(node, exp.Identifier):
         return str(node.this)
-    raise untranslated("what stands behind a dot")
+    raise untranslated("this expression after a dot")
 
 
 def chain(node: Any) -> list[Key]:
-    """The names of a field, outermost first.
+    """Return the names of a field, outermost first.
 
     Raises:
         NotAField: It is something else.
@@ -62,10 +62,10 @@ def chain(node: Any) -> list[Key]:
 
 
 def resolve(scope: Scope, names: Sequence[Key], types: Types) -> Value:
-    """What a chain of names means.
+    """Resolve a chain of names.
 
     Raises:
-        HogQLError: Nothing.
+        HogQLError: The name cannot be resolved.
     """
     text = ".".join(identifier(str(name)) for name in names)
     first = str(names[0])
@@ -95,10 +95,10 @@ def resolve(scope: Scope, names: Sequence[Key], types: Types) -> Value:
 
 
 def extended(value: Value, key: Key, types: Types) -> Value:
-    """A value's property or element of a name or number.
+    """Access a property by name, or an element by number.
 
     Raises:
-        HogQLError: It has none.
+        HogQLError: The value has no such property or element.
     """
     text = f"{value.text}.{identifier(key) if isinstance(key, str) else key}"
     if value.type.name == "Tuple" and isinstance(key, int):
@@ -116,6 +116,7 @@ def extended(value: Value, key: Key, types: Types) -> Value:
 
 def _property(json: Json, types: Types) -> Value:
     sql = f"json_extract_string({json.root}, {path(json.keys)})"
+    # HogQL casts a property to the type its definition has; nested keys have no definition.
     declared = types.get((json.scope, str(json.keys[0]))) if len(json.keys) == 1 else None
     if declared == "Numeric":
         return Value(number_in(sql), FLOAT.or_null(), "")
@@ -128,7 +129,8 @@ def _property(json: Json, types: Types) -> Value:
 
 
 def path(keys: Sequence[Key]) -> str:
-    """The SQL of a path into JSON; a number counts from 1, as in ClickHouse."""
+    """Return the SQL of a JSON path; numbers count from 1, as in ClickHouse."""
+    # DuckDB's JSON paths cannot quote every character; a JSON pointer can express any key.
     pointer = any(isinstance(key, str) and not _PLAIN.match(key) for key in keys)
     if pointer:
         steps = [
@@ -141,9 +143,10 @@ def path(keys: Sequence[Key]) -> str:
 
 
 def best_effort(sql: str) -> str:
-    """The SQL of a moment read from text: ISO 8601, or seconds since 1970; NULL if it is none."""
+    """Return the SQL of a timestamp in text: ISO 8601 or seconds since 1970, else NULL."""
     number = f"regexp_full_match({sql}, '\\d{{9,10}}')"
-    told = quoted("the emulator reads moments of ISO 8601 only, or seconds since 1970")
+    # Returning NULL for the other formats would be wrong silently, so the query fails instead.
+    told = quoted("the emulator parses timestamps in ISO 8601 or seconds since 1970 only")
     return (
         f"(CASE WHEN regexp_full_match({sql}, '{_ISO}') "
         f"THEN timezone('UTC', TRY_CAST({sql} AS TIMESTAMPTZ)) "
@@ -153,9 +156,9 @@ def best_effort(sql: str) -> str:
 
 
 def number_in(sql: str) -> str:
-    """The SQL of the number a text is, NULL if it is none.
+    """Return the SQL of a number in text; NULL if it is not a number.
 
-    ClickHouse reads no spaces around it, nor DuckDB's `_` between digits.
+    Unlike DuckDB, ClickHouse accepts no spaces around a number and no `_` between digits.
     """
     return (
         f"(CASE WHEN regexp_matches({sql}, '[\\s_]') THEN NULL ELSE TRY_CAST({sql} AS DOUBLE) END)"
@@ -163,7 +166,7 @@ def number_in(sql: str) -> str:
 
 
 def element(value: Value, index: Value, text: str) -> Value:
-    """An element of an array, counted from 1, or of a tuple; past its end the empty value.
+    """Access an element of an array or tuple, from 1; the empty value past the end.
 
     Raises:
         HogQLError: The value has no elements.

@@ -1,4 +1,4 @@
-"""What a node may say; anything more is refused, so that no part of a query is overlooked."""
+"""Reject queries with nodes or arguments that the translation does not read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from .tree import exp
 
 __all__ = ["understood"]
 
+# A list of what is supported, not of what is not: sqlglot parses far more than the translation
+# reads, and a clause that is ignored would give wrong rows without an error.
 _BOTH: Final = "this expression"
 _CALL: Final = "this expressions params big_int"
 _SAID: Final[Mapping[Any, str]] = {
@@ -87,15 +89,15 @@ _SAID: Final[Mapping[Any, str]] = {
     exp.Intersect: "this expression distinct limit with_ with",
 }
 _KNOWN: Final = {kind: frozenset(names.split()) for kind, names in _SAID.items()}
-# Types, units and the like say what they are by their names alone.
+# Leaves such as types and units, whose arguments do not matter.
 _LEAVES: Final = (exp.DataType, exp.DataTypeParam, exp.Var)
 
 
 def understood(tree: Any) -> None:
-    """Refuse a query with a part the translation would not look at.
+    """Raise an error for a query with a part that the translation does not read.
 
     Raises:
-        HogQLError: There is one.
+        HogQLError: The query has such a part.
     """
     for node in tree.walk():
         if isinstance(node, _LEAVES):

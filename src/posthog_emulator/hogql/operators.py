@@ -1,4 +1,4 @@
-"""Comparisons, arithmetic and logic, with HogQL's and ClickHouse's ideas of NULL and of types."""
+"""Comparisons, arithmetic and logic, with the NULL and type rules of HogQL and ClickHouse."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\Z", re
 
 
 def moment(text: str) -> str | None:
-    """A moment written as text, in DuckDB's form and UTC; None when it is none."""
+    """Convert a timestamp in text to DuckDB's format in UTC; None if it is not one."""
     found = _MOMENT.match(text)
     if found is None:
         return None
@@ -50,7 +50,7 @@ def moment(text: str) -> str | None:
 
 
 def _of_string(value: Value, type: Type) -> Value:
-    """A string constant as ClickHouse reads it when it is compared with another type."""
+    """Convert a string constant as ClickHouse does in a comparison with another type."""
     text = str(value.literal)
     refused = HogQLError(f"Cannot convert string '{text}' to type {type.plain}", "type_mismatch")
     if type.name == "UUID":
@@ -78,10 +78,10 @@ def _of_string(value: Value, type: Type) -> Value:
 
 
 def unified(left: Value, right: Value) -> tuple[str, str, Type]:
-    """Two values as SQL of one type, and that type.
+    """Return two values as SQL of a common type, and the type.
 
     Raises:
-        HogQLError: There is no such type.
+        HogQLError: The values have no common type.
     """
     for one, other in ((left, right), (right, left)):
         is_text = isinstance(one.literal, str) and one.type.name == "String"
@@ -105,7 +105,7 @@ def unified(left: Value, right: Value) -> tuple[str, str, Type]:
 
 
 def compare(name: str, left: Value, right: Value, *, joining: bool = False) -> Value:
-    """Compare, as HogQL does: what is missing equals nothing but what is missing.
+    """Compare two values as HogQL does: NULL equals only NULL.
 
     Args:
         name: The function.
@@ -114,7 +114,7 @@ def compare(name: str, left: Value, right: Value, *, joining: bool = False) -> V
         joining: Whether it is a condition of a JOIN, where nothing missing is equal.
 
     Raises:
-        HogQLError: They cannot be compared.
+        HogQLError: The values cannot be compared.
     """
     text = f"{name}({left.text}, {right.text})"
     if left.literal is None or right.literal is None:
@@ -141,7 +141,8 @@ def compare(name: str, left: Value, right: Value, *, joining: bool = False) -> V
 
 
 def _of_floats(name: str, sql: str, sides: Sequence[tuple[Value, str]]) -> str:
-    """A comparison of floats, for which NaN is like nothing, not the greatest as in DuckDB."""
+    """Return a comparison of floats in which NaN equals nothing."""
+    # In DuckDB, NaN equals itself and is greater than all numbers.
     doubtful = [f"isnan({side})" for value, side in sides if not _is_finite(value)]
     if not doubtful:
         return sql
@@ -178,6 +179,7 @@ def compare_tuples(name: str, left: Value, right: Value) -> Value:
         return truth(sql, text, left, right)
     strict = "less" if name.startswith("less") else "greater"
     sql = "false" if name in {"less", "greater"} else "true"
+    # Lexicographic order, built from the last element outwards.
     for x, y in reversed(list(zip(a, b, strict=True))):
         first, same = compare(strict, x, y).sql, compare("equals", x, y).sql
         sql = f"({first} OR ({same} AND {sql}))"
@@ -185,7 +187,7 @@ def compare_tuples(name: str, left: Value, right: Value) -> Value:
 
 
 def elements(value: Value) -> list[Value]:
-    """The elements of a tuple."""
+    """Return the elements of a tuple."""
     if value.elements:
         return list(value.elements)
     return [
@@ -195,7 +197,8 @@ def elements(value: Value) -> list[Value]:
 
 
 def contains(value: Value, options: Sequence[Value], *, negate: bool, text: str) -> Value:
-    """Whether a value is among others; NULL is itself when it is among them."""
+    """Translate IN with a list of values; NULL matches a NULL in the list."""
+    # HogQL's IN finds NULL in a list with NULL; SQL's does not, so that it is a test of its own.
     missing = any(option.literal is None for option in options)
     known = [option for option in options if option.literal is not None]
     tests: list[str] = []
@@ -227,6 +230,7 @@ def arithmetic(name: str, left: Value, right: Value) -> Value:
         a, b = left, right
         if name == "plus" and (a.type.is_interval or (a.type.is_number and b.type.is_day)):
             a, b = b, a
+        # A plain number added to a date is days, added to a timestamp seconds.
         if a.type.is_day and (b.type.is_interval or b.type.is_number):
             return shift(a, b, "+" if name == "plus" else "-", text)
         if name == "minus" and a.type.name == b.type.name == "Date":
@@ -249,6 +253,7 @@ def arithmetic(name: str, left: Value, right: Value) -> Value:
     sql = f"({left.number} {_ARITHMETIC[name]} {right.number})"
     if wanted.name == "Decimal":
         return combined(f"CAST({sql} AS {wanted.duckdb})", wanted.plain, text, left, right)
+    # ClickHouse gives the result of integer arithmetic twice the bits of the larger operand.
     (signed_a, bits_a), (signed_b, bits_b) = bits_of(left.type), bits_of(right.type)
     signed = signed_a or signed_b or name == "minus"
     kind = integer(min(64, max(bits_a, bits_b) * 2), signed=signed)
@@ -267,14 +272,15 @@ def _modulo(left: Value, right: Value, text: str) -> Value:
 
 
 def divisor(value: Value) -> str:
-    """The SQL of a whole number that something is divided by."""
+    """Return the SQL of an integer divisor."""
     if value.is_constant and value.literal:
         return value.number
+    # Whole division by zero is an error in ClickHouse and NULL in DuckDB.
     return f"(CASE WHEN {value.number} = 0 THEN error('Division by zero') ELSE {value.number} END)"
 
 
 def shift(day: Value, by: Value, sign: str, text: str) -> Value:
-    """A day or a moment, later or earlier by an interval, or by days or seconds."""
+    """Add or subtract an interval, or a number of days or seconds."""
     if by.type.is_interval:
         coarse = by.type.name[8:].lower() in {"day", "week", "month", "quarter", "year"}
         interval = by.sql
@@ -291,7 +297,7 @@ def shift(day: Value, by: Value, sign: str, text: str) -> Value:
 
 
 def combined(sql: str, type: Type, text: str, *parts: Value, nullable: bool | None = None) -> Value:
-    """A value made of others: NULL, unless told otherwise, when one of them is."""
+    """Return a value computed from others; by default it is NULL if one of them is."""
     maybe = any(part.type.nullable for part in parts) if nullable is None else nullable
     return Value(
         sql,
@@ -303,7 +309,7 @@ def combined(sql: str, type: Type, text: str, *parts: Value, nullable: bool | No
 
 
 def both(name: str, parts: Sequence[Value]) -> Value:
-    """Conditions joined by `and`, `or` or `xor`."""
+    """Join conditions by `and`, `or` or `xor`."""
     text = f"{name}({', '.join(part.text for part in parts)})"
     nullable = any(part.type.nullable for part in parts)
     conditions = [part.condition for part in parts]
@@ -317,13 +323,14 @@ def both(name: str, parts: Sequence[Value]) -> Value:
 
 
 def negated(value: Value) -> Value:
-    """A condition turned round."""
+    """Negate a condition."""
     sql = f"(NOT {value.condition})"
     return truth(sql, f"not({value.text})", value, nullable=value.type.nullable)
 
 
 def sort_key(sql: str, type: Type) -> tuple[str, ...]:
-    """The SQL of what to sort by: ClickHouse puts NaN last, and the second half of a UUID first."""
+    """Return the SQL of sort keys: ClickHouse compares the second half of a UUID first."""
+    # ClickHouse stores a UUID as two 64-bit halves and compares the second one first.
     if type.name == "UUID":
         text = f"CAST({sql} AS VARCHAR)"
         return (f"({text}[20:] || {text}[:18])",)
@@ -331,7 +338,7 @@ def sort_key(sql: str, type: Type) -> tuple[str, ...]:
 
 
 def tuple_of(values: Sequence[Value], text: str) -> Value:
-    """A tuple of values."""
+    """Return a tuple of values."""
     fields = ", ".join(f"e{n} := {value.plain}" for n, value in enumerate(values, 1))
     sql = f"struct_pack({fields})" if values else "NULL"
     made = combined(sql, tuple_(*(value.type for value in values)), text, *values, nullable=False)

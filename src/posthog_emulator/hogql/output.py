@@ -1,4 +1,4 @@
-"""Rows as JSON, made inside DuckDB: as text, a row a value, as the API writes it."""
+"""SQL that encodes each row as a JSON array, inside DuckDB, in the format of the API."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ _BETWEEN = " || ',' || "
 
 
 def row_json(types: Sequence[Type]) -> str:
-    """The SQL of a row c0, c1, … as a JSON array with a comma after it.
+    """Return the SQL of a row c0, c1, … as a JSON array followed by a comma.
 
-    Numbers that are none are null; decimals are strings; moments are ISO 8601, with six digits
-    where there is a fraction, and `Z` for UTC.
+    NaN and infinity are null; decimals are strings; timestamps are ISO 8601, with six digits of
+    a fraction if there is one, and `Z` for UTC.
 
     Raises:
         HogQLError: A column is of a type that has no JSON.
     """
+    # Encoding in DuckDB avoids a Python object for every value, the larger part of the time.
     parts = [_json(f"q.c{n}", kind, 0) for n, kind in enumerate(types)]
     return f"'[' || {_BETWEEN.join(parts)} || '],'"
 
 
 def _json(sql: str, type: Type, depth: int) -> str:
-    """The SQL of a value's JSON, never NULL."""
+    """Return the SQL of a value's JSON, which is never NULL."""
     made = _of(sql, type, depth)
     return f"coalesce({made}, 'null')"
 

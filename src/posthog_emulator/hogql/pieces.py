@@ -1,4 +1,4 @@
-"""Pieces of queries that are written apart: expressions, and what to sort by."""
+"""Parse single expressions and sort keys, as EventsQuery and property filters have them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def expression(text: str) -> Expression:
     """Read an expression; a comment may follow it.
 
     Raises:
-        HogQLError: It is none, or more than one.
+        HogQLError: The text is not exactly one expression.
     """
     parsed = parse(f"SELECT {text}\n")
     said = {name for name, value in parsed.args.items() if value} - {"expressions"}
@@ -39,7 +39,8 @@ def expression(text: str) -> Expression:
         raise HogQLError(f"Syntax error: expected an expression, not {text!r}.")
     tree = parsed.expressions[0]
     if not isinstance(tree, exp.Alias):
-        # Whatever closes parentheses it did not open is seen when they stand around it.
+        # Parsed again in parentheses: an expression such as `1) OR (1` would otherwise escape
+        # from the parentheses that it is put into.
         parse(f"SELECT ({text}\n)")
         return Expression(f"({text}\n)", f"({text}\n)", None, _aggregates(tree))
     inner = tree.this.sql("clickhouse")
@@ -58,7 +59,7 @@ def sort_key(text: str) -> str:
     """Read what to sort by: an expression, perhaps `ASC` or `DESC`.
 
     Raises:
-        HogQLError: It is something else, or more.
+        HogQLError: The text is not exactly one sort key.
     """
     parsed = parse(f"SELECT 1 ORDER BY {text}\n")
     said = {name for name, value in parsed.args.items() if value} - {"expressions", "order"}

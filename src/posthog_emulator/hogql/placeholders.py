@@ -1,4 +1,4 @@
-"""`{placeholders}`: values, and what a query's filters and variables make of theirs."""
+"""Resolve `{placeholders}`: values, `{filters}` and `{variables}`."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _FILTERED: Final = ("events", "groups", "sessions")
 
 
 class Unbounded(HogQLError):
-    """A bound of the filters' range of time that is not set: the comparison with it holds."""
+    """A bound of the filters' date range is not set; comparisons with it are true."""
 
 
 def placeholder(expressions: Expressions, name: str) -> Value:
-    """What a placeholder stands for.
+    """Return the value of a placeholder.
 
     Raises:
-        HogQLError: Nothing.
-        Unbounded: It is a bound that is not set.
+        HogQLError: The placeholder has no value.
+        Unbounded: The placeholder is a bound that is not set.
     """
     context = expressions.translator.context
     first, _, rest = name.partition(".")

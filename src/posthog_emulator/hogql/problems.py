@@ -1,4 +1,4 @@
-"""What is wrong with a query, with ClickHouse's or HogQL's own code for it."""
+"""Errors of queries, with the error codes of HogQL and ClickHouse."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ __all__ = ["HogQLError", "illegal_type", "no_common_type", "untranslated", "wron
 
 
 class HogQLError(Exception):
-    """A query that is refused.
+    """A query is invalid or not supported.
 
     Args:
         detail: What is wrong, and what to do.
-        code: The envelope's `code`: `invalid_input` when HogQL itself refuses, else ClickHouse's
-            name of the error in lower case.
+        code: The `code` of the error: `invalid_input` for errors of HogQL itself, else
+            ClickHouse's name of the error in lower case.
         status: The HTTP status.
     """
 
@@ -23,15 +23,15 @@ class HogQLError(Exception):
 
 
 def untranslated(what: str) -> HogQLError:
-    """The server may know it, the emulator cannot answer it faithfully."""
+    """Return the error for something that the emulator does not translate faithfully."""
     return HogQLError(
         f"The emulator does not translate {what}. "
-        "Give the rows of such a query yourself with emulator.on_query()."
+        "Give the rows of such a query with emulator.stub_query()."
     )
 
 
 def illegal_type(function: str, type: object, wanted: str) -> HogQLError:
-    """A function does not take arguments of a type."""
+    """Return the error for an argument of the wrong type."""
     return HogQLError(
         f"Illegal type {type} of argument of function {function}: expected {wanted}.",
         "illegal_type_of_argument",
@@ -39,12 +39,12 @@ def illegal_type(function: str, type: object, wanted: str) -> HogQLError:
 
 
 def no_common_type(left: object, right: object) -> HogQLError:
-    """Two values of different kinds are to be compared, or to stand in one column."""
+    """Return the error for values whose types cannot be compared or combined in one column."""
     return HogQLError(f"There is no supertype for types {left}, {right}.", "no_common_type")
 
 
 def wrong_arguments(function: str, given: int, least: int, most: int | None) -> HogQLError:
-    """A function has too many arguments, or too few."""
+    """Return the error for a wrong number of arguments."""
     if most == least:
         wanted = f"exactly {least}"
     elif most is None:

@@ -1,4 +1,4 @@
-"""The tables HogQL shows, over those of the event store; nothing else can be read."""
+"""Tables of HogQL, mapped to those of the event store. Queries can read no other table."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class Table:
     lazy: Mapping[str, Lazy] = field(default_factory=lambda: MappingProxyType({}))
 
 
+# Every table is restricted to the project here, so that no query can read another project.
 def _own(name: str) -> str:
     return f"(SELECT * FROM {name} WHERE team_id = {{team}})"  # noqa: S608
 

@@ -1,4 +1,4 @@
-"""What the names in one SELECT mean."""
+"""Names in one SELECT: tables, columns, aliases and lambda arguments."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["QuerySource", "Scope", "Source", "TableSource", "table_named"]
 
 
 def table_named(name: str) -> Table:
-    """The table of a name.
+    """Return the table with a name.
 
     Raises:
-        HogQLError: HogQL has none, or the emulator has not.
+        HogQLError: The table does not exist, or the emulator does not have it.
     """
     table = TABLES.get(ALIASES.get(name, name))
     if table is None:
@@ -28,29 +28,30 @@ def table_named(name: str) -> Table:
 
 
 class Source:
-    """Something in FROM."""
+    """A table or subquery in FROM."""
 
     outer: bool = False
-    """Whether a row may have nothing of it, as the right of a LEFT JOIN."""
+    """Whether rows may be unmatched, as on the right of a LEFT JOIN."""
 
     def field(self, name: str) -> Value | None:
-        """A column."""
+        """Return a column; None if there is none."""
         raise NotImplementedError
 
     def child(self, name: str) -> Source | None:
-        """A table that hangs on this one, as `person` on `events`."""
+        """Return a table that is joined lazily to this one, as `person` to `events`."""
         raise NotImplementedError
 
     def names(self) -> Iterator[str]:
-        """The columns of `SELECT *`."""
+        """Return the columns of `SELECT *`."""
         raise NotImplementedError
 
     def joins(self) -> str:
-        """The SQL of the tables that were asked for by `child`, and turned out to be needed."""
+        """Return the SQL of the lazily joined tables that are used."""
         return ""
 
     def _filled(self, sql: str, type: Type) -> str:
-        """ClickHouse has empty values, not NULL, in the rows an outer join found nothing for."""
+        """Return the SQL of a column, with its empty value in rows that an outer join added."""
+        # ClickHouse fills unmatched rows of an outer join with empty values, DuckDB with NULL.
         return f"coalesce({sql}, {type.empty})" if self.outer and not type.nullable else sql
 
 
@@ -69,19 +70,20 @@ class TableSource(Source):
         return self.table.sql.format(team=self._team)
 
     def field(self, name: str) -> Value | None:
-        """A column."""
+        """Return a column; None if there is none."""
         column = self.table.columns.get(name)
         return None if column is None else self._value(name, column)
 
     def _value(self, name: str, column: Column) -> Value:
         own = column.sql.format(self.alias)
         sql = self._filled(own, column.type)
-        # Where an outer join found nothing, there is no JSON to look into.
+        # Properties are read from the column itself: the empty value of an unmatched row is not
+        # valid JSON.
         json = Json(own, column.properties) if column.properties else None
         return Value(sql, column.type, identifier(name), json=json, name=name)
 
     def child(self, name: str) -> Source | None:
-        """A table that hangs on this one."""
+        """Return a table that is joined lazily to this one."""
         known = self._children.get(name)
         if known is not None:
             return known
@@ -95,11 +97,11 @@ class TableSource(Source):
         return joined
 
     def names(self) -> Iterator[str]:
-        """The columns of `SELECT *`."""
+        """Return the columns of `SELECT *`."""
         return (name for name, column in self.table.columns.items() if column.shown)
 
     def joins(self) -> str:
-        """The SQL of the tables that are needed."""
+        """Return the SQL of the lazily joined tables that are used."""
         return "".join(
             f" LEFT JOIN {child.sql} AS {child.alias} ON {child.on}{child.joins()}"
             for child in self._children.values()
@@ -108,7 +110,7 @@ class TableSource(Source):
 
 
 class _Joined(TableSource):
-    """A table that is joined if one of its columns is used."""
+    """A table that is joined only if one of its columns is used."""
 
     outer = True
 
@@ -133,7 +135,8 @@ class _Joined(TableSource):
         return self._used or any(child.needed for child in self._children.values())
 
     def field(self, name: str) -> Value | None:
-        """A column, of the parent if that has it."""
+        """Return a column, from the parent table if it has the column."""
+        # `person.id` is `events.person_id`: no join is needed for it.
         if name in self._instead:
             found = self._parent.field(self._instead[name])
             return None if found is None else found.called(name)
@@ -151,29 +154,29 @@ class QuerySource(Source):
         """Name → name in the subquery, and type."""
 
     def field(self, name: str) -> Value | None:
-        """A column."""
+        """Return a column; None if there is none."""
         found = self._columns.get(name)
         if found is None:
             return None
         inner, kind = found
         sql = self._filled(f"{self.alias}.{inner}", kind)
-        # A subquery that hands on `properties` hands on what can be asked of them.
+        # A subquery may select `properties`; the outer query can still access single ones.
         valid = f"(CASE WHEN json_valid({sql}) THEN {sql} END)"
         json = Json(valid, "") if kind.plain.name == "String" else None
         return Value(sql, kind, identifier(name), json=json, name=name)
 
     def child(self, name: str) -> Source | None:
-        """Nothing hangs on a subquery."""
+        """Return None: nothing is joined lazily to a subquery."""
         return None
 
     def names(self) -> Iterator[str]:
-        """The columns of `SELECT *`."""
+        """Return the columns of `SELECT *`."""
         return iter(self._columns)
 
 
 @dataclass(slots=True)
 class Scope:
-    """The names one SELECT knows."""
+    """The names that one SELECT can use."""
 
     sources: dict[str, Source] = field(default_factory=dict[str, Source])
     """By alias."""
@@ -184,17 +187,17 @@ class Scope:
     """Arrays that `arrayJoin` takes apart, by SQL, and the alias of each."""
 
     def add(self, name: str, source: Source) -> None:
-        """Make a table known.
+        """Add a table.
 
         Raises:
-            HogQLError: There is one of that name.
+            HogQLError: There is a table of that name already.
         """
         if name in self.sources:
             raise HogQLError(f'Already have joined a table called "{name}". Cannot redefine.')
         self.sources[name] = source
 
     def column(self, name: str) -> Value | None:
-        """What a bare name means: an alias before a column.
+        """Resolve a name without a table: aliases come before columns.
 
         Raises:
             HogQLError: Several tables have such a column.
@@ -209,10 +212,10 @@ class Scope:
         return found[0] if found else None
 
     def source(self, name: str) -> Source | None:
-        """What a name before a dot means, if it is a table."""
+        """Return the table that a name before a dot refers to, if any."""
         if name in self.sources:
             return self.sources[name]
         found = [s for t in self.sources.values() if (s := t.child(name)) is not None]
         if len(found) > 1:
-            raise untranslated(f"`{name}`, which several of the tables have; put its table before")
+            raise untranslated(f"`{name}`, which is ambiguous; qualify it with its table")
         return found[0] if found else None

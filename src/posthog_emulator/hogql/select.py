@@ -1,4 +1,4 @@
-"""SELECT and what joins several: from sqlglot's tree to one query of DuckDB."""
+"""Translate SELECT and UNION from sqlglot's nodes to one DuckDB query."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .values import Value, identifier
 __all__ = ["Translator"]
 
 _DEPTH: Final = 25
-"""Queries inside queries beyond which a query is refused."""
+"""Maximum depth of nested queries."""
 _TOP: Final = 5_000
-"""Rows in order that DuckDB finds as it reads; to find more, it sorts all there are."""
+"""Number of rows up to which DuckDB evaluates ORDER BY with LIMIT without a full sort."""
 _CHEAP: Final = frozenset({"timestamp", "uuid", "event", "distinct_id"})
-"""Columns of events that it costs little to look at twice."""
+"""Small columns of `events`, which are cheap to read twice."""
 _SET: Final[Mapping[type[Any], str]] = {
     exp.Union: "UNION",
     exp.Except: "EXCEPT",
@@ -34,7 +34,7 @@ _SET: Final[Mapping[type[Any], str]] = {
 
 
 class Translator:
-    """Translates queries.
+    """Translator of queries.
 
     Args:
         context: What their meaning depends on.
@@ -45,10 +45,10 @@ class Translator:
         self._aliases = 0
         self._depth = 0
         self.scans: list[str] = []
-        """Queries that count the events which each of the tables read has in range."""
+        """Queries that count the events in the time range, one for each use of `events`."""
 
     def alias(self) -> str:
-        """A name nobody else has."""
+        """Return a new alias."""
         self._aliases += 1
         return f"t{self._aliases}"
 
@@ -60,7 +60,7 @@ class Translator:
             ctes: The queries that WITH gave names to, outside of it.
 
         Raises:
-            HogQLError: It is refused.
+            HogQLError: The query is invalid or not supported.
         """
         self._depth += 1
         if self._depth > _DEPTH:
@@ -86,10 +86,12 @@ class Translator:
                 "union_all_result_structures_mismatch",
             )
         word = next(text for kind, text in _SET.items() if isinstance(node, kind))
+        # ClickHouse rejects UNION without ALL or DISTINCT, too, by default.
         distinct = node.args.get("distinct")
         if distinct is None and word == "UNION":
             raise HogQLError("Expected UNION ALL or UNION DISTINCT, not UNION alone.")
         types = [common(a, b) for (_, a), (_, b) in zip(left.columns, right.columns, strict=True)]
+        # As in ClickHouse, the names come from the first query.
         columns = tuple(
             (name, wanted_type) for (name, _), wanted_type in zip(left.columns, types, strict=True)
         )
@@ -121,21 +123,21 @@ class Translator:
         return value.literal
 
     def count(self, limit: Any) -> int:
-        """The number of a LIMIT or OFFSET.
+        """Return the number of a LIMIT or OFFSET.
 
         Raises:
-            HogQLError: It is none.
+            HogQLError: It is not a non-negative integer constant.
         """
         return self._count(limit)
 
 
 def _listed(node: Any, name: str) -> list[Any]:
-    """The nodes an argument of a node lists."""
+    """Return the nodes in an argument of a node."""
     return node.args.get(name) or []
 
 
 def _ctes(node: Any) -> Iterator[tuple[str, Any]]:
-    """The queries, and scalars, WITH gives names to."""
+    """Yield the queries and scalars of WITH, by name."""
     clause = node.args.get("with_") or node.args.get("with")
     if clause is None:
         return
@@ -148,7 +150,7 @@ def _ctes(node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _conjuncts(node: Any) -> list[Any]:
-    """The conditions that all have to hold."""
+    """Return the conditions joined by AND."""
     if isinstance(node, exp.Paren):
         return _conjuncts(node.this)
     if isinstance(node, exp.And):
@@ -157,13 +159,13 @@ def _conjuncts(node: Any) -> list[Any]:
 
 
 def _is_range(node: Any) -> bool:
-    """Whether a condition is about nothing but what events are kept in order of."""
+    """Return whether a condition uses only columns by which ClickHouse orders events."""
     names = _names(node)
     return bool(names) and names <= {"timestamp", "uuid"}
 
 
 def _names(node: Any) -> set[str]:
-    """The columns a condition is about; those of a query in it cannot be told."""
+    """Return the columns of a condition; `?` for those of a subquery."""
     if node.find(exp.Query) is not None:
         return {"?"}
     names = (column.name for column in node.find_all(exp.Column))
@@ -171,7 +173,7 @@ def _names(node: Any) -> set[str]:
 
 
 class _Select:
-    """One SELECT in the making."""
+    """Translator of one SELECT."""
 
     def __init__(self, translator: Translator, node: Any, ctes: Mapping[str, Any]) -> None:
         self._translator = translator
@@ -212,7 +214,7 @@ class _Select:
             except HogQLError:
                 if name in self._own:
                     raise
-                continue  # it speaks of columns of the query outside
+                continue  # it refers to columns of the outer query
             self._scope.aliases[name] = replace(value, text=identifier(name), name=name)
 
     def _item(self, item: Any) -> None:
@@ -283,7 +285,7 @@ class _Select:
         return "".join(sql), "".join(text)
 
     def _bound(self, tests: list[Any], where: str) -> str | None:
-        """A condition that all rows of a large page of events meet: it makes the page faster.
+        """Return a redundant condition that makes large pages of events faster.
 
         DuckDB sorts rows with all their columns, and few are left to be sorted once the moment of
         the page's last row is known, which is found by sorting moments alone.
@@ -310,8 +312,9 @@ class _Select:
         return f"{moment} {sign} (SELECT {last}(k) FROM ({page}))"  # noqa: S608
 
     def _count_scans(self, tests: list[Any]) -> None:
-        """Note how many events are in range: what ClickHouse's primary key leaves to be read."""
+        """Record the queries that count the events which ClickHouse would read."""
         parts = [part for test in tests for part in _conjuncts(test)]
+        # The server estimates the time of a query by the rows that remain after the primary key.
         near = [part for part in parts if _is_range(part)]
         conditions = [self._expressions.of(part).condition for part in near]
         for source in self._scope.sources.values():
@@ -362,6 +365,7 @@ class _Select:
             start = 0 if skipped is None else self._skip(skipped)
             order = f" ORDER BY {', '.join(key for key, _ in keys)}" if keys else ""
             parts = ", ".join(value.plain for value in values)
+            # DuckDB has no LIMIT BY: the rows of each group are numbered and filtered.
             row = f"row_number() OVER (PARTITION BY {parts}{order})"
             tests.append(f"{row} BETWEEN {start + 1} AND {start + first}")
             text.append(f" LIMIT {first} BY {', '.join(value.text for value in values)}")
@@ -375,7 +379,7 @@ class _Select:
         return value.literal
 
     def _positional(self, node: Any) -> Value:
-        """An expression to group or sort by; a number is the column at that place."""
+        """Translate a GROUP BY or ORDER BY item; a number is the position of a column."""
         if isinstance(node, exp.Literal) and not node.is_string and str(node.this).isdigit():
             place = int(str(node.this))
             if not 1 <= place <= len(self._columns):

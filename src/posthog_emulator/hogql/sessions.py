@@ -1,4 +1,4 @@
-"""Sessions as HogQL shows them: what the events of one `$session_id` tell together."""
+"""The table `sessions`, derived from the events with the same `$session_id`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def _count(event: str) -> str:
     return f"count(*) FILTER (WHERE event = '{event}')"
 
 
+# A whole number of seconds, as in PostHog's sessions table.
 _SECONDS = "date_diff('second', min(timestamp), max(timestamp))"
 _PAGEVIEWS = _count("$pageview")
 _TEXTS: Final = {
@@ -72,7 +73,7 @@ _MADE: Final[dict[str, tuple[str, Type]]] = {
 
 
 def _derived() -> Derived:
-    # DuckDB's names know no case and no `$`, so the columns are numbered.
+    # DuckDB's identifiers are case-insensitive and have no `$`, so the columns are numbered.
     columns = {name: (f"s{n}", kind) for n, (name, (_, kind)) in enumerate(_MADE.items())}
     columns["session_id"] = ("session_id", STRING)
     made = [f"{sql} AS s{n}" for n, (sql, _) in enumerate(_MADE.values()) if sql != "session_id"]

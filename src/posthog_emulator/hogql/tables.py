@@ -1,4 +1,4 @@
-"""FROM: tables, subqueries, joins, and arrays taken apart."""
+"""Translate FROM: tables, subqueries, joins and ARRAY JOIN."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SIDES: Final[Mapping[str, str]] = {
 
 
 class Tables:
-    """Translates the FROM of one SELECT, and makes its tables known to the scope."""
+    """Translator of the FROM clause of one SELECT, which adds its tables to the scope."""
 
     def __init__(self, translator: Translator, scope: Scope, expressions: Expressions) -> None:
         self._translator = translator
@@ -34,10 +34,10 @@ class Tables:
         self._texts: list[str] = []
 
     def read(self, node: Any) -> None:
-        """Take in the FROM and JOINs of a SELECT.
+        """Translate FROM and JOINs of a SELECT.
 
         Raises:
-            HogQLError: There is no such table, or it is joined in a way that is refused.
+            HogQLError: A table does not exist, or a kind of join is not supported.
         """
         start = node.args.get("from_") or node.args.get("from")
         if start is not None:
@@ -51,7 +51,7 @@ class Tables:
             raise untranslated("LATERAL")
 
     def sql(self) -> str:
-        """The FROM, with all that turned out to be needed."""
+        """Return the FROM clause with the lazily joined tables that are used."""
         told = "".join(
             piece + ("" if source is None else source.joins()) for piece, source in self._pieces
         )
@@ -65,7 +65,7 @@ class Tables:
 
     @property
     def text(self) -> str:
-        """The FROM as HogQL writes it."""
+        """The FROM clause as HogQL writes it."""
         return "".join(self._texts)
 
     def _table(self, node: Any) -> tuple[str, Source, str]:
@@ -89,6 +89,7 @@ class Tables:
             raise untranslated(f"`{node.sql('clickhouse')}` as a table")
         name = str(node.this.this)
         if name in self._expressions.ctes:
+            # Without itself: inside its own query, the name means the table.
             before = dict(self._expressions.ctes)
             inner = before.pop(name)
             query = self._translator.query(inner, before)
@@ -96,7 +97,7 @@ class Tables:
         unknown = self._translator.context.cohort_problems
         if name == "cohort_people" and unknown:
             told = next(iter(unknown.values()))
-            raise HogQLError(f"The members of a cohort are not known. {told}")
+            raise HogQLError(f"The members of a cohort could not be calculated. {told}")
         source = TableSource(table_named(name), alias, self._translator.context.team_id)
         if not source.sql:
             raise HogQLError(f"`{name}` needs an argument, as `{name}(10)`.")
@@ -110,7 +111,8 @@ class Tables:
         for number, (name, kind) in enumerate(columns):
             known.setdefault(name, (f"c{number}", kind))
         source = QuerySource(alias, known)
-        # A subquery without a name still has columns.
+        # A subquery without an alias is entered under a name that no query can contain, so that
+        # its columns are found.
         self._scope.add(given or f"\0{alias}", source)
         return f"({sql}) AS {alias}", source, _named(text, given)
 
@@ -123,6 +125,7 @@ class Tables:
         if not 1 <= len(bounds) <= 2 or not all(isinstance(bound, int) for bound in bounds):
             raise HogQLError("numbers(...) takes one or two whole numbers.")
         start, count = bounds if len(bounds) == 2 else (0, bounds[0])
+        # A bound on memory: the rows are generated, not read.
         if not 0 <= count <= 10_000_000:
             raise untranslated("numbers(...) of more than 10,000,000")
         source = TableSource(table_named(name), alias, self._translator.context.team_id)
@@ -155,7 +158,7 @@ class Tables:
             raise HogQLError("ON cannot contain aggregates.", "illegal_aggregation")
         self._pieces.append((f" {_SIDES[side]} {sql} ON {test.condition}", source))
         self._texts.append(f" {_SIDES[side]} {text} ON {test.text}")
-        # What the condition itself joins must stand before it.
+        # Tables that the condition joins lazily have to come before the join that uses them.
         self._hoist(before)
         if side in {"LEFT", "FULL"}:
             source.outer = True

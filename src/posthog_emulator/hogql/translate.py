@@ -1,4 +1,4 @@
-"""HogQL in, DuckDB's SQL out. Pure: no database is asked anything."""
+"""Translate a HogQL query to DuckDB's SQL, without access to a database."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .tree import exp
 __all__ = ["DEFAULT_ROWS", "MOST_ROWS", "Translation", "translate", "uses_offset", "whole"]
 
 DEFAULT_ROWS: Final = 100
-"""Rows a query without LIMIT is answered with."""
+"""Number of rows returned by a query without LIMIT."""
 MOST_ROWS: Final = 50_000
-"""Rows beyond which LIMIT is not heeded, without a word."""
+"""Maximum LIMIT; larger values are silently capped, as on the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A query ready to be run."""
+    """A translated query with what is needed to run it."""
 
     query: Query
     paged: bool
-    """Whether it had no LIMIT: then it asks for one row more than it is answered with."""
+    """Whether the query had no LIMIT; then one row more than returned is read, for `hasMore`."""
     scans: tuple[str, ...]
-    """Queries that count the events in the ranges of time it reads."""
+    """Queries that count the events in the time ranges that the query reads."""
 
 
 def translate(
@@ -40,12 +40,13 @@ def translate(
         sql: HogQL.
         context: What its meaning depends on.
         offset: Whether OFFSET is allowed.
-        most: Rows beyond which LIMIT is not heeded.
+        most: The maximum LIMIT; larger values are capped.
 
     Raises:
-        HogQLError: It is no HogQL, or the emulator does not translate it faithfully.
+        HogQLError: The query is not valid HogQL, or the emulator does not translate it faithfully.
     """
     tree: Any = parse(sql)
+    # As on the server for queries with a personal API key; see the setting of the emulator.
     if not offset and uses_offset(tree):
         raise HogQLError(
             "OFFSET is not allowed in queries made with a personal API key. Page by a key instead, "
@@ -73,11 +74,11 @@ def translate(
 
 
 def whole(sql: str, context: Context) -> Query:
-    """Translate a query all of whose rows are wanted, as exports want them.
+    """Translate a query without a limit on its rows, for exports.
 
     Raises:
-        HogQLError: It is no HogQL, the emulator does not translate it faithfully, or a column has
-            no name of its own.
+        HogQLError: The query is invalid, the emulator does not translate it faithfully, or a
+            column has no alias.
     """
     tree: Any = parse(sql)
     understood(tree)
@@ -93,7 +94,7 @@ def whole(sql: str, context: Context) -> Query:
 
 
 def _limited(tree: Any) -> bool:
-    """Whether the last query of a UNION has a LIMIT of its own."""
+    """Return whether the last query of a UNION has its own LIMIT."""
     last = tree.expression
     while isinstance(last, exp.SetOperation):
         last = last.expression
@@ -101,7 +102,7 @@ def _limited(tree: Any) -> bool:
 
 
 def uses_offset(tree: Any) -> bool:
-    """Whether OFFSET stands anywhere in a query."""
+    """Return whether OFFSET occurs anywhere in a query."""
     if any(tree.find_all(exp.Offset)):
         return True
     return any(limit.args.get("offset") is not None for limit in tree.find_all(exp.Limit))

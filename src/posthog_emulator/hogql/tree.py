@@ -1,4 +1,4 @@
-"""sqlglot's nodes, of which a type checker can say little that is true: all are `Any` here."""
+"""sqlglot's node classes, typed as `Any`."""
 
 from __future__ import annotations
 
@@ -8,5 +8,6 @@ from sqlglot import expressions
 
 __all__ = ["exp"]
 
+# sqlglot's nodes have no useful types: the arguments of all nodes are untyped dictionaries.
 exp: Any = expressions
 """The classes of nodes."""

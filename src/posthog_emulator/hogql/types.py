@@ -1,6 +1,6 @@
-"""ClickHouse's types, as far as HogQL meets them, and how DuckDB holds their values.
+"""ClickHouse types that HogQL uses, and the DuckDB types of their values.
 
-Every integer is a BIGINT in DuckDB, every tuple a struct of the fields e1, e2, ….
+Every integer is a BIGINT in DuckDB, every tuple a struct with the fields e1, e2, ….
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class Type:
     nullable: bool = False
 
     def __str__(self) -> str:
-        """As ClickHouse writes it."""
+        """Return the type as ClickHouse writes it."""
         inner = [str(item) for item in self.items]
         inner += [f"'{p}'" if isinstance(p, str) else str(p) for p in self.parameters]
         text = f"{self.name}({', '.join(inner)})" if inner or self.name == "Tuple" else self.name
         return f"Nullable({text})" if self.nullable else text
 
     def or_null(self, nullable: bool = True) -> Type:
-        """The type with NULL among its values; arrays and tuples have none."""
+        """Return the nullable type; arrays and tuples cannot be nullable."""
         if self.name in {"Array", "Tuple", "Map"} or self.nullable is nullable:
             return self
         return replace(self, nullable=nullable)
@@ -152,26 +152,26 @@ NOTHING: Final = Type("Nothing", nullable=True)
 
 
 def array(item: Type) -> Type:
-    """An array of a type."""
+    """Return the array type of an item type."""
     return Type("Array", (item,))
 
 
 def tuple_(*items: Type) -> Type:
-    """A tuple of types."""
+    """Return the tuple type of item types."""
     return Type("Tuple", items)
 
 
 def integer(bits: int, *, signed: bool) -> Type:
-    """The integer of so many bits, 64 at most."""
+    """Return the smallest integer type with that many bits, 64 at most."""
     width = next(known for known in (8, 16, 32, 64) if known >= min(bits, 64))
     return Type(f"{'' if signed else 'U'}Int{width}")
 
 
 def of_integer(value: int) -> Type:
-    """The smallest type a number written in a query has.
+    """Return the type of an integer literal.
 
     Raises:
-        HogQLError: It has more than 64 bits.
+        HogQLError: The number has more than 63 bits.
     """
     bits = value.bit_length() if value >= 0 else (value + 1).bit_length() + 1
     if bits > 63:
@@ -180,15 +180,15 @@ def of_integer(value: int) -> Type:
 
 
 def bits_of(type: Type) -> tuple[bool, int]:
-    """Whether an integer or truth value is signed, and its bits."""
+    """Return whether an integer or boolean type is signed, and its bits."""
     return _BITS.get(type.name, (False, 8))
 
 
 def common(left: Type, right: Type) -> Type:
-    """The type that holds the values of both.
+    """Return the common type of two types.
 
     Raises:
-        HogQLError: There is none.
+        HogQLError: The types have no common type.
     """
     nullable = left.nullable or right.nullable
     if left.name == "Nothing":
@@ -221,6 +221,7 @@ def _common_number(a: Type, b: Type) -> Type:
     (signed_a, bits_a), (signed_b, bits_b) = bits_of(a), bits_of(b)
     if signed_a == signed_b:
         return integer(max(bits_a, bits_b), signed=signed_a)
+    # A signed type needs twice the bits to hold all values of an unsigned one.
     unsigned = bits_b if signed_a else bits_a
     return integer(max(bits_a, bits_b, unsigned * 2), signed=True)
 
@@ -229,10 +230,10 @@ _NAMED: Final = re.compile(r"\s*(\w+)\s*(?:\((.*)\))?\s*$", re.DOTALL)
 
 
 def named(text: str) -> Type:
-    """The type of a name a query gives, as in `JSONExtract(x, 'Nullable(Int64)')`.
+    """Parse the name of a type, as in `JSONExtract(x, 'Nullable(Int64)')`.
 
     Raises:
-        HogQLError: It is none the emulator knows.
+        HogQLError: The emulator does not support the type.
     """
     found = _NAMED.match(text)
     if found is not None:

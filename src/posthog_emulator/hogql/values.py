@@ -1,4 +1,4 @@
-"""What an expression of HogQL becomes: SQL for DuckDB, a type, and its own text."""
+"""Translated expressions: SQL for DuckDB, the type, and the text as HogQL writes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNSET: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """Where a value lies in a JSON text: of a `properties` column, for one."""
+    """The position of a value in a JSON text, such as a `properties` column."""
 
     root: str
     """The SQL of the text."""
@@ -70,8 +70,9 @@ class Value:
         """The SQL of the value as a condition.
 
         Raises:
-            HogQLError: It is nothing true or false.
+            HogQLError: The value is neither a boolean nor a number.
         """
+        # DuckDB needs a BOOLEAN for NULL as a condition.
         if self.truth or self.type.name in {"Bool", "Nothing"}:
             return f"CAST({self.sql} AS BOOLEAN)" if self.type.name == "Nothing" else self.sql
         if self.type.is_number:
@@ -82,7 +83,7 @@ class Value:
         )
 
     def cast(self, type: Type) -> str:
-        """The SQL of the value as another type."""
+        """Return the SQL of the value as another type."""
         wanted = type.duckdb
         if self.type.name == "Nothing":
             return f"CAST(NULL AS {wanted})"
@@ -93,12 +94,13 @@ class Value:
         return f"CAST({self.plain} AS {wanted})"
 
     def called(self, name: str) -> Value:
-        """The value under a name."""
+        """Return the value with a column name."""
         return replace(self, name=name)
 
 
 def quoted(text: str) -> str:
-    """A string as a literal of DuckDB's SQL."""
+    """Return a string as a literal of DuckDB's SQL."""
+    # DuckDB's SQL text cannot contain NUL; `chr(0)` is the only way to have it in a value.
     pieces = ["'" + piece.replace("'", "''") + "'" for piece in text.split("\0")]
     return pieces[0] if len(pieces) == 1 else f"({' || chr(0) || '.join(pieces)})"
 
@@ -111,14 +113,14 @@ _ESCAPES: Final = {
 
 
 def identifier(name: str) -> str:
-    """A name as HogQL writes it."""
+    """Return a name as HogQL writes it."""
     if _PLAIN.match(name):
         return name
     return "`" + "".join(_ESCAPES.get(c, c) if c != "'" else c for c in name) + "`"
 
 
 def text_of(value: Any) -> str:
-    """A constant as HogQL writes it."""
+    """Return a constant as HogQL writes it."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -131,15 +133,15 @@ def text_of(value: Any) -> str:
 
 
 def null() -> Value:
-    """NULL."""
+    """Return NULL."""
     return Value("NULL", NOTHING, "NULL", literal=None)
 
 
 def constant(value: Any) -> Value:
-    """A constant: of a placeholder, or of the query.
+    """Return a constant of the query or of a placeholder.
 
     Raises:
-        HogQLError: It is nothing HogQL has constants of.
+        HogQLError: HogQL has no constants of this type.
     """
     if value is None:
         return null()
@@ -157,7 +159,7 @@ def constant(value: Any) -> Value:
         return Value(quoted(value), STRING, text, literal=value)
     if isinstance(value, list | tuple):
         return _list(cast("list[Any]", value), text)
-    raise HogQLError(f"A value of type {kind} cannot stand in a query.")
+    raise HogQLError(f"A value of type {kind} cannot be used in a query.")
 
 
 def _list(value: Sequence[Any], text: str) -> Value:
@@ -175,7 +177,7 @@ def _array(items: list[Value], value: list[Any], text: str) -> Value:
 
 
 def truth(sql: str, text: str, *parts: Value, nullable: bool = False) -> Value:
-    """A condition, which is 0 or 1 in ClickHouse."""
+    """Return a condition, which is 0 or 1 in ClickHouse."""
     return Value(
         sql,
         UINT8.or_null(nullable),

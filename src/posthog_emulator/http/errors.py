@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .messages import Headers, Response, json_response
+from .messages import Headers, Response, json_response, text_response
 
 __all__ = [
     "ApiError",
+    "PlainTextError",
     "error_by_code",
     "error_type",
     "invalid",
@@ -40,6 +41,7 @@ _CODE_AND_DETAIL_BY_STATUS = {
     409: ("conflict", "Conflict."),
     413: ("request_too_large", "The request body is too large."),
     429: ("throttled", "Request was throttled."),
+    # PostHog's own statuses for queries that it stops: too slow, and too large.
     512: (
         "error",
         "Estimated query execution time (120 seconds) is too long. "
@@ -149,6 +151,19 @@ class ApiError(Exception):
         if isinstance(body, bytes):
             return Response(self.status, body, headers=list(self.headers))
         return json_response(self.status, body, self.headers)
+
+
+class PlainTextError(Exception):
+    """An error whose response is plain text, as the capture and flags services send it."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+    def to_response(self) -> Response:
+        """Return the error as a response."""
+        return text_response(self.status, self.text)
 
 
 def invalid(detail: str, attr: str | None = None, code: str = "invalid_input") -> ApiError:

@@ -28,7 +28,7 @@ FIDELITY_HEADER: Final = "X-Emulator-Fidelity"
 
 - `stateful`: from the objects that the emulator stores;
 - `schema`: a sample that is valid by the schema, but has nothing to do with stored objects;
-- `refused`: an error that the server would return as well;
+- `error`: an error that the server would return as well;
 - `fault`: an injected fault.
 """
 
@@ -59,6 +59,7 @@ class Request:
             key = name.decode("latin-1").lower()
             text = value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        # latin-1 maps each byte to one character. `parse_qsl` then decodes %XX as UTF-8.
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         client = scope.get("client")
         return cls(
@@ -140,6 +141,7 @@ class Response:
 
 def json_response(status: int, data: Any, headers: Headers | None = None) -> Response:
     """Return a response with a JSON body."""
+    # The format of Django REST framework: UTF-8 without escapes, and no spaces.
     content = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
     return Response(status, content, headers=list(headers or ()))
 

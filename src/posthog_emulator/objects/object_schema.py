@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from posthog_emulator.json_types import as_object, is_array, is_mapping, is_object
-from posthog_emulator.objects.plans import CollectionSpec, OperationPlans
+from posthog_emulator.objects.routing import CollectionSpec, OperationPlans
 from posthog_emulator.schema.catalogue import Catalogue, Schema, ref_name
 from posthog_emulator.schema.sampling import SampleGenerator, Unsatisfiable
 from posthog_emulator.schema.validation import Validators
@@ -169,6 +169,7 @@ class ObjectSchema:
         self._fill_server_fields(data, server, project_id)
         data.update(DEFAULTS.get(self._collection.template, _EMPTY))
         data.update(fields)
+        # The sample of `deleted` is whatever its schema allows.
         if "deleted" in data and "deleted" not in fields:
             data["deleted"] = False
         return data
@@ -278,6 +279,7 @@ class ObjectSchema:
             elif name == "uuid":
                 self._set(data, name, server.uuid())
             elif name == "short_id":
+                # Short ids have eight characters on the server.
                 self._set(data, name, server.uuid().replace("-", "")[-8:])
         key_field = self._collection.key_field
         if key_field in {"id", "uuid"} or self.properties.get(key_field, _EMPTY).get("readOnly"):
@@ -292,6 +294,7 @@ class ObjectSchema:
         types = self._types.get(name, set())
         if not types or types & {"integer", "number"}:
             data[name] = server.next_id(self._collection.template)
+        # These two have got their values above, by name.
         elif name not in {"short_id", "uuid"}:
             data[name] = server.uuid()
 
@@ -358,6 +361,7 @@ class ObjectSchemas:
         flat = self.catalogue.resolve(schema)
         branches: Any = flat.get("anyOf") or flat.get("oneOf")
         if branches and (is_object(value) or is_array(value)):
+            # Which branch was meant shows only when the value is complete.
             for branch in branches:
                 complete = self.complete_nested(branch, value)
                 if self.checker(branch)(complete):

@@ -135,7 +135,7 @@ class QuerySlots:
     async def _wait_for_slot(self, team: int | str, query_id: str) -> None:
         # By polling, as the server does: its slots are in Redis, and no one is notified.
         deadline = self._clock() + MAX_WAIT
-        # Counted besides, because a frozen clock never reaches the deadline.
+        # Counted in addition, because a frozen clock never reaches the deadline.
         waited = 0.0
         for delay in poll_delays():
             if self.try_acquire(team, query_id):

@@ -304,8 +304,10 @@ class RateLimits:
             log = self._logs.get((bucket, digest))
             if log is None:
                 log = self._logs[bucket, digest] = _Log(rate)
+            # An override may have been set since the last request.
             log.rate = rate
             log.evict(now)
+            # All or nothing: a request whose cost does not fit is not charged in part.
             cost = costs.get(bucket, 1)
             if len(log.times) + cost <= rate.requests:
                 log.times.extend([now] * cost)

@@ -291,6 +291,7 @@ _NOT_FILTERS = frozenset(
 def select_rows(call: ApiCall) -> list[StoredObject]:
     """Return the rows of a list operation, filtered and sorted, before paging."""
     deleted = (call.request.query_value("deleted") or "").lower() in {"true", "1"}
+    # A list has either live or soft-deleted objects, never both.
     rows = [row for row in call.objects if row.deleted == deleted]
     search = call.request.query_value("search")
     if search:
@@ -397,6 +398,7 @@ def _comparable_values(values: list[str], *, split: bool) -> set[str]:
                 comparable |= {_comparable(item) for item in json.loads(value)}
                 continue
             except ValueError:
+                # Not a list, but a text that begins with a bracket.
                 pass
         comparable |= set(value.split(",")) if split else {value}
     return comparable

@@ -8,7 +8,7 @@ from typing import Any
 from posthog_emulator.http.errors import invalid, not_found
 from posthog_emulator.http.messages import Response, json_response, text_response
 from posthog_emulator.json_types import as_object, is_object
-from posthog_emulator.objects.plans import Kind
+from posthog_emulator.objects.routing import Kind
 from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.schema.catalogue import Schema
 from posthog_emulator.schema.sampling import Unsatisfiable

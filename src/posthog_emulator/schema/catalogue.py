@@ -78,6 +78,7 @@ class Catalogue(Mapping[str, Schema]):
         required: list[str] = []
         siblings = {key: value for key, value in schema.items() if key != "allOf"}
         names = {ref_name(part) for part in parts if is_mapping(part)}
+        # A component that contains itself by `allOf`: resolving it again would never end.
         if names & seen:
             return siblings
         for part in [*(self.resolve(part) for part in parts), siblings]:
@@ -87,6 +88,7 @@ class Catalogue(Mapping[str, Schema]):
         if properties:
             merged["properties"] = properties
         if required:
+            # Sorted, so that samples and error messages are the same in every run.
             merged["required"] = sorted(set(required))
         return merged
 

@@ -101,6 +101,7 @@ class SampleGenerator:
         Raises:
             Unsatisfiable: No valid value was found.
         """
+        # One at a time, because the count of visited schemas belongs to one sample.
         with self._lock:
             self._visited = 0
             return self._generate(schema, hint, (), self._style)
@@ -229,6 +230,7 @@ class SampleGenerator:
                 try:
                     value[name] = self._generate(sub, name, stack, style)
                 except Unsatisfiable:
+                    # An optional property may be left out.
                     continue
         extra = schema.get("additionalProperties")
         for name in sorted(required - properties.keys()):

@@ -157,6 +157,7 @@ class Validators:
             schema = {"$ref": f"{_URI}{direction}#/components/schemas/{component}"}
             validator = self._root(direction).evolve(schema=schema)
             self._validators[direction, component] = validator
+        # Sorted, because jsonschema reports errors in the order of the schema's keywords.
         errors = sorted(validator.iter_errors(instance), key=_attr)
         return _api_error(errors[0]) if errors else None
 
@@ -172,6 +173,8 @@ class Validators:
             jsonschema = importlib.import_module("jsonschema")
             registry = importlib.import_module("referencing").Registry()
             document = {"components": {"schemas": _DirectedComponents(self._catalogue, direction)}}
+            # One document with all components: references are resolved in the mapping on use, so
+            # that only the components that occur are derived.
             registry = registry.with_resource(f"{_URI}{direction}", _resource(document))
             checker = jsonschema.FormatChecker(formats=())
             for name in FORMATS:
@@ -265,6 +268,7 @@ def _intended_branch(error: Any, branches: dict[int, list[Any]]) -> list[Any] | 
     ]
     if candidates:
         return min(candidates, key=len)
+    # Otherwise a union of one type and null: the branch of the type was intended.
     typed = [
         errors
         for errors in branches.values()

@@ -1,4 +1,4 @@
-"""One Redis for the whole folder."""
+"""One Redis server for all tests of this directory."""
 
 from __future__ import annotations
 

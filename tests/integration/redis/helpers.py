@@ -1,7 +1,7 @@
-"""Stores on one Redis whose time a test moves by hand.
+"""Stores on one Redis server, whose time a test advances.
 
-It stands still otherwise, but for a millisecond whenever it is asked for: no two things are done
-at the same time.
+Otherwise the time stands still, except for one millisecond per reading, so that no two operations
+happen at the same time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HAND: Final = "{0, redis.call('INCRBY', 'hand:' .. clock, 1000)}"
 
 
 class Fleet:
-    """Several stores, each standing for a process: nothing but Redis connects them."""
+    """Several stores, each of which represents a process: only Redis connects them."""
 
     def __init__(self, server: Server, admin: Any) -> None:
         self.server = server
@@ -38,10 +38,10 @@ class Fleet:
         self.pass_time(1_000_000.0)
 
     def store(self, **options: Any) -> RedisStore:
-        """Start another process, so to speak."""
+        """Return the store of another process."""
         options.setdefault("timeout", 30.0)
         store = RedisStore(self.server.url, prefix=self.prefix, **options)
-        # The script as it is, except that it asks a key for the time, and not the machine.
+        # The real script, except that it reads the time from a key.
         connection = store._settings.connection
         assert connection._script.count(_TIME) == 1
         connection._script = connection._script.replace(_TIME, _HAND)
@@ -50,11 +50,11 @@ class Fleet:
         return store
 
     def windows(self, *limits: Limit, **options: Any) -> RedisWindows:
-        """Let another process draw on some budgets."""
+        """Return the windows of some limits in another process."""
         return self.store(**options).windows(limits)
 
     def pass_time(self, seconds: float) -> None:
-        """Move the clock of the server."""
+        """Advance the clock of the server."""
         self.admin.incrby(f"hand:{self._clock}", round(seconds * 1_000_000))
 
     def set_back(self, seconds: float) -> None:
@@ -62,12 +62,12 @@ class Fleet:
         self.pass_time(-seconds)
 
     def now(self) -> float:
-        """Return the time that the script saw last."""
+        """Return the last time that the script has read."""
         values = cast("list[str]", self.admin.hmget(self._clock, ["last", "offset"]))
         return sum(map(float, values))
 
     def names(self) -> Iterator[str]:
-        """Return every key there is."""
+        """Return the names of all keys."""
         return self.admin.scan_iter(match=f"{{{self.prefix}}}:*")
 
     @property
@@ -77,7 +77,7 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet(server: Server) -> AsyncGenerator[Fleet]:
-    """Make stores, and close them."""
+    """Create processes, and close their stores."""
     with server.client() as admin:
         members = Fleet(server, admin)
         try:
@@ -87,14 +87,14 @@ async def fleet(server: Server) -> AsyncGenerator[Fleet]:
                 await store.aclose()
 
 
-async def fly(windows: RedisWindows, *tickets: int) -> None:
-    """Take a place for each ticket."""
+async def acquire_all(windows: RedisWindows, *tickets: int) -> None:
+    """Acquire the windows for each ticket."""
     for ticket in tickets:
         assert await windows.acquire(ticket) == 0.0
 
 
 async def fill(windows: RedisWindows, *tickets: int) -> None:
-    """Make requests that are answered at once."""
-    await fly(windows, *tickets)
+    """Make requests that complete at once."""
+    await acquire_all(windows, *tickets)
     for ticket in tickets:
         await windows.complete(ticket)

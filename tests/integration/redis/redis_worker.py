@@ -1,7 +1,7 @@
-"""A process that makes requests through the limiter, as fast as it is let.
+"""A process that makes requests through the limiter, as fast as it is admitted.
 
-It writes a line for each: when the server, if there were one, would have noted it. That clock is
-the machine's, and has nothing to do with the limiter's.
+It writes a line for each, with the time at which a server would have counted it. That is the clock
+of the machine, which is independent of the limiter's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Job"]
 
 @dataclass
 class Job:
-    """What a worker does. It begins when it reads a line."""
+    """The task of a worker. It starts when it reads a line."""
 
     name: str
     url: str
@@ -36,14 +36,14 @@ class Job:
     limits: Sequence[tuple[str, int, float]]
     tasks: int = 4
     requests: int | None = None
-    """After how many it ends; None: it goes on until it is killed."""
+    """Requests after which it ends; None: it runs until it is killed."""
     options: dict[str, object] = field(default_factory=lambda: {"timeout": 30.0})
     skew: float = 0.0
     """Seconds by which its clock is wrong."""
     lag: float = 0.0
-    """Seconds that it is unavailable from Redis."""
-    patience: float | None = None
-    """At most how many seconds it waits before it gives up, and tries again a little longer."""
+    """Latency of Redis in seconds."""
+    give_up_after: float | None = None
+    """Maximum seconds of a wait, after which it tries again and waits a little longer."""
     hang: bool = False
     """Whether it never finishes a request."""
 
@@ -52,7 +52,7 @@ class Job:
 
 
 class Skewed:
-    """A wrong clock."""
+    """A clock with an offset."""
 
     def __init__(self, skew: float) -> None:
         self._skew = skew
@@ -68,58 +68,58 @@ class Skewed:
         await anyio.sleep(seconds)
 
 
-class Far:
-    """Windows that are far away."""
+class DistantWindows:
+    """Windows with latency."""
 
-    def __init__(self, near: Windows, lag: float) -> None:
-        self._near = near
+    def __init__(self, inner: Windows, lag: float) -> None:
+        self._inner = inner
         self._lag = lag
-        self.limits = near.limits
+        self.limits = inner.limits
 
     def try_acquire_nowait(self, ticket: int) -> bool:
         return False
 
     async def acquire(self, ticket: int) -> float:
         await anyio.sleep(self._lag)
-        return await self._near.acquire(ticket)
+        return await self._inner.acquire(ticket)
 
     def complete_nowait(self, ticket: int) -> bool:
         return False
 
     async def complete(self, ticket: int, *, refused_by: int | None = None) -> None:
-        await self._near.complete(ticket, refused_by=refused_by)
+        await self._inner.complete(ticket, refused_by=refused_by)
 
     async def release(self, ticket: int) -> None:
-        await self._near.release(ticket)
+        await self._inner.release(ticket)
 
     async def block(self, index: int, seconds: float, *, adapt: bool) -> None:
-        await self._near.block(index, seconds, adapt=adapt)
+        await self._inner.block(index, seconds, adapt=adapt)
 
     async def usage(self) -> tuple[Usage, ...]:
-        return await self._near.usage()
+        return await self._inner.usage()
 
     def snapshot(self) -> tuple[Usage, ...]:
-        return self._near.snapshot()
+        return self._inner.snapshot()
 
     def is_idle(self) -> bool:
-        return self._near.is_idle()
+        return self._inner.is_idle()
 
     async def estimate_wait(self, ahead: int) -> tuple[float, int]:
-        return await self._near.estimate_wait(ahead)
+        return await self._inner.estimate_wait(ahead)
 
 
-class FarStore:
-    """A store that is far away."""
+class DistantStore:
+    """A store with latency."""
 
-    def __init__(self, near: Store, lag: float) -> None:
-        self._near = near
+    def __init__(self, inner: Store, lag: float) -> None:
+        self._inner = inner
         self._lag = lag
 
     def windows(self, limits: Sequence[Limit]) -> Windows:
-        return Far(self._near.windows(limits), self._lag)
+        return DistantWindows(self._inner.windows(limits), self._lag)
 
     async def aclose(self) -> None:
-        await self._near.aclose()
+        await self._inner.aclose()
 
 
 class Worker:
@@ -127,7 +127,7 @@ class Worker:
         clock = Skewed(job.skew)
         store: Store = RedisStore(job.url, prefix=job.prefix, clock=clock, **job.options)  # type: ignore[arg-type]
         if job.lag:
-            store = FarStore(store, job.lag)
+            store = DistantStore(store, job.lag)
         self._job = job
         self._limiter = RateLimiter(clock=clock, store=store)
         self._left = float("inf") if job.requests is None else job.requests
@@ -147,13 +147,13 @@ class Worker:
         os.write(1, b"done\n")
 
     async def _work(self, queue: WaitQueue) -> None:
-        patience = self._job.patience
+        give_up_after = self._job.give_up_after
         while self._left > 0:
-            delay = None if patience is None else random.random() * patience
+            delay = None if give_up_after is None else random.random() * give_up_after
             with anyio.move_on_after(delay) as scope:
                 await self._request(queue)
-            if patience is not None and scope.cancelled_caught:
-                patience *= 1.05  # else a machine may be too slow for it, for ever
+            if give_up_after is not None and scope.cancelled_caught:
+                give_up_after *= 1.05  # Otherwise, a slow machine might never succeed.
 
     async def _request(self, queue: WaitQueue) -> None:
         scheduler = self._limiter.scheduler

@@ -1,4 +1,4 @@
-"""One process, and several, drawing on windows in Redis; time is moved by hand."""
+"""Windows in Redis, used by one process and by several, with a manual clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW
 from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
 from tests.helpers.manual_clock import ManualClock
 
-from .helpers import SLOT, WINDOW, fill, fleet, fly
+from .helpers import SLOT, WINDOW, acquire_all, fill, fleet
 from .redis_server import Server
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +32,7 @@ async def test_a_window_is_shared_by_all_processes(redis_server: Server) -> None
         first, second = them.windows(WINDOW), them.windows(WINDOW)
         await fill(first, 1, 2)
         await fill(second, 1)
-        await fly(first, 3)
+        await acquire_all(first, 3)
         assert await used(second) == [(3, 1)]
         assert await second.acquire(2) > 0
         them.pass_time(STAY)
@@ -59,7 +59,7 @@ async def test_the_wait_ends_when_capacity_becomes_free(redis_server: Server) ->
         them.pass_time(1.0)
         await fill(other, 1)
         first, second = await one.acquire(2), await other.acquire(2)
-        # Each is told of its own place, the second of that which comes free a second later.
+        # Each waits for its own capacity, the second for what becomes free a second later.
         assert 1.5 < first < 2.1
         assert 2.5 < second < 3.1
         them.pass_time(first)
@@ -70,7 +70,7 @@ async def test_the_wait_ends_when_capacity_becomes_free(redis_server: Server) ->
 async def test_a_long_wait_is_bounded(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         one, other = them.windows(WINDOW), them.windows(WINDOW)
-        await fly(one, 1, 2, 3, 4)
+        await acquire_all(one, 1, 2, 3, 4)
         assert 0 < await other.acquire(1) <= 0.25
         for ticket in (1, 2, 3, 4):
             await one.complete(ticket)
@@ -81,7 +81,7 @@ async def test_a_refused_request_is_not_counted_where_it_was_refused(redis_serve
     hour = Limit("host/key/sustained", "sustained", 9, 3600.0)
     async with fleet(redis_server) as them:
         windows = them.windows(WINDOW, hour)
-        await fly(windows, 1, 2)
+        await acquire_all(windows, 1, 2)
         await windows.complete(1, refused_by=0)
         await windows.complete(2, refused_by=1)
         assert await used(windows) == [(1, 0), (1, 0)]
@@ -90,8 +90,8 @@ async def test_a_refused_request_is_not_counted_where_it_was_refused(redis_serve
 async def test_slots_count_what_is_in_flight(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         one, other = them.windows(SLOT), them.windows(SLOT)
-        await fly(one, 1, 2)
-        await fly(other, 1)
+        await acquire_all(one, 1, 2)
+        await acquire_all(other, 1)
         assert 0 < await one.acquire(3) <= 0.25
         await other.complete(1)
         assert await used(one) == [(0, 2)]
@@ -165,7 +165,7 @@ async def test_shares_recover_as_in_memory(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         windows = them.windows(limit, lease=80000.0)
         await fill(windows, *range(120))
-        await fly(windows, *range(200, 300))  # it is made use of all the time
+        await acquire_all(windows, *range(200, 300))  # permanent demand
         await windows.block(0, 2.0, adapt=True)
         since, full = them.now() + 2.0, recovery_seconds(limit.seconds, 0)
         them.pass_time(2.0)
@@ -190,7 +190,7 @@ async def test_estimate_wait(redis_server: Server) -> None:
         assert await one.estimate_wait(0) == (pytest.approx(stay - 4.0, abs=1), 0)
         assert await one.estimate_wait(1) == (pytest.approx(stay, abs=1), 0)
         assert await one.estimate_wait(2) == (pytest.approx(2 * stay - 4.0, abs=1), 0)
-        # Others that wait go first.
+        # Other waiting processes go first.
         assert await one.acquire(3) > 0
         assert await other.estimate_wait(0) == (pytest.approx(stay, abs=1), 0)
         assert await one.estimate_wait(0) == (pytest.approx(stay - 4.0, abs=1), 0)
@@ -220,7 +220,7 @@ async def test_is_idle(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         windows = them.windows(WINDOW)
         assert windows.is_idle()
-        await fly(windows, 1, 2, 3, 4)
+        await acquire_all(windows, 1, 2, 3, 4)
         assert not windows.is_idle()
         for ticket in (1, 2, 3, 4):
             await windows.complete(ticket)
@@ -234,7 +234,7 @@ async def test_is_idle(redis_server: Server) -> None:
 async def test_a_ticket_is_completed_once_and_release_accepts_any(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         windows = them.windows(WINDOW)
-        await fly(windows, 1, 2)
+        await acquire_all(windows, 1, 2)
         await windows.release(1)
         await windows.release(1)
         await windows.complete(1)
@@ -265,7 +265,7 @@ async def test_a_cancelled_acquire_leaves_nothing(redis_server: Server, steps: i
         await windows.release(1)
         assert await used(other) == [(0, 0)], f"{done=}"
         assert windows.is_idle()
-        await fly(other, 1, 2, 3, 4)
+        await acquire_all(other, 1, 2, 3, 4)
 
 
 async def test_an_acquire_that_arrives_after_its_release_is_ignored(redis_server: Server) -> None:
@@ -279,7 +279,7 @@ async def test_an_acquire_that_arrives_after_its_release_is_ignored(redis_server
         await windows.release(1)
         for key in them.names():
             assert them.admin.pttl(key) > 0, key
-        # As if the network had kept it until now.
+        # As if the network had delayed it until now.
         assert await windows.acquire(1) > 0
         assert await used(windows) == [(0, 0)]
 
@@ -287,8 +287,8 @@ async def test_an_acquire_that_arrives_after_its_release_is_ignored(redis_server
 async def test_an_acquire_whose_response_was_lost_counts_once(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         windows = them.windows(WINDOW)
-        await fly(windows, 1, 2, 3, 4)
-        await fly(windows, 4)
+        await acquire_all(windows, 1, 2, 3, 4)
+        await acquire_all(windows, 4)
         assert await used(windows) == [(0, 4)]
 
 
@@ -351,7 +351,7 @@ async def test_an_unenforced_limit_counts_and_delays_no_request(redis_server: Se
         await fill(one, 1, 2, 3, 4, 5)
         assert await used(other) == [(5, 0)]
         await one.block(0, 50.0, adapt=False)
-        assert await other.acquire(1) == pytest.approx(5.0)  # at most until it asks again
+        assert await other.acquire(1) == pytest.approx(5.0)  # the maximum wait
         assert (await other.estimate_wait(0))[0] == pytest.approx(STAY, abs=0.1)
         await fill(one, 6)
         assert (await one.estimate_wait(0))[0] == 0.0
@@ -365,10 +365,10 @@ async def test_a_slot_is_held_while_its_query_waits_for_something_else(
     async with fleet(redis_server) as them:
         store = them.store(clock=clock, slot_lease=600.0)
         slots, minute = store.windows([SLOT]), store.windows([WINDOW])
-        await fly(slots, 1, 2, 3)
+        await acquire_all(slots, 1, 2, 3)
         await fill(minute, *range(11, 15))
         for _ in range(100):
-            # It waits for the rate, for longer than the lease, and asks now and then.
+            # It waits for the rate limit for longer than the lease, with calls now and then.
             clock.now += 60.0
             them.pass_time(60.0)
             await minute.acquire(15)
@@ -378,9 +378,9 @@ async def test_a_slot_is_held_while_its_query_waits_for_something_else(
         assert await other.acquire(1) > 0
         for ticket in (1, 2, 3):
             await slots.complete(ticket)
-        await fly(other, 1, 2, 3)
+        await acquire_all(other, 1, 2, 3)
         await minute.acquire(16)
-        # What it gave back, it does not ask for again.
+        # Released slots are not renewed.
         clock.now += 600.0
         await minute.acquire(17)
         assert await used(other) == [(0, 3)]

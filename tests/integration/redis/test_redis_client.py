@@ -25,7 +25,7 @@ def anyio_backend() -> str:
 
 
 class Api:
-    """Answers everything, or nothing."""
+    """A server that accepts or throttles every request."""
 
     def __init__(self) -> None:
         self.requests = 0

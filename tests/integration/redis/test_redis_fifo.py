@@ -1,4 +1,4 @@
-"""How processes share a window: in turn, in even parts, and without the dead."""
+"""How processes share a window: in FIFO order, in equal shares, and without dead ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from asyncposthog.rate_limits.limits import Limit
 from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW
 from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
 
-from .helpers import SLOT, WINDOW, Fleet, fill, fleet, fly
+from .helpers import SLOT, WINDOW, Fleet, acquire_all, fill, fleet
 from .redis_server import Server
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,7 @@ def anyio_backend() -> str:
 
 
 async def grab(windows: RedisWindows, first: int) -> int:
-    """Take as many places as there are, with tickets from a number on; return how many."""
+    """Acquire until there is no capacity, with tickets from `first` on. Return how many."""
     taken = 0
     while await windows.acquire(first + taken) == 0.0:
         taken += 1
@@ -33,7 +33,7 @@ async def grab(windows: RedisWindows, first: int) -> int:
 
 
 async def run(them: Fleet, processes: dict[str, RedisWindows], requests: int) -> list[str]:
-    """Let processes make one request after the other; return whose came when.
+    """Let processes make one request after the other. Return their names in order.
 
     Each asks when it was told to ask again, and at once after a request.
     """
@@ -70,7 +70,7 @@ async def test_processes_take_turns(redis_server: Server) -> None:
 async def test_waiting_processes_go_in_order_of_arrival(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         holder, *others = (them.windows(SLOT) for _ in range(4))
-        await fly(holder, 1, 2, 3)
+        await acquire_all(holder, 1, 2, 3)
         for windows in others:
             assert await windows.acquire(1) > 0
         for ticket, first in enumerate(others, 1):
@@ -90,12 +90,12 @@ async def test_a_distant_process_gets_its_equal_share(redis_server: Server) -> N
         them.pass_time(1.0)
         assert await far.acquire(0) > 0
         them.pass_time(STAY - 2.5)
-        for _ in range(3):  # it asks often enough to be believed alive
+        for _ in range(3):  # often enough to count as alive
             assert await near.acquire(100) > 0
             assert await far.acquire(0) > 0
             them.pass_time(0.5)
         them.pass_time(0.6)
-        # All places come free at once, and the near one asks first and fastest.
+        # All capacity becomes free at once, and the near process calls first and fastest.
         assert await grab(near, 100) == 6
         assert await grab(far, 0) == 6
 
@@ -111,7 +111,7 @@ async def test_nothing_is_reserved_for_sleeping_processes(redis_server: Server) 
         waits = [await windows.acquire(2) for windows in (two, three, one)]
         assert waits[0] < 3.1
         assert waits[1:] == [5.0, 5.0]
-        # It is one's request that leaves, so two has more than one now; but one will not ask yet.
+        # The request of `one` leaves, so `two` has more than `one` now, which still sleeps.
         them.pass_time(waits[0])
         assert await two.acquire(2) == 0.0
 
@@ -130,8 +130,8 @@ async def test_a_process_with_two_queues_has_one_share(redis_server: Server) -> 
             assert await windows.acquire(1) == 0.0
             await windows.release(1)
         await fill(idle, 1)
-        # Of twelve places, one is taken, four are kept as the part of a third, and one for who
-        # stands behind.
+        # Of twelve, one is used, four are reserved as the share of a third process, and one for
+        # the waiter behind it.
         assert await grab(near, 100) == 6
 
 
@@ -159,7 +159,7 @@ async def test_a_window_without_other_waiters_is_used_by_one_process(redis_serve
 async def test_a_dead_waiter_loses_its_position(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         alive, dead = them.windows(SLOT), them.windows(SLOT)
-        await fly(alive, 1, 2, 3)
+        await acquire_all(alive, 1, 2, 3)
         assert await dead.acquire(1) <= 0.25
         await alive.complete(1)
         assert await alive.acquire(4) > 0
@@ -170,7 +170,7 @@ async def test_a_dead_waiter_loses_its_position(redis_server: Server) -> None:
 async def test_a_released_waiter_loses_its_position_soon(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         one, other = them.windows(SLOT), them.windows(SLOT)
-        await fly(one, 1, 2, 3)
+        await acquire_all(one, 1, 2, 3)
         assert await other.acquire(1) > 0
         await one.complete(1)
         assert await one.acquire(4) > 0
@@ -184,7 +184,7 @@ async def test_a_released_waiter_passes_its_position_on(
 ) -> None:
     async with fleet(redis_server) as them:
         one, two, three = (them.windows(SLOT) for _ in range(3))
-        await fly(one, 1, 2, 3)
+        await acquire_all(one, 1, 2, 3)
         assert await two.acquire(1) > 0
         assert await three.acquire(1) > 0
         await two.release(1)
@@ -199,7 +199,7 @@ async def test_a_position_stays_while_other_tasks_of_the_process_wait(
 ) -> None:
     async with fleet(redis_server) as them:
         one, two, three = (them.windows(SLOT) for _ in range(3))
-        await fly(one, 1, 2, 3)
+        await acquire_all(one, 1, 2, 3)
         assert await two.acquire(1) > 0
         assert await two.acquire(2) > 0
         assert await three.acquire(1) > 0
@@ -237,7 +237,7 @@ async def test_a_waiter_that_moved_to_another_window_reserves_one_request(
 async def test_a_lease_ends_requests_of_a_dead_process(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         dead, alive = them.windows(WINDOW, lease=30.0), them.windows(WINDOW)
-        await fly(dead, 1, 2, 3)
+        await acquire_all(dead, 1, 2, 3)
         them.pass_time(29.0)
         assert (await alive.usage())[0].in_flight == 3
         them.pass_time(1.0)
@@ -255,7 +255,7 @@ async def test_a_lease_ends_at_its_time_not_when_noticed(
 ) -> None:
     async with fleet(redis_server) as them:
         dead, alive = them.windows(WINDOW, lease=30.0), them.windows(WINDOW)
-        await fly(dead, 1)
+        await acquire_all(dead, 1)
         them.pass_time(70.0)
         assert (await alive.usage())[0].reset == pytest.approx(STAY - 40.0, abs=1)
 
@@ -263,7 +263,7 @@ async def test_a_lease_ends_at_its_time_not_when_noticed(
 async def test_a_lease_ends_slots_of_a_dead_process(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         dead, alive = them.windows(SLOT, slot_lease=40.0), them.windows(SLOT)
-        await fly(dead, 1, 2, 3)
+        await acquire_all(dead, 1, 2, 3)
         them.pass_time(39.0)
         assert await alive.acquire(1) > 0
         them.pass_time(1.0)
@@ -275,7 +275,7 @@ async def test_a_completion_after_the_lease_counts_once(
 ) -> None:
     async with fleet(redis_server) as them:
         slow = them.windows(WINDOW, lease=30.0)
-        await fly(slow, 1, 2)
+        await acquire_all(slow, 1, 2)
         them.pass_time(50.0)
         assert (await slow.usage())[0].used == 2
         await slow.complete(1)
@@ -308,7 +308,7 @@ async def test_no_capacity_stays_unused_while_a_process_waits(redis_server: Serv
         await run(them, processes, 12)
         begin = them.now()
         order = await run(them, processes, 48)
-        # Four times round: little is lost in each, and who is late for one is not late for all.
+        # Four rounds: little capacity is lost in each, and a delay in one does not add to the next.
         assert them.now() - begin < 4 * (STAY + 1.0)
         counts = {name: order.count(name) for name in processes}
         assert all(10 <= count <= 14 for count in counts.values()), counts

@@ -1,4 +1,4 @@
-"""Whatever several processes do, the books balance and nothing is ever over its limit."""
+"""Whatever several processes do, counts in Redis agree and no limit is exceeded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RULES = (
     Limit("host/key/burst", "burst", 6, 60.0),
     Limit("host/key/sustained", "sustained", 9, 200.0),
 )
-LANES = (RULES, RULES[:1], RULES[1:])
+LIMIT_SETS = (RULES, RULES[:1], RULES[1:])
 LEASE = 40.0
 
 Step: TypeAlias = tuple[str, int, float]
@@ -39,13 +39,13 @@ steps = st.lists(
 )
 
 
-class Books:
-    """Three processes with three lanes each, and what they hold."""
+class RandomProcesses:
+    """Three processes with three sets of windows each, and their tickets."""
 
-    def __init__(self, them: Fleet) -> None:
-        self._them = them
-        stores = [them.store(lease=LEASE) for _ in range(3)]
-        self._queues = [store.windows(limits) for store in stores for limits in LANES]
+    def __init__(self, processes: Fleet) -> None:
+        self._processes = processes
+        stores = [processes.store(lease=LEASE) for _ in range(3)]
+        self._queues = [store.windows(limits) for store in stores for limits in LIMIT_SETS]
         self._held: list[tuple[RedisWindows, int]] = []
         self._waiting: dict[RedisWindows, int] = {}
         self._ticket = 0
@@ -61,7 +61,7 @@ class Books:
             else:
                 self._held.append((queue, ticket))
         elif what == "pass":
-            self._them.pass_time(seconds)
+            self._processes.pass_time(seconds)
         elif what == "gone" and self._waiting:
             queue = list(self._waiting)[number % len(self._waiting)]
             await queue.release(self._waiting.pop(queue))
@@ -75,7 +75,7 @@ class Books:
                 await queue.release(ticket)
 
     async def check(self) -> None:
-        admin, prefix = self._them.admin, f"{{{self._them.prefix}}}"
+        admin, prefix = self._processes.admin, f"{{{self._processes.prefix}}}"
         usages = await self._queues[0].usage()
         for limit, usage in zip(RULES, usages, strict=True):
             assert usage.used + usage.in_flight <= limit.requests
@@ -88,7 +88,7 @@ class Books:
             counted = admin.hgetall(f"{prefix}:{limit.key}:processes")
             processes = Counter(str(member).partition(".")[0] for member in listed)
             assert {name: int(count) for name, count in counted.items()} == dict(processes)
-        for key in self._them.names():
+        for key in self._processes.names():
             assert admin.pttl(key) > 0, key
 
 
@@ -102,8 +102,8 @@ def test_redis_counts_match_memory(redis_server: Server) -> None:
 
 
 async def _live(server: Server, story: list[Step]) -> None:
-    async with fleet(server) as them:
-        books = Books(them)
+    async with fleet(server) as processes:
+        books = RandomProcesses(processes)
         for step in story:
             await books.act(step)
             await books.check()

@@ -1,6 +1,6 @@
-"""Redis goes away and comes back. Real servers are killed and frozen; no test waits for a clock.
+"""Outages of Redis. Real servers are killed and frozen; no test waits for a clock.
 
-Whatever is measured by the clock of such a server may be a minute late, and has hours to go.
+What the clock of such a server measures may be a minute late, and has hours to go.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from asyncposthog.rate_limits.stores.redis import RedisStore
 from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
 from tests.helpers.manual_clock import SleeplessClock
 
-from .helpers import SLOT, WINDOW, fill, fly
+from .helpers import SLOT, WINDOW, acquire_all, fill
 from .redis_server import Server
 
 pytestmark = pytest.mark.anyio
 RULE = Limit("host/key/dozen", "dozen", 12, 60.0)
 HOURS = Limit("host/key/dozen", "dozen", 12, 7200.0)
 TIMEOUT = 30.0
-"""Seconds: no server that runs needs so long to answer."""
+"""Seconds: a running server responds in less."""
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """A loop whose time a test may move on, past what it waits for in vain."""
+    """A loop whose time a test advances past a timeout."""
 
     ahead = 0.0
 
@@ -44,8 +44,8 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"loop_factory": Loop}
 
 
-async def in_vain(*calls: Any) -> list[Any]:
-    """Make calls of which none is answered within the timeout; return what became of them."""
+async def call_until_timeout(*calls: Any) -> list[Any]:
+    """Make calls that all run into the timeout. Return their results."""
     results: list[Any] = []
 
     async def wait(call: Any) -> None:
@@ -107,7 +107,7 @@ async def test_fail_open_each_process_uses_its_share(
         await first.usage()
         private_redis.kill()
         # Two processes were seen: each takes a third, as if there were one more.
-        assert await grab(first, 10) == 1  # three of four were taken before
+        assert await grab(first, 10) == 1  # three of four were used before
         assert first.snapshot()[0].limit == 4
         await second.usage()
         assert await grab(second, 10) == 3
@@ -155,17 +155,17 @@ async def test_updates_of_an_outage_are_sent_after_it(
         process(private_redis, caplog) as two,
     ):
         windows = one.windows(HOURS, Limit("host/key/day", "day", 100, 86400.0))
-        await fly(windows, 1, 2)
+        await acquire_all(windows, 1, 2)
         private_redis.kill()
         await windows.complete(1)
-        await fly(windows, 3, 4, 5)
+        await acquire_all(windows, 3, 4, 5)
         await windows.complete(3)
         await windows.release(4)
         await windows.block(0, 3600.0, adapt=False)
         assert not windows.is_idle()
         one.clock.now += 1800.0
         private_redis.start()
-        # 2 and 5 are still in flight; this Redis had never heard of either.
+        # 2 and 5 are still in flight; this Redis has no record of either.
         assert await windows.acquire(6) > 0
         assert any("is available again after 1800.0 s" in line for line in one.lines)
         usage = (await two.windows(HOURS).usage())[0]
@@ -186,7 +186,7 @@ async def test_a_request_of_an_outage_has_a_lease_from_its_departure(
 ) -> None:
     async with process(private_redis, caplog, lease=1000.0) as one:
         windows = one.windows(RULE)
-        await fly(windows, 1)
+        await acquire_all(windows, 1)
         one.clock.now += 400.0
         private_redis.start()
         assert (await windows.usage())[0].in_flight == 1
@@ -221,9 +221,9 @@ async def test_all_updates_are_sent_again_to_a_redis_that_restarted_empty(
     private_redis.start()
     async with process(private_redis, caplog) as one:
         windows, slots = one.windows(HOURS), one.windows(SLOT)
-        await fly(slots, 1, 2)
+        await acquire_all(slots, 1, 2)
         await fill(windows, 1, 2, 3)
-        await fly(windows, 4, 5, 6)
+        await acquire_all(windows, 4, 5, 6)
         await windows.complete(5, refused_by=0)
         await windows.release(6)
         one.clock.now += 1800.0
@@ -247,9 +247,9 @@ async def test_a_slot_released_during_an_outage_is_free_after_it(
     private_redis.start()
     async with process(private_redis, caplog) as one, process(private_redis, caplog) as two:
         slots = one.windows(SLOT)
-        await fly(slots, 1, 2, 3)
+        await acquire_all(slots, 1, 2, 3)
         private_redis.freeze()
-        await in_vain(slots.complete(1))
+        await call_until_timeout(slots.complete(1))
         await slots.release(2)
         private_redis.thaw()
         one.clock.now += 10.0
@@ -266,7 +266,7 @@ async def test_a_frozen_redis_is_unavailable(
         await fill(windows, 1)
         private_redis.freeze()
         # More than there are connections.
-        await in_vain(*(windows.acquire(ticket) for ticket in range(10, 60)))
+        await call_until_timeout(*(windows.acquire(ticket) for ticket in range(10, 60)))
         assert "TimeoutError" in one.lines[0]
         assert len(one.lines) == 1
         private_redis.thaw()
@@ -281,7 +281,7 @@ async def test_fail_closed_requests_wait_until_redis_is_available(
     private_redis.start()
     async with process(private_redis, caplog, on_failure="closed") as one:
         windows = one.windows(WINDOW)
-        await fly(windows, 1)
+        await acquire_all(windows, 1)
         private_redis.kill()
         await windows.complete(1)
         for _ in range(20):
@@ -305,7 +305,7 @@ async def test_an_acquire_abandoned_during_an_outage_is_ignored(
         windows = one.windows(SLOT)
         await windows.usage()
         private_redis.freeze()
-        (wait,) = await in_vain(windows.acquire(1))
+        (wait,) = await call_until_timeout(windows.acquire(1))
         assert wait > 0
         await windows.release(1)
         private_redis.thaw()  # it runs the command now
@@ -329,7 +329,7 @@ async def test_a_server_that_accepts_and_never_responds(caplog: pytest.LogCaptur
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
         async with process(url, caplog) as one:
-            assert await in_vain(one.windows(WINDOW).acquire(1)) == [0.0]
+            assert await call_until_timeout(one.windows(WINDOW).acquire(1)) == [0.0]
             assert "TimeoutError" in one.lines[0]
 
 

@@ -1,4 +1,4 @@
-"""One process alone gets from Redis what it gets from memory, whatever it does."""
+"""For one process alone, Redis and memory give the same results."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ steps = st.lists(
 
 
 class ParityHarness:
-    """Windows in Redis and in memory that are given the same steps, and must agree."""
+    """Runs the same steps on both stores at the same time, and compares them."""
 
-    def __init__(self, them: Fleet, clock: ManualClock, limits: Sequence[Limit]) -> None:
-        self._them = them
+    def __init__(self, processes: Fleet, clock: ManualClock, limits: Sequence[Limit]) -> None:
+        self._processes = processes
         self._clock = clock
         self._memory: MemoryWindows = MemoryStore(MonotonicClock(clock)).windows(limits)
-        self._redis: RedisWindows = them.windows(*limits, lease=80000.0, slot_lease=80000.0)
+        self._redis: RedisWindows = processes.windows(*limits, lease=80000.0, slot_lease=80000.0)
         self._limits = limits
         self._in_flight: list[int] = []
         self._ticket = 0
@@ -60,7 +60,7 @@ class ParityHarness:
             for _ in range(number):
                 await self._acquire()
         elif what == "pass":
-            self._them.pass_time(seconds)
+            self._processes.pass_time(seconds)
         elif what == "forecast":
             theirs = await self._redis.estimate_wait(number)
             self._synchronise()
@@ -114,7 +114,7 @@ class ParityHarness:
             assert one.blocked_for == pytest.approx(other.blocked_for, abs=1e-4)
 
     def _synchronise(self) -> None:
-        self._clock.now = self._them.now()
+        self._clock.now = self._processes.now()
 
 
 def _whole(usage: Usage) -> tuple[int, int, int, int]:
@@ -132,7 +132,7 @@ def test_redis_and_memory_agree(redis_server: Server, limits: tuple[Limit, ...])
 
 
 async def _live(server: Server, limits: tuple[Limit, ...], story: list[Step]) -> None:
-    async with fleet(server) as them:
-        harness = ParityHarness(them, SleeplessClock(0.0, epoch=0.0, chance=0.5), limits)
+    async with fleet(server) as processes:
+        harness = ParityHarness(processes, SleeplessClock(0.0, epoch=0.0, chance=0.5), limits)
         for step in story:
             await harness.act(step)

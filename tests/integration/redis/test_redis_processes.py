@@ -1,4 +1,4 @@
-"""Real processes on a real Redis, judged by the emulator's own limits."""
+"""Real processes on a real Redis, checked with the emulator's rate limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAIR = (("burst", 40, 0.5), ("sustained", 100, 2.0))
 
 
 class Process:
-    """A worker."""
+    """A worker process."""
 
     def __init__(self, job: Job, folder: Path) -> None:
         self.name = job.name
@@ -63,7 +63,7 @@ class Process:
 
 
 def wait_until(what: Callable[[], bool], processes: Sequence[Process] = ()) -> None:
-    """Wait as long as it takes on a slow machine; a minute is for ever."""
+    """Wait for a condition, for a minute at most: machines may be slow."""
     for _ in range(3000):
         if what():
             return
@@ -75,7 +75,7 @@ def wait_until(what: Callable[[], bool], processes: Sequence[Process] = ()) -> N
 
 @contextmanager
 def workers(folder: Path, *jobs: Job, begin: bool = True) -> Generator[list[Process]]:
-    """Start processes, and let them begin together unless told otherwise."""
+    """Start processes, and let them begin together if `begin` is true."""
     with ExitStack() as stack:
         processes: list[Process] = []
         for job in jobs:
@@ -89,7 +89,7 @@ def workers(folder: Path, *jobs: Job, begin: bool = True) -> Generator[list[Proc
 
 
 def refusals(limits: Sequence[tuple[str, int, float]], times: Sequence[float]) -> int:
-    """Count the requests that the server would have refused."""
+    """Return how many requests the server would have throttled."""
     now = [0.0]
     rates = {name: Rate(limit, seconds) for name, limit, seconds in limits}
     server = RateLimits(lambda: now[0], rates)
@@ -116,7 +116,7 @@ def test_four_processes_with_wrong_clocks_share_one_limit(
 ) -> None:
     jobs = [Job(f"w{i}", redis_server.url, "budget", PAIR, tasks=8, skew=i * 1e5) for i in range(4)]
     with workers(tmp_path, *jobs) as processes:
-        # However late the machine lets one of them begin: it gets its turns.
+        # A process that starts late still gets its share.
         wait_until(lambda: total(processes) >= 250 and least(processes) >= 15, processes)
     assert refusals(PAIR, every(processes)) == 0
     for process in processes:
@@ -130,7 +130,7 @@ def test_a_process_far_from_redis_gets_its_share(redis_server: Server, tmp_path:
         for i in range(3)
     ]
     with workers(tmp_path, *jobs) as processes:
-        # The machine may keep one of them from running for a while, which is made up for.
+        # A process that the machine delays catches up.
         wait_until(
             lambda: total(processes) >= 200 and least(processes) >= 0.5 * total(processes) / 3,
             processes,
@@ -141,7 +141,15 @@ def test_a_process_far_from_redis_gets_its_share(redis_server: Server, tmp_path:
 def test_cancelled_waiters_leave_nothing_behind(redis_server: Server, tmp_path: Path) -> None:
     limits = (("burst", 30, 0.5),)
     jobs = [
-        Job(f"w{i}", redis_server.url, "cancelled", limits, tasks=10, requests=30, patience=0.05)
+        Job(
+            f"w{i}",
+            redis_server.url,
+            "cancelled",
+            limits,
+            tasks=10,
+            requests=30,
+            give_up_after=0.05,
+        )
         for i in range(3)
     ]
     with workers(tmp_path, *jobs) as processes:
@@ -171,7 +179,7 @@ def test_slots_of_a_killed_process_are_released(redis_server: Server, tmp_path: 
     with workers(tmp_path, *jobs, begin=False) as (holder, waiter, last):
         holder.begin()
         wait_until(lambda: total([holder]) == 3, [holder])
-        # It stands in the queue, in front of the last.
+        # It is in the queue, before the last.
         waiter.begin()
         with redis_server.client() as admin:
             queue = "{killed}:host/key/slots:waiters"
@@ -201,14 +209,14 @@ def test_redis_is_killed_and_restarted(private_redis: Server, tmp_path: Path) ->
         wait_until(lambda: all("is unavailable (" in p.log for p in processes), processes)
         during, held = total(opened), total(closed)
         wait_until(lambda: total(opened) >= during + 90, processes)  # more than two windows
-        assert total(closed) - held <= 8  # what was let go before
+        assert total(closed) - held <= 8  # requests admitted before
         private_redis.start()
         wait_until(lambda: all("is available again after" in p.log for p in processes), processes)
         after, again = total(opened), total(closed)
         wait_until(lambda: total(opened) >= after + 90 and total(closed) >= again + 90, processes)
-    # Right after the failure, those who had done little come on top of those who had done much;
-    # right after the return, each may take a place before the others have told what they did, and
-    # all that is left if one of them does not get to run for so long.
+    # Right after the failure, the shares of processes with few requests come on top of the
+    # requests of the others. Right after the recovery, a process may acquire before the others
+    # have reported theirs, and all of the rest if one of them is delayed for so long.
     assert refusals(limits, every(opened)) <= len(opened) + 2 * (limits[0][1] // 3)
     assert refusals(limits, every(closed)) <= len(closed)
     for process in processes:

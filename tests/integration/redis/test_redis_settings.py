@@ -1,4 +1,4 @@
-"""What can be wrong with the settings, and that nothing secret is shown."""
+"""Invalid settings, and secrets that are never shown."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ async def test_a_fork_is_another_process(
         assert client is not None
         monkeypatch.setattr(os, "getpid", lambda: parent + 1)
         await fill(windows, 1)
-        # The same number was a ticket of its own.
+        # The same number is another ticket.
         assert (await windows.usage())[0].used == 2
         await client.aclose()
 
@@ -211,7 +211,7 @@ async def test_a_cluster() -> None:
             assert "cluster_state:ok" in state
         store = RedisStore(server.url, timeout=30.0, cluster=True)
         windows = store.windows((WINDOW,))
-        # Keys in several slots would be refused.
+        # Keys in several hash slots would be an error.
         await fill(windows, 1, 2)
         assert (await windows.usage())[0].used == 2
         await store.aclose()

@@ -264,7 +264,7 @@ def test_a_value_that_parquet_cannot_store(
     server.rows = [Event(1_767_225_600_000_000, "no uuid")]
     ended = program("export", "events", *RANGE, "--out", str(tmp_path / "events"))
     assert ended.status == 1
-    assert "Column uuid: 'no uuid' is no UUID." in ended.err
+    assert "Column uuid: 'no uuid' is not a UUID." in ended.err
     assert "toString" in ended.err
     assert "JSONL" in ended.err
     assert program("export", "events", *RANGE, "--out", str(tmp_path / "e.jsonl")).status == 0

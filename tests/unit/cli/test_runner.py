@@ -103,7 +103,7 @@ def test_no_key_and_a_wrong_key(program: Program, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("POSTHOG_PERSONAL_API_KEY")
     none = program("list", "cohorts")
     assert none.status == 4
-    assert none.err.startswith("There is no API key.\nSet POSTHOG_PERSONAL_API_KEY.")
+    assert none.err.startswith("No API key was given.\nSet POSTHOG_PERSONAL_API_KEY.")
 
 
 def test_a_server_error_has_a_suggestion(program: Program) -> None:

@@ -216,7 +216,7 @@ async def test_the_project_is_looked_up_once() -> None:
 async def test_a_project_that_is_no_number_goes_into_no_path(id: Any) -> None:
     server = Server(httpx.Response(200, json={"team": {"id": id}, "id": id}))
     async with client(server, project_id=None) as ph:
-        with pytest.raises(ConfigurationError, match="does not tell which project"):
+        with pytest.raises(ConfigurationError, match="does not return a default project"):
             await ph.things.get(1)
     assert {r.url.path for r in server.requests} == {"/api/users/@me/", "/api/projects/@current/"}
 
@@ -227,7 +227,7 @@ async def test_a_project_that_is_no_number_goes_into_no_path(id: Any) -> None:
 async def test_an_organization_that_is_no_uuid_goes_into_no_path(id: Any) -> None:
     server = Server(httpx.Response(200, json={"organization": {"id": id}, "id": id}))
     async with client(server) as ph:
-        with pytest.raises(ConfigurationError, match="does not tell which organization"):
+        with pytest.raises(ConfigurationError, match="does not return a default organization"):
             await ph.things.members()
     assert {r.url.path for r in server.requests} == {
         "/api/users/@me/",

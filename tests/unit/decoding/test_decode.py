@@ -129,7 +129,7 @@ def drifted(data: Any, model: str = "Thing", **options: Any) -> tuple[Any, list[
     assert all(w.category is SchemaDrift for w in caught)
     messages = [str(w.message) for w in caught]
     assert all(m.startswith("things.") for m in messages)
-    return value, [m.split(": ", 1)[1].split(" departs")[0] for m in messages]
+    return value, [m.split(": ", 1)[1].split(" does not match")[0] for m in messages]
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -213,7 +213,7 @@ def test_what_does_not_fit_is_handed_over_raw_with_a_warning(
 
 @pytest.mark.parametrize(("name", "value", "field"), DRIFT)
 def test_strict_names_the_field(name: str, value: Any, field: str) -> None:
-    with pytest.raises(DecodeError, match="departs from the schema in") as caught:
+    with pytest.raises(DecodeError, match="does not match the schema in") as caught:
         read({**GOOD, name: value}, strict=True)
     first = str(caught.value).split(": ")[1]
     assert first.split("[")[0].split(".")[0] == field.split("[")[0].split(".")[0]
@@ -235,7 +235,7 @@ def test_a_warning_is_shown_at_the_callers_line_once() -> None:
             read({**GOOD, "id": "x"})
     assert [w.filename for w in caught] == [__file__]
     text = str(caught[0].message)
-    assert "things.get: id departs from the schema" in text
+    assert "things.get: id does not match the schema" in text
     assert "got a string" in text
 
 
@@ -277,20 +277,20 @@ def test_another_kind_of_json_is_handed_over_as_it_is(data: Any, model: str) -> 
     if data is None and model == "Shape":
         return
     assert value == data
-    assert fields == ["the whole answer"]
-    with pytest.raises(DecodeError, match="the answer"):
+    assert fields == ["the whole response"]
+    with pytest.raises(DecodeError, match="the response"):
         read(data, model, strict=True)
 
 
 def test_an_object_in_place_of_an_array_is_handed_over_as_it_is() -> None:
-    assert drifted({"a": 1}, array=True) == ({"a": 1}, ["the whole answer"])
-    assert drifted([5], "Numbers") == ([5], ["the whole answer"])
+    assert drifted({"a": 1}, array=True) == ({"a": 1}, ["the whole response"])
+    assert drifted([5], "Numbers") == ([5], ["the whole response"])
 
 
 def test_a_model_of_the_users_own_that_refuses_is_built_from_raw_data() -> None:
     picky, fields = drifted({"low": 2, "high": 1, "new": 3}, "Picky")
     assert type(picky) is Picky
-    assert fields == ["the whole answer"]
+    assert fields == ["the whole response"]
     assert picky.raw() == {"low": 2, "high": 1, "new": 3}
 
 
@@ -361,7 +361,7 @@ def test_the_excerpt_is_of_the_place_and_without_keys() -> None:
 
 
 def test_an_empty_answer_to_a_write_is_a_drift() -> None:
-    assert drifted(b"", operation=POST) == (None, ["the whole answer"])
+    assert drifted(b"", operation=POST) == (None, ["the whole response"])
 
 
 def plain(kind: Any, content: bytes, media: str = "application/json", declared: str = "") -> Any:

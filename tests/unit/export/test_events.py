@@ -316,8 +316,8 @@ async def test_a_cancelled_export_leaves_nothing(tmp_path: Path) -> None:
     [
         ((END, START), ValueError, "end must be after start"),
         ((START, START), ValueError, "end must be after start"),
-        ((datetime(2026, 1, 1), END), ValueError, "without a zone"),
-        ((date(2026, 1, 1), END), TypeError, "is a date"),
+        ((datetime(2026, 1, 1), END), ValueError, "without a time zone"),
+        ((date(2026, 1, 1), END), TypeError, "not a date"),
         (("2026-01-01", END), TypeError, "must be a datetime"),
     ],
 )
@@ -338,7 +338,7 @@ async def test_invalid_ranges(arguments: Any, error: type[Exception], words: str
         ({"where": " "}, "HogQL condition"),
         ({"where": "a = {x}"}, "values has no 'x'"),
         ({"values": {"x": 1}}, "values has 'x'"),
-        ({"where": "a = {x}", "values": {"x": datetime(2026, 1, 1)}}, "without a zone"),
+        ({"where": "a = {x}", "values": {"x": datetime(2026, 1, 1)}}, "without a time zone"),
         ({"where": "a = {export_to}", "values": {"export_to": 1}}, "uses itself"),
         ({"event": []}, "name of an event"),
         ({"page_size": 50_001}, "from 1 to 50,000"),

@@ -163,7 +163,7 @@ async def test_an_existing_name(emulator: Emulator) -> None:
     arguments: dict[str, Any] = {"destination": LAKE, "interval": "hour"}
     async with connected(emulator) as ph:
         first = await ph.export.schedule("lake", **arguments)
-        with pytest.raises(ExportError, match="named 'lake' already"):
+        with pytest.raises(ExportError, match="named 'lake' already exists"):
             await ph.export.schedule("lake", **arguments)
         again = await ph.export.schedule("lake", **arguments, if_exists="reuse")
         assert (again.id, again.created) == (first.id, False)
@@ -177,7 +177,7 @@ async def test_an_existing_name(emulator: Emulator) -> None:
             ),
         ]
         for changes, words in others:
-            with pytest.raises(ExportError, match="is another than asked for") as caught:
+            with pytest.raises(ExportError, match="has other settings") as caught:
                 await ph.export.schedule("lake", **{**arguments, **changes}, if_exists="reuse")
             assert words in str(caught.value)
     assert len(emulator.items("batch_exports")) == 1
@@ -204,17 +204,17 @@ async def test_a_backfill_is_not_repeated(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"interval": "hour", "backfill_from": date(2026, 3, 1)}, "datetime with a zone"),
-        ({"interval": "hour", "backfill_from": datetime(2026, 3, 1)}, "no zone"),
+        ({"interval": "hour", "backfill_from": date(2026, 3, 1)}, "datetime with a time zone"),
+        ({"interval": "hour", "backfill_from": datetime(2026, 3, 1)}, "no time zone"),
         (
             {"interval": "week", "backfill_from": date(2026, 3, 2)},
             "2026-03-02 is 2026-03-01",
         ),
         ({"interval": "day", "backfill_from": "2026-03-01"}, "must be a date"),
         ({"destination": {"config": {}}}, "needs a type"),
-        ({"destination": {"type": "NoOp", "bucket": "x"}}, "bucket, which belongs into"),
+        ({"destination": {"type": "NoOp", "bucket": "x"}}, "bucket, which belongs in"),
         ({"destination": "s3://lake"}, "Destination or a dict"),
-        ({"events": "a"}, "list of names"),
+        ({"events": "a"}, "list of event names"),
         ({"if_exists": "replace"}, "'error' or 'reuse'"),
         ({"name": " "}, "needs a name"),
     ],

@@ -1,4 +1,4 @@
-"""Pages fetched side by side, errors and cancellation, on both event loops."""
+"""Pages fetched concurrently, errors and cancellation, on both event loops."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_concurrent_pages_come_in_order_and_no_more_than_n_at_once() -> No
 
 
 @both_loops
-async def test_breaking_out_leaves_nothing_behind() -> None:
+async def test_leaving_a_loop_leaks_nothing() -> None:
     server = Gate(things(95))
     server.open.set()
     async for item in cursor(server, operation("offset"), {"limit": 10}, concurrency=4):
@@ -69,7 +69,7 @@ async def test_cancelling_ends_every_request() -> None:
 
 
 @both_loops
-async def test_a_cancelled_iteration_goes_on_where_it_stood() -> None:
+async def test_a_cancelled_iteration_can_be_continued() -> None:
     server = Gate(things(30))
     iteration = aiter(cursor(server, operation("offset"), {"limit": 10}, concurrency=4))
     seen = [await anext(iteration) for _ in range(10)]
@@ -154,9 +154,9 @@ async def test_pages_that_turn_out_smaller_are_followed_from_there() -> None:
 
 
 @both_loops
-async def test_steps_that_skip_are_followed_one_by_one() -> None:
+async def test_pages_with_overlaps_are_requested_one_by_one() -> None:
     class Filtering(Gate):
-        """Counts first and filters then, so that pages come short."""
+        """A server that filters after counting, so that pages are short."""
 
         def answer(self, query: dict[str, Any], body: Any) -> Any:
             answer = super().answer(query, body)
@@ -194,7 +194,7 @@ async def test_without_a_count_pages_are_followed_one_by_one() -> None:
 
 
 @both_loops
-async def test_an_answer_cut_short_is_an_error_and_not_the_end() -> None:
+async def test_a_truncated_response_is_an_error() -> None:
     class Cut(OffsetServer):
         async def __call__(self, query: Mapping[str, Any] | None, body: Any) -> bytes:
             content = await super().__call__(query, body)

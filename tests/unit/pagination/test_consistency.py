@@ -1,4 +1,4 @@
-"""Pages that do not fit together: every item comes, or an error or a warning says otherwise."""
+"""Pages that do not fit together: every item arrives, or an error or a warning is issued."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ side_by_side = pytest.mark.parametrize("concurrency", [1, 4])
 
 @contextlib.contextmanager
 def noticed() -> Generator[list[str]]:
-    """Collect the texts of the warnings about pages."""
+    """Collect the messages of pagination warnings."""
     texts: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -49,7 +49,7 @@ def noticed() -> Generator[list[str]]:
 
 
 class Leaping(OffsetServer):
-    """Leaves a page out, once."""
+    """A server that skips one page."""
 
     def answer(self, query: dict[str, Any], body: Any) -> Any:
         answer = super().answer(query, body)
@@ -59,7 +59,7 @@ class Leaping(OffsetServer):
 
 
 class Capped(OffsetServer):
-    """Gives less than was asked for, and computes `next` from what was asked for."""
+    """A server that caps the page size, and computes `next` from the requested size."""
 
     largest = 10
 
@@ -85,7 +85,7 @@ async def test_a_next_that_skips_a_page_is_an_error_that_names_it(concurrency: i
 
 
 @both_loops
-async def test_a_page_followed_by_hand_refuses_it_as_well() -> None:
+async def test_next_page_raises_for_it_as_well() -> None:
     page = await listing(Leaping(things(95)), operation("offset"), {"limit": 10, "offset": 40})
     with pytest.raises(PaginationError, match="skips items"):
         await page.next_page()
@@ -135,7 +135,7 @@ def named(number: int) -> list[dict[str, Any]]:
 
 
 class LeapingPages(NumberServer):
-    """Leaves a page out, once."""
+    """A server that skips one page."""
 
     def answer(self, query: dict[str, Any], body: Any) -> Any:
         answer = super().answer(query, body)
@@ -158,7 +158,7 @@ async def test_a_next_that_skips_a_numbered_page_is_an_error() -> None:
 
 
 class EndingPages(NumberServer):
-    """Says that there is no next page, although it counts more items."""
+    """A server that ends pagination early, although it counts more items."""
 
     count: int | None = None
     missing = False
@@ -249,7 +249,7 @@ async def test_a_list_resumed_behind_its_last_page_is_empty() -> None:
     counted=st.booleans(),
     concurrency=st.integers(1, 4),
 )
-def test_servers_that_cap_and_filter_give_every_item_once_or_it_is_noticed(
+def test_servers_that_cap_and_filter_give_every_item_once_or_a_warning(
     number: int, hidden: set[int], cap: int, limit: int, counted: bool, concurrency: int
 ) -> None:
     class Hiding(Capped):
@@ -277,7 +277,7 @@ def test_servers_that_cap_and_filter_give_every_item_once_or_it_is_noticed(
 @both_loops
 @side_by_side
 @pytest.mark.parametrize("make", [OffsetServer, PersonsServer])
-async def test_where_next_is_null_and_the_count_says_more_the_rest_is_asked_for(
+async def test_the_rest_is_requested_if_next_is_null_below_the_count(
     make: type[Server], concurrency: int
 ) -> None:
     class Ending(make):  # pyright: ignore[reportUntypedBaseClass]
@@ -297,7 +297,7 @@ async def test_where_next_is_null_and_the_count_says_more_the_rest_is_asked_for(
 
 @both_loops
 @side_by_side
-async def test_a_list_that_ends_before_its_count_draws_a_warning(concurrency: int) -> None:
+async def test_a_list_that_ends_before_its_count_causes_a_warning(concurrency: int) -> None:
     class Overcounting(OffsetServer):
         def answer(self, query: dict[str, Any], body: Any) -> Any:
             return {**super().answer(query, body), "count": 30}
@@ -326,7 +326,7 @@ async def test_a_server_that_ignores_the_offset_gives_nothing_twice() -> None:
 
 @both_loops
 @pytest.mark.parametrize("count", ["count", "total_count"])
-async def test_numbered_pages_and_cursors_that_end_early_draw_a_warning(count: str) -> None:
+async def test_numbered_pages_and_cursors_that_end_early_cause_a_warning(count: str) -> None:
     numbered = Fixed(
         page_of(1, 2, next="?page=2", **{count: 6}), page_of(3, next=None, **{count: 6})
     )
@@ -353,7 +353,7 @@ async def test_a_part_of_a_list_is_not_compared_with_the_count_of_all() -> None:
 
 @both_loops
 @side_by_side
-async def test_rows_deleted_between_pages_are_noticed_by_the_count(concurrency: int) -> None:
+async def test_rows_deleted_between_pages_are_detected_by_the_count(concurrency: int) -> None:
     class Shrinking(OffsetServer):
         def answer(self, query: dict[str, Any], body: Any) -> Any:
             answer = super().answer(query, body)
@@ -371,7 +371,7 @@ async def test_rows_deleted_between_pages_are_noticed_by_the_count(concurrency: 
 
 
 @both_loops
-async def test_a_list_by_offset_that_continues_by_a_cursor_is_not_asked_for_offsets() -> None:
+async def test_a_list_that_switches_to_cursors_is_not_requested_by_offset() -> None:
     server = Fixed(page_of(1, 2, next="?cursor=a", count=3), page_of(3, next=None, count=3))
     page = await listing(server, operation("offset"))
     assert [item["id"] async for item in page] == [1, 2, 3]
@@ -381,7 +381,7 @@ async def test_a_list_by_offset_that_continues_by_a_cursor_is_not_asked_for_offs
 
 
 @both_loops
-async def test_rows_added_in_front_are_noticed_by_the_ids_that_come_again() -> None:
+async def test_rows_added_in_front_are_detected_by_repeated_ids() -> None:
     class Growing(OffsetServer):
         with_count = False
 
@@ -413,7 +413,7 @@ async def test_a_warning_names_the_operation_comes_once_and_from_the_line_of_the
 
 @both_loops
 @side_by_side
-async def test_warnings_can_be_made_errors_and_the_iteration_goes_on_after_one(
+async def test_iteration_continues_after_a_warning_raised_as_error(
     concurrency: int,
 ) -> None:
     class Jumpy(OffsetServer):
@@ -433,11 +433,11 @@ async def test_warnings_can_be_made_errors_and_the_iteration_goes_on_after_one(
     assert seen == things(95)
 
 
-# Events: `before` is exclusive, and the server's `next` skips what shares the last timestamp.
+# Events: `before` is exclusive, and the server's `next` skips events with the last timestamp.
 
 
 def tied(ages: list[int]) -> list[dict[str, Any]]:
-    """Events so many microseconds old, the newest first."""
+    """Return events of the given ages in microseconds, the newest first."""
     last = datetime(2026, 1, 1, tzinfo=UTC)
     return [
         {"id": f"e{n}", "timestamp": (last - timedelta(microseconds=age)).isoformat()}
@@ -446,7 +446,7 @@ def tied(ages: list[int]) -> list[dict[str, Any]]:
 
 
 class Events(EventServer):
-    """Newest or oldest first; gives no more than `largest` on a page."""
+    """An events list, newest or oldest first, with at most `largest` events on a page."""
 
     largest = 1000
 
@@ -490,7 +490,7 @@ async def test_a_tie_larger_than_the_largest_page_is_an_error(early: bool) -> No
     server.largest = 6
     server.says_end_early = early
     found: list[Any] = []
-    if early:  # asked for as many as the server gives at most
+    if early:  # requested with the maximum page size
         found = await listing(server, operation("events"), {"limit": 20}).collect(6)
         assert found == server.items[:6]
         return
@@ -521,7 +521,7 @@ async def test_an_event_stored_twice_hides_no_tie() -> None:
 
 
 @both_loops
-async def test_ties_that_cannot_be_asked_for_again_draw_a_warning() -> None:
+async def test_ties_that_cannot_be_requested_again_cause_a_warning() -> None:
     ordered = Fixed(
         {"results": tied([0, 1]), "next": "?before=2026-01-01"}, {"results": [], "next": None}
     )
@@ -532,7 +532,7 @@ async def test_ties_that_cannot_be_asked_for_again_draw_a_warning() -> None:
         await listing(Events(nameless), operation("events"), {"limit": 2}).collect()
 
 
-# Pages are async-iterable: this page's items, and those of every page after it.
+# Pages are async iterables: the items of the page and of all pages after it.
 
 
 @both_loops
@@ -549,7 +549,7 @@ async def test_a_page_can_be_iterated_like_the_list_it_came_from() -> None:
 
 
 @both_loops
-async def test_an_iteration_over_a_page_goes_on_after_an_error() -> None:
+async def test_iteration_over_a_page_continues_after_an_error() -> None:
     class Failing(CursorServer):
         broken = True
 
@@ -580,7 +580,7 @@ async def test_through_a_client() -> None:
         return httpx.Response(200, json={"count": 5, "next": link, "results": rows})
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*departs from the schema")
+        warnings.filterwarnings("ignore", message=".*does not match the schema")
         async with AsyncPostHog(
             "phx_x", project_id=1, transport=httpx.MockTransport(answer), region="us"
         ) as ph:

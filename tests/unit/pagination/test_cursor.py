@@ -1,4 +1,4 @@
-"""What a cursor promises to its user, on both event loops."""
+"""The public interface of cursors, on both event loops."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_pages_can_be_followed_by_hand() -> None:
 
 
 @both_loops
-async def test_the_same_next_page_may_be_asked_for_twice() -> None:
+async def test_the_same_next_page_may_be_requested_twice() -> None:
     page = await listing(OffsetServer(things(5)), operation("offset"), {"limit": 2})
     again = [await page.next_page(), await page.next_page()]
     assert [list(p) for p in again if p] == [things(4)[2:], things(4)[2:]]
@@ -112,7 +112,7 @@ async def test_collect_requests_no_more_than_it_needs() -> None:
     ("value", "error"), [(-1, ValueError), (True, TypeError), ("1", TypeError)]
 )
 @both_loops
-async def test_collect_refuses_what_is_no_number_of_items(value: Any, error: Any) -> None:
+async def test_collect_validates_max(value: Any, error: Any) -> None:
     with pytest.raises(error, match="max"):
         await listing(OffsetServer([]), operation("offset")).collect(value)
 
@@ -128,7 +128,7 @@ async def test_first() -> None:
 
 @pytest.mark.parametrize("style", SERVERS)
 @both_loops
-async def test_a_list_can_be_resumed_from_what_a_page_said(style: PageStyle) -> None:
+async def test_a_list_can_be_resumed_from_the_state_of_a_page(style: PageStyle) -> None:
     make, body = SERVERS[style]
     items = events(13) if style == "events" else things(13)
     query = {} if style in ("cursor", "page", "body_cursor") else {"limit": 4}
@@ -144,7 +144,7 @@ async def test_a_list_can_be_resumed_from_what_a_page_said(style: PageStyle) -> 
 
 
 @both_loops
-async def test_a_resumed_list_can_be_fetched_side_by_side() -> None:
+async def test_a_resumed_list_can_be_fetched_concurrently() -> None:
     server = OffsetServer(things(95))
     listed = cursor(server, operation("offset"), {"limit": 10}, concurrency=4)
     page = await listed
@@ -153,7 +153,7 @@ async def test_a_resumed_list_can_be_fetched_side_by_side() -> None:
 
 
 @pytest.mark.parametrize("state", [{"query": 5}, {"after": 5}, {"skip": 5}, {"skip": [5]}])
-def test_resuming_from_something_else_is_refused(state: Any) -> None:
+def test_an_invalid_page_state_is_rejected(state: Any) -> None:
     with pytest.raises(ValueError, match=r"page\.state"):
         listing(OffsetServer([]), operation("offset")).resume(state)
 
@@ -175,7 +175,7 @@ def test_resuming_from_something_else_is_refused(state: Any) -> None:
         ({"page_size": 0}, 1, ValueError, "page_size"),
     ],
 )
-def test_wrong_numbers_are_refused_at_once(
+def test_invalid_numbers_are_rejected_at_once(
     query: Any, concurrency: Any, error: Any, message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -185,7 +185,7 @@ def test_wrong_numbers_are_refused_at_once(
 @pytest.mark.parametrize(
     "style", ["persons", "cursor", "page", "events", "recordings", "body_cursor", "single"]
 )
-def test_only_offsets_can_be_fetched_side_by_side(style: PageStyle) -> None:
+def test_only_offsets_can_be_fetched_concurrently(style: PageStyle) -> None:
     with pytest.raises(ValueError, match="pages concurrently"):
         cursor(OffsetServer([]), operation(style), concurrency=2)
     cursor(OffsetServer([]), operation(style), concurrency=1)

@@ -1,4 +1,4 @@
-"""Any dataset comes whole and in order, and no server keeps us for ever."""
+"""Any dataset is complete and in order, and every iteration ends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ datasets = st.integers(0, 60).map(things)
     with_next=st.booleans(),
     with_count=st.booleans(),
 )
-def test_any_dataset_by_offset_comes_whole_and_in_order(
+def test_any_dataset_by_offset_is_complete_and_in_order(
     items: list[Any],
     limit: int | None,
     largest: int,
@@ -63,14 +63,14 @@ def test_any_dataset_by_offset_comes_whole_and_in_order(
 
 @settings(deadline=None)
 @given(items=datasets, limit=st.integers(1, 30))
-def test_any_dataset_of_persons_comes_whole_and_in_order(items: list[Any], limit: int) -> None:
+def test_any_dataset_of_persons_is_complete_and_in_order(items: list[Any], limit: int) -> None:
     listed = cursor(PersonsServer(items), operation("persons"), {"limit": limit})
     assert anyio.run(listed.collect) == items
 
 
 @settings(deadline=None)
 @given(number=st.integers(0, 40), limit=st.integers(1, 12), early=st.booleans())
-def test_any_dataset_of_events_comes_whole_and_in_order(
+def test_any_dataset_of_events_is_complete_and_in_order(
     number: int, limit: int, early: bool
 ) -> None:
     server = EventServer(events(number))
@@ -99,7 +99,7 @@ def test_any_dataset_of_the_other_styles(style: PageStyle, items: list[Any], siz
 @given(
     links=st.lists(st.sampled_from(["?offset=0", "?offset=3", "?offset=6", "?cursor=a", "", None]))
 )
-def test_no_sequence_of_links_goes_on_for_ever(links: list[Any]) -> None:
+def test_every_sequence_of_links_ends(links: list[Any]) -> None:
     answers = [page_of(n, next=link) for n, link in enumerate(links)] or [page_of(0)]
     server = Fixed(*answers)
     with contextlib.suppress(PaginationError), warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""How results and pages look at a prompt and in a notebook: small, escaped, without keys."""
+"""HTML tables of results and pages in notebooks: small, escaped, without API keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.helpers.paged_servers import Fixed, OffsetServer, listing, operation,
 
 
 class Outline(html.parser.HTMLParser):
-    """Reads a table: its cells, row by row, and the text around it."""
+    """Parses a table: its cells, row by row, and the text around it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def test_a_result_is_a_table_of_its_first_rows() -> None:
     assert found.text == ["QueryResult: 50,000 rows", "… 49,980 more rows"]
 
 
-def test_what_came_from_the_server_is_escaped_cut_and_masked() -> None:
+def test_values_are_escaped_shortened_and_masked() -> None:
     nasty = "<script>alert(1)</script>"
     found = shown(result([nasty], [[nasty], ["x" * 10_000], ["phx_" + "a" * 40], [None]]))
     assert [row[0] for row in found.rows[:2]] == [nasty, nasty]

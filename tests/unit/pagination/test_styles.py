@@ -1,4 +1,4 @@
-"""Every style of paging, against small servers that behave like the real one."""
+"""Every pagination style, against small servers that behave like PostHog."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ async def test_offset_follows_next_to_its_end() -> None:
     assert all(q["search"] == "x" for q in server.queries)
 
 
-async def test_offset_goes_on_by_what_the_server_gave_when_it_clamps_the_limit() -> None:
+async def test_offset_advances_by_received_items_when_the_limit_is_capped() -> None:
     server = OffsetServer(things(2500))
     found = await listing(server, operation("offset"), {"limit": 5000}).collect()
     assert found == server.items
     assert [q.get("offset") for q in server.queries] == [None, "1000", "2000"]
 
 
-async def test_offset_without_next_advances_by_what_came() -> None:
+async def test_offset_without_next_advances_by_received_items() -> None:
     server = OffsetServer(things(25))
     server.with_next = False
     server.largest = 10
@@ -57,7 +57,7 @@ async def test_offset_without_next_advances_by_what_came() -> None:
 
 
 @pytest.mark.parametrize("flag", ["has_more", "hasMore", "has_next"])
-async def test_offset_without_next_and_count_believes_a_flag(flag: str) -> None:
+async def test_offset_without_next_and_count_uses_the_has_more_flag(flag: str) -> None:
     class Repos(Server):
         def answer(self, query: dict[str, Any], body: Any) -> Any:
             offset = int(query.get("offset", 0))
@@ -71,7 +71,7 @@ async def test_offset_without_next_and_count_believes_a_flag(flag: str) -> None:
 @pytest.mark.parametrize("hidden", [{98, 99}, {0, 1}, set(range(0, 250, 3)), set(range(100, 200))])
 async def test_a_short_page_is_not_the_end(hidden: set[int]) -> None:
     class Filtering(OffsetServer):
-        """Counts first and filters then, as a server does that checks permissions last."""
+        """A server that filters after counting, like one that checks permissions last."""
 
         def answer(self, query: dict[str, Any], body: Any) -> Any:
             answer = super().answer(query, body)
@@ -91,7 +91,7 @@ async def test_persons_may_end_with_an_empty_page(number: int) -> None:
     assert len(server.queries) == number // 5 + 1
 
 
-async def test_an_empty_page_of_persons_is_the_end_whatever_it_says() -> None:
+async def test_an_empty_page_of_persons_is_the_end_despite_next() -> None:
     server = Fixed(page_of(1, 2, next="?offset=2"), page_of(next="?offset=4"))
     assert len(await listing(server, operation("persons")).collect()) == 2
     assert len(server.queries) == 2
@@ -138,7 +138,7 @@ async def test_recordings(cursors: bool, offset: Any) -> None:
     assert ("after" in server.queries[-1]) == cursors
 
 
-async def test_a_cursor_in_the_body_leaves_the_callers_body_alone() -> None:
+async def test_a_cursor_in_the_body_does_not_change_the_callers_body() -> None:
     server = LogServer(things(10))
     body = {"query": {"limit": 4, "searchTerm": "x"}}
     found = await listing(server, operation("body_cursor", method="POST"), None, body).collect()
@@ -149,7 +149,7 @@ async def test_a_cursor_in_the_body_leaves_the_callers_body_alone() -> None:
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-async def test_everything_in_one_answer(wrapped: bool) -> None:
+async def test_all_items_in_one_response(wrapped: bool) -> None:
     class Whole(Server):
         def answer(self, query: dict[str, Any], body: Any) -> Any:
             return {"results": self.items} if wrapped else self.items
@@ -163,7 +163,7 @@ async def test_everything_in_one_answer(wrapped: bool) -> None:
     assert len(server.queries) == 2
 
 
-async def test_a_next_that_the_schema_does_not_know_is_followed() -> None:
+async def test_a_next_missing_in_the_schema_is_followed() -> None:
     server = CursorServer(things(7))
     assert await listing(server, operation("single")).collect() == things(7)
 
@@ -180,7 +180,7 @@ NEXT_FORMS = [
 
 
 @pytest.mark.parametrize("form", NEXT_FORMS)
-async def test_only_the_parameters_of_next_are_taken(form: str) -> None:
+async def test_only_the_parameters_of_next_are_used(form: str) -> None:
     class Proxied(CursorServer):
         def link(self, query: Mapping[str, Any]) -> str:
             return form.format(urlencode(query, doseq=True))
@@ -190,7 +190,7 @@ async def test_only_the_parameters_of_next_are_taken(form: str) -> None:
     assert all(set(q) <= {"a", "cursor"} for q in server.queries)
 
 
-async def test_parameters_of_next_win_and_lists_of_ours_stay() -> None:
+async def test_parameters_of_next_replace_all_but_lists() -> None:
     class Narrowing(Server):
         def answer(self, query: dict[str, Any], body: Any) -> Any:
             first = query["before"] == "2026"
@@ -205,7 +205,7 @@ async def test_parameters_of_next_win_and_lists_of_ours_stay() -> None:
     assert server.queries[1] == {"before": "2025", "tags": ["a", "b"], "limit": "1", "deep": "True"}
 
 
-async def test_repeated_parameters_of_next_stay_repeated_and_presence_ones_stay_ours() -> None:
+async def test_repeated_and_presence_only_parameters_of_next() -> None:
     class Repeating(Server):
         def answer(self, query: dict[str, Any], body: Any) -> Any:
             if "cursor" in query:
@@ -223,7 +223,7 @@ async def test_repeated_parameters_of_next_stay_repeated_and_presence_ones_stay_
     assert server.queries[1] == {"cursor": "x", "status": ["a", "b"]}
 
 
-# What it is, the style, the answers, and how many items are right before the error.
+# The case, the style, the responses, and how many items are returned before the error.
 LOOPS: list[tuple[str, PageStyle, list[Any], int]] = [
     ("the same next", "cursor", [page_of(1, next="?cursor=a"), page_of(2, next="?cursor=a")], 2),
     ("a circle", "cursor", [page_of(n, next=f"?cursor={n % 2}") for n in range(9)], 3),
@@ -250,9 +250,7 @@ LOOPS: list[tuple[str, PageStyle, list[Any], int]] = [
 @pytest.mark.parametrize(
     ("style", "answers", "good"), [c[1:] for c in LOOPS], ids=[c[0] for c in LOOPS]
 )
-async def test_pages_that_lead_nowhere_are_an_error(
-    style: PageStyle, answers: list[Any], good: int
-) -> None:
+async def test_loops_are_an_error(style: PageStyle, answers: list[Any], good: int) -> None:
     server = Fixed(*answers)
     found: list[Any] = []
     with pytest.raises(PaginationError) as caught:
@@ -261,7 +259,7 @@ async def test_pages_that_lead_nowhere_are_an_error(
     assert len(found) == good
 
 
-async def test_empty_pages_for_ever_are_an_error() -> None:
+async def test_endless_empty_pages_are_an_error() -> None:
     class Void(Server):
         def answer(self, query: dict[str, Any], body: Any) -> Any:
             return {"results": [], "next": f"?cursor={len(self.queries)}"}
@@ -272,7 +270,7 @@ async def test_empty_pages_for_ever_are_an_error() -> None:
     assert len(server.queries) < 20
 
 
-async def test_a_page_pushed_down_by_new_items_is_no_loop() -> None:
+async def test_a_page_shifted_by_new_items_is_not_a_loop() -> None:
     server = Fixed(
         page_of(1, 2, count=4, next="?offset=2"),
         page_of(1, 2, count=6, next="?offset=4"),
@@ -296,7 +294,7 @@ async def test_a_page_pushed_down_by_new_items_is_no_loop() -> None:
         ("/login?cursor=a", "another resource"),
     ],
 )
-async def test_a_next_that_is_none(link: Any, message: str | None) -> None:
+async def test_an_invalid_next(link: Any, message: str | None) -> None:
     server = Fixed(page_of(1, next=link), page_of(2, next=None))
     if message is None:
         assert len(await listing(server, operation("cursor")).collect()) == 2
@@ -323,12 +321,12 @@ async def test_projects_themselves_can_be_listed() -> None:
 
 
 @pytest.mark.parametrize("answer", [{"detail": "x"}, {}, "text", None, {"results": {"a": 1}}])
-async def test_an_answer_that_is_no_page_is_an_error(answer: Any) -> None:
+async def test_a_response_that_is_not_a_page_is_an_error(answer: Any) -> None:
     with pytest.raises(PaginationError, match="not a page"):
         await listing(Fixed(answer), operation("offset"))
 
 
-async def test_results_that_are_null_are_none() -> None:
+async def test_null_results_are_an_empty_page() -> None:
     assert (
         await listing(Fixed({"results": None, "next": None}), operation("offset")).collect() == []
     )

@@ -1,4 +1,4 @@
-"""A server that answers keyset pages of one table, as far as a stream asks for them."""
+"""A server of keyset pages of one table, for the queries of a stream."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _typed_value(kind: str, value: str) -> Any:
 
 
 class Table:
-    """Rows, typed, kept in JSON form; `most` is what the server gives at most."""
+    """A table of JSON rows with column types; `most` is the maximum number of rows per response."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Table:
         return answer(table(cut, list(self.columns), types, hasMore=None, limit=None))
 
     def _condition(self, where: str | None, values: dict[str, Any]) -> Callable[[list[Any]], bool]:
-        """Turn a condition into Python, once for all rows."""
+        """Convert a condition to Python, once for all rows."""
         if where is None:
             return lambda row: True
         text = re.sub(r"(to\w+)\(\{(\w+)\}(?:, \d+)?\)", r"_typed('\1', '\2')", where)
@@ -107,6 +107,6 @@ class Table:
         return _typed_value(self.columns[name], value) if isinstance(value, str) else value
 
     def order(self, row: list[Any], name: str) -> tuple[bool, Any]:
-        """Return what a row is ordered by, NULL last."""
+        """Return the sort key of a row, NULL last."""
         value = self._value(row, name)
         return (value is None, 0 if value is None else value)

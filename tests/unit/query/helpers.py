@@ -1,4 +1,4 @@
-"""Answers of the query endpoint, as the server writes them."""
+"""Responses of the query endpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROWS = [["$pageview", 3, "2026-01-02T03:04:05.123456Z"], ["signup", 1, "2026-01-
 
 
 def table(rows: Any = ROWS, columns: Any = COLUMNS, types: Any = TYPES, **more: Any) -> Any:
-    """Return the body of a HogQL answer."""
+    """Return the body of a HogQL response."""
     return {
         "results": rows,
         "columns": columns,
@@ -32,12 +32,12 @@ def table(rows: Any = ROWS, columns: Any = COLUMNS, types: Any = TYPES, **more: 
 
 
 def answer(body: Any = None, status: int = 200, **headers: str) -> httpx.Response:
-    """Return an answer with a JSON body; a HogQL result if none is given."""
+    """Return a response with a JSON body; a HogQL result by default."""
     return httpx.Response(status, json=table() if body is None else body, headers=headers)
 
 
 def status(query_id: str = "job", *, code: int | None = None, **fields: Any) -> httpx.Response:
-    """Return an answer about a job: running, unless the fields say otherwise."""
+    """Return a response about a background query, running by default."""
     body = {
         "id": query_id, "team_id": 1, "query_async": True, "complete": False, "error": False,
         "error_message": None, "results": None, **fields,
@@ -47,12 +47,12 @@ def status(query_id: str = "job", *, code: int | None = None, **fields: Any) -> 
 
 
 def done(query_id: str = "job", results: Any = None) -> httpx.Response:
-    """Return an answer about a job that is done."""
+    """Return a response about a completed background query."""
     return status(query_id, complete=True, results=table() if results is None else results)
 
 
 def error(status: int, detail: str, code: str = "invalid_input", **more: Any) -> httpx.Response:
-    """Return an error in the server's envelope."""
+    """Return an error response."""
     kind = "validation_error" if status == 400 else "server_error"
     return httpx.Response(
         status, json={"type": kind, "code": code, "detail": detail, "attr": None, **more}
@@ -60,5 +60,5 @@ def error(status: int, detail: str, code: str = "invalid_input", **more: Any) ->
 
 
 def sent(request: httpx.Request) -> Any:
-    """Return the JSON a request carries."""
+    """Return the JSON body of a request."""
     return json.loads(request.content)

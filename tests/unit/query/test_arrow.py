@@ -1,4 +1,4 @@
-"""Columns as Arrow has them."""
+"""Conversion of columns to Arrow."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_nanoseconds_survive() -> None:
      ("DateTime", "x"), ("Decimal(4, 2)", "123.456"), ("Array(UInt8)", 7),
      ("Tuple(UInt8, UInt8)", [1]), ("Map(String, UInt8)", 7), ("Bool", "x"), ("Nothing", 1)],
 )  # fmt: skip
-def test_what_does_not_fit(name: str, bad: Any) -> None:
+def test_values_that_do_not_match_the_type(name: str, bad: Any) -> None:
     with pytest.raises(ValueError, match="is no") as caught:
         arrow_array(parse_type(name), [None, bad])
     assert repr(bad) in str(caught.value)
@@ -118,7 +118,7 @@ def test_every_type_has_an_array(text: str) -> None:
     assert array.null_count == 1
 
 
-def test_uuids_as_text_or_in_arrows_own_type() -> None:
+def test_uuids_as_text_or_arrow_uuids() -> None:
     kind, text = parse_type("Nullable(UUID)"), parse_type("String")
     odd = UUID_TEXT.replace("-", "").upper()
     array = arrow_array(kind, [UUID_TEXT, None, odd], uuids=True)
@@ -128,5 +128,5 @@ def test_uuids_as_text_or_in_arrows_own_type() -> None:
     assert arrow_array(text, [UUID_TEXT], uuids=True).type == pa.string()
     assert arrow_schema(["a", "b"], [kind, text], uuids=True).types == [pa.uuid(), pa.string()]
     for bad in ("no", 7, UUID_TEXT + "0"):
-        with pytest.raises(ValueError, match="is no UUID"):
+        with pytest.raises(ValueError, match="is not a UUID"):
             arrow_array(kind, [UUID_TEXT, bad], uuids=True)

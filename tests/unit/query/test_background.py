@@ -1,4 +1,4 @@
-"""Queries that run in the background, and queries that are given up."""
+"""Background queries, and cancellation of queries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def calls(server: Server) -> list[str]:
 
 
 def accepted(request: httpx.Request) -> httpx.Response:
-    """Take a query, as the server does, under the id it came with."""
+    """Accept a query under its client query id, like the server."""
     return status(sent(request)["client_query_id"])
 
 
@@ -76,7 +76,7 @@ async def test_refresh_in_the_background(refresh: Any, sends: str) -> None:
     assert sent(server.requests[0])["refresh"] == sends
 
 
-async def test_a_cached_answer_needs_no_poll() -> None:
+async def test_a_cached_result_needs_no_poll() -> None:
     finished = table(is_cached=True, query_status={"id": "x", "complete": True, "results": None})
     for body in (table(is_cached=True), finished):
         server = Server(answer(body))
@@ -85,7 +85,7 @@ async def test_a_cached_answer_needs_no_poll() -> None:
         assert (result.is_cached, len(server.requests)) == (True, 1)
 
 
-async def test_a_stale_answer_is_not_taken_for_the_new_one() -> None:
+async def test_a_stale_result_is_not_returned_for_the_new_one() -> None:
     stale = table([["old"]], ["a"], ["String"], query_status={"id": "job", "complete": False})
     fresh = table([["new"]], ["a"], ["String"])
     server = Server(answer(stale, 202), status(), done(results=fresh))
@@ -111,12 +111,12 @@ async def test_a_job_that_failed(code: int) -> None:
     async with client(server) as ph:
         with pytest.raises(QueryError, match="Unknown table foo") as caught:
             await ph.query("SELECT 1 FROM foo", mode="async")
-    assert len(server.requests) == 2  # asked once: it failed, whoever asks
+    assert len(server.requests) == 2  # Polled once: the query has failed.
     assert caught.value.operation == "query.get"
     assert "tables" in (caught.value.suggestion or "") or code == 500
 
 
-async def test_a_job_that_failed_without_a_word() -> None:
+async def test_a_job_that_failed_without_a_message() -> None:
     failed = status(code=500, complete=True, error=True)
     async with client(Server(accepted, failed)) as ph:
         with pytest.raises(QueryError, match="The query failed"):
@@ -128,7 +128,7 @@ async def test_a_job_that_failed_without_a_word() -> None:
             await ph.query("SELECT 1", mode="async")
 
 
-async def test_no_rows_is_not_an_expired_job() -> None:
+async def test_an_empty_result_is_not_a_lost_job() -> None:
     server = Server(accepted, GONE, accepted, status(), done())
     async with client(server) as ph:
         assert len(await ph.query("SELECT 1 LIMIT 5", mode="async")) == 2
@@ -148,7 +148,7 @@ async def test_a_job_that_expires_twice() -> None:
     assert len(server.requests) == 4
 
 
-async def test_a_project_that_is_not_there_is_no_expired_job() -> None:
+async def test_a_missing_project_is_not_a_lost_job() -> None:
     server = Server(error(404, "Project not found.", "not_found"))
     async with client(server) as ph:
         for mode in ("async", "blocking", "auto"):
@@ -160,7 +160,7 @@ async def test_a_project_that_is_not_there_is_no_expired_job() -> None:
 @pytest.mark.parametrize(
     "odd", [answer([]), answer({"query_status": None}), answer({"query_status": [1]}), answer("x")]
 )
-async def test_a_status_that_is_none(odd: httpx.Response) -> None:
+async def test_an_invalid_query_status(odd: httpx.Response) -> None:
     async with client(Server(accepted, odd)) as ph:
         with pytest.raises(DecodeError):
             await ph.query("SELECT 1", mode="async")
@@ -194,7 +194,7 @@ async def test_progress() -> None:
 
 
 @pytest.mark.parametrize("code", [504, 512])
-async def test_auto_goes_on_in_the_background(code: int) -> None:
+async def test_auto_continues_in_the_background(code: int) -> None:
     slow = error(code, "Estimated query execution time (30 seconds) is too long.", "error")
     server = Server(slow, accepted, done())
     async with client(server) as ph:
@@ -210,7 +210,7 @@ async def test_auto_goes_on_in_the_background(code: int) -> None:
     assert len(server.requests) == 1
 
 
-async def test_auto_does_not_try_again_what_is_too_large() -> None:
+async def test_auto_does_not_repeat_a_query_that_is_too_large() -> None:
     server = Server(error(513, "Memory limit", "clickhouse_memory_limit_exceeded"))
     async with client(server) as ph:
         with pytest.raises(QueryTooLargeError):
@@ -218,12 +218,12 @@ async def test_auto_does_not_try_again_what_is_too_large() -> None:
     assert len(server.requests) == 1
 
 
-async def test_auto_after_a_timeout_of_ours() -> None:
+async def test_auto_after_a_client_timeout() -> None:
     server = Server(httpx.ReadTimeout("slow"), answer({"message": "ok"}), accepted, done())
     async with client(server) as ph:
         assert len(await ph.query("SELECT 1 LIMIT 5")) == 2
     query_id = sent(server.requests[0])["client_query_id"]
-    # What may still be running gives its slot back first.
+    # A query that may still be running is cancelled first, to free its slot.
     assert [r.method for r in server.requests] == ["POST", "DELETE", "POST", "GET"]
     assert calls(server)[1] == f"DELETE {query_id}/"
 
@@ -236,7 +236,7 @@ async def test_a_timeout_is_not_repeated_and_cancels() -> None:
     assert [r.method for r in server.requests] == ["POST", "DELETE"]
 
 
-async def test_what_never_arrived_is_repeated_and_not_cancelled() -> None:
+async def test_a_query_that_was_not_sent_is_retried_and_not_cancelled() -> None:
     server = Server(httpx.ConnectTimeout("no"), answer())
     async with client(server) as ph:
         assert len(await ph.query("SELECT 1 LIMIT 5")) == 2
@@ -247,7 +247,7 @@ async def test_what_never_arrived_is_repeated_and_not_cancelled() -> None:
     assert {r.method for r in server.requests} == {"POST"}
 
 
-async def test_time_is_over_while_polling() -> None:
+async def test_timeout_while_polling() -> None:
     clock = ManualClock(chance=0.5)
     polls: list[Any] = [status()] * 4
     server = Server(accepted, *polls, answer({"message": "ok"}))
@@ -286,7 +286,7 @@ async def test_a_longer_timeout_lets_one_attempt_take_longer() -> None:
 
 
 class Hanging:
-    """Never answers a request that `hangs` picks; keeps what it received."""
+    """A server that never responds to requests for which `hangs` is true."""
 
     def __init__(self, hangs: Callable[[httpx.Request], bool], *answers: Any) -> None:
         self.hangs = hangs
@@ -327,14 +327,14 @@ async def test_cancelling_the_task_cancels_the_job() -> None:
     assert delete.url.path == f"{PATH}{sent(post)['client_query_id']}/"
 
 
-async def test_a_cancellation_that_fails_is_let_be() -> None:
+async def test_an_error_of_the_cancellation_is_ignored() -> None:
     hanging = Hanging(lambda r: r.method == "POST", error(500, "no", "error"))
     requests = await _cancelled(hanging)
     assert [r.method for r in requests] == ["POST", "DELETE"]
 
 
-async def test_what_was_not_sent_is_not_cancelled() -> None:
-    """Five of the eight wait for a slot: a call to cancel them would be charged for nothing."""
+async def test_a_query_that_was_not_sent_is_not_cancelled() -> None:
+    """Five of eight queries wait for a slot: cancelling them would waste requests."""
     hanging = Hanging(lambda r: r.method == "POST", answer({"message": "ok"}))
     async with client(hanging, limits={}) as ph, anyio.create_task_group() as group:
         for _ in range(8):
@@ -347,7 +347,7 @@ async def test_what_was_not_sent_is_not_cancelled() -> None:
     assert (methods.count("POST"), methods.count("DELETE")) == (3, 3)
 
 
-async def test_polling_that_is_refused() -> None:
+async def test_polling_that_is_throttled() -> None:
     busy = httpx.Response(
         429, json={"type": "throttled_error", "code": "throttled", "detail": "x"},
         headers={"Retry-After": "7"},
@@ -362,13 +362,13 @@ async def test_polling_that_is_refused() -> None:
             await ph.query("SELECT 1", mode="async", timeout=5)
 
 
-async def test_steps_of_a_permitted_query_are_permitted() -> None:
+async def test_polling_of_an_allowed_query_is_allowed() -> None:
     server = Server(accepted, done())
     async with client(server, allow=["query.create"]) as ph:
         assert len(await ph.query("SELECT 1 LIMIT 5", mode="async")) == 2
 
 
-async def test_what_options_add_is_for_the_query_alone() -> None:
+async def test_extra_query_and_body_apply_to_the_query_alone() -> None:
     server = Server(accepted, done())
     async with client(server) as ph:
         options: Any = {"query": {"x": 1}, "body": {"limit_context": "y"}, "headers": {"X-A": "b"}}
@@ -378,7 +378,7 @@ async def test_what_options_add_is_for_the_query_alone() -> None:
     assert (get.url.query, get.content, get.headers["x-a"]) == (b"", b"", "b")
 
 
-async def test_one_that_fails_while_it_waits_is_not_polled() -> None:
+async def test_a_query_that_fails_at_submission_is_not_polled() -> None:
     server = Server(SLOW)
     async with client(server) as ph:
         with pytest.raises(QueryTooLargeError):

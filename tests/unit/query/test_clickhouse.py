@@ -1,4 +1,4 @@
-"""ClickHouse type names and what their columns hold, in Python."""
+"""ClickHouse type names, and conversion of columns to Python."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_labels() -> None:
      "Tuple(a String, UInt8)", "Enum8('a", "String String", "Decimal(18 4)", "é",
      "Nullable(" * 200 + "String" + ")" * 200],
 )  # fmt: skip
-def test_what_is_no_type(text: str) -> None:
-    with pytest.raises(ValueError, match="no ClickHouse type"):
+def test_text_that_is_not_a_type(text: str) -> None:
+    with pytest.raises(ValueError, match="not a ClickHouse type"):
         parse_type(text)
     assert parse_type_lenient(text) == ColumnType(text)
     assert list(convert_column(parse_type_lenient(text), [1, "a", None])) == [1, "a", None]
@@ -86,7 +86,7 @@ def test_properties() -> None:
     assert {text: parse_type(text).precision for text in precision} == precision
 
 
-def test_types_of_an_answer() -> None:
+def test_column_types() -> None:
     pairs = [["a", "String"], ["b", "UInt8"]]
     assert column_types(pairs, 2) == (parse_type("String"), parse_type("UInt8"))
     assert column_types(["String", "Date"], 2) == (parse_type("String"), parse_type("Date"))
@@ -115,18 +115,18 @@ TYPES = st.recursive(_NAMES, _nested, max_leaves=6)
 
 
 @given(TYPES)
-def test_what_is_read_is_what_was_written(text: str) -> None:
+def test_parsing_keeps_the_text(text: str) -> None:
     assert str(parse_type(text)) == text
     assert parse_type(f" {text.replace(', ', ' ,  ')} ") == parse_type(text)
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_read(text: str) -> None:
+def test_any_text_is_accepted_by_the_lenient_parser(text: str) -> None:
     kind = parse_type_lenient(text)
     assert list(convert_column(kind, [None])) == [None]
 
 
-def test_what_json_has_right_is_left_alone() -> None:
+def test_native_json_values_are_not_converted() -> None:
     for name, values in [
         ("UInt64", (1, 2**63, None)),
         ("Float64", (1.5, None)),
@@ -193,7 +193,7 @@ def test_nested() -> None:
      ("Float64", "much"), ("Bool", "perhaps"), ("Bool", 2), ("Array(Date)", "2026-01-01"),
      ("Array(Date)", ["x"]), ("Tuple(String, Date)", ["a"]), ("Map(UInt8, String)", 7)],
 )  # fmt: skip
-def test_what_does_not_fit_is_kept_and_told(name: str, bad: Any) -> None:
+def test_values_that_do_not_match_are_kept_and_reported(name: str, bad: Any) -> None:
     misfits: list[Any] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -218,6 +218,6 @@ def test_ids_and_decimals_survive(ids: list[UUID | None], sums: list[Decimal | N
     assert list(convert_column(parse_type("Decimal(38, 6)"), texts)) == sums
 
 
-def test_converters_are_made_once() -> None:
+def test_converters_are_cached() -> None:
     kind = parse_type("Array(Tuple(UUID, Date))")
     assert value_converter(kind) is value_converter(kind)

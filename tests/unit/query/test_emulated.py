@@ -1,4 +1,4 @@
-"""Queries, from the SQL to the rows, on the emulator."""
+"""Queries against the emulator, from SQL to rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARED = 7
 
 @pytest.fixture
 def emulator() -> Emulator:
-    """Hold 700 events, seven at each of 100 microseconds."""
+    """An emulator with 700 events, seven at each of 100 microseconds."""
     made = Emulator()
     made.state.events.append(
         made.project_id,
@@ -67,7 +67,7 @@ async def test_values(ph: AsyncPostHog) -> None:
     assert by_id.rows == [(UUID(int=1_000_000), START)]
 
 
-async def test_what_is_cut(ph: AsyncPostHog) -> None:
+async def test_truncated_results(ph: AsyncPostHog) -> None:
     with pytest.warns(TruncatedResultWarning, match="100 rows"):
         result = await ph.query("SELECT uuid FROM events")
     assert (len(result), result.has_more, result.truncated) == (100, True, True)

@@ -1,4 +1,4 @@
-"""`ph.insights.result`: a saved insight's result, and how old it is."""
+"""`ph.insights.result`: results of saved insights, and their age."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def asked(server: Server) -> list[str]:
     ]
 
 
-async def test_what_posthog_has_will_do() -> None:
+async def test_a_cached_result_of_any_age() -> None:
     server = Server(insight())
     async with client(server) as ph:
         result = await ph.insights.result(7)
@@ -56,7 +56,7 @@ async def test_what_posthog_has_will_do() -> None:
     assert result.raw["name"] == "Views"
 
 
-async def test_what_posthog_has_not_is_computed() -> None:
+async def test_a_missing_result_is_computed() -> None:
     server = Server(insight(None, last_refresh=None), insight(is_cached=False))
     async with client(server) as ph:
         result = await ph.insights.result("abc")
@@ -67,7 +67,7 @@ async def test_what_posthog_has_not_is_computed() -> None:
 
 
 @pytest.mark.parametrize("max_age", [timedelta(minutes=5), 300, 60.0])
-async def test_young_enough(max_age: Any) -> None:
+async def test_a_result_below_max_age(max_age: Any) -> None:
     server = Server(insight())
     async with client(server) as ph:
         await ph.insights.result(7, max_age=max_age)
@@ -75,7 +75,7 @@ async def test_young_enough(max_age: Any) -> None:
 
 
 @pytest.mark.parametrize("max_age", [timedelta(seconds=59), 59])
-async def test_too_old(max_age: Any) -> None:
+async def test_a_result_above_max_age(max_age: Any) -> None:
     server = Server(insight(), insight([], age=0))
     async with client(server) as ph:
         result = await ph.insights.result(7, max_age=max_age)
@@ -104,7 +104,7 @@ async def test_in_the_background() -> None:
     assert result.raw["name"] == "Views"
 
 
-async def test_one_that_takes_too_long() -> None:
+async def test_a_computation_that_takes_too_long() -> None:
     slow = error(504, "Query took too long", "error")
     waiting = insight(None, query_status={"id": "job", "complete": False})
     server = Server(slow, waiting, done(results={"results": []}))
@@ -137,9 +137,7 @@ async def test_a_table() -> None:
         (" LIMIT 100", 100, None, None),
     ],
 )
-async def test_a_table_that_was_cut(
-    limit: str, rows: int, more: bool | None, cut: str | None
-) -> None:
+async def test_a_truncated_table(limit: str, rows: int, more: bool | None, cut: str | None) -> None:
     source = {"kind": "HogQLQuery", "query": f"SELECT event FROM events{limit}"}
     saved = insight(
         [["$pageview"]] * rows, columns=["event"], types=[["event", "String"]], hasMore=more,
@@ -171,7 +169,7 @@ async def test_failures() -> None:
     assert server.requests == []
 
 
-async def test_time_is_over() -> None:
+async def test_timeout() -> None:
     waiting = insight(None, query_status={"id": "job", "complete": False})
     polls: list[Any] = [status()] * 2
     server = Server(waiting, *polls, answer({"message": "ok"}))

@@ -1,4 +1,4 @@
-"""What a query brings in, and what it does not."""
+"""Modules that a client and a query import, and modules that they do not."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
-def test_a_client_brings_in_no_queries() -> None:
+def test_a_client_imports_no_query_modules() -> None:
     loaded = told(CLIENT)
     assert [name for name in loaded if name.startswith("asyncposthog.query")] == []
 
 
-def test_a_query_brings_in_no_models_and_no_extras() -> None:
+def test_a_query_imports_no_models_and_no_extras() -> None:
     loaded = set(told(QUERY))
     assert "asyncposthog.query.service" in loaded
     assert not loaded & {"pyarrow", "pandas", "polars", "numpy", "asyncposthog.resources.insights"}

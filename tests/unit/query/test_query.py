@@ -1,4 +1,4 @@
-"""`ph.query`: what is sent, and what is made of the answers."""
+"""`ph.query`: requests, and results of responses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Plan(enum.Enum):
     PAID = "paid"
 
 
-async def test_a_query_is_computed_now_and_under_an_id_of_ours() -> None:
+async def test_a_query_is_forced_and_has_a_client_query_id() -> None:
     server = Server(answer())
     async with client(server) as ph:
         result = await ph.query("SELECT event, n, at FROM t LIMIT 5", name="weekly")
@@ -61,7 +61,7 @@ async def test_two_queries_have_two_ids() -> None:
     assert "name" not in second
 
 
-async def test_values_travel_beside_the_query() -> None:
+async def test_values_are_sent_beside_the_query() -> None:
     server = Server(answer())
     values = {
         "text": "it's {n} ' OR 1=1 --",
@@ -128,7 +128,7 @@ async def test_other_nodes() -> None:
         ("SELECT {event}", {"evnt": 1}, ValueError, "did you mean 'evnt'"),
         ("SELECT 1", {"a": 1}, ValueError, "no {a}"),
         ("SELECT '{a}'", {"a": 1}, ValueError, "without quotes"),
-        ("SELECT {a}", {"a": datetime(2026, 1, 1)}, ValueError, "without a zone"),
+        ("SELECT {a}", {"a": datetime(2026, 1, 1)}, ValueError, "without a time zone"),
         ("SELECT {a}", {"a": float("nan")}, ValueError, "nan"),
         ("SELECT {a}", {"a": Decimal("inf")}, ValueError, "Infinity"),
         ("SELECT {a}", {"a": b"x"}, TypeError, "decode"),
@@ -139,15 +139,13 @@ async def test_other_nodes() -> None:
         ("SELECT {a}", {"a": [Decimal("0.12345678901234567")]}, TypeError, "digits"),
         ("SELECT {a}", {"a": Decimal("1.123456789012345678")}, ValueError, "18 digits"),
         ("SELECT {a}", [1], TypeError, "mapping"),
-        ("SELECT {a}", {"a b": 1}, ValueError, "no name"),
+        ("SELECT {a}", {"a b": 1}, ValueError, "not a valid placeholder name"),
         (7, None, TypeError, "not int"),
         ({"query": "SELECT 1"}, None, ValueError, "kind"),
         ({"kind": "TrendsQuery"}, {"a": 1}, TypeError, "TrendsQuery"),
     ],
 )
-async def test_what_cannot_be_sent(
-    query: Any, values: Any, kind: type[Exception], says: str
-) -> None:
+async def test_invalid_queries(query: Any, values: Any, kind: type[Exception], says: str) -> None:
     server = Server(answer())
     async with client(server) as ph:
         with pytest.raises(kind, match=says):
@@ -252,7 +250,7 @@ async def test_errors(
         assert advice in str(caught.value).partition("\n")[2]
 
 
-async def test_slots_taken_is_tried_again_and_then_told() -> None:
+async def test_no_free_query_slot_is_retried_and_then_raised() -> None:
     busy = error(429, "Exceeded maximum concurrency limit: 3 for key: api:query", "throttled")
     server = Server(busy, answer())
     async with client(server) as ph:
@@ -264,7 +262,7 @@ async def test_slots_taken_is_tried_again_and_then_told() -> None:
             await ph.query("SELECT 1")
 
 
-async def test_an_answer_that_says_it_failed() -> None:
+async def test_a_response_with_an_error() -> None:
     async with client(Server(answer({"results": [], "error": "Out of luck"}))) as ph:
         with pytest.raises(QueryError, match="Out of luck"):
             await ph.query("SELECT 1")
@@ -320,7 +318,7 @@ async def test_raw_and_dry_run() -> None:
             await cast("Any", ph.raw)(ph.cohorts)
 
 
-async def test_the_generated_methods_are_still_there() -> None:
+async def test_generated_methods() -> None:
     server = Server(answer({"message": "Query already complete"}))
     async with client(server) as ph:
         assert (await ph.query.cancel("x")).message == "Query already complete"

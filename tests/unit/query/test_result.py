@@ -1,4 +1,4 @@
-"""What a result offers."""
+"""`QueryResult`: rows, columns and conversions."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_scalar() -> None:
             QueryResult(table(rows, columns, None)).scalar()
 
 
-def test_names_that_are_there_twice() -> None:
+def test_repeated_column_names() -> None:
     twice = result(columns=["a", "a", "b"])
     assert len(twice.rows) == 2
     for method in (twice.dicts, twice.to_polars, twice.to_pandas):
@@ -121,10 +121,10 @@ def test_odd_tables() -> None:
 
 
 @pytest.mark.parametrize("results", [[{"count": 1}], {"a": 1}, None, "x"])
-def test_what_is_no_table(results: Any) -> None:
+def test_a_result_that_is_not_a_table(results: Any) -> None:
     found = QueryResult({"results": results})
     for use in (len, list, QueryResult.dicts, QueryResult.scalar, QueryResult.to_arrow):
-        with pytest.raises(TypeError, match="no table"):
+        with pytest.raises(TypeError, match="not a table"):
             use(found)
     assert found.results == results
     assert "QueryResult of" in repr(found)
@@ -132,9 +132,9 @@ def test_what_is_no_table(results: Any) -> None:
 
 def test_values_that_are_not_of_their_type() -> None:
     found = QueryResult(table([["x"], ["2026-01-02"], ["y"]], ["day"], [["day", "Date"]]))
-    with pytest.warns(SchemaDrift, match="column day: 2 values are no Date, 'x'"):
+    with pytest.warns(SchemaDrift, match="column day: 2 values are not of type Date, such as 'x'"):
         assert [row[0] for row in found.rows][::2] == ["x", "y"]
-    with pytest.raises(DecodeError, match="Column day: 'x' is no Date") as caught:
+    with pytest.raises(DecodeError, match="Column day: 'x' is not of type Date") as caught:
         found.to_arrow()
     assert "toString" in (caught.value.suggestion or "")
     with warnings.catch_warnings():
@@ -195,9 +195,7 @@ def test_pandas() -> None:
     ("method", "module"),
     [("to_arrow", "pyarrow"), ("to_polars", "polars"), ("to_pandas", "pandas")],
 )
-def test_an_extra_that_is_missing(
-    method: str, module: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_extra(method: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     extra = "arrow" if module == "pyarrow" else module
     with pytest.raises(ImportError, match=rf"asyncposthog\[{extra}\]"):

@@ -1,4 +1,4 @@
-"""What is seen of SQL, and how values are bound to it."""
+"""The scan of SQL, and values bound to placeholders."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_placeholders(sql: str, names: list[str]) -> None:
         ("SELECT a < b, c > d", True),
     ],
 )
-def test_certainty(sql: str, complete: bool) -> None:
+def test_completeness(sql: str, complete: bool) -> None:
     assert scan_sql(sql).complete is complete
 
 
@@ -82,11 +82,11 @@ def test_outermost_clauses(sql: str, limits: Any, clauses: set[str]) -> None:
 @pytest.mark.parametrize(
     "tail", ["", ";", " ; ", "\n-- done", " /* ; */ ;", "; // x ; y", ";;"]
 )  # fmt: skip
-def test_where_it_ends(tail: str) -> None:
+def test_end_of_the_query(tail: str) -> None:
     assert bind(f"SELECT 1{tail}", None) == ("SELECT 1", {})
 
 
-def test_times_are_read_once() -> None:
+def test_datetime_arguments_are_not_wrapped() -> None:
     at = datetime(2026, 1, 2, tzinfo=UTC)
     for sql in (
         "SELECT toDateTime({at})",
@@ -100,13 +100,13 @@ def test_times_are_read_once() -> None:
     assert values == {"at": "2026-01-02T00:00:00Z"}
 
 
-def test_the_server_fills_its_own() -> None:
+def test_placeholders_of_the_server() -> None:
     sql = "SELECT {variables.x} FROM t WHERE {filters} AND {a}"
     assert bind(sql, {"a": 1}) == (sql, {"a": 1})
     assert bind("SELECT {filters}", {"filters": 1})[1] == {"filters": 1}
 
 
-def test_numbers_of_numpy() -> None:
+def test_numpy_scalars() -> None:
     import numpy
 
     values: dict[str, object] = {
@@ -127,7 +127,7 @@ _VALUES = st.one_of(
 
 
 @given(st.dictionaries(_NAMES, _VALUES, min_size=1, max_size=4))
-def test_no_value_is_ever_in_the_sql(values: dict[str, Any]) -> None:
+def test_no_value_is_in_the_sql(values: dict[str, Any]) -> None:
     sql = "SELECT " + ", ".join(f"{{{name}}}" for name in values)
     bound, sent = bind(sql, values)
     assert sent.keys() == values.keys()
@@ -139,14 +139,14 @@ def test_no_value_is_ever_in_the_sql(values: dict[str, Any]) -> None:
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_looked_at(sql: str) -> None:
+def test_any_text_is_scanned(sql: str) -> None:
     seen = scan_sql(sql)
     assert 0 <= seen.end <= len(sql)
     assert all(sql[p.start] == "{" and sql[p.end - 1] == "}" for p in seen.placeholders)
 
 
 @given(_TEXT)
-def test_a_literal_hides_what_is_in_it(text: str) -> None:
+def test_placeholders_in_literals_are_ignored(text: str) -> None:
     literal = text.replace("\\", "\\\\").replace("'", "\\'")
     seen = scan_sql(f"SELECT '{literal}', {{a}} LIMIT 3")
     assert ([p.name for p in seen.placeholders], seen.limits) == (["a"], (3,))

@@ -36,7 +36,7 @@ def iso(moment: datetime) -> str:
 
 
 def events(count: int, sharing: int = 1) -> list[list[Any]]:
-    """Return events, so many of them at each microsecond, in no order."""
+    """Return unordered events, `sharing` of them at each microsecond."""
     rows: list[list[Any]] = []
     for i in range(count):
         moment = START + timedelta(microseconds=i // sharing)
@@ -85,7 +85,7 @@ async def test_a_composite_key() -> None:
     assert server.asked[1]["values"]["_after_0"].startswith("2026-01-01T00:00:00.0000")
 
 
-async def test_values_of_ours_do_not_hide_those_of_the_query() -> None:
+async def test_key_values_do_not_shadow_query_values() -> None:
     server = Table(EVENTS, events(30))
     await read(server, f"{SQL} WHERE 1 = {{_after_0}}", values={"_after_0": 1}, page_size=20)
     assert server.asked[1]["values"] == {"_after_0": 1, "__after_0": str(UUID(int=20))}
@@ -116,13 +116,13 @@ async def test_ends(count: int, requests: int) -> None:
 
 
 @pytest.mark.parametrize("most", [2, 7, 100, 777, 2000])
-async def test_a_server_that_gives_fewer_rows_than_asked_for(most: int) -> None:
+async def test_a_server_that_returns_fewer_rows_than_requested(most: int) -> None:
     count = min(4500, 20 * most)
     server = Table(EVENTS, events(count), most=most)
     assert len(await read(server, SQL)) == count
 
 
-async def test_breaking_off_asks_for_no_more() -> None:
+async def test_leaving_the_loop_requests_nothing_more() -> None:
     server = Table(EVENTS, events(500))
     async with client(server) as ph:
         async for _ in ph.query.stream(SQL, page_size=20):
@@ -172,7 +172,7 @@ async def test_a_key_shared_within_a_page_and_across_one() -> None:
 
 @pytest.mark.parametrize("at", [0, 29])
 async def test_a_key_that_is_null(at: int) -> None:
-    """It sorts behind all others: only a page that lets it through finds it."""
+    """NULL sorts last: only a page whose condition includes it detects it."""
     rows = sorted(events(30))
     rows[at][0] = None
     server = Table({**EVENTS, "uuid": "Nullable(UUID)"}, rows)
@@ -191,11 +191,11 @@ async def test_a_key_that_is_null(at: int) -> None:
      ("DateTime64(9, 'UTC')", "2026-01-01T00:00:00.123456789Z")],
 )  # fmt: skip
 async def test_a_key_that_has_no_exact_order(kind: str, value: Any) -> None:
-    with pytest.raises(PaginationError, match="told apart exactly"):
+    with pytest.raises(PaginationError, match="compared exactly"):
         await read(Table({"k": kind}, [[value]]), "SELECT k FROM t", "k")
 
 
-async def test_times_that_the_server_has_shortened() -> None:
+async def test_timestamps_with_missing_digits() -> None:
     columns = {"timestamp": "DateTime64(6, 'UTC')"}
     exact = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.100000Z"]
     assert len(await read(Table(columns, [[t] for t in exact]), "SELECT 1", "timestamp")) == 2
@@ -206,7 +206,7 @@ async def test_times_that_the_server_has_shortened() -> None:
         await read(Table({"d": "Decimal(18, 4)"}, [[0.1]]), "SELECT 1", "d")
 
 
-async def test_a_key_that_is_no_column() -> None:
+async def test_a_key_that_is_not_a_column() -> None:
     with pytest.raises(PaginationError, match="'id' is not one of the columns: uuid") as caught:
         await read(Server(answer(table([], ["uuid"], ["UUID"]))), "SELECT uuid FROM t", "id")
     assert "key=" in (caught.value.suggestion or "")
@@ -242,7 +242,7 @@ async def test_arguments(
             ph.query.stream(sql, key, **settings)
 
 
-async def test_pages_that_are_too_much_are_made_smaller() -> None:
+async def test_pages_that_are_too_large_are_reduced() -> None:
     def refuse(server: Table, number: int) -> httpx.Response | None:
         size = int(server.asked[-1]["query"].rpartition(" ")[2])
         return error(513, "Memory", "clickhouse_memory_limit_exceeded") if size > 2500 else None
@@ -283,7 +283,7 @@ async def test_an_error_in_the_middle_loses_nothing() -> None:
         seen = [await anext(rows) for _ in range(20)]
         with pytest.raises(QueryError):
             await anext(rows)
-        seen += [row async for row in rows]  # it goes on where it stopped
+        seen += [row async for row in rows]  # It continues where it stopped.
     assert len(seen) == len(set(seen)) == 50
 
 
@@ -316,8 +316,8 @@ async def test_each_page_is_computed_now() -> None:
     st.integers(2, 9),
     st.integers(2, 60),
 )
-def test_no_row_is_lost_or_doubled(keys: list[tuple[int, int]], page_size: int, most: int) -> None:
-    """Whatever shares a timestamp, and wherever pages end."""
+def test_no_row_is_lost_or_repeated(keys: list[tuple[int, int]], page_size: int, most: int) -> None:
+    """For any shared timestamps, and any page boundaries."""
     rows = [[iso(START + timedelta(microseconds=at)), str(UUID(int=i))] for at, i in keys]
     server = Table({"timestamp": "DateTime64(6, 'UTC')", "uuid": "UUID"}, rows)
 

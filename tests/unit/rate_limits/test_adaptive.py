@@ -1,4 +1,4 @@
-"""What a 429 teaches."""
+"""Reaction to a 429: blocked windows and adaptive shares."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def usage(limit: int, used: int, reset: float = 0.0) -> Usage:
     ("minute", "hour", "retry_after", "which"),
     [
         # (our requests, seconds until the oldest leaves) in either window
-        ((400, 50.0), (500, 3590.0), 30.0, 0),  # the minute is nearly full of ours
+        ((400, 50.0), (500, 3590.0), 30.0, 0),  # the minute is nearly full of our requests
         ((400, 50.0), (500, 3590.0), 1000.0, 1),  # no minute is that long
         ((100, 50.0), (4000, 900.0), 30.0, 1),
         ((400, 20.0), (500, 3590.0), 40.0, 1),  # our oldest leaves the minute earlier than that
         ((400, 50.0), (2400, 900.0), 1.0, 0),
         ((40, 59.0), (2400, 900.0), 1.0, 1),
-        ((0, 0.0), (0, 0.0), 10.0, 0),  # strangers only: the shorter one, for want of a reason
+        ((0, 0.0), (0, 0.0), 10.0, 0),  # only other clients: the shorter one
         ((1, 60.0), (2, 3590.0), 60.0, 0),
         ((400, 50.0), (500, 900.0), 3000.0, 1),  # fits none: the longest
     ],
@@ -177,10 +177,10 @@ async def test_without_retry_after_one_bucket_backs_off() -> None:
     assert 0.25 <= blocked[0] <= 0.5
     assert blocked[-1] > blocked[0]
     assert limits.status()["sustained"].blocked_for == 0.0
-    assert limits.status()["burst"].used == 4  # it may have been charged: nobody says
+    assert limits.status()["burst"].used == 4  # the server may have counted it
     await call(limits, called)
     await call_refused(limits, called, None)
-    assert limits.status()["burst"].blocked_for <= 0.5  # a success ends the row
+    assert limits.status()["burst"].blocked_for <= 0.5  # a success resets the backoff
 
 
 @pytest.mark.anyio

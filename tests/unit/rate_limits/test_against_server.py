@@ -21,7 +21,7 @@ BOTH = operation("burst", "sustained")
 
 @dataclass
 class Scenario:
-    """What is going to happen: when requests come, how long they are on their way, and so on."""
+    """The arrival times, latencies and cancellations of a simulated run."""
 
     burst: tuple[int, float]
     hour: tuple[int, float]
@@ -36,7 +36,7 @@ class Scenario:
 async def client(
     plan: Scenario, limits: KeyLimiter, server: NaiveServer, called: Operation
 ) -> None:
-    """Send every request of a plan, as its arrival comes."""
+    """Send every request of a scenario at its arrival time."""
     chance = random.Random(plan.seed)
 
     async def one(number: int, arrival: float, there: float, back: float, fate: float) -> None:
@@ -69,17 +69,17 @@ async def scenario(plan: Scenario) -> None:
     await client(plan, limits, server, BOTH)
     assert server.refused == 0
     if not plan.cancelled:
-        assert sorted(plan.went) == list(range(len(plan.arrivals)))  # nobody is lost
+        assert sorted(plan.went) == list(range(len(plan.arrivals)))  # no request is lost
     status = limits.status()
     for bucket in status.buckets.values():
         assert bucket.waiting == 0
-    # Nothing stays in flight, and nobody leads or waits.
+    # Nothing stays in flight, and there is neither a leader nor a waiter.
     assert all(
         u.in_flight == 0
         for queue in limits._limiter.queues.values()
         for u in queue.windows.snapshot()
     )
-    assert not limits.scheduler._queues
+    assert not limits.scheduler.queues
     assert limits.scheduler._leader is None
 
 
@@ -106,7 +106,7 @@ def test_no_request_exceeds_the_limit_and_every_waiter_is_admitted(
 
 
 async def saturated(burst: tuple[int, float], hour: tuple[int, float], seconds: float) -> float:
-    """Return the part of the server's budget that endless demand uses."""
+    """Return the fraction of the server's limit that unlimited demand uses."""
     limits = key_limiter(limits={"burst": burst, "sustained": hour})
     server, chance = NaiveServer(burst, hour), random.Random(1)
 
@@ -169,7 +169,7 @@ def test_no_kind_of_call_starves(backend: str, seed: int) -> None:
 
 @dataclass
 class Shared:
-    """What came of sharing a key."""
+    """The result of sharing a key with another client."""
 
     ours: int = 0
     refused: int = 0
@@ -177,7 +177,7 @@ class Shared:
 
 
 async def sharing(limit: int, part: float, seconds: float, seed: int) -> Shared:
-    """Work with endless demand beside a stranger who uses a part of the key, now and then."""
+    """Simulate unlimited demand beside another client that uses a part of the limit."""
     limits, server = key_limiter(limits={"burst": (limit, 60)}), NaiveServer((limit, 60))
     chance, result = random.Random(seed), Shared()
     called = operation("burst")
@@ -223,7 +223,7 @@ def test_another_client_uses_half_of_the_limit(backend: str, seed: int) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_another_client_uses_all_of_the_limit(backend: str) -> None:
-    # Refused again and again, we keep to every Retry-After and are not pushed out.
+    # Throttled again and again, the client respects every Retry-After and still makes progress.
     result = run(backend, sharing, 60, 3.0, 1800.0, 3)
     assert result.ours > 30
     assert result.refused <= 8 * 1800 / 2

@@ -1,4 +1,4 @@
-"""The limits as a user of the client meets them."""
+"""Rate limits through the client's public interface."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HOGQL = {"kind": "HogQLQuery", "query": "select 1"}
 
 
 class Wire:
-    """Answers after a while, and keeps the model's limits if it is given some."""
+    """A server that responds after a latency, and throttles like a model if it has one."""
 
     def __init__(
         self, *answers: Any, latency: float = 0.1, model: NaiveServer | None = None
@@ -383,7 +383,7 @@ async def test_a_block_longer_than_max_retry_after_fails_waiters() -> None:
             ended.append((anyio.current_time(), None))
 
         async def later() -> None:
-            # When less is left than the call would wait, it waits.
+            # Once the rest of the block is shorter than max_retry_after, the call waits.
             await anyio.sleep(2900)
             await ph.feature_flags.get(1)
             ended.append((anyio.current_time(), None))

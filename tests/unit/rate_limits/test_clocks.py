@@ -1,4 +1,4 @@
-"""Clocks that are not what they should be."""
+"""Clocks that are set back, or whose sleep returns early."""
 
 from __future__ import annotations
 

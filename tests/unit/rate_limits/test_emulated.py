@@ -1,4 +1,4 @@
-"""The client against the emulator with its limits on: written apart, they have to agree."""
+"""The client and the emulator with rate limits, two independent implementations, agree."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def test_each_operation_has_its_own_buckets() -> None:
     run("trio", buckets)
 
 
-class Flying:
-    """Middleware, behind the limiter: how many queries are on the wire at a time."""
+class ConcurrencyCounter:
+    """Middleware behind the limiter that counts concurrent requests."""
 
     def __init__(self) -> None:
         self.now = self.most = 0
@@ -92,7 +92,7 @@ class Flying:
 
 
 async def ask(ph: AsyncPostHog, size: int) -> None:
-    """Ask so many different questions at once, and look at every answer."""
+    """Run different queries concurrently, and check every result."""
     answers: list[int] = []
 
     async def one(number: int) -> None:
@@ -106,13 +106,13 @@ async def ask(ph: AsyncPostHog, size: int) -> None:
 
 
 async def current() -> None:
-    server, flying = emulator(query_seconds=9.0), Flying()
-    async with client(server, middleware=[flying]) as ph:
+    server, counter = emulator(query_seconds=9.0), ConcurrencyCounter()
+    async with client(server, middleware=[counter]) as ph:
         await ask(ph, 30)
         assert ph.rate_limits["slots of project 1"].used == 0
     assert statuses(server) == {200: 30}
-    assert flying.most == 3
-    assert anyio.current_time() == 90  # three at a time, and never an idle slot
+    assert counter.most == 3
+    assert anyio.current_time() == 90  # three at a time, without an idle slot
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -121,19 +121,19 @@ def test_queries_of_the_current_plan(backend: str) -> None:
 
 
 async def legacy(plan: str) -> None:
-    server, flying = emulator(query_plan="legacy", query_seconds=5.0), Flying()
-    settings = {"query_plan": plan, "max_retry_after": 4000.0, "middleware": [flying]}
+    server, counter = emulator(query_plan="legacy", query_seconds=5.0), ConcurrencyCounter()
+    settings = {"query_plan": plan, "max_retry_after": 4000.0, "middleware": [counter]}
     async with client(server, **settings) as ph:
         await ask(ph, 300)
         assert ph.rate_limits["query"].limit == 120
         assert ph.rate_limits["slots of project 1"].used == 0
     answers = statuses(server)
     assert answers[200] == 300
-    # Where the plan has to be found out: the one that did, and those in flight with it.
+    # If the plan has to be detected: the request that did, and those in flight with it.
     assert answers[429] <= (0 if plan == "legacy" else 3)
     assert answers.total() == answers[200] + answers[429]
-    assert flying.most == 3
-    # Two hours until the last sixty may go, three at a time.
+    assert counter.most == 3
+    # Two hours until the last sixty are admitted, three at a time.
     assert 7200 <= anyio.current_time() <= 7320
 
 

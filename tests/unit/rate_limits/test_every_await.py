@@ -1,4 +1,4 @@
-"""A call that is cancelled at each of its awaits in turn: nothing is lost or kept, anywhere."""
+"""A call that is cancelled at each of its awaits in turn leaks nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMITS = {"api_queries_burst": (3, 10.0), "api_queries_sustained": (9, 100.0)}
 
 
 class Steps:
-    """Runs a coroutine, and cancels a scope when it awaits for the n-th time."""
+    """Runs a coroutine, and cancels a scope at its n-th await."""
 
     def __init__(self, last: int) -> None:
         self.last = last
@@ -52,7 +52,7 @@ class Steps:
 
 
 async def story(steps: Steps, who: int, store: Store) -> None:
-    """Three queries, of which one may run at a time. The server is not always kind."""
+    """Make three queries with one slot, against a server that also returns errors."""
     wire = Wire(httpx.Response(500), throttled(2), throttled(None), httpx.Response(200, json={}))
     limiter = RateLimiter(clock=LoopClock(), store=store, limits=LIMITS, query_slots=1)
     done: list[int] = []
@@ -73,10 +73,10 @@ async def story(steps: Steps, who: int, store: Store) -> None:
         assert [number for number in done if number != who] == others
         queues = limiter.queues.values()
         assert all(usage.in_flight == 0 for queue in queues for usage in queue.windows.snapshot())
-        assert not limiter.scheduler._queues
+        assert not limiter.scheduler.queues
         assert limiter.scheduler._leader is None
         assert wire.running == 0
-        # There is no closed door and no lost place: whatever is asked for next comes.
+        # No window is blocked and no capacity is lost: the next query runs.
         await query(who)
 
 

@@ -1,4 +1,4 @@
-"""One budget for each key and host."""
+"""Limits of one API key on one host."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ONE = {"burst": (1, 60), "sustained": (100, 3600)}
 
 
 async def failing(limits: KeyLimiter, error: Exception, after: float = 0.0) -> None:
-    """Make a request that fails on the way."""
+    """Make a request that fails after it was sent."""
 
     async def attempt() -> None:
         async with new_admission(limits, operation("burst")) as attempt:
@@ -72,7 +72,7 @@ async def test_windows_are_acquired_together_or_not_at_all() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(call, limits, both)
         await anyio.sleep(1)
-        # What waits for the hour takes nothing of the minute.
+        # A request that waits for the hour uses nothing of the minute.
         assert await call(limits, burst) == STAY + 1
         assert limits.status()["burst"].used == 2
     assert anyio.current_time() == 3600 + CLOCK_SKEW
@@ -155,7 +155,7 @@ async def test_the_owner_of_a_limit(id: str, same: int, other: int | None, label
     first = path.replace("{project_id}", "1").replace("{id}", str(same))
     await call(limits, called, target=first)
     if other is not None:
-        # Another object has a budget of its own.
+        # Another object has a limit of its own.
         await call(limits, called, target=first.replace(f"/{same}/", f"/{other}/"))
     else:
         elsewhere = first.replace("/projects/1/", "/projects/2/").replace("o-7", "o-8")
@@ -191,7 +191,7 @@ async def test_queues_of_single_objects_do_not_pile_up() -> None:
         await call(limits, called, target=target)
         await anyio.sleep(1)
         assert len(shared.queues) <= _MAX_QUEUES
-    # What still counts is not forgotten.
+    # A queue with requests that still count is kept.
     went = await call(limits, called, target=target)
     assert went == pytest.approx(4 * _MAX_QUEUES - 1 + STAY)
 

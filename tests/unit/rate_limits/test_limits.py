@@ -1,4 +1,4 @@
-"""Which limits every operation is charged to."""
+"""The limits that each operation counts against."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limits of `/query/`, told or found out; and the slots that queries hold."""
+"""The limits of `/query/`, configured or detected, and query slots."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ async def test_the_legacy_plan_is_detected() -> None:
     assert status["api_queries_sustained"].blocked_for == 0
     await call(limits, STATUS, target=f"{PATH}abc/")
     assert limits.status()["clickhouse_burst"].used == 1
-    # The hour's requests are known: they leave one by one, as they came.
+    # The requests of the past hour count: they leave one by one.
     assert [await query(limits) for _ in range(3)] == pytest.approx([3600, 3601, 3602], abs=0.2)
-    # The plan is the project's: others may have the current one, with the same key.
+    # The plan belongs to the project: other projects of the key may have the current one.
     assert await query(limits, target="/api/projects/2/query/") == anyio.current_time()
 
 
@@ -100,7 +100,7 @@ async def test_other_projects_are_not_held_back_by_the_legacy_plan_of_one() -> N
         await query(limits)
     await call_refused(limits, QUERY, 3599.0, target=PATH, content=HOGQL)
     assert limits.status()["query"].blocked_for == 3599.0
-    # They may be on the current plan, with the same key: their own answers tell.
+    # They may be on the current plan, with the same key: only their own responses tell.
     for _ in range(2):
         assert await query(limits, target="/api/projects/2/query/") == 0.0
     with pytest.raises(RateLimitError, match="retry in 3,6"):
@@ -138,7 +138,7 @@ async def test_a_deadline_covers_the_switch_to_a_detected_plan() -> None:
     async with anyio.create_task_group() as tasks:
 
         async def one() -> None:
-            # It waits a minute for one plan, and then has not the time for the other.
+            # It waits a minute under one plan, and then has no time left for the other.
             with pytest.raises(RateLimitError, match="has no capacity") as caught:
                 await call(limits, QUERY, target=PATH, content=HOGQL, timeout=100)
             assert anyio.current_time() == pytest.approx(60, abs=1)
@@ -154,7 +154,7 @@ async def test_the_current_plan_is_detected() -> None:
     limits = key_limiter(limits={"query": (5, 3600)})
     for _ in range(6):
         await query(limits)
-    # More than the legacy plan grants: a refusal is no sign of it any more.
+    # More than the legacy plan allows: a 429 does not indicate it any more.
     await call_refused(limits, QUERY, 600.0, target=PATH, content=HOGQL)
     assert "query" not in limits.status()
     assert limits.status()["api_queries_sustained"].blocked_for == 600.0
@@ -252,7 +252,7 @@ async def test_a_deadline_among_waiters_without_one() -> None:
 
     async with anyio.create_task_group() as tasks:
         for _ in range(5):
-            tasks.start_soon(hold, limits)  # ten seconds each, and time for all of it
+            tasks.start_soon(hold, limits)  # ten seconds each, without a deadline
         tasks.start_soon(hurried, "first", 1, 6.5)
         tasks.start_soon(hurried, "second", 2, 4.0)
         tasks.start_soon(hurried, "third", 11, 3.0)
@@ -272,7 +272,7 @@ async def test_query_slots_used_by_other_clients() -> None:
         await admissions[0].__aexit__(None, rate_limit_error(None), None)
         slots = limits.status()["slots of project 1"]
         assert 0 < slots.blocked_for <= 0.5
-        assert slots.share == 1  # it was refused beside two others: one at a time, for a while
+        assert slots.share == 1  # it was throttled beside two others
         assert limits.status()["api_queries_burst"].blocked_for == 0
         assert limits.status()["api_queries_burst"].used == 1
     await anyio.sleep(600)
@@ -294,7 +294,7 @@ async def test_query_slots_used_by_other_clients_now_and_then() -> None:
             admission.was_sent = True
             await admission.__aexit__(None, rate_limit_error(None), None)
             blocked.append(limits.status()["slots of project 1"].blocked_for)
-            # The repeat is answered, so the next refusal is none in a row.
+            # The retry succeeds, which resets the backoff.
             async with admission as attempt:
                 attempt.was_sent = True
                 await attempt.on_response(200)

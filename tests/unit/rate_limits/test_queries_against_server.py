@@ -1,4 +1,4 @@
-"""Queries, and a model of the server on either plan, driven together."""
+"""Queries against a model of the server on either plan."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _CALLS = {
 
 @dataclass
 class Scenario:
-    """What is going to happen."""
+    """The calls, limits and cancellations of a simulated run."""
 
     truth: Literal["current", "legacy"]
     known: bool
-    """Whether the client was told which plan it is."""
+    """Whether the client is configured with the plan."""
     current: tuple[tuple[int, float], tuple[int, float]]
     legacy: tuple[int, float]
     others: tuple[tuple[int, float], tuple[int, float]]
-    """What the legacy plan grants to all but HogQL."""
+    """The limits of the legacy plan for all queries but HogQL."""
     calls: list[tuple[Kind, float]]
-    """What is called, and when."""
+    """Calls and their arrival times."""
     cancelled: float
     seed: int
 
@@ -52,7 +52,7 @@ class Scenario:
 
 
 class Model:
-    """The server: on the legacy plan, HogQL is counted apart from all else."""
+    """The server: the legacy plan counts HogQL separately."""
 
     def __init__(self, plan: Scenario) -> None:
         current = NaiveServer(*plan.current)
@@ -111,12 +111,12 @@ async def scenario(plan: Scenario) -> None:
     assert model.most <= 3
     assert model.running == 0
     if not plan.cancelled:
-        assert sorted(done) == list(range(len(plan.calls)))  # nobody is lost
+        assert sorted(done) == list(range(len(plan.calls)))  # no request is lost
     if plan.known or plan.truth == "current":
         assert model.refused == 0
     queues = limits._limiter.queues.values()
     assert all(usage.in_flight == 0 for queue in queues for usage in queue.windows.snapshot())
-    assert not limits.scheduler._queues
+    assert not limits.scheduler.queues
     assert limits.scheduler._leader is None
 
 

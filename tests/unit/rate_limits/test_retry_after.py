@@ -1,4 +1,4 @@
-"""A 429 whose `Retry-After` makes no sense, or too much: what caller, waiters and buckets do."""
+"""429 responses with an invalid or a very long `Retry-After`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_an_invalid_retry_after_blocks_for_a_moment(value: str) -> None:
             await ph.feature_flags.get(2)
 
         await gather(lambda: ph.feature_flags.get(1), later)
-        # Neither at once nor never, for the one that was refused and for the one that came later.
+        # Both the throttled request and the later one are sent, after a short block.
         assert sorted(r.url.path[-3:] for r in wire.requests) == ["/1/", "/1/", "/2/"]
         assert 0.25 <= wire.sent_at[1] <= wire.sent_at[2] <= 0.6
         assert ph.rate_limits["burst"].blocked_for == 0
@@ -64,7 +64,7 @@ async def test_an_invalid_retry_after_again_and_again(value: str) -> None:
         gaps = [
             after - before for before, after in zip(wire.sent_at, wire.sent_at[1:], strict=False)
         ]
-        # Slower and slower, over both calls: no hot loop, and no bucket that stays shut.
+        # The backoff grows over both calls: no busy loop, and no bucket that stays blocked.
         assert gaps == sorted(gaps)
         assert gaps[0] >= 0.25
         assert gaps[-1] <= 30.0
@@ -111,13 +111,13 @@ async def test_a_week_fails_all_calls_and_blocks_for_one_window(value: str) -> N
             ended.append((anyio.current_time(), caught.value.retry_after))
 
         await gather(*[partial(fails, delay) for delay in (0, 5, 500)])
-        # The one that was refused is told what the server said; the others, when they could go.
+        # The throttled call reports the Retry-After; the others, when they could be sent.
         (first, told), *others = ended
         assert first == 1
         assert told
         assert told >= WEEK - 1
         assert others == [(5, pytest.approx(3596)), (500, pytest.approx(3101))]
-        # No request stays in a window of an hour for longer than that.
+        # No request stays in a window of an hour for longer than an hour.
         await anyio.sleep(3601 - anyio.current_time())
         await ph.feature_flags.get(1)
     assert len(wire.requests) == 2
@@ -153,7 +153,7 @@ async def test_deadlines_during_a_block() -> None:
     assert ended["refused"] == (1, 60)
     assert ended["in a hurry"] == (2, pytest.approx(59))
     assert ended["has time"] == (pytest.approx(62), None)
-    # Near what others leave us, one goes at a time.
+    # Near the observed capacity, one request is sent at a time.
     assert ended["has all day"] == (pytest.approx(63), None)
     assert len(wire.requests) == 3
 

@@ -1,4 +1,4 @@
-"""Many waiters: what they cost, counted rather than timed."""
+"""Many waiters: their cost, counted rather than timed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .helpers import SchedulerHarness, run
 
 
 class Counting:
-    """Windows that count how often they are asked."""
+    """Windows that count calls of `acquire`."""
 
     def __init__(self, windows: MemoryWindows) -> None:
         self._windows = windows
@@ -30,7 +30,7 @@ class Counting:
 
 
 def waiters() -> int:
-    """Count what is left of those who waited."""
+    """Return how many waiters still exist."""
     gc.collect()
     return sum(isinstance(thing, Waiter) for thing in gc.get_objects())
 
@@ -56,9 +56,9 @@ async def crowd(size: int) -> None:
         assert len(queue) == size - limit
     assert len(went) == size
     assert sorted(went) == list(range(size))
-    # Each of them asks once when it comes and once when it goes; the rest is one question a round.
+    # Each request calls twice, on arrival and on admission; the rest is one call per round.
     assert windows.asked <= 2 * size + 3 * 4
-    assert not harness.scheduler._queues
+    assert not harness.scheduler.queues
     assert waiters() == 0
 
 
@@ -85,9 +85,9 @@ async def apart(queues: int, each: int) -> None:
             queue = WaitQueue(asked[-1])  # type: ignore[arg-type]
             for _ in range(each):
                 tasks.start_soon(one, queue)
-    # What happens in one of them is nothing to the others.
+    # A change in one queue causes no calls for the others.
     assert sum(windows.asked for windows in asked) <= 4 * queues * each
-    assert not harness.scheduler._queues
+    assert not harness.scheduler.queues
     assert not harness.scheduler._queues_by_key
 
 

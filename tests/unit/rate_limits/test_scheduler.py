@@ -1,4 +1,4 @@
-"""Waiting: first come, first served, cancellable, bounded by deadlines."""
+"""The scheduler: FIFO order, cancellation and deadlines."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ STAY = 60.0 + CLOCK_SKEW
 
 
 def idle(harness: SchedulerHarness) -> bool:
-    """Tell whether nothing is left of anybody."""
+    """Return whether no waiter is left."""
     queue = harness.scheduler
-    return not queue._queues and queue._leader is None and not queue._queues_by_key
+    return not queue.queues and queue._leader is None and not queue._queues_by_key
 
 
 async def test_first_come_first_served() -> None:
@@ -42,7 +42,7 @@ async def test_a_new_request_does_not_overtake_waiters() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(harness.run, queue, "first")
         tasks.start_soon(lambda: harness.run(queue, "second", delay=1))
-        # It comes at the very moment when a place is free.
+        # It arrives exactly when capacity becomes free.
         tasks.start_soon(lambda: harness.run(queue, "third", delay=STAY))
     assert harness.order == ["first", "second", "third"]
 
@@ -84,7 +84,7 @@ async def test_a_queue_is_not_starved_by_one_that_needs_less() -> None:
         for name in range(70):  # demand for every minute
             tasks.start_soon(lambda name=name: harness.run(minute, name, delay=2 + name))
     went = dict(harness.admitted)
-    # As soon as the hour lets it, it is the first for the minute.
+    # As soon as the hour has capacity, it is the first for the minute.
     assert 3600 <= went["patient"] <= 3600 + 2 * STAY
     assert len(went) == 72
 
@@ -169,7 +169,7 @@ async def test_cancelled_at_the_moment_of_admission() -> None:
         await anyio.sleep(3)
         for ticket in tickets:
             await queue.windows.release(ticket)
-        harness.scheduler.notify(queue)  # wakes the leader, which lets two go
+        harness.scheduler.notify(queue)  # wakes the leader, which admits two
         scope.cancel()
     assert harness.order == ["leads", "after"]
     assert {moment for _, moment in harness.admitted} == {5.0}

@@ -1,4 +1,4 @@
-"""One window: a log of moments, as the server keeps it."""
+"""One sliding window."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_the_share_recovers_to_the_limit() -> None:
     while used < 480:
         assert now < 300
         now += 1.0
-        # Demand without end: whatever is let go is taken.
+        # Unlimited demand: all capacity is used.
         while window.wait_seconds(now, 480) == 0.0:
             fill(window, now)
         used = window.usage(now, 480).used
@@ -111,7 +111,7 @@ def test_the_share_does_not_grow_without_demand() -> None:
 def test_accepted_requests_raise_the_observed_capacity() -> None:
     window = SlidingWindow(60.0)
     window.in_flight = 300
-    window.block(1.0, 1.0, adapt=True)  # the first answer of 300 is a 429
+    window.block(1.0, 1.0, adapt=True)  # the first response of 300 is a 429
     for _ in range(240):
         window.record(1.5)
     assert window.usage(2.0, 480).share == 240 - math.ceil(BACKOFF_FRACTION * 240)
@@ -146,7 +146,7 @@ def test_estimate_wait() -> None:
     window = SlidingWindow(60.0)
     fill(window, 0.0, 10.0, 20.0)
     window.in_flight += 1
-    # Limit 5: one place is free, then the log empties, then what is in flight.
+    # Limit 5: one request fits, then completed ones leave, then the one in flight.
     assert [window.estimate_wait(30.0, 5, ahead) for ahead in range(6)] == [
         0.0,
         STAY - 30.0,
@@ -192,7 +192,7 @@ def test_waiting_as_long_as_told_is_enough(limit: int, steps: list[tuple[float, 
             if math.isinf(wait):
                 assert window.in_flight
                 continue
-            # Nothing else happened meanwhile: the place is free then, and not before.
+            # Nothing else happened meanwhile: there is capacity then, and not before.
             if wait:
                 assert window.wait_seconds(now + wait * 0.99, limit) > 0.0
             now += wait

@@ -1,4 +1,4 @@
-"""A store that takes its time, as one elsewhere does: nothing is lost while it thinks."""
+"""A store with latency, like a remote one: nothing is lost during its calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ THINKS = 0.25
 
 
 class SlowWindows:
-    """Asks memory, with a way there and a way back. Either may be cut short by a cancellation."""
+    """Memory windows with latency before and after each call, either of which may be cancelled."""
 
     def __init__(self, inner: MemoryWindows) -> None:
         self.inner = inner
@@ -38,7 +38,7 @@ class SlowWindows:
         await anyio.sleep(THINKS)
         wait = await self.inner.acquire(ticket)
         await anyio.sleep(THINKS)
-        return min(wait, 5.0)  # it cannot know what others do meanwhile
+        return min(wait, 5.0)  # it cannot know what other processes do meanwhile
 
     def complete_nowait(self, ticket: int) -> bool:
         return False
@@ -74,7 +74,7 @@ class SlowWindows:
 
 
 class SlowStore(MemoryStore):
-    """Keeps slow windows."""
+    """A store of slow windows."""
 
     def __init__(self) -> None:
         super().__init__(MonotonicClock(LoopClock()))
@@ -109,7 +109,7 @@ async def test_cancelled_at_any_moment(moment: float, who: int) -> None:
             tasks.start_soon(one, number)
         await anyio.sleep(moment)
         scopes[who].cancel()
-    # The others go, in turn, and nothing stays in flight or in the queue.
+    # The others are admitted in order, and nothing stays in flight or in the queue.
     assert [number for number in done if number != who] == [n for n in range(3) if n != who]
     assert [usage.in_flight for usage in store.made[0].snapshot()] == [0]
     assert limits.status()["burst"].waiting == 0
@@ -174,7 +174,7 @@ async def crowd(seed: int, count: int, cancelled: float) -> None:
             tasks.start_soon(one)
     assert done == count
     assert all(usage.in_flight == 0 for made in store.made for usage in made.snapshot())
-    assert not limits.scheduler._queues
+    assert not limits.scheduler.queues
     assert limits.scheduler._leader is None
 
 

@@ -1,4 +1,4 @@
-"""Spans, measurements and gauges; and hooks for requests and answers."""
+"""OpenTelemetry spans and metrics, and hooks for requests and responses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEMPLATE = "/api/projects/{project_id}/feature_flags/{id}/"
 
 
 class Collected:
-    """What a process would export."""
+    """Spans and metrics that a process would export."""
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()

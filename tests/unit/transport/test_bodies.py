@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ from asyncposthog.transport.encoding.json_body import encode_json
 from asyncposthog.transport.encoding.multipart import encode_multipart
 from asyncposthog.transport.encoding.request import PreparedRequest, prepare_request
 from asyncposthog.types import OMIT
+from tests.helpers.fake_transport import new_call
 
 NAIVE = datetime(2026, 1, 2)
 
@@ -47,8 +49,15 @@ def request(method: str = "POST", **body: Any) -> Operation:
     )
 
 
+def prepare(
+    operation: Operation, body: object = OMIT, extra: dict[str, Any] | None = None
+) -> PreparedRequest:
+    call = new_call(operation, (), body)
+    return prepare_request(replace(call, options=replace(call.options, body=extra)), None)
+
+
 def sent(value: object, extra: dict[str, Any] | None = None, **operation: Any) -> Any:
-    prepared = prepare_request(request(**operation), None, body=value, extra_body=extra)
+    prepared = prepare(request(**operation), value, extra)
     assert prepared.content is not None
     assert ("Content-Type", "application/json") in prepared.headers
     return json.loads(prepared.content)
@@ -97,7 +106,7 @@ def test_models_anywhere() -> None:
 @pytest.mark.parametrize(
     ("value", "error", "says"),
     [
-        ({"a": {"b": [1, NAIVE]}}, ValueError, "body.a.b[1] is a datetime without a zone"),
+        ({"a": {"b": [1, NAIVE]}}, ValueError, "body.a.b[1] is a datetime without a time zone"),
         ({"a": Filter(kind="x", value=NAIVE)}, ValueError, "body.a.value is a datetime without"),
         ({"a": Filter(kind="x", value=[{"b": NAIVE}])}, ValueError, "body.a.value[0].b is"),
         ({"a": float("nan")}, ValueError, "body.a is nan"),
@@ -118,7 +127,7 @@ def test_refused(value: object, error: type[Exception], says: str) -> None:
 
 
 def test_no_body() -> None:
-    prepared = prepare_request(request(), None)
+    prepared = prepare(request())
     assert prepared == PreparedRequest("POST", "/")
 
 
@@ -134,10 +143,8 @@ def test_fixed_bodies() -> None:
         owner=None,
         fixed_body={"deleted": True},
     )
-    assert prepare_request(operation, None).content == b'{"deleted":true}'
-    assert prepare_request(operation, None, extra_body={"key": "k"}).content == (
-        b'{"deleted":true,"key":"k"}'
-    )
+    assert prepare(operation).content == b'{"deleted":true}'
+    assert prepare(operation, extra={"key": "k"}).content == (b'{"deleted":true,"key":"k"}')
 
 
 def test_extra_fields() -> None:
@@ -171,7 +178,7 @@ def test_json_round_trip(value: Any) -> None:
 
 def form(**values: Any) -> PreparedRequest:
     operation = request(media="multipart", flat=True, files=("file", "more"))
-    return prepare_request(operation, None, body=values)
+    return prepare(operation, values)
 
 
 async def parts(**values: Any) -> dict[str, tuple[str | None, str | None, bytes]]:

@@ -22,7 +22,7 @@ from asyncposthog import (
     ValidationError,
 )
 from asyncposthog.operation import Operation, Result
-from tests.helpers.fake_transport import Client, Server, client
+from tests.helpers.fake_transport import Client, Server, client, new_call
 from tests.helpers.hostile_server import Connection, answer, envelope, hostile
 from tests.helpers.manual_clock import ManualClock
 
@@ -189,7 +189,7 @@ async def test_a_download_at_a_port_that_does_not_exist(location: bytes) -> None
         async with over(server.url) as ph:
             executor = ph.things._executor  # pyright: ignore[reportPrivateUsage]
             with pytest.raises(RedirectError):
-                await executor.call(DOWNLOAD)
+                await executor.call(new_call(DOWNLOAD))
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])

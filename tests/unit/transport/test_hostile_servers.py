@@ -13,7 +13,7 @@ import pytest
 
 from asyncposthog import ConfigurationError, PostHogError, ServerError
 from asyncposthog.operation import Operation, Result
-from tests.helpers.fake_transport import Client
+from tests.helpers.fake_transport import Client, new_call
 from tests.helpers.hostile_server import (
     CERTIFICATE,
     Connection,
@@ -88,7 +88,7 @@ async def pieces(ph: Client) -> object:
 
 async def download(ph: Client) -> object:
     executor = ph.things._executor
-    return await executor.call(DOWNLOAD)
+    return await executor.call(new_call(DOWNLOAD))
 
 
 async def listed(ph: Client) -> object:

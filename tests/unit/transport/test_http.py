@@ -465,7 +465,7 @@ async def test_a_stream_of_a_closed_client() -> None:
         await ph.aclose(timeout=0.001)
         pieces = answer.aiter_bytes()
         assert await anext(pieces) == b"a"
-        with pytest.raises(ClosedError, match="while its answer was read"):
+        with pytest.raises(ClosedError, match="while the response was read"):
             await anext(pieces)
 
 

@@ -264,8 +264,8 @@ async def test_closing_closes_the_connections() -> None:
     assert closed == [1]
 
 
-class Passing:
-    """A limiter of a user's own: it notes what happens, and keeps attempts waiting."""
+class RecordingLimiter:
+    """A user's own limiter, which records its calls and delays attempts."""
 
     def __init__(self, seconds: float = 0.0, *, needs_query_slot: bool = False) -> None:
         self.seconds = seconds
@@ -277,14 +277,14 @@ class Passing:
         self.was_sent = False
         self.seen: list[object] = []
 
-    def for_key(self, base_url: str, api_key: str) -> Passing:
+    def for_key(self, base_url: str, api_key: str) -> RecordingLimiter:
         self.seen.append(base_url)
         return self
 
     def status(self) -> RateLimits:
         return RateLimits()
 
-    def admission(self, operation: Operation, request: PreparedRequest) -> Passing:
+    def admission(self, operation: Operation, request: PreparedRequest) -> RecordingLimiter:
         self.seen.append((operation.id, request.target))
         return self
 
@@ -312,7 +312,7 @@ class Passing:
 
 @pytest.mark.anyio
 async def test_a_limiter_admits_every_attempt() -> None:
-    limiter = Passing()
+    limiter = RecordingLimiter()
     async with client(Server(httpx.Response(503), OK), limiter=limiter) as ph:
         await ph.things.get(1)
         assert limiter.seen == [
@@ -326,7 +326,7 @@ async def test_a_limiter_admits_every_attempt() -> None:
 
 @pytest.mark.anyio
 async def test_what_never_left_is_told_to_the_limiter() -> None:
-    limiter = Passing()
+    limiter = RecordingLimiter()
     async with client(Server(httpx.ConnectError("no route"), OK), limiter=limiter) as ph:
         await ph.things.get(1)
         assert limiter.seen[2:] == ["entered", "not sent", "entered", 200, "left"]
@@ -341,7 +341,7 @@ async def test_what_never_left_is_told_to_the_limiter() -> None:
 
 @pytest.mark.anyio
 async def test_a_limiter_may_hold_something_over_all_attempts() -> None:
-    limiter = Passing(needs_query_slot=True)
+    limiter = RecordingLimiter(needs_query_slot=True)
     async with client(Server(httpx.Response(503), OK), limiter=limiter) as ph:
         await ph.things.get(1)
         assert limiter.seen[2:] == [
@@ -363,14 +363,14 @@ async def test_no_limiter() -> None:
 
 @pytest.mark.anyio
 async def test_waiting_to_be_admitted_does_not_count_against_the_timeout() -> None:
-    async with client(Server(OK), limiter=Passing(0.02), timeout=0.01) as ph:
+    async with client(Server(OK), limiter=RecordingLimiter(0.02), timeout=0.01) as ph:
         assert await ph.things.get(1) == {"id": 1}
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("needs_query_slot", [True, False])
 async def test_closing_ends_waiting_for_the_limiter(needs_query_slot: bool) -> None:
-    limiter = Passing(1e6, needs_query_slot=needs_query_slot)
+    limiter = RecordingLimiter(1e6, needs_query_slot=needs_query_slot)
     async with client(Server(OK), limiter=limiter) as ph, anyio.create_task_group() as tasks:
 
         async def call() -> None:

@@ -23,8 +23,9 @@ from asyncposthog import (
     TimeoutError,  # noqa: A004
     testing,
 )
+from asyncposthog.call import Policy
 from asyncposthog.errors.from_response import parse_retry_after
-from asyncposthog.transport.retry import Failure, GiveUp, Policy, RetryAfter, decide
+from asyncposthog.transport.retry import Failure, GiveUp, RetryAfter, decide
 from tests.helpers.fake_transport import Server, client
 from tests.helpers.manual_clock import ManualClock
 
@@ -81,9 +82,11 @@ failures = st.builds(
 )
 
 
-def decision(failure: Failure, policy: Policy | None = None, **facts: Any) -> RetryAfter | GiveUp:
-    known: dict[str, Any] = {"retry_safe": True, "attempt": 1, "elapsed": 0.0, "jitter": 1.0}
-    return decide(policy or Policy(), failure, **{**known, **facts})
+def decision_for(
+    failure: Failure, policy: Policy | None = None, **arguments: Any
+) -> RetryAfter | GiveUp:
+    defaults: dict[str, Any] = {"retry_safe": True, "attempt": 1, "elapsed": 0.0, "jitter": 1.0}
+    return decide(policy or Policy(), failure, **{**defaults, **arguments})
 
 
 def status(code: int, retry_after: float | None = None, *, not_executed: bool = False) -> Failure:
@@ -92,45 +95,49 @@ def status(code: int, retry_after: float | None = None, *, not_executed: bool = 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
 def test_repeatable_calls_are_repeated(code: int) -> None:
-    assert decision(status(code)) == RetryAfter(0.5)
+    assert decision_for(status(code)) == RetryAfter(0.5)
 
 
 @pytest.mark.parametrize("code", [302, 400, 401, 402, 403, 404, 405, 409, 422, 501, 512, 513])
 def test_other_answers_are_final(code: int) -> None:
-    assert decision(status(code)) == GiveUp("not_retryable")
+    assert decision_for(status(code)) == GiveUp("not_retryable")
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503])
 @pytest.mark.parametrize("not_executed", [False, True])
 def test_writes_are_repeated_only_where_nothing_was_done(code: int, not_executed: bool) -> None:
     assert (
-        isinstance(decision(status(code, not_executed=not_executed), retry_safe=False), RetryAfter)
+        isinstance(
+            decision_for(status(code, not_executed=not_executed), retry_safe=False), RetryAfter
+        )
         is not_executed
     )
 
 
 def test_broken_connections() -> None:
-    assert decision(Failure(kind="not_sent"), retry_safe=False) == RetryAfter(0.5)
-    assert decision(Failure(kind="connection_lost"), retry_safe=True) == RetryAfter(0.5)
-    assert decision(Failure(kind="connection_lost"), retry_safe=False) == GiveUp("not_retryable")
-    assert decision(Failure(kind="permanent")) == GiveUp("not_retryable")
+    assert decision_for(Failure(kind="not_sent"), retry_safe=False) == RetryAfter(0.5)
+    assert decision_for(Failure(kind="connection_lost"), retry_safe=True) == RetryAfter(0.5)
+    assert decision_for(Failure(kind="connection_lost"), retry_safe=False) == GiveUp(
+        "not_retryable"
+    )
+    assert decision_for(Failure(kind="permanent")) == GiveUp("not_retryable")
 
 
 def test_a_slow_query_is_not_repeated() -> None:
-    assert decision(status(504), query=True) == GiveUp("not_retryable")
-    assert decision(status(503), query=True) == RetryAfter(0.5)
+    assert decision_for(status(504), query=True) == GiveUp("not_retryable")
+    assert decision_for(status(503), query=True) == RetryAfter(0.5)
 
 
 def test_backoff_doubles_up_to_its_cap() -> None:
-    waits = [decision(status(500), Policy(max_retries=9), attempt=n) for n in range(1, 8)]
+    waits = [decision_for(status(500), Policy(max_retries=9), attempt=n) for n in range(1, 8)]
     assert [w.delay for w in waits] == [0.5, 1, 2, 4, 8, 8, 8]
 
 
 def test_retry_after_is_a_floor() -> None:
-    assert decision(status(429, 37.0)) == RetryAfter(37.0)
-    assert decision(status(429, 0.1)) == RetryAfter(0.5)
-    assert decision(status(429, 121.0)) == GiveUp("retry_after_too_long", 121.0)
-    assert decision(status(429, 37.0), Policy(deadline=30.0)) == GiveUp("deadline", 37.0)
+    assert decision_for(status(429, 37.0)) == RetryAfter(37.0)
+    assert decision_for(status(429, 0.1)) == RetryAfter(0.5)
+    assert decision_for(status(429, 121.0)) == GiveUp("retry_after_too_long", 121.0)
+    assert decision_for(status(429, 37.0), Policy(deadline=30.0)) == GiveUp("deadline", 37.0)
 
 
 @given(
@@ -142,7 +149,7 @@ def test_retry_after_is_a_floor() -> None:
     st.floats(0, 2000),
     st.floats(0, 1),
 )
-def test_decisions_keep_their_promises(
+def test_decisions_respect_the_policy(
     policy: Policy,
     failure: Failure,
     retry_safe: bool,
@@ -151,7 +158,7 @@ def test_decisions_keep_their_promises(
     elapsed: float,
     jitter: float,
 ) -> None:
-    found = decide(
+    decision = decide(
         policy,
         failure,
         retry_safe=retry_safe,
@@ -160,12 +167,12 @@ def test_decisions_keep_their_promises(
         elapsed=elapsed,
         jitter=jitter,
     )
-    if isinstance(found, GiveUp):
+    if isinstance(decision, GiveUp):
         return
     assert attempt <= policy.max_retries
-    assert found.delay >= (failure.retry_after or 0)
-    assert found.delay <= max(8.0, policy.max_retry_after)
-    assert policy.deadline is None or elapsed + found.delay < policy.deadline
+    assert decision.delay >= (failure.retry_after or 0)
+    assert decision.delay <= max(8.0, policy.max_retry_after)
+    assert policy.deadline is None or elapsed + decision.delay < policy.deadline
     assert failure.kind != "permanent"
     if failure.kind == "status":
         assert failure.status in {408, 429, 500, 502, 503, 504}
@@ -225,7 +232,7 @@ def test_reading_any_retry_after(value: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_get_survives_a_bad_day() -> None:
+async def test_a_get_is_retried_until_it_succeeds() -> None:
     clock = ManualClock()
     server = Server(CONNECT, httpx.Response(502), httpx.Response(503), OK)
     async with client(server, clock=clock) as ph:
@@ -235,7 +242,7 @@ async def test_a_get_survives_a_bad_day() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_last_failure_tells_them_all() -> None:
+async def test_the_last_error_lists_all_attempts() -> None:
     body = {"type": "throttled_error", "code": "throttled", "detail": "Slow down.", "attr": None}
     server = Server(
         READ, httpx.Response(500), httpx.Response(429, json=body, headers={"Retry-After": "3"})
@@ -310,7 +317,7 @@ async def test_idempotent_writes_and_the_option() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_an_attempt_may_have_deleted_is_not_simply_missing() -> None:
+async def test_not_found_after_a_lost_delete_says_so() -> None:
     async with client(Server(httpx.ReadError("gone"), httpx.Response(404))) as ph:
         with pytest.raises(NotFoundError, match="may have deleted it"):
             await ph.surveys.delete(SURVEY)
@@ -394,26 +401,26 @@ async def test_a_broken_certificate_is_not_retried() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_hook_hears_of_every_wait() -> None:
-    heard: list[RetryDetails] = []
+async def test_on_retry_is_called_before_every_wait() -> None:
+    notified: list[RetryDetails] = []
 
     async def later(details: RetryDetails) -> None:
-        heard.append(details)
+        notified.append(details)
 
     server = Server(httpx.Response(500), CONNECT, OK)
-    async with client(server, on_retry=heard.append) as ph:
+    async with client(server, on_retry=notified.append) as ph:
         await ph.things.get(1)
-        assert [(d.attempt, d.delay, d.elapsed, type(d.error)) for d in heard] == [
+        assert [(d.attempt, d.delay, d.elapsed, type(d.error)) for d in notified] == [
             (1, 0.5, 0.0, ServerError),
             (2, 1.0, 0.5, ConnectionError),
         ]
-        assert heard[0].operation == "things.get"
-        assert str(heard[0].request) == "GET /api/projects/1/things/1/"
+        assert notified[0].operation == "things.get"
+        assert str(notified[0].request) == "GET /api/projects/1/things/1/"
         with pytest.raises(AttributeError):
-            heard[0].delay = 0  # type: ignore[misc]
+            notified[0].delay = 0  # type: ignore[misc]
         server.answers = [httpx.Response(500), OK]
         await ph.with_options(on_retry=later).things.get(1)
-        assert len(heard) == 3
+        assert len(notified) == 3
 
 
 @pytest.mark.anyio
@@ -427,7 +434,7 @@ async def test_an_error_of_the_hook_ends_the_call() -> None:
 
 
 @pytest.mark.anyio
-async def test_errors_of_others_pass_unchanged() -> None:
+async def test_foreign_errors_are_raised_unchanged() -> None:
     server = Server(LookupError("a bug"))
     async with client(server) as ph:
         with pytest.raises(LookupError, match="a bug"):

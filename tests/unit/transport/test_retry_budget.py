@@ -18,8 +18,8 @@ from tests.helpers.manual_clock import ManualClock
 pytestmark = pytest.mark.anyio
 
 
-class Weather:
-    """A server that is down as long as it is told to be."""
+class OutageServer:
+    """A server that returns an error status while `down` is set."""
 
     def __init__(self, status: int = 502) -> None:
         self.status = status
@@ -32,7 +32,7 @@ class Weather:
 
 
 def stopped_clock() -> ManualClock:
-    """Return a clock that waits do not move: nothing comes back by itself."""
+    """Return a clock that waits do not move: no retries are added with time."""
     return ManualClock(sleep_factor=0.0)
 
 
@@ -42,8 +42,8 @@ async def fail(ph: Any) -> PostHogError:
     return caught.value
 
 
-async def test_an_outage_is_not_multiplied() -> None:
-    server = Weather()
+async def test_an_outage_is_not_multiplied_by_retries() -> None:
+    server = OutageServer()
     async with client(server, clock=stopped_clock(), max_retries=5) as ph:
         async with anyio.create_task_group() as tasks:
             for _ in range(300):
@@ -56,8 +56,8 @@ async def test_an_outage_is_not_multiplied() -> None:
     assert "retry_budget" in str(error)
 
 
-async def test_successes_bring_it_back() -> None:
-    server = Weather()
+async def test_successes_refill_the_budget() -> None:
+    server = OutageServer()
     async with client(server, clock=stopped_clock(), retry_budget=2) as ph:
         assert len((await fail(ph)).attempts) == 3
         assert len((await fail(ph)).attempts) == 1
@@ -68,8 +68,8 @@ async def test_successes_bring_it_back() -> None:
         assert len((await fail(ph)).attempts) == 3  # never more than there were
 
 
-async def test_time_brings_it_back() -> None:
-    server, clock = Weather(), stopped_clock()
+async def test_time_refills_the_budget() -> None:
+    server, clock = OutageServer(), stopped_clock()
     async with client(server, clock=clock, retry_budget=3) as ph:
         assert len((await fail(ph)).attempts) == 4
         clock.now += 2.0
@@ -79,13 +79,13 @@ async def test_time_brings_it_back() -> None:
 
 
 async def test_a_429_is_no_outage() -> None:
-    server = Weather(429)
+    server = OutageServer(429)
     async with client(server, clock=stopped_clock(), retry_budget=0, limits=False) as ph:
         assert len((await fail(ph)).attempts) == 4
 
 
-async def test_without_a_bound() -> None:
-    server = Weather()
+async def test_no_budget_means_no_limit() -> None:
+    server = OutageServer()
     transport = httpx.MockTransport(server)
     settings: dict[str, Any] = {"project_id": 1, "transport": transport, "clock": stopped_clock()}
     async with Client(KEY, retry_budget=None, **settings) as ph:
@@ -94,23 +94,23 @@ async def test_without_a_bound() -> None:
 
 
 @pytest.mark.parametrize(("wrong", "kind"), [(-1, ConfigurationError), ("9", TypeError)])
-async def test_budgets_that_cannot_be(wrong: Any, kind: type[Exception]) -> None:
+async def test_invalid_budgets(wrong: Any, kind: type[Exception]) -> None:
     with pytest.raises(kind, match="retry_budget must be"):
         AsyncPostHog(KEY, project_id=1, retry_budget=wrong)
 
 
 @given(st.integers(0, 20), st.lists(st.one_of(st.booleans(), st.floats(0, 5))))
-def test_what_is_spent_was_there(size: int, story: list[bool | float]) -> None:
+def test_withdrawals_never_exceed_what_was_available(size: int, steps: list[bool | float]) -> None:
     clock = ManualClock()
     budget = RetryBudget(size, clock)
-    spent, earned = 0, 0.0
-    for step in story:
+    withdrawn, deposited = 0, 0.0
+    for step in steps:
         if isinstance(step, float):
             clock.now += step
-            earned += step
+            deposited += step
         elif step:
             budget.deposit()
-            earned += 0.5
+            deposited += 0.5
         else:
-            spent += budget.try_withdraw()
-        assert spent <= size + earned + 1e-6
+            withdrawn += budget.try_withdraw()
+        assert withdrawn <= size + deposited + 1e-6

@@ -185,7 +185,9 @@ class ParquetSink:
         """Convert rows to Arrow tables."""
         batch.check_columns()
         starts = range(0, len(batch), _CONVERT_ROWS) or (0,)
-        tables = deque(_to_arrow_table(batch.slice(at, at + _CONVERT_ROWS)) for at in starts)
+        tables = deque(
+            _to_arrow_table(batch.slice(start, start + _CONVERT_ROWS)) for start in starts
+        )
         release_memory()
         # Without a reference to the batch: as Python objects, rows are larger than in Arrow.
         schema = tables[0].schema
@@ -225,7 +227,7 @@ class ParquetSink:
         elif not schema.equals(self._schema):
             raise ExportError(
                 f"The types of the columns changed from {self._schema} to {schema}.",
-                suggestion="Name the columns to export, with types that stay the same.",
+                suggestion="Export columns whose types stay the same, with columns=.",
             )
 
     def _open_file_of(self, day: str | None) -> _OpenFile | None:
@@ -242,7 +244,7 @@ class ParquetSink:
         return self._open_file
 
     def _append(self, file: _OpenFile, arrow_batch: ArrowBatch, start: int, stop: int) -> None:
-        keys = key_sum(arrow_batch.keys[start:stop])
+        checksum = key_sum(arrow_batch.keys[start:stop])
         remaining = stop - start
         while remaining:
             table = arrow_batch.tables.popleft()
@@ -251,7 +253,7 @@ class ParquetSink:
                 table = table.slice(0, remaining)
             remaining -= table.num_rows
             file.append(table, self._rows_per_group)
-        file.keys = (file.keys + keys) & MASK
+        file.checksum = (file.checksum + checksum) & MASK
 
     def _complete(self) -> bool:
         """Close the open file and give it its final name; return False if none is open."""
@@ -271,7 +273,7 @@ class ParquetSink:
             }
         )
         self.rows += file.rows
-        self.checksum = (self.checksum + file.keys) & MASK
+        self.checksum = (self.checksum + file.checksum) & MASK
         return True
 
     def _state(self) -> dict[str, Any]:
@@ -314,7 +316,7 @@ class ParquetSink:
             for path in written:
                 path.unlink(missing_ok=True)
             for folder in {path.parent for path in written} - {self._folder}:
-                with contextlib.suppress(OSError):  # it is not empty
+                with contextlib.suppress(OSError):  # the folder is not empty
                     folder.rmdir()
 
 
@@ -328,7 +330,7 @@ class _OpenFile:
         self.path = path
         self.day = day
         self.rows = 0
-        self.keys = 0
+        self.checksum = 0
         self._pending: list[Any] = []
         self._pending_rows = 0
         self._partial = partial_name(path)

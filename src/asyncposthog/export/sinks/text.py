@@ -137,8 +137,8 @@ class TextSink:
         """Encode rows as lines. Compressed ones are encoded later, when a gzip member is full."""
         if self._gzip:
             return EncodedBatch(b"", 0, 0, batch.columns, batch)
-        keys = key_sum(batch.keys)
-        return EncodedBatch(self._encode(batch), len(batch), keys, batch.columns, None)
+        checksum = key_sum(batch.keys)
+        return EncodedBatch(self._encode(batch), len(batch), checksum, batch.columns, None)
 
     def _encode(self, batch: Batch) -> bytes:
         return json_lines(batch) if self._format == "jsonl" else csv_lines(batch)
@@ -166,7 +166,7 @@ class TextSink:
         elif columns != self._columns:
             raise ExportError(
                 f"The columns changed from {', '.join(self._columns)} to {', '.join(columns)}.",
-                suggestion="Name the columns to export.",
+                suggestion="Export fixed columns, with columns=.",
             )
 
     def _buffer(self, batch: Batch) -> Any:
@@ -191,10 +191,10 @@ class TextSink:
         pending, self._pending, self._pending_rows = self._pending, [], 0
         # mtime=0: a timestamp in the header would make the bytes of a resumed export differ.
         content = b"".join(map(self._encode, pending))
-        keys = sum(key_sum(batch.keys) for batch in pending)
-        self._append(compress(content, 6, mtime=0), sum(map(len, pending)), keys)
+        checksum = sum(key_sum(batch.keys) for batch in pending)
+        self._append(compress(content, 6, mtime=0), sum(map(len, pending)), checksum)
 
-    def _append(self, content: bytes, rows: int, keys: int) -> None:
+    def _append(self, content: bytes, rows: int, checksum: int) -> None:
         file = self._file
         assert file is not None
         try:
@@ -210,7 +210,7 @@ class TextSink:
         self._offset += len(content)
         self._digest.update(content)
         self.rows += rows
-        self.checksum = (self.checksum + keys) & MASK
+        self.checksum = (self.checksum + checksum) & MASK
 
     def _state(self) -> dict[str, Any]:
         return {

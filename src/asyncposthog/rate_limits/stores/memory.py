@@ -47,13 +47,13 @@ class SlidingWindow:
         "_completed_at",
         "_contended_until",
         "_cycles",
-        "_observed_capacity",
         "_recovery_seconds",
         "_recovery_start",
         "_retention",
         "_seconds",
         "blocked_until",
         "in_flight",
+        "observed_capacity",
     )  # fmt: skip
 
     def __init__(self, seconds: float) -> None:
@@ -68,7 +68,7 @@ class SlidingWindow:
         self._seconds = seconds
         self._retention = seconds + CLOCK_SKEW if seconds else 0.0
         self._completed_at: deque[float] = deque()
-        self._observed_capacity = 0
+        self.observed_capacity = 0
         """Requests in the window at the last 429; 0: no 429, or the share has recovered since."""
         self._recovery_start = 0.0
         self._recovery_seconds = 0.0
@@ -83,17 +83,17 @@ class SlidingWindow:
         return len(completed)
 
     def _share(self, now: float, limit: int, used: int) -> int:
-        if not self._observed_capacity:
+        if not self.observed_capacity:
             return limit
-        idle = 2 * used < self._observed_capacity
+        idle = 2 * used < self.observed_capacity
         if idle and now - self._recovery_start > self._recovery_seconds:
             # Without demand, the absence of 429s says nothing about the other clients: hold the
             # share at the observed capacity instead of letting time raise it.
             self._recovery_start = now - self._recovery_seconds
         elapsed = now - self._recovery_start
-        share = allowed_requests(limit, self._observed_capacity, elapsed, self._recovery_seconds)
+        share = allowed_requests(limit, self.observed_capacity, elapsed, self._recovery_seconds)
         if share >= limit:
-            self._observed_capacity = self._cycles = 0
+            self.observed_capacity = self._cycles = 0
         return share
 
     def wait_seconds(self, now: float, limit: int) -> float:
@@ -101,26 +101,29 @@ class SlidingWindow:
 
         Infinity means that a request in flight has to complete first.
         """
-        used = self._evict(now) + self.in_flight
-        excess = used - (self._share(now, limit, used) if self._observed_capacity else limit)
+        # `_evict` without the call: this runs twice for every request.
+        completed, start = self._completed_at, now - self._retention
+        while completed and completed[0] <= start:
+            completed.popleft()
+        used = len(completed) + self.in_flight
+        excess = used - (self._share(now, limit, used) if self.observed_capacity else limit)
         if excess < 0:
             probing = (
-                self._observed_capacity
+                self.observed_capacity
                 and self.in_flight >= max_probes(limit)
                 and self._near_capacity(used)
             )
             wait = math.inf if probing else 0.0
         else:
-            completed = self._completed_at
             wait = (
                 completed[excess] + self._retention - now if excess < len(completed) else math.inf
             )
-            if self._observed_capacity and used < limit:
+            if self.observed_capacity and used < limit:
                 # A growing share makes room too, perhaps before a request leaves the window.
                 grown = (
                     self._recovery_start
                     + seconds_until_share(
-                        limit, self._observed_capacity, self._recovery_seconds, used + 1
+                        limit, self.observed_capacity, self._recovery_seconds, used + 1
                     )
                     - now
                 )
@@ -131,19 +134,19 @@ class SlidingWindow:
 
     def is_contended(self, now: float) -> bool:
         """Return whether a recent 429 showed that other clients use this limit."""
-        return self._observed_capacity > 0 and now < self._contended_until
+        return self.observed_capacity > 0 and now < self._contended_until
 
     def _near_capacity(self, used: int) -> bool:
-        return used >= (1.0 - 2.0 * BACKOFF_FRACTION) * self._observed_capacity
+        return used >= (1.0 - 2.0 * BACKOFF_FRACTION) * self.observed_capacity
 
     def record(self, now: float) -> None:
         """Record the completion of a request in flight."""
         self.in_flight -= 1
         if self._seconds:
             self._completed_at.append(now)
-            if self._observed_capacity:
+            if self.observed_capacity:
                 # The server accepted more than it did at the 429, so the capacity is larger.
-                self._observed_capacity = max(self._observed_capacity, self._evict(now))
+                self.observed_capacity = max(self.observed_capacity, self._evict(now))
 
     def block(self, now: float, seconds: float, *, adapt: bool) -> None:
         """Block the window for some seconds; with `adapt`, also reduce the share."""
@@ -151,9 +154,9 @@ class SlidingWindow:
         if adapt:
             # A slot has no completed requests; the refused one itself is still in flight.
             capacity = self._evict(now) if self._seconds else self.in_flight - 1
-            if self._observed_capacity and now - self._recovery_start > self._recovery_seconds:
+            if self.observed_capacity and now - self._recovery_start > self._recovery_seconds:
                 self._cycles += 1
-            self._observed_capacity = max(1, capacity)
+            self.observed_capacity = max(1, capacity)
             self._recovery_start = self.blocked_until
             self._recovery_seconds = recovery_seconds(self._seconds, self._cycles)
             self._contended_until = self._recovery_start + 2.0 * self._recovery_seconds
@@ -197,10 +200,7 @@ class SlidingWindow:
     def is_idle(self, now: float) -> bool:
         """Return whether the window can be dropped without losing information."""
         return not (
-            self._evict(now)
-            or self.in_flight
-            or self._observed_capacity
-            or self.blocked_until > now
+            self._evict(now) or self.in_flight or self.observed_capacity or self.blocked_until > now
         )
 
 
@@ -266,7 +266,7 @@ class MemoryStore:
 class MemoryWindows:
     """The windows of some limits, acquired together."""
 
-    __slots__ = ("_clock", "_in_flight", "_pairs", "_windows", "limits")
+    __slots__ = ("_clock", "_in_flight", "_pairs", "_wait_seconds", "_windows", "limits")
 
     def __init__(
         self, clock: MonotonicClock, limits: tuple[Limit, ...], windows: tuple[SlidingWindow, ...]
@@ -278,22 +278,17 @@ class MemoryWindows:
         self._pairs = tuple((w, limit.requests) for w, limit in zip(windows, limits, strict=True))
         self._in_flight: set[int] = set()
         """Tickets of requests in flight."""
+        self._wait_seconds = 0.0
+        """What the last attempt to acquire has to wait."""
 
     def try_acquire_nowait(self, ticket: int) -> bool:
         """Acquire every window, or none. Return whether they were acquired."""
-        return not self._acquire(ticket)
-
-    async def acquire(self, ticket: int) -> float:
-        """Acquire every window, or none. Return the seconds to wait, or 0.0 if acquired."""
-        return self._acquire(ticket)
-
-    def _acquire(self, ticket: int) -> float:
         now, longest = self._clock.now(), 0.0
         for window, limit in self._pairs:
             wait = window.wait_seconds(now, limit)
             if wait > longest:
                 longest = wait
-            if not longest and window.is_contended(now):
+            if not longest and window.observed_capacity and window.is_contended(now):
                 # Other clients use the key, so any of its windows may be full before ours shows
                 # it. Few requests in flight mean few 429s when that happens.
                 busy = any(w.in_flight >= MAX_CONTENDED_IN_FLIGHT for w in self._windows)
@@ -302,7 +297,13 @@ class MemoryWindows:
             for window in self._windows:
                 window.in_flight += 1
             self._in_flight.add(ticket)
-        return longest
+        self._wait_seconds = longest
+        return not longest
+
+    async def acquire(self, ticket: int) -> float:
+        """Acquire every window, or none. Return the seconds to wait, or 0.0 if acquired."""
+        self.try_acquire_nowait(ticket)
+        return self._wait_seconds
 
     def complete_nowait(self, ticket: int) -> bool:
         """Record the completion of a request in every window. Return True: it needs no I/O."""

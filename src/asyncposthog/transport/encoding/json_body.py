@@ -1,4 +1,4 @@
-"""JSON bodies: plain data, pydantic models and dates become bytes, once."""
+"""Encode JSON bodies of plain data, pydantic models and dates."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeGuard, cast
 from uuid import UUID
 
-# The half of pydantic that takes time to import rather than memory. The other half, `BaseModel`,
-# is imported with the first answer that needs it.
+# This part of pydantic takes long to import, but little memory. `BaseModel` takes memory, and is
+# imported with the first response that needs it.
 import pydantic.functional_validators  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
@@ -25,8 +25,8 @@ __all__ = ["encode_json", "format_datetime", "is_model", "jsonable"]
 
 
 def is_model(value: object) -> TypeGuard[BaseModel]:
-    """Tell whether a value is a pydantic model, without importing pydantic for that."""
-    # As long as nobody has imported the class, there are no objects of it.
+    """Return whether a value is a pydantic model, without importing pydantic."""
+    # Before the class is imported there are no instances of it.
     base = getattr(sys.modules.get("pydantic.main"), "BaseModel", None)
     return base is not None and isinstance(value, base)
 
@@ -34,15 +34,15 @@ def is_model(value: object) -> TypeGuard[BaseModel]:
 def encode_json(value: object, label: str = "body") -> bytes:
     """Return a value as compact JSON.
 
-    Models anywhere inside are written by alias, without the fields that were never set.
+    Models are written by alias, without fields that were not set.
 
     Args:
-        value: What to write.
-        label: How messages name it.
+        value: The value, which may contain models.
+        label: The name of the value in error messages.
 
     Raises:
-        TypeError: Something has no form in JSON: bytes, a class, a generator.
-        ValueError: A datetime without a zone, or a number that is not finite.
+        TypeError: The value contains something that JSON cannot represent, such as bytes.
+        ValueError: It contains a datetime without a time zone, or a number that is not finite.
     """
     try:
         return to_json(jsonable(value, label))
@@ -51,17 +51,21 @@ def encode_json(value: object, label: str = "body") -> bytes:
 
 
 def format_datetime(value: datetime, label: str) -> str:
-    """Return a datetime in ISO 8601, refusing one without a zone."""
+    """Return a timezone-aware datetime in ISO 8601.
+
+    Raises:
+        ValueError: The datetime has no time zone.
+    """
     if value.utcoffset() is None:
         raise ValueError(
-            f"{label} is a datetime without a zone ({value.isoformat()}): the server would guess. "
-            "Give it one: datetime.now(UTC), or value.replace(tzinfo=...)"
+            f"{label} is a datetime without a time zone ({value.isoformat()}), which the server "
+            "would guess. Use datetime.now(UTC), or value.replace(tzinfo=...)"
         )
     return value.isoformat()
 
 
 def jsonable(value: object, label: str) -> object:
-    """Return a value in terms of dict, list, str, int, float, bool and None; OMIT drops out."""
+    """Return a value as dict, list, str, int, float, bool or None, without items that are OMIT."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, Enum):
@@ -113,7 +117,7 @@ def _mapping(value: Mapping[object, object], label: str) -> dict[str, object]:
 
 
 def _check_model(model: BaseModel, label: str) -> None:
-    """Refuse inside a model what is refused outside: its own writer would let it pass."""
+    """Validate the fields of a model, whose own serializer accepts naive datetimes and NaN."""
     fields = {
         name: getattr(model, name)
         for name in type(model).model_fields

@@ -1,4 +1,4 @@
-"""Uploads: files are read once, off the event loop, so that a retry can send them again."""
+"""Encode uploads. Files are read once, in a thread, so that a retry can send them again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["FilePart", "Multipart", "check_file", "encode_multipart"]
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """One file of a form, not read yet."""
+    """One file of a form. It is not read yet."""
 
     field: str
     source: bytes | IO[bytes] | os.PathLike[str]
@@ -29,10 +29,11 @@ class Multipart:
 
 
 def check_file(field: str, value: object, label: str) -> FilePart:
-    """Return the file that a user's argument stands for, without opening it.
+    """Return the file of an argument without opening it.
 
     Raises:
-        TypeError: It is none of the forms that `FileInput` lists.
+        TypeError: The argument is not a `FileInput`.
+        ValueError: A name or media type has control characters.
     """
     name: str | None = None
     media: str | None = None
@@ -71,8 +72,8 @@ def _name_of(source: bytes | IO[bytes] | os.PathLike[str]) -> str | None:
 async def encode_multipart(form: Multipart) -> tuple[bytes, str]:
     """Read the files and return the body with its content type.
 
-    Paths are opened here and closed again. An open file is read from where it stands, and
-    left there if it can be.
+    Paths are opened and closed. An open file is read from its position, and set back to it if it
+    is seekable.
     """
     boundary = os.urandom(16).hex()
     chunks: list[bytes] = []
@@ -100,12 +101,12 @@ async def _read(part: FilePart) -> bytes:
         return await run_in_thread(Path(source).read_bytes)
     content = await run_in_thread(_read_open, source)
     if not isinstance(content, bytes):
-        raise TypeError(f"{part.filename}: the file gives text; open it in binary mode ('rb')")
+        raise TypeError(f"{part.filename}: the file is in text mode; open it in binary mode ('rb')")
     return content
 
 
 def _read_open(file: IO[bytes]) -> object:
-    """Read an open file to its end, and put it back to where it was."""
+    """Read an open file to its end, and restore its position."""
     seekable = getattr(file, "seekable", None)
     position = file.tell() if seekable is not None and seekable() else None
     content = file.read()
@@ -123,5 +124,5 @@ def _media(part: FilePart) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Write a name as browsers do."""
+    """Return a name for a header, escaped as browsers do (WHATWG HTML, multipart/form-data)."""
     return text.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")

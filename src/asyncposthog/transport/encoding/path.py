@@ -1,4 +1,4 @@
-"""Paths: identifiers are checked, percent-encoded and put into the template."""
+"""Encode paths: validate identifiers and put them into the template."""
 
 from __future__ import annotations
 
@@ -10,39 +10,43 @@ from uuid import UUID
 
 from asyncposthog.operation import Operation, Parameter
 
-__all__ = ["build_path", "encode_segment", "needs_owner"]
+__all__ = ["PathTemplate", "build_path", "encode_segment", "path_template"]
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
 _FORBIDDEN_CHARACTERS: Final = re.compile(r"[/\\?#\x00-\x1f\x7f-\x9f]")
 _INTEGER: Final = re.compile(r"-?[0-9]+")
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 _ALIASES: Final = frozenset({"@me", "@current"})
-"""What the server takes in place of an identifier."""
+"""Values that the server accepts instead of an identifier."""
 
 _encode = partial(quote, safe="")
 
 
-class _PathTemplate(NamedTuple):
-    """A template taken apart: `literals` has one more element than there are placeholders."""
+class PathTemplate(NamedTuple):
+    """The path of an operation, split at its placeholders."""
 
     operation: Operation
     literals: tuple[str, ...]
+    """The text around the placeholders: one more than there are placeholders."""
     has_owner: bool
+    """Whether the first placeholder is the id of the project or organization."""
     parameters: tuple[Parameter, ...]
 
 
-# A cache of pure results, at most one entry an operation.
-_templates: dict[str, _PathTemplate] = {}
+# A cache. It holds operations of the registry, of which there is a fixed number, and at most one
+# untyped operation: those share one id, and there is no limit to their paths.
+_templates: dict[str, PathTemplate] = {}
 
 
-def _template_of(operation: Operation) -> _PathTemplate:
+def path_template(operation: Operation) -> PathTemplate:
+    """Return the path template of an operation."""
     template = _templates.get(operation.id)
     if template is None or template.operation is not operation:
         template = _templates[operation.id] = _parse_template(operation)
     return template
 
 
-def _parse_template(operation: Operation) -> _PathTemplate:
+def _parse_template(operation: Operation) -> PathTemplate:
     parts = re.split(r"\{[^{}]*\}", operation.path)
     parameters = operation.path_parameters
     has_owner = operation.owner is not None and len(parts) - 1 == len(parameters) + 1
@@ -51,45 +55,44 @@ def _parse_template(operation: Operation) -> _PathTemplate:
             f"{operation.id}: the path {operation.path} has {len(parts) - 1} placeholders, "
             f"the operation {len(parameters)} path parameters"
         )
-    return _PathTemplate(operation, tuple(parts), has_owner, parameters)
+    return PathTemplate(operation, tuple(parts), has_owner, parameters)
 
 
-def needs_owner(operation: Operation) -> bool:
-    """Tell whether the path has a place for a project's or an organization's identifier."""
-    return _template_of(operation).has_owner
-
-
-def build_path(operation: Operation, owner_id: str | None, values: tuple[object, ...]) -> str:
+def build_path(operation: Operation, owner_id: str | int | None, values: tuple[object, ...]) -> str:
     """Return the encoded path of a call.
 
     Args:
-        operation: What is called.
-        owner_id: The identifier that fills the first placeholder, if the operation has one for it.
-        values: The positional arguments, in the order of the template.
+        operation: The operation.
+        owner_id: The id of the project or organization, if the path has a place for it.
+        values: The positional arguments, in the order of the path.
 
     Raises:
-        TypeError: A value is of a type that no identifier has, or there are too few or too many.
+        TypeError: A value has a type that no identifier has, or there are too few or too many.
         ValueError: A value would change which resource is addressed.
     """
-    template = _template_of(operation)
-    if len(values) != len(template.parameters):
+    template = path_template(operation)
+    parameters, literals = template.parameters, template.literals
+    if len(values) != len(parameters):
         raise TypeError(
-            f"{operation.id} takes {len(template.parameters)} path parameters, got {len(values)}"
+            f"{operation.id} takes {len(parameters)} path parameters, got {len(values)}"
         )
-    literals = template.literals
     path = literals[0]
     start = 1
     if template.has_owner:
         assert owner_id is not None
-        path += owner_id + literals[1]
+        path += f"{owner_id}{literals[1]}"
         start = 2
-    for index, parameter in enumerate(template.parameters):
-        path += encode_segment(operation, parameter, values[index]) + literals[start + index]
+    for index, parameter in enumerate(parameters):
+        value = values[index]
+        # Most identifiers are numbers, which need no encoding.
+        plain = type(value) is int and parameter.format != "uuid"
+        path += str(value) if plain else encode_segment(operation, parameter, value)
+        path += literals[start + index]
     return path
 
 
 def encode_segment(operation: Operation, parameter: Parameter, value: object) -> str:
-    """Check and encode one path parameter."""
+    """Validate and encode one path parameter."""
     if type(value) is int:
         if parameter.format == "uuid":
             raise _wrong_type(operation, parameter, "a UUID", value)
@@ -113,8 +116,8 @@ def _check_text(operation: Operation, parameter: Parameter, value: str) -> None:
     segments = value.split("/") if parameter.multi_segment else [value]
     if value == "@current" and operation.writes:
         problem = (
-            "'@current' follows whatever its user last opened in the browser, so it is never "
-            "used for a write; give the identifier"
+            "'@current' is whatever the owner of the key last opened in the browser, so it is not "
+            "permitted for a write; give the identifier"
         )
     elif any(segment == "" for segment in segments):
         problem = "it is empty" if value == "" else "it has an empty segment"
@@ -130,10 +133,10 @@ def _check_text(operation: Operation, parameter: Parameter, value: str) -> None:
         try:
             value.encode()
         except UnicodeEncodeError:
-            problem = "it holds half of a surrogate pair, which is no character"
+            problem = "it contains an unpaired surrogate, which cannot be encoded"
     if problem:
-        shown = ascii(value if len(value) <= 80 else value[:79] + "…")
-        raise ValueError(f"{operation.id}: {parameter.python_name}={shown} is refused: {problem}")
+        excerpt = ascii(value if len(value) <= 80 else value[:79] + "…")
+        raise ValueError(f"{operation.id}: {parameter.python_name}={excerpt} is refused: {problem}")
 
 
 def _wrong_type(

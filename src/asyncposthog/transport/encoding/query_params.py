@@ -1,4 +1,4 @@
-"""Query strings and header values: typed arguments become text, one way for each type."""
+"""Encode query strings and header values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MINIMUMS: Final = {"limit": 1, "page_size": 1, "page": 1, "offset": 0}
 _encode = partial(quote, safe="")
 _encode_name = partial(quote_plus, safe="$[]")
 
-# A cache of pure results: the query parameters of an operation by name.
+# A cache: the query parameters of an operation by name, by the id of the operation.
 _parameters: dict[str, tuple[Operation, dict[str, Parameter]]] = {}
 
 
@@ -36,13 +36,13 @@ def _parameters_by_name(operation: Operation) -> dict[str, Parameter]:
 
 
 def encode_query(operation: Operation, query: Mapping[str, object]) -> str:
-    """Return the query string, without its `?`; empty when nothing is to be sent.
+    """Return the query string without its `?`; empty if there is nothing to send.
 
-    Names are those of the wire. Parameters the operation does not declare pass as well.
+    Names are those of the API. Parameters that the operation does not declare are sent as well.
 
     Raises:
-        TypeError: A value is None, or of a type that has no form in a query.
-        ValueError: A value is out of range, or a datetime without a zone.
+        TypeError: A value is None, or of a type that a query cannot represent.
+        ValueError: A value is out of range, or a datetime without a time zone.
     """
     table = _parameters_by_name(operation)
     pairs: list[str] = []
@@ -77,14 +77,14 @@ def encode_headers(operation: Operation, headers: Mapping[str, object]) -> list[
 def _encoded_values(
     operation: Operation, name: str, parameter: Parameter | None, value: object
 ) -> Iterator[str]:
-    """Yield the encoded values of a parameter: one for each time it is repeated."""
+    """Yield the encoded values of a parameter, one for each repetition."""
     label = f"{operation.id}: {parameter.python_name if parameter else name}"
     if value is None:
-        raise TypeError(f"{label} is None, which has no form in a query; leave it out")
+        raise TypeError(f"{label} is None, which a query cannot represent; leave it out")
     if parameter is not None and parameter.presence_only:
         if not isinstance(value, bool):
             raise TypeError(f"{label} must be True or False, not {type(value).__name__}")
-        # The server only looks whether the parameter is there: false must not be sent.
+        # The server only tests whether the parameter is present: `x=false` would mean true.
         if value:
             yield "true"
         return
@@ -94,7 +94,7 @@ def _encoded_values(
         if kind not in {"array", "any"}:
             yield _percent_encode(label, _json(label, items))
         elif not items:
-            raise ValueError(f"{label} is empty, which has no form in a query; leave it out")
+            raise ValueError(f"{label} is empty, which a query cannot represent; leave it out")
         elif parameter is None or parameter.explode:
             for item in items:
                 yield _percent_encode(label, _item(label, item))
@@ -116,9 +116,7 @@ def _json(label: str, value: object) -> str:
 
 def _encode_joined(label: str, text: str) -> str:
     if "," in text:
-        raise ValueError(
-            f"{label} has an item with a comma ({text[:80]!r}): items are joined by it"
-        )
+        raise ValueError(f"{label} has an item with a comma ({text[:80]!r}), which separates items")
     return _percent_encode(label, text)
 
 
@@ -126,7 +124,9 @@ def _percent_encode(label: str, text: str) -> str:
     try:
         return _encode(text)
     except UnicodeEncodeError:
-        raise ValueError(f"{label} holds half of a surrogate pair, which is no character") from None
+        raise ValueError(
+            f"{label} contains an unpaired surrogate, which cannot be encoded"
+        ) from None
 
 
 def _text(label: str, value: object) -> str:
@@ -140,7 +140,7 @@ def _text(label: str, value: object) -> str:
         return str(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{label} is {value}, which is no number to a server")
+            raise ValueError(f"{label} is {value}, which is not a finite number")
         return repr(value)
     if isinstance(value, Decimal):
         return str(value)

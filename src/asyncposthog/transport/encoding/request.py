@@ -1,4 +1,4 @@
-"""A call becomes a request: pure, apart from uploads, which are read when they are sent."""
+"""Encode a call as a request. Uploads are read later, when the request is sent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import unquote_plus
 
+from asyncposthog.call import Call
 from asyncposthog.errors import RequestInfo
 from asyncposthog.operation import Operation
 from asyncposthog.redact import mask
@@ -21,13 +22,13 @@ __all__ = ["PreparedRequest", "prepare_request", "request_info"]
 
 _JSON_CONTENT_TYPE = ("Content-Type", "application/json")
 _MAX_TARGET_CHARS: Final = 64_000
-"""Bytes of path and query that can be sent: httpx takes 65,536 for the whole URL."""
+"""Characters of path and query that can be sent: httpx accepts 65,536 for a whole URL."""
 _NO_HEADERS: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A request ready to be sent, as often as needed. It holds no credentials."""
+    """An encoded request, which can be sent several times. It has no credentials."""
 
     method: str
     target: str
@@ -38,42 +39,38 @@ class PreparedRequest:
 
 
 def request_info(request: PreparedRequest) -> RequestInfo:
-    """Return what exceptions and hooks may know of a request."""
+    """Return method and path of a request, for errors and hooks."""
     return RequestInfo(request.method, mask(request.target.partition("?")[0]))
 
 
-def prepare_request(
-    operation: Operation,
-    owner_id: str | None,
-    path: tuple[object, ...] = (),
-    query: Mapping[str, object] | None = None,
-    headers: Mapping[str, object] | None = None,
-    body: object = OMIT,
-    extra_body: Mapping[str, object] | None = None,
-) -> PreparedRequest:
-    """Check and encode the arguments of a call.
+def prepare_request(call: Call, owner_id: str | int | None) -> PreparedRequest:
+    """Validate and encode the arguments of a call.
 
     Args:
-        operation: What is called.
-        owner_id: The project or organization that fills the first placeholder of the path.
-        path: Positional arguments.
-        query: Query parameters, by their names on the wire.
-        headers: Header parameters, by their names on the wire.
-        body: What to send; a dict of wire names where the body is flat.
-        extra_body: Fields merged into a JSON object.
+        call: The operation and its arguments.
+        owner_id: The id of the project or organization, if the path has a place for it.
 
     Raises:
-        TypeError: An argument is of a type that cannot be sent.
+        TypeError: An argument has a type that cannot be sent.
         ValueError: An argument is out of range, or would address something else.
     """
-    target = build_path(operation, owner_id, path)
-    if query:
-        text = encode_query(operation, query)
+    operation, options = call.operation, call.options
+    target = build_path(operation, owner_id, call.path)
+    if call.query or options.query:
+        text = encode_query(operation, call.merged_query() if options.query else call.query or {})
         if text:
             target = f"{target}?{text}"
     if len(target) > _MAX_TARGET_CHARS:
         raise _too_long(operation, target)
+    headers = call.headers
+    if operation.result.media != "application/json":
+        # JSON stays acceptable: a PostHog view may offer nothing else, and answers 406 to an
+        # `Accept` that does not include it.
+        headers = {"Accept": f"{operation.result.media}, */*;q=0.5", **(headers or {})}
+    if options.headers:
+        headers = {**(headers or {}), **dict(options.headers)}
     encoded_headers = tuple(encode_headers(operation, headers)) if headers else _NO_HEADERS
+    body, extra_body = call.body, options.body
     if body is OMIT and operation.fixed_body is None and not extra_body:
         return PreparedRequest(operation.method, target, encoded_headers)
     if operation.body is not None and operation.body.media == "multipart":
@@ -86,7 +83,7 @@ def prepare_request(
 
 
 def _too_long(operation: Operation, target: str) -> ValueError:
-    """Return the error for a path and query that no URL can hold."""
+    """Return the error for a path and query that are too long for a URL."""
     parts = target.partition("?")
     sizes: dict[str, int] = {}
     for pair in parts[2].split("&"):
@@ -95,7 +92,7 @@ def _too_long(operation: Operation, target: str) -> ValueError:
     longest = max(sizes, key=lambda name: sizes[name])
     where = f"its query, {longest[:80]!r} above all" if parts[2] else "its path"
     return ValueError(
-        f"{operation.id}: path and query are {len(target):,} bytes long, and a URL can have "
+        f"{operation.id}: path and query are {len(target):,} bytes long, and the limit is "
         f"{_MAX_TARGET_CHARS:,}: shorten {where}"
     )
 
@@ -115,7 +112,7 @@ def _json_content(operation: Operation, body: object, extra: Mapping[str, object
 def _check_booleans(
     operation: Operation, names: tuple[str, ...], body: Mapping[str, object]
 ) -> None:
-    """Refuse what the server would take for true: text that says "false" deletes events."""
+    """Raise an error for booleans of another type: the server takes the text "false" for true."""
     for name in names:
         value = body.get(name, OMIT)
         if value is not OMIT and not isinstance(value, bool):
@@ -124,7 +121,7 @@ def _check_booleans(
 
 
 def _as_object(operation: Operation, body: object) -> Mapping[str, object]:
-    """Return the body as a mapping that can be merged."""
+    """Return the body as a mapping."""
     if body is OMIT:
         return {}
     if is_model(body):
@@ -157,7 +154,7 @@ def _multipart_form(
 
 
 def _form_value(value: object, label: str) -> str:
-    """Return a form field as Django reads it: null is empty, objects are JSON."""
+    """Return a form field as Django parses it: null is empty, objects are JSON."""
     plain = jsonable(value, label)
     if plain is None:
         return ""

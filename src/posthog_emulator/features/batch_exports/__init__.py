@@ -1,7 +1,7 @@
-"""Batch exports: files to download, and exports on a schedule.
+"""Batch exports: file downloads and scheduled exports.
 
-`files` makes real Parquet and JSONLines out of the event store, `objects` keeps them and hands
-them out as an object store of another origin does, and `downloads` is the API for asking for them.
-`intervals` and `rules` decide; `schedules`, `runs` and `backfills` are the API of scheduled
-exports, whose runs come as the emulator's clock goes on.
+`files` writes Parquet and JSONLines from the event store, `object_store` serves the files from
+another origin, and `downloads` has the endpoints of file downloads. `scheduled` has the endpoints
+of scheduled exports, whose runs `schedule` creates as the emulator's clock advances; `validation`
+checks request bodies.
 """

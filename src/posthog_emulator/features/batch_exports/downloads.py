@@ -1,11 +1,11 @@
-"""Files asked for: made in a while, and fetched from an object store."""
+"""File download endpoints: runs that write files and redirect to an object store."""
 
 from __future__ import annotations
 
 import importlib
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ __all__ = ["HANDLERS"]
 
 _MAX_INTERVAL: Final = timedelta(days=7)
 _LISTING_DELAY: Final = 0.25
-"""For what part of the time it took, a run that is complete does not list its files yet."""
+"""Share of the run's duration for which a completed run does not list its files yet."""
 _STARTING_SHARE: Final = 0.1
 _DEFAULT_MAX_SIZE_MB: Final = 1024
 _NO_HOGQL: Final = "HogQL batch exports are not enabled for this team."
@@ -33,7 +33,7 @@ _NO_HOGQL: Final = "HogQL batch exports are not enabled for this team."
 
 @dataclass(slots=True)
 class _Download:
-    """One run."""
+    """One run of a file download."""
 
     selection: files.Selection
     format: str
@@ -43,32 +43,25 @@ class _Download:
     cancelled: bool = False
     error: str | None = None
     files: dict[str, Path] | None = None
-    """The files by id, in order; None until it is over."""
+    """The files by id, in order; None until the run has completed."""
     row_count: int = 0
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more happens to it."""
+        """Whether the run has completed, failed or been cancelled."""
         return self.cancelled or self.error is not None or self.files is not None
 
 
-@dataclass(slots=True)
-class _Downloads:
-    """The runs, by id."""
-
-    runs: dict[str, _Download] = field(default_factory=dict[str, _Download])
-
-
 def _runs(state: EmulatorState) -> dict[str, _Download]:
-    held: _Downloads | None = state.extensions.get("downloads")
-    if held is None:
-        held = state.extensions["downloads"] = _Downloads()
-    return held.runs
+    """Return all runs, by id."""
+    return state.extensions.setdefault("downloads", {})
 
 
 def _status(state: EmulatorState, row: StoredObject) -> str:
-    """The status of a run by now; what has become due by now is done."""
+    """Return the current status of a run, finishing the run if it is due."""
+    # There is no background task: a run is finished by the first request after its time.
     run = _runs(state).get(row.key)
+    # Runs are in memory only: of one from a saved state nothing but the last status is known.
     if run is None:
         return str(row.data.get("status"))
     share = _elapsed_share(state, run)
@@ -87,10 +80,10 @@ def _status(state: EmulatorState, row: StoredObject) -> str:
 
 
 def _elapsed_share(state: EmulatorState, run: _Download) -> float:
-    """How much of its time a run has had."""
+    """Return the elapsed share of a run's duration; 1 or more when it is due."""
     seconds = state.settings.export_seconds
-    passed = (state.settings.clock() - run.started_at).total_seconds()
-    return passed / seconds if seconds > 0 else 2.0
+    elapsed = (state.settings.clock() - run.started_at).total_seconds()
+    return elapsed / seconds if seconds > 0 else 2.0
 
 
 def _finish(state: EmulatorState, key: str, run: _Download) -> None:
@@ -114,11 +107,12 @@ def _finish(state: EmulatorState, key: str, run: _Download) -> None:
             path=path,
         )
     except _duckdb_error() as error:
-        # Only a query of somebody's own can fail for what is in the rows.
+        # A user's HogQL query can fail on the data; the queries of this package cannot.
         run.error = str(error).partition("\n")[0]
         return
     objects.prune(paths)
-    run.files = {str(uuid.uuid5(uuid.UUID(key), one.name)): one for one in paths}
+    # Ids derived from the names, so that the same run has the same ids every time.
+    run.files = {str(uuid.uuid5(uuid.UUID(key), file.name)): file for file in paths}
 
 
 def _create(call: ApiCall) -> Response:
@@ -128,13 +122,13 @@ def _create(call: ApiCall) -> Response:
     file = as_object(body.get("file"))
     kind, compression = file.get("format") or "Parquet", file.get("compression")
     if compression not in files.COMPRESSIONS[kind]:
-        known = ", ".join(name for name in files.COMPRESSIONS[kind] if name)
+        supported = ", ".join(name for name in files.COMPRESSIONS[kind] if name)
         raise invalid(
-            f"Compression '{compression}' is not supported for '{kind}'; use one of: {known}",
+            f"Compression '{compression}' is not supported for '{kind}'; use one of: {supported}",
             "file__compression",
         )
     if kind == "JSONLines" and compression == "brotli":
-        raise invalid("The emulator writes no JSONLines with brotli.", "file__compression")
+        raise invalid("The emulator does not support JSONLines with brotli.", "file__compression")
     active = [row for row in call.objects if _status(state, row) in {"Starting", "Running"}]
     if len(active) >= state.settings.export_slots:
         raise ApiError(
@@ -157,7 +151,7 @@ def _selection(call: ApiCall, body: Mapping[str, Any]) -> files.Selection:
         _check_hogql(call, body)
     elif body.get("hogql_query") is not None:
         raise invalid("'hogql_query' is only supported when 'model' is 'hogql'")
-    start, end = (_timestamp(body.get(f"data_interval_{edge}")) for edge in ("start", "end"))
+    start, end = (_timestamp(body.get(f"data_interval_{bound}")) for bound in ("start", "end"))
     if start is None or end is None:
         raise invalid(
             "'data_interval_start' and 'data_interval_end' are required. Provide both bounds."
@@ -167,9 +161,9 @@ def _selection(call: ApiCall, body: Mapping[str, Any]) -> files.Selection:
     if end - start > _MAX_INTERVAL:
         raise invalid("data interval range too big. Choose an interval of at most seven days.")
     now = call.state.settings.clock()
-    for name, moment in (("start", start), ("end", end)):
-        if moment > now:
-            given = moment.isoformat()
+    for name, timestamp in (("start", start), ("end", end)):
+        if timestamp > now:
+            given = timestamp.isoformat()
             raise invalid(f"The provided 'data_interval_{name}' ({given}) is in the future")
     include, exclude = body.get("include") or (), body.get("exclude") or ()
     query = None
@@ -191,15 +185,15 @@ def _check_hogql(call: ApiCall, body: Mapping[str, Any]) -> None:
         raise required("hogql_query")
 
 
-def _hogql_timestamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+def _hogql_timestamp(timestamp: datetime) -> str:
+    return timestamp.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def _timestamp(text: Any) -> datetime | None:
     if text is None:
         return None
-    moment = datetime.fromisoformat(str(text))
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    timestamp = datetime.fromisoformat(str(text))
+    return timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
 
 
 def _list(call: ApiCall) -> Response:
@@ -213,20 +207,21 @@ def _list(call: ApiCall) -> Response:
 def _get(call: ApiCall) -> Response:
     state, row = call.state, call.get_object()
     status, run = _status(state, row), _runs(state).get(row.key)
-    shown: dict[str, Any] = {"status": status}
+    data: dict[str, Any] = {"status": status}
     if status == "Completed":
-        listed = list(_visible_files(state, run))
-        if run is not None and run.row_count and not listed:
-            shown["status"] = "Running"
+        visible = list(_visible_files(state, run))
+        if run is not None and run.row_count and not visible:
+            data["status"] = "Running"
         else:
-            shown |= {"files": listed, "records_completed": 0 if run is None else run.row_count}
+            data |= {"files": visible, "records_completed": 0 if run is None else run.row_count}
     elif run is not None and run.error is not None:
-        shown["error"] = run.error
-    return json_response(call.operation.result.status, shown)
+        data["error"] = run.error
+    return json_response(call.operation.result.status, data)
 
 
 def _visible_files(state: EmulatorState, run: _Download | None) -> dict[str, Path]:
-    """The files that can be seen by now."""
+    """Return the files that are listed by now."""
+    # The server may report a run as completed before its files appear; clients have to poll on.
     if run is None or run.files is None or _elapsed_share(state, run) < 1 + _LISTING_DELAY:
         return {}
     return run.files
@@ -244,7 +239,7 @@ def _cancel(call: ApiCall) -> Response:
 
 
 def _run_row(call: ApiCall) -> StoredObject:
-    """The run that an action's path names."""
+    """Return the run that the path of an action refers to."""
     call.resolve_parents(2)
     row = call.state.store.collection(f"/api/projects/{call.path_values[0]}/{_RESOURCE}/").find(
         call.path_values[1]
@@ -279,10 +274,11 @@ def _download(call: ApiCall) -> Response:
     return Response(302, headers=[("Location", address), ("Cache-Control", "no-store")])
 
 
-def _select_file(listed: Mapping[str, Path], named: str | None) -> Path:
-    if named is not None:
+def _select_file(visible: Mapping[str, Path], identifier: str | None) -> Path:
+    # The path may have the id of a file or its index, and the first file is the default.
+    if identifier is not None:
         try:
-            by_id = listed.get(str(uuid.UUID(named)))
+            by_id = visible.get(str(uuid.UUID(identifier)))
         except ValueError:
             pass
         else:
@@ -290,12 +286,12 @@ def _select_file(listed: Mapping[str, Path], named: str | None) -> Path:
                 raise not_found()
             return by_id
     try:
-        index = int(named or 0)
+        index = int(identifier or 0)
     except ValueError:
-        raise invalid(f"Invalid file id or index: '{named}'") from None
-    if not 0 <= index < len(listed):
+        raise invalid(f"Invalid file id or index: '{identifier}'") from None
+    if not 0 <= index < len(visible):
         raise not_found(f"No files with index {index}")
-    return list(listed.values())[index]
+    return list(visible.values())[index]
 
 
 def _count_rows(call: ApiCall) -> Response:
@@ -305,10 +301,10 @@ def _count_rows(call: ApiCall) -> Response:
     query = duckdb_query(call, body["hogql_query"], {})
     selection = files.Selection(int(call.path_values[0]), "hogql", now, now, query=query)
     try:
-        counted = files.count_rows(call.state.events, selection)
+        count = files.count_rows(call.state.events, selection)
     except _duckdb_error() as error:
         raise invalid(str(error).partition("\n")[0]) from None
-    return json_response(call.operation.result.status, {"count": counted})
+    return json_response(call.operation.result.status, {"count": count})
 
 
 def _duckdb_error() -> type[Exception]:

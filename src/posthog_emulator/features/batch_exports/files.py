@@ -1,4 +1,4 @@
-"""Files of exported rows, as DuckDB writes them."""
+"""Write exported rows to Parquet and JSONLines files with DuckDB."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 LOOKBACK: Final = timedelta(days=4)
-"""How much older than their arrival events may be to be exported with the others of that time."""
+"""Events older than this on arrival are not exported with their interval, as on the server."""
 
 COMPRESSIONS: Final[Mapping[str, Mapping[str | None, str]]] = {
     "Parquet": {
@@ -32,7 +32,7 @@ COMPRESSIONS: Final[Mapping[str, Mapping[str | None, str]]] = {
     },
     "JSONLines": {None: ".jsonl", "gzip": ".jsonl.gz", "brotli": ".jsonl.br"},
 }
-"""How files are called, by format and compression."""
+"""File extension by format and compression."""
 
 _MIB: Final = 1024 * 1024
 _ISO_COLUMN: Final = "strftime({0} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%f+00:00') AS {0}"
@@ -53,6 +53,8 @@ _BY_ARRIVAL: Final = (
     "AND e.timestamp >= $oldest AND e.timestamp < $newest"
 )
 _BY_TIMESTAMP: Final = "e.timestamp >= $start AND e.timestamp < $end"
+# A person is exported once per distinct id, and also when only `last_seen_at` has changed, which
+# is stored to the hour: hence the rounded start.
 _PERSONS_SQL: Final = """
 SELECT d.team_id::BIGINT AS team_id, d.distinct_id, p.id::VARCHAR AS person_id, p.properties,
        0::BIGINT AS person_distinct_id_version, p.version AS person_version,
@@ -89,26 +91,26 @@ _JSON_COLUMNS: Final = frozenset({"properties", "person_properties"})
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which rows are to be exported."""
+    """The rows to export."""
 
     team_id: int
     model: str
     """`events`, `persons`, `sessions` or `hogql`."""
     start: datetime
-    """From this moment on, of arrival: not the moment events say they are of."""
+    """Inclusive start; of the time of arrival, unless `by_timestamp`."""
     end: datetime
-    """Before this one."""
+    """Exclusive end."""
     include: Sequence[str] = ()
-    """Names of events; all when empty."""
+    """Names of the events to export; all if empty."""
     exclude: Sequence[str] = ()
     by_timestamp: bool = False
-    """Whether the moments are those events say they are of, as they are for backfills."""
+    """Whether the interval applies to the events' own timestamps, as in backfills."""
 
     query: str | None = None
-    """What DuckDB is asked for `hogql`."""
+    """The DuckDB query of the model `hogql`."""
 
     def sql(self) -> tuple[str, dict[str, Any]]:
-        """The query, and its parameters."""
+        """Return the query and its parameters."""
         if self.query is not None:
             return self.query, {}
         start, end = _naive_utc(self.start), _naive_utc(self.end)
@@ -125,12 +127,12 @@ class Selection:
 
 
 def count_rows(store: EventStore, selection: Selection) -> int:
-    """How many rows there are."""
+    """Count the rows of a selection."""
     sql, values = selection.sql()
     cursor = store.cursor()
     try:
-        counted = cursor.execute(f"SELECT count(*) FROM ({sql})", values).fetchall()  # noqa: S608
-        return int(counted[0][0])
+        rows = cursor.execute(f"SELECT count(*) FROM ({sql})", values).fetchall()  # noqa: S608
+        return int(rows[0][0])
     finally:
         cursor.close()
 
@@ -144,37 +146,40 @@ def write_files(
     max_bytes: int | None,
     path: Callable[[int], Path],
 ) -> tuple[list[Path], int]:
-    """Write the rows to files.
+    """Write the rows of a selection to files.
 
     Args:
-        store: Where they are.
-        selection: Which.
+        store: The event store.
+        selection: The rows.
         format: `Parquet` or `JSONLines`.
-        compression: One of those that go with the format.
-        max_bytes: About how large a file may become before another is begun; None: one file.
-        path: Gives the path of the n-th file.
+        compression: One of the compressions of the format.
+        max_bytes: The approximate maximum size of a file; None for a single file.
+        path: Returns the path of the n-th file, from 0.
 
     Returns:
-        The files, in order, and the number of rows. No rows make no file.
+        The files, in order, and the number of rows. Without rows there are no files.
     """
     sql, values = selection.sql()
     cursor = store.cursor()
     try:
+        # Materialized, so that all files have the rows of one moment and parts do not overlap.
         cursor.execute(f"CREATE OR REPLACE TEMP TABLE exported AS {sql}", values)
         rows = int(cursor.execute("SELECT count(*) FROM exported").fetchall()[0][0])
         if not rows:
             return [], 0
         objects = _JSON_COLUMNS if selection.query is None else frozenset[str]()
-        shown = _jsonlines_columns(cursor, objects) if format == "JSONLines" else "*"
-        _copy(cursor, shown, "", path(0), format, compression)
+        columns = _jsonlines_columns(cursor, objects) if format == "JSONLines" else "*"
+        _copy(cursor, columns, "", path(0), format, compression)
         size = path(0).stat().st_size
+        # The size of compressed rows is known only once they are written: the rows are split
+        # evenly by the size of one file with all of them.
         parts = 1 if max_bytes is None else -(-size // max_bytes)
         if parts > 1:
             share = -(-rows // parts)
             parts = -(-rows // share)
             for part in range(parts):
                 piece = f"LIMIT {share} OFFSET {part * share}"
-                _copy(cursor, shown, piece, path(part), format, compression)
+                _copy(cursor, columns, piece, path(part), format, compression)
         return [path(part) for part in range(parts)], rows
     finally:
         cursor.execute("DROP TABLE IF EXISTS exported")
@@ -183,8 +188,8 @@ def write_files(
 
 def _copy(
     cursor: duckdb.DuckDBPyConnection,
-    shown: str,
-    piece: str,
+    columns: str,
+    limit_clause: str,
     path: Path,
     format: str,
     compression: str | None,
@@ -193,35 +198,35 @@ def _copy(
         options = f"FORMAT parquet, COMPRESSION {compression or 'uncompressed'}"
     else:
         options = f"FORMAT json, COMPRESSION {compression or 'none'}"
-    rows = f"SELECT {shown} FROM exported {piece}"  # noqa: S608
+    rows = f"SELECT {columns} FROM exported {limit_clause}"  # noqa: S608
     target = str(path).replace("'", "''")
     cursor.execute(f"COPY ({rows}) TO '{target}' ({options})")
 
 
 def _jsonlines_columns(cursor: duckdb.DuckDBPyConnection, objects: Collection[str]) -> str:
-    """The columns as JSONLines have them: objects as objects, moments as ISO 8601."""
+    """Return the SELECT list for JSONLines: JSON columns as objects, timestamps as ISO 8601."""
     described = cursor.execute("DESCRIBE exported").fetchall()
-    shown: list[str] = []
-    for own, kind, *_ in described:
-        name = quote_identifier(own)
-        if own in objects:
-            shown.append(f"{name}::JSON AS {name}")
+    columns: list[str] = []
+    for column, kind, *_ in described:
+        name = quote_identifier(column)
+        if column in objects:
+            columns.append(f"{name}::JSON AS {name}")
         elif kind == "TIMESTAMP WITH TIME ZONE":
-            shown.append(_ISO_COLUMN.format(name))
+            columns.append(_ISO_COLUMN.format(name))
         else:
-            shown.append(name)
-    return ", ".join(shown)
+            columns.append(name)
+    return ", ".join(columns)
 
 
 def quote_identifier(name: str) -> str:
-    """A column's name as SQL has it."""
+    """Quote a column name for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def _naive_utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)
+def _naive_utc(timestamp: datetime) -> datetime:
+    return timestamp.astimezone(UTC).replace(tzinfo=None)
 
 
-def mebibytes_to_bytes(given: int | None) -> int | None:
-    """The size in bytes; None and zero are no limit."""
-    return given * _MIB if given else None
+def mebibytes_to_bytes(size: int | None) -> int | None:
+    """Convert a size to bytes; None and 0 mean no limit."""
+    return size * _MIB if size else None

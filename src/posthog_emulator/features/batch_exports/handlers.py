@@ -1,4 +1,4 @@
-"""Batch exports, which have a package of their own."""
+"""Handlers of all batch export operations, by operation id."""
 
 from __future__ import annotations
 

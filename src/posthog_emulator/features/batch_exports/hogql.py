@@ -1,4 +1,4 @@
-"""HogQL whose rows are wanted as files."""
+"""Translate the HogQL query of an export for DuckDB."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["duckdb_query"]
 
 
 def duckdb_query(call: ApiCall, sql: str, values: Mapping[str, Any]) -> str:
-    """The query for DuckDB, its columns by their names.
+    """Translate a HogQL query to DuckDB's SQL, keeping the names of its columns.
 
     Args:
         call: The request.
-        sql: HogQL; every column needs an alias.
-        values: The constants of its placeholders.
+        sql: The HogQL query; every column needs an alias.
+        values: The values of its placeholders.
 
     Raises:
-        Problem: It is refused.
+        ApiError: The query is rejected.
     """
     from posthog_emulator.hogql.problems import HogQLError
     from posthog_emulator.hogql.translate import whole

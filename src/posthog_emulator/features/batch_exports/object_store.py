@@ -1,4 +1,4 @@
-"""An object store of another origin: signed addresses that expire, ranges, and no credentials."""
+"""Emulated object store of another origin: signed URLs that expire, and range requests."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ _DEFAULT_HOST: Final = "object-store.localhost"
 
 
 def store_origin(request: Request) -> str:
-    """Scheme and host of the object store, seen from where a request came in.
+    """Return scheme and host of the object store, for a client that sent `request`.
 
-    The very same socket under another name where there is one, so that no second is needed.
+    On a loopback address it is the same socket under its other name (`localhost` for `127.0.0.1`),
+    which is another origin for HTTP clients without a second server.
     """
     host, colon, port = request.host.rpartition(":")
     if not colon or not port.isdigit():
@@ -46,31 +47,32 @@ def store_origin(request: Request) -> str:
 
 @dataclass(slots=True, weakref_slot=True)
 class ObjectStore:
-    """Files in a directory that goes away with this object, and the key that signs addresses."""
+    """Files in a temporary directory that is deleted with this object, and the signing key."""
 
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="asyncposthog-")))
     secret: bytes = b"emulated"
     _finalizer: object = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Arrange for the directory to be removed."""
+        """Register the removal of the directory."""
+        # Unlike `__del__`, a finalizer also runs when the interpreter exits.
         self._finalizer = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def path(self, key: str) -> Path:
-        """Where an object is, or is to be put."""
+        """Return the path of an object, creating its directory if it is missing."""
         path = self.folder / key
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def prune(self, keep: Collection[Path]) -> None:
-        """Delete the oldest objects where all of them take too much of the disk.
+        """Delete the oldest objects if all of them together exceed 1 GiB.
 
         Args:
-            latest: Objects that stay.
+            keep: Objects that are not deleted.
         """
         objects = [(path.stat(), path) for path in self.folder.rglob("*") if path.is_file()]
         excess = sum(stat.st_size for stat, _ in objects) - _MAX_BYTES
-        for stat, path in sorted(objects, key=lambda one: one[0].st_mtime_ns):
+        for stat, path in sorted(objects, key=lambda entry: entry[0].st_mtime_ns):
             if excess <= 0:
                 return
             if path not in keep:
@@ -78,13 +80,13 @@ class ObjectStore:
                 excess -= stat.st_size
 
     def signed_url(self, key: str, origin: str, now: datetime, seconds: float) -> str:
-        """A signed address of an object.
+        """Return the signed URL of an object.
 
         Args:
-            key: The object's.
+            key: The object's key.
             origin: Scheme and host of the store.
-            now: The moment.
-            seconds: How long it is good for.
+            now: The time of the signature.
+            seconds: How long the URL is valid.
         """
         path = _PREFIX + key
         query = {
@@ -98,24 +100,25 @@ class ObjectStore:
         return f"{origin}{quote(path)}?{urlencode(query)}"
 
     def sign(self, path: str, host: str, query: Mapping[str, str]) -> str:
-        """The signature of an address."""
+        """Return the signature of a URL."""
         signed = {name: text for name, text in query.items() if name != _SIGNATURE}
         message = "\n".join([path, host, *(f"{name}={signed[name]}" for name in sorted(signed))])
         return hmac.new(self.secret, message.encode(), hashlib.sha256).hexdigest()
 
 
 def get_object_store(state: EmulatorState) -> ObjectStore:
-    """The object store of an emulator."""
-    held = state.extensions.get("objects")
-    if held is None:
-        held = state.extensions["objects"] = ObjectStore()
-    return held
+    """Return the object store of an emulator, created on first use."""
+    store = state.extensions.get("objects")
+    if store is None:
+        store = state.extensions["objects"] = ObjectStore()
+    return store
 
 
 def _serve_object(state: EmulatorState, request: Request) -> Response:
-    """Hand an object out, as an object store does."""
+    """Respond to a request for an object."""
     if request.method not in {"GET", "HEAD"}:
         return _error_response(405, "MethodNotAllowed", "The specified method is not allowed.")
+    # Like S3: a client that forwards its API key to the redirect's target must find out here.
     if "authorization" in request.headers:
         return _error_response(
             400,
@@ -127,12 +130,13 @@ def _serve_object(state: EmulatorState, request: Request) -> Response:
     if _SIGNATURE not in query:
         return _error_response(403, "AccessDenied", "Access Denied")
     expected = objects.sign(request.path, request.host, query)
+    # The date and duration below are trusted only once the signature is valid.
     if not hmac.compare_digest(expected, query[_SIGNATURE]):
         detail = "The request signature we calculated does not match the signature you provided."
         return _error_response(403, "SignatureDoesNotMatch", detail)
-    made = datetime.strptime(query["X-Amz-Date"], _DATE_FORMAT).replace(tzinfo=UTC)
-    ends = made + timedelta(seconds=int(query["X-Amz-Expires"]))
-    if state.settings.clock() >= ends:
+    signed_at = datetime.strptime(query["X-Amz-Date"], _DATE_FORMAT).replace(tzinfo=UTC)
+    expires_at = signed_at + timedelta(seconds=int(query["X-Amz-Expires"]))
+    if state.settings.clock() >= expires_at:
         return _error_response(403, "AccessDenied", "Request has expired")
     path = objects.folder / request.path.removeprefix(_PREFIX)
     if not path.is_file():
@@ -150,13 +154,14 @@ def _object_response(request: Request, path: Path, disposition: str) -> Response
         ("Last-Modified", format_datetime(datetime.fromtimestamp(stat.st_mtime, UTC), usegmt=True)),
         ("Content-Disposition", disposition),
     ]
-    wanted = request.headers.get("if-match")
-    if wanted is not None and wanted not in {tag, "*"}:
+    if_match = request.headers.get("if-match")
+    if if_match is not None and if_match not in {tag, "*"}:
         detail = "At least one of the pre-conditions you specified did not hold"
         return _error_response(412, "PreconditionFailed", detail)
     size, media = stat.st_size, "binary/octet-stream"
-    asked = request.headers.get("range")
-    match = None if asked is None else _RANGE.fullmatch(asked.strip())
+    range_header = request.headers.get("range")
+    match = None if range_header is None else _RANGE.fullmatch(range_header.strip())
+    # A range that cannot be parsed is ignored, as RFC 9110 allows.
     if match is None or not (match[1] or match[2]):
         return Response(200, path.read_bytes(), media, headers)
     if match[1]:
@@ -164,9 +169,9 @@ def _object_response(request: Request, path: Path, disposition: str) -> Response
     else:
         first, last = max(0, size - int(match[2])), size - 1
     if first >= size or first > last:
-        answer = _error_response(416, "InvalidRange", "The requested range is not satisfiable")
-        answer.headers.append(("Content-Range", f"bytes */{size}"))
-        return answer
+        error = _error_response(416, "InvalidRange", "The requested range is not satisfiable")
+        error.headers.append(("Content-Range", f"bytes */{size}"))
+        return error
     with path.open("rb") as file:
         file.seek(first)
         piece = file.read(last - first + 1)
@@ -184,4 +189,4 @@ def _error_response(status: int, code: str, message: str) -> Response:
 
 
 PREFIX_ROUTES = {_PREFIX: _serve_object}
-"""By what a path begins with, as `public` wants them."""
+"""Handlers by path prefix, for `extra_routes`."""

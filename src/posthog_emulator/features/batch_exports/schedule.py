@@ -1,4 +1,4 @@
-"""When a scheduled export runs, and for which stretch of time."""
+"""Create and advance the runs and backfills of scheduled exports as the clock advances."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object, is_array
 from posthog_emulator.objects.store import ObjectCollection, StoredObject
 from posthog_emulator.state import EmulatorState
+from posthog_emulator.timestamps import format_utc
 
 from . import files
 
@@ -23,7 +24,6 @@ __all__ = [
     "ExportInterval",
     "PendingBackfill",
     "cancel",
-    "format_timestamp",
     "parse_timestamp",
     "pending_backfill",
     "run_due",
@@ -42,22 +42,23 @@ WEEKDAYS: Final = (
     "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday",
 )  # fmt: skip
 _SUNDAY: Final = date(2023, 1, 1)
+"""Any Sunday: weeks are counted from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportInterval:
-    """How often, and where days and weeks begin."""
+    """The interval of a batch export, with the start of its days and weeks."""
 
     interval: str
     timezone: str = "UTC"
     offset_day: int = 0
-    """The day weeks begin with; 0 is Sunday."""
+    """The first day of a week; 0 is Sunday."""
     offset_hour: int = 0
-    """The hour days and weeks begin at."""
+    """The hour at which days and weeks start."""
 
     @classmethod
     def from_export(cls, export: Mapping[str, Any]) -> ExportInterval:
-        """That of a batch export."""
+        """Return the interval of a batch export object."""
         return cls(
             str(export["interval"]),
             export.get("timezone") or "UTC",
@@ -67,57 +68,60 @@ class ExportInterval:
 
     @property
     def is_calendar_based(self) -> bool:
-        """Whether it goes by days, which are not all of one length."""
+        """Whether periods are calendar days or weeks, whose length in hours varies with DST."""
         return self.interval in {"day", "week"}
 
     def start_of(self, day: date) -> datetime:
-        """When a day, or a week, begins."""
+        """Return the start of a day, or of the week that starts on it, in UTC."""
         zone = ZoneInfo(self.timezone)
         return datetime.combine(day, time(self.offset_hour), zone).astimezone(UTC)
 
-    def boundary_at_or_before(self, moment: datetime) -> datetime:
-        """The latest boundary that is not after a moment."""
+    def boundary_at_or_before(self, timestamp: datetime) -> datetime:
+        """Return the latest boundary that is not after a timestamp."""
         if not self.is_calendar_based:
             length = INTERVALS[self.interval]
             epoch = datetime(1970, 1, 1, tzinfo=UTC)
-            return epoch + (moment.astimezone(UTC) - epoch) // length * length
-        day = moment.astimezone(ZoneInfo(self.timezone)).date()
+            return epoch + (timestamp.astimezone(UTC) - epoch) // length * length
+        # Days and weeks are counted in the export's time zone, where they may have 23 or 25
+        # hours; only shorter intervals can be computed in UTC.
+        day = timestamp.astimezone(ZoneInfo(self.timezone)).date()
         if self.interval == "week":
             day -= timedelta(days=((day - _SUNDAY).days - self.offset_day) % 7)
         step = 1 if self.interval == "day" else 7
-        while self.start_of(day) > moment:
+        # With an offset hour, the day may not have started yet at this time.
+        while self.start_of(day) > timestamp:
             day -= timedelta(days=step)
         return self.start_of(day)
 
     def next_boundary(self, boundary: datetime) -> datetime:
-        """The boundary that follows one."""
+        """Return the boundary after the given one."""
         if not self.is_calendar_based:
             return boundary + INTERVALS[self.interval]
         day = boundary.astimezone(ZoneInfo(self.timezone)).date()
         return self.start_of(day + INTERVALS[self.interval])
 
     def periods(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-        """Every stretch from one boundary to the next that lies between two moments.
+        """Yield the periods between adjacent boundaries that lie within `start` and `end`.
 
-        One that begins before `start` is left out, as is one that ends after `end`.
+        Periods that start before `start` or end after `end` are left out.
         """
-        edge = self.boundary_at_or_before(start)
-        if edge < start:
-            edge = self.next_boundary(edge)
-        while (following := self.next_boundary(edge)) <= end:
-            yield edge, following
-            edge = following
+        boundary = self.boundary_at_or_before(start)
+        if boundary < start:
+            boundary = self.next_boundary(boundary)
+        while (following := self.next_boundary(boundary)) <= end:
+            yield boundary, following
+            boundary = following
 
 
 EXPORTS: Final = "/api/projects/{}/batch_exports/"
 ACTIVE_STATUSES: Final = frozenset({"Starting", "Running"})
 _MAX_RUNS: Final = 5_000
-"""How many runs of one export come at a time, however far the clock went on."""
+"""Maximum number of runs created at once, however far the clock was advanced."""
 
 
 @dataclass(slots=True)
 class PendingBackfill:
-    """A backfill under way: which runs are to come, and when."""
+    """A backfill, with the periods of its runs."""
 
     started_at: datetime
     periods: list[tuple[datetime, datetime]]
@@ -127,101 +131,102 @@ class PendingBackfill:
 
 @dataclass(slots=True)
 class _ScheduleState:
-    """What is known of exports beyond what the API shows."""
+    """Schedule data that the API does not show."""
 
     scheduled_until: dict[str, datetime] = field(default_factory=dict[str, datetime])
-    """Up to where each export's runs have come."""
+    """By export: the end of the last period that has a run."""
     backfills: dict[str, PendingBackfill] = field(default_factory=dict[str, PendingBackfill])
     run_started_at: dict[str, datetime] = field(default_factory=dict[str, datetime])
-    """When each run that is not over began."""
+    """By run: the start of each active run."""
 
 
-def _state(state: EmulatorState) -> _ScheduleState:
-    held: _ScheduleState | None = state.extensions.get("batch_exports")
-    if held is None:
-        held = state.extensions["batch_exports"] = _ScheduleState()
-    return held
+def _schedule_state(state: EmulatorState) -> _ScheduleState:
+    return state.extensions.setdefault("batch_exports", _ScheduleState())
 
 
 def start_schedule(
     state: EmulatorState, row: StoredObject, *, since: datetime | None = None
 ) -> None:
-    """Let the runs of an export come from now on, or from earlier."""
-    _state(state).scheduled_until[row.key] = since or state.settings.clock()
+    """Start the runs of an export, from now or from `since`."""
+    _schedule_state(state).scheduled_until[row.key] = since or state.settings.clock()
 
 
 def pending_backfill(state: EmulatorState, key: str) -> PendingBackfill | None:
-    """A backfill's runs, if it was asked for by the API."""
-    return _state(state).backfills.get(key)
+    """Return the runs of a backfill; None if it was not created by the API."""
+    return _schedule_state(state).backfills.get(key)
 
 
 def start_backfill(
     state: EmulatorState, key: str, periods: list[tuple[datetime, datetime]]
 ) -> None:
-    """Let the runs of a backfill come, one after the other."""
-    _state(state).backfills[key] = PendingBackfill(state.settings.clock(), periods)
+    """Start the runs of a backfill, one after the other."""
+    _schedule_state(state).backfills[key] = PendingBackfill(state.settings.clock(), periods)
 
 
 def run_due(state: EmulatorState, project: str, row: StoredObject) -> None:
-    """Let everything happen to an export that has become due by now."""
-    export, scheduled = row.data, _state(state)
+    """Create and advance all runs of an export that are due."""
+    # There is no background task: every read of an export brings its runs up to date.
+    export, scheduled = row.data, _schedule_state(state)
     address = f"{EXPORTS.format(project)}{row.key}/"
     now, since = state.settings.clock(), scheduled.scheduled_until.get(row.key)
     runs = state.store.collection(f"{address}runs/")
     if since is not None and not export.get("paused"):
-        rhythm = ExportInterval.from_export(export)
+        interval = ExportInterval.from_export(export)
         for start, end in _due_periods(
-            rhythm, since, min(now, parse_timestamp(export.get("end_at")) or now)
+            interval, since, min(now, parse_timestamp(export.get("end_at")) or now)
         ):
-            begins = parse_timestamp(export.get("start_at"))
-            if begins is None or start >= begins:
+            start_at = parse_timestamp(export.get("start_at"))
+            if start_at is None or start >= start_at:
                 _add_run(state, row, address, start, end, end, None)
             scheduled.scheduled_until[row.key] = end
+    # Before the runs below: a backfill creates runs, which may be due at once.
     for backfill in list(state.store.collection(f"{address}backfills/")):
         _advance_backfill(state, row, address, backfill)
     for run in runs:
         _update_run(state, int(project), row, run)
-    newest = sorted(runs, key=lambda one: str(one.data.get("created_at")), reverse=True)
+    newest = sorted(runs, key=lambda run: str(run.data.get("created_at")), reverse=True)
     export["latest_runs"] = [run.data for run in newest[:10]]
 
 
 def _due_periods(
-    rhythm: ExportInterval, since: datetime, until: datetime
+    interval: ExportInterval, since: datetime, until: datetime
 ) -> Iterator[tuple[datetime, datetime]]:
-    """The stretches that ended after one moment and not after another; the latest of them."""
-    edge = rhythm.boundary_at_or_before(since)
-    found: list[tuple[datetime, datetime]] = []
-    while (following := rhythm.next_boundary(edge)) <= until:
-        found.append((edge, following))
-        edge = following
-    yield from found[-_MAX_RUNS:]
+    """Yield the latest periods that ended after `since` and not after `until`."""
+    boundary = interval.boundary_at_or_before(since)
+    periods: list[tuple[datetime, datetime]] = []
+    while (following := interval.next_boundary(boundary)) <= until:
+        periods.append((boundary, following))
+        boundary = following
+    # After a jump of the clock by years only the latest runs are of interest.
+    yield from periods[-_MAX_RUNS:]
 
 
 def _advance_backfill(
     state: EmulatorState, export: StoredObject, address: str, backfill: StoredObject
 ) -> None:
-    due = pending_backfill(state, backfill.key)
-    if due is None or due.is_finished:
+    pending = pending_backfill(state, backfill.key)
+    if pending is None or pending.is_finished:
         return
     seconds, now = state.settings.export_seconds, state.settings.clock()
-    passed = (now - due.started_at).total_seconds()
-    total = len(due.periods)
-    begun = total if seconds <= 0 else min(total, int(passed / seconds) + 1)
-    for place in range(due.runs_started, begun):
-        start, end = due.periods[place]
-        at = due.started_at + timedelta(seconds=place * seconds)
+    elapsed = (now - pending.started_at).total_seconds()
+    total = len(pending.periods)
+    # Runs follow one another without a gap: run n starts n times the duration after the first.
+    runs_due = total if seconds <= 0 else min(total, int(elapsed / seconds) + 1)
+    for position in range(pending.runs_started, runs_due):
+        start, end = pending.periods[position]
+        at = pending.started_at + timedelta(seconds=position * seconds)
         _add_run(state, export, address, start, end, at, backfill.key)
-    due.runs_started = begun
-    data, finished = backfill.data, passed >= total * seconds
-    data["status"] = "Completed" if finished else "Running" if passed > 0 else "Starting"
-    done = total if finished else min(total, int(passed / seconds)) if seconds > 0 else total
+    pending.runs_started = runs_due
+    data, finished = backfill.data, elapsed >= total * seconds
+    data["status"] = "Completed" if finished else "Running" if elapsed > 0 else "Starting"
+    done = total if finished else min(total, int(elapsed / seconds)) if seconds > 0 else total
     share = round(done / total, 1) if total else 1.0
     data["progress"] = {"total_runs": total, "finished_runs": done, "progress": share}
-    data["last_updated_at"] = format_timestamp(now)
+    data["last_updated_at"] = format_utc(now)
     if finished:
-        due.is_finished = True
-        ended = due.started_at + timedelta(seconds=total * seconds)
-        data["finished_at"] = format_timestamp(ended)
+        pending.is_finished = True
+        finished_at = pending.started_at + timedelta(seconds=total * seconds)
+        data["finished_at"] = format_utc(finished_at)
 
 
 def _add_run(
@@ -233,16 +238,16 @@ def _add_run(
     created_at: datetime,
     backfill: str | None,
 ) -> None:
-    key, moment = state.uuid(), format_timestamp(created_at)
+    key, timestamp = state.uuid(), format_utc(created_at)
     data: dict[str, Any] = {
         "id": key,
         "batch_export": export.key,
         "backfill": backfill,
         "status": "Starting",
-        "data_interval_start": format_timestamp(start),
-        "data_interval_end": format_timestamp(end),
-        "created_at": moment,
-        "last_updated_at": moment,
+        "data_interval_start": format_utc(start),
+        "data_interval_end": format_utc(end),
+        "created_at": timestamp,
+        "last_updated_at": timestamp,
         "finished_at": None,
         "cursor": None,
         "latest_error": None,
@@ -252,27 +257,29 @@ def _add_run(
         "bytes_exported": None,
     }
     state.store.put(f"{address}runs/", key, data)
-    _state(state).run_started_at[key] = created_at
+    _schedule_state(state).run_started_at[key] = created_at
 
 
 def _update_run(
     state: EmulatorState, team_id: int, export: StoredObject, run: StoredObject
 ) -> None:
-    """Bring a run to the state it has by now."""
-    scheduled, settings = _state(state), state.settings
+    """Update the status of a run for the current time."""
+    scheduled, settings = _schedule_state(state), state.settings
     at = scheduled.run_started_at.get(run.key)
     if at is None or run.data["status"] not in ACTIVE_STATUSES:
         return
-    passed = (settings.clock() - at).total_seconds()
-    if passed < settings.export_seconds:
-        run.data["status"] = "Running" if passed > 0 else "Starting"
+    elapsed = (settings.clock() - at).total_seconds()
+    if elapsed < settings.export_seconds:
+        run.data["status"] = "Running" if elapsed > 0 else "Starting"
         return
+    # Finished: from now on the run is never looked at again.
     del scheduled.run_started_at[run.key]
-    ended = format_timestamp(at + timedelta(seconds=settings.export_seconds))
-    run.data |= {"finished_at": ended, "last_updated_at": ended}
+    finished_at = format_utc(at + timedelta(seconds=settings.export_seconds))
+    run.data |= {"finished_at": finished_at, "last_updated_at": finished_at}
     if settings.export_error is not None:
         run.data |= {"status": "Failed", "latest_error": settings.export_error}
         return
+    # Scheduled exports write no files: only the number of rows is visible through the API.
     rows = files.count_rows(state.events, _selection(team_id, export.data, run.data))
     run.data |= {
         "status": "Completed",
@@ -305,28 +312,23 @@ def _selection(team_id: int, export: dict[str, Any], run: dict[str, Any]) -> fil
 def cancel(
     state: EmulatorState, row: StoredObject, runs: ObjectCollection | None = None
 ) -> Response:
-    """Cancel a run, or a backfill with those of its runs that are not over."""
-    now = format_timestamp(state.settings.clock())
-    ended = {"status": "Cancelled", "finished_at": now, "last_updated_at": now}
-    row.data |= ended
-    due = pending_backfill(state, row.key)
-    if due is not None:
-        due.is_finished = True
+    """Cancel a run, or a backfill together with its active runs."""
+    now = format_utc(state.settings.clock())
+    cancelled = {"status": "Cancelled", "finished_at": now, "last_updated_at": now}
+    row.data |= cancelled
+    pending = pending_backfill(state, row.key)
+    if pending is not None:
+        pending.is_finished = True
         row.data["progress"] = None
     for run in runs or ():
         if run.data.get("backfill") == row.key and run.data["status"] in ACTIVE_STATUSES:
-            run.data |= ended
+            run.data |= cancelled
     return json_response(200, {"cancelled": True})
 
 
 def parse_timestamp(text: Any) -> datetime | None:
-    """The moment a field holds; None for none."""
+    """Parse the timestamp of a field; None if it is empty."""
     if not text:
         return None
-    moment = datetime.fromisoformat(str(text))
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def format_timestamp(moment: datetime) -> str:
-    """A moment as the server writes it."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    timestamp = datetime.fromisoformat(str(text))
+    return timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The API of exports on a schedule, of their runs and of their backfills."""
+"""Endpoints of scheduled exports, their runs and their backfills."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.rest.handlers import object_response
 from posthog_emulator.rest.pagination import paginate
 from posthog_emulator.state import ApiCall, Handler
+from posthog_emulator.timestamps import format_utc
 
 from . import schedule, validation
 from .schedule import ExportInterval
@@ -36,7 +37,7 @@ _EDITABLE_FIELDS: Final = ("name", "model", "interval", "filters", "start_at", "
 
 
 def _requested_export(call: ApiCall) -> StoredObject:
-    """The export the path names, brought to what it is by now."""
+    """Return the export of the path, with its runs up to date."""
     project = call.path_values[0]
     row = call.state.store.collection(schedule.EXPORTS.format(project)).find(call.path_values[1])
     if row is None:
@@ -46,30 +47,28 @@ def _requested_export(call: ApiCall) -> StoredObject:
 
 
 def _export_response(call: ApiCall, row: StoredObject) -> Response:
-    """One export, without its secrets."""
-    bare = StoredObject(row.key, copy.deepcopy(row.data), row.sequence)
-    config = as_object(as_object(bare.data.get("destination")).get("config"))
+    """Respond with an export, without its secret fields."""
+    return object_response(call, _without_secrets(row))
+
+
+def _without_secrets(row: StoredObject) -> StoredObject:
+    # A copy: the stored export keeps its secrets.
+    public = StoredObject(row.key, copy.deepcopy(row.data), row.sequence)
+    config = as_object(as_object(public.data.get("destination")).get("config"))
     for name in validation.SECRET_FIELDS & config.keys():
         del config[name]
-    return object_response(call, bare)
+    return public
 
 
 def _list(call: ApiCall) -> Response:
     call.resolve_parents()
-    shown: list[StoredObject] = []
-    for row in sorted(call.objects, key=lambda one: one.sequence, reverse=True):
-        destination = as_object(row.data.get("destination"))
-        if destination.get("type") == _HIDDEN_TYPE:
+    public: list[StoredObject] = []
+    for row in sorted(call.objects, key=lambda row: row.sequence, reverse=True):
+        if as_object(row.data.get("destination")).get("type") == _HIDDEN_TYPE:
             continue
         schedule.run_due(call.state, call.path_values[0], row)
-        config = {
-            name: value
-            for name, value in as_object(destination.get("config")).items()
-            if name not in validation.SECRET_FIELDS
-        }
-        bare = {**row.data, "destination": {**destination, "config": config}}
-        shown.append(StoredObject(row.key, bare, row.sequence))
-    return paginate(call, shown)
+        public.append(_without_secrets(row))
+    return paginate(call, public)
 
 
 def _create(call: ApiCall) -> Response:
@@ -89,6 +88,7 @@ def _create(call: ApiCall) -> Response:
         "last_paused_at": None,
         "schema": None,
         "latest_runs": [],
+        # A null means the default, as if the field were missing.
         **{name: value for name, value in sent.items() if value is not None},
         "destination": _destination({}, as_object(body["destination"])),
     }
@@ -99,6 +99,7 @@ def _create(call: ApiCall) -> Response:
 
 
 def _destination(current: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    # Clients read exports without secrets: a change must not delete the fields they cannot see.
     config = validation.deep_merge(current.get("config") or {}, changes.get("config") or {})
     integration = changes.get(
         "integration_id", changes.get("integration", current.get("integration"))
@@ -114,10 +115,11 @@ def _get(call: ApiCall) -> Response:
 def _update(call: ApiCall) -> Response:
     row, body = _requested_export(call), as_object(call.body)
     validation.validate_update(row.data, body)
+    # `paused` is set separately, because it starts and stops the schedule.
     changes = {name: body[name] for name in _EDITABLE_FIELDS if name in body and name != "paused"}
     if "destination" in body:
-        held = as_object(row.data.get("destination"))
-        changes["destination"] = _destination(held, as_object(body["destination"]))
+        current = as_object(row.data.get("destination"))
+        changes["destination"] = _destination(current, as_object(body["destination"]))
     row.data |= changes
     if isinstance(body.get("paused"), bool):
         _set_paused(call, row, paused=body["paused"])
@@ -129,8 +131,9 @@ def _delete(call: ApiCall) -> Response:
     row = _requested_export(call)
     store, address = call.state.store, schedule.EXPORTS.format(call.path_values[0])
     del store.collection(address).rows[row.key]
-    for below in [one for one in store.collections if one.startswith(f"{address}{row.key}/")]:
-        del store.collections[below]
+    # Runs and backfills are collections of their own, below the path of the export.
+    for nested in [path for path in store.collections if path.startswith(f"{address}{row.key}/")]:
+        del store.collections[nested]
     return Response(call.operation.result.status)
 
 
@@ -141,6 +144,7 @@ def _set_paused(call: ApiCall, row: StoredObject, *, paused: bool) -> None:
     if paused:
         row.data["last_paused_at"] = call.state.now()
     else:
+        # Periods that ended during the pause are not exported, unless a backfill is requested.
         schedule.start_schedule(call.state, row)
 
 
@@ -152,13 +156,14 @@ def _pause(call: ApiCall) -> Response:
 
 def _unpause(call: ApiCall) -> Response:
     row = _requested_export(call)
-    missed = (
+    # Read before `_set_paused`, which changes the state of the export.
+    paused_at = (
         schedule.parse_timestamp(row.data.get("last_paused_at")) if row.data.get("paused") else None
     )
     _set_paused(call, row, paused=False)
-    if as_object(call.body).get("backfill") is True and missed is not None:
-        rhythm, now = ExportInterval.from_export(row.data), call.state.settings.clock()
-        _start_backfill(call, row, rhythm.boundary_at_or_before(missed), now)
+    if as_object(call.body).get("backfill") is True and paused_at is not None:
+        interval, now = ExportInterval.from_export(row.data), call.state.settings.clock()
+        _start_backfill(call, row, interval.boundary_at_or_before(paused_at), now)
     return json_response(call.operation.result.status, {"paused": False})
 
 
@@ -170,6 +175,8 @@ def _runs_list(call: ApiCall) -> Response:
     address = _collection_path(call, "runs")
     call.resolve_parents()
     ordering = call.request.query_value("ordering") or ""
+    # The filters go with the ordering: `start` and `end` for the exported interval, `after` and
+    # `before` for the creation of the run. Without them the server lists the last seven days.
     by_interval = ordering.lstrip("-") == "data_interval_start"
     names = ("start", "end") if by_interval else ("after", "before")
     now = call.state.settings.clock()
@@ -179,21 +186,23 @@ def _runs_list(call: ApiCall) -> Response:
     first, last = (
         ("data_interval_start", "data_interval_end") if by_interval else ("created_at",) * 2
     )
-    kept = [
+    rows = [
         row
         for row in call.state.store.collection(address)
         if _in_range(row, first, last, since, until)
         and (not statuses or row.data.get("status") in statuses)
     ]
-    return paginate(call, kept)
+    return paginate(call, rows)
 
 
-def _in_range(row: StoredObject, first: str, last: str, since: datetime, until: datetime) -> bool:
-    begins, ends = (
-        schedule.parse_timestamp(row.data.get(first)),
-        schedule.parse_timestamp(row.data.get(last)),
+def _in_range(
+    row: StoredObject, start_field: str, end_field: str, since: datetime, until: datetime
+) -> bool:
+    start, end = (
+        schedule.parse_timestamp(row.data.get(start_field)),
+        schedule.parse_timestamp(row.data.get(end_field)),
     )
-    return begins is not None and ends is not None and since <= begins and ends <= until
+    return start is not None and end is not None and since <= start and end <= until
 
 
 def _parse_bound(call: ApiCall, name: str, now: datetime) -> datetime | None:
@@ -232,20 +241,21 @@ def _run_retry(call: ApiCall) -> Response:
     run, row = _nested_row(call, "runs"), _requested_export(call)
     end = schedule.parse_timestamp(run.data.get("data_interval_end")) or call.state.settings.clock()
     start = schedule.parse_timestamp(run.data.get("data_interval_start")) or end
+    # A retry is a backfill of exactly the interval of the run.
     key = _start_backfill(call, row, start, end, [(start, end)])
     return json_response(call.operation.result.status, {"backfill_id": key})
 
 
 def _backfill_create(call: ApiCall) -> Response:
     row, body = _requested_export(call), as_object(call.body)
-    rhythm, now = ExportInterval.from_export(row.data), call.state.settings.clock()
+    interval, now = ExportInterval.from_export(row.data), call.state.settings.clock()
     if body.get("start_at") is None:
         raise invalid(_START_REQUIRED)
     _check_backfill_limit(call)
-    start = validation.parse_boundary(body["start_at"], rhythm)
+    start = validation.parse_boundary(body["start_at"], interval)
     end = now
     if body.get("end_at") is not None:
-        end = validation.parse_boundary(body["end_at"], rhythm)
+        end = validation.parse_boundary(body["end_at"], interval)
         if start >= end:
             raise invalid("The initial backfill datetime 'start_at' must be before 'end_at'")
         if end > now:
@@ -257,6 +267,7 @@ def _backfill_create(call: ApiCall) -> Response:
 def _check_backfill_limit(call: ApiCall) -> None:
     state, project = call.state, call.path_values[0]
     slots, active = state.settings.export_slots, 0
+    # The limit applies to the project: backfills of all its exports are brought up to date.
     for export in state.store.collection(schedule.EXPORTS.format(project)):
         schedule.run_due(state, project, export)
         address = f"{schedule.EXPORTS.format(project)}{export.key}/backfills/"
@@ -288,8 +299,8 @@ def _start_backfill(
         "batch_export": row.key,
         "team": int(call.path_values[0]),
         "status": "Starting",
-        "start_at": schedule.format_timestamp(start),
-        "end_at": schedule.format_timestamp(end),
+        "start_at": format_utc(start),
+        "end_at": format_utc(end),
         "adjusted_start_at": None,
         "created_at": now,
         "last_updated_at": now,
@@ -341,5 +352,7 @@ HANDLERS: Mapping[str, tuple[Handler, bool]] = {
     "batch_exports.backfills.get": (_backfill_get, True),
     "batch_exports.backfills.cancel": (_backfill_cancel, True),
 }
-"""By operation id, each with whether its body is checked against the schema first: the schema does
-not know the newer destinations and models."""
+"""Handlers by operation id, with whether the body is validated against the schema first.
+
+The schema lacks the newer destinations and models, so `validation` checks those bodies.
+"""

@@ -1,4 +1,4 @@
-"""What a batch export may look like."""
+"""Validate the request bodies of batch exports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECRET_FIELDS: Final = frozenset(
     {"aws_access_key_id", "aws_secret_access_key", "password", "private_key", "private_key_id",
      "private_key_passphrase", "token", "token_uri", "client_email", "user"}
 )  # fmt: skip
-"""Fields of a destination's configuration that are kept and never shown."""
+"""Fields of a destination's configuration that are stored and never returned."""
 
 _INTEGRATION_TYPES: Final = frozenset(
     {"AwsS3", "S3Compatible", "Snowflake", "Postgres", "Redshift", "BigQuery", "Databricks",
@@ -42,10 +42,10 @@ _MODELS: Final = ("events", "persons", "sessions", "hogql")
 
 
 def validate_new(body: Mapping[str, Any]) -> None:
-    """Whether a batch export may be created.
+    """Validate the body of a new batch export.
 
     Raises:
-        Problem: It may not.
+        ApiError: The body is invalid.
     """
     for name in ("name", "destination", "interval"):
         if body.get(name) in (None, ""):
@@ -69,10 +69,10 @@ def validate_new(body: Mapping[str, Any]) -> None:
 
 
 def validate_update(current: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-    """Whether a batch export may be changed so.
+    """Validate a change of a batch export.
 
     Raises:
-        Problem: It may not.
+        ApiError: The change is invalid.
     """
     model = current.get("model") or "events"
     if body.get("model") not in (None, "", model):
@@ -81,16 +81,17 @@ def validate_update(current: Mapping[str, Any], body: Mapping[str, Any]) -> None
         )
     if "destination" in body:
         destination = as_object(body["destination"])
-        own = as_object(current.get("destination"))
-        kind = own.get("type")
+        current_destination = as_object(current.get("destination"))
+        kind = current_destination.get("type")
         if destination.get("type", kind) != kind:
             raise invalid(
                 f"Cannot change destination type from '{kind}' to '{destination['type']}'. "
                 "Delete this batch export and create a new one with the new destination type.",
                 "destination",
             )
+        # Removing the integration has to fail like creating the export without one.
         if "integration_id" in destination and destination["integration_id"] is None:
-            _check_destination(str(kind), destination, as_object(own.get("config")))
+            _check_destination(str(kind), destination, as_object(current_destination.get("config")))
     _check_schedule({**current, **body}, body)
     _check_model(str(model), {**body})
 
@@ -99,8 +100,8 @@ def _check_destination(
     kind: str, destination: Mapping[str, Any], config: Mapping[str, Any]
 ) -> None:
     if kind in _INTEGRATION_TYPES:
-        given = destination.get("integration_id", destination.get("integration"))
-        if given is None:
+        integration = destination.get("integration_id", destination.get("integration"))
+        if integration is None:
             raise invalid(f"Integration is required for {kind} batch exports", "destination")
     missing = [name for name in _REQUIRED_CONFIG.get(kind, ()) if name not in config]
     if missing:
@@ -118,18 +119,18 @@ def _check_destination(
         raise invalid(f"Invalid destination URL: {config.get('url')}", "destination")
 
 
-def _check_schedule(whole: Mapping[str, Any], sent: Mapping[str, Any] | None = None) -> None:
-    given, interval = (whole if sent is None else sent), whole["interval"]
+def _check_schedule(export: Mapping[str, Any], sent: Mapping[str, Any] | None = None) -> None:
+    fields, interval = (export if sent is None else sent), export["interval"]
     if interval not in INTERVALS:
         raise invalid(f'"{interval}" is not a valid choice.', "interval", "invalid_choice")
-    day, hour = given.get("offset_day"), given.get("offset_hour")
+    day, hour = fields.get("offset_day"), fields.get("offset_hour")
     if day is not None and interval != "week":
         raise invalid("offset_day is not applicable for non-weekly intervals", "offset_day")
     if hour is not None and interval not in {"day", "week"}:
         raise invalid("offset_hour is not applicable for non-daily/weekly intervals", "offset_hour")
-    for name, value, most in (("offset_day", day, 6), ("offset_hour", hour, 23)):
-        if value is not None and not 0 <= value <= most:
-            side = "greater than or equal to 0" if value < 0 else f"less than or equal to {most}"
+    for name, value, maximum in (("offset_day", day, 6), ("offset_hour", hour, 23)):
+        if value is not None and not 0 <= value <= maximum:
+            side = "greater than or equal to 0" if value < 0 else f"less than or equal to {maximum}"
             raise invalid(f"Ensure this value is {side}.", name, "max_value")
 
 
@@ -144,7 +145,7 @@ def _check_model(model: str, body: Mapping[str, Any]) -> None:
 
 
 def deep_merge(current: Any, changes: Any) -> Any:
-    """A configuration with changes, which go as deep as they say."""
+    """Merge changes into a configuration, recursively."""
     if not isinstance(current, Mapping) or not isinstance(changes, Mapping):
         return changes
     out = dict(as_object(current))
@@ -154,19 +155,21 @@ def deep_merge(current: Any, changes: Any) -> Any:
 
 
 def parse_boundary(text: Any, export_interval: ExportInterval) -> datetime:
-    """A backfill's beginning or end, as its interval wants it written.
+    """Parse the start or end of a backfill, in the format that its interval requires.
 
     Raises:
-        Problem: It is written in another way.
+        ApiError: The format is wrong.
     """
+    # Daily and weekly exports take dates, interpreted in the export's time zone; others take
+    # timestamps with an offset.
     if not export_interval.is_calendar_based:
         try:
-            moment = datetime.fromisoformat(str(text))
+            timestamp = datetime.fromisoformat(str(text))
         except ValueError:
             raise invalid(f"Input {text} is not a valid ISO formatted datetime.") from None
-        if moment.tzinfo is None:
+        if timestamp.tzinfo is None:
             raise invalid(f"Input {text} is naive.")
-        return moment
+        return timestamp
     day = _day(str(text))
     weekday = day.isoweekday() % 7
     if export_interval.interval == "week" and weekday != export_interval.offset_day:
@@ -183,12 +186,13 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         pass
-    problem: ApiError = invalid(f"Input '{text}' is not a valid ISO formatted date.")
+    # A timestamp gets a message of its own, which names the mistake.
+    error: ApiError = invalid(f"Input '{text}' is not a valid ISO formatted date.")
     try:
         datetime.fromisoformat(text)
     except ValueError:
-        raise problem from None
+        raise error from None
     raise invalid(
-        f"{problem.detail} Daily or weekly batch export backfills expect only the date component, "
+        f"{error.detail} Daily or weekly batch export backfills expect only the date component, "
         "but a time was included."
     )

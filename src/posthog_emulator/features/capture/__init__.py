@@ -1,1 +1,1 @@
-"""The endpoints that take events in, old and new."""
+"""Capture endpoints: the legacy ones and version 1."""

@@ -1,34 +1,22 @@
-"""What the capture service of old refuses with: plain text."""
+"""Errors of the legacy capture endpoints, in the server's words."""
 
 from __future__ import annotations
 
-__all__ = ["CaptureError", "decode_error", "parse_error", "too_large_error"]
+from posthog_emulator.http.errors import PlainTextError
+
+__all__ = ["decode_error", "parse_error", "too_large_error"]
 
 
-class CaptureError(Exception):
-    """A request that is turned away.
-
-    Attributes:
-        status: The status.
-        text: The whole body.
-    """
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
+def decode_error(why: str) -> PlainTextError:
+    """Return the error for a body that cannot be decompressed or decoded."""
+    return PlainTextError(400, f"failed to decode request: {why}")
 
 
-def decode_error(why: str) -> CaptureError:
-    """The bytes are not what they should be."""
-    return CaptureError(400, f"failed to decode request: {why}")
+def parse_error(why: object) -> PlainTextError:
+    """Return the error for JSON that is malformed or has no valid events."""
+    return PlainTextError(400, f"failed to parse request: {why}")
 
 
-def parse_error(why: object) -> CaptureError:
-    """The text is no event."""
-    return CaptureError(400, f"failed to parse request: {why}")
-
-
-def too_large_error(limit: int) -> CaptureError:
-    """The body is too long, as sent or unpacked."""
-    return CaptureError(413, f"maximum event size exceeded: payload is over {limit} bytes")
+def too_large_error(limit: int) -> PlainTextError:
+    """Return the error for a body or event that is too large, compressed or decompressed."""
+    return PlainTextError(413, f"maximum event size exceeded: payload is over {limit} bytes")

@@ -1,4 +1,4 @@
-"""Events that are dropped because the month's allowance is used up."""
+"""Legacy capture endpoints: `/capture`, `/batch`, `/e`, `/engage`, `/s` and others."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
-from posthog_emulator.http.messages import Request, Response, text_response
+from posthog_emulator.http.errors import PlainTextError
+from posthog_emulator.http.messages import Request, Response
 
-from .errors import CaptureError, too_large_error
-from .parsing import Batch, project_id_for_token, read_batch, token_error
+from .errors import too_large_error
+from .parsing import Batch, read_batch, token_error
 from .payload import read_payload
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ _SURVEY_EVENTS = frozenset({"survey sent", "survey shown", "survey dismissed"})
 
 
 def exceeds_quota(event: str, exhausted: Collection[str]) -> bool:
-    """Whether an event counts against something that is used up.
+    """Return whether an event is dropped because a quota of its kind is exhausted.
 
     Args:
-        event: Its name.
-        limited: What is used up: `events`, `exceptions`, `surveys`, `llm_events`.
+        event: The event's name.
+        exhausted: The exhausted quotas: `events`, `exceptions`, `surveys`, `llm_events`.
     """
     if event == "$exception":
         return "exceptions" in exhausted
@@ -54,51 +55,56 @@ def _capture(state: EmulatorState, request: Request, *, limit: int) -> Response:
         return Response(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
         _ingest(state, request, limit)
-    except CaptureError as refusal:
-        return text_response(refusal.status, refusal.text)
+    except PlainTextError as error:
+        return error.to_response()
     if request.query_value("beacon") == "1":
         return Response(204)
     return Response(200, _OK)
 
 
 def _replay(state: EmulatorState, request: Request) -> Response:
-    """Take in a piece of a session recording, which is not kept."""
+    """Accept session recording data; it is checked and discarded."""
     if request.method not in {"GET", "POST"}:
         return Response(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
         _parse_request(state, request, _MAX_REPLAY_BYTES)
-    except CaptureError as refusal:
-        return text_response(refusal.status, refusal.text)
+    except PlainTextError as error:
+        return error.to_response()
     if request.query_value("beacon") == "1":
         return Response(204)
+    # Recordings beyond the quota are accepted as well; only the body of the response differs.
     over = "recordings" in state.settings.exhausted_quotas
     return Response(200, _OK_RECORDINGS_OVER_QUOTA if over else _OK)
 
 
 def _parse_request(state: EmulatorState, request: Request, limit: int) -> tuple[Batch, int]:
-    sent = request.query_value("_") or ""
+    client_time = request.query_value("_") or ""
     value, size = read_payload(request, limit)
     batch = read_batch(
         value,
         now=state.events.now(),
         uuid=state.events.new_uuid,
-        sent_at=int(sent) * 1000 if sent.isascii() and sent.isdigit() else None,
+        # The query parameter `_` is the client's clock in milliseconds.
+        sent_at=int(client_time) * 1000
+        if client_time.isascii() and client_time.isdigit()
+        else None,
         engage=request.path.rstrip("/") == "/engage",
     )
-    problem = token_error(batch.token)
-    if problem is not None:
-        raise CaptureError(401, f"API key is not valid: {problem}")
+    error = token_error(batch.token)
+    if error is not None:
+        raise PlainTextError(401, f"API key is not valid: {error}")
     return batch, size
 
 
 def _ingest(state: EmulatorState, request: Request, limit: int) -> None:
     batch, size = _parse_request(state, request, limit)
+    # Only a large request can have a large event; others need not be serialized to check.
     if size > _MAX_MESSAGE_BYTES:
         _check_sizes(batch)
     limited = state.settings.exhausted_quotas
-    project = project_id_for_token(state, batch.token)
+    project = state.project_id_for_token(batch.token)
     if project is None or "events" in limited:
-        # Nobody is told: the answer to events that go nowhere is the same.
+        # The server responds with success even if it drops all events.
         return
     events = (
         [e for e in batch.events if not exceeds_quota(e.event, limited)]
@@ -109,7 +115,7 @@ def _ingest(state: EmulatorState, request: Request, limit: int) -> None:
 
 
 def _check_sizes(batch: Batch) -> None:
-    """An event has to fit into one message of the queue behind."""
+    """Raise `PlainTextError` (413) if an event exceeds one message of the server's queue."""
     for event in batch.events:
         if len(to_json(event.properties)) > _MAX_MESSAGE_BYTES:
             raise too_large_error(_MAX_MESSAGE_BYTES)
@@ -128,4 +134,4 @@ ROUTES: Mapping[str, Callable[[EmulatorState, Request], Response]] = {
     "/s": _replay,
     "/track": _capture_event,
 }
-"""By path, without the slash at its end."""
+"""Handlers by path, without the trailing slash."""

@@ -1,32 +1,29 @@
-"""Project tokens: checked for shape, and looked up."""
+"""Parse the JSON of a legacy capture request, and check project tokens."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from pydantic_core import to_json
 
 from posthog_emulator.event_store.ingest import Event
+from posthog_emulator.http.errors import PlainTextError
 from posthog_emulator.json_types import as_object, is_array, is_object
-from posthog_emulator.state import PROJECTS
 from posthog_emulator.timestamps import parse_micros
 
-from .errors import CaptureError, parse_error
+from .errors import parse_error
 
-if TYPE_CHECKING:
-    from posthog_emulator.state import EmulatorState
-
-__all__ = ["MAX_FUTURE", "Batch", "project_id_for_token", "read_batch", "token_error"]
+__all__ = ["MAX_FUTURE", "Batch", "read_batch", "token_error"]
 
 _MAX_TOKEN_LENGTH = 64
 
 
 def token_error(token: str) -> str | None:
-    """What is wrong with the look of a token; None if nothing is."""
+    """Return the server's code for a malformed project token; None if it is well-formed."""
     if not token:
         return "empty"
     if "\0" in token:
@@ -38,24 +35,15 @@ def token_error(token: str) -> str | None:
     return "personal_api_key" if token.startswith("phx_") else None
 
 
-def project_id_for_token(state: EmulatorState, token: str) -> int | None:
-    """The project with a token; None where nobody has it."""
-    for row in state.store.collection(PROJECTS):
-        held: Any = row.data.get("api_token")
-        if held == token and not row.deleted:
-            return int(row.data["id"])
-    return None
-
-
 _MAX_NAME_LENGTH = 200
 MAX_FUTURE = 23 * 3_600_000_000
-"""How far ahead of the server's clock an event may be; what is further is put at now."""
+"""Microseconds an event may be ahead of the server's clock; later events get the current time."""
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one request holds."""
+    """The token and events of one request."""
 
     token: str
     events: list[Event]
@@ -69,17 +57,18 @@ def read_batch(
     sent_at: int | None = None,
     engage: bool = False,
 ) -> Batch:
-    """Read a request's JSON: one event, an array of them, or an envelope with a `batch`.
+    """Parse the JSON of a request: one event, an array, or an object with a `batch`.
 
     Args:
-        value: The JSON.
+        value: The JSON value.
         now: The server's clock, in microseconds since 1970.
-        uuid: Makes a UUID, for events without one.
-        sent_at: The client's clock when it sent them, if the query says so.
-        engage: Whether they came to `/engage`, where no event has a name.
+        uuid: Returns a UUID for events without one.
+        sent_at: The client's clock when it sent the request, if the query has it, in
+            microseconds since 1970.
+        engage: Whether the path is `/engage`, where events have no name.
 
     Raises:
-        Refusal: 400 or 401; one bad event spoils the lot.
+        PlainTextError: 400 or 401. As on the server, one invalid event fails the whole batch.
     """
     token: str | None = None
     raw: Any = [value]
@@ -94,18 +83,19 @@ def read_batch(
     if not is_array(raw):
         raise parse_error("invalid type: batch must be a sequence")
     if not raw:
-        raise CaptureError(400, "request holds no event")
+        raise PlainTextError(400, "request holds no event")
     if token is None:
         token = _shared_token(raw)
+    # The difference between the clocks, by which the timestamps of the events are corrected.
     skew = 0 if sent_at is None else now - sent_at
-    return Batch(token, [_parse_event(one, now, skew, uuid, engage=engage) for one in raw])
+    return Batch(token, [_parse_event(event, now, skew, uuid, engage=engage) for event in raw])
 
 
 def _find_token(holder: dict[str, Any]) -> str | None:
     for name in ("token", "api_key", "$token"):
-        found = holder.get(name)
-        if isinstance(found, str):
-            return found
+        token = holder.get(name)
+        if isinstance(token, str):
+            return token
     return None
 
 
@@ -118,10 +108,10 @@ def _shared_token(events: list[Any]) -> str:
         if token is None:
             token = _find_token(as_object(event.get("properties")))
         if token is None:
-            raise CaptureError(401, "event submitted without an api_key")
+            raise PlainTextError(401, "event submitted without an api_key")
         tokens.add(token)
     if len(tokens) > 1:
-        raise CaptureError(401, "batch submitted with inconsistent api_key values")
+        raise PlainTextError(401, "batch submitted with inconsistent api_key values")
     return tokens.pop()
 
 
@@ -134,12 +124,13 @@ def _parse_event(
     if not isinstance(name, str):
         raise parse_error("missing field `event`")
     if not name:
-        raise CaptureError(400, "event submitted with an empty event name")
+        raise PlainTextError(400, "event submitted with an empty event name")
     properties: Any = raw.get("properties")
     if properties is None:
         properties = {}
     elif not is_object(properties):
         raise parse_error("invalid type: properties must be a map")
+    # Exact types are checked here, the rare forms in functions: this runs for every event.
     distinct_id = raw.get("distinct_id")
     if type(distinct_id) is not str or not distinct_id:
         distinct_id = _distinct_id(raw, properties)
@@ -148,6 +139,7 @@ def _parse_event(
         uuid = make_uuid()
     elif type(uuid) is not str or not _UUID.fullmatch(uuid):
         uuid = _parse_uuid(uuid)
+    # Some SDKs send `$set` and `$set_once` beside the properties instead of inside.
     for field in ("$set", "$set_once"):
         if field in raw and is_object(raw[field]):
             properties[field] = {**as_object(properties.get(field)), **raw[field]}
@@ -162,14 +154,14 @@ def _parse_event(
 
 
 def _distinct_id(raw: dict[str, Any], properties: dict[str, Any]) -> str:
-    found = raw.get("distinct_id", raw.get("$distinct_id"))
-    if found is None:
-        found = properties.get("distinct_id", properties.get("$distinct_id"))
-    if found is None:
-        raise CaptureError(400, "event submitted without a distinct_id")
-    text = found if isinstance(found, str) else to_json(found).decode()
+    value = raw.get("distinct_id", raw.get("$distinct_id"))
+    if value is None:
+        value = properties.get("distinct_id", properties.get("$distinct_id"))
+    if value is None:
+        raise PlainTextError(400, "event submitted without a distinct_id")
+    text = value if isinstance(value, str) else to_json(value).decode()
     if not text:
-        raise CaptureError(400, "event submitted with an empty distinct_id")
+        raise PlainTextError(400, "event submitted with an empty distinct_id")
     return text
 
 
@@ -181,13 +173,14 @@ def _parse_uuid(value: Any) -> str:
 
 
 def _event_timestamp(raw: dict[str, Any], properties: dict[str, Any], now: int, skew: int) -> int:
-    given = raw.get("timestamp")
-    at: int | None = None
-    if isinstance(given, str):
-        at = parse_micros(given)
-        if at is not None and skew and properties.get("$ignore_sent_at") is not True:
-            at += skew
-    if at is None:
+    text = raw.get("timestamp")
+    timestamp: int | None = None
+    if isinstance(text, str):
+        timestamp = parse_micros(text)
+        if timestamp is not None and skew and properties.get("$ignore_sent_at") is not True:
+            timestamp += skew
+    if timestamp is None:
+        # Old SDKs send milliseconds since the event instead of a timestamp.
         offset = raw.get("offset")
-        at = now - int(offset * 1000) if isinstance(offset, int | float) else now
-    return at if at <= now + MAX_FUTURE else now
+        timestamp = now - int(offset * 1000) if isinstance(offset, int | float) else now
+    return timestamp if timestamp <= now + MAX_FUTURE else now

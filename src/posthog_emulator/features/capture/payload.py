@@ -1,4 +1,7 @@
-"""LZ-string, base64 flavour: how browser SDKs of years ago packed their events."""
+"""Decompress and decode the body of a legacy capture request.
+
+Includes LZ-string (in its base64 variant), which old browser SDKs use.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ from urllib.parse import parse_qs, unquote_to_bytes
 
 from pydantic_core import from_json
 
+from posthog_emulator.http.errors import PlainTextError
 from posthog_emulator.http.messages import Request
 
-from .errors import CaptureError, decode_error, parse_error, too_large_error
+from .errors import decode_error, parse_error, too_large_error
 
 __all__ = ["decompress_lzstring", "inflate", "read_payload"]
 
@@ -23,15 +27,15 @@ _END = 2
 
 
 class _InvalidLzString(Exception):
-    """The text is not in this format."""
+    """The text is not LZ-string data."""
 
 
 def decompress_lzstring(text: str, limit: int) -> bytes | None:
-    """The UTF-8 of what was packed; None when the text is not in this format.
+    """Decompress LZ-string data to UTF-8; return None if the text is not in this format.
 
     Args:
-        text: Base64 letters.
-        limit: About how many characters to unpack at most.
+        text: Base64 characters.
+        limit: The approximate maximum number of characters of the result.
     """
     try:
         units = "".join(_decode_phrases(_BitReader(text.strip()), limit))
@@ -41,15 +45,15 @@ def decompress_lzstring(text: str, limit: int) -> bytes | None:
 
 
 class _BitReader:
-    """Numbers of any width, lowest bit first, out of letters read from their highest bit on."""
+    """A reader of numbers, lowest bit first, from base64 characters, highest bit first."""
 
     def __init__(self, text: str) -> None:
         self._stream = self._iterate(text.rstrip("="))
 
     def read(self, width: int) -> int:
-        """The next number of so many bits."""
+        """Read the next number of `width` bits."""
         try:
-            return sum(next(self._stream) << place for place in range(width))
+            return sum(next(self._stream) << position for position in range(width))
         except (StopIteration, RuntimeError):
             raise _InvalidLzString from None
 
@@ -59,12 +63,16 @@ class _BitReader:
             value = _VALUES.get(letter)
             if value is None:
                 raise _InvalidLzString
-            for place in range(5, -1, -1):
-                yield value >> place & 1
+            for position in range(5, -1, -1):
+                yield value >> position & 1
 
 
 def _decode_phrases(bits: _BitReader, limit: int) -> Iterator[str]:
-    """The phrases of a dictionary that grows as it is read; 0 and 1 announce a new character."""
+    """Yield the phrases of LZ-string data.
+
+    The dictionary grows while it is read. The codes 0 and 1 introduce a new character of 8 or 16
+    bits, 2 ends the data, and codes get one bit wider whenever the dictionary is full.
+    """
     book: dict[int, str] = {}
     following, width, room = 3, 2, 1
     previous, length = "", 0
@@ -101,15 +109,15 @@ _NO_DATA = "request missing data payload"
 
 
 def read_payload(request: Request, limit: int) -> tuple[Any, int]:
-    """The JSON value a request carries, and the length of its text.
+    """Return the JSON value of a request and the length of its text in bytes.
 
     Args:
-        request: Its body may be JSON, or JSON packed by gzip (known by its first bytes), base64
-            or LZ-string, bare or as the field `data` of a form or of the query.
-        limit: The most bytes there may be, packed and unpacked.
+        request: The body may be JSON, or JSON compressed with gzip (detected by its first bytes),
+            base64 or LZ-string, as it is or as the field `data` of a form or of the query.
+        limit: The maximum number of bytes, compressed and decompressed.
 
     Raises:
-        Refusal: 400 or 413.
+        PlainTextError: 400 or 413.
     """
     content, packing = request.content, request.query_value("compression") or ""
     if len(content) > limit:
@@ -117,12 +125,13 @@ def read_payload(request: Request, limit: int) -> tuple[Any, int]:
     if request.method == "GET":
         content = (request.query_value("data") or "").encode("utf-8", "replace")
         packing = packing or "base64"
+    # As on the server, forms are also detected by their content.
     elif content.startswith(b"data=") or request.headers.get("content-type", "").startswith(_FORM):
         fields = parse_qs(content.decode("latin-1"), keep_blank_values=True)
         packing = fields.get("compression", [packing])[0] or "base64"
         content = unquote_to_bytes(fields.get("data", [""])[0].encode("latin-1"))
     if not content:
-        raise CaptureError(400, _NO_DATA)
+        raise PlainTextError(400, _NO_DATA)
     text = _decompress(content, packing, limit)
     if len(text) > limit:
         raise too_large_error(limit)
@@ -142,7 +151,7 @@ def _decompress(content: bytes, packing: str, limit: int) -> bytes:
         return unpacked
     if packing == "base64" and content.lstrip()[:1] not in (b"{", b"["):
         try:
-            # A space is a plus sign that went through a form unescaped.
+            # A plus sign that was not escaped in a form arrives as a space.
             padded = content.strip().replace(b" ", b"+") + b"=" * (-len(content.strip()) % 4)
             content = base64.b64decode(padded.translate(_URL_SAFE), validate=True)
         except (ValueError, binascii.Error) as error:
@@ -154,11 +163,12 @@ def _decompress(content: bytes, packing: str, limit: int) -> bytes:
 
 
 def inflate(content: bytes, window: int, limit: int) -> bytes:
-    """Unpack gzip (window 31) or zlib (15) data, but no more than allowed.
+    """Decompress gzip (window 31) or zlib (window 15) data of limited size.
 
     Raises:
-        Refusal: 400, it is none; 413, there is more.
+        PlainTextError: 400, the data is malformed; 413, it is larger than `limit` bytes.
     """
+    # One byte over the limit is enough to detect an oversized body, even a decompression bomb.
     unpacker = zlib.decompressobj(window)
     try:
         text = unpacker.decompress(content, limit + 1)

@@ -1,4 +1,4 @@
-"""`/i/v1/analytics/events`: every event has an answer of its own."""
+"""Capture version 1 (`/i/v1/analytics/events`), with a result for every event."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from uuid import UUID
 from pydantic_core import from_json, to_json
 
 from posthog_emulator.event_store.ingest import Event, is_illegal_distinct_id
+from posthog_emulator.http.errors import PlainTextError
 from posthog_emulator.http.messages import Request, Response, json_response
 from posthog_emulator.json_types import is_array, is_object
 from posthog_emulator.state import EmulatorState
 from posthog_emulator.timestamps import to_micros
 
-from .errors import CaptureError
 from .legacy import exceeds_quota
-from .parsing import MAX_FUTURE, project_id_for_token, token_error
+from .parsing import MAX_FUTURE, token_error
 from .payload import inflate
 
 __all__ = ["ROUTES"]
@@ -36,13 +36,13 @@ _OPTION_PROPERTIES = {"cookieless_mode": "$cookieless_mode", "product_tour_id": 
 
 
 class _CaptureError(Exception):
-    """The whole request is turned away, with a status, a tag and a description."""
+    """An error of the whole request, with status, error tag and description."""
 
     def __init__(self, status: int, tag: str, description: str) -> None:
         super().__init__(description)
         self.status, self.tag, self.description = status, tag, description
 
-    def answer(self) -> Response:
+    def to_response(self) -> Response:
         body = {
             "error": self.tag,
             "error_description": self.description,
@@ -53,7 +53,7 @@ class _CaptureError(Exception):
 
 
 class _EventDropped(Exception):
-    """One event is not taken in; the message says why."""
+    """One event is dropped; the message is the reason code."""
 
 
 def _capture(state: EmulatorState, request: Request) -> Response:
@@ -61,38 +61,40 @@ def _capture(state: EmulatorState, request: Request) -> Response:
         return Response(405, headers=[("Allow", "POST")])
     try:
         results = _ingest(state, request)
-    except _CaptureError as refused:
-        return refused.answer()
+    except _CaptureError as error:
+        return error.to_response()
     again = any(result["result"] == "retry" for result in results.values())
     return json_response(200, {"results": results}, [("Retry-After", "1")] if again else [])
 
 
 def _ingest(state: EmulatorState, request: Request) -> dict[str, Any]:
-    token, sent = _token(request), _sent_at(request)
+    token, sent_at = _token(request), _sent_at(request)
     content = _read_body(request)
     batch = _parse_batch(content)
-    limited = state.settings.exhausted_quotas
-    if "events" in limited:
+    exhausted = state.settings.exhausted_quotas
+    if "events" in exhausted:
         raise _CaptureError(429, "billing_limit_exceeded", "The billing limit was exceeded.")
     store = state.events
     now = store.now()
-    library = _sdk_properties(request)
+    sdk = _sdk_properties(request)
     results: dict[str, Any] = {}
     events: list[Event] = []
     for uuid, raw in batch:
         try:
-            event = _parse_event(uuid, raw, now, now - sent)
-            event.properties.update(library)
+            event = _parse_event(uuid, raw, now, now - sent_at)
+            event.properties.update(sdk)
+            # Only a large request can have a large event; others need not be serialized.
             if (
                 len(content) > _MAX_MESSAGE_BYTES
                 and len(to_json(event.properties)) > _MAX_MESSAGE_BYTES
             ):
                 raise _EventDropped("event_too_big")
-            if exceeds_quota(event.event, limited):
+            if exceeds_quota(event.event, exhausted):
                 raise _EventDropped("billing_limit_exceeded")
         except _EventDropped as dropped:
             results[uuid] = {"result": "drop", "details": str(dropped)}
             continue
+        # A setting of the emulator: the client has to send these events again.
         if state.settings.capture_retries > 0:
             state.settings.capture_retries -= 1
             results[uuid] = {"result": "retry", "details": "not_persisted"}
@@ -101,42 +103,43 @@ def _ingest(state: EmulatorState, request: Request) -> dict[str, Any]:
         results[uuid] = {"result": "ok"}
         if is_illegal_distinct_id(event.distinct_id):
             results[uuid] = {"result": "warning", "details": "person_processing_disabled"}
-    project = project_id_for_token(state, token)
+    # As in the legacy endpoints, an unknown token is not an error: the events are dropped.
+    project = state.project_id_for_token(token)
     if project is not None and events:
         store.ingest(project, events, captured=True)
     return results
 
 
 def _sdk_properties(request: Request) -> dict[str, str]:
-    """The SDK's name and version, which the server puts on every event."""
+    """Return the SDK's name and version, which the server adds to every event."""
     name, _, version = request.headers["posthog-sdk-info"].partition("/")
     return {"$lib": name, "$lib_version": version}
 
 
 def _token(request: Request) -> str:
-    found = _BEARER.match(request.headers.get("authorization", ""))
-    if found is None:
+    match = _BEARER.match(request.headers.get("authorization", ""))
+    if match is None:
         raise _CaptureError(401, "invalid_api_token", "A project token is needed: Bearer phc_...")
-    problem = token_error(found[1])
-    if problem is not None:
-        raise _CaptureError(401, "invalid_api_token", f"The project token is not valid: {problem}")
-    return found[1]
+    error = token_error(match[1])
+    if error is not None:
+        raise _CaptureError(401, "invalid_api_token", f"The project token is not valid: {error}")
+    return match[1]
 
 
 def _sent_at(request: Request) -> int:
-    """The client's clock; every header it must come with is checked."""
+    """Check the required headers, and return the client's clock in microseconds since 1970."""
     missing = [name for name in _REQUIRED_HEADERS if not request.headers.get(name)]
     if missing:
         raise _CaptureError(
             400, "missing_required_headers", f"missing headers: {', '.join(missing)}"
         )
-    sent = _parse_rfc3339(request.headers["posthog-request-timestamp"])
-    if sent is None:
-        text = "PostHog-Request-Timestamp is no RFC 3339 timestamp"
+    sent_at = _parse_rfc3339(request.headers["posthog-request-timestamp"])
+    if sent_at is None:
+        text = "PostHog-Request-Timestamp must be an RFC 3339 timestamp"
         raise _CaptureError(400, "invalid_header_value", text)
     if not re.fullmatch(r"[1-9]\d{0,8}", request.headers["posthog-attempt"]):
-        raise _CaptureError(400, "invalid_header_value", "PostHog-Attempt is no number from 1 on")
-    return sent
+        raise _CaptureError(400, "invalid_header_value", "PostHog-Attempt must be 1 or more")
+    return sent_at
 
 
 def _read_body(request: Request) -> bytes:
@@ -149,18 +152,19 @@ def _read_body(request: Request) -> bytes:
         elif packing == "deflate":
             content = inflate(content, 15, _MAX_BODY_BYTES)
         elif packing not in {"", "identity"}:
-            text = f"The emulator does not unpack Content-Encoding {packing!r}"
+            text = f"The emulator does not support Content-Encoding {packing!r}"
             raise _CaptureError(415, "unsupported_content_encoding", text)
-    except CaptureError as refusal:
-        tag = "payload_too_large" if refusal.status == 413 else "invalid_payload"
-        raise _CaptureError(refusal.status, tag, refusal.text) from None
+    except PlainTextError as error:
+        tag = "payload_too_large" if error.status == 413 else "invalid_payload"
+        raise _CaptureError(error.status, tag, error.text) from None
+    # `inflate` checks compressed bodies; this is for bodies sent as they are.
     if len(content) > _MAX_BODY_BYTES:
         raise _CaptureError(413, "payload_too_large", f"the body is over {_MAX_BODY_BYTES} bytes")
     return content
 
 
 def _parse_batch(content: bytes) -> list[tuple[str, dict[str, Any]]]:
-    """The events by their UUIDs."""
+    """Parse the body, and return the events with their UUIDs."""
     try:
         body = from_json(content, allow_inf_nan=False)
     except ValueError as error:
@@ -172,15 +176,15 @@ def _parse_batch(content: bytes) -> list[tuple[str, dict[str, Any]]]:
         raise _CaptureError(400, "invalid_payload", "created_at must be an RFC 3339 timestamp")
     if not events:
         raise _CaptureError(400, "empty_batch", "the batch holds no event")
-    found: dict[str, dict[str, Any]] = {}
+    events_by_uuid: dict[str, dict[str, Any]] = {}
     for event in events:
         if not is_object(event):
             raise _CaptureError(400, "invalid_payload", "an event must be an object")
         uuid = _parse_uuid(event.get("uuid"))
-        if uuid in found:
+        if uuid in events_by_uuid:
             raise _CaptureError(400, "duplicate_event_uuid", f"two events have the uuid {uuid}")
-        found[uuid] = event
-    return list(found.items())
+        events_by_uuid[uuid] = event
+    return list(events_by_uuid.items())
 
 
 def _parse_uuid(value: Any) -> str:
@@ -189,7 +193,7 @@ def _parse_uuid(value: Any) -> str:
     try:
         return str(UUID(value))
     except (ValueError, AttributeError, TypeError):
-        raise _CaptureError(400, "invalid_event_uuid", "an event's uuid is none") from None
+        raise _CaptureError(400, "invalid_event_uuid", "an event's uuid is invalid") from None
 
 
 def _parse_event(uuid: str, raw: dict[str, Any], now: int, skew: int) -> Event:
@@ -202,38 +206,38 @@ def _parse_event(uuid: str, raw: dict[str, Any], now: int, skew: int) -> Event:
         raise _EventDropped("missing_distinct_id")
     if len(distinct_id) > _MAX_NAME_LENGTH:
         raise _EventDropped("distinct_id_too_large")
-    at = _parse_rfc3339(raw.get("timestamp"))
-    if at is None:
+    timestamp = _parse_rfc3339(raw.get("timestamp"))
+    if timestamp is None:
         raise _EventDropped("invalid_event_timestamp")
-    given: Any = raw.get("properties", {})
-    if not is_object(given):
+    raw_properties: Any = raw.get("properties", {})
+    if not is_object(raw_properties):
         raise _EventDropped("malformed_event_properties")
     options = _parse_options(raw.get("options"))
-    properties = dict(given)
+    properties = dict(raw_properties)
     for field in ("session_id", "window_id"):
         if isinstance(raw.get(field), str):
             properties[f"${field}"] = raw[field]
     for option, field in _OPTION_PROPERTIES.items():
         if options.get(option) is not None:
             properties[field] = options[option]
-    personal = options.get("process_person_profile")
-    if personal is not None:
-        properties["$process_person_profile"] = personal
+    process_person = options.get("process_person_profile")
+    if process_person is not None:
+        properties["$process_person_profile"] = process_person
     if not options.get("disable_skew_correction"):
-        at += skew
+        timestamp += skew
     return Event(
-        name, distinct_id, at if at <= now + MAX_FUTURE else now, uuid, properties,
+        name, distinct_id, timestamp if timestamp <= now + MAX_FUTURE else now, uuid, properties,
         properties.get("$process_person_profile") is not False,
     )  # fmt: skip
 
 
-def _parse_options(given: Any) -> dict[str, Any]:
-    """The options, their flags as booleans whatever they were written as."""
-    if given is None:
+def _parse_options(raw: Any) -> dict[str, Any]:
+    """Return the options of an event, with boolean options converted from text and numbers."""
+    if raw is None:
         return {}
-    if not is_object(given):
+    if not is_object(raw):
         raise _EventDropped("invalid_options")
-    options = dict(given)
+    options = dict(raw)
     for name in _BOOLEAN_OPTIONS:
         value = options.get(name)
         if isinstance(value, str) and value.lower() in {"true", "false"}:
@@ -246,7 +250,7 @@ def _parse_options(given: Any) -> dict[str, Any]:
 
 
 def _parse_rfc3339(text: Any) -> int | None:
-    """The microseconds of an RFC 3339 text, which names its zone."""
+    """Return the microseconds since 1970 of an RFC 3339 text; None if it is not one."""
     if not isinstance(text, str):
         return None
     try:
@@ -260,4 +264,4 @@ ROUTES: Mapping[str, Callable[[EmulatorState, Request], Response]] = {
     "/i/v1/ai/events": _capture,
     "/i/v1/analytics/events": _capture,
 }
-"""By path, without the slash at its end."""
+"""Handlers by path, without the trailing slash."""

@@ -1,4 +1,4 @@
-"""Cohorts: whom they hold, and when those of dynamic ones are found."""
+"""Cohort endpoints: static members, and recalculation of dynamic cohorts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from posthog_emulator.rest.handlers import DEFAULT_HANDLERS, create_object, obje
 from posthog_emulator.schema.validation import matches_format
 from posthog_emulator.state import PROJECTS, ApiCall, EmulatorState
 
+from .collection import cohorts_collection, is_dynamic
+
 if TYPE_CHECKING:
     from posthog_emulator.features.events.collections import CohortMembers
 
@@ -24,39 +26,41 @@ __all__ = ["OPERATION_HANDLERS", "recalculate_all"]
 def _create(call: ApiCall) -> Response:
     call.resolve_parents()
     row = create_object(call)
-    wanted: Any = as_object(call.body).get("_create_static_person_ids")
-    if row.data.get("is_static") and wanted:
-        _add_members(call, row, wanted)
+    uuids: Any = as_object(call.body).get("_create_static_person_ids")
+    if uuids and not is_dynamic(row):
+        _add_members(call, row, uuids)
     return _changed_cohort_response(call, row)
 
 
 def _changed_cohort_response(call: ApiCall, row: StoredObject) -> Response:
-    """Answer with a cohort that was changed; a dynamic one is calculated afterwards."""
-    if not row.data.get("is_static") and not row.deleted:
+    """Respond with a changed cohort, a dynamic one still marked as being calculated."""
+    # The server calculates in the background; here the next read calculates the members.
+    if is_dynamic(row) and not row.deleted:
         row.data["is_calculating"] = True
     return object_response(call, row)
 
 
 def _update(call: ApiCall) -> Response:
     before = _definition(call.get_object())
-    answer = DEFAULT_HANDLERS["update" if call.request.method == "PATCH" else "replace"](call)
+    response = DEFAULT_HANDLERS["update" if call.request.method == "PATCH" else "replace"](call)
     row = call.get_object()
-    return answer if _definition(row) == before else _changed_cohort_response(call, row)
+    return response if _definition(row) == before else _changed_cohort_response(call, row)
 
 
 def _definition(row: StoredObject) -> list[Any]:
     return [copy.deepcopy(row.data.get(name)) for name in ("filters", "groups", "query")]
 
 
-def _recalculate(call: ApiCall, only: tuple[StoredObject, ...] | None = None) -> None:
+def _recalculate(call: ApiCall, rows: tuple[StoredObject, ...] | None = None) -> None:
+    # Imported here because it loads the query engine, which creating static cohorts does not need.
     from .membership import recalculate
 
-    recalculate(call.state, call.path_values[0], rows=only)
+    recalculate(call.state, call.path_values[0], rows=rows)
 
 
 def _get(call: ApiCall) -> Response:
     row = call.get_object()
-    if not row.data.get("is_static"):
+    if is_dynamic(row):
         _recalculate(call, (row,))
     return object_response(call, row)
 
@@ -72,55 +76,54 @@ def _persons(call: ApiCall) -> Response:
 
     call.resolve_parents()
     _recalculate(call)
-    number = str(call.path_values[1])
-    known = project_cohorts(call.state, call.path_values[0]).errors
-    problem = known.get(int(number)) if number.isdigit() else None
-    if problem is not None:
-        raise invalid(f"The members of the cohort are not known. {problem}")
+    cohort_id = str(call.path_values[1])
+    errors = project_cohorts(call.state, call.path_values[0]).errors
+    error = errors.get(int(cohort_id)) if cohort_id.isdigit() else None
+    if error is not None:
+        raise invalid(f"The members of the cohort could not be calculated. {error}")
     return DEFAULT_HANDLERS["list"](call)
 
 
 def _add_persons(call: ApiCall) -> Response:
     row = _static_cohort(call)
-    wanted: Any = as_object(call.body).get("person_ids")
-    if not is_array(wanted) or not wanted:
+    uuids: Any = as_object(call.body).get("person_ids")
+    if not is_array(uuids) or not uuids:
         raise invalid("person_ids is required", "person_ids", "required")
-    _add_members(call, row, wanted)
+    _add_members(call, row, uuids)
     return json_response(200, {"success": True})
 
 
 def _remove_person(call: ApiCall) -> Response:
     row = _static_cohort(call)
-    wanted = as_object(call.body).get("person_id")
-    if not isinstance(wanted, str) or not matches_format("uuid", wanted):
+    uuid = as_object(call.body).get("person_id")
+    if not isinstance(uuid, str) or not matches_format("uuid", uuid):
         raise invalid("person_id is required", "person_id", "required")
     members = _members(call, row)
-    if members.find(wanted) is None:
+    if members.find(uuid) is None:
         raise not_found("Person not found.")
-    members.discard(wanted)
+    members.discard(uuid)
     row.data["count"] = sum(1 for _ in members)
     return json_response(200, {"success": True})
 
 
 def _static_cohort(call: ApiCall) -> StoredObject:
     call.resolve_parents(1)
-    row = call.state.store.collection(f"/api/projects/{call.path_values[0]}/cohorts/").find(
-        call.path_values[1]
-    )
+    row = cohorts_collection(call.state, call.path_values[0]).find(call.path_values[1])
     if row is None or row.deleted:
         raise not_found()
-    if not row.data.get("is_static"):
+    if is_dynamic(row):
         raise invalid("Cannot change the persons of a cohort that is not static.")
     return row
 
 
-def _add_members(call: ApiCall, row: StoredObject, wanted: list[Any]) -> None:
+def _add_members(call: ApiCall, row: StoredObject, person_ids: list[Any]) -> None:
     from posthog_emulator.features.persons.repository import PersonRepository
 
-    uuids = [str(one).lower() for one in wanted if matches_format("uuid", str(one))]
-    known = PersonRepository(call.state.events, int(call.path_values[0])).find_by_uuids(uuids)
+    # As on the server, ids that are malformed or belong to no person are ignored.
+    uuids = [str(value).lower() for value in person_ids if matches_format("uuid", str(value))]
+    persons = PersonRepository(call.state.events, int(call.path_values[0])).find_by_uuids(uuids)
     members = _members(call, row)
-    members.add([person.uuid for person in known])
+    members.add([person.uuid for person in persons])
     row.data["count"] = sum(1 for _ in members)
 
 
@@ -131,16 +134,13 @@ def _members(call: ApiCall, row: StoredObject) -> CohortMembers:
 
 
 def recalculate_all(state: EmulatorState) -> None:
-    """Find the members of every dynamic cohort anew."""
+    """Recalculate the members of all dynamic cohorts."""
     for project in state.store.collection(PROJECTS):
-        if any(not row.data.get("is_static") for row in state.store.collection(_path(project.key))):
+        # The query engine is loaded only if there is something to calculate.
+        if any(is_dynamic(row) for row in cohorts_collection(state, project.key)):
             from .membership import recalculate
 
             recalculate(state, project.key, force=True)
-
-
-def _path(project: str) -> str:
-    return f"/api/projects/{project}/cohorts/"
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {

@@ -1,4 +1,4 @@
-"""Dynamic cohorts: who is in them, found as the server finds it, some time after a change."""
+"""Calculate the members of dynamic cohorts, as the server does some time after a change."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from posthog_emulator.features.query.runner import QuerySession, run_hogql
 from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import as_object, is_array
 from posthog_emulator.objects.store import StoredObject
-from posthog_emulator.state import EmulatorState, fill_path
+from posthog_emulator.state import EmulatorState
+from posthog_emulator.timestamps import format_utc
 
-__all__ = ["ProjectCohorts", "is_behavioral", "is_dynamic", "project_cohorts", "recalculate"]
+from .collection import cohorts_collection, is_dynamic, live_cohorts
 
-_COHORTS: Final = "/api/projects/{}/cohorts/"
+__all__ = ["ProjectCohorts", "is_behavioral", "project_cohorts", "recalculate"]
+
 _MAX_AGE: Final = timedelta(days=1)
-"""How long members are good for."""
+"""How long calculated members are used, as on the server."""
 _MAX_MEMBERS: Final = 100_000_000
 _COUNT_OPERATORS: Final = {"gte": ">=", "gt": ">", "lte": "<=", "lt": "<", "exact": "=", "eq": "="}
 _BEHAVIORAL_FIELDS: Final = frozenset(
@@ -40,12 +42,12 @@ _INTERVAL_UNITS: Final = {
 
 @dataclass(slots=True)
 class ProjectCohorts:
-    """What is known of the cohorts of one project."""
+    """The cohorts of one project, with the errors of their last calculation."""
 
     names: dict[int, str] = field(default_factory=dict[int, str])
-    """By number."""
+    """Name by cohort id."""
     errors: dict[int, str] = field(default_factory=dict[int, str])
-    """Why a cohort's members cannot be found."""
+    """Error message by cohort id, of cohorts whose members could not be calculated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +57,19 @@ class _Calculation:
     error: str | None = None
 
 
-def is_dynamic(row: StoredObject) -> bool:
-    """Whether a cohort's members are found, not named."""
-    return not row.data.get("is_static")
-
-
 def project_cohorts(state: EmulatorState, team: str) -> ProjectCohorts:
-    """The cohorts of a project, with what is known of them by now."""
-    found = _membership_cache(state)
-    known = ProjectCohorts()
-    for row in _cohort_rows(state, team):
-        number = int(row.key)
-        known.names[number] = str(row.data.get("name"))
-        held = found.get((team, number))
-        if held is not None and held.error is not None:
-            known.errors[number] = held.error
-    return known
+    """Return the cohorts of a project with the results so far; calculates nothing."""
+    calculations = _membership_cache(state)
+    cohorts = ProjectCohorts()
+    for row in live_cohorts(state, team):
+        if not row.key.isdigit():  # only test fixtures can have such ids; HogQL cannot use them
+            continue
+        cohort_id = int(row.key)
+        cohorts.names[cohort_id] = str(row.data.get("name"))
+        last = calculations.get((team, cohort_id))
+        if last is not None and last.error is not None:
+            cohorts.errors[cohort_id] = last.error
+    return cohorts
 
 
 def recalculate(
@@ -80,51 +79,48 @@ def recalculate(
     force: bool = False,
     rows: Iterable[StoredObject] | None = None,
 ) -> None:
-    """Find the members of the cohorts that were changed, or found long ago.
+    """Recalculate cohorts that have changed or whose members are older than a day.
 
     Args:
         state: The emulator's state.
         team: The project.
-        all: Whether to find those of the others as well.
-        only: The cohorts that are of interest, with those that they depend on; by default all.
+        force: Recalculate up-to-date cohorts as well.
+        rows: The cohorts to check, together with those they refer to; all by default.
     """
-    bucket = state.store.collection(fill_path(_COHORTS, [team]))
-    found, now = _membership_cache(state), state.settings.clock().astimezone(UTC)
-    under_way: list[int] = []
-
-    def find(number: int) -> None:
-        row = bucket.rows.get(str(number))
-        if row is None or row.deleted or not is_dynamic(row) or number in done:
-            return
-        if number in under_way:
-            raise invalid(f"Cohort {number} depends on itself.")
-        rule, held = _definition(row), found.get((team, number))
-        fresh = held is not None and timedelta(0) <= now - held.calculated_at < _MAX_AGE
-        if held is not None and fresh and held.definition == rule and not force:
-            done.add(number)
-            return
-        under_way.append(number)
-        try:
-            problem = _calculate(state, team, row, find)
-        finally:
-            under_way.pop()
-        done.add(number)
-        found[team, number] = _Calculation(rule, now, problem)
-
+    collection = cohorts_collection(state, team)
+    calculations, now = _membership_cache(state), state.settings.clock().astimezone(UTC)
     done = set[int]()
-    for row in _cohort_rows(state, team) if rows is None else rows:
+    in_progress = set[int]()
+
+    def recalculate_one(cohort_id: int) -> None:
+        row = collection.rows.get(str(cohort_id))
+        if row is None or row.deleted or not is_dynamic(row) or cohort_id in done:
+            return
+        if cohort_id in in_progress:
+            # Raised into the calculation of the cohort that refers to this one, which records it.
+            raise invalid(f"Cohort {cohort_id} depends on itself.")
+        definition, last = _definition(row), calculations.get((team, cohort_id))
+        # The emulator's clock can be set back: members from the future are not up to date.
+        fresh = last is not None and timedelta(0) <= now - last.calculated_at < _MAX_AGE
+        if last is not None and fresh and last.definition == definition and not force:
+            done.add(cohort_id)
+            return
+        in_progress.add(cohort_id)
+        try:
+            error = _calculate(state, team, row, recalculate_one)
+        finally:
+            in_progress.discard(cohort_id)
+        done.add(cohort_id)
+        calculations[team, cohort_id] = _Calculation(definition, now, error)
+
+    for row in live_cohorts(state, team) if rows is None else rows:
         if row.key.isdigit():
-            find(int(row.key))
-
-
-def _cohort_rows(state: EmulatorState, team: str) -> list[StoredObject]:
-    bucket = state.store.collection(fill_path(_COHORTS, [team]))
-    return [row for row in bucket if row.key.isdigit() and not row.deleted]
+            recalculate_one(int(row.key))
 
 
 def _membership_cache(state: EmulatorState) -> dict[tuple[str, int], _Calculation]:
-    notes: dict[tuple[str, int], _Calculation] = state.extensions.setdefault("cohorts", {})
-    return notes
+    cache: dict[tuple[str, int], _Calculation] = state.extensions.setdefault("cohorts", {})
+    return cache
 
 
 def _definition(row: StoredObject) -> str:
@@ -135,26 +131,27 @@ def _definition(row: StoredObject) -> str:
 def _calculate(
     state: EmulatorState, team: str, row: StoredObject, recalculate_other: Callable[[int], None]
 ) -> str | None:
-    """Find a cohort's members, those of cohorts it depends on first; gives what went wrong."""
-    number, now = int(row.key), state.settings.clock().astimezone(UTC)
+    """Calculate the members of a cohort after those it refers to; return the error, if any."""
+    cohort_id, now = int(row.key), state.settings.clock().astimezone(UTC)
     problem: str | None = None
+    # After an error the cohort has no members: those of an older definition would be wrong.
     uuids = list[str]()
     try:
         for other in _referenced_cohorts(row.data.get("filters")):
             recalculate_other(other)
         uuids = _query_members(state, team, row, now)
     except ApiError as error:
-        problem = f"{row.data.get('name') or number}: {error.detail}"
+        problem = f"{row.data.get('name') or cohort_id}: {error.detail}"
     state.events.write(
-        "DELETE FROM cohort_people WHERE team_id = ? AND cohort_id = ?", [int(team), number]
+        "DELETE FROM cohort_people WHERE team_id = ? AND cohort_id = ?", [int(team), cohort_id]
     )
     state.events.write(
-        "INSERT INTO cohort_people SELECT ?, ?, unnest(?::UUID[])", [int(team), number, uuids]
+        "INSERT INTO cohort_people SELECT ?, ?, unnest(?::UUID[])", [int(team), cohort_id, uuids]
     )
     row.data["is_calculating"] = False
     if problem is None:
         row.data["count"] = len(uuids)
-        row.data["last_calculation"] = now.isoformat().replace("+00:00", "Z")
+        row.data["last_calculation"] = format_utc(now)
         row.data["errors_calculating"] = 0
     else:
         row.data["errors_calculating"] = int(row.data.get("errors_calculating") or 0) + 1
@@ -165,92 +162,104 @@ def _calculate(
 
 def _query_members(state: EmulatorState, team: str, row: StoredObject, now: datetime) -> list[str]:
     if row.data.get("query"):
-        raise invalid("The emulator does not compute cohorts of a query.")
-    rule = as_object(row.data.get("filters")).get("properties")
-    if not as_object(rule).get("values"):
+        raise invalid("The emulator does not calculate cohorts that are defined by a query.")
+    filters = as_object(row.data.get("filters")).get("properties")
+    if not as_object(filters).get("values"):
         if row.data.get("groups"):
-            raise invalid("The emulator does not compute cohorts of groups; give it filters.")
+            raise invalid(
+                "The emulator does not calculate cohorts defined by `groups`; use `filters`."
+            )
         return []
-    values, known = Values(), project_cohorts(state, team)
-    test = _condition(as_object(rule), values, now)
+    values, cohorts = Values(), project_cohorts(state, team)
+    test = _condition(as_object(filters), values, now)
     session = QuerySession(
         team_id=int(team),
         now=now,
         store=lambda: state.events,
-        cohorts=known.names,
-        cohort_errors=known.errors,
+        cohorts=cohorts.names,
+        cohort_errors=cohorts.errors,
         stubs=[],
     )
     sql = f"SELECT id FROM persons WHERE {test} LIMIT {_MAX_MEMBERS}"  # noqa: S608
-    found: list[list[str]] = json.loads(
+    rows: list[list[str]] = json.loads(
         run_hogql(session, sql, values.known, max_rows=_MAX_MEMBERS).rows
     )
-    return [uuid for (uuid,) in found]
+    return [uuid for (uuid,) in rows]
 
 
-def _leaves(rule: Any) -> list[Mapping[str, Any]]:
-    given = as_object(rule)
-    if "values" not in given or "key" in given:
-        return [given] if given else []
-    inner: Any = given["values"]
+def _leaves(filters: Any) -> list[Mapping[str, Any]]:
+    group = as_object(filters)
+    if "values" not in group or "key" in group:
+        return [group] if group else []
+    inner: Any = group["values"]
     return [leaf for part in (inner if is_array(inner) else []) for leaf in _leaves(part)]
 
 
 def _referenced_cohorts(filters: Any) -> list[int]:
-    """The cohorts that a cohort's filters speak of."""
+    """Return the ids of the cohorts that a cohort's filters refer to."""
     leaves = _leaves(as_object(filters).get("properties"))
-    named = [str(leaf.get("value")) for leaf in leaves if leaf.get("type") == "cohort"]
-    return [int(value) for value in named if value.isdigit()]
+    ids = [str(leaf.get("value")) for leaf in leaves if leaf.get("type") == "cohort"]
+    return [int(value) for value in ids if value.isdigit()]
 
 
 def is_behavioral(filters: Any) -> bool:
-    """Whether a cohort's filters are about more than properties of persons, and cohorts."""
+    """Return whether a cohort's filters use more than person properties and other cohorts."""
     leaves = _leaves(as_object(filters).get("properties"))
     return any(leaf.get("type") not in {"person", "cohort"} for leaf in leaves)
 
 
-def _condition(rule: Mapping[str, Any], values: Values, now: datetime) -> str:
-    if "values" in rule and "key" not in rule:
-        kind, inner = rule.get("type") or "AND", rule["values"]
+def _condition(filters: Mapping[str, Any], values: Values, now: datetime) -> str:
+    if "values" in filters and "key" not in filters:
+        kind, inner = filters.get("type") or "AND", filters["values"]
         if kind not in {"AND", "OR"} or not is_array(inner):
-            raise invalid(f"The emulator does not compute a group of filters of type {kind}.")
+            raise invalid(f"The emulator does not support a group of filters of type {kind}.")
         tests = [_condition(as_object(part), values, now) for part in inner]
         test = f"({f' {kind} '.join(tests)})" if tests else "true"
-        return f"(NOT {test})" if rule.get("negation") else test
-    if rule.get("type") == "behavioral":
-        return _behavioral_condition(rule, values, now)
-    return property_tests([rule], values, "persons")[0]
+        return f"(NOT {test})" if filters.get("negation") else test
+    if filters.get("type") == "behavioral":
+        return _behavioral_condition(filters, values, now)
+    return property_tests([filters], values, "persons")[0]
 
 
-def _behavioral_condition(rule: Mapping[str, Any], values: Values, now: datetime) -> str:
-    """The condition that a person did something, perhaps so many times."""
-    kind = rule.get("value")
-    for name in sorted(rule.keys() - _BEHAVIORAL_FIELDS):
-        if rule[name] is not None:
-            raise invalid(f"The emulator does not compute `{name}` of behaviour in a cohort.")
+def _behavioral_condition(behavior: Mapping[str, Any], values: Values, now: datetime) -> str:
+    """Return the HogQL condition for persons who performed an event, optionally n times."""
+    kind = behavior.get("value")
+    for name in sorted(behavior.keys() - _BEHAVIORAL_FIELDS):
+        if behavior[name] is not None:
+            raise invalid(
+                f"The emulator does not support `{name}` in a behavioral filter of a cohort."
+            )
     if kind not in {"performed_event", "performed_event_multiple"}:
-        raise invalid(f"The emulator does not compute the behaviour {kind!r} of a cohort.")
-    if rule.get("event_type") not in {None, "events"}:
-        raise invalid(f"The emulator does not compute behaviour of {rule['event_type']}.")
+        raise invalid(f"The emulator does not support the behavioral filter {kind!r} of a cohort.")
+    if behavior.get("event_type") not in {None, "events"}:
+        raise invalid(
+            f"The emulator does not support behavioral filters on {behavior['event_type']}."
+        )
     tests = [
-        f"event = {values.add(str(rule.get('key')))}",
-        f"timestamp >= {values.add(written(_earliest(rule, now)))}",
+        f"event = {values.add(str(behavior.get('key')))}",
+        f"timestamp >= {values.add(written(_earliest(behavior, now)))}",
         f"timestamp <= {values.add(written(now))}",
-        *property_tests(rule.get("event_filters"), values),
+        *property_tests(behavior.get("event_filters"), values),
     ]
     sql = f"SELECT person_id FROM events WHERE {' AND '.join(tests)} GROUP BY person_id"  # noqa: S608
     if kind == "performed_event_multiple":
-        operator, count = rule.get("operator") or "exact", rule.get("operator_value")
+        operator, count = behavior.get("operator") or "exact", behavior.get("operator_value")
         if operator not in _COUNT_OPERATORS or not str(count).isdigit():
-            raise invalid(f"The emulator does not compute behaviour {operator} {count!r} times.")
+            raise invalid(
+                f"The emulator does not support the count {operator} {count!r} of a behavioral "
+                "filter."
+            )
         sql += f" HAVING count() {_COUNT_OPERATORS[operator]} {values.add(int(str(count)))}"
-    return f"id {'NOT ' if rule.get('negation') else ''}IN ({sql})"
+    return f"id {'NOT ' if behavior.get('negation') else ''}IN ({sql})"
 
 
-def _earliest(rule: Mapping[str, Any], now: datetime) -> datetime:
-    if rule.get("explicit_datetime"):
-        return bound(rule["explicit_datetime"], now)
-    unit, count = _INTERVAL_UNITS.get(str(rule.get("time_interval"))), str(rule.get("time_value"))
+def _earliest(behavior: Mapping[str, Any], now: datetime) -> datetime:
+    if behavior.get("explicit_datetime"):
+        return bound(behavior["explicit_datetime"], now)
+    unit, count = (
+        _INTERVAL_UNITS.get(str(behavior.get("time_interval"))),
+        str(behavior.get("time_value")),
+    )
     if unit is None or not count.isdigit():
-        raise invalid("Behaviour in a cohort needs a time_value and a time_interval.")
+        raise invalid("A behavioral filter of a cohort needs a time_value and a time_interval.")
     return bound(f"-{count}{unit}", now)

@@ -1,4 +1,4 @@
-"""Collections of the API whose objects are in the event store: looked at as if they were rows."""
+"""Collections whose objects are in the event store: events, persons, cohort members, groups."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ _PATHS = re.compile(r"/api/projects/(\d+)/(?:cohorts/(\d+)/)?(events|persons|gro
 
 
 def event_collection(state: EmulatorState, address: str) -> ObjectCollection | None:
-    """The bucket at an address, if the event store has what belongs there."""
+    """Return the collection at a path if its objects are in the event store, else None."""
     match = _PATHS.fullmatch(address)
     if match is None:
         return None
     project, cohort, name = match.groups()
     template = f"/api/projects/{{}}/{'cohorts/{}/' if cohort else ''}{name}/"
+    # An emulator can be built with fewer operations, without these collections.
     if template not in state.plans.collections:
         return None
     store, team_id = state.events, int(project)
@@ -46,7 +47,7 @@ def event_collection(state: EmulatorState, address: str) -> ObjectCollection | N
 
 
 class _StoreCollection(ObjectCollection):
-    """A bucket that keeps nothing itself."""
+    """A collection that reads and writes the event store."""
 
     def __init__(self, store: EventStore, team_id: int) -> None:
         super().__init__()
@@ -54,12 +55,12 @@ class _StoreCollection(ObjectCollection):
         self.team_id = team_id
 
     def timestamp(self, text: Any) -> int:
-        """When something is said to have been; now, if nothing is said."""
+        """Return a timestamp in microseconds since 1970; the current time for None."""
         if text is None:
             return self.store.now()
         at = parse_micros(text) if isinstance(text, str) else to_micros(text)
         if at is None:
-            raise ValueError(f"{text!r} is no ISO 8601 timestamp")
+            raise ValueError(f"{text!r} is not an ISO 8601 timestamp")
         return at
 
 
@@ -84,16 +85,18 @@ class _Events(_StoreCollection):
 
     def put(self, row: StoredObject) -> StoredObject:
         data = row.data
-        given: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "event": data.get("event") or "$pageview",
             "distinct_id": data.get("distinct_id"),
             "timestamp": data.get("timestamp"),
             "uuid": data.get("id"),
             "properties": data.get("properties") or {},
         }
-        (uuid,) = self.store.append(self.team_id, [given])
-        found = self.find(uuid)
-        return row if found is None else found
+        # Through ingestion, so that the event creates its person and definitions as captured
+        # events do.
+        (uuid,) = self.store.append(self.team_id, [fields])
+        stored = self.find(uuid)
+        return row if stored is None else stored
 
     def remove(self, key: str) -> None:
         self.store.write(
@@ -111,24 +114,25 @@ class _Persons(_StoreCollection):
 
     def find(self, value: str, key_field: str | None = None) -> StoredObject | None:
         try:
-            named = value if value.isascii() and value.isdigit() else str(UUID(value))
+            # Persons have two ids: a number, and a UUID, whose spelling is normalized.
+            identifier = value if value.isascii() and value.isdigit() else str(UUID(value))
         except ValueError:
             return None
-        person = self.repository.find(named)
+        person = self.repository.find(identifier)
         return None if person is None else person_row(person)
 
     def put(self, row: StoredObject) -> StoredObject:
         data = row.data
-        seen = data.get("last_seen_at")
+        last_seen = data.get("last_seen_at")
         person = Person(
             int(data["id"]),
             str(UUID(str(data["uuid"]))),
             self.timestamp(data.get("created_at")),
-            [str(one) for one in data.get("distinct_ids") or ()],
+            [str(distinct_id) for distinct_id in data.get("distinct_ids") or ()],
             dict(as_object(data.get("properties"))),
             identified=bool(data.get("is_identified")),
             name=data.get("name") or None,
-            last_seen_at=None if seen is None else self.timestamp(seen),
+            last_seen_at=None if last_seen is None else self.timestamp(last_seen),
         )
         self.repository.put(person)
         return person_row(person)
@@ -140,7 +144,7 @@ class _Persons(_StoreCollection):
 
 
 class CohortMembers(_Persons):
-    """The persons of a static cohort."""
+    """The members of a static cohort."""
 
     def __init__(self, store: EventStore, team_id: int, cohort_id: int) -> None:
         super().__init__(store, team_id)
@@ -152,31 +156,34 @@ class CohortMembers(_Persons):
             "ORDER BY rowid",
             [self.team_id, self.cohort_id],
         )
-        return (member_row(one) for one in self.repository.find_by_uuids(uuid for (uuid,) in rows))
+        return (
+            member_row(person) for person in self.repository.find_by_uuids(uuid for (uuid,) in rows)
+        )
 
     def find(self, value: str, key_field: str | None = None) -> StoredObject | None:
         return next((r for r in self if value in (r.key, r.data["uuid"])), None)
 
     def put(self, row: StoredObject) -> StoredObject:
         uuid = str(row.data["uuid"])
-        known = self.repository.find_by_uuids([uuid])
-        if known:
-            kept = member_row(known[0])
+        persons = self.repository.find_by_uuids([uuid])
+        if persons:
+            member = member_row(persons[0])
         else:
+            # The object of a member has the UUID as its id; a new person also needs a number.
             super().put(
                 StoredObject(row.key, {**row.data, "id": self.store.next_person_number()}, 0)
             )
-            kept = member_row(self.repository.find_by_uuids([uuid])[0])
+            member = member_row(self.repository.find_by_uuids([uuid])[0])
         self.add([uuid])
-        return kept
+        return member
 
     def remove(self, key: str) -> None:
-        found = self.find(key)
-        if found is not None:
-            self.discard(found.data["uuid"])
+        row = self.find(key)
+        if row is not None:
+            self.discard(row.data["uuid"])
 
     def add(self, uuids: list[str]) -> None:
-        """Let persons in, each once."""
+        """Add persons by UUID; members are not added twice."""
         self.store.write(
             "INSERT INTO cohort_people SELECT ?, ?, u FROM (SELECT DISTINCT unnest(?::UUID[]) AS u)"
             " WHERE u NOT IN (SELECT person_id FROM cohort_people WHERE team_id = ? "
@@ -185,7 +192,7 @@ class CohortMembers(_Persons):
         )
 
     def discard(self, uuid: str) -> None:
-        """Take a person out."""
+        """Remove a person by UUID."""
         self.store.write(
             "DELETE FROM cohort_people WHERE team_id = ? AND cohort_id = ? AND person_id = ?::UUID",
             [self.team_id, self.cohort_id, uuid],

@@ -1,4 +1,4 @@
-"""The values a property has, the commonest first."""
+"""Event endpoints: list, get, and the most common values of a property."""
 
 from __future__ import annotations
 
@@ -33,30 +33,36 @@ def most_common_values(
     conditions: Sequence[str],
     values: Sequence[Any],
 ) -> list[dict[str, Any]]:
-    """Values and how often each is there.
+    """Return the most common values of a property with their counts, most frequent first.
 
     Args:
-        call: The call; its first placeholder is the project.
+        call: The call; its first path parameter is the project.
         table: `events`, `persons` or `groups`.
         key: The property.
-        mentioned: What they are to contain.
-        conditions: More conditions, as SQL.
-        values: For the placeholders in those.
+        search: Text that the values must contain, ignoring case.
+        conditions: Further conditions, as SQL.
+        values: Parameters of these conditions.
     """
-    held = "json_extract_string(properties, ?)"
-    where = " AND ".join(["team_id = ?", f"{held} IS NOT NULL", *conditions])
-    given: list[Any] = [json_pointer(key), int(call.path_values[0]), json_pointer(key), *values]
+    property_sql = "json_extract_string(properties, ?)"
+    where = " AND ".join(["team_id = ?", f"{property_sql} IS NOT NULL", *conditions])
+    parameters: list[Any] = [
+        json_pointer(key),
+        int(call.path_values[0]),
+        json_pointer(key),
+        *values,
+    ]
     if search:
-        where += f" AND contains(lower({held}), lower(?))"
-        given += [json_pointer(key), search]
+        where += f" AND contains(lower({property_sql}), lower(?))"
+        parameters += [json_pointer(key), search]
     rows = call.state.events.read(
-        f"SELECT {held} AS name, count(*) AS n FROM {table} WHERE {where} "  # noqa: S608
+        f"SELECT {property_sql} AS name, count(*) AS n FROM {table} WHERE {where} "  # noqa: S608
         "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?",
-        [*given, _MAX_VALUES],
+        [*parameters, _MAX_VALUES],
     )
     return [{"name": name, "count": count} for name, count in rows]
 
 
+# The server includes events slightly ahead of its clock, and no others from the future.
 _MAX_FUTURE = timedelta(seconds=5)
 
 
@@ -64,19 +70,20 @@ def _list(call: ApiCall) -> Response:
     from posthog_emulator.features.persons.serializers import EVENT_COLUMNS, event_row
 
     call.resolve_parents()
-    asked = parse_events_page(call)
-    latest = asked.before or call.state.settings.clock() + _MAX_FUTURE
+    page = parse_events_page(call)
+    latest = page.before or call.state.settings.clock() + _MAX_FUTURE
     conditions, values = ["team_id = ?", "timestamp < ?"], [_project_id(call), _naive_utc(latest)]
-    if asked.after is not None:
-        conditions, values = [*conditions, "timestamp > ?"], [*values, _naive_utc(asked.after)]
-    for sql, given in _filters(call):
+    if page.after is not None:
+        conditions, values = [*conditions, "timestamp > ?"], [*values, _naive_utc(page.after)]
+    for sql, parameters in _filters(call):
         conditions.append(sql)
-        values += given
-    way = "ASC" if asked.ascending else "DESC"
+        values += parameters
+    direction = "ASC" if page.ascending else "DESC"
     rows = call.state.events.read(
         f"SELECT {EVENT_COLUMNS} FROM events WHERE {' AND '.join(conditions)} "  # noqa: S608
-        f"ORDER BY timestamp {way}, rowid {way} LIMIT ? OFFSET ?",
-        [*values, asked.limit + 1, asked.offset],
+        f"ORDER BY timestamp {direction}, rowid {direction} LIMIT ? OFFSET ?",
+        # One row more than requested shows whether there is another page.
+        [*values, page.limit + 1, page.offset],
     )
     return paginate(call, _attach_persons(call, [event_row(columns) for columns in rows]))
 
@@ -85,37 +92,39 @@ def _filters(call: ApiCall) -> list[tuple[str, list[Any]]]:
     request = call.request
     for name in ("select", "where"):
         if request.query_value(name) is not None:
-            raise invalid(f"The emulator cannot list events by '{name}'.", name)
-    found: list[tuple[str, list[Any]]] = []
+            raise invalid(
+                f"The emulator does not support the parameter '{name}' of the events list.", name
+            )
+    filters: list[tuple[str, list[Any]]] = []
     for name in ("event", "distinct_id"):
         value = request.query_value(name)
         if value:
-            found.append((f"{name} = ?", [value]))
+            filters.append((f"{name} = ?", [value]))
     person = request.query_value("person_id")
     if person:
-        known = (
+        match = (
             _person_repository(call).find(person)
             if person.isdigit() or matches_format("uuid", person)
             else None
         )
-        found.append(("person_id = ?::UUID", [known.uuid]) if known else ("false", []))
-    for one in parse_filters(request.query_value("properties")):
-        sql, given = filter_sql("properties", one)
-        if one.get("type") == "person":
-            sql, given = filter_sql("p.properties", one)
+        filters.append(("person_id = ?::UUID", [match.uuid]) if match else ("false", []))
+    for property_filter in parse_filters(request.query_value("properties")):
+        sql, parameters = filter_sql("properties", property_filter)
+        if property_filter.get("type") == "person":
+            sql, parameters = filter_sql("p.properties", property_filter)
             sql = f"person_id IN (SELECT p.id FROM persons p WHERE {sql})"  # noqa: S608
-        found.append((sql, given))
-    return found
+        filters.append((sql, parameters))
+    return filters
 
 
 def _attach_persons(call: ApiCall, rows: list[StoredObject]) -> list[StoredObject]:
-    """The events with whoever did them, if that was asked for."""
+    """Add the person to each event if the request has `include_person`."""
     if (call.request.query_value("include_person") or "").lower() not in {"true", "1"}:
         return rows
-    desk = _person_repository(call)
+    repository = _person_repository(call)
     for row in rows:
         distinct_id = row.data["distinct_id"]
-        for person in desk.find_by_distinct_ids([distinct_id]):
+        for person in repository.find_by_distinct_ids([distinct_id]):
             row.data["person"] = _person_summary(person, distinct_id)
     return rows
 
@@ -131,9 +140,10 @@ def _person_summary(person: Person, distinct_id: str) -> dict[str, Any]:
 def _get(call: ApiCall) -> Response:
     call.resolve_parents(1)
     if not matches_format("uuid", call.path_values[1]):
-        # Not the envelope: `attr` is missing, and the code is one that others call invalid_input.
-        told = {"detail": "Invalid UUID", "code": "invalid", "type": "validation_error"}
-        raise ApiError(400, body=told)
+        # The server bypasses its usual error envelope here: `attr` is missing, and the code is
+        # `invalid` where other endpoints have `invalid_input`.
+        body = {"detail": "Invalid UUID", "code": "invalid", "type": "validation_error"}
+        raise ApiError(400, body=body)
     row = call.state.store.collection(f"/api/projects/{call.path_values[0]}/events/").find(
         call.path_values[1]
     )
@@ -153,7 +163,7 @@ def _values(call: ApiCall) -> Response:
     key = call.request.query_value("key")
     if not key:
         raise invalid("This field is required.", "key", "required")
-    found = most_common_values(
+    values = most_common_values(
         call,
         "events",
         key,
@@ -161,7 +171,7 @@ def _values(call: ApiCall) -> Response:
         ["event IN (SELECT unnest(?::VARCHAR[]))"],
         [names],
     )
-    return json_response(200, {"results": found, "refreshing": False})
+    return json_response(200, {"results": values, "refreshing": False})
 
 
 def _person_repository(call: ApiCall) -> PersonRepository:

@@ -1,6 +1,6 @@
-"""Feature flags: evaluated for whoever asks, as PostHog evaluates them.
+"""Feature flags, evaluated as PostHog evaluates them.
 
-`hashing`, `matching`, `moments` and `evaluation` decide, and know nothing of the emulator;
-`subject` finds out who it is about, `definitions` writes what a client needs to decide on its own,
-`answers` and `routes` speak HTTP, and `forcing` sets flags up for tests.
+`hashing`, `conditions` and `evaluator` evaluate flags and import no emulator state; `lookup` reads
+flags and persons from the state; `responses` builds response bodies; `routes` and `handlers` are
+the endpoints; `overrides` sets flags for tests.
 """

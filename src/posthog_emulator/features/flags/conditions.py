@@ -1,4 +1,4 @@
-"""Whether a property meets a filter of a flag's condition."""
+"""Match properties against the property filters of flag conditions."""
 
 from __future__ import annotations
 
@@ -26,27 +26,29 @@ _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "lt": lt,
     "lte": le,
 }
+# Python's float() also accepts `nan`, `1_000` and surrounding spaces; the server does not.
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# For substrings the server ignores the case of ASCII letters only; `exact` ignores all case.
 _ASCII_LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
 class EvaluationError(Exception):
-    """A condition that cannot be judged; its flag fails."""
+    """A condition cannot be evaluated; the evaluation of its flag fails."""
 
 
 def matches(condition: Mapping[str, Any], properties: Mapping[str, Any], now: datetime) -> bool:
-    """Whether properties meet a filter.
+    """Return whether properties match a filter.
 
-    A property that is not there meets only the operators that say no: `is_not`, `is_not_set`,
-    `not_icontains` and the like.
+    A missing property matches only negative operators: `is_not`, `is_not_set`, `not_icontains`
+    and so on.
 
     Args:
-        condition: An object of `key`, `operator` (`exact` by default) and `value`.
-        held: The properties.
-        now: The moment that relative dates count from.
+        condition: An object with `key`, `operator` (`exact` by default) and `value`.
+        properties: The properties of the person or group.
+        now: The time that relative dates count from.
 
     Raises:
-        Unevaluable: The operator is not known, or its value makes no sense.
+        EvaluationError: The operator is unknown or its value is invalid.
     """
     operator = condition.get("operator") or "exact"
     test = OPERATORS.get(operator)
@@ -65,6 +67,7 @@ def _exact(operator: str, expected: Any, value: Any, now: datetime) -> bool:
 
 
 def _equal(expected: Any, value: Any) -> bool:
+    # A filter for `true` or `false` compares booleans, whatever type the property has.
     if _is_boolean_like(expected):
         return _as_boolean(expected) == _as_boolean(value)
     candidates: list[Any] = expected if is_array(expected) else [expected]
@@ -72,7 +75,7 @@ def _equal(expected: Any, value: Any) -> bool:
 
 
 def _is_boolean_like(value: Any) -> bool:
-    """Whether a value is `true` or `false`, perhaps as text, or only such values."""
+    """Return whether a value is a boolean or its text, or a list of nothing else."""
     if is_array(value):
         return all(_is_boolean_like(item) for item in value)
     return isinstance(value, bool) or (
@@ -90,15 +93,16 @@ def _substring(operator: str, expected: Any, value: Any, now: datetime) -> bool:
     kind = operator.removeprefix("not_")
     text, part = _text(value).translate(_ASCII_LOWER), _text(expected).translate(_ASCII_LOWER)
     if kind == "icontains":
-        found = part in text
+        contained = part in text
     else:
-        found = text.startswith(part) if kind == "starts_with" else text.endswith(part)
-    return found != operator.startswith("not_")
+        contained = text.startswith(part) if kind == "starts_with" else text.endswith(part)
+    return contained != operator.startswith("not_")
 
 
 def _regex(operator: str, expected: Any, value: Any, now: datetime) -> bool:
     try:
-        # The server's engine has a strict `$`.
+        # In Python `$` also matches before a final line break; in the server's engine, written
+        # in Rust, it matches at the end only, as `\Z` does here.
         pattern = re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", str(expected)))
     except re.error:
         return False
@@ -108,14 +112,14 @@ def _regex(operator: str, expected: Any, value: Any, now: datetime) -> bool:
 def _compare(operator: str, expected: Any, value: Any, now: datetime) -> bool:
     bound, number = _parse_number(expected), _parse_number(value)
     if bound is None:
-        raise EvaluationError(f"{expected!r} is no number")
+        raise EvaluationError(f"{expected!r} is not a number")
     return number is not None and _COMPARISONS[operator](number, bound)
 
 
 def _between(operator: str, expected: Any, value: Any, now: datetime) -> bool:
     bounds = [_parse_number(bound) for bound in expected] if is_array(expected) else []
     if len(bounds) != 2 or bounds[0] is None or bounds[1] is None:
-        raise EvaluationError(f"{expected!r} is no pair of numbers")
+        raise EvaluationError(f"{expected!r} is not a pair of numbers")
     number = _parse_number(value)
     inside = number is not None and bounds[0] <= number <= bounds[1]
     return inside == (operator == "between")
@@ -126,11 +130,11 @@ def _date(operator: str, expected: Any, value: Any, now: datetime) -> bool:
         return False
     bound = parse_date(str(expected), now)
     if bound is None:
-        raise EvaluationError(f"{expected!r} is no date")
+        raise EvaluationError(f"{expected!r} is not a date")
     if isinstance(value, int | float) and not isinstance(value, bool):
         at = _from_unix_seconds(value)
     else:
-        # Only a filter may speak of so long ago: what a person has is a date or none.
+        # Relative dates such as `-7d` are valid in filters only, not in properties.
         at = parse_absolute_date(value.strip(), now) if isinstance(value, str) else None
     if at is None:
         return False
@@ -149,20 +153,20 @@ def _from_unix_seconds(value: float) -> datetime | None:
 def _semver(operator: str, expected: Any, value: Any, now: datetime) -> bool:
     if value is None:
         return False
-    own = parse_version(_text(value))
+    actual = parse_version(_text(value))
     if operator in {"semver_tilde", "semver_caret", "semver_wildcard"}:
         bounds = version_range(operator, _text(expected))
         if bounds is None:
-            raise EvaluationError(f"{expected!r} is no range of versions")
-        return own is not None and bounds[0] <= own < bounds[1]
-    other = parse_version(_text(expected))
-    if other is None:
-        raise EvaluationError(f"{expected!r} is no version")
-    if own is None:
+            raise EvaluationError(f"{expected!r} is not a range of versions")
+        return actual is not None and bounds[0] <= actual < bounds[1]
+    bound = parse_version(_text(expected))
+    if bound is None:
+        raise EvaluationError(f"{expected!r} is not a version")
+    if actual is None:
         return False
     if operator in {"semver_eq", "semver_neq"}:
-        return (own == other) == (operator == "semver_eq")
-    return _COMPARISONS[operator.removeprefix("semver_")](own, other)
+        return (actual == bound) == (operator == "semver_eq")
+    return _COMPARISONS[operator.removeprefix("semver_")](actual, bound)
 
 
 def _is_set(operator: str, expected: Any, value: Any, now: datetime) -> bool:
@@ -182,7 +186,7 @@ def _parse_number(value: Any) -> float | None:
 
 
 def _text(value: Any) -> str:
-    """A value as the server compares it: text as it is, all else as compact JSON."""
+    """Return a value as the server compares it: text as it is, anything else as compact JSON."""
     if isinstance(value, str):
         return value
     if is_array(value) or is_object(value):
@@ -209,7 +213,7 @@ OPERATORS: Final[Mapping[str, _Test]] = {
         for kind in ("eq", "neq", "gt", "gte", "lt", "lte", "tilde", "caret", "wildcard")
     },
 }
-"""What each operator does with a property that is there."""
+"""The test of each operator, for properties that are set."""
 
 _NEGATIVE_OPERATORS: Final = frozenset(
     {"is_not", "not_icontains", "not_starts_with", "not_ends_with", "not_regex", "not_between"}

@@ -1,4 +1,4 @@
-"""Flags on the private API: definitions, payloads, and who gets what."""
+"""Flag endpoints of the private API: local evaluation, remote config, evaluation reasons."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def _local_evaluation(call: ApiCall) -> Response:
 
 
 def _remote_config(call: ApiCall) -> Response:
-    named = call.path_values[1]
-    bucket = call.state.store.collection(fill_path(FLAGS, call.path_values[:1]))
-    row = bucket.find(named, "key") or bucket.find(named)
+    identifier = call.path_values[1]
+    collection = call.state.store.collection(fill_path(FLAGS, call.path_values[:1]))
+    row = collection.find(identifier, "key") or collection.find(identifier)
     if row is None or row.deleted:
         raise not_found()
-    # The payload is JSON text, and goes out as a JSON string of that text.
+    # As on the server, the payload is stored as JSON text and returned as a JSON string of it.
     payloads = as_object(as_object(row.data.get("filters")).get("payloads"))
     return json_response(call.operation.result.status, payloads.get("true"))
 
@@ -53,13 +53,13 @@ def _evaluation_reasons(call: ApiCall) -> Response:
     if not distinct_id:
         raise required("distinct_id")
     try:
-        named: Any = json.loads(groups or "{}")
+        parsed: Any = json.loads(groups or "{}")
     except ValueError:
-        named = None
-    if not is_object(named):
+        parsed = None
+    if not is_object(parsed):
         raise invalid("Invalid groups parameter", "groups")
-    asked = {"distinct_id": distinct_id, "groups": named}
-    shown = {
+    request_body = {"distinct_id": distinct_id, "groups": parsed}
+    reasons = {
         key: {
             "value": evaluation.value,
             "evaluation": {
@@ -68,9 +68,11 @@ def _evaluation_reasons(call: ApiCall) -> Response:
                 "description": evaluation.description,
             },
         }
-        for key, (_, evaluation) in evaluate_flags(call.state, _project_id(call), asked).items()
+        for key, (_, evaluation) in evaluate_flags(
+            call.state, _project_id(call), request_body
+        ).items()
     }
-    return json_response(call.operation.result.status, shown)
+    return json_response(call.operation.result.status, reasons)
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {

@@ -1,12 +1,13 @@
-"""What the emulator's state has to say about flags: the flags, and whom they are about."""
+"""Read flags, and the persons and groups to evaluate them for, from the emulator's state."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from posthog_emulator.features.cohorts.collection import is_dynamic, live_cohorts
 from posthog_emulator.json_types import as_object, is_object
-from posthog_emulator.state import PROJECTS, EmulatorState, fill_path
+from posthog_emulator.state import EmulatorState, fill_path
 
 from .conditions import EvaluationError
 from .evaluator import Evaluator, Subject
@@ -15,34 +16,21 @@ if TYPE_CHECKING:
     from posthog_emulator.event_store.persons import Person
 
 __all__ = [
-    "COHORTS",
     "FLAGS",
-    "cohorts_by_id",
     "create_evaluator",
     "create_subject",
     "group_types",
     "persist_hash_key_overrides",
     "project_flags",
-    "project_id_for_token",
 ]
 
 FLAGS = "/api/projects/{}/feature_flags/"
-COHORTS = "/api/projects/{}/cohorts/"
-_MEMBERS = "/api/projects/{}/cohorts/{}/persons/"
 _OVERRIDES = "/flags/{}/before/"
-"""Where the state keeps who somebody was before, by distinct id and flag."""
-
-
-def project_id_for_token(state: EmulatorState, token: str) -> int | None:
-    """The project with a token; None: there is none."""
-    for row in state.store.collection(PROJECTS):
-        if not row.deleted and row.data.get("api_token") == token:
-            return int(row.data["id"])
-    return None
+"""Path of the persisted hash key overrides, by distinct id and flag key, in the saved state."""
 
 
 def project_flags(state: EmulatorState, project_id: int) -> list[dict[str, Any]]:
-    """The flags of a project that are not deleted."""
+    """Return the flags of a project that are not deleted."""
     return [
         row.data
         for row in state.store.collection(fill_path(FLAGS, [str(project_id)]))
@@ -50,17 +38,8 @@ def project_flags(state: EmulatorState, project_id: int) -> list[dict[str, Any]]
     ]
 
 
-def cohorts_by_id(state: EmulatorState, project_id: int) -> dict[str, dict[str, Any]]:
-    """The cohorts of a project that are not deleted, by id."""
-    return {
-        str(row.data["id"]): row.data
-        for row in state.store.collection(fill_path(COHORTS, [str(project_id)]))
-        if not row.deleted
-    }
-
-
 def group_types(state: EmulatorState, project_id: int) -> dict[int, str]:
-    """The names of a project's group types, by index."""
+    """Return the names of a project's group types, by index."""
     types = state.events.project(project_id).groups.types
     return {index: name for name, index in types.items()}
 
@@ -68,35 +47,38 @@ def group_types(state: EmulatorState, project_id: int) -> dict[int, str]:
 def create_evaluator(
     state: EmulatorState, subject: Subject, flags: Iterable[Mapping[str, Any]]
 ) -> Evaluator:
-    """What evaluates flags at this moment."""
+    """Create an evaluator with the emulator's current time."""
     return Evaluator(flags, subject, state.settings.clock())
 
 
 def create_subject(
     state: EmulatorState, project_id: int, request_body: Mapping[str, Any]
 ) -> Subject:
-    """Who a request is about: what is known of them, and what the request says over it.
+    """Create the subject of a request; its properties override the stored ones.
 
     Args:
         state: The emulator's state.
         project_id: The project.
-        asked: `distinct_id`, and perhaps `person_properties`, `groups`, `group_properties`,
-            `device_id` and `$anon_distinct_id`, as in a request for flags.
+        request_body: `distinct_id` and optionally `person_properties`, `groups`,
+            `group_properties`, `device_id` and `$anon_distinct_id`, as sent to `/flags`.
     """
     distinct_id = str(request_body["distinct_id"])
     person = state.events.project(project_id).persons.find(distinct_id)
     stored = {} if person is None else person.properties
-    given = as_object(request_body.get("person_properties"))
+    overrides = as_object(request_body.get("person_properties"))
     device = (
-        request_body.get("device_id") or request_body.get("$device_id") or given.get("$device_id")
+        request_body.get("device_id")
+        or request_body.get("$device_id")
+        or overrides.get("$device_id")
     )
-    before = request_body.get("$anon_distinct_id")
+    anonymous_id = request_body.get("$anon_distinct_id")
     return Subject(
         distinct_id,
-        {"distinct_id": distinct_id, **stored, **given},
+        # Conditions can refer to the distinct id like to a property.
+        {"distinct_id": distinct_id, **stored, **overrides},
         _groups(state, project_id, request_body),
         None if device is None else str(device),
-        None if before is None else str(before),
+        None if anonymous_id is None else str(anonymous_id),
         _persisted_overrides(state, project_id, person),
         _cohort_test(state, project_id, None if person is None else person.uuid),
     )
@@ -105,86 +87,99 @@ def create_subject(
 def persist_hash_key_overrides(
     state: EmulatorState, project_id: int, request_body: Mapping[str, Any]
 ) -> None:
-    """Keep who a known person was before, for flags with experience continuity, once for each.
+    """Persist the request's `$anon_distinct_id` for each flag with experience continuity.
+
+    Persons keep the variant they had before they were identified. What was persisted before is
+    not changed.
 
     Args:
         state: The emulator's state.
         project_id: The project.
-        asked: A request for flags, as for `subject_of`.
+        request_body: As for `create_subject`.
     """
-    distinct_id, before = str(request_body["distinct_id"]), request_body.get("$anon_distinct_id")
+    distinct_id, anonymous_id = (
+        str(request_body["distinct_id"]),
+        request_body.get("$anon_distinct_id"),
+    )
     person = state.events.project(project_id).persons.find(distinct_id)
-    if before is None or person is None:
+    if anonymous_id is None or person is None:
         return
-    known = _persisted_overrides(state, project_id, person)
-    fresh = {
-        str(flag["key"]): str(before)
+    persisted = _persisted_overrides(state, project_id, person)
+    added = {
+        str(flag["key"]): str(anonymous_id)
         for flag in project_flags(state, project_id)
         if flag.get("ensure_experience_continuity")
         and flag.get("active", True)
-        and flag["key"] not in known
+        and flag["key"] not in persisted
     }
-    if fresh:
-        held = state.store.singletons.setdefault(_OVERRIDES.format(project_id), {})
-        held[distinct_id] = {**held.get(distinct_id, {}), **fresh}
+    if added:
+        overrides = state.store.singletons.setdefault(_OVERRIDES.format(project_id), {})
+        overrides[distinct_id] = {**overrides.get(distinct_id, {}), **added}
 
 
 def _persisted_overrides(
     state: EmulatorState, project_id: int, person: Person | None
 ) -> dict[str, str]:
-    held: Mapping[str, dict[str, str]] = state.store.singletons.get(
+    overrides: Mapping[str, dict[str, str]] = state.store.singletons.get(
         _OVERRIDES.format(project_id), {}
     )
-    found: dict[str, str] = {}
-    for one in person.distinct_ids if person is not None and held else ():
-        found = {**held.get(one, {}), **found}
-    return found
+    merged: dict[str, str] = {}
+    # The override of the person's first distinct id wins, as its other ids were merged later.
+    for distinct_id in person.distinct_ids if person is not None and overrides else ():
+        merged = {**overrides.get(distinct_id, {}), **merged}
+    return merged
 
 
 def _groups(
     state: EmulatorState, project_id: int, request_body: Mapping[str, Any]
 ) -> dict[int, tuple[str, Mapping[str, Any]]]:
-    known = state.events.project(project_id).groups
-    given = as_object(request_body.get("group_properties"))
-    found: dict[int, tuple[str, Mapping[str, Any]]] = {}
+    groups = state.events.project(project_id).groups
+    overrides = as_object(request_body.get("group_properties"))
+    subject_groups: dict[int, tuple[str, Mapping[str, Any]]] = {}
     for name, value in as_object(request_body.get("groups")).items():
-        index, key = known.types.get(name), str(value)
+        index, key = groups.types.get(name), str(value)
         if index is None or not key:
             continue
-        group = known.find(index, key)
+        group = groups.find(index, key)
         stored = {} if group is None else group.properties
-        found[index] = (key, {"$group_key": key, **stored, **as_object(given.get(name))})
-    return found
+        subject_groups[index] = (
+            key,
+            {"$group_key": key, **stored, **as_object(overrides.get(name))},
+        )
+    return subject_groups
 
 
 def _cohort_test(
     state: EmulatorState, project_id: int, person: str | None
 ) -> Callable[[str], bool | Mapping[str, Any]]:
-    cohorts = cohorts_by_id(state, project_id)
+    cohorts = {str(row.data["id"]): row for row in live_cohorts(state, str(project_id))}
 
-    def belongs(cohort_id: str) -> bool | Mapping[str, Any]:
-        cohort = cohorts.get(cohort_id)
-        if cohort is None:
+    def in_cohort(cohort_id: str) -> bool | Mapping[str, Any]:
+        row = cohorts.get(cohort_id)
+        if row is None:
             raise EvaluationError(f"There is no cohort {cohort_id}")
-        rule = as_object(cohort.get("filters")).get("properties")
-        if not cohort.get("is_static"):
-            from posthog_emulator.features.cohorts import membership as found_by
+        if is_dynamic(row):
+            from posthog_emulator.features.cohorts import membership
 
-            if is_object(rule) and not found_by.is_behavioral(cohort["filters"]):
-                return rule
-            found_by.recalculate(state, str(project_id))
-            problem = found_by.project_cohorts(state, str(project_id)).errors.get(int(cohort_id))
-            if problem is not None:
-                raise EvaluationError(f"The members of the cohort are not known. {problem}")
+            filters = row.data.get("filters")
+            properties = as_object(filters).get("properties")
+            # Filters on person properties are evaluated for the request, whose properties may
+            # override the stored ones; for other cohorts the calculated members count.
+            if is_object(properties) and not membership.is_behavioral(filters):
+                return properties
+            membership.recalculate(state, str(project_id))
+            errors = membership.project_cohorts(state, str(project_id)).errors
+            if int(cohort_id) in errors:
+                detail = errors[int(cohort_id)]
+                raise EvaluationError(
+                    f"The members of the cohort could not be calculated. {detail}"
+                )
         if person is None:
             return False
-        listed = state.store.collection(fill_path(_MEMBERS, [str(project_id), cohort_id]))
-        if any(person in (row.data.get("uuid"), row.data.get("id")) for row in listed):
-            return True
-        found = state.events.read(
+        rows = state.events.read(
             "SELECT 1 FROM cohort_people WHERE team_id = ? AND cohort_id = ? AND person_id = ?",
             [project_id, int(cohort_id), person],
         )
-        return bool(found)
+        return bool(rows)
 
-    return belongs
+    return in_cohort

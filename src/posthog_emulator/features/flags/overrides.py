@@ -1,4 +1,4 @@
-"""Flags set up in one line, for tests of applications."""
+"""Set the value of a flag in one call, for tests of applications."""
 
 from __future__ import annotations
 
@@ -27,45 +27,47 @@ def set_flag(
     payload: Any = UNSET,
     distinct_id: str | None = None,
 ) -> dict[str, Any]:
-    """Make a flag have a value, for everybody or for one person.
+    """Set the value of a flag, for all persons or for one.
 
-    It becomes an ordinary flag with ordinary conditions, so that clients which evaluate on their
-    own come to the same value. A person's own condition stands before those for everybody, and
-    stays when these are set anew.
+    It becomes an ordinary flag with ordinary conditions, so that clients with local evaluation
+    get the same value. A condition for one person comes before the general one and remains when
+    the general one is set again.
 
     Args:
         state: The emulator's state.
         project_id: The project.
-        key: The flag's key.
-        variant: The variant; none by default.
-        enabled: Whether it is on.
-        payload: What goes with the value, whoever gets it; anything JSON.
-        distinct_id: Whom it is for; everybody by default.
+        key: The flag's key; the flag is created if it does not exist.
+        variant: The key of the variant; none by default.
+        enabled: Whether the flag is on.
+        payload: The JSON payload of the value, for everyone who gets that value.
+        distinct_id: The person to set it for; all by default.
 
     Returns:
-        The flag as it is kept.
+        The stored flag.
 
     Raises:
-        ValueError: A variant or a payload of a flag that is off.
+        ValueError: A variant or a payload was given for a flag that is off.
     """
     if not enabled and (variant is not None or payload is not UNSET):
         raise ValueError(f"flag {key!r} is off: only a flag that is on has a variant or a payload")
     flag = _get_or_create_flag(state, project_id, key)
     filters = as_object(flag.get("filters"))
     personal = [
-        one for one in filters.get("groups") or () if _overridden_distinct_id(one) is not None
+        item for item in filters.get("groups") or () if _overridden_distinct_id(item) is not None
     ]
-    general = [one for one in filters.get("groups") or () if _overridden_distinct_id(one) is None]
+    general = [
+        item for item in filters.get("groups") or () if _overridden_distinct_id(item) is None
+    ]
     condition = _condition(variant, enabled=enabled, distinct_id=distinct_id)
     if distinct_id is None:
         general = [condition]
     else:
         flag["active"] = True
-        personal = [one for one in personal if _overridden_distinct_id(one) != distinct_id]
+        personal = [item for item in personal if _overridden_distinct_id(item) != distinct_id]
         personal.insert(0, condition)
     variants: list[dict[str, Any]] = as_object(filters.get("multivariate")).get("variants") or []
-    if variant is not None and variant not in [one["key"] for one in variants]:
-        # Without a share: only conditions that name it lead to it.
+    if variant is not None and variant not in [item["key"] for item in variants]:
+        # A share of 0 %: only conditions that name the variant return it.
         variants = [*variants, {"key": variant, "name": variant, "rollout_percentage": 0}]
     payloads = dict(as_object(filters.get("payloads")))
     if payload is not UNSET:
@@ -75,11 +77,12 @@ def set_flag(
         "groups": [*personal, *general],
         "multivariate": {"variants": variants} if variants else None,
         "payloads": payloads,
-        # Who is left out by a condition of their own is not to get in by the next.
-        "early_exit": any(one["rollout_percentage"] == 0 for one in personal),
+        # A person for whom the flag is set to off must not match the general condition.
+        "early_exit": any(item["rollout_percentage"] == 0 for item in personal),
     }
     if distinct_id is None:
         flag["active"] = enabled or bool(personal)
+    # Clients with local evaluation notice a change by the version.
     flag["version"] = (flag.get("version") or 0) + 1
     return flag
 
@@ -111,9 +114,9 @@ def _condition(variant: str | None, *, enabled: bool, distinct_id: str | None) -
 
 
 def _overridden_distinct_id(condition: Mapping[str, Any]) -> str | None:
-    """Whom a condition is about, if it is one that `force` has made for a person."""
+    """Return the distinct id of a condition that `set_flag` made for one person, else None."""
     tests: list[dict[str, Any]] = condition.get("properties") or []
     if len(tests) != 1 or tests[0].get("key") != "distinct_id":
         return None
-    wanted: Any = tests[0].get("value")
-    return str(wanted[0]) if is_array(wanted) and len(wanted) == 1 else None
+    value: Any = tests[0].get("value")
+    return str(value[0]) if is_array(value) and len(value) == 1 else None

@@ -1,4 +1,4 @@
-"""Evaluated flags in each of the forms that clients ask for."""
+"""Response bodies with evaluated flags, in every version, and with flag definitions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from posthog_emulator.features.cohorts.collection import is_dynamic, live_cohorts
 from posthog_emulator.http.messages import Request, Response
 from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.state import EmulatorState
 
 from .evaluator import Evaluation
-from .lookup import cohorts_by_id, group_types, project_flags
+from .lookup import group_types, project_flags
 
 __all__ = [
     "EvaluatedFlags",
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 EvaluatedFlags = Mapping[str, tuple[Mapping[str, Any], Evaluation]]
-"""Flags and what they came to, by key."""
+"""Flags and their evaluations, by key."""
 
 _PROJECT_CONFIG: Mapping[str, Any] = {
     "supportedCompression": ["gzip", "gzip-js"],
@@ -36,41 +37,43 @@ _PROJECT_CONFIG: Mapping[str, Any] = {
     "siteApps": [],
     "defaultIdentifiedOnly": True,
 }
-"""What `config=true` adds: the settings of a project that has turned nothing on."""
+"""Fields that `config=true` adds: the settings of a project with everything turned off."""
 
 
 def flags_body(
     evaluated: EvaluatedFlags, version: int, *, decide: bool, config: bool
 ) -> dict[str, Any]:
-    """What is answered, but for the id and the time.
+    """Return the response body for evaluated flags, without request id and time.
 
     Args:
         evaluated: The flags.
-        version: The form asked for by `v`.
-        decide: Whether it was asked at `/decide`, whose numbers mean other forms.
+        version: The query parameter `v`.
+        decide: Whether the path is `/decide`, whose versions differ from those of `/flags`.
         config: Whether to add the project's settings.
     """
     failed = any(evaluation.failed for _, evaluation in evaluated.values())
+    # Forms from 1 on are those of `/flags`; `/decide` has three older ones, here -3 to -1, and
+    # its version 4 is form 2.
     form = version if not decide else {4: 2}.get(version, min(version, 3) - 4)
-    shown: dict[str, Any]
+    flags: dict[str, Any]
     if form >= 3:
-        shown = {"flags": {key: _flag_v3(*one) for key, one in evaluated.items()}}
+        flags = {"flags": {key: _flag_v3(*item) for key, item in evaluated.items()}}
     elif form == 2:
-        shown = {"flags": {key: _flag_v2(*one) for key, one in evaluated.items()}}
+        flags = {"flags": {key: _flag_v2(*item) for key, item in evaluated.items()}}
     else:
-        shown = _legacy_flags(evaluated, form)
-    return {**(_PROJECT_CONFIG if config else {}), "errorsWhileComputingFlags": failed, **shown}
+        flags = _legacy_flags(evaluated, form)
+    return {**(_PROJECT_CONFIG if config else {}), "errorsWhileComputingFlags": failed, **flags}
 
 
 def _legacy_flags(evaluated: EvaluatedFlags, form: int) -> dict[str, Any]:
-    """The forms of old: -3 a list of keys, -2 a map of what is on, else a map of all."""
+    """Return a legacy body: -3 a list of keys, -2 a map of enabled flags, else a map of all."""
     values = {key: evaluation.value for key, (_, evaluation) in evaluated.items()}
-    on = {key: value for key, value in values.items() if value is not False}
+    enabled = {key: value for key, value in values.items() if value is not False}
     if form == -3:
-        return {"featureFlags": list(on)}
+        return {"featureFlags": list(enabled)}
     if form == -2:
-        return {"featureFlags": on}
-    payloads = {key: payload_for(*one) for key, one in evaluated.items()}
+        return {"featureFlags": enabled}
+    payloads = {key: payload_for(*item) for key, item in evaluated.items()}
     return {
         "featureFlags": values,
         "featureFlagPayloads": {k: text for k, text in payloads.items() if text is not None},
@@ -78,7 +81,7 @@ def _legacy_flags(evaluated: EvaluatedFlags, form: int) -> dict[str, Any]:
 
 
 def payload_for(flag: Mapping[str, Any], evaluation: Evaluation) -> Any:
-    """The payload that goes with a value: JSON text as it was stored."""
+    """Return the payload of a value, as the JSON text that was stored; None if there is none."""
     if not evaluation.enabled:
         return None
     payloads = as_object(as_object(flag.get("filters")).get("payloads"))
@@ -130,12 +133,12 @@ _DEFINITION_FIELDS = (
 
 
 def flag_definitions(state: EmulatorState, project_id: int, *, cohorts: bool) -> dict[str, Any]:
-    """Every flag of a project, its group types, and the filters of its cohorts.
+    """Return all flags of a project, its group types and, on request, its cohorts' filters.
 
     Args:
         state: The emulator's state.
         project_id: The project.
-        cohorts: Whether to add the cohorts.
+        cohorts: Whether to include the cohorts.
     """
     flags = project_flags(state, project_id)
     keys = {str(flag.get("id")): str(flag["key"]) for flag in flags}
@@ -150,12 +153,15 @@ def flag_definitions(state: EmulatorState, project_id: int, *, cohorts: bool) ->
 
 
 def conditional_response(request: Request, body: Mapping[str, Any]) -> Response:
-    """Answer with definitions, or with nothing where the client has them already."""
+    """Respond with definitions, or with 304 if the client's `If-None-Match` is current."""
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     tag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = [("ETag", tag), ("Cache-Control", "private, must-revalidate")]
-    held = {mark.strip() for mark in request.headers.get("if-none-match", "").split(",")}
-    if held & {tag, tag.removeprefix("W/"), "*"}:
+    client_tags = {
+        tag_text.strip() for tag_text in request.headers.get("if-none-match", "").split(",")
+    }
+    # If-None-Match is a weak comparison (RFC 9110): with or without the prefix `W/`.
+    if client_tags & {tag, tag.removeprefix("W/"), "*"}:
         return Response(304, headers=headers)
     return Response(200, content, headers=headers)
 
@@ -163,15 +169,16 @@ def conditional_response(request: Request, body: Mapping[str, Any]) -> Response:
 def _definition(
     flag: Mapping[str, Any], keys: Mapping[str, str], needs: Mapping[str, list[str]], team: int
 ) -> dict[str, Any]:
-    shown = {name: flag.get(name) for name in _DEFINITION_FIELDS}
+    definition = {name: flag.get(name) for name in _DEFINITION_FIELDS}
     filters = as_object(json.loads(json.dumps(flag.get("filters") or {})))
     for condition in filters.get("groups") or ():
         for test in as_object(condition).get("properties") or ():
             if as_object(test).get("type") == "flag":
+                # Stored by id. SDKs know flags by key, and need the order of evaluation.
                 test["key"] = keys.get(str(test.get("key")), str(test.get("key")))
                 test["dependency_chain"] = _dependency_chain(test["key"], needs)
     return {
-        **shown,
+        **definition,
         "filters": filters,
         "deleted": bool(flag.get("deleted")),
         "active": bool(flag.get("active", True)),
@@ -181,7 +188,7 @@ def _definition(
 
 
 def _dependencies(flag: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
-    """The keys of the flags a flag depends on."""
+    """Return the keys of the flags that a flag depends on."""
     return [
         keys.get(str(test.get("key")), str(test.get("key")))
         for condition in as_object(flag.get("filters")).get("groups") or ()
@@ -191,29 +198,29 @@ def _dependencies(flag: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]
 
 
 def _dependency_chain(key: str, needs: Mapping[str, list[str]]) -> list[str]:
-    """The flags to evaluate for one, itself the last; empty where they go in circles."""
+    """Return the flags to evaluate for a flag, itself last; empty if they form a circle."""
     chain: list[str] = []
     above: list[str] = []
 
-    def visit(one: str) -> bool:
-        if one in above:
+    def visit(current: str) -> bool:
+        if current in above:
             return False
-        if one in chain:
+        if current in chain:
             return True
-        above.append(one)
-        sound = all(visit(other) for other in needs.get(one, ()))
+        above.append(current)
+        sound = all(visit(other) for other in needs.get(current, ()))
         above.pop()
-        chain.append(one)
+        chain.append(current)
         return sound
 
     return chain if visit(key) else []
 
 
 def _cohort_filters(state: EmulatorState, project_id: int) -> dict[str, Any]:
-    """The filters of the cohorts that filters make; nobody can evaluate the others."""
-    rules: dict[str, Any] = {}
-    for key, cohort in cohorts_by_id(state, project_id).items():
-        rule = as_object(cohort.get("filters")).get("properties")
-        if not cohort.get("is_static") and is_object(rule):
-            rules[key] = rule
-    return rules
+    """Return the filters of dynamic cohorts; clients cannot evaluate other cohorts."""
+    filters: dict[str, Any] = {}
+    for row in live_cohorts(state, str(project_id)):
+        properties = as_object(row.data.get("filters")).get("properties")
+        if is_dynamic(row) and is_object(properties):
+            filters[str(row.data["id"])] = properties
+    return filters

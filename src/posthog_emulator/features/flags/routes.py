@@ -1,4 +1,4 @@
-"""The endpoints of flags: evaluation for everybody, definitions for those with a key."""
+"""Flag endpoints outside the private API: evaluation with a project token, and definitions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from posthog_emulator.accounts import Key, extract_key
-from posthog_emulator.http.errors import ApiError, not_found, permission_denied
+from posthog_emulator.http.errors import ApiError, PlainTextError, not_found, permission_denied
 from posthog_emulator.http.messages import Request, Response, json_response, text_response
 from posthog_emulator.json_types import is_array, is_object
 from posthog_emulator.state import EmulatorState
@@ -22,7 +22,6 @@ from .lookup import (
     create_subject,
     persist_hash_key_overrides,
     project_flags,
-    project_id_for_token,
 )
 from .responses import EvaluatedFlags, conditional_response, flag_definitions, flags_body
 
@@ -40,32 +39,24 @@ _SCOPE = "feature_flag:read"
 _QUOTA = ["feature_flags"]
 
 
-class _FlagsError(Exception):
-    """A refusal in plain text, as this service writes them."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.answer = text_response(status, text)
-
-
 def evaluate_flags(
     state: EmulatorState,
     project_id: int,
     request_body: Mapping[str, Any],
     keys: Iterable[str] | None = None,
 ) -> EvaluatedFlags:
-    """The flags of a project, evaluated for who a request is about.
+    """Evaluate the flags of a project for the subject of a request.
 
     Args:
         state: The emulator's state.
         project_id: The project.
-        asked: The request, as for `subject_of`.
-        keys: Which flags; all by default.
+        request_body: As for `create_subject`.
+        keys: The keys of the flags to evaluate; all by default.
     """
     flags = {str(flag["key"]): flag for flag in project_flags(state, project_id)}
     judge = create_evaluator(state, create_subject(state, project_id, request_body), flags.values())
-    wanted = flags if keys is None else {key: flags[key] for key in keys if key in flags}
-    return {key: (flag, judge.evaluate(key)) for key, flag in wanted.items()}
+    selected = flags if keys is None else {key: flags[key] for key in keys if key in flags}
+    return {key: (flag, judge.evaluate(key)) for key, flag in selected.items()}
 
 
 def _flags(state: EmulatorState, request: Request) -> Response:
@@ -75,43 +66,49 @@ def _flags(state: EmulatorState, request: Request) -> Response:
         return text_response(405, "Method not allowed")
     try:
         return _evaluate(state, request)
-    except _FlagsError as refused:
-        return refused.answer
+    except PlainTextError as error:
+        return error.to_response()
 
 
 def _evaluate(state: EmulatorState, request: Request) -> Response:
-    asked = _parse_body(request)
-    token = asked.get("token") or asked.get("api_key") or request.query_value("token")
+    request_body = _parse_body(request)
+    token = request_body.get("token") or request_body.get("api_key") or request.query_value("token")
     if not isinstance(token, str) or not token:
-        raise _FlagsError(401, _NO_KEY)
-    project_id = project_id_for_token(state, token)
+        raise PlainTextError(401, _NO_KEY)
+    project_id = state.project_id_for_token(token)
     if project_id is None:
-        raise _FlagsError(401, _BAD_KEY)
-    if asked.get("distinct_id") is None:
-        raise _FlagsError(400, _NO_DISTINCT_ID)
-    if asked["distinct_id"] == "":
-        raise _FlagsError(400, _EMPTY_DISTINCT_ID)
+        raise PlainTextError(401, _BAD_KEY)
+    if request_body.get("distinct_id") is None:
+        raise PlainTextError(400, _NO_DISTINCT_ID)
+    if request_body["distinct_id"] == "":
+        raise PlainTextError(400, _EMPTY_DISTINCT_ID)
     decide = request.path.startswith("/decide")
-    quota = "feature_flags" in state.settings.exhausted_quotas
-    found: EvaluatedFlags = {}
-    if not quota:
-        persist_hash_key_overrides(state, project_id, asked)
-        found = evaluate_flags(state, project_id, asked, _requested_keys(asked))
+    quota_exhausted = "feature_flags" in state.settings.exhausted_quotas
+    flags: EvaluatedFlags = {}
+    # With an exhausted quota the server still responds with 200, but without flags.
+    if not quota_exhausted:
+        # Persisted first, so that the overrides apply to this very request.
+        persist_hash_key_overrides(state, project_id, request_body)
+        flags = evaluate_flags(state, project_id, request_body, _requested_keys(request_body))
     if (request.query_value("only_evaluate_survey_feature_flags") or "") in {"true", "1"}:
-        found = {key: one for key, one in found.items() if key.startswith("survey-targeting-")}
+        flags = {
+            key: evaluated
+            for key, evaluated in flags.items()
+            if key.startswith("survey-targeting-")
+        }
     version, config = (
         request.query_value("v") or "1",
         request.query_value("config") in {"true", "1"},
     )
     number = int(version) if version.isascii() and version.isdigit() else 1
-    answer: dict[str, Any] = {
-        **flags_body(found, max(1, number), decide=decide, config=config),
+    response_body: dict[str, Any] = {
+        **flags_body(flags, max(1, number), decide=decide, config=config),
         "requestId": state.uuid(),
         "evaluatedAt": int(state.settings.clock().timestamp() * 1000),
     }
-    if quota:
-        answer["quotaLimited"] = _QUOTA
-    return json_response(200, answer)
+    if quota_exhausted:
+        response_body["quotaLimited"] = _QUOTA
+    return json_response(200, response_body)
 
 
 def _requested_keys(request_body: Mapping[str, Any]) -> list[str] | None:
@@ -120,14 +117,14 @@ def _requested_keys(request_body: Mapping[str, Any]) -> list[str] | None:
 
 
 def _parse_body(request: Request) -> dict[str, Any]:
-    """The request's JSON object, however it was packed."""
+    """Parse the JSON object of a request, which may be compressed or base64-encoded."""
     try:
         content = _decompress(request)
         read = json.loads(content)
     except (ValueError, EOFError, OSError, zlib.error, RecursionError):
-        raise _FlagsError(400, "Failed to decode request: invalid JSON") from None
+        raise PlainTextError(400, "Failed to decode request: invalid JSON") from None
     if not is_object(read):
-        raise _FlagsError(400, "Failed to decode request: expected an object")
+        raise PlainTextError(400, "Failed to decode request: expected an object")
     return read
 
 
@@ -136,6 +133,7 @@ def _decompress(request: Request) -> bytes:
     if content.startswith(b"\x1f\x8b"):
         content = gzip.decompress(content)
     if content.startswith(b"data="):
+        # A plus sign that was not escaped in the form arrives as a space.
         packed = parse_qs(content.decode())["data"][0].replace(" ", "+")
         try:
             content = base64.b64decode(packed, validate=True)
@@ -148,11 +146,11 @@ def _definitions(state: EmulatorState, request: Request) -> Response:
     if request.method not in {"GET", "HEAD"}:
         allowed = [("Allow", "GET, HEAD, OPTIONS")]
         return Response(204 if request.method == "OPTIONS" else 405, headers=allowed)
-    found = extract_key(request, None)
-    key = None if found is None else state.accounts.keys.get(found[0])
-    project_id = project_id_for_token(state, request.query_value("token") or "")
+    extracted = extract_key(request, None)
+    key = None if extracted is None else state.accounts.keys.get(extracted[0])
+    project_id = state.project_id_for_token(request.query_value("token") or "")
     if key is None or project_id is None:
-        return text_response(401, _NO_KEY if found is None else _BAD_KEY)
+        return text_response(401, _NO_KEY if extracted is None else _BAD_KEY)
     if not _may_read_flags(key, project_id):
         return text_response(403, f"API key missing required scope '{_SCOPE}'")
     if "feature_flags" in state.settings.exhausted_quotas:
@@ -170,18 +168,18 @@ def _over_quota() -> Response:
 
 
 def _local_evaluation(state: EmulatorState, request: Request) -> Response:
-    """The path of old, at which projects go by their token alone."""
+    """Respond to the legacy path of local evaluation, which names the project by token only."""
     try:
         key = state.accounts.authenticate(request, None)
         token = request.query_value("token")
         account = state.accounts.account.project_id
-        project_id = account if token is None else project_id_for_token(state, token)
+        project_id = account if token is None else state.project_id_for_token(token)
         if project_id is None:
             raise not_found("Project not found.")
         if not _may_read_flags(key, project_id):
             raise permission_denied(f"API key missing required scope '{_SCOPE}'")
-    except ApiError as problem:
-        return problem.to_response()
+    except ApiError as error:
+        return error.to_response()
     if "feature_flags" in state.settings.exhausted_quotas:
         return _over_quota()
     cohorts = request.query_value("send_cohorts") is not None
@@ -194,4 +192,4 @@ ROUTES = {
     "/flags/definitions": _definitions,
     "/api/feature_flag/local_evaluation": _local_evaluation,
 }
-"""By path, as `public` wants them."""
+"""Handlers by path, for `extra_routes`."""

@@ -1,1 +1,1 @@
-"""Persons: storage, endpoints, serialization."""
+"""Persons: repository, endpoints, serializers."""

@@ -1,4 +1,8 @@
-"""Persons: made by events, changed eventually, deleted by the presence of a flag."""
+"""Person endpoints.
+
+Changes become visible only after some reads (the emulator's settings say how many): the server
+writes them to its ingestion queue. The delete options are query parameters without a value.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +47,14 @@ METHOD_NOT_ALLOWED_DETAILS: Mapping[tuple[str, str], str] = {
 
 @dataclass(slots=True)
 class _PendingChange:
-    """A change that was accepted and cannot be seen yet."""
+    """A change of properties that was accepted and is not visible yet."""
 
     project_id: int
     uuid: str
     set: dict[str, Any] = field(default_factory=dict[str, Any])
     unset: tuple[str, ...] = ()
     reads_left: int = 0
-    """How many more reads of persons are not to see it."""
+    """Number of reads of persons that do not show the change yet."""
 
 
 def _repository(state: EmulatorState, project: int) -> PersonRepository:
@@ -68,7 +72,7 @@ def _pending_changes(state: EmulatorState) -> list[_PendingChange]:
 
 
 def apply_pending_changes(state: EmulatorState) -> None:
-    """Let every accepted change be seen."""
+    """Apply all pending changes."""
     for change in _pending_changes(state):
         _apply(state, change)
     state.extensions[_STATE_KEY] = []
@@ -79,7 +83,7 @@ def _apply(state: EmulatorState, change: _PendingChange) -> None:
 
 
 def _age_pending_changes(state: EmulatorState) -> None:
-    """Count one read: changes that have waited long enough are seen from now on."""
+    """Count one read of persons, and apply the changes that are due."""
     waiting: list[_PendingChange] = []
     for change in _pending_changes(state):
         if change.reads_left <= 0:
@@ -98,26 +102,28 @@ def _queue_change(
 
 
 def _raise_required(attr: str) -> NoReturn:
-    # The view hands code and message to the exception in the wrong order.
+    # The server passes code and message to the exception in the wrong order, so that the
+    # response has them swapped.
     sentence = "This field is required."
     raise ApiError(400, code=sentence, detail="required", attr=attr)
 
 
 def _requested_person(call: ApiCall) -> Person:
-    named = call.path_values[1]
-    if not named.isdigit() and not matches_format("uuid", named):
+    identifier = call.path_values[1]
+    if not identifier.isdigit() and not matches_format("uuid", identifier):
         raise invalid(
             f"The ID provided does not look like a personID. If you are using a distinct_id, "
-            f"please use /persons?distinct_id={named} instead."
+            f"please use /persons?distinct_id={identifier} instead."
         )
     call.resolve_parents(1)
-    found = _repository_for(call).find(named)
-    if found is None:
+    person = _repository_for(call).find(identifier)
+    if person is None:
         raise ApiError(404)
-    return found
+    return person
 
 
 def _get(call: ApiCall) -> Response:
+    # Before the person is read: the change that becomes due now is visible in this response.
     _age_pending_changes(call.state)
     return object_response(call, _row(_requested_person(call)))
 
@@ -139,36 +145,40 @@ def _list(call: ApiCall) -> Response:
 
 
 def _list_conditions(call: ApiCall) -> tuple[list[str], list[Any]]:
-    """What a list asks for, as SQL and the values of its placeholders."""
-    asked: list[tuple[str, list[Any]]] = [
-        filter_sql("p.properties", one)
-        for one in parse_filters(call.request.query_value("properties"))
+    """Return the SQL conditions of a list request and their parameters."""
+    filters: list[tuple[str, list[Any]]] = [
+        filter_sql("p.properties", item)
+        for item in parse_filters(call.request.query_value("properties"))
     ]
     distinct_id, email = call.request.query_value("distinct_id"), call.request.query_value("email")
     if distinct_id is not None:
-        asked.append(
+        filters.append(
             (f"p.id IN (SELECT person_id {_FROM_DISTINCT_IDS} AND distinct_id = ?)", [distinct_id])
         )
     if email is not None:
-        asked.append(("json_extract_string(p.properties, '/email') = ?", [email]))
+        filters.append(("json_extract_string(p.properties, '/email') = ?", [email]))
     search = (call.request.query_value("search") or "").strip().lower()
     if search:
+        # The search covers the display name, the email address and all distinct ids.
         names = "coalesce(r.name, ''), json_extract_string(p.properties, ['/email', '/name'])"
-        asked.append(
+        filters.append(
             (
                 f"(contains(lower(concat_ws(' ', {names})), ?) OR p.id IN (SELECT person_id "
                 f"{_FROM_DISTINCT_IDS} AND contains(lower(distinct_id), ?)))",
                 [search, search],
             )
         )
-    return [sql for sql, _ in asked], [value for _, values in asked for value in values]
+    return [sql for sql, _ in filters], [value for _, values in filters for value in values]
 
 
+# A sequence instead of a list: pagination takes a slice, and the length only if it shows a count.
 class _PersonRows(Sequence[StoredObject]):
-    """The persons a list asks for, fetched by the page."""
+    """The persons that match a list request; a slice is fetched with one query."""
 
-    def __init__(self, desk: PersonRepository, conditions: list[str], values: list[Any]) -> None:
-        self._repository = desk
+    def __init__(
+        self, repository: PersonRepository, conditions: list[str], values: list[Any]
+    ) -> None:
+        self._repository = repository
         self._conditions, self._values = conditions, values
 
     def __len__(self) -> int:
@@ -183,12 +193,13 @@ class _PersonRows(Sequence[StoredObject]):
             return self[index : index + 1][0]
         start: int = index.start or 0
         limit = None if index.stop is None else index.stop - start
-        found = self._repository.list_page(self._conditions, self._values, limit, start)
-        return [_row(person) for person in found]
+        persons = self._repository.list_page(self._conditions, self._values, limit, start)
+        return [_row(person) for person in persons]
 
 
 def _csv(call: ApiCall, rows: Iterable[StoredObject]) -> Response:
     rows = list(rows)
+    # The columns are the union of all fields, in order of first appearance.
     names = list(dict.fromkeys(name for row in rows for name in row.data))
     out = io.StringIO()
     writer = csv.writer(out)
@@ -233,6 +244,7 @@ def _delete_property(call: ApiCall) -> Response:
 
 def _delete(call: ApiCall) -> Response:
     person = _requested_person(call)
+    # The server looks at the presence of the parameters only: `?keep_person=false` keeps too.
     flags = {name for name, _ in call.request.query}
     _repository_for(call).remove(
         person, delete_events="delete_events" in flags, keep_person="keep_person" in flags
@@ -248,6 +260,7 @@ def _delete_events(call: ApiCall) -> Response:
 def _bulk_delete(call: ApiCall) -> Response:
     call.resolve_parents()
     body = _body(call)
+    # The schema says boolean, the server accepts any value for the flags.
     validate_body(call, {name: value for name, value in body.items() if name not in _BULK_FLAGS})
     ids: list[str] = body.get("ids") or []
     distinct_ids: list[str] = body.get("distinct_ids") or []
@@ -257,57 +270,67 @@ def _bulk_delete(call: ApiCall) -> Response:
         raise invalid("You need to specify either distinct_ids or ids")
     if len(ids) + len(distinct_ids) > _MAX_BULK_IDS:
         raise invalid(f"You can only pass {_MAX_BULK_IDS} ids in one call")
-    desk = _repository_for(call)
-    found = desk.find_by_uuids(one for one in ids if matches_format("uuid", one)) if ids else []
-    found += desk.find_by_distinct_ids(distinct_ids)
-    # Python truth, as on the server: the string "false" is true.
+    repository = _repository_for(call)
+    persons = (
+        repository.find_by_uuids(uuid for uuid in ids if matches_format("uuid", uuid))
+        if ids
+        else []
+    )
+    persons += repository.find_by_distinct_ids(distinct_ids)
+    # The server uses the truth of the raw JSON value: the string "false" is true.
     keep, events = bool(body.get("keep_person")), bool(body.get("delete_events"))
-    for person in found:
-        desk.remove(person, delete_events=events, keep_person=keep)
-    answer: dict[str, Any] = {
-        "persons_found": len(found),
-        "persons_deleted": 0 if keep else len(found),
+    for person in persons:
+        repository.remove(person, delete_events=events, keep_person=keep)
+    result: dict[str, Any] = {
+        "persons_found": len(persons),
+        "persons_deleted": 0 if keep else len(persons),
         "events_queued_for_deletion": events,
         "recordings_queued_for_deletion": bool(body.get("delete_recordings")),
         "deletion_errors": [],
     }
-    return json_response(202, answer)
+    return json_response(202, result)
 
 
 def _split(call: ApiCall) -> Response:
     person = _requested_person(call)
     body = _body(call)
-    moved, main = body.get("distinct_ids_to_split"), body.get("main_distinct_id")
-    if moved and main:
+    split_ids, main = body.get("distinct_ids_to_split"), body.get("main_distinct_id")
+    if split_ids and main:
         raise invalid("Give either main_distinct_id or distinct_ids_to_split, not both.")
-    held = person.distinct_ids
-    kept = [main] if main in held else [one for one in held if one not in (moved or held[1:])]
-    _repository_for(call).split(person, kept)
+    current = person.distinct_ids
+    keep_ids = (
+        [main]
+        if main in current
+        else [
+            distinct_id for distinct_id in current if distinct_id not in (split_ids or current[1:])
+        ]
+    )
+    _repository_for(call).split(person, keep_ids)
     return json_response(201, {"success": True})
 
 
 def _batch(call: ApiCall) -> Response:
     call.resolve_parents()
-    desk, body = _repository_for(call), _body(call)
+    repository, body = _repository_for(call), _body(call)
     results: dict[str, Any] = {}
     if call.operation.name == "batch_by_uuids":
-        uuids = [str(one) for one in body.get("uuids") or () if matches_format("uuid", str(one))]
-        results = {person.uuid: _row(person).data for person in desk.find_by_uuids(uuids)}
+        uuids = [str(uuid) for uuid in body.get("uuids") or () if matches_format("uuid", str(uuid))]
+        results = {person.uuid: _row(person).data for person in repository.find_by_uuids(uuids)}
     else:
         for distinct_id in body.get("distinct_ids") or ():
-            for person in desk.find_by_distinct_ids([str(distinct_id)]):
+            for person in repository.find_by_distinct_ids([str(distinct_id)]):
                 results[str(distinct_id)] = _row(person).data
     return json_response(200, {"results": results})
 
 
 def _values(call: ApiCall) -> Response:
-    """The commonest values of a property."""
+    """Return the most common values of a property."""
     call.resolve_parents()
     key = call.request.query_value("key")
     if not key:
         _raise_required("key")
-    found = most_common_values(call, "persons", key, call.request.query_value("value"), [], [])
-    return json_response(200, {"results": found, "refreshing": False})
+    values = most_common_values(call, "persons", key, call.request.query_value("value"), [], [])
+    return json_response(200, {"results": values, "refreshing": False})
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {

@@ -1,4 +1,4 @@
-"""What the persons API does to the persons of one project, each under the store's lock."""
+"""Persons of one project as the API reads and changes them, under the event store's lock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["PersonRepository"]
 
 
 class PersonRepository:
-    """The persons of a project, for whoever is not an event.
+    """The persons of a project, for everything but ingestion.
 
     Args:
         store: The event store.
@@ -25,26 +25,26 @@ class PersonRepository:
         self._persons = store.project(team_id).persons
 
     def find(self, identifier: str) -> Person | None:
-        """The person with a number or a UUID."""
+        """Return the person with a number or a UUID; None if there is none."""
         with self._store.lock:
             if identifier.isascii() and identifier.isdigit():
                 return self._persons.find_by_number(int(identifier))
-            found = self._persons.find_by_uuids([identifier.lower()])
-            return found[0] if found else None
+            persons = self._persons.find_by_uuids([identifier.lower()])
+            return persons[0] if persons else None
 
     def find_by_distinct_ids(self, distinct_ids: Iterable[str]) -> list[Person]:
-        """Whoever has one of these distinct ids, each once."""
+        """Return the persons with any of these distinct ids, without duplicates."""
         with self._store.lock:
-            found = [self._persons.find(one) for one in distinct_ids]
-        return list({person.uuid: person for person in found if person is not None}.values())
+            persons = [self._persons.find(distinct_id) for distinct_id in distinct_ids]
+        return list({person.uuid: person for person in persons if person is not None}.values())
 
     def find_by_uuids(self, uuids: Iterable[str]) -> list[Person]:
-        """Persons by UUID, in the same order."""
+        """Return persons by UUID, in the same order; unknown UUIDs are left out."""
         with self._store.lock:
             return self._persons.find_by_uuids(uuids)
 
     def put(self, person: Person) -> None:
-        """Take in somebody who did not come by an event."""
+        """Add a person that no event created."""
         with self._store.lock:
             self._persons.add(person)
             self._store.project(self._team_id).property_types.record("person", person.properties)
@@ -52,14 +52,15 @@ class PersonRepository:
     def update_properties(
         self, uuid: str, properties: Mapping[str, Any], unset: Sequence[str] = ()
     ) -> None:
-        """Set and unset properties of a person, who may have gone in the meantime."""
+        """Set and unset properties of a person; do nothing if it has been deleted."""
         with self._store.lock:
             for person in self._persons.find_by_uuids([uuid]):
+                # The API has no `set_once`.
                 self._persons.update_properties(person, properties, None, unset)
                 self._store.project(self._team_id).property_types.record("person", properties)
 
     def remove(self, person: Person, *, delete_events: bool, keep_person: bool) -> None:
-        """Delete a person, or its events, or both."""
+        """Delete the person's events, the person, or both."""
         if delete_events:
             self._store.write(
                 "DELETE FROM events WHERE team_id = ? AND (person_id = ?::UUID "
@@ -71,26 +72,30 @@ class PersonRepository:
                 self._persons.remove(person)
 
     def split(self, person: Person, keep_ids: list[str]) -> None:
-        """Leave a person some of its distinct ids; each other becomes somebody, with its events."""
+        """Split all distinct ids but `keep_ids` off a person, each with its events."""
         with self._store.lock:
-            made = self._persons.split(person, keep_ids)
+            created = self._persons.split(person, keep_ids)
             self._store.write(
                 "UPDATE events SET person_id = m.new FROM "
                 "(SELECT unnest(?::VARCHAR[]) AS own, unnest(?::UUID[]) AS new) m "
                 "WHERE events.team_id = ? AND events.distinct_id = m.own",
-                [[one.distinct_ids[0] for one in made], [one.uuid for one in made], self._team_id],
+                [
+                    [new_person.distinct_ids[0] for new_person in created],
+                    [new_person.uuid for new_person in created],
+                    self._team_id,
+                ],
             )
 
     def list_page(
         self, conditions: Sequence[str], values: Sequence[Any], limit: int | None, offset: int
     ) -> list[Person]:
-        """A page of persons, the latest made first.
+        """Return a page of persons, the newest first.
 
         Args:
-            conditions: SQL about `p` (persons) and `r` (person_records), all to hold.
-            values: For its placeholders, in order.
-            limit: How many at most; None for all.
-            offset: How many to pass over.
+            conditions: SQL conditions on `p` (persons) and `r` (person_records), joined by AND.
+            values: Their parameters, in order.
+            limit: The maximum number of persons; None for all.
+            offset: The number of persons to skip.
         """
         where = " AND ".join(["p.team_id = ?", *conditions])
         rows = self._store.read(
@@ -101,7 +106,7 @@ class PersonRepository:
         return self.find_by_uuids(uuid for (uuid,) in rows)
 
     def count(self, conditions: Sequence[str], values: Sequence[Any]) -> int:
-        """How many persons meet conditions, given as for `listed`."""
+        """Return the number of persons that meet conditions, given as for `list_page`."""
         where = " AND ".join(["p.team_id = ?", *conditions])
         rows = self._store.read(
             "SELECT count(*) FROM persons p JOIN person_records r ON r.id = p.id "  # noqa: S608
@@ -111,7 +116,7 @@ class PersonRepository:
         return rows[0][0]
 
     def list_all(self) -> list[Person]:
-        """All of them, in the order they were made."""
+        """Return all persons, in order of creation."""
         rows = self._store.read(
             "SELECT id::VARCHAR FROM person_records WHERE team_id = ? ORDER BY number",
             [self._team_id],

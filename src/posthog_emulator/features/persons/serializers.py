@@ -1,4 +1,4 @@
-"""Events, persons and groups as the API shows them."""
+"""Convert events, persons and groups to the objects of the API."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from posthog_emulator.event_store.groups import Group
 from posthog_emulator.event_store.persons import Person
 from posthog_emulator.objects.store import StoredObject
-from posthog_emulator.timestamps import format_micros
+from posthog_emulator.timestamps import format_micros, format_utc, from_micros
 
 __all__ = ["EVENT_COLUMNS", "event_row", "group_row", "member_row", "person_row"]
 
 EVENT_COLUMNS = (
     "uuid::VARCHAR, event, distinct_id, properties, epoch_us(timestamp), elements_chain, rowid"
 )
-"""Of the table `events`: what `event_row` takes."""
+"""Columns of the table `events` that `event_row` takes."""
 _NAME_PROPERTIES = ("email", "Email", "name", "Name", "username", "Username", "UserName")
 
 
 def event_row(columns: tuple[Any, ...], person: dict[str, Any] | None = None) -> StoredObject:
-    """An event, from `COLUMNS`."""
+    """Return an event, given the values of `EVENT_COLUMNS`."""
     uuid, name, distinct_id, properties, timestamp, elements_chain, number = columns
     data: dict[str, Any] = {
         "id": uuid,
@@ -36,7 +36,7 @@ def event_row(columns: tuple[Any, ...], person: dict[str, Any] | None = None) ->
 
 
 def person_row(person: Person) -> StoredObject:
-    """A person."""
+    """Return a person as the persons endpoints have it."""
     data = {
         "id": person.number,
         "name": person.name or _display_name(person),
@@ -50,20 +50,20 @@ def person_row(person: Person) -> StoredObject:
 
 
 def member_row(person: Person) -> StoredObject:
-    """A person as a cohort's listing has it."""
+    """Return a person as the list of a cohort's members has it."""
     data = person_row(person).data
-    own: dict[str, Any] = {
+    member_fields: dict[str, Any] = {
         "type": "person",
         "id": person.uuid,
         "is_identified": person.identified,
         "matched_recordings": [],
         "value_at_data_point": None,
     }
-    return StoredObject(person.uuid, {**data, **own}, person.number)
+    return StoredObject(person.uuid, {**data, **member_fields}, person.number)
 
 
 def _display_name(person: Person) -> str:
-    """What to call a person that has no name of its own."""
+    """Return the name shown for a person without an explicit name."""
     for name in _NAME_PROPERTIES:
         value = person.properties.get(name)
         if value:
@@ -72,7 +72,7 @@ def _display_name(person: Person) -> str:
 
 
 def group_row(group: Group, number: int) -> StoredObject:
-    """A group."""
+    """Return a group; `number` is its position in order of creation."""
     data = {
         "group_type_index": group.index,
         "group_key": group.key,
@@ -83,4 +83,4 @@ def group_row(group: Group, number: int) -> StoredObject:
 
 
 def _utc(value: int) -> str:
-    return format_micros(value).replace("+00:00", "Z")
+    return format_utc(from_micros(value))

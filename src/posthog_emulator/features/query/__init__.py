@@ -1,4 +1,4 @@
-"""What `/query/` does beyond translating: caching, jobs, limits, cancelling."""
+"""The query endpoint: dispatch by kind, result cache, async queries, cancellation, stubs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of queries that are answered."""
+"""Dispatch queries by kind."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ SUPPORTED_KINDS: Final = (
     "FunnelsQuery",
     "HogQLMetadata",
 )
-"""What is computed; a visualization is its source."""
+"""Kinds that the emulator computes; of a visualization, its source is computed."""
 _WRAPPER_KINDS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
 
 
 def unwrap_query(query: Mapping[str, Any]) -> dict[str, Any]:
-    """The query that a visualization shows.
+    """Return the query inside a visualization, or the query itself.
 
     Raises:
-        Problem: 400, it is of a kind that is not computed.
+        ApiError: 400, the emulator does not compute queries of this kind.
     """
     inner = dict(query)
     for _ in range(3):
@@ -44,17 +44,17 @@ def unwrap_query(query: Mapping[str, Any]) -> dict[str, Any]:
         inner = as_object(inner.get("source"))
     if inner.get("kind") not in SUPPORTED_KINDS:
         raise invalid(
-            f"The emulator does not answer queries of kind {inner.get('kind')!r}. "
-            f"It answers {', '.join(SUPPORTED_KINDS)}, and visualizations of them."
+            f"The emulator does not support queries of kind {inner.get('kind')!r}. "
+            f"It supports {', '.join(SUPPORTED_KINDS)}, and visualizations of them."
         )
     return inner
 
 
 def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
-    """Run a query of any kind that is answered.
+    """Run a query of any supported kind.
 
     Raises:
-        Problem: It is refused, or fails.
+        ApiError: The query is rejected or fails.
     """
     match query["kind"]:
         case "EventsQuery":
@@ -72,7 +72,7 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
 _SUPPORTED_FIELDS: Final = frozenset({
     "kind", "query", "values", "variables", "filters", "name", "tags", "version", "modifiers",
 })  # fmt: skip
-"""The fields of a HogQLQuery that are heeded, or change nothing in an answer."""
+"""Fields of a HogQLQuery that are applied, or that do not affect the response."""
 
 
 def _compute_hogql(session: QuerySession, query: Mapping[str, Any]) -> Result:
@@ -83,12 +83,12 @@ def _compute_hogql(session: QuerySession, query: Mapping[str, Any]) -> Result:
     reject_unknown_fields(
         as_object(query.get("modifiers")), IGNORED_MODIFIERS, "HogQLQuery.modifiers"
     )
-    given = _placeholder_options(session, query)
-    return run_hogql(session, sql, as_object(query.get("values")), **given)
+    options = _placeholder_options(session, query)
+    return run_hogql(session, sql, as_object(query.get("values")), **options)
 
 
 def _placeholder_options(session: QuerySession, query: Mapping[str, Any]) -> dict[str, Any]:
-    """What a query's filters and variables make of its placeholders."""
+    """Return the translation options that come from a query's filters and variables."""
     filters = Filters(session, as_object(query.get("filters")))
     variables = as_object(query.get("variables"))
 
@@ -102,26 +102,30 @@ def _placeholder_options(session: QuerySession, query: Mapping[str, Any]) -> dic
     }
 
 
-def _variable(session: QuerySession, given: Mapping[str, Any], name: str) -> Any:
-    """The value of a variable of the query.
+def _variable(session: QuerySession, variables: Mapping[str, Any], name: str) -> Any:
+    """Return the value of a variable of the query.
 
     Raises:
-        HogQLError: The query or the project has none of that name.
+        HogQLError: The query or the project has no variable of that name.
     """
     from posthog_emulator.hogql.problems import HogQLError
 
-    sent = [as_object(one) for one in given.values()]
-    one = next((one for one in sent if one.get("code_name") == name), None)
-    if one is None:
-        near = get_close_matches(name, [str(one.get("code_name")) for one in sent], n=3)
+    sent_variables = [as_object(variable) for variable in variables.values()]
+    variable = next(
+        (variable for variable in sent_variables if variable.get("code_name") == name), None
+    )
+    if variable is None:
+        near = get_close_matches(
+            name, [str(variable.get("code_name")) for variable in sent_variables], n=3
+        )
         hint = f". Did you mean: {', '.join(near)}?" if near else ""
         raise HogQLError(f"Variable {name} is missing from query{hint}")
-    saved = session.variables.get(str(one.get("variableId")))
+    saved = session.variables.get(str(variable.get("variableId")))
     if saved is None or saved.get("code_name") != name:
         raise HogQLError(
             f"Variable {name} does not exist: the project has no insight variable of that "
             "variableId and code_name."
         )
-    if one.get("isNull"):
+    if variable.get("isNull"):
         return None
-    return saved.get("default_value") if one.get("value") is None else one["value"]
+    return saved.get("default_value") if variable.get("value") is None else variable["value"]

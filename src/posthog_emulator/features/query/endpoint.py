@@ -1,4 +1,4 @@
-"""The endpoint: when a query is run, when its answer is an old one, and when it becomes a job."""
+"""Endpoints of queries: run or answer from the cache, run asynchronously, cancel, log."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from posthog_emulator.http.errors import invalid, not_found, required
 from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object
 from posthog_emulator.state import PROJECTS, ApiCall, fill_path
+from posthog_emulator.timestamps import format_utc
 
 from .dispatch import compute, unwrap_query
 from .result import encode_json, json_object
@@ -24,7 +25,6 @@ from .state import (
     CachedResult,
     QueryState,
     cache_key,
-    format_timestamp,
     query_state,
     refresh_mode,
 )
@@ -50,13 +50,13 @@ _UNSUPPORTED_FIELDS: Final = ("filters_override", "variables_override", "limit_c
 
 
 class QueryRequest:
-    """A query about to be answered in one of the modes.
+    """A query with the refresh mode it was requested in.
 
     Args:
         call: The request.
-        query: The query, as it was sent.
-        mode: `blocking`, `async` and so on.
-        id: The id of the job, should it become one; the cache key by default.
+        query: The query as it was sent.
+        mode: The refresh mode: `blocking`, `async` and so on.
+        id: The id of an async query; the cache key by default.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class QueryRequest:
     ) -> None:
         self.inner = unwrap_query(query)
         self.uncached = self.inner["kind"] == "HogQLMetadata"
-        """Whether its answer is not kept, and says nothing of that."""
+        """Whether the result is not cached, and the response has no cache fields."""
         self.team = call.path_values[0]
         self.key = cache_key(query, self.team)
         self.mode = mode
@@ -75,145 +75,154 @@ class QueryRequest:
         self._seconds = call.state.settings.query_seconds
 
     def compute(self) -> CachedResult:
-        """Run it, and keep the result."""
-        made = CachedResult(compute(self.session, self.inner), self.now, self.key)
-        self.queries.cache_result(self.team, made)
-        return made
+        """Run the query and cache the result."""
+        result = CachedResult(compute(self.session, self.inner), self.now, self.key)
+        self.queries.cache_result(self.team, result)
+        return result
 
     def lookup(self) -> tuple[CachedResult | None, AsyncQuery | None]:
-        """The result there is to answer with, and the job that will make a new one."""
+        """Return the cached result to respond with, and the async query that will refresh it.
+
+        Both are None if the query has to be run now.
+        """
         if self.uncached or self.mode == "force_blocking":
             return None, None
+        # Always a new query, even if one with the same id is active.
         if self.mode == "force_async":
             return None, self._async_query(force=True)
-        found = self.queries.cached_result(
+        cached = self.queries.cached_result(
             self.team,
             self.key,
             self.now,
             LAZY_CACHE_TTL if self.mode == "lazy_async" else CACHE_TTL,
         )
-        if found is not None or self.mode == "blocking":
-            return found, None
+        if cached is not None or self.mode == "blocking":
+            return cached, None
+        # The async modes respond with an expired result while a new one is computed.
         stale = self.queries.cached_result(self.team, self.key, self.now, timedelta(days=7))
         if self.mode == "async_except_on_cache_miss" and stale is None:
             return None, None
         return stale, self._async_query(force=False)
 
     def _async_query(self, *, force: bool) -> AsyncQuery:
-        known = self.queries.find_async_query(self.team, self.id, self.now)
-        if known is not None and not force:
-            return known
-        due = self.now + timedelta(seconds=self._seconds)
-        job = AsyncQuery(self.id, self.team, self.key, self.compute, self.now, due)
+        existing = self.queries.find_async_query(self.team, self.id, self.now)
+        if existing is not None and not force:
+            return existing
+        due_at = self.now + timedelta(seconds=self._seconds)
+        job = AsyncQuery(self.id, self.team, self.key, self.compute, self.now, due_at)
         self.queries.add_async_query(job, self.now)
         return job
 
 
 def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySession:
-    """What a query of a call is run with, gathered under the emulator's lock.
+    """Collect what a query needs from the emulator's state, under the emulator's lock.
 
     Args:
         call: The request.
         id: The query's id, for the log.
-        query: The query; one that speaks of cohorts sees those of now.
+        query: The query; if it mentions cohorts, they are recalculated first.
     """
     state, settings = call.state, call.state.settings
-    desk, now = query_state(state), settings.clock()
+    queries, now = query_state(state), settings.clock()
 
-    def note(entry: dict[str, Any]) -> None:
-        desk.log.append({"id": id, "team": call.path_values[0], "at": now, **entry})
+    def log_query(entry: dict[str, Any]) -> None:
+        queries.log.append({"id": id, "team": call.path_values[0], "at": now, **entry})
 
     project = state.store.collection(PROJECTS).find(call.path_values[0])
-    told = {} if project is None else project.data
-    if told.get("timezone") not in (None, "UTC"):
-        raise invalid(
-            f"The emulator answers queries of projects in UTC, not in {told['timezone']}."
-        )
-    if "cohort" in json.dumps([query, told.get("test_account_filters")], default=str).lower():
+    project_data = {} if project is None else project.data
+    timezone = project_data.get("timezone")
+    if timezone not in (None, "UTC"):
+        raise invalid(f"The emulator supports queries of projects in UTC only, not in {timezone}.")
+    # Calculating cohorts takes long: only queries whose text or filters may refer to one wait.
+    text = json.dumps([query, project_data.get("test_account_filters")], default=str)
+    if "cohort" in text.lower():
         recalculate(state, call.path_values[0])
     cohorts = project_cohorts(state, call.path_values[0])
     variables = state.store.collection(fill_path(_INSIGHT_VARIABLES, [call.path_values[0]]))
-    state.events  # noqa: B018 (made under the lock)
+    # The database is opened here, under the lock; the query itself runs in a thread without it.
+    state.events  # noqa: B018
     return QuerySession(
         team_id=int(call.path_values[0]),
         now=now,
         store=lambda: state.events,
         cohorts=cohorts.names,
         cohort_errors=cohorts.errors,
-        stubs=list(desk.stubs),
+        stubs=list(queries.stubs),
         allow_offset=settings.allow_offset,
         max_rows_scanned=settings.max_rows_scanned,
         max_result_bytes=settings.max_result_bytes,
-        log=note,
-        test_account_filters=told.get("test_account_filters"),
+        log=log_query,
+        test_account_filters=project_data.get("test_account_filters"),
         variables={str(row.data.get("id")): row.data for row in variables if not row.deleted},
     )
 
 
 def parse_request(call: ApiCall) -> QueryRequest:
-    """Read a request to run a query.
+    """Parse a request to run a query.
 
     Raises:
-        Problem: 400, it is none.
+        ApiError: 400, the request is invalid or has a field that the emulator does not support.
     """
     body = as_object(call.body)
     for name in sorted(body.keys() - _REQUEST_FIELDS):
         raise invalid(f"Unexpected field '{name}'.", name)
     for name in _UNSUPPORTED_FIELDS:
         if body.get(name):
-            raise invalid(f"The emulator does not apply {name}.", name)
+            raise invalid(f"The emulator does not support {name}.", name)
     if "query" not in body:
         raise required("query")
     query = body["query"]
-    # The query is looked at below, against its own kind: the union of all kinds takes long.
+    # The query is validated below against the schema of its kind: validating against the union
+    # of all kinds is slow, and its errors name no field.
     outer = {**body, "query": {"kind": "HogQLQuery", "query": ""}}
-    problem = call.state.validators.first_error("QueryRequest", outer, "request")
-    if problem is not None:
-        raise problem
+    error = call.state.validators.first_error("QueryRequest", outer, "request")
+    if error is not None:
+        raise error
     if not isinstance(query, dict):
         raise invalid("Invalid data. Expected a dictionary.", "query")
-    given: dict[str, Any] = as_object(body["query"])
-    kind = given.get("kind")
+    fields: dict[str, Any] = as_object(body["query"])
+    kind = fields.get("kind")
     if call.operation.id == "query.create_for_kind" and kind is None:
-        given = {**given, "kind": call.path_values[-1]}
+        fields = {**fields, "kind": call.path_values[-1]}
     elif kind is None:
         raise required("query__kind")
-    inner = unwrap_query(given)
-    problem = call.state.validators.first_error(inner["kind"], inner, "request")
-    if problem is not None:
-        problem.attr = f"query__{problem.attr}" if problem.attr else "query"
-        raise problem
-    task = body.get("client_query_id") or call.state.uuid().replace("-", "")
-    return QueryRequest(call, given, refresh_mode(body), str(task))
+    inner = unwrap_query(fields)
+    error = call.state.validators.first_error(inner["kind"], inner, "request")
+    if error is not None:
+        error.attr = f"query__{error.attr}" if error.attr else "query"
+        raise error
+    query_id = body.get("client_query_id") or call.state.uuid().replace("-", "")
+    return QueryRequest(call, fields, refresh_mode(body), str(query_id))
 
 
 def create(call: ApiCall) -> Response:
-    """`POST query/`."""
-    made = parse_request(call)
-    found, job = made.lookup()
-    if job is not None and job.is_complete(made.now) and job.started_at < made.now:
-        # The id was used before: it is that query's answer, not this one's.
+    """Respond to `POST query/`."""
+    query_request = parse_request(call)
+    cached, job = query_request.lookup()
+    if (
+        job is not None
+        and job.is_complete(query_request.now)
+        and job.started_at < query_request.now
+    ):
+        # As on the server, a `client_query_id` that was used before returns the earlier result.
         return Response(200, deferred=_AsyncQueryResponse(job))
     if job is not None:
         status = _status_body(job, complete=False)
-        if found is not None:
-            return _answer(202, found.result.body({**found.cache_fields(cached=True), **status}))
-        cache = {} if made.mode == "force_async" else {"cache_key": made.key}
+        if cached is not None:
+            return Response(202, cached.result.body({**cached.cache_fields(cached=True), **status}))
+        # `force_async` never uses the cache, so that its response has no cache key.
+        cache = {} if query_request.mode == "force_async" else {"cache_key": query_request.key}
         return json_response(202, {**cache, **status})
-    if found is not None:
-        return _answer(200, found.result.body(found.cache_fields(cached=True)))
+    if cached is not None:
+        return Response(200, cached.result.body(cached.cache_fields(cached=True)))
 
     def make() -> tuple[int, bytes]:
-        computed = made.compute()
+        computed = query_request.compute()
         return 200, computed.result.body(
-            {} if made.uncached else computed.cache_fields(cached=False)
+            {} if query_request.uncached else computed.cache_fields(cached=False)
         )
 
-    return Response(200, deferred=DeferredQuery(made.session, make))
-
-
-def _answer(status: int, content: bytes) -> Response:
-    return Response(status, content)
+    return Response(200, deferred=DeferredQuery(query_request.session, make))
 
 
 def _status_body(job: AsyncQuery, *, complete: bool, **more: Any) -> dict[str, Any]:
@@ -226,10 +235,10 @@ def _status_body(job: AsyncQuery, *, complete: bool, **more: Any) -> dict[str, A
         "error": False,
         "error_message": None,
         "complete": complete,
-        "start_time": format_timestamp(job.started_at),
-        "pickup_time": format_timestamp(job.started_at) if complete else None,
-        "end_time": format_timestamp(job.due_at) if complete else None,
-        "expiration_time": format_timestamp(job.started_at + STATUS_TTL),
+        "start_time": format_utc(job.started_at),
+        "pickup_time": format_utc(job.started_at) if complete else None,
+        "end_time": format_utc(job.due_at) if complete else None,
+        "expiration_time": format_utc(job.started_at + STATUS_TTL),
         "task_id": job.id,
         "labels": None,
     }
@@ -237,64 +246,68 @@ def _status_body(job: AsyncQuery, *, complete: bool, **more: Any) -> dict[str, A
 
 
 def new_status_body(job: AsyncQuery) -> dict[str, Any]:
-    """The status of a job that was just begun."""
+    """Return the status body of an async query that has just started."""
     return _status_body(job, complete=False)
 
 
 def status(call: ApiCall) -> Response:
-    """`GET query/{id}/`."""
-    desk, now = query_state(call.state), call.state.settings.clock()
-    job = desk.find_async_query(call.path_values[0], call.path_values[-1], now)
+    """Respond to `GET query/{id}/`."""
+    queries, now = query_state(call.state), call.state.settings.clock()
+    job = queries.find_async_query(call.path_values[0], call.path_values[-1], now)
     if job is None:
         raise not_found(f"Query {call.path_values[-1]} not found for team {call.path_values[0]}")
-    asked = (
+    show_progress = (
         call.request.query_value("show_progress") or call.request.query_value("showProgress") or ""
     )
-    progress = asked.lower() in {"true", "1"}
+    progress = show_progress.lower() in {"true", "1"}
     if not job.is_complete(now):
         return json_response(
-            202, _status_body(job, complete=False, **_progress(job, now, desk, progress))
+            202, _status_body(job, complete=False, **_progress(job, now, queries, progress))
         )
     return Response(200, deferred=_AsyncQueryResponse(job))
 
 
 class _AsyncQueryResponse:
-    """The end of a job, which goes on when whoever looks at it does not wait."""
+    """The deferred response with the result of an async query.
+
+    The query is not interrupted if the client that polls for it disconnects.
+    """
 
     def __init__(self, job: AsyncQuery) -> None:
         self._job = job
 
     def run(self) -> tuple[int, bytes]:
-        """Make status and body."""
+        """Run the query if nothing has yet, and return status and body."""
         return _completed_body(self._job)
 
     def interrupt(self) -> None:
         """Do nothing."""
 
 
-def _progress(job: AsyncQuery, now: Any, desk: QueryState, asked: bool) -> dict[str, Any]:
-    if not asked:
+def _progress(job: AsyncQuery, now: Any, queries: QueryState, requested: bool) -> dict[str, Any]:
+    if not requested:
         return {}
-    whole = max((job.due_at - job.started_at).total_seconds(), 0.001)
-    share = min((now - job.started_at).total_seconds() / whole, 1)
+    duration = max((job.due_at - job.started_at).total_seconds(), 0.001)
+    share = min((now - job.started_at).total_seconds() / duration, 1)
     return {
         "query_progress": {
             "bytes_read": round(share * 1_000_000),
             "rows_read": round(share * 10_000),
             "estimated_rows_total": 10_000,
-            "time_elapsed": round(share * whole),
-            "active_cpu_time": round(share * whole * 1_000_000),
+            "time_elapsed": round(share * duration),
+            "active_cpu_time": round(share * duration * 1_000_000),
         }
     }
 
 
 def _completed_body(job: AsyncQuery) -> tuple[int, bytes]:
-    """Status and body of a job that has ended, run now if it was not yet."""
+    """Return status and body of a completed async query, running it if nothing has yet."""
     job.run()
     if job.is_cancelled:
         body = _status_body(job, complete=True, error=True, error_message="Query was cancelled")
         return 400, encode_json(body)
     if job.error is not None:
+        # The server hides the messages of internal errors.
         hidden = job.error.status == 500
         body = _status_body(
             job,
@@ -305,29 +318,29 @@ def _completed_body(job: AsyncQuery) -> tuple[int, bytes]:
         return 500 if hidden else 400, encode_json(body)
     done = job.cached_result
     if done is None:
-        raise AssertionError("a job that ended has a result")
-    whole = done.result.body(done.cache_fields(cached=False))
+        raise AssertionError("a completed async query has a result, an error or is cancelled")
+    body_fields = done.result.body(done.cache_fields(cached=False))
     fields = _status_body(job, complete=True)["query_status"]
     del fields["results"]
-    return 200, b'{"query_status":' + json_object("results", whole, fields) + b"}"
+    return 200, b'{"query_status":' + json_object("results", body_fields, fields) + b"}"
 
 
 def cancel(call: ApiCall) -> Response:
-    """`DELETE query/{id}/`."""
-    desk, now = query_state(call.state), call.state.settings.clock()
+    """Respond to `DELETE query/{id}/`."""
+    queries, now = query_state(call.state), call.state.settings.clock()
     key = (call.path_values[0], call.path_values[-1])
-    only = (call.request.query_value("dequeue_only") or "").lower() in {"true", "1"}
-    job = desk.find_async_query(*key, now)
-    run = desk.running.get(key)
+    dequeue_only = (call.request.query_value("dequeue_only") or "").lower() in {"true", "1"}
+    job = queries.find_async_query(*key, now)
+    running = queries.running.get(key)
     if job is not None and (job.is_complete(now) or job.is_cancelled):
         return json_response(200, {"message": "Query already complete"})
     if job is not None:
         job.is_cancelled = True
         return json_response(200, {"message": "Query task revoked"})
-    if only:
+    if dequeue_only:
         return json_response(200, {"message": "Query task revoked, if it was waiting"})
-    if run is not None:
-        run.cancel()
+    if running is not None:
+        running.cancel()
     return json_response(200, {"message": "Cancelled query on clickhouse"})
 
 
@@ -335,10 +348,10 @@ _LOG_COLUMNS: Final = ("query_id", "query", "query_start_time", "query_duration_
 
 
 def log(call: ApiCall) -> Response:
-    """`GET query/{id}/log/`: what ran under an id in the last day."""
+    """Respond to `GET query/{id}/log/` with what ran under an id in the last day."""
     now = call.state.settings.clock()
     rows = [
-        [entry["id"], entry["query"], format_timestamp(entry["at"]), round(entry["seconds"] * 1000),
+        [entry["id"], entry["query"], format_utc(entry["at"]), round(entry["seconds"] * 1000),
          entry["rows"]]
         for entry in query_state(call.state).log
         if (entry["team"], entry["id"]) == (call.path_values[0], call.path_values[1])

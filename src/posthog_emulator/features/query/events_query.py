@@ -1,4 +1,4 @@
-"""EventsQuery: columns of events, as the activity page asks for them."""
+"""EventsQuery: selected columns of events, as the activity page requests them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run_events(session: QuerySession, query: Mapping[str, Any]) -> Result:
     """Compute an EventsQuery.
 
     Raises:
-        Problem: 400, it asks for what is not computed.
+        ApiError: 400, the query uses something that the emulator does not support.
     """
     from posthog_emulator.hogql.problems import HogQLError
 
@@ -54,6 +54,7 @@ def run_events(session: QuerySession, query: Mapping[str, Any]) -> Result:
     except HogQLError as error:
         raise invalid(error.detail, None, error.code) from None
     limit, skipped = _page(query)
+    # One row more than requested shows whether there are more.
     sql += f" LIMIT {limit + 1} OFFSET {skipped}"
     found = run_hogql(session, sql, values.known, allow_offset=True, max_rows=_MOST + 1)
     rows: list[list[Any]] = json.loads(found.rows)
@@ -123,6 +124,7 @@ def _sql(
     shown = ", ".join(column.text for column in columns)
     sql = f"SELECT {shown} FROM events WHERE {' AND '.join(where)}"  # noqa: S608
     groups = [column.inner for column in columns if not column.aggregates]
+    # As on the server, an aggregate in `select` groups the rows by all other columns.
     if totals and groups:
         sql += f" GROUP BY {', '.join(groups)}"
     if having:
@@ -152,6 +154,7 @@ def _tests(session: QuerySession, query: Mapping[str, Any], values: Values) -> l
         tests += property_tests(session.test_account_filters, values)
     now = session.now.astimezone(UTC)
     before = query.get("before")
+    # By default the server includes events up to five seconds ahead of its clock.
     end = now + timedelta(seconds=5) if before is None else bound(before, now)
     tests.append(f"timestamp < {values.add(written(end))}")
     after = query.get("after") or "-24h"
@@ -161,7 +164,7 @@ def _tests(session: QuerySession, query: Mapping[str, Any], values: Values) -> l
 
 
 def _dress(session: QuerySession, asked: Sequence[str], rows: list[list[Any]]) -> None:
-    """Make objects of the columns that are whole events or persons."""
+    """Convert the columns `*` and `person` to objects."""
     for place, text in enumerate(asked):
         if text == "*":
             for row in rows:
@@ -177,7 +180,7 @@ def _event(columns: Sequence[Any]) -> dict[str, Any]:
     properties = json.loads(event["properties"])
     bare = properties.get("$process_person_profile") is False
     if properties.get("$session_id"):
-        properties["$has_recording"] = False  # none is kept
+        properties["$has_recording"] = False  # the emulator stores no recordings
     return {**event, "properties": properties, "person_mode": "propertyless" if bare else "full"}
 
 
@@ -196,7 +199,7 @@ def _persons(session: QuerySession, distinct_ids: set[str]) -> dict[str, dict[st
 
 
 def _cursor(query: Mapping[str, Any], asked: Sequence[str], rows: list[list[Any]]) -> str | None:
-    """The moment of the last row, when rows are in the order of their moments."""
+    """Return the timestamp of the last row if the rows are sorted by timestamp, else None."""
     order = _texts(query, "orderBy")
     by_time = order[0].split()[0] == "timestamp" if order else "timestamp" in asked
     if not by_time or not rows:

@@ -1,4 +1,4 @@
-"""Ranges of time, as insights and filters have them."""
+"""Time ranges of insights, and the filters of HogQL queries."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _STARTS: Final = {"mStart": "month", "yStart": "year", "dStart": "day"}
 
 
 def moment(given: Any, now: datetime, *, end: bool = False) -> datetime:
-    """A moment: ISO 8601, or relative to now, as `-7d`, `-24h` or `mStart`.
+    """Parse a timestamp: ISO 8601, or relative to now, as `-7d`, `-24h` or `mStart`.
 
     Args:
-        given: How it is written.
-        now: The moment it is relative to.
-        end: Whether a day stands for its end.
+        given: The text.
+        now: The time that relative timestamps count from.
+        end: Whether a date without a time means the end of the day.
 
     Raises:
-        Problem: 400, it is none of these.
+        ApiError: 400, the format is not supported.
     """
     text = str(given)
     found = _RELATIVE.match(text)
@@ -50,35 +50,37 @@ def moment(given: Any, now: datetime, *, end: bool = False) -> datetime:
     try:
         read = datetime.fromisoformat(text)
     except ValueError:
-        raise invalid(f"{text!r} is no date the emulator reads.") from None
+        raise invalid(f"The emulator does not support the date {text!r}.") from None
     read = read if read.tzinfo else read.replace(tzinfo=UTC)
+    # A date as the end of a range includes the whole day.
     if end and len(text) == 10:
         return read + timedelta(days=1) - timedelta(microseconds=1)
     return read
 
 
 def _relative(count: int, unit: str, now: datetime) -> datetime:
-    """So long before now, at the beginning of its hour or day."""
+    """Return the start of the hour or day that lies `count` units before now."""
     at = _before(count, unit, now).replace(minute=0, second=0, microsecond=0)
     return at if unit == "h" else at.replace(hour=0)
 
 
 def _before(count: int, unit: str, now: datetime) -> datetime:
-    """So long before now, to the microsecond."""
+    """Return the time exactly `count` units before now."""
     if unit in _SPANS:
         return now - count * _SPANS[unit]
     year, month = divmod(now.year * 12 + now.month - 1 - count * _MONTHS[unit], 12)
     if not 1 <= year <= 9999:
         raise invalid(f"-{count}{unit} is too long ago.")
+    # The same day of the month, or the last day of a shorter month.
     day = min(now.day, monthrange(year, month + 1)[1])
     return now.replace(year=year, month=month + 1, day=day)
 
 
 def time_range(session: QuerySession, given: Mapping[str, Any]) -> tuple[datetime, datetime]:
-    """From when to when an insight looks; the last seven days by default.
+    """Return the time range of an insight; the last seven days by default.
 
     Raises:
-        Problem: 400, a bound cannot be read.
+        ApiError: 400, the format of a bound is not supported.
     """
     now = session.now.astimezone(UTC)
     start = moment(given.get("date_from") or "-7d", now)
@@ -92,10 +94,10 @@ _EXACT: Final = re.compile(r"-(\d{1,4})([hdwmqysM])\Z")
 
 
 def bound(given: Any, now: datetime) -> datetime:
-    """A bound of a filter: ISO 8601, or so long ago to the microsecond.
+    """Parse the bound of a filter: ISO 8601, or relative to now without rounding.
 
     Raises:
-        Problem: 400, it is neither.
+        ApiError: 400, the format is not supported.
     """
     found = _EXACT.match(str(given))
     if found is not None:
@@ -103,19 +105,19 @@ def bound(given: Any, now: datetime) -> datetime:
     try:
         read = datetime.fromisoformat(str(given))
     except ValueError:
-        raise invalid(f"{given!r} is no date the emulator reads in filters.") from None
+        raise invalid(f"The emulator does not support the date {given!r} in filters.") from None
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
 class Filters:
-    """What the `filters` of a HogQLQuery make of its placeholders.
+    """The `filters` of a HogQLQuery, as values of its placeholders.
 
     Args:
-        session: What the query is run with.
-        given: The filters; none of them filter nothing.
+        session: The session of the query.
+        given: The filters.
 
     Raises:
-        Problem: 400, a bound of time cannot be read.
+        ApiError: 400, the format of a bound is not supported.
     """
 
     def __init__(self, session: QuerySession, given: Mapping[str, Any]) -> None:
@@ -127,13 +129,13 @@ class Filters:
             None if start in (None, "all") else bound(start, now),
             None if end is None else bound(end, now),
         )
-        """From when, and until before when."""
+        """Inclusive start and exclusive end; None where there is no bound."""
 
     def condition(self, table: str) -> tuple[str, Mapping[str, Any]]:
-        """The condition on the rows of a table, and its constants.
+        """Return the condition on the rows of a table, and the values of its placeholders.
 
         Raises:
-            Problem: 400, a filter is of a kind that is not computed.
+            ApiError: 400, a filter is not supported.
         """
         values, tests = Values(), list[str]()
         tests += property_tests(self._given.get("properties"), values, table)

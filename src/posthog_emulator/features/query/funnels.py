@@ -1,4 +1,4 @@
-"""FunnelsQuery, for the simple case: persons who did one thing after the other within a window."""
+"""FunnelsQuery, limited to ordered steps within one conversion window."""
 
 from __future__ import annotations
 
@@ -46,18 +46,19 @@ _SHOWN: Final = frozenset(
         "showValuesOnSeries", "useUdf",
     }
 )  # fmt: skip
-"""What is heeded of a FunnelsFilter, or is of the drawing or of breakdowns."""
+"""Fields of a FunnelsFilter that are applied, or that affect only display or breakdowns."""
 
 
 def run_funnels(session: QuerySession, query: Mapping[str, Any]) -> Result:
     """Compute a FunnelsQuery.
 
     Raises:
-        Problem: 400, it asks for what is not computed, or has fewer than two steps.
+        ApiError: 400, the query uses something that is not supported, or has under two steps.
     """
     refuse_insight(query, _KNOWN)
     shown = as_object(query.get("funnelsFilter"))
     reject_unknown_fields(shown, _SHOWN, "FunnelsQuery.funnelsFilter")
+    # Other options than the default values are not supported.
     for name, ordinary in _ORDINARY.items():
         if shown.get(name) not in (None, ordinary):
             raise invalid(f"The emulator does not compute funnelsFilter.{name} {shown[name]!r}.")
@@ -83,7 +84,7 @@ def run_funnels(session: QuerySession, query: Mapping[str, Any]) -> Result:
 def _people(
     session: QuerySession, query: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]
 ) -> Iterable[list[tuple[datetime, list[int]]]]:
-    """The events of each person, as a moment and the steps it may be, in order."""
+    """Yield the events of each person in order, as timestamp and indices of matching steps."""
     values = Values()
     start, end = time_range(session, as_object(query.get("dateRange")))
     conditions = [_step_test(step, values) for step in steps]
@@ -99,6 +100,7 @@ def _people(
         f"ORDER BY person_id, timestamp LIMIT {MOST}"
     )
     rows = all_rows(session, sql, values.known)
+    # groupby needs the order by person, which the query has.
     for _, events in groupby(rows, key=lambda row: row[0]):
         yield [
             (datetime.fromisoformat(row[1]), [n for n, flag in enumerate(row[2:]) if flag])
@@ -115,17 +117,18 @@ def _step_test(step: Mapping[str, Any], values: Values) -> str:
 def furthest(
     events: Iterable[tuple[datetime, list[int]]], steps: int, window: timedelta
 ) -> list[datetime]:
-    """The moments of the steps one person took: of the attempt that went furthest.
+    """Return the timestamps of the steps that a person completed in their furthest attempt.
 
     Args:
-        events: Moments and the steps each may be, in order.
-        steps: How many steps there are.
-        window: How long after its first step an attempt may go on.
+        events: Timestamps and the steps each event matches, in order.
+        steps: The number of steps.
+        window: The maximum time from the first step to the last.
     """
-    # For each step, the attempt that got there and began last: it has the longest to go on.
+    # For each step, the attempt that reached it and started last: it has the most time left.
     attempts: list[list[datetime] | None] = [None] * steps
     best: list[datetime] = []
     for at, matching in events:
+        # Later steps first: one event must not complete two steps of the same attempt.
         for step in sorted(matching, reverse=True):
             if step == 0:
                 attempts[0] = [at]

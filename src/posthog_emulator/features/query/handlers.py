@@ -1,4 +1,4 @@
-"""Queries and what they are saved as, which are really computed."""
+"""Handlers of query operations; the query engine is imported with the first request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HogQLMetadata: whether a query is one, without running it."""
+"""HogQLMetadata: validate a query without running it."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _KNOWN: Final = frozenset(
 def run_metadata(
     session: QuerySession, query: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Result:
-    """Look at a query.
+    """Validate a query.
 
     Args:
-        session: What it would be run with.
-        query: The HogQLMetadata.
-        given: What its filters and variables make of its placeholders.
+        session: The session it would run in.
+        query: The HogQLMetadata query.
+        options: The translation options from its filters and variables.
 
     Raises:
-        Problem: 400, it is of a language, or asks for something, that is not looked at.
+        ApiError: 400, the language or a field is not supported.
     """
     from posthog_emulator.hogql.problems import HogQLError
 
     reject_unknown_fields(query, _KNOWN, "HogQLMetadata")
     language, text = query.get("language"), str(query.get("query"))
     if language not in {"hogQL", "hogQLExpr"}:
-        raise invalid(f"The emulator looks at hogQL and hogQLExpr only, not at {language}.")
-    told: str | None = None
+        raise invalid(f"The emulator supports hogQL and hogQLExpr only, not {language}.")
+    message: str | None = None
     try:
         if language == "hogQLExpr":
             from posthog_emulator.hogql.pieces import expression
@@ -46,7 +46,14 @@ def run_metadata(
         else:
             check_hogql(session, text, **options)
     except (HogQLError, ApiError) as error:
-        told = error.detail
-    errors = [] if told is None else [{"message": told, "start": 0, "end": len(text), "fix": None}]
-    head: dict[str, Any] = {"isValid": told is None, "query": text, "warnings": [], "notices": []}
+        message = error.detail
+    errors = (
+        [] if message is None else [{"message": message, "start": 0, "end": len(text), "fix": None}]
+    )
+    head: dict[str, Any] = {
+        "isValid": message is None,
+        "query": text,
+        "warnings": [],
+        "notices": [],
+    }
     return Result(encode_json(errors), head, field="errors")

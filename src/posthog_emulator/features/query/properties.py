@@ -1,4 +1,4 @@
-"""Filters on properties, as insights, filters and cohorts have them, made into HogQL."""
+"""Translate property filters of insights, queries and cohorts to HogQL conditions."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["Values", "property_tests", "written"]
 
 
 class Values:
-    """Constants of a query that is being written, each under a name of its own."""
+    """The values of a query under construction, by the names of their placeholders."""
 
     def __init__(self) -> None:
         self.known: dict[str, Any] = {}
 
     def add(self, value: Any) -> str:
-        """The placeholder for a constant."""
+        """Add a value, and return its placeholder."""
         name = f"v{len(self.known)}"
         self.known[name] = value
         return f"{{{name}}}"
 
 
 def written(value: datetime) -> str:
-    """A moment as a constant of HogQL."""
+    """Format a timestamp for HogQL."""
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
@@ -43,7 +43,7 @@ _SCOPES: Final[Mapping[str, Mapping[str, str]]] = {
     "groups": {"group": "properties"},
     "persons": {"person": "properties"},
 }
-"""Where the properties of a kind are, seen from a table."""
+"""The expression for the properties of each filter type, by table."""
 _PERSONS: Final[Mapping[str, str]] = {"events": "person_id", "persons": "id"}
 _OPERATORS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _KNOWN: Final = frozenset(
@@ -53,15 +53,15 @@ _KNOWN: Final = frozenset(
 
 
 def property_tests(given: Any, values: Values, table: str = "events") -> list[str]:
-    """Filters on properties as conditions of HogQL that all have to hold.
+    """Translate property filters to HogQL conditions, to be joined by AND.
 
     Args:
-        given: A list of filters, or groups of them.
-        values: Takes their constants.
-        table: Whose rows are filtered: `events`, `sessions`, `groups` or `persons`.
+        given: A list of filters, or a group of filters.
+        values: The values of the query; those of the filters are added.
+        table: The filtered table: `events`, `sessions`, `groups` or `persons`.
 
     Raises:
-        Problem: 400, a filter is of a kind that is not computed.
+        ApiError: 400, a filter is not supported.
     """
     if given is None:
         return []
@@ -95,10 +95,10 @@ def _test(given: Mapping[str, Any], values: Values, table: str) -> str:
 
 
 def _expression(text: str) -> str:
-    """An expression somebody else wrote, sure to be only one.
+    """Parse a user's expression.
 
     Raises:
-        Problem: 400, it is none.
+        ApiError: 400, the text is not exactly one expression.
     """
     from posthog_emulator.hogql.pieces import expression
     from posthog_emulator.hogql.problems import HogQLError
@@ -115,7 +115,7 @@ def _in_cohort(given: Mapping[str, Any], table: str) -> str:
     if person is None or operator not in {"in", "not_in"} or given.get("key", "id") != "id":
         raise _refused(f"a filter of {table} on a cohort with the operator {operator}")
     if not str(value).isdigit():
-        raise invalid(f"{value!r} is no cohort's id.")
+        raise invalid(f"{value!r} is not the id of a cohort.")
     negate = (operator == "not_in") is not bool(given.get("negation"))
     return f"{person} {'NOT ' if negate else ''}IN COHORT {value}"
 
@@ -143,6 +143,7 @@ def _compared(field: str, given: Mapping[str, Any], values: Values) -> str:
     if operator in {"is_set", "is_not_set"}:
         return f"{field} IS {'NOT ' if operator == 'is_set' else ''}NULL"
     if operator in {"exact", "is_not"}:
+        # Properties have the types of their definitions, filters any JSON: both become text.
         tests = [f"toString({field}) = {values.add(_text(option))}" for option in options]
         test = f"({' OR '.join(tests) or 'false'})"
         return test if operator == "exact" else f"not({test})"
@@ -151,19 +152,22 @@ def _compared(field: str, given: Mapping[str, Any], values: Values) -> str:
         test = f"({' OR '.join(tests) or 'false'})"
         return test if operator == "icontains" else f"not({test})"
     if operator in {"regex", "not_regex"}:
+        # A missing property must not make the negated test NULL.
         test = f"ifNull(match(toString({field}), {values.add(str(value))}), false)"
         return test if operator == "regex" else f"not({test})"
     if operator in _OPERATORS:
         try:
             number = float(str(value))
         except ValueError:
-            raise invalid(f"{value!r} is no number to compare {given.get('key')!r} with.") from None
+            raise invalid(
+                f"{value!r} is not a number to compare {given.get('key')!r} with."
+            ) from None
         return f"toFloat({field}) {_OPERATORS[operator]} {values.add(number)}"
     raise _refused(f"the operator {operator} of a filter")
 
 
 def _text(value: Any) -> str:
-    """A value as `toString` of a property writes it."""
+    """Return a value as `toString` of a property returns it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:

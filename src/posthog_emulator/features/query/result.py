@@ -1,4 +1,4 @@
-"""What a query found, as JSON that is put together without being read again."""
+"""Query results as JSON bytes, assembled into response bodies without parsing them again."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ __all__ = ["Result", "encode_json", "json_object"]
 
 
 def encode_json(value: Any) -> bytes:
-    """A value as JSON."""
+    """Encode a value as compact JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode()
 
 
 def json_object(name: str, value: bytes, rest: Mapping[str, Any]) -> bytes:
-    """A JSON object whose first field is JSON already."""
+    """Return a JSON object whose first field is already encoded."""
+    # The rows may be many megabytes: they are joined as bytes, not parsed and encoded again.
     tail = encode_json(dict(rest))
     return b"".join([b'{"', name.encode(), b'":', value, b"," if len(tail) > 2 else b"", tail[1:]])
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The answer to a query, but for what caching adds."""
+    """The result of a query, without the fields that caching adds to the response."""
 
     rows: bytes
-    """The value of `results`, or of another field."""
+    """The encoded value of `results`, or of `field`."""
     head: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     """The other fields."""
     count: int = 0
     field: str = "results"
 
     def body(self, more: Mapping[str, Any]) -> bytes:
-        """The answer, with more fields."""
+        """Return the response body with additional fields."""
         return json_object(self.field, self.rows, {**self.head, **more})

@@ -1,4 +1,4 @@
-"""HogQL, run over the event store: in any thread, with what was gathered for it under the lock."""
+"""Run HogQL on the event store, in any thread, with a session prepared under the lock."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ __all__ = ["DeferredQuery", "QuerySession", "check_hogql", "create_context", "ru
 
 @dataclass(slots=True)
 class QuerySession:
-    """What the queries of one project are run with."""
+    """What a query needs from the emulator's state."""
 
     team_id: int
     now: datetime
     store: Callable[[], EventStore]
     cohorts: Mapping[int, str]
-    """Names by number."""
+    """Names by id."""
     stubs: list[Stub]
     cohort_errors: Mapping[int, str] = field(default_factory=dict[int, str])
-    """Why the members of a cohort are not known."""
+    """Error messages by id, of cohorts whose members could not be calculated."""
     allow_offset: bool = False
     max_rows_scanned: int | None = None
     max_result_bytes: int | None = None
@@ -42,23 +42,23 @@ class QuerySession:
     connection: Any = None
     interrupted: bool = False
     test_account_filters: Any = None
-    """The project's filters of internal users."""
+    """The project's filters for internal and test accounts."""
     variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
     """Insight variables, by id."""
 
     def interrupt(self) -> None:
-        """Stop what runs."""
+        """Interrupt the running query, and the queries that would follow it."""
         self.interrupted = True
         if self.connection is not None:
             self.connection.interrupt()
 
 
 class DeferredQuery:
-    """The rest of an answer.
+    """A deferred response that runs a query.
 
     Args:
-        session: What it is run with.
-        make: Makes status and body.
+        session: The session of the query.
+        make: Returns status and body.
     """
 
     def __init__(self, session: QuerySession, make: Callable[[], tuple[int, bytes]]) -> None:
@@ -66,11 +66,11 @@ class DeferredQuery:
         self._make = make
 
     def run(self) -> tuple[int, bytes]:
-        """Make status and body."""
+        """Run the query, and return status and body."""
         return self._make()
 
     def interrupt(self) -> None:
-        """Give up."""
+        """Interrupt the query; `run` raises soon."""
         self._session.interrupt()
 
 
@@ -83,27 +83,30 @@ def run_hogql(
     allow_offset: bool = False,
     **options: Any,
 ) -> Result:
-    """Run a query.
+    """Run a HogQL query, or answer it with a stub.
 
     Args:
-        session: What it is run with.
+        session: The session to run it in.
         sql: The query.
-        values: The constants of its placeholders.
-        most: Rows beyond which its LIMIT is not heeded; those of the server by default.
-        offset: Whether it may say OFFSET, whatever the settings.
-        more: `filter`, `date_range` and `variable` of `hogql.context.Context`.
+        values: The values of its placeholders.
+        max_rows: The maximum LIMIT; larger values are capped. The server's maximum by default.
+        allow_offset: Whether OFFSET is allowed, whatever the settings say.
+        options: `filter`, `date_range` and `variable` of `hogql.context.Context`.
 
     Raises:
-        Problem: It is refused, or fails.
+        ApiError: The query is rejected or fails.
     """
     from posthog_emulator.hogql.problems import HogQLError
     from posthog_emulator.hogql.translate import MOST_ROWS
 
-    began = perf_counter()
-    chosen = next((canned for canned in reversed(session.stubs) if canned.matches(sql)), None)
+    started_at = perf_counter()
+    # The latest stub that matches wins, so that a test can override a fixture's stub.
+    stub = next(
+        (candidate for candidate in reversed(session.stubs) if candidate.matches(sql)), None
+    )
     try:
-        if chosen is not None:
-            result = stub_result(chosen, sql, values)
+        if stub is not None:
+            result = stub_result(stub, sql, values)
         else:
             result = _run(
                 session,
@@ -114,14 +117,14 @@ def run_hogql(
             )
     except HogQLError as error:
         raise ApiError(error.status, code=error.code, detail=error.detail) from None
-    session.log({"query": sql, "seconds": perf_counter() - began, "rows": result.count})
+    session.log({"query": sql, "seconds": perf_counter() - started_at, "rows": result.count})
     if session.max_result_bytes is not None and len(result.rows) > session.max_result_bytes:
         raise ApiError(513)
     return result
 
 
 def create_context(session: QuerySession, options: Mapping[str, Any]) -> Context:
-    """What a query's meaning depends on: the session, and the rest by its names."""
+    """Return the context for the translation of a query."""
     from posthog_emulator.hogql.context import Context
 
     types = session.store().read(
@@ -141,12 +144,12 @@ def check_hogql(session: QuerySession, sql: str, **options: Any) -> None:
     """Translate a query without running it.
 
     Args:
-        session: What it would be run with.
+        session: The session it would run in.
         sql: The query.
-        given: What is not the session's of `hogql.context.Context`.
+        options: Fields of `hogql.context.Context` that do not come from the session.
 
     Raises:
-        HogQLError: It is refused.
+        HogQLError: The query is rejected.
     """
     from posthog_emulator.hogql.translate import translate
 
@@ -173,6 +176,7 @@ def _run(
     statement = f"SELECT {row} AS j FROM ({translation.query.sql}) AS q"  # noqa: S608
     table = _execute(session, store, statement, translation)
     paged = translation.paged
+    # A query without LIMIT reads one row more than it returns, to know whether there are more.
     cut = table.num_rows > DEFAULT_ROWS
     if paged and cut:
         table = table.slice(0, DEFAULT_ROWS)
@@ -210,13 +214,13 @@ def _execute(session: QuerySession, store: EventStore, sql: str, translation: Tr
 
 
 def _check_scan(session: QuerySession, connection: Any, translation: Translation) -> None:
-    """Refuse what reads too many events, as the server does by its own estimate."""
-    most = session.max_rows_scanned
-    if most is None:
+    """Raise an error if the query reads too many events, as the server does by its estimate."""
+    max_rows = session.max_rows_scanned
+    if max_rows is None:
         return
     rows = sum(connection.execute(scan).fetchall()[0][0] for scan in translation.scans)
-    if rows > most:
-        seconds = max(11, round(10 * rows / max(most, 1)))
+    if rows > max_rows:
+        seconds = max(11, round(10 * rows / max(max_rows, 1)))
         raise ApiError(
             512,
             detail=f"Estimated query execution time ({seconds} seconds) is too long. "
@@ -225,7 +229,9 @@ def _check_scan(session: QuerySession, connection: Any, translation: Translation
 
 
 def _join_rows(table: Any) -> bytes:
-    """The rows' texts, one after the other as they lie in memory, as one JSON array."""
+    """Join the JSON texts of the rows to one JSON array."""
+    # Arrow keeps the texts of a column one after the other in one buffer. Copying slices of the
+    # buffer avoids a Python object for every row.
     pyarrow = importlib.import_module("pyarrow")
     column = table.column(0)
     if not pyarrow.types.is_large_string(column.type):
@@ -245,7 +251,7 @@ _NOT_AN_AGGREGATE = re.compile(r"must appear in the GROUP BY clause")
 
 
 def _clickhouse_error(duckdb: Any, error: Exception) -> ApiError:
-    """What ClickHouse would say to what DuckDB says."""
+    """Return ClickHouse's error for an error of DuckDB."""
     text = str(error).partition("\n")[0]
     if isinstance(error, duckdb.InterruptException):
         return ApiError(500, code="error", detail="ClickHouse error while executing query.")

@@ -1,4 +1,4 @@
-"""Saved insights: their results, computed and kept as those of any query."""
+"""Saved insights with their results, computed and cached like those of any query."""
 
 from __future__ import annotations
 
@@ -29,59 +29,69 @@ _RESULT_FIELDS: Final = ("columns", "types", "hasMore", "hogql", "resolved_date_
 
 
 def get_insight(call: ApiCall) -> Response:
-    """`GET insights/{id}/?refresh=`: the insight, with its result where there is one."""
+    """Respond to `GET insights/{id}/?refresh=` with the insight and, if any, its result."""
     row = call.get_object()
-    plain = object_response(call, row)
+    response = object_response(call, row)
     query = as_object(row.data.get("query"))
-    asked = call.request.query_value("refresh") or "force_cache"
-    mode = "force_blocking" if asked.lower() in _TRUE_VALUES else asked
+    refresh = call.request.query_value("refresh") or "force_cache"
+    mode = "force_blocking" if refresh.lower() in _TRUE_VALUES else refresh
     mode = "force_cache" if mode.lower() in {"false", "0"} else mode
     if mode not in _MODES:
-        raise invalid(f'"{asked}" is not a valid choice.', "refresh", "invalid_choice")
+        raise invalid(f'"{refresh}" is not a valid choice.', "refresh", "invalid_choice")
     if not query:
-        return plain
+        return response
     if mode == "force_cache":
-        # Here it does not compute, other than for queries.
+        # For insights, `force_cache` never computes; for queries it means `blocking`.
         try:
-            plan = QueryRequest(call, query, "blocking")
+            query_request = QueryRequest(call, query, "blocking")
         except Exception as error:
             if getattr(error, "status", None) == 400:
-                return plain
+                return response
             raise
-        found, job = plan.lookup()[0], None
+        cached, job = query_request.lookup()[0], None
     else:
-        plan = QueryRequest(call, query, mode)
-        found, job = plan.lookup()
+        query_request = QueryRequest(call, query, mode)
+        cached, job = query_request.lookup()
     if job is not None:
         job.insight_id = int(row.key) if row.key.isdigit() else None
         status = new_status_body(job)
         return _insight_response(
-            plain, found, {**status, "is_cached": found is not None}, cached=True
+            response, cached, {**status, "is_cached": cached is not None}, cached=True
         )
-    if found is not None or mode == "force_cache":
-        return _insight_response(plain, found, {}, cached=True)
+    if cached is not None or mode == "force_cache":
+        return _insight_response(response, cached, {}, cached=True)
 
     def make() -> tuple[int, bytes]:
-        answer = _insight_response(plain, plan.compute(), {}, cached=False)
-        return answer.status, answer.content
+        computed = _insight_response(response, query_request.compute(), {}, cached=False)
+        return computed.status, computed.content
 
-    return Response(plain.status, headers=plain.headers, deferred=DeferredQuery(plan.session, make))
+    return Response(
+        response.status,
+        headers=response.headers,
+        deferred=DeferredQuery(query_request.session, make),
+    )
 
 
 def _insight_response(
-    plain: Response, found: CachedResult | None, more: dict[str, Any], *, cached: bool
+    response: Response, cached_result: CachedResult | None, extra: dict[str, Any], *, cached: bool
 ) -> Response:
-    """The insight with a result in it."""
-    body = json.loads(plain.content)
+    """Respond with an insight and its result."""
+    body = json.loads(response.content)
     fields: dict[str, Any] = {"result": None}
-    if found is not None:
-        fields = {**found.cache_fields(cached=cached), "result": json.loads(found.result.rows)}
-        fields |= {
-            name: found.result.head[name] for name in _RESULT_FIELDS if name in found.result.head
+    if cached_result is not None:
+        fields = {
+            **cached_result.cache_fields(cached=cached),
+            "result": json.loads(cached_result.result.rows),
         }
-    fields |= more
+        fields |= {
+            name: cached_result.result.head[name]
+            for name in _RESULT_FIELDS
+            if name in cached_result.result.head
+        }
+    # Only fields that the response has by its schema are replaced.
+    fields |= extra
     body |= {name: value for name, value in fields.items() if name in body}
-    return Response(plain.status, encode_json(body), headers=plain.headers)
+    return Response(response.status, encode_json(body), headers=response.headers)
 
 
 def _suggestions(call: ApiCall) -> Response:

@@ -1,4 +1,4 @@
-"""What the emulator remembers of queries: results, jobs, those that run, and rows given by hand."""
+"""State of the query endpoint: cached results, async queries, running queries, stubs, log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from threading import Lock, RLock, get_ident
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -20,6 +20,7 @@ from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.retention import MIB, BoundedCache
 from posthog_emulator.state import ApiCall
 from posthog_emulator.threads import run_in_thread
+from posthog_emulator.timestamps import format_utc
 
 from .result import Result
 from .stubs import Pattern, Rows, Stub
@@ -40,47 +41,39 @@ __all__ = [
     "cancellable",
     "cancelled_error",
     "complete",
-    "format_timestamp",
     "is_cached",
     "query_state",
     "refresh_mode",
 ]
 
 CACHE_TTL: Final = timedelta(hours=6)
-"""How long a result is answered with again."""
+"""How long a cached result is used."""
 LAZY_CACHE_TTL: Final = timedelta(hours=12)
-"""How long for `lazy_async`."""
+"""How long a cached result is used for the mode `lazy_async`."""
 STATUS_TTL: Final = timedelta(minutes=20)
-"""How long the status of a job can be asked for."""
+"""How long the status of an async query is kept."""
 _MAX_CACHE_BYTES: Final = 64 * MIB
-"""What the results may take that are answered with again; the least recently used go first."""
+"""Maximum size of all cached results, in bytes; the least recently used are dropped first."""
 _MAX_JOB_BYTES: Final = 256 * MIB
-"""What the results of jobs may take that were begun before the latest."""
-
-
-def format_timestamp(moment: datetime) -> str:
-    """A moment as the API writes it."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+"""Maximum size of the results of all async queries but the latest, in bytes."""
 
 
 @dataclass(slots=True)
 class CachedResult:
-    """A result, and when it was computed."""
+    """A cached result and the time it was computed."""
 
     result: Result
     computed_at: datetime
     key: str
 
     def cache_fields(self, *, cached: bool) -> dict[str, Any]:
-        """What caching adds to an answer."""
+        """Return the fields that caching adds to a response."""
         return {
             "is_cached": cached,
             "cache_key": self.key,
-            "cache_target_age": format_timestamp(self.computed_at + CACHE_TTL),
-            "last_refresh": format_timestamp(self.computed_at),
-            "next_allowed_client_refresh": format_timestamp(
-                self.computed_at + timedelta(minutes=1)
-            ),
+            "cache_target_age": format_utc(self.computed_at + CACHE_TTL),
+            "last_refresh": format_utc(self.computed_at),
+            "next_allowed_client_refresh": format_utc(self.computed_at + timedelta(minutes=1)),
             "timezone": "UTC",
             "calculation_trigger": None,
             "query_status": None,
@@ -89,7 +82,7 @@ class CachedResult:
 
 @dataclass(slots=True)
 class AsyncQuery:
-    """A query in the background; it is run when somebody asks for it after its time."""
+    """An async query; it is run by the first request for its result after it is due."""
 
     id: str
     team: str
@@ -105,11 +98,11 @@ class AsyncQuery:
 
     @property
     def size(self) -> int:
-        """How many bytes its result has."""
+        """Size of its result in bytes."""
         return 0 if self.cached_result is None else len(self.cached_result.result.rows)
 
     def is_complete(self, now: datetime) -> bool:
-        """Whether it has ended, or only waits for somebody to look."""
+        """Return whether it has ended, or is due and will be run by the next request."""
         return (
             self.cached_result is not None
             or self.error is not None
@@ -118,23 +111,24 @@ class AsyncQuery:
         )
 
     def run(self) -> None:
-        """Run it, once."""
+        """Run the query, unless it was run or cancelled before."""
+        # Two clients may poll at the same time, each in a thread of its own.
         with self.lock:
             if self.cached_result is None and self.error is None and not self.is_cancelled:
                 try:
                     self.cached_result = self.compute()
-                except ApiError as problem:
-                    self.error = problem
+                except ApiError as error:
+                    self.error = error
 
 
 @dataclass(slots=True)
 class QueryState:
-    """All of it."""
+    """Per-emulator query state: cached results, async queries, running queries, stubs, log."""
 
     cache: BoundedCache[tuple[str, str], CachedResult] = field(
         default_factory=lambda: BoundedCache(_MAX_CACHE_BYTES)
     )
-    """By project and key."""
+    """By project and cache key."""
     async_queries: dict[tuple[str, str], AsyncQuery] = field(
         default_factory=dict[tuple[str, str], AsyncQuery]
     )
@@ -142,7 +136,7 @@ class QueryState:
     running: dict[tuple[str, str], RunningQuery] = field(
         default_factory=lambda: cast("dict[Any, Any]", {})
     )
-    """Queries somebody waits for, by project and id."""
+    """Blocking queries that run at present, by project and id."""
     stubs: list[Stub] = field(default_factory=list[Stub])
     log: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=1000))
     lock: Lock = field(default_factory=Lock)
@@ -150,60 +144,62 @@ class QueryState:
     def cached_result(
         self, team: str, key: str, now: datetime, max_age: timedelta = CACHE_TTL
     ) -> CachedResult | None:
-        """A result that is young enough, and not of a time still to come."""
-        found = self.cache.get((team, key))
+        """Return a cached result that is younger than `max_age`; None if there is none."""
+        # The emulator's clock can be set back: a result from the future is not used.
+        cached = self.cache.get((team, key))
         return (
-            found
-            if found is not None and timedelta(0) <= now - found.computed_at < max_age
+            cached
+            if cached is not None and timedelta(0) <= now - cached.computed_at < max_age
             else None
         )
 
-    def cache_result(self, team: str, made: CachedResult) -> None:
-        """Keep a result, to be answered with again."""
-        self.cache.put((team, made.key), made, len(made.result.rows))
+    def cache_result(self, team: str, cached: CachedResult) -> None:
+        """Cache a result."""
+        self.cache.put((team, cached.key), cached, len(cached.result.rows))
 
-    def add_async_query(self, job: AsyncQuery, now: datetime) -> None:
-        """Add a job. Those whose time is over are dropped, and the oldest of too many bytes."""
+    def add_async_query(self, new_query: AsyncQuery, now: datetime) -> None:
+        """Add an async query; drop expired ones, and the oldest ones beyond the size limit."""
         with self.lock:
             sizes = {
-                key: one.size
-                for key, one in self.async_queries.items()
-                if now - one.started_at < STATUS_TTL
+                key: query.size
+                for key, query in self.async_queries.items()
+                if now - query.started_at < STATUS_TTL
             }
             excess = sum(sizes.values()) - _MAX_JOB_BYTES
-            kept: dict[tuple[str, str], AsyncQuery] = {}
+            remaining: dict[tuple[str, str], AsyncQuery] = {}
             for key, size in sizes.items():
                 if excess > 0 and size:
                     excess -= size
                 else:
-                    kept[key] = self.async_queries[key]
-            kept.pop((job.team, job.id), None)  # to the end: it is the latest
-            self.async_queries = {**kept, (job.team, job.id): job}
+                    remaining[key] = self.async_queries[key]
+            # Removed and added again, so that the latest query is last in the order.
+            remaining.pop((new_query.team, new_query.id), None)
+            self.async_queries = {**remaining, (new_query.team, new_query.id): new_query}
 
     def find_async_query(self, team: str, id: str, now: datetime) -> AsyncQuery | None:
-        """A job whose status is still kept."""
-        job = self.async_queries.get((team, id))
-        if job is not None and now - job.started_at >= STATUS_TTL:
+        """Return an async query whose status is still kept; None if there is none."""
+        query = self.async_queries.get((team, id))
+        if query is not None and now - query.started_at >= STATUS_TTL:
             with self.lock:
                 self.async_queries.pop((team, id), None)
             return None
-        return job
+        return query
 
 
 def query_state(state: EmulatorState) -> QueryState:
-    """What an emulator remembers of queries."""
-    desk: QueryState = state.extensions.setdefault("queries", QueryState())
-    return desk
+    """Return the query state of an emulator, created on first use."""
+    queries: QueryState = state.extensions.setdefault("queries", QueryState())
+    return queries
 
 
 def cache_key(query: Mapping[str, Any], team: str) -> str:
-    """What two queries with one result have in common."""
+    """Return the cache key of a query: equal queries of a project have the same key."""
     text = json.dumps([query, team], sort_keys=True, default=str)
     return f"cache_{hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()}"
 
 
 def refresh_mode(body: Mapping[str, Any]) -> str:
-    """How a query is to be refreshed."""
+    """Return the refresh mode that a request body asks for."""
     if body.get("async") is True:
         return "async"
     mode = body.get("refresh") or "blocking"
@@ -211,7 +207,7 @@ def refresh_mode(body: Mapping[str, Any]) -> str:
 
 
 def is_cached(call: ApiCall) -> bool:
-    """Whether a query that is waited for has its answer already, so that nothing runs."""
+    """Return whether a blocking query will be answered from the cache, so that nothing runs."""
     body = as_object(call.body)
     query = body.get("query")
     if not call.operation.id.startswith("query.create") or not is_object(query):
@@ -230,12 +226,13 @@ def add_stub(
     columns: Iterable[str] | None,
     types: Iterable[str] | None,
 ) -> None:
-    """Answer the queries that a pattern fits with rows given by hand."""
-    kept = rows if callable(rows) else list(rows)
+    """Answer queries that match a pattern with fixed rows."""
+    # A list, because an iterator could answer only one query.
+    stored_rows = rows if callable(rows) else list(rows)
     query_state(state).stubs.append(
         Stub(
             pattern,
-            kept,
+            stored_rows,
             None if columns is None else tuple(columns),
             None if types is None else tuple(types),
         )
@@ -243,13 +240,13 @@ def add_stub(
 
 
 def cancelled_error() -> ApiError:
-    """What the sender of a query hears that somebody cancelled."""
+    """Return the error for the client whose query was cancelled."""
     return ApiError(500, code="error", detail="ClickHouse error while executing query.")
 
 
 @dataclass(slots=True)
 class RunningQuery:
-    """A query somebody waits for."""
+    """A blocking query that runs at present."""
 
     scope: anyio.CancelScope
     thread: int = field(default_factory=get_ident)
@@ -257,21 +254,22 @@ class RunningQuery:
     is_cancelled: bool = False
 
     def cancel(self) -> None:
-        """Cancel it."""
+        """Cancel the query."""
         self.is_cancelled = True
         if self.deferred is not None:
             self.deferred.interrupt()
         if self.thread == get_ident():
-            # Of another thread's event loop it is seen at its next step.
+            # A cancel scope belongs to its thread's event loop. From another thread only
+            # `is_cancelled` is set, which `cancellable` and `complete` check.
             self.scope.cancel()
 
 
 @contextmanager
 def cancellable(call: ApiCall, task: str) -> Generator[RunningQuery]:
-    """Let a query be cancelled by its id while the block runs; then the block just ends.
+    """Make a query cancellable by its id while the block runs; cancelling leaves the block.
 
     Raises:
-        Problem: 500, it was cancelled at a moment the block could not be left at.
+        ApiError: 500, it was cancelled where the block could not be left at once.
     """
     runs, key = query_state(call.state).running, (call.path_values[0], task)
     with anyio.CancelScope() as scope:
@@ -285,20 +283,20 @@ def cancellable(call: ApiCall, task: str) -> Generator[RunningQuery]:
                 del runs[key]
 
 
-async def complete(answer: Response, run: RunningQuery | None = None) -> Response:
-    """An answer with all there is to it, the rest made in a thread.
+async def complete(response: Response, run: RunningQuery | None = None) -> Response:
+    """Return the response with its deferred body, which is computed in a thread.
 
     Raises:
-        Problem: It cannot be made, or was cancelled.
+        ApiError: The query fails or is cancelled.
     """
-    later = answer.deferred
-    if later is None:
-        return answer
+    deferred = response.deferred
+    if deferred is None:
+        return response
     if run is not None:
-        run.deferred = later
+        run.deferred = deferred
         if run.is_cancelled:
             raise cancelled_error()
-    made = await run_in_thread(later.run, interrupt=later.interrupt)
-    answer.status, answer.content = made
-    answer.deferred = None
-    return answer
+    computed = await run_in_thread(deferred.run, interrupt=deferred.interrupt)
+    response.status, response.content = computed
+    response.deferred = None
+    return response

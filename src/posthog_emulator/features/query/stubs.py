@@ -1,14 +1,16 @@
-"""Rows given by hand, for queries that cannot be translated."""
+"""Stubs: fixed rows for queries that the emulator cannot translate."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias, cast
 from uuid import UUID
+
+from posthog_emulator.timestamps import format_utc
 
 from .result import Result, encode_json
 
@@ -21,7 +23,7 @@ _WHITESPACE = re.compile(r"\s+")
 
 @dataclass(frozen=True, slots=True)
 class Stub:
-    """The answer to every query that a pattern fits."""
+    """Fixed rows for all queries that match a pattern."""
 
     pattern: Pattern
     rows: Rows | Callable[[str, Mapping[str, Any]], Rows]
@@ -29,9 +31,11 @@ class Stub:
     types: tuple[str, ...] | None = None
 
     def matches(self, sql: str) -> bool:
-        """Whether a query is meant; spaces and line breaks are all alike."""
+        """Return whether a query matches the pattern, up to differences in whitespace."""
         if not isinstance(self.pattern, str | re.Pattern):
             return self.pattern(sql)
+        # A string is tried as plain text first: most queries have parentheses and stars, which
+        # would have to be escaped in a regular expression.
         flat = _WHITESPACE.sub(" ", sql).strip()
         if isinstance(self.pattern, re.Pattern):
             return self.pattern.search(sql) is not None or self.pattern.search(flat) is not None
@@ -44,28 +48,30 @@ class Stub:
 
 
 def stub_result(stub: Stub, sql: str, values: Mapping[str, Any]) -> Result:
-    """The rows given for a query, as its answer.
+    """Return the rows of a stub as the result of a query.
 
     Raises:
-        ValueError: The rows are not alike, or have not as many columns as were named.
+        ValueError: The rows differ in length, or do not fit the columns or types.
     """
-    given = stub.rows(sql, values) if callable(stub.rows) else stub.rows
-    rows = list(given)
+    stub_rows = stub.rows(sql, values) if callable(stub.rows) else stub.rows
+    rows = list(stub_rows)
     first = rows[0] if rows else ()
     columns = stub.columns
     if columns is None and isinstance(first, Mapping):
         columns = tuple(str(name) for name in first)
-    made: list[list[Any]] = []
+    values_by_row: list[list[Any]] = []
     for row in rows:
         values_of = list(row.values()) if isinstance(row, Mapping) else list(row)
         if isinstance(row, Mapping) and columns is not None:
             values_of = [row.get(name) for name in columns]
-        made.append(values_of)
-    width = len(columns) if columns is not None else len(made[0]) if made else 0
+        values_by_row.append(values_of)
+    width = len(columns) if columns is not None else len(values_by_row[0]) if values_by_row else 0
     names = columns or tuple(f"column_{number}" for number in range(1, width + 1))
-    if any(len(row) != width for row in made) or (stub.types and len(stub.types) != width):
+    if any(len(row) != width for row in values_by_row) or (stub.types and len(stub.types) != width):
         raise ValueError(f"rows, columns and types of stub_query must have one length, as {width}")
-    types = stub.types or tuple(_guess_type([row[n] for row in made]) for n in range(width))
+    types = stub.types or tuple(
+        _guess_type([row[n] for row in values_by_row]) for n in range(width)
+    )
     head = {
         "columns": list(names),
         "types": [list(pair) for pair in zip(names, types, strict=True)],
@@ -73,13 +79,13 @@ def stub_result(stub: Stub, sql: str, values: Mapping[str, Any]) -> Result:
         "limit": None,
         "offset": None,
     }
-    plain = [[_to_json(value) for value in row] for row in made]
+    plain = [[_to_json(value) for value in row] for row in values_by_row]
     return Result(encode_json(plain), head, len(plain))
 
 
 def _to_json(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return format_utc(value) if value.utcoffset() == timedelta(0) else value.isoformat()
     if isinstance(value, date | UUID | Decimal):
         return str(value)
     if isinstance(value, list | tuple):
@@ -97,5 +103,6 @@ def _guess_type(values: list[Any]) -> str:
     present = [value for value in values if value is not None]
     if not present:
         return "Nullable(Nothing)"
+    # By the first value: the values of a column have one type in ClickHouse.
     name = next((text for kind, text in _TYPES if isinstance(present[0], kind)), "String")
     return name if len(present) == len(values) else f"Nullable({name})"

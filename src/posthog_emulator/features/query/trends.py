@@ -1,4 +1,4 @@
-"""What queries of all insights have in common."""
+"""TrendsQuery, and the parts that all insight queries share."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ __all__ = [
 INSIGHT: Final = frozenset(
     {"tags", "version", "modifiers", "samplingFactor", "filterTestAccounts", "dataColorTheme"}
 )
-"""Fields that are heeded for all insights, or change nothing."""
+"""Fields of all insight queries that are applied, or that do not affect the result."""
 MOST: Final = 2_000_000
-"""Rows beyond which an insight is not computed."""
+"""Maximum number of rows that an insight is computed from."""
 
 
 def refuse_insight(query: Mapping[str, Any], known: Collection[str]) -> None:
-    """Refuse what is not understood of the outermost fields of an insight's query.
+    """Reject unsupported top-level fields of an insight query.
 
     Raises:
-        Problem: 400, it names the field.
+        ApiError: 400, naming the field.
     """
     reject_unknown_fields(query, known, str(query.get("kind")))
     reject_unknown_fields(
@@ -50,7 +50,7 @@ def refuse_insight(query: Mapping[str, Any], known: Collection[str]) -> None:
 
 
 def common_tests(session: QuerySession, query: Mapping[str, Any], values: Values) -> list[str]:
-    """The conditions on the events of every series."""
+    """Return the conditions on the events of all series."""
     tests = property_tests(query.get("properties"), values)
     if query.get("filterTestAccounts"):
         tests += property_tests(session.test_account_filters, values)
@@ -58,10 +58,10 @@ def common_tests(session: QuerySession, query: Mapping[str, Any], values: Values
 
 
 def all_rows(session: QuerySession, sql: str, values: Mapping[str, Any]) -> list[list[Any]]:
-    """The rows of a query, however many.
+    """Return the rows of a query, without the usual limit.
 
     Raises:
-        Problem: 400, there are too many to compute with.
+        ApiError: 400, there are `MOST` rows or more.
     """
     rows: list[list[Any]] = json.loads(run_hogql(session, sql, values, max_rows=MOST).rows)
     if len(rows) >= MOST:
@@ -89,7 +89,7 @@ _SHOWN: Final = frozenset(
         "yAxisScaleType",
     }
 )  # fmt: skip
-"""What a TrendsFilter says of the drawing, not of the numbers."""
+"""Fields of a TrendsFilter that affect only how the result is displayed."""
 _DISPLAYS: Final = frozenset(
     {None, "Auto", "ActionsLineGraph", "ActionsBar", "ActionsUnstackedBar", "ActionsStackedBar",
      "ActionsAreaGraph"}
@@ -108,10 +108,10 @@ _NO_VALUE: Final = "$$_posthog_breakdown_null_$$"
 
 
 def events_test(node: Mapping[str, Any], values: Values) -> str:
-    """The condition that picks the events of a series or step.
+    """Return the condition on the events of a series or step.
 
     Raises:
-        Problem: 400, it is about something else than events.
+        ApiError: 400, the node is not an EventsNode, or uses something that is not supported.
     """
     if (node.get("kind") or "EventsNode") != "EventsNode":
         raise invalid(f"The emulator computes series of EventsNode only, not of {node['kind']}.")
@@ -129,13 +129,14 @@ def run_trends(session: QuerySession, query: Mapping[str, Any]) -> Result:
     """Compute a TrendsQuery.
 
     Raises:
-        Problem: 400, it asks for what is not computed.
+        ApiError: 400, the query uses something that the emulator does not support.
     """
     refuse_insight(query, _KNOWN)
     unit = str(query.get("interval") or "day")
     if unit not in _UNITS:
         raise invalid(f"The emulator does not compute trends by the {unit}.")
     shown = dict(as_object(query.get("trendsFilter")))
+    # A smoothing interval of 1 means no smoothing.
     if shown.get("smoothingIntervals") == 1:
         del shown["smoothingIntervals"]
     reject_unknown_fields(shown, _SHOWN, "TrendsQuery.trendsFilter")
@@ -170,10 +171,12 @@ def _moments(start: datetime, end: datetime, unit: str) -> list[datetime]:
         at = at.replace(day=1)
     found: list[datetime] = []
     while at <= end:
+        # A bound for mistyped ranges, such as hours over centuries.
         if len(found) >= 10_000:
-            raise invalid("The range of time has too many intervals.")
+            raise invalid("The time range has more than 10,000 intervals.")
         found.append(at)
         if unit == "month":
+            # 32 days after the first of a month is always in the next month.
             at = (at + timedelta(days=32)).replace(day=1)
         else:
             at += {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(7)}[unit]
@@ -249,6 +252,7 @@ def _series(
         f"SELECT {begin} AS at, {by} AS part, {measure} AS n FROM events "  # noqa: S608
         f"WHERE {' AND '.join(tests)} GROUP BY at, part ORDER BY at LIMIT {MOST}"
     )
+    # Without a breakdown there is one series even if no event matches.
     found: dict[str, dict[str, float]] = {} if breakdown else {"": {}}
     rows = all_rows(session, sql, values.known)
     for at, part, count in rows:
@@ -258,6 +262,7 @@ def _series(
         for part, counts in found.items()
     ]
     if breakdown:
+        # The largest first, as in the app; ties by value, so that the order is reproducible.
         shown.sort(key=lambda one: (-one["count"], one["breakdown_value"]))
         most = as_object(query.get("breakdownFilter")).get("breakdown_limit") or _MOST_BREAKDOWNS
         if len(shown) > most:

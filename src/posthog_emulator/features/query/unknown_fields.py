@@ -1,4 +1,4 @@
-"""Fields of queries that the emulator does not know the meaning of."""
+"""Reject fields of queries that the emulator does not support."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ IGNORED_MODIFIERS: Final = frozenset(
         "useMaterializedViews", "usePresortedEventsTable",
     }
 )  # fmt: skip
-"""Modifiers that say how the server computes, not what."""
+"""Modifiers that affect how the server computes, but not the result."""
 
 
 def reject_unknown_fields(fields: Mapping[str, Any], known: Collection[str], what: str) -> None:
-    """Refuse an object that says more than is understood; null, false and empty say nothing.
+    """Reject an object with fields that are not `known`, unless they are null, false or empty.
 
     Raises:
-        Problem: 400, it names the field.
+        ApiError: 400, naming the field.
     """
     for name in sorted(fields.keys() - set(known)):
         if fields[name] not in (None, False, "", [], {}):

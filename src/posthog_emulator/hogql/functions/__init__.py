@@ -1,4 +1,4 @@
-"""The functions of HogQL that are translated; every other one is refused by name."""
+"""Functions of HogQL that the emulator translates; it rejects all others by name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _loaded: list[bool] = []
 
 
 def load() -> None:
-    """Fill the tables of functions, once."""
+    """Import the modules that register functions, once."""
     if not _loaded:
         for name in _MODULES:
             importlib.import_module(f"{__name__}.{name}")

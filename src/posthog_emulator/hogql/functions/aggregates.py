@@ -1,4 +1,4 @@
-"""Functions of many rows. What comes after each of DuckDB's is the FILTER and OVER of the call."""
+"""Aggregate functions. `tail` is the FILTER and OVER clause that follows DuckDB's function."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ def _aggregate(
 
 
 def _filled(sql: str, type: Type) -> str:
-    """ClickHouse has the empty value where nothing was aggregated, unless NULL is possible."""
+    """Return the SQL of an aggregate with the empty value where there are no rows."""
+    # ClickHouse returns NULL for no rows only if the argument can be NULL; DuckDB always does.
     return sql if type.nullable else f"coalesce({sql}, {type.empty})"
 
 
 def _present(call: Call, tail: str) -> str:
-    """The FILTER and OVER of a call, without the rows in which an argument is NULL."""
+    """Return the FILTER and OVER clause without rows in which an argument is NULL."""
     tests = [f"{value.sql} IS NOT NULL" for value in call.arguments if value.type.nullable]
     if not tests:
         return tail
@@ -159,7 +160,7 @@ def _exact(call: Call, tail: str) -> Value:
 
 
 def _some(call: Call, sql: str) -> str:
-    """The first so many of a list, where a parameter says how many."""
+    """Return the SQL of the first n elements of a list, if a parameter gives n."""
     if not call.parameters:
         return sql
     count = call.parameters[0].literal

@@ -1,4 +1,4 @@
-"""Arrays, counted from 1, and functions that take functions."""
+"""Array functions, whose indices start at 1, and functions with lambda arguments."""
 
 from __future__ import annotations
 
@@ -104,6 +104,7 @@ def _whole(call: Call) -> Value:
     sql = {
         "arraySort": f"list_sort({sql}, 'ASC', 'NULLS LAST')",
         "arrayReverseSort": _descending(sql, item),
+        # DuckDB's list_distinct does not keep the order of the elements.
         "arrayDistinct": f"list_filter({sql}, lambda e, i: e IS NOT NULL AND "
         f"list_position({sql}, e) = i)",
         "arrayReverse": f"list_reverse({sql})",
@@ -117,7 +118,9 @@ def _whole(call: Call) -> Value:
 
 
 def _descending(sql: str, item: Type) -> str:
-    """What is no number is last, before NULL, whichever way an array is sorted."""
+    """Return the SQL of an array in descending order."""
+    # ClickHouse puts NaN after all numbers and before NULL in both directions; in DuckDB it is
+    # the greatest number.
     if not item.is_float:
         return f"list_sort({sql}, 'DESC', 'NULLS LAST')"
     kept, rest = (f"list_filter({sql}, lambda e: {test})" for test in
@@ -205,6 +208,7 @@ def _array_join(expressions: Expressions, name: str, nodes: Sequence[Any]) -> Va
         raise illegal_type(name, value.type, "an Array")
     if value.aggregate or value.window or expressions.scope.locals:
         raise untranslated("arrayJoin of aggregates, or in a lambda; do it around a subquery,")
+    # As in ClickHouse, arrayJoin of the same array twice in one SELECT unnests it once.
     arrays = expressions.scope.unnested
     alias = arrays.setdefault(value.sql, expressions.translator.alias())
     return Value(f"{alias}.v", value.type.items[0], f"arrayJoin({value.text})")
@@ -235,7 +239,7 @@ def _higher(expressions: Expressions, name: str, nodes: Sequence[Any]) -> Value:
 def _mapped(
     expressions: Expressions, name: str, nodes: Sequence[Any]
 ) -> tuple[list[Value], Value, str]:
-    """The arrays, and the list of what the lambda makes of their elements."""
+    """Return the arrays, and the list of the lambda's results for their elements."""
     arrays = expressions.all(nodes[1:])
     names = [str(argument.this) for argument in nodes[0].expressions]
     if not arrays or len(names) != len(arrays):
@@ -245,6 +249,7 @@ def _mapped(
             raise illegal_type(name, value.type, "an Array")
     outer = dict(expressions.scope.locals)
     alias = expressions.translator.alias()
+    # DuckDB's lambdas take one list: several arrays are traversed by a common index.
     if len(arrays) == 1:
         over, elements = arrays[0].sql, [alias]
     else:
@@ -276,7 +281,7 @@ def _mapped(
 
 
 def _reduced(name: str, items: Value, made: Value | None) -> tuple[str, Type]:
-    """What a function gives, from the array and the list its lambda made."""
+    """Return SQL and type of a function, given the array and the lambda's results."""
     of = items if made is None else made
     item = of.type.items[0]
     tests = of.sql if made is not None else f"list_transform({of.sql}, lambda e: e <> 0)"

@@ -1,4 +1,4 @@
-"""From one type to another. As in HogQL, what cannot be read as a number or moment is NULL."""
+"""Type conversions. As in HogQL, text that is not a number or timestamp becomes NULL."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _ZONE = re.compile(r"[A-Za-z0-9_+\-/]{1,64}\Z")
 
 
 def zone(call: Call, index: int, default: str = "UTC") -> str:
-    """A time zone among the arguments.
+    """Return the time zone given as an argument.
 
     Raises:
-        HogQLError: It is no constant, or no zone.
+        HogQLError: The argument is not a constant, or not a time zone.
     """
     from zoneinfo import available_timezones
 
@@ -32,7 +32,7 @@ def zone(call: Call, index: int, default: str = "UTC") -> str:
 
 
 def local(value: Value) -> str:
-    """The SQL of a moment, or day, as clocks in its zone show it."""
+    """Return the SQL of a timestamp or date in the local time of its zone."""
     where = value.type.zone
     if where == "UTC" or not value.type.is_moment:
         return value.sql if value.type.is_moment else f"CAST({value.sql} AS TIMESTAMP)"
@@ -40,15 +40,15 @@ def local(value: Value) -> str:
 
 
 def moved(sql: str, where: str) -> str:
-    """The SQL of the moment at which clocks in a zone show something."""
+    """Return the SQL of the UTC timestamp of a local time."""
     return sql if where == "UTC" else f"timezone('UTC', timezone('{where}', {sql}))"
 
 
 def text_sql(value: Value) -> str:
-    """The SQL of a value as ClickHouse writes it.
+    """Return the SQL of a value as ClickHouse writes it.
 
     Raises:
-        HogQLError: The emulator does not know how.
+        HogQLError: The emulator does not convert this type to text.
     """
     kind = value.type
     if kind.name in {"String", "Nothing"}:
@@ -68,7 +68,9 @@ def text_sql(value: Value) -> str:
 
 
 def _of_float(sql: str) -> str:
-    """The fewest digits that mean the number; an exponent from 21 places on, or below 1e-6."""
+    """Return the SQL of a float in the shortest notation, as ClickHouse writes it."""
+    # ClickHouse writes an exponent from 1e21 on and below 1e-6, DuckDB from 1e15 on and below
+    # 1e-4; in between, the digits come from a decimal.
     text = f"CAST({sql} AS VARCHAR)"
     large = f"CAST(CAST({text} AS DECIMAL(38, 4)) AS VARCHAR)"
     small = f"CAST(CAST({text} AS DECIMAL(38, 30)) AS VARCHAR)"
@@ -188,7 +190,8 @@ def _to_uuid(call: Call) -> Value:
 
 
 def _day_in(sql: str) -> str:
-    """The SQL of the day a text is; one that is a moment as well is read by another function."""
+    """Return the SQL of a date in text; the query fails if the text may be a timestamp."""
+    # ClickHouse parses more formats here. NULL would be wrong silently, so the query fails.
     told = quoted("toDate of text that is not just a day; use toDate(toDateTime(...))")
     return (
         f"(CASE WHEN regexp_full_match({sql}, '\\d{{4}}-\\d\\d-\\d\\d') "
@@ -236,7 +239,7 @@ def _to_datetime(call: Call) -> Value:
 
 
 def _read(call: Call, value: Value, where: str) -> Value:
-    """A moment read from text, which is NULL where it is none."""
+    """Parse a timestamp in text; NULL if it is not one."""
     kind = Type("DateTime64", parameters=(6, where))
     if isinstance(value.literal, str):
         read = moment(value.literal)

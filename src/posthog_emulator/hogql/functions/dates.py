@@ -1,4 +1,4 @@
-"""Days and moments: their parts, their beginnings, and their writing."""
+"""Date and time functions: parts, rounding and formatting."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .table import FUNCTIONS, Call, Function, checked, function
 __all__: list[str] = []
 
 _DAYS: Final = ("week", "month", "quarter", "year")
-"""Units whose beginnings are days, not moments."""
+"""Units whose start is a Date, not a DateTime."""
 _CLOCK: Final = ("second", "minute", "hour")
 
 
 def _in_zone(call: Call, index: int) -> tuple[Value, str]:
-    """The moment of a call, in the zone it is asked for."""
+    """Return the timestamp of a call with the requested time zone."""
     value = call.arguments[0]
     where = zone(call, index, value.type.zone)
     if value.type.is_moment:
@@ -33,7 +33,7 @@ def _in_zone(call: Call, index: int) -> tuple[Value, str]:
 
 
 def _beginning(call: Call, sql: str, unit: str, where: str) -> Value:
-    """The beginning of something, from the SQL of local time to a value."""
+    """Return the start of a unit, given the SQL of its local time."""
     if unit in _DAYS:
         return call.make(f"CAST({sql} AS DATE)", DATE)
     return call.make(moved(sql, where), Type("DateTime", parameters=(where,)))
@@ -43,14 +43,15 @@ def _truncated(call: Call, unit: str, index: int) -> Value:
     value, where = _in_zone(call, index)
     at = local(value)
     if where != "UTC" and value.type.is_moment and unit in _CLOCK:
-        # When clocks are set back an hour comes twice: the beginning is not sought by its name.
+        # When daylight saving time ends, one local hour occurs twice: local time cannot be
+        # converted back, so the start is computed by subtracting the elapsed part.
         sql = _since(value.sql, at, f"date_trunc('{unit}', {at})")
         return call.make(sql, Type("DateTime", parameters=(where,)))
     return _beginning(call, f"date_trunc('{unit}', {at})", unit, where)
 
 
 def _since(sql: str, at: str, start: str) -> str:
-    """The SQL of the moment that is as long before another as clocks in its zone show."""
+    """Return the SQL of a timestamp moved back by the difference of two local times."""
     return f"({sql} - to_microseconds(epoch_us({at}) - epoch_us({start})))"
 
 
@@ -110,7 +111,7 @@ def _week(call: Call) -> Value:
     if not 0 <= mode <= 9:
         raise HogQLError(f"Invalid week mode {mode}.", "bad_arguments")
     at = local(call.arguments[0])
-    # Odd modes begin weeks on Mondays, even ones, and PostHog unless told otherwise, on Sundays.
+    # Weeks start on Mondays in odd modes, on Sundays in even ones; HogQL's default is mode 0.
     start = f"date_trunc('week', {at})"
     if mode % 2 == 0:
         start = f"(date_trunc('week', {at} + INTERVAL 1 DAY) - INTERVAL 1 DAY)"

@@ -1,4 +1,4 @@
-"""Stretches of time, and reckoning with them."""
+"""Intervals, and arithmetic with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHORT = {
 
 
 def unit_of(call: Call, index: int) -> str:
-    """A unit of time among the arguments.
+    """Return the unit of time given as an argument.
 
     Raises:
         HogQLError: There is no such unit.
@@ -36,10 +36,11 @@ def unit_of(call: Call, index: int) -> str:
 
 
 def interval(unit: str, amount: Value, text: str) -> Value:
-    """So many of a unit."""
+    """Return an interval of `amount` units."""
     if not amount.type.is_number:
         raise illegal_type(f"toInterval{unit.capitalize()}", amount.type, "a whole number")
     name = f"to_{unit}s"
+    # DuckDB's functions take a DOUBLE, BIGINT or INTEGER, depending on the unit.
     if unit == "second":
         sql = f"to_seconds(CAST({amount.number} AS DOUBLE))"
     elif unit in {"hour", "minute"}:
@@ -97,7 +98,7 @@ def _date_diff(call: Call) -> Value:
         raise untranslated(f"{call.name} of moments in two time zones")
     start, end = (local(value) for value in call.arguments[1:3])
     if unit == "week":
-        # From Monday to Monday; DuckDB counts whole weeks.
+        # ClickHouse counts the Mondays in between, DuckDB whole weeks.
         days = f"date_diff('day', date_trunc('week', {start}), date_trunc('week', {end}))"
         return call.make(f"({days} // 7)", INT64)
     if unit in {"second", "minute", "hour"} and zones - {"UTC"}:
@@ -106,7 +107,7 @@ def _date_diff(call: Call) -> Value:
 
 
 def _elapsed(call: Call, unit: str) -> tuple[str, ...]:
-    """Moments whose difference is not bent by clocks that were set."""
+    """Return the timestamps in UTC, so that changes of local time do not count as elapsed."""
     zone = next(value.type.zone for value in call.arguments[1:3] if value.type.is_moment)
     if not all(value.type.is_moment for value in call.arguments[1:3]):
         raise untranslated(f"{call.name} of a day and a moment in a time zone")
@@ -116,7 +117,7 @@ def _elapsed(call: Call, unit: str) -> tuple[str, ...]:
 
 
 def _whole_hours(zone: str) -> bool:
-    """Whether clocks of a zone are whole hours from UTC, at any time that matters here."""
+    """Return whether a zone's offset from UTC is whole hours, from 1970 to 2037."""
     from zoneinfo import ZoneInfo
 
     known = ZoneInfo(zone)

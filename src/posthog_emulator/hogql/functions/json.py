@@ -1,4 +1,4 @@
-"""JSON in texts. What is not there, or of another kind, is the empty value of the kind wanted."""
+"""JSON functions. A value that is missing or of another type becomes the type's empty value."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__: list[str] = []
 
 
 def _place(call: Call, keys: Sequence[Value]) -> tuple[str, str]:
-    """The SQL of a text that is surely JSON, and of the path into it."""
+    """Return the SQL of a valid JSON text, or NULL, and of the path into it."""
     root = call.arguments[0]
     if root.type.name not in {"String", "Nothing"}:
         raise illegal_type(call.name, root.type, "a String")
@@ -39,6 +39,7 @@ def _place(call: Call, keys: Sequence[Value]) -> tuple[str, str]:
     if root.json is not None and not root.json.keys:
         sql = root.json.root
     else:
+        # DuckDB raises an error for malformed JSON, ClickHouse returns the empty value.
         sql = f"(CASE WHEN json_valid({root.sql}) THEN {root.sql} END)"
     for at, step in enumerate(steps):
         if isinstance(step, int):
@@ -56,11 +57,11 @@ def _float(kind: str, text: str) -> str:
 
 
 def _whole(kind: str, text: str, wanted: Type) -> str:
-    """The SQL of a whole number in JSON, a text or a truth value also; NULL beyond its type."""
+    """Return the SQL of an integer in JSON, also of text or a boolean; NULL out of range."""
     read = number_in(text)
     cut = f"TRY_CAST(trunc({read}) AS BIGINT)"
     if wanted.name == "UInt64":
-        told = quoted("the emulator reads whole numbers of 63 bits at most")
+        told = quoted("the emulator supports integers of at most 63 bits")
         more = f"{read} >= 9223372036854775808 AND {read} <= 18446744073709551616"
         cut = f"CASE WHEN {more} THEN CAST(error({told}) AS BIGINT) ELSE {cut} END"
     digits = f"regexp_full_match({text}, '-?\\d{{1,19}}')"
@@ -79,7 +80,7 @@ def _whole(kind: str, text: str, wanted: Type) -> str:
 
 
 def _extracted(root: str, where: str, type: Type) -> str:
-    """The SQL of what lies at a place, NULL where it is nothing of a type."""
+    """Return the SQL of the value at a path; NULL if it is missing or of another type."""
     kind = f"json_type({root}, {where})"
     text = f"json_extract_string({root}, {where})"
     if type.name == "String":

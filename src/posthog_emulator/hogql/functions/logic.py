@@ -1,4 +1,4 @@
-"""Conditions, choices, comparisons as functions, and what deals with NULL."""
+"""Conditional functions, comparisons as functions, and functions for NULL."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _arithmetic(call: Call) -> Value:
 
 
 def chosen(text: str, cases: Sequence[tuple[Value, Value]], default: Value) -> Value:
-    """The value of the first condition that holds.
+    """Return the value of the first condition that is true.
 
     Args:
         text: As HogQL writes it.
@@ -172,7 +172,7 @@ _LONE = re.compile(r"\\([%_\\])|\\(.?)", re.DOTALL)
 
 
 def _escaped(pattern: Value) -> str:
-    """The SQL of a pattern; in ClickHouse a backslash before an ordinary character is itself."""
+    """Return the SQL of a LIKE pattern with ClickHouse's rules for backslashes."""
     if not isinstance(pattern.literal, str):
         told = quoted("the emulator does not translate backslashes in a pattern of LIKE that is "
                       "no constant")  # fmt: skip
@@ -195,7 +195,7 @@ def _escaped(pattern: Value) -> str:
 
 @function("like", "notLike", "ilike", "notILike", least=2)
 def like(call: Call) -> Value:
-    """Whether a text is like a pattern; one that is missing is like none."""
+    """Translate LIKE; NULL matches no pattern."""
     value, pattern = call.arguments
     for part in call.arguments:
         if part.type.name not in {"String", "Nothing"}:

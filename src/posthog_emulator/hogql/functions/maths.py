@@ -1,4 +1,4 @@
-"""Numbers."""
+"""Numeric functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text. ClickHouse counts bytes, and knows cases of ASCII letters only, unless a name says UTF8."""
+"""String functions. Those without UTF8 in the name count bytes and change ASCII letters only."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def _position(call: Call) -> Value:
         text, part = part, text
     if call.name == "positionCaseInsensitive":
         text, part = (f"translate({sql}, {_UPPER}, {_LOWER})" for sql in (text, part))
+    # strpos counts characters, ClickHouse bytes: the bytes before the match are measured.
     at = f"strpos({text}, {part})"
     sql = f"CAST(CASE WHEN {at} = 0 THEN 0 ELSE strlen(left({text}, {at} - 1)) + 1 END AS BIGINT)"
     return call.make(sql, UINT64)
@@ -69,6 +70,7 @@ def _substring(call: Call) -> Value:
     text, start = call.arguments[0], call.arguments[1]
     if start.literal == 0:
         return call.make("''", STRING)
+    # ClickHouse returns the empty text for a start of 0; a start beyond any end does the same.
     if not isinstance(start.literal, int):
         begin = f"(CASE WHEN {start.number} = 0 THEN {2**31} ELSE {start.number} END)"
     else:
@@ -84,7 +86,7 @@ def _substring(call: Call) -> Value:
 
 
 def _bytes(call: Call, text: str, sql: str) -> str:
-    """Count bytes as ClickHouse does where they are characters, and refuse where they are not."""
+    """Return SQL that fails on text beyond ASCII, where ClickHouse would count bytes."""
     if call.name.endswith("UTF8"):
         return sql
     told = quoted(f"{call.name} counts bytes; on text beyond ASCII use {call.name}UTF8")
@@ -110,7 +112,7 @@ def _reverse(call: Call) -> Value:
 
 @function("concat", least=1, most=None)
 def _concat(call: Call) -> Value:
-    # HogQL writes what is missing as nothing.
+    # In HogQL, NULL is the empty text in a concatenation; in ClickHouse the result is NULL.
     parts = [f"coalesce({text_sql(value)}, '')" for value in call.arguments]
     return call.make(f"({' || '.join(parts)})", STRING, nullable=False)
 
@@ -153,13 +155,13 @@ def _pattern(call: Call, index: int) -> str:
 
 
 def _groups(pattern: str) -> int:
-    """How many capturing groups a pattern has."""
+    """Return the number of capturing groups of a pattern."""
     outside = re.sub(r"\\.|\[(?:\\.|[^\]\\])+\]", "", pattern)
     return len(re.findall(r"\((?!\?)|\(\?P?<(?![=!])", outside))
 
 
 def _may_be_empty(pattern: str) -> bool:
-    """Whether a pattern fits nothing at all, other than at the beginning or end."""
+    """Return whether a pattern matches the empty text, other than at the start or end."""
     try:
         return pattern[:1] != "^" and pattern[-1:] != "$" and bool(re.match(pattern, ""))
     except re.error:
@@ -169,6 +171,7 @@ def _may_be_empty(pattern: str) -> bool:
 @function("match", least=2)
 def _match(call: Call) -> Value:
     checked(call, "ss")
+    # Option `s`: in ClickHouse a dot matches line breaks as well.
     sql = f"regexp_matches({call.arguments[0].sql}, {quoted(_pattern(call, 1))}, 's')"
     nullable = call.arguments[0].type.nullable
     return truth(sql, call.text, *call.arguments, nullable=nullable)
@@ -195,8 +198,9 @@ def _extract_all(call: Call) -> Value:
 @function("replaceRegexpAll", "replaceRegexpOne", least=3)
 def _replace_regexp(call: Call) -> Value:
     checked(call, "sss")
+    # ClickHouse and DuckDB differ in how often they replace empty matches.
     if call.name.endswith("All") and _may_be_empty(_pattern(call, 1)):
-        raise untranslated(f"{call.name} of a pattern that fits the empty text")
+        raise untranslated(f"{call.name} of a pattern that matches the empty text")
     options = "gs" if call.name.endswith("All") else "s"
     text, put = call.arguments[0].sql, call.arguments[2].sql
     return call.make(

@@ -1,4 +1,4 @@
-"""The table of functions, and how they are entered into it."""
+"""The registry of functions, and how to register one."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Call:
         return f"{self.name}{f'({outer})' if outer else ''}({distinct}{inner})"
 
     def make(self, sql: str, type: Type, *, nullable: bool | None = None) -> Value:
-        """The value of the call: NULL, unless told otherwise, when an argument is."""
+        """Return the value of the call; by default it is NULL if an argument is."""
         return combined(sql, type, self.text, *self.arguments, nullable=nullable)
 
     def constant(self, index: int, kind: type[Any], default: Any = None) -> Any:
-        """An argument that has to be a constant.
+        """Return an argument that has to be a constant.
 
         Raises:
-            HogQLError: It is none, or of another kind.
+            HogQLError: The argument is not a constant of that type.
         """
         if index >= len(self.arguments):
             return default
@@ -126,10 +126,10 @@ _KINDS: Mapping[str, tuple[str, Callable[[Type], bool]]] = {
 
 
 def checked(call: Call, kinds: str) -> None:
-    """Refuse arguments of other kinds: `s` string, `n` number, `d` day or moment, `a` array….
+    """Check the types of arguments: `s` string, `n` number, `d` date or timestamp, `a` array….
 
     Raises:
-        HogQLError: One is of another kind.
+        HogQLError: An argument has the wrong type.
     """
     for value, kind in zip(call.arguments, kinds, strict=False):
         wanted, fits = _KINDS[kind]
@@ -161,20 +161,20 @@ def simple(names: str, kinds: str, sql: str, type: Type, *, least: int | None = 
 
 
 def check_count(name: str, given: int, least: int, most: int | None) -> None:
-    """Refuse too many arguments, or too few.
+    """Check the number of arguments.
 
     Raises:
-        HogQLError: There are.
+        HogQLError: The number is out of range.
     """
     if given < least or (most is not None and given > most):
         raise wrong_arguments(name, given, least, most)
 
 
 def check_parameters(name: str, given: int, allowed: tuple[int, int]) -> None:
-    """Refuse too many parameters, or too few.
+    """Check the number of parameters.
 
     Raises:
-        HogQLError: There are.
+        HogQLError: The number is out of range.
     """
     if not allowed[0] <= given <= allowed[1]:
         raise HogQLError(

@@ -1,4 +1,4 @@
-"""Functions that only make sense over a window."""
+"""Functions that require a window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The emulator's own pages: what a test in another language can tell it, and ask of it."""
+"""The control API below `/_emulator/`."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ WIDGETS = "/api/projects/1/widgets/"
 
 
 class Controls:
-    """A client without any key."""
+    """A client without an API key."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self.http = http
 
-    async def tell(self, name: str, **fields: Any) -> Any:
+    async def post(self, name: str, **fields: Any) -> Any:
         answer = await self.http.post(f"/_emulator/{name}", json=fields)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    async def ask(self, name: str, **query: Any) -> Any:
+    async def get(self, name: str, **query: Any) -> Any:
         answer = await self.http.get(f"/_emulator/{name}", params=query)
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -38,28 +38,28 @@ def controls(tiny: Emulator) -> Controls:
     return Controls(client(tiny, key=None))
 
 
-async def test_what_there_is(controls: Controls) -> None:
-    told = await controls.ask("")
-    assert told["project_id"] == 1
-    assert told["personal_api_key"] == "phx_emulator"
-    assert told["post"]["/_emulator/faults/fail"]["status"] == "integer!"
-    assert "/_emulator/requests" in told["get"]
+async def test_overview(controls: Controls) -> None:
+    overview = await controls.get("")
+    assert overview["project_id"] == 1
+    assert overview["personal_api_key"] == "phx_emulator"
+    assert overview["post"]["/_emulator/faults/fail"]["status"] == "integer!"
+    assert "/_emulator/requests" in overview["get"]
 
 
-async def test_failures(controls: Controls, tiny_http: httpx.AsyncClient) -> None:
-    assert await controls.tell(
+async def test_errors(controls: Controls, tiny_http: httpx.AsyncClient) -> None:
+    assert await controls.post(
         "faults/fail", status=429, retry_after=2, times=2, path="*/widgets/"
     ) == {"ok": True}
     answers = [await tiny_http.get(WIDGETS) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [429, 429, 200]
     assert answers[0].headers["retry-after"] == "2"
-    await controls.tell("faults/fail", status=503, times=None)
+    await controls.post("faults/fail", status=503, times=None)
     assert [(await tiny_http.get(WIDGETS)).status_code for _ in range(2)] == [503, 503]
-    await controls.tell("faults/clear")
-    await controls.tell("faults/error_bursts", size=1, every=2)
+    await controls.post("faults/clear")
+    await controls.post("faults/error_bursts", size=1, every=2)
     assert [(await tiny_http.get(WIDGETS)).status_code for _ in range(2)] == [200, 429]
-    await controls.tell("reset")
-    await controls.tell("faults/error_rates", rates={"500": 1.0})
+    await controls.post("reset")
+    await controls.post("faults/error_rates", rates={"500": 1.0})
     assert (await tiny_http.get(WIDGETS)).status_code == 500
 
 
@@ -86,71 +86,69 @@ async def test_failures(controls: Controls, tiny_http: httpx.AsyncClient) -> Non
     ],
     ids=str,
 )
-async def test_everything_else_that_can_be_told(
-    controls: Controls, name: str, fields: dict[str, Any]
-) -> None:
-    assert await controls.tell(name, **fields)
+async def test_other_commands(controls: Controls, name: str, fields: dict[str, Any]) -> None:
+    assert await controls.post(name, **fields)
 
 
 async def test_objects(controls: Controls, tiny: Emulator) -> None:
-    assert (await controls.tell("add", resource="widgets", fields={"name": "a"}))["name"] == "a"
-    assert await controls.tell("seed", resource="widgets", count=3) == {"added": 3}
-    found = await controls.ask("items", resource="widgets")
+    assert (await controls.post("add", resource="widgets", fields={"name": "a"}))["name"] == "a"
+    assert await controls.post("seed", resource="widgets", count=3) == {"added": 3}
+    found = await controls.get("items", resource="widgets")
     assert found["count"] == 4 == len(tiny.items("widgets"))
-    await controls.tell("add", resource="widgets.parts", parents=[1], fields={"name": "p"})
-    assert (await controls.ask("items", resource="widgets.parts", parent=1))["count"] == 1
-    await controls.tell("reset")
-    assert (await controls.ask("items", resource="widgets"))["count"] == 0
+    await controls.post("add", resource="widgets.parts", parents=[1], fields={"name": "p"})
+    assert (await controls.get("items", resource="widgets.parts", parent=1))["count"] == 1
+    await controls.post("reset")
+    assert (await controls.get("items", resource="widgets"))["count"] == 0
 
 
 async def test_requests(controls: Controls, tiny_http: httpx.AsyncClient) -> None:
     await tiny_http.post(WIDGETS, json={"name": "a"})
     await tiny_http.get(WIDGETS, params={"limit": 1, "colour": "red"})
-    found = (await controls.ask("requests", method="POST"))["results"]
+    found = (await controls.get("requests", method="POST"))["results"]
     assert [(r["path"], r["body"], r["status"], r["operation"]) for r in found] == [
         (WIDGETS, {"name": "a"}, 201, "widgets.create")
     ]
     assert "authorization" not in found[0]["headers"]
     assert found[0]["seconds"] > 0
-    assert (await controls.ask("requests", status="400"))["count"] == 1
-    assert (await controls.ask("requests", operation="widgets.*", path="*/widgets/"))["count"] == 2
-    assert (await controls.ask("warnings"))["count"] == 1
+    assert (await controls.get("requests", status="400"))["count"] == 1
+    assert (await controls.get("requests", operation="widgets.*", path="*/widgets/"))["count"] == 2
+    assert (await controls.get("warnings"))["count"] == 1
     assert (await controls.http.delete("/_emulator/requests")).json() == {"ok": True}
     assert (await controls.http.delete("/_emulator/warnings")).json() == {"ok": True}
-    assert (await controls.ask("requests"))["count"] == (await controls.ask("warnings"))["count"]
+    assert (await controls.get("requests"))["count"] == (await controls.get("warnings"))["count"]
 
 
 async def test_time(controls: Controls, tiny: Emulator) -> None:
-    frozen = await controls.tell("freeze", at="2026-03-01T12:00:00Z")
+    frozen = await controls.post("freeze", at="2026-03-01T12:00:00Z")
     assert frozen == {"now": "2026-03-01T12:00:00+00:00"}
-    assert await controls.tell("advance", seconds=60) == {"now": "2026-03-01T12:01:00+00:00"}
+    assert await controls.post("advance", seconds=60) == {"now": "2026-03-01T12:01:00+00:00"}
     assert tiny.now.minute == 1
 
 
 async def test_settings(controls: Controls, tiny: Emulator) -> None:
-    told = await controls.tell(
+    response = await controls.post(
         "settings", rate_limits=True, next_host="http://a", stale_person_reads=3
     )
-    assert (told["rate_limits"], told["strict"], tiny.settings.stale_person_reads) == (
+    assert (response["rate_limits"], response["strict"], tiny.settings.stale_person_reads) == (
         True,
         True,
         3,
     )
-    assert (await controls.tell("settings", next_host=None))["next_host"] is None
+    assert (await controls.post("settings", next_host=None))["next_host"] is None
 
 
 async def test_captured_events(controls: Controls) -> None:
     event = {"event": "signed up", "distinct_id": "ada", "properties": {"plan": "pro"}}
     sent = await controls.http.post("/i/v0/e/", json={"api_key": "phc_emulator", **event})
     assert sent.status_code == 200
-    (found,) = (await controls.ask("captured_events", event="signed up"))["results"]
+    (found,) = (await controls.get("captured_events", event="signed up"))["results"]
     assert found["properties"]["plan"] == "pro"
-    assert (await controls.ask("captured_events", event="other"))["count"] == 0
+    assert (await controls.get("captured_events", event="other"))["count"] == 0
 
 
 async def test_flags(emulator: Emulator) -> None:
     controls = Controls(client(emulator, key=None))
-    flag = await controls.tell("set_flag", key="nav", variant="b", payload={"x": 1})
+    flag = await controls.post("set_flag", key="nav", variant="b", payload={"x": 1})
     assert flag["key"] == "nav"
     asked = {"api_key": "phc_emulator", "distinct_id": "ada"}
     flags = (await controls.http.post("/flags/?v=2", json=asked)).json()["flags"]
@@ -178,7 +176,7 @@ async def test_flags(emulator: Emulator) -> None:
     ],
     ids=str,
 )
-async def test_what_is_not_understood(
+async def test_invalid_fields(
     controls: Controls, name: str, fields: dict[str, Any], attr: str | None, said: str
 ) -> None:
     answer = await controls.http.post(f"/_emulator/{name}", json=fields)
@@ -202,7 +200,7 @@ async def test_what_is_not_understood(
         ("POST", "/", "", 405),
     ],
 )
-async def test_other_mistakes(
+async def test_invalid_requests(
     controls: Controls, method: str, path: str, content: str, status: int
 ) -> None:
     answer = await controls.http.request(method, path, content=content)
@@ -210,11 +208,13 @@ async def test_other_mistakes(
     assert answer.json().keys() == {"type", "code", "detail", "attr"}
 
 
-async def test_controls_are_neither_recorded_nor_spoilt(controls: Controls, tiny: Emulator) -> None:
+async def test_control_requests_are_not_logged_and_have_no_faults(
+    controls: Controls, tiny: Emulator
+) -> None:
     tiny.faults.fail(500, times=None)
     tiny.faults.randomize(1)
     tiny.settings.html_errors = True
-    assert (await controls.ask("requests"))["count"] == 0
+    assert (await controls.get("requests"))["count"] == 0
     assert (await controls.http.get("/")).status_code == 200
     assert tiny.requests == []
 
@@ -232,7 +232,7 @@ async def test_controls_are_neither_recorded_nor_spoilt(controls: Controls, tiny
         ("127.0.0.1", {"origin": "null"}, 403),
     ],
 )
-async def test_they_are_for_this_machine_alone(
+async def test_only_this_machine_has_access(
     tiny: Emulator, path: str, address: str, headers: dict[str, str], status: int
 ) -> None:
     transport = httpx.ASGITransport(tiny.app, client=(address, 4711))

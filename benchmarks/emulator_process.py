@@ -1,4 +1,4 @@
-"""An emulator with demo events in a process of its own, told what to do over a pipe."""
+"""An emulator with demo events in another process, controlled over a pipe."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-__all__ = ["DAYS", "END", "KEY", "START", "Box", "box", "digest_of"]
+__all__ = ["DAYS", "END", "KEY", "START", "EmulatorProcess", "digest_of", "run_emulator"]
 
 KEY = "phx_emulator"
 DAYS = 30
 END = datetime(2026, 3, 1, tzinfo=UTC)
 START = END - timedelta(days=DAYS + 1)
-"""Demo data begins up to some hours before its days do."""
+"""Demo data starts up to some hours before the first of its days."""
 
 
 @dataclass
-class Box:
-    """The emulator, as its parent sees it."""
+class EmulatorProcess:
+    """The parent's handle of the emulator process."""
 
     url: str
     events: int
     digest: str
-    """SHA-256 over the UUIDs of all events, sorted."""
+    """SHA-256 of the sorted UUIDs of all events."""
     process: subprocess.Popen[str]
 
-    def tell(self, what: str, **arguments: Any) -> Any:
-        """Have something done there: `latency`, `misbehave`, `behave`, `cpu`, `setting`."""
+    def send_command(self, command: str, **arguments: Any) -> Any:
+        """Send `latency`, `randomize_faults`, `clear_faults` or `setting`, and wait for it."""
         pipe, answers = self.process.stdin, self.process.stdout
         assert pipe is not None
         assert answers is not None
-        pipe.write(json.dumps([what, arguments]) + "\n")
+        pipe.write(json.dumps([command, arguments]) + "\n")
         pipe.flush()
         return json.loads(answers.readline())
 
 
 @contextmanager
-def box(events: int, *, ties: float = 0.3, seed: int = 7) -> Generator[Box]:
-    """Run an emulator with so many demo events between `START` and `END`.
+def run_emulator(events: int, *, ties: float = 0.3, seed: int = 7) -> Generator[EmulatorProcess]:
+    """Run an emulator with demo events between `START` and `END`.
 
     Args:
-        events: How many.
-        ties: The part of them that share a timestamp with another.
-        seed: Makes other data.
+        events: The number of events.
+        ties: The fraction of them that share a timestamp with another.
+        seed: The seed of the demo data.
     """
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.export_box", str(events), str(ties), str(seed)],
+        [sys.executable, "-m", "benchmarks.emulator_process", str(events), str(ties), str(seed)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -62,7 +62,7 @@ def box(events: int, *, ties: float = 0.3, seed: int = 7) -> Generator[Box]:
             if not line:
                 raise RuntimeError("the emulator did not start")
             url, count, digest = json.loads(line)
-            yield Box(url, count, digest, process)
+            yield EmulatorProcess(url, count, digest, process)
         finally:
             process.terminate()
 
@@ -87,17 +87,17 @@ def _serve(events: int, ties: float, seed: int) -> None:
     print(json.dumps([server.url, events, digest]), flush=True)
     query = f"/api/projects/{emulator.project_id}/query/"
     for line in sys.stdin:
-        what, arguments = json.loads(line)
-        if what == "latency":
+        command, arguments = json.loads(line)
+        if command == "latency":
             emulator.faults.latency(arguments["seconds"], path=query)
-        elif what == "misbehave":
+        elif command == "randomize_faults":
             emulator.settings.stall_seconds = 0.05
             emulator.faults.randomize(arguments["rate"], seed=arguments["seed"])
-            strange = {512: arguments["rate"] / 2, 513: arguments["rate"] / 2}
-            emulator.faults.error_rates(strange, seed=arguments["seed"], path=query)
-        elif what == "behave":
+            error_rates = {512: arguments["rate"] / 2, 513: arguments["rate"] / 2}
+            emulator.faults.error_rates(error_rates, seed=arguments["seed"], path=query)
+        elif command == "clear_faults":
             emulator.faults.clear()
-        elif what == "setting":
+        elif command == "setting":
             for name, value in arguments.items():
                 setattr(emulator.settings, name, value)
         print(json.dumps("done"), flush=True)

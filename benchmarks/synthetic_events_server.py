@@ -1,7 +1,7 @@
-"""`python -m benchmarks.export_canned ROWS`: a server that makes up pages of events as it is asked.
+"""A server that generates pages of events: `python -m benchmarks.synthetic_events_server ROWS`.
 
-It stands in for the emulator where that would take too long: it keeps nothing, so that ten million
-events cost it no more than ten. It knows the queries of an export of events, and no others.
+It replaces the emulator where that would take too long: it stores nothing, so ten million events
+cost no more than ten. It answers only the queries of an export of events.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["START", "STEP", "end_of"]
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 STEP = 250_000
-"""Microseconds from one moment to the next."""
+"""Microseconds between timestamps."""
 SHARING = 3
-"""Rows of one moment."""
+"""Rows per timestamp."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ORIGIN = round(START.timestamp()) * 1_000_000
 
@@ -36,7 +36,7 @@ _LIMIT = re.compile(r"LIMIT (\d+)$")
 
 
 def end_of(rows: int) -> datetime:
-    """The first moment after so many rows."""
+    """Return the first timestamp after so many rows."""
     return START + timedelta(microseconds=-(-rows // SHARING) * STEP)
 
 
@@ -88,7 +88,10 @@ def _page(rows: int, sql: str, values: dict[str, Any]) -> bytes:
 
 
 def _rows(first: int, last: int) -> Iterator[str]:
-    """Rows as JSON, in pieces: they take time of the cores that the export is measured on."""
+    """Yield rows as JSON, in pieces.
+
+    Cheaply: the server shares the cores with the measured export.
+    """
     for moment in range(first // SHARING, -(-last // SHARING)):
         at = _text(ORIGIN + moment * STEP)
         shown = f"{at[:10]}T{at[11:]}Z"
@@ -115,7 +118,7 @@ def _counts(rows: int, values: dict[str, Any]) -> bytes:
 
 
 def _first(text: str) -> int:
-    """The number of the first row at a moment or after it."""
+    """Return the number of the first row at or after a timestamp."""
     return _number_at(
         (datetime.fromisoformat(f"{text}+00:00") - EPOCH) // timedelta(microseconds=1)
     )
@@ -149,7 +152,7 @@ def _asked(rows: int, body: bytes) -> bytes:
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """A thread for each connection: what one sends, another need not wait for."""
+    """A TCP server with a thread per connection."""
 
     daemon_threads = True
 
@@ -169,7 +172,7 @@ class _Connection(socketserver.StreamRequestHandler):
                 if name.lower() == b"content-length":
                     length = int(value)
                 line = self.rfile.readline()
-            if cancels:  # a query that nothing waits for any more
+            if cancels:  # The cancellation of a query.
                 self.wfile.write(b"HTTP/1.1 204 No Content\r\n\r\n")
                 continue
             page = _asked(server.rows, self.rfile.read(length))

@@ -1,17 +1,15 @@
-"""The plan of each operation: what it does to which collection, derived from method and path."""
+"""Routes: the plan of each operation, derived from its path, and the operations of a path."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal, TypeAlias
 
 from asyncposthog.operation import Operation
 from posthog_emulator.schema.catalogue import Catalogue, Schema
-
-from .router import canonical_path
 
 __all__ = [
     "ALIASES",
@@ -20,7 +18,21 @@ __all__ = [
     "OperationPlan",
     "OperationPlans",
     "PathPlaceholder",
+    "RouteMatch",
+    "Router",
+    "canonical_path",
 ]
+
+_DEPRECATED_ROOT = "/api/environments/"
+_ROOT = "/api/projects/"
+
+
+def canonical_path(path: str) -> str:
+    """Return the path below `/api/projects/` for one below the deprecated `/api/environments/`."""
+    if path.startswith(_DEPRECATED_ROOT):
+        return _ROOT + path[len(_DEPRECATED_ROOT) :]
+    return path
+
 
 Kind: TypeAlias = Literal[
     "list", "create", "get", "update", "replace", "delete", "soft_delete", "restore",
@@ -165,6 +177,10 @@ class OperationPlans:
         """Return the plan of one of the operations."""
         return self._plans[id(operation)]
 
+    def __iter__(self) -> Iterator[OperationPlan]:
+        """Iterate over the plans, in the order of the operations."""
+        return iter(self._plans.values())
+
     def find_collection(self, name: str) -> CollectionSpec | None:
         """Return the collection of a resource (`cohorts`) or list operation (`cohorts.persons`)."""
         return self._names.get(name)
@@ -187,6 +203,7 @@ class OperationPlans:
                     soft_delete=soft_delete,
                     forbids_delete=soft_delete or main in DELETE_FORBIDDEN,
                 )
+        # In a second pass, because an item's path may come before the path of its list.
         for operation in (o for methods in self._methods.values() for o in methods.values()):
             template = _template(operation.path)
             collection = self.collections.get(template.removesuffix("{}/"))
@@ -296,6 +313,7 @@ def _placeholders(path: str) -> tuple[PathPlaceholder, ...]:
 def _names(plans: Iterable[OperationPlan]) -> dict[str, CollectionSpec]:
     """Return the collections by resource and by id of list operation."""
     names: dict[str, CollectionSpec] = {}
+    # `create` and `get` first: a resource may have lists of other objects below it.
     ordered = sorted(
         (plan for plan in plans if plan.collection is not None),
         key=lambda plan: (
@@ -314,3 +332,102 @@ def _names(plans: Iterable[OperationPlan]) -> dict[str, CollectionSpec]:
         if plan.kind != "list" or operation.name == "list":
             names.setdefault(operation.resource, collection)
     return names
+
+
+@dataclass(slots=True)
+class _Node:
+    static: dict[str, _Node] = field(default_factory=dict[str, "_Node"])
+    parameter: _Node | None = None
+    multi_segment: _Node | None = None
+    """The node after a parameter that may contain slashes."""
+    methods: dict[str, list[OperationPlan]] = field(default_factory=dict[str, list[OperationPlan]])
+
+
+@dataclass(frozen=True, slots=True)
+class RouteMatch:
+    """The operations of a path, and the values of its placeholders."""
+
+    methods: dict[str, list[OperationPlan]]
+    """The plans of the operations, by HTTP method."""
+    values: tuple[str, ...]
+    """The value of each placeholder, `@current` and `@me` unresolved, in order."""
+    deprecated: bool
+    """Whether the path begins with `/api/environments/`."""
+
+
+class Router:
+    """Finds the operations of a path. Static segments win over placeholders.
+
+    `@current` and `@me` are values of a placeholder, even if an operation's path has them
+    literally.
+
+    Args:
+        plans: The plans of the operations to register.
+    """
+
+    def __init__(self, plans: Iterable[OperationPlan] = ()) -> None:
+        self._root = _Node()
+        for plan in plans:
+            self.add(plan)
+
+    def add(self, plan: OperationPlan) -> None:
+        """Register an operation under its path."""
+        operation = plan.operation
+        multi_segment = {
+            p.name for p in operation.parameters if p.location == "path" and p.multi_segment
+        }
+        node = self._root
+        for segment in canonical_path(operation.path).split("/"):
+            if segment[:1] not in ("{", "@"):
+                node = node.static.setdefault(segment, _Node())
+            elif segment[1:-1] in multi_segment:
+                node.multi_segment = node.multi_segment or _Node()
+                node = node.multi_segment
+            else:
+                node.parameter = node.parameter or _Node()
+                node = node.parameter
+        registered = node.methods.setdefault(operation.method, [])
+        # The schema has many operations twice: below /api/projects/ and /api/environments/.
+        if all(_variant(other) != _variant(plan) for other in registered):
+            registered.append(plan)
+
+    def find(self, path: str) -> RouteMatch | None:
+        """Return the operations of a path; None if there are none.
+
+        The trailing slash may be missing: the routes of the server accept both.
+        """
+        complete = path if path.endswith("/") else f"{path}/"
+        match = _find(self._root, canonical_path(complete).split("/"), 0)
+        if match is None:
+            return None
+        node, values = match
+        return RouteMatch(node.methods, values, path.startswith(_DEPRECATED_ROOT))
+
+
+def _variant(plan: OperationPlan) -> tuple[object, list[str | None]]:
+    """Return what distinguishes operations of the same method and path."""
+    return plan.operation.fixed_body, [placeholder.literal for placeholder in plan.placeholders]
+
+
+def _find(node: _Node, segments: list[str], index: int) -> tuple[_Node, tuple[str, ...]] | None:
+    if index == len(segments):
+        return (node, ()) if node.methods else None
+    segment = segments[index]
+    # With backtracking: a static segment may match and still lead to no operation.
+    child = node.static.get(segment)
+    if child is not None:
+        match = _find(child, segments, index + 1)
+        if match is not None:
+            return match
+    # Empty segments never match a placeholder: `/cohorts//` is not the cohort with an empty id.
+    if node.parameter is not None and segment:
+        match = _find(node.parameter, segments, index + 1)
+        if match is not None:
+            return match[0], (segment, *match[1])
+    if node.multi_segment is not None and segment:
+        # The shortest value first: it leaves the most segments for the rest of the path.
+        for end in range(index + 1, len(segments) + 1):
+            match = _find(node.multi_segment, segments, end)
+            if match is not None:
+                return match[0], ("/".join(segments[index:end]), *match[1])
+    return None

@@ -1,4 +1,4 @@
-"""Every way in which the server says no: met by itself where it can be, and on demand."""
+"""Every error response of the server: caused by a request, and injected."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ NATURAL: list[tuple[Ask, int, Any]] = [
 @pytest.mark.parametrize(
     ("ask", "status", "body"), NATURAL, ids=[f"{ask[0]} {ask[1]} {s}" for ask, s, _ in NATURAL]
 )
-async def test_what_is_refused_by_itself(
+async def test_errors_caused_by_requests(
     emulator: Emulator, http: httpx.AsyncClient, ask: Ask, status: int, body: Any
 ) -> None:
     emulator.add("cohorts")
@@ -119,7 +119,7 @@ async def test_what_is_refused_by_itself(
     answer = await http.request(method, path, **more)
     assert answer.status_code == status
     assert (answer.content if isinstance(body, bytes) else answer.json()) == body
-    assert answer.headers[FIDELITY_HEADER] == "refused"
+    assert answer.headers[FIDELITY_HEADER] == "error"
 
 
 ON_DEMAND: list[tuple[int, dict[str, Any], dict[str, str], Any]] = [
@@ -143,27 +143,27 @@ ON_DEMAND: list[tuple[int, dict[str, Any], dict[str, str], Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("status", "told", "headers", "type"), ON_DEMAND, ids=str)
-async def test_each_code_on_demand(
+@pytest.mark.parametrize(("status", "arguments", "headers", "type"), ON_DEMAND, ids=str)
+async def test_injected_errors_by_code(
     emulator: Emulator,
     http: httpx.AsyncClient,
     status: int,
-    told: dict[str, Any],
+    arguments: dict[str, Any],
     headers: dict[str, str],
     type: str,
 ) -> None:
-    emulator.faults.fail(status, **told)
+    emulator.faults.fail(status, **arguments)
     answer = await http.get(COHORTS)
     body = answer.json()
-    assert (answer.status_code, body["type"], body["attr"]) == (status, type, told.get("attr"))
-    assert body["code"] == told.get("code", body["code"])
-    assert body["detail"] == told.get("detail", body["detail"])
+    assert (answer.status_code, body["type"], body["attr"]) == (status, type, arguments.get("attr"))
+    assert body["code"] == arguments.get("code", body["code"])
+    assert body["detail"] == arguments.get("detail", body["detail"])
     assert body["detail"]
     assert {name: answer.headers[name] for name in headers} == headers
     assert ("retry-after" in answer.headers) is bool(headers)
     assert answer.headers[FIDELITY_HEADER] == "fault"
-    code = told.get("code")
-    if code is not None and told.keys() == {"code"}:
+    code = arguments.get("code")
+    if code is not None and arguments.keys() == {"code"}:
         again = await http.get(COHORTS, headers={"X-Emulator-Fail": f"{status}; code={code}"})
         assert (again.status_code, again.json()) == (status, body)
     assert (await http.get(COHORTS)).status_code == 200
@@ -186,7 +186,7 @@ def test_a_body_or_parts_of_the_envelope(emulator: Emulator) -> None:
     ],
     ids=str,
 )
-async def test_bodies_that_are_no_envelope(
+async def test_bodies_without_envelope(
     emulator: Emulator, http: httpx.AsyncClient, body: Any, media: str
 ) -> None:
     emulator.faults.fail(403, body=body)
@@ -199,13 +199,13 @@ async def test_bodies_that_are_no_envelope(
         assert (answer.json(), answer.headers["content-type"]) == (body, media)
 
 
-async def test_throttles_say_when(connect: Connect) -> None:
+async def test_429_has_retry_after(connect: Connect) -> None:
     emulator = Emulator(rate_limits=True)
     emulator.rate_limits.override("burst", 1, 1, 60)
     async with connect(emulator) as http:
         url = f"{P}/cohorts/"
         answers = [await http.get(url) for _ in range(2)]
-    assert [a.headers[FIDELITY_HEADER] for a in answers] == ["stateful", "refused"]
+    assert [a.headers[FIDELITY_HEADER] for a in answers] == ["stateful", "error"]
     after = answers[1].headers["retry-after"]
     assert answers[1].json() == envelope(
         "throttled_error",
@@ -214,18 +214,18 @@ async def test_throttles_say_when(connect: Connect) -> None:
     )
 
 
-async def test_pages_of_a_proxy_are_refusals_too(connect: Connect) -> None:
+async def test_fidelity_of_html_errors(connect: Connect) -> None:
     emulator = Emulator(html_errors=True)
     async with connect(emulator, "phx_other") as http:
         answer = await http.get(COHORTS)
     assert (answer.status_code, answer.headers["content-type"]) == (401, "text/html")
-    assert answer.headers[FIDELITY_HEADER] == "refused"
+    assert answer.headers[FIDELITY_HEADER] == "error"
 
 
-async def test_a_query_that_is_refused(http: httpx.AsyncClient) -> None:
+async def test_a_rejected_query(http: httpx.AsyncClient) -> None:
     wrong = {"kind": "HogQLQuery", "query": "SELECT nothing FROM events"}
     answer = await http.post(f"{P}/query/", json={"query": wrong})
-    assert (answer.status_code, answer.headers[FIDELITY_HEADER]) == (400, "refused")
+    assert (answer.status_code, answer.headers[FIDELITY_HEADER]) == (400, "error")
     assert answer.json().keys() == {"type", "code", "detail", "attr"}
 
 
@@ -246,7 +246,7 @@ async def test_an_oauth_token(connect: Connect) -> None:
         assert created.json()["detail"] == "API key missing required scope 'cohort:write'"
 
 
-async def test_a_project_of_others(emulator: Emulator, http: httpx.AsyncClient) -> None:
+async def test_a_foreign_project(emulator: Emulator, http: httpx.AsyncClient) -> None:
     emulator.add_project(9, member=False)
     answer = await http.get("/api/projects/9/cohorts/")
     assert answer.status_code == 403
@@ -259,7 +259,7 @@ async def test_a_project_of_others(emulator: Emulator, http: httpx.AsyncClient) 
     assert (await http.get("/api/projects/9/cohorts/")).status_code == 200
 
 
-async def test_environments_may_redirect(emulator: Emulator, http: httpx.AsyncClient) -> None:
+async def test_redirect_environments(emulator: Emulator, http: httpx.AsyncClient) -> None:
     emulator.settings.redirect_environments = True
     answer = await http.get("/api/environments/1/cohorts/?limit=2")
     assert (answer.status_code, answer.content) == (307, b"")
@@ -269,16 +269,16 @@ async def test_environments_may_redirect(emulator: Emulator, http: httpx.AsyncCl
     assert (made.status_code, made.json()["name"]) == (201, "moved")
 
 
-async def test_what_an_answer_is_worth(emulator: Emulator, http: httpx.AsyncClient) -> None:
+async def test_fidelity_header(emulator: Emulator, http: httpx.AsyncClient) -> None:
     async def worth(path: str, **headers: str) -> str:
         return (await http.get(path, headers=headers)).headers[FIDELITY_HEADER]
 
     cohort, _ = emulator.add("cohorts"), emulator.add("cohorts")
     assert await worth(COHORTS) == "stateful"
     assert await worth(f"{P}/health_issues/summary/") == "schema"
-    assert await worth(f"{COHORTS}77/") == "refused"
+    assert await worth(f"{COHORTS}77/") == "error"
     assert await worth(COHORTS, **{"X-Emulator-Fail": "500"}) == "fault"
-    assert await worth(COHORTS, **{"X-Emulator-Fail": "nonsense"}) == "refused"
+    assert await worth(COHORTS, **{"X-Emulator-Fail": "nonsense"}) == "error"
     assert await worth(COHORTS, **{"X-Emulator-Break": "html"}) == "fault"
     for name, kind in (
         ("Break", "truncate"),

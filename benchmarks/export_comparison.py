@@ -1,7 +1,7 @@
-"""Exports beside what others do: how many rows come back, and how fast.
+"""Exports compared with other tools: how many rows arrive, and how fast.
 
-dlt and Airbyte's connector live in `.venv-rivals`, which is made when they are needed. All of them
-follow the events list, because that is what they know; ours asks `/query/` of the same process.
+dlt and Airbyte's connector are installed in `.venv-rivals` when needed. They use the events list,
+the only way they support; our export uses `/query/` of the same server.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import anyio
 import httpx
 
 from asyncposthog import AsyncPostHog
-from benchmarks.export_box import END, KEY, START, box
+from benchmarks.emulator_process import END, KEY, START, run_emulator
 from benchmarks.measure import Row
 from posthog_emulator import Emulator
 from posthog_emulator.http.server import serve_sync
@@ -32,44 +32,44 @@ __all__ = ["rows"]
 AREA = "export"
 STORED = 20_000
 SHARING = 7
-CLAMP = 1000
-"""Rows of a list at most, as on the server."""
+MAX_PAGE = 1000
+"""Maximum rows of a list page, as on the server."""
 EVENTS = 1_000_000
 SLICE = 50_000
-"""Rows after which a rival is stopped."""
+"""Rows after which a competitor is stopped."""
 TARGET = 3.0
-PLACE = Path(__file__).resolve().parents[1] / ".venv-rivals"
-WANTED = ("dlt==1.31.0", "airbyte-source-posthog==1.1.28")
+ENVIRONMENT = Path(__file__).resolve().parents[1] / ".venv-rivals"
+REQUIREMENTS = ("dlt==1.31.0", "airbyte-source-posthog==1.1.28")
 DAY = datetime(2026, 1, 15, tzinfo=UTC)
 LIST = "/api/projects/1/events/"
 
 
 def rows() -> Iterator[Row]:
-    """Measure what has a target."""
+    """Measure the rows with targets."""
     python = _rivals()
     yield from _recovered(python)
     yield from _throughput(python)
 
 
 def _rivals() -> Path | None:
-    """Install the rivals once; None where that cannot be done."""
-    python = PLACE / "bin" / "python"
-    if not (PLACE / ".installed").exists():
+    """Install the competitors once. Return their Python, or None if that fails."""
+    python = ENVIRONMENT / "bin" / "python"
+    if not (ENVIRONMENT / ".installed").exists():
         try:
-            venv.create(PLACE, with_pip=True, clear=True)
-            pip = [str(python), "-m", "pip", "install", "--quiet", *WANTED]
+            venv.create(ENVIRONMENT, with_pip=True, clear=True)
+            pip = [str(python), "-m", "pip", "install", "--quiet", *REQUIREMENTS]
             subprocess.run(pip, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            print(f"{PLACE.name} could not be made: {error}", file=sys.stderr)
+            print(f"{ENVIRONMENT.name} could not be made: {error}", file=sys.stderr)
             return None
-        (PLACE / ".installed").touch()
+        (ENVIRONMENT / ".installed").touch()
     return python
 
 
 def _recovered(python: Path | None) -> Iterator[Row]:
-    """Count what comes back of events that share their moments."""
+    """Count the exported rows of events that share timestamps."""
     emulator = Emulator()
-    emulator.settings.max_events_per_page = CLAMP
+    emulator.settings.max_events_per_page = MAX_PAGE
     moments = [DAY + timedelta(milliseconds=number // SHARING) for number in range(STORED)]
     events = [
         {"event": "$pageview", "distinct_id": f"user-{number % 97}", "timestamp": at}
@@ -85,21 +85,21 @@ def _recovered(python: Path | None) -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "rows.jsonl"
             count, _ = _singer(url, start, end, out, STORED)
-            yield _other("a loop that follows next", count)
+            yield _competitor_row("a loop that follows next", count)
             if python is None:
-                yield _missing("dlt's REST source: could not be installed")
-                yield _missing("airbyte-source-posthog: could not be installed")
+                yield _missing_row("dlt's REST source: could not be installed")
+                yield _missing_row("airbyte-source-posthog: could not be installed")
                 return
             count, _ = _dlt(python, url, start, end, out, STORED)
-            yield _other("dlt's REST source", count)
+            yield _competitor_row("dlt's REST source", count)
             lenient = cast("Emulator", SimpleNamespace(app=_Lenient(emulator.app)))
             with serve_sync(lenient) as url:
                 count = _airbyte(python, url, start, Path(folder))
-            yield _other("airbyte-source-posthog", count)
+            yield _competitor_row("airbyte-source-posthog", count)
 
 
 class _Lenient:
-    """The emulator, with the slash at the end of a path optional: the connector leaves it out."""
+    """The emulator with an optional slash at the end of paths: the connector omits it."""
 
     def __init__(self, app: Any) -> None:
         self.connections = app.connections
@@ -112,11 +112,11 @@ class _Lenient:
         await self._app(scope, receive, send)
 
 
-def _other(name: str, count: int) -> Row:
+def _competitor_row(name: str, count: int) -> Row:
     return Row.information(AREA, f"  {name}, as it is", count, "rows, and reports success")
 
 
-def _missing(name: str) -> Row:
+def _missing_row(name: str) -> Row:
     return Row(AREA, f"  {name}", None, None, None, None, False, "")
 
 
@@ -127,17 +127,17 @@ async def _ours(url: str, start: datetime, end: datetime) -> tuple[list[str], in
 
 
 def _throughput(python: Path | None) -> Iterator[Row]:
-    """Export a million rows; the others a part of them, which is all that their rate needs."""
-    with box(EVENTS) as emulator, tempfile.TemporaryDirectory() as folder:
-        emulator.tell("setting", max_events_per_page=CLAMP)
+    """Export a million rows; competitors only some of them, enough to measure their rate."""
+    with run_emulator(EVENTS) as emulator, tempfile.TemporaryDirectory() as folder:
+        emulator.send_command("setting", max_events_per_page=MAX_PAGE)
         path = Path(folder) / "ours.jsonl"
 
         async def export() -> float:
-            began = time.perf_counter()
+            started_at = time.perf_counter()
             async with AsyncPostHog(KEY, project_id=1, host=emulator.url, limits=False) as ph:
                 report = await ph.export.events(START, END, engine="query").to_jsonl(path)
             assert report.rows == EVENTS, report
-            return report.rows / (time.perf_counter() - began)
+            return report.rows / (time.perf_counter() - started_at)
 
         ours = anyio.run(export)
         out = Path(folder) / "rival.jsonl"
@@ -145,7 +145,7 @@ def _throughput(python: Path | None) -> Iterator[Row]:
         count, seconds = _singer(emulator.url, START, END, out, SLICE)
         yield _faster(f"{EVENTS:,} rows; Singer-style loop {part}", ours, count / seconds)
         if python is None:
-            yield _missing(f"{EVENTS:,} rows; dlt's REST source could not be installed")
+            yield _missing_row(f"{EVENTS:,} rows; dlt's REST source could not be installed")
             return
         count, seconds = _dlt(python, emulator.url, START, END, out, SLICE)
         yield _faster(f"{EVENTS:,} rows; dlt's REST source {part}", ours, count / seconds)
@@ -156,19 +156,21 @@ def _faster(name: str, ours: float, rival: float) -> Row:
     return Row(AREA, name, ours, rival, ratio, TARGET, ratio >= TARGET, "rows/s")
 
 
-def _singer(url: str, start: datetime, end: datetime, out: Path, most: int) -> tuple[int, float]:
-    """Follow `next`, and write RECORD and STATE messages, as a Singer tap does."""
-    began, count = time.perf_counter(), 0
+def _singer(
+    url: str, start: datetime, end: datetime, out: Path, max_rows: int
+) -> tuple[int, float]:
+    """Follow `next`, and write RECORD and STATE messages like a Singer tap."""
+    started_at, count = time.perf_counter(), 0
     following: str | None = f"{url}{LIST}"
-    asked: dict[str, Any] | None = {
-        "limit": CLAMP,
+    parameters: dict[str, Any] | None = {
+        "limit": MAX_PAGE,
         "after": (start - timedelta(microseconds=1)).isoformat(),
         "before": end.isoformat(),
     }
     headers = {"Authorization": f"Bearer {KEY}"}
     with httpx.Client(headers=headers, timeout=60) as http, out.open("w") as file:
-        while following and count < most:
-            answer = http.get(following, params=asked).raise_for_status().json()
+        while following and count < max_rows:
+            answer = http.get(following, params=parameters).raise_for_status().json()
             for record in answer["results"]:
                 message = {"type": "RECORD", "stream": "events", "record": record}
                 file.write(json.dumps(message) + "\n")
@@ -176,8 +178,8 @@ def _singer(url: str, start: datetime, end: datetime, out: Path, most: int) -> t
             if answer["results"]:
                 state = {"bookmarks": {"events": answer["results"][-1]["timestamp"]}}
                 file.write(json.dumps({"type": "STATE", "value": state}) + "\n")
-            following, asked = answer["next"], None
-    return count, time.perf_counter() - began
+            following, parameters = answer["next"], None
+    return count, time.perf_counter() - started_at
 
 
 _DLT = """
@@ -208,17 +210,17 @@ print(json.dumps([count, time.perf_counter() - began]))
 
 
 def _dlt(
-    python: Path, url: str, start: datetime, end: datetime, out: Path, most: int
+    python: Path, url: str, start: datetime, end: datetime, out: Path, max_rows: int
 ) -> tuple[int, float]:
-    """Iterate over dlt's source and write lines: its own pipeline would only take longer."""
+    """Iterate over dlt's source and write lines: its own pipeline would take longer."""
     after = (start - timedelta(microseconds=1)).isoformat()
-    arguments = (url, KEY, after, end.isoformat(), str(CLAMP), str(out), str(most))
+    arguments = (url, KEY, after, end.isoformat(), str(MAX_PAGE), str(out), str(max_rows))
     count, seconds = json.loads(_run([str(python), "-c", _DLT, *arguments]).splitlines()[-1])
     return count, seconds
 
 
 def _airbyte(python: Path, url: str, start: datetime, folder: Path) -> int:
-    """Run the connector as Airbyte does, and count its records."""
+    """Run the connector like Airbyte, and count its records."""
     config, catalog = folder / "config.json", folder / "catalog.json"
     given = {"api_key": KEY, "base_url": url, "start_date": start.strftime("%Y-%m-%dT%H:%M:%SZ")}
     config.write_text(json.dumps(given))
