@@ -15,8 +15,7 @@ import yaml
 
 from codegen.pipeline import GENERATED_FOLDERS
 from tests.helpers.soft_assertions import SoftAssertions
-
-from .subprocesses import PACKAGE, ROOT, python
+from tests.helpers.subprocesses import PACKAGE, ROOT, python
 
 SKIPPED = shutil.ignore_patterns("__pycache__", "*.pyc")
 

@@ -7,8 +7,7 @@ import ast
 import asyncposthog
 from asyncposthog import models
 from asyncposthog.model import Model
-
-from .subprocesses import PACKAGE, run_json
+from tests.helpers.subprocesses import PACKAGE, run_json
 
 IMPORT_ALL = """
 import importlib, json, pkgutil

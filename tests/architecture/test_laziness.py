@@ -6,8 +6,7 @@ import ast
 from pathlib import Path
 
 from asyncposthog import registry
-
-from .subprocesses import PACKAGE, run_json
+from tests.helpers.subprocesses import PACKAGE, run_json
 
 FAMILIES = frozenset(registry.FAMILIES)
 
