@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
 from codegen.normalise.parameters import without_null
 
 from .diagnostics import Diagnostic
 from .json_access import iter_objects, properties, split_pointer, strings
 from .json_schema import component_of, resolve
 from .naming import resource_path
+from .parsing import load_yaml
 
 __all__ = [
     "OperationOverrides",
@@ -70,7 +69,7 @@ def load_overrides(path: Path) -> Overrides:
     Raises:
         ValueError: An entry has an unknown verb or key, or lacks a reason or a source.
     """
-    raw = cast("dict[str, Any]", yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    raw = load_yaml(path.read_text(encoding="utf-8"))
     unknown = set(raw) - {"document", "operations", "buckets", "limits"}
     if unknown:
         raise ValueError(f"{path.name}: unknown sections {sorted(unknown)}")

@@ -17,7 +17,7 @@ import yaml
 from .diagnostics import FIX_DOCUMENT, USE_SERVED_SCHEMA, SchemaError
 from .json_access import join_pointer
 
-__all__ = ["parse"]
+__all__ = ["load_yaml", "parse"]
 
 _MAX_DEPTH: Final = 100
 # Aliases can make a short YAML text stand for exponentially many nodes ("billion laughs").
@@ -44,13 +44,20 @@ _YAML_CONSTANTS: Final = {
     "False": False,
     "FALSE": False,
 }
+# The loaders in C are about ten times faster; PyYAML may have been built without them.
 _LOADER: Final[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_SAFE_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _DuplicateKeyObject(dict[str, Any]):
     """An object with a repeated key. The class marks it until its pointer is known."""
 
     key = ""
+
+
+def load_yaml(text: str) -> dict[str, Any]:
+    """Return the object in a YAML file of our own; an empty file holds an empty one."""
+    return cast("dict[str, Any]", yaml.load(text, Loader=_SAFE_LOADER) or {})  # noqa: S506
 
 
 def parse(data: bytes, source: str) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
 
 import yaml
 
+from .parsing import load_yaml
 from .surface import ReleasedNames, Surface
 
 __all__ = ["dump_names", "load_names", "removed_names"]
@@ -23,7 +23,7 @@ def load_names(path: Path) -> ReleasedNames:
     """Read the file. A missing file is an empty one."""
     if not path.exists():
         return ReleasedNames({}, {})
-    raw = cast("dict[str, Any]", yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    raw = load_yaml(path.read_text(encoding="utf-8"))
     return ReleasedNames(raw.get("methods") or {}, raw.get("models") or {})
 
 

@@ -7,6 +7,7 @@ import the wheel.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
+# Workers, and the interpreters that tests start, are to find what one of them has compiled.
+_NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 WHERE = "import asyncposthog, sys; sys.exit(sys.prefix not in asyncposthog.__file__)"
 
 
@@ -59,7 +62,8 @@ def run(kind: str, wheel: Path) -> int:
     _do(python, "-I", "-c", WHERE)
     print(f"the tests against the wheel, {kind} dependencies:", flush=True)
     command = [python, "-m", "pytest", *PARALLEL, *tests]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    environment = {name: value for name, value in os.environ.items() if name != _NO_BYTECODE}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
 def _do(*command: str) -> None:

@@ -7,8 +7,7 @@ import ast
 import asyncposthog
 from asyncposthog import models
 from asyncposthog.model import Model
-
-from .subprocesses import PACKAGE, told
+from tests.helpers.subprocesses import PACKAGE, run_json
 
 IMPORT_ALL = """
 import importlib, json, pkgutil
@@ -44,7 +43,7 @@ print(json.dumps([len(built), len(other)]))
 
 
 def test_every_module_imports_without_a_warning() -> None:
-    found = set(told(IMPORT_ALL))
+    found = set(run_json(IMPORT_ALL))
     on_disk = {
         ".".join(("asyncposthog", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
             ".__init__"
@@ -56,7 +55,7 @@ def test_every_module_imports_without_a_warning() -> None:
 
 
 def test_every_model_is_built() -> None:
-    built, other = told(BUILD_ALL)
+    built, other = run_json(BUILD_ALL)
     assert built > 900
     assert built + other == len(models.__all__)
 

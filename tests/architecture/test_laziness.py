@@ -6,8 +6,7 @@ import ast
 from pathlib import Path
 
 from asyncposthog import registry
-
-from .subprocesses import PACKAGE, told
+from tests.helpers.subprocesses import PACKAGE, run_json
 
 FAMILIES = frozenset(registry.FAMILIES)
 
@@ -42,7 +41,7 @@ print(json.dumps([home, sorted(sys.modules)]))
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
-    loaded = set(told("import asyncposthog" + LOADED))
+    loaded = set(run_json("import asyncposthog" + LOADED))
     heavy = {"anyio", "asyncio", "httpx", "pydantic", "pydantic_core", "ssl", "tenacity"}
     assert not loaded & heavy
     assert {name for name in loaded if name.startswith("asyncposthog")} == {
@@ -52,7 +51,7 @@ def test_importing_the_package_imports_nothing_else() -> None:
 
 
 def test_building_a_client_loads_no_model_and_opens_nothing() -> None:
-    loaded = told(CLIENT + LOADED)
+    loaded = run_json(CLIENT + LOADED)
     assert "httpx" in loaded
     assert "asyncposthog.client" in loaded
     # Needed once there is something to read, and a good part of the memory.
@@ -71,7 +70,7 @@ def test_building_a_client_loads_no_model_and_opens_nothing() -> None:
 
 
 def test_the_first_decode_loads_its_own_models_only() -> None:
-    home, loaded = told(DECODE)
+    home, loaded = run_json(DECODE)
     models = {name for name in loaded if name.startswith("asyncposthog.models")}
     needed = _closure(home)
     assert home in models

@@ -17,8 +17,8 @@ from asyncposthog.client import BaseClient
 from asyncposthog.core.resource import Resource
 from asyncposthog.operation import Operation
 from asyncposthog.resources import Resources
-
-OPERATIONS = tuple(registry.operations())
+from tests.helpers.operations import OPERATIONS
+from tests.helpers.soft_assertions import SoftAssertions
 
 
 @cache
@@ -66,8 +66,14 @@ def test_every_family_is_listed_and_every_operation_is_found() -> None:
         registry.find("feature_flags.lst")
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.id)
-def test_signature(operation: Operation) -> None:
+def test_signatures() -> None:
+    with SoftAssertions() as soft:
+        for operation in OPERATIONS:
+            with soft.case(operation.id):
+                check_signature(operation)
+
+
+def check_signature(operation: Operation) -> None:
     parameters = list(inspect.signature(methods()[operation.id]).parameters.values())
     positional = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
     rest = parameters[len(positional) :]
@@ -94,8 +100,14 @@ def _named(operation: Operation) -> Iterator[str]:
             yield "body"
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.id)
-def test_docstring(operation: Operation) -> None:
+def test_docstrings() -> None:
+    with SoftAssertions() as soft:
+        for operation in OPERATIONS:
+            with soft.case(operation.id):
+                check_docstring(operation)
+
+
+def check_docstring(operation: Operation) -> None:
     text = " ".join((inspect.getdoc(methods()[operation.id]) or "").split())
     first = text.partition(". ")[0]
     assert 3 < len(first) < 200

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from codegen.pipeline import GENERATED_FOLDERS
 from codegen.render.text import BANNER
-
-from .subprocesses import ROOT
+from tests.helpers.subprocesses import ROOT
 
 FOLDERS = (
     ".ci",

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthog_emulator.rate_limits.rate_limits import Caller, Rate, RateLimits, Throttled, Usage
+from tests.helpers.manual_clock import ManualClock
 
 RATES: Mapping[str, Rate] = {
     "fast": Rate(2, 10),
@@ -24,21 +25,13 @@ RATES: Mapping[str, Rate] = {
 ME = Caller("phx_me", user="7", team="1", organization="o", item="i")
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def rate_limits(clock: Clock) -> RateLimits:
+def rate_limits(clock: ManualClock) -> RateLimits:
     return RateLimits(clock, RATES)
 
 
@@ -56,7 +49,7 @@ def used(rate_limits: RateLimits, subject: str | int = "phx_me") -> dict[str, in
     ],
 )
 def test_a_full_bucket_asks_to_wait_for_its_oldest_entry(
-    rate_limits: RateLimits, clock: Clock, offsets: tuple[float, float], wait: float
+    rate_limits: RateLimits, clock: ManualClock, offsets: tuple[float, float], wait: float
 ) -> None:
     start = clock.now
     for offset in offsets:
@@ -71,7 +64,7 @@ def test_a_full_bucket_asks_to_wait_for_its_oldest_entry(
     ("later", "wait"), [(0, 10), (0.1, 10), (8.9, 2), (9, 1), (9.75, 1), (9.999999, 1)]
 )
 def test_the_wait_is_in_whole_seconds_rounded_up(
-    rate_limits: RateLimits, clock: Clock, later: float, wait: int
+    rate_limits: RateLimits, clock: ManualClock, later: float, wait: int
 ) -> None:
     rate_limits.charge(["fast"], ME)
     rate_limits.charge(["fast"], ME)
@@ -82,7 +75,7 @@ def test_the_wait_is_in_whole_seconds_rounded_up(
 
 
 def test_an_entry_leaves_when_it_is_as_old_as_the_window(
-    rate_limits: RateLimits, clock: Clock
+    rate_limits: RateLimits, clock: ManualClock
 ) -> None:
     rate_limits.charge(["fast"], ME)
     rate_limits.charge(["fast"], ME)
@@ -168,7 +161,7 @@ def test_an_unknown_rate_is_not_limited(rate_limits: RateLimits) -> None:
     assert used(rate_limits) == {}
 
 
-def test_override(rate_limits: RateLimits, clock: Clock) -> None:
+def test_override(rate_limits: RateLimits, clock: ManualClock) -> None:
     rate_limits.override("fast", 1, 3, 20)
     rate_limits.override("slow", "1", None)
     elsewhere = Caller("phx_me", team="2")
@@ -191,7 +184,7 @@ def test_a_bucket_over_its_limit_has_no_wait(rate_limits: RateLimits) -> None:
     assert rate_limits.usage("phx_me")["fast"].remaining == 0
 
 
-def test_costs(rate_limits: RateLimits, clock: Clock) -> None:
+def test_costs(rate_limits: RateLimits, clock: ManualClock) -> None:
     assert rate_limits.charge(["slow", "fast"], ME, {"slow": 3}) is None
     assert used(rate_limits) == {"slow": 3, "fast": 1}
     clock.now += 40
@@ -201,7 +194,7 @@ def test_costs(rate_limits: RateLimits, clock: Clock) -> None:
     assert rate_limits.charge(["team"], ME, {"team": 3}) == Throttled(("team",), 4)
 
 
-def test_usage(rate_limits: RateLimits, clock: Clock) -> None:
+def test_usage(rate_limits: RateLimits, clock: ManualClock) -> None:
     rate_limits.charge(["fast", "slow", "team"], ME)
     clock.now += 4
     assert rate_limits.usage("phx_me") == {
@@ -250,7 +243,7 @@ def test_unknown_bucket(rate_limits: RateLimits) -> None:
 
 
 def test_another_client_uses_a_share_of_the_lowest_limit(
-    rate_limits: RateLimits, clock: Clock
+    rate_limits: RateLimits, clock: ManualClock
 ) -> None:
     # Half of 5 in 100 s is one every 40 s, the first of them now.
     rate_limits.simulate_other_client(["fast", "slow"], ME, 0.5)
@@ -262,7 +255,7 @@ def test_another_client_uses_a_share_of_the_lowest_limit(
     assert used(rate_limits)["fast"] == 1
 
 
-def test_another_client_above_the_limit(rate_limits: RateLimits, clock: Clock) -> None:
+def test_another_client_above_the_limit(rate_limits: RateLimits, clock: ManualClock) -> None:
     rate_limits.simulate_other_client(["fast"], ME, 2.5)
     clock.now += 9
     assert rate_limits.usage("phx_me")["fast"] == Usage(2, 2, 0, 1.0)
@@ -275,7 +268,9 @@ def test_another_client_with_another_key(rate_limits: RateLimits) -> None:
     assert used(rate_limits, "phx_other") == {"fast": 1}
 
 
-def test_another_client_is_replaced_and_stopped(rate_limits: RateLimits, clock: Clock) -> None:
+def test_another_client_is_replaced_and_stopped(
+    rate_limits: RateLimits, clock: ManualClock
+) -> None:
     rate_limits.simulate_other_client(["slow"], ME, 1.0)
     rate_limits.simulate_other_client(["slow"], ME, 0.2)
     clock.now += 90
@@ -342,7 +337,7 @@ steps = st.lists(
 def test_it_agrees_with_the_reference_model(
     steps: list[tuple[float, tuple[str, ...], Caller]],
 ) -> None:
-    clock, plain = Clock(), ReferenceModel()
+    clock, plain = ManualClock(), ReferenceModel()
     rate_limits = RateLimits(clock, RATES)
     for pause, view, caller in steps:
         clock.now += pause
@@ -358,7 +353,7 @@ def test_it_agrees_with_the_reference_model(
 def test_no_window_exceeds_the_limit(
     steps: list[tuple[float, tuple[str, ...], Caller]],
 ) -> None:
-    clock = Clock()
+    clock = ManualClock()
     rate_limits = RateLimits(clock, RATES)
     charged: dict[tuple[str, str], list[float]] = {}
     for pause, view, caller in steps:
@@ -380,7 +375,7 @@ def test_no_window_exceeds_the_limit(
 def test_waiting_retry_after_is_enough_without_other_clients(
     steps: list[tuple[float, tuple[str, ...], Caller]], share: float
 ) -> None:
-    clock = Clock()
+    clock = ManualClock()
     rate_limits = RateLimits(clock, RATES)
     rate_limits.simulate_other_client(["fast"], CALLERS[0], share)
     for pause, view, caller in steps:

@@ -17,24 +17,17 @@ from posthog_emulator.rate_limits.rate_limits import (
     charged_buckets,
     costs,
 )
+from tests.helpers.manual_clock import ManualClock
 
 ME = Caller("phx_me", team="1")
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
-def test_the_buckets_are_those_of_the_registry(clock: Clock) -> None:
+def test_the_buckets_are_those_of_the_registry(clock: ManualClock) -> None:
     rate_limits = RateLimits(clock)
     assert rate_limits.rates["burst"] == Rate(480, 60)
     assert rate_limits.rates["sustained"] == Rate(4800, 3600)
@@ -45,7 +38,7 @@ def test_the_buckets_are_those_of_the_registry(clock: Clock) -> None:
     assert all(set(o.buckets) <= rate_limits.rates.keys() for o in registry.operations())
 
 
-def test_throttled_requests_use_up_the_hour(clock: Clock) -> None:
+def test_throttled_requests_use_up_the_hour(clock: ManualClock) -> None:
     rate_limits = RateLimits(clock)
     answered = 0
     for _ in range(4800):

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Any
 
-import anyio.lowlevel
 import httpx
 
 from asyncposthog import AsyncPostHog
@@ -14,6 +13,8 @@ from asyncposthog.call import Call, CallOptions, Policy
 from asyncposthog.core.resource import Resource
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 from asyncposthog.types import OMIT
+
+from .manual_clock import ManualClock
 
 KEY = "phx_s3cr3tK3yOfTheTests"
 
@@ -125,29 +126,6 @@ def new_call(
     return Call(operation, path, None, None, body, CallOptions(**{**settings, **options}))
 
 
-class VirtualClock:
-    """Time that passes only by sleeping."""
-
-    def __init__(self, chance: float = 1.0) -> None:
-        self.now = 1000.0
-        self.chance = chance
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return 1_750_000_000.0 + self.now
-
-    def random(self) -> float:
-        return self.chance
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-        await anyio.lowlevel.checkpoint()
-
-
 class Client(AsyncPostHog):
     """A client with that resource."""
 
@@ -194,7 +172,7 @@ def client(server: Any, **settings: Any) -> Client:
     settings = {
         "api_key": KEY,
         "project_id": 1,
-        "clock": VirtualClock(),
+        "clock": ManualClock(),
         "transport": httpx.MockTransport(server),
         **settings,
     }

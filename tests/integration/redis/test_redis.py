@@ -9,7 +9,7 @@ from asyncposthog.rate_limits.adaptive import allowed_requests, recovery_seconds
 from asyncposthog.rate_limits.limits import UNENFORCED, Limit, Usage
 from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW
 from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
-from tests.helpers.fake_transport import VirtualClock
+from tests.helpers.manual_clock import ManualClock
 
 from .helpers import SLOT, WINDOW, acquire_all, fill, fleet
 from .redis_server import Server
@@ -361,7 +361,7 @@ async def test_an_unenforced_limit_counts_and_delays_no_request(redis_server: Se
 async def test_a_slot_is_held_while_its_query_waits_for_something_else(
     redis_server: Server,
 ) -> None:
-    clock = VirtualClock()
+    clock = ManualClock()
     async with fleet(redis_server) as them:
         store = them.store(clock=clock, slot_lease=600.0)
         slots, minute = store.windows([SLOT]), store.windows([WINDOW])

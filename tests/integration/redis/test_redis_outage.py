@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ import pytest
 from asyncposthog.rate_limits.limits import Limit
 from asyncposthog.rate_limits.stores.redis import RedisStore
 from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
+from tests.helpers.manual_clock import SleeplessClock
 
 from .helpers import SLOT, WINDOW, acquire_all, fill
 from .redis_server import Server
@@ -59,28 +59,11 @@ async def call_until_timeout(*calls: Any) -> list[Any]:
     return results
 
 
-class ManualClock:
-    """A clock that a test advances."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.random = random.random
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("a store never sleeps")
-
-
 class Client:
     """A process: its clock, its store, and what it logs."""
 
     def __init__(self, url: str, log: pytest.LogCaptureFixture, **options: Any) -> None:
-        self.clock = ManualClock()
+        self.clock = SleeplessClock(epoch=0.0, chance=0.9)
         options.setdefault("timeout", TIMEOUT)
         self.store = RedisStore(url, clock=self.clock, **options)
         self._log = log

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -16,6 +15,7 @@ from asyncposthog.rate_limits.limits import Limit, Usage
 from asyncposthog.rate_limits.monotonic import MonotonicClock
 from asyncposthog.rate_limits.stores.memory import MemoryStore, MemoryWindows
 from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
+from tests.helpers.manual_clock import ManualClock, SleeplessClock
 
 from .helpers import Fleet, fleet
 from .redis_server import Server
@@ -39,25 +39,6 @@ steps = st.lists(
     min_size=5,
     max_size=40,
 )
-
-
-class ManualClock:
-    """A clock that is set to the time that Redis has read last."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    def random(self) -> float:
-        return random.random()
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("a store never sleeps")
 
 
 class ParityHarness:
@@ -152,6 +133,6 @@ def test_redis_and_memory_agree(redis_server: Server, limits: tuple[Limit, ...])
 
 async def _live(server: Server, limits: tuple[Limit, ...], story: list[Step]) -> None:
     async with fleet(server) as processes:
-        harness = ParityHarness(processes, ManualClock(), limits)
+        harness = ParityHarness(processes, SleeplessClock(0.0, epoch=0.0, chance=0.5), limits)
         for step in story:
             await harness.act(step)

@@ -21,7 +21,7 @@ import uvicorn
 
 from posthog_emulator import Emulator
 from posthog_emulator.http.server import listen, make_server
-from tests.architecture.subprocesses import ROOT
+from tests.helpers.subprocesses import ROOT
 
 PROGRAM = (sys.executable, "-m", "asyncposthog")
 

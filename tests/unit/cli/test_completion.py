@@ -10,7 +10,7 @@ import pytest
 from asyncposthog.cli.completion import EXPORT_COLUMNS
 from asyncposthog.export import service
 from asyncposthog.export.source import Source
-from tests.architecture.subprocesses import told
+from tests.helpers.subprocesses import run_json
 
 from .helpers import CompletedCommand
 
@@ -81,7 +81,7 @@ def _is_source(value: object) -> TypeGuard[Source]:
 
 
 def test_completion_does_not_import_the_client_or_models() -> None:
-    loaded = told(
+    loaded = run_json(
         "import contextlib, io, json, os, sys\n"
         "os.environ.update(_ASYNCPOSTHOG_COMPLETE='complete_bash', COMP_CWORD='4',\n"
         "    COMP_WORDS='asyncposthog list cohorts -c na')\n"

@@ -12,7 +12,7 @@ import pytest
 import asyncposthog.cli
 from asyncposthog import __version__, testing
 from posthog_emulator import Emulator
-from tests.architecture.subprocesses import told
+from tests.helpers.subprocesses import run_json
 
 from .helpers import CompletedCommand, Terminal, closed_early, environment, finish, held, start
 
@@ -37,7 +37,7 @@ def test_the_version(program: Program) -> None:
 
 
 def test_help_does_not_import_the_client_or_rich() -> None:
-    loaded = told(
+    loaded = run_json(
         "import contextlib, io, json, sys\n"
         "from asyncposthog.cli import main\n"
         "with contextlib.redirect_stdout(io.StringIO()): main(['--help'])\n"

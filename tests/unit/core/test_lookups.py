@@ -19,8 +19,9 @@ from asyncposthog import (
     ServerError,
     TimeoutError,  # noqa: A004
 )
-from tests.helpers.fake_transport import Client, VirtualClock, client
+from tests.helpers.fake_transport import Client, client
 from tests.helpers.hostile_server import Connection, answer, hostile
+from tests.helpers.manual_clock import ManualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -115,7 +116,7 @@ async def test_a_look_up_takes_no_longer_than_its_call(where: str, name: str) ->
 async def test_the_time_of_a_look_up_is_taken_from_the_deadline() -> None:
     account = Account()
     account.opened.set()
-    clock = VirtualClock()
+    clock = ManualClock()
 
     async def slow(request: httpx.Request) -> httpx.Response:
         clock.now += 6.0

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import httpx
 
 from asyncposthog import AsyncPostHog
+from tests.helpers.manual_clock import ManualClock
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -169,27 +170,13 @@ def refusal(
     return httpx.Response(status, json=body, headers=headers)
 
 
-class Clock:
-    """Clock that advances only during `sleep`."""
-
-    def __init__(self, now: float = 1_800_000_000.0) -> None:
-        self.now = now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    def random(self) -> float:
-        return 0.5
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
+def export_clock(now: float = 1_800_000_000.0) -> ManualClock:
+    """Return a clock that is at `now`, in seconds since 1970."""
+    return ManualClock(now, epoch=0.0, chance=0.5)
 
 
 @asynccontextmanager
 async def client(server: Any, **settings: Any) -> AsyncGenerator[AsyncPostHog]:
-    given: dict[str, Any] = {"project_id": 1, "limits": False, "clock": Clock(), **settings}
+    given: dict[str, Any] = {"project_id": 1, "limits": False, "clock": export_clock(), **settings}
     async with AsyncPostHog("phx_x", transport=httpx.MockTransport(server), **given) as ph:
         yield ph

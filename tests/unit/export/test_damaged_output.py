@@ -19,7 +19,7 @@ from asyncposthog.export.engines.files.cache import JobFolder
 from asyncposthog.export.sinks import parquet_targets
 from tests.integration.export.holding_server import everything
 
-from .fake_query_api import START, Clock, Server, client, events, to_datetime, to_micros
+from .fake_query_api import START, Server, client, events, export_clock, to_datetime, to_micros
 
 pytestmark = pytest.mark.anyio
 
@@ -162,7 +162,7 @@ async def test_overwrite_repeats_a_completed_export(kind: str, tmp_path: Path) -
 
 async def test_damaged_delivered_keys(tmp_path: Path) -> None:
     async def write(name: str, hours: int) -> Report:
-        clock = Clock(END.timestamp())
+        clock = export_clock(END.timestamp())
         async with client(Server(events(COUNT)), clock=clock) as ph:
             end = START + timedelta(hours=hours)
             job = ph.export.events(START, end, page_size=25, engine="query", overlap=6 * 3_600)

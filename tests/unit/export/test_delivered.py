@@ -23,7 +23,7 @@ from asyncposthog.export import Batch, Report
 from tests.integration.export import worker
 from tests.integration.export.test_kill import killed
 
-from .fake_query_api import START, Clock, Event, Server, client, events, refusal, to_micros
+from .fake_query_api import START, Event, Server, client, events, export_clock, refusal, to_micros
 
 OVERLAP = 600
 """Seconds."""
@@ -41,7 +41,7 @@ class LateServer:
         """
         self._arrivals = [(row.time / 1e6 + late, row) for row, late in rows]
         self._pace = pace
-        self.clock = Clock(START.timestamp())
+        self.clock = export_clock(START.timestamp())
         self.server = Server([])
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:

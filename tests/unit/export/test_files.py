@@ -18,8 +18,9 @@ import pytest
 
 from asyncposthog import AsyncPostHog, ExportError, PermissionDeniedError
 from posthog_emulator import Emulator
+from tests.helpers.manual_clock import ManualClock
 
-from .fake_query_api import Clock, Event, Server, events, to_datetime
+from .fake_query_api import Event, Server, events, to_datetime
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +31,7 @@ COLUMNS = ["uuid", "event", "properties"]
 DOWNLOADS = "/api/projects/1/file_download_batch_exports/"
 
 
-class SharedClock(Clock):
+class SharedClock(ManualClock):
     """Clock of a client that also advances the emulator's clock."""
 
     def __init__(self, emulator: Emulator) -> None:

@@ -24,7 +24,7 @@ from asyncposthog.export.engines.files.cache import DownloadCache
 from asyncposthog.export.sinks.parquet import ParquetSink
 from asyncposthog.export.sinks.text import TextSink
 
-from .fake_query_api import START, Clock, Server, client, events, to_datetime, to_micros
+from .fake_query_api import START, Server, client, events, export_clock, to_datetime, to_micros
 
 Interrupt: TypeAlias = Callable[[Awaitable[Any], "Gate"], Awaitable[None]]
 
@@ -192,7 +192,7 @@ def test_a_download_is_closed_after_the_thread_has_ended(
         transport = httpx.MockTransport(answer)
         async with AsyncPostHog("phx_x", project_id=1, transport=transport, limits=False) as ph:
             resource = ph.file_download_batch_exports
-            arguments = (resource, RUN, RUN, path, ExportStats(), Clock(), None)
+            arguments = (resource, RUN, RUN, path, ExportStats(), export_clock(), None)
             await way(download.fetch(*arguments), gate)
             assert open_files(tmp_path) == []
             await download.fetch(*arguments)

@@ -13,8 +13,7 @@ from asyncposthog import AsyncPostHog, ExportError, ValidationError, errors
 from asyncposthog.export import Destination
 from asyncposthog.export.scheduled import BackfillProgress
 from posthog_emulator import Emulator
-
-from .fake_query_api import Clock
+from tests.helpers.manual_clock import ManualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +29,7 @@ def emulator() -> Emulator:
     return emulator
 
 
-class SharedClock(Clock):
+class SharedClock(ManualClock):
     """Clock of a client that also advances the emulator's clock."""
 
     def __init__(self, emulator: Emulator) -> None:

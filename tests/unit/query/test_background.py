@@ -19,7 +19,8 @@ from asyncposthog import (
     RateLimitError,
     TimeoutError,  # noqa: A004
 )
-from tests.helpers.fake_transport import Server, VirtualClock, client
+from tests.helpers.fake_transport import Server, client
+from tests.helpers.manual_clock import ManualClock
 
 from .helpers import PATH, ROWS, answer, done, error, sent, status, table
 
@@ -39,7 +40,7 @@ def accepted(request: httpx.Request) -> httpx.Response:
 
 
 async def test_submit_poll_fetch() -> None:
-    clock = VirtualClock(chance=0.5)
+    clock = ManualClock(chance=0.5)
     server = Server(accepted, status(), status(), done())
     async with client(server, clock=clock) as ph:
         result = await ph.query("SELECT 1 LIMIT 5", mode="async")
@@ -54,7 +55,7 @@ async def test_submit_poll_fetch() -> None:
 
 
 async def test_polling_is_frugal() -> None:
-    clock = VirtualClock(chance=1.0)
+    clock = ManualClock(chance=1.0)
     polls = [status()] * 80
     server = Server(accepted, *polls, done())
     async with client(server, clock=clock) as ph:
@@ -170,7 +171,7 @@ async def test_progress() -> None:
     read = {"rows_read": 50, "estimated_rows_total": 200, "bytes_read": 999, "time_elapsed": 3}
     running = status(pickup_time="2026-01-01T00:00:00Z", query_progress=read)
     server = Server(accepted, status(), running, done())
-    clock = VirtualClock(chance=0.5)
+    clock = ManualClock(chance=0.5)
 
     async def slow(progress: QueryProgress) -> None:
         await anyio.lowlevel.checkpoint()
@@ -247,7 +248,7 @@ async def test_a_query_that_was_not_sent_is_retried_and_not_cancelled() -> None:
 
 
 async def test_timeout_while_polling() -> None:
-    clock = VirtualClock(chance=0.5)
+    clock = ManualClock(chance=0.5)
     polls: list[Any] = [status()] * 4
     server = Server(accepted, *polls, answer({"message": "ok"}))
     async with client(server, clock=clock) as ph:
@@ -261,7 +262,7 @@ async def test_timeout_while_polling() -> None:
 
 
 async def test_the_deadline_of_the_client_counts_too() -> None:
-    clock = VirtualClock(chance=0.5)
+    clock = ManualClock(chance=0.5)
     polls: list[Any] = [status()] * 3
     server = Server(accepted, *polls, answer({"message": "ok"}))
     async with client(server, clock=clock, deadline=2) as ph:
@@ -351,7 +352,7 @@ async def test_polling_that_is_throttled() -> None:
         429, json={"type": "throttled_error", "code": "throttled", "detail": "x"},
         headers={"Retry-After": "7"},
     )  # fmt: skip
-    clock = VirtualClock()
+    clock = ManualClock()
     server = Server(accepted, busy, done())
     async with client(server, clock=clock) as ph:
         assert len(await ph.query("SELECT 1 LIMIT 5", mode="async")) == 2

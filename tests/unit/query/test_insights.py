@@ -16,14 +16,15 @@ from asyncposthog import (
     TimeoutError,  # noqa: A004
     TruncatedResultWarning,
 )
-from tests.helpers.fake_transport import Server, VirtualClock, client
+from tests.helpers.fake_transport import Server, client
+from tests.helpers.manual_clock import ManualClock
 
 from .helpers import answer, done, error, status
 
 pytestmark = pytest.mark.anyio
 
 PATH = "/api/projects/1/insights/7/"
-NOW = datetime.fromtimestamp(VirtualClock().time(), UTC)
+NOW = datetime.fromtimestamp(ManualClock().time(), UTC)
 TRENDS = [{"label": "$pageview", "count": 3}]
 
 
@@ -172,7 +173,7 @@ async def test_timeout() -> None:
     waiting = insight(None, query_status={"id": "job", "complete": False})
     polls: list[Any] = [status()] * 2
     server = Server(waiting, *polls, answer({"message": "ok"}))
-    async with client(server, clock=VirtualClock(0.5)) as ph:
+    async with client(server, clock=ManualClock(chance=0.5)) as ph:
         with pytest.raises(TimeoutError):
             await ph.insights.result(7, max_age=0, mode="async", timeout=1.5)
     assert asked(server)[-1] == "DELETE query/job/"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.architecture.subprocesses import told
+from tests.helpers.subprocesses import run_json
 
 CLIENT = """
 import json, sys
@@ -28,12 +28,12 @@ print(json.dumps(sorted(sys.modules)))
 
 
 def test_a_client_imports_no_query_modules() -> None:
-    loaded = told(CLIENT)
+    loaded = run_json(CLIENT)
     assert [name for name in loaded if name.startswith("asyncposthog.query")] == []
 
 
 def test_a_query_imports_no_models_and_no_extras() -> None:
-    loaded = set(told(QUERY))
+    loaded = set(run_json(QUERY))
     assert "asyncposthog.query.service" in loaded
     assert not loaded & {"pyarrow", "pandas", "polars", "numpy", "asyncposthog.resources.insights"}
     assert [name for name in loaded if name.startswith("asyncposthog.models")] == []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import anyio
 import pytest
 
 from asyncposthog import testing
 from asyncposthog.rate_limits.limiter import RateLimiter
 from asyncposthog.rate_limits.monotonic import MonotonicClock
 from asyncposthog.transport.clock import SystemClock
+from tests.helpers.manual_clock import ManualClock
 
 from .helpers import BASE, KEY, anyio_backend, call, operation
 
@@ -17,31 +17,8 @@ __all__ = ["anyio_backend"]
 pytestmark = pytest.mark.anyio
 
 
-class HandClock:
-    """A clock that a test sets, and whose sleep advances it by a part of the time."""
-
-    def __init__(self, part: float = 1.0) -> None:
-        self.now = 1000.0
-        self.part = part
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    def random(self) -> float:
-        return 0.5
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds * self.part
-        await anyio.lowlevel.checkpoint()
-
-
 async def test_time_does_not_run_backwards() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     monotonic = MonotonicClock(clock)
     assert monotonic.now() == 1000.0
     clock.now = 400.0
@@ -53,7 +30,7 @@ async def test_time_does_not_run_backwards() -> None:
 
 
 async def test_a_clock_that_is_set_back_delays_by_one_window_at_most() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     limits = RateLimiter(clock=clock, limits={"burst": (2, 60)}).for_key(BASE, KEY)
     called = operation("burst")
     await call(limits, called)
@@ -66,7 +43,7 @@ async def test_a_clock_that_is_set_back_delays_by_one_window_at_most() -> None:
 
 @pytest.mark.parametrize("part", [0.0, 0.5])
 async def test_a_sleep_that_returns_at_once_counts_as_done(part: float) -> None:
-    clock = HandClock(part)
+    clock = ManualClock(sleep_factor=part)
     limits = RateLimiter(clock=clock, limits={"burst": (3, 60)}).for_key(BASE, KEY)
     for _ in range(30):
         await call(limits, operation("burst"))
@@ -82,7 +59,7 @@ async def test_limits_do_not_wait_within_testing() -> None:
 
 
 async def test_a_sleep_that_ends_a_little_early_is_finished() -> None:
-    clock = HandClock(0.99999)
+    clock = ManualClock(sleep_factor=0.99999)
     limits = RateLimiter(clock=clock, limits={"burst": (1, 60)}).for_key(BASE, KEY)
     for _ in range(2):
         await call(limits, operation("burst"))

@@ -14,8 +14,9 @@ from asyncposthog import (
     RetryDetails,
     TimeoutError,  # noqa: A004
 )
-from tests.helpers.fake_transport import Client, VirtualClock
+from tests.helpers.fake_transport import Client
 from tests.helpers.hostile_server import Connection, HostileServer, answer, envelope, hostile
+from tests.helpers.manual_clock import ManualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -118,7 +119,7 @@ def client(server: HostileServer, **settings: Any) -> Client:
         "api_key": KEY,
         "project_id": 1,
         "host": server.url,
-        "clock": VirtualClock(),
+        "clock": ManualClock(),
         "limits": False,
         **settings,
     }

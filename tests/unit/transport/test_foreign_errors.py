@@ -22,8 +22,9 @@ from asyncposthog import (
     ValidationError,
 )
 from asyncposthog.operation import Operation, Result
-from tests.helpers.fake_transport import Client, Server, VirtualClock, client, new_call
+from tests.helpers.fake_transport import Client, Server, client, new_call
 from tests.helpers.hostile_server import Connection, answer, envelope, hostile
+from tests.helpers.manual_clock import ManualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +44,7 @@ def over(url: str, **settings: Any) -> Client:
         "api_key": KEY,
         "project_id": 1,
         "host": url,
-        "clock": VirtualClock(),
+        "clock": ManualClock(),
         "limits": False,
         **settings,
     }

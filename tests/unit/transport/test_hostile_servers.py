@@ -13,7 +13,7 @@ import pytest
 
 from asyncposthog import ConfigurationError, PostHogError, ServerError
 from asyncposthog.operation import Operation, Result
-from tests.helpers.fake_transport import Client, VirtualClock, new_call
+from tests.helpers.fake_transport import Client, new_call
 from tests.helpers.hostile_server import (
     CERTIFICATE,
     Connection,
@@ -22,6 +22,7 @@ from tests.helpers.hostile_server import (
     envelope,
     hostile,
 )
+from tests.helpers.manual_clock import ManualClock
 
 pytestmark = [
     pytest.mark.anyio,
@@ -223,7 +224,7 @@ def client(server: HostileServer, **settings: Any) -> Client:
         "api_key": KEY,
         "project_id": 1,
         "host": server.url,
-        "clock": VirtualClock(),
+        "clock": ManualClock(),
         "limits": False,
         "max_retries": 0,
         "retry_budget": None,

@@ -21,7 +21,8 @@ from asyncposthog.operation import Operation
 from asyncposthog.rate_limits.status import RateLimits
 from asyncposthog.transport.encoding.request import PreparedRequest
 from asyncposthog.transport.limiter import NoLimiter
-from tests.helpers.fake_transport import Client, Server, VirtualClock, client
+from tests.helpers.fake_transport import Client, Server, client
+from tests.helpers.manual_clock import ManualClock
 
 OK = httpx.Response(200, json={"id": 1})
 
@@ -60,7 +61,7 @@ class Held(Server):
 @pytest.mark.anyio
 async def test_an_attempt_has_its_own_time() -> None:
     server = Held()
-    clock = VirtualClock()
+    clock = ManualClock()
     async with client(server, timeout=0.01, max_retries=2, clock=clock) as ph:
         with pytest.raises(TimeoutError, match=r"within the timeout of 0\.01 s") as caught:
             await ph.things.get(1)
@@ -110,10 +111,10 @@ async def test_cancelling_a_call_cancels_its_request() -> None:
 
 @pytest.mark.anyio
 async def test_cancelling_a_wait_between_attempts() -> None:
-    clock = VirtualClock()
+    clock = ManualClock()
     waiting = anyio.Event()
 
-    class Sleepless(VirtualClock):
+    class Sleepless(ManualClock):
         async def sleep(self, seconds: float) -> None:
             waiting.set()
             await anyio.sleep_forever()
@@ -220,7 +221,7 @@ async def closed_under(ph: Client) -> None:
 async def test_closing_ends_a_wait_between_attempts() -> None:
     waiting = anyio.Event()
 
-    class Sleepless(VirtualClock):
+    class Sleepless(ManualClock):
         async def sleep(self, seconds: float) -> None:
             waiting.set()
             await anyio.sleep_forever()

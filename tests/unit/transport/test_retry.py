@@ -26,7 +26,8 @@ from asyncposthog import (
 from asyncposthog.call import Policy
 from asyncposthog.errors.from_response import parse_retry_after
 from asyncposthog.transport.retry import Failure, GiveUp, RetryAfter, decide
-from tests.helpers.fake_transport import Server, VirtualClock, client
+from tests.helpers.fake_transport import Server, client
+from tests.helpers.manual_clock import ManualClock
 
 SURVEY = "0190c0de-0000-7000-8000-000000000001"
 
@@ -232,7 +233,7 @@ def test_reading_any_retry_after(value: str) -> None:
 
 @pytest.mark.anyio
 async def test_a_get_is_retried_until_it_succeeds() -> None:
-    clock = VirtualClock()
+    clock = ManualClock()
     server = Server(CONNECT, httpx.Response(502), httpx.Response(503), OK)
     async with client(server, clock=clock) as ph:
         assert await ph.things.get(1) == {"id": 1}
@@ -246,7 +247,7 @@ async def test_the_last_error_lists_all_attempts() -> None:
     server = Server(
         READ, httpx.Response(500), httpx.Response(429, json=body, headers={"Retry-After": "3"})
     )
-    clock = VirtualClock()
+    clock = ManualClock()
     async with client(server, clock=clock) as ph:
         with pytest.raises(RateLimitError) as caught:
             await ph.things.get(1)
@@ -340,7 +341,7 @@ async def test_queries_are_repeated_unless_they_are_too_slow() -> None:
 
 @pytest.mark.anyio
 async def test_a_wait_that_is_too_long_fails_at_once() -> None:
-    clock = VirtualClock()
+    clock = ManualClock()
     server = Server(httpx.Response(429, headers={"Retry-After": "3600"}))
     async with client(server, clock=clock, limits=False) as ph:
         with pytest.raises(RateLimitError) as caught:
@@ -355,7 +356,7 @@ async def test_a_wait_that_is_too_long_fails_at_once() -> None:
 
 @pytest.mark.anyio
 async def test_retry_after_as_a_date() -> None:
-    clock = VirtualClock(chance=0.0)
+    clock = ManualClock(chance=0.0)
     server = Server(
         httpx.Response(503, headers={"Retry-After": formatdate(clock.time() + 20, usegmt=True)}), OK
     )
@@ -366,7 +367,7 @@ async def test_retry_after_as_a_date() -> None:
 
 @pytest.mark.anyio
 async def test_the_deadline_covers_all_attempts() -> None:
-    clock = VirtualClock()
+    clock = ManualClock()
     server = Server(httpx.Response(500))
     async with client(server, clock=clock, max_retries=99) as ph:
         with pytest.raises(ServerError, match="after the deadline of 10 s"):

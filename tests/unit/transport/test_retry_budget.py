@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import httpx
 import pytest
 from hypothesis import given
@@ -13,7 +12,8 @@ from hypothesis import strategies as st
 
 from asyncposthog import AsyncPostHog, ConfigurationError, PostHogError, ServerError
 from asyncposthog.transport.retry_budget import RetryBudget
-from tests.helpers.fake_transport import KEY, Client, VirtualClock, client
+from tests.helpers.fake_transport import KEY, Client, client
+from tests.helpers.manual_clock import ManualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -31,11 +31,9 @@ class OutageServer:
         return httpx.Response(self.status if self.down else 200, json={"id": 1})
 
 
-class FrozenClock(VirtualClock):
-    """A clock that does not advance: no retries are added with time."""
-
-    async def sleep(self, seconds: float) -> None:
-        await anyio.lowlevel.checkpoint()
+def stopped_clock() -> ManualClock:
+    """Return a clock that waits do not move: no retries are added with time."""
+    return ManualClock(sleep_factor=0.0)
 
 
 async def fail(ph: Any) -> PostHogError:
@@ -46,7 +44,7 @@ async def fail(ph: Any) -> PostHogError:
 
 async def test_an_outage_is_not_multiplied_by_retries() -> None:
     server = OutageServer()
-    async with client(server, clock=FrozenClock(), max_retries=5) as ph:
+    async with client(server, clock=stopped_clock(), max_retries=5) as ph:
         async with anyio.create_task_group() as tasks:
             for _ in range(300):
                 tasks.start_soon(fail, ph)
@@ -60,7 +58,7 @@ async def test_an_outage_is_not_multiplied_by_retries() -> None:
 
 async def test_successes_refill_the_budget() -> None:
     server = OutageServer()
-    async with client(server, clock=FrozenClock(), retry_budget=2) as ph:
+    async with client(server, clock=stopped_clock(), retry_budget=2) as ph:
         assert len((await fail(ph)).attempts) == 3
         assert len((await fail(ph)).attempts) == 1
         server.down = False
@@ -71,7 +69,7 @@ async def test_successes_refill_the_budget() -> None:
 
 
 async def test_time_refills_the_budget() -> None:
-    server, clock = OutageServer(), FrozenClock()
+    server, clock = OutageServer(), stopped_clock()
     async with client(server, clock=clock, retry_budget=3) as ph:
         assert len((await fail(ph)).attempts) == 4
         clock.now += 2.0
@@ -82,14 +80,14 @@ async def test_time_refills_the_budget() -> None:
 
 async def test_a_429_is_no_outage() -> None:
     server = OutageServer(429)
-    async with client(server, clock=FrozenClock(), retry_budget=0, limits=False) as ph:
+    async with client(server, clock=stopped_clock(), retry_budget=0, limits=False) as ph:
         assert len((await fail(ph)).attempts) == 4
 
 
 async def test_no_budget_means_no_limit() -> None:
     server = OutageServer()
     transport = httpx.MockTransport(server)
-    settings: dict[str, Any] = {"project_id": 1, "transport": transport, "clock": FrozenClock()}
+    settings: dict[str, Any] = {"project_id": 1, "transport": transport, "clock": stopped_clock()}
     async with Client(KEY, retry_budget=None, **settings) as ph:
         for _ in range(50):
             assert len((await fail(ph)).attempts) == 4
@@ -103,7 +101,7 @@ async def test_invalid_budgets(wrong: Any, kind: type[Exception]) -> None:
 
 @given(st.integers(0, 20), st.lists(st.one_of(st.booleans(), st.floats(0, 5))))
 def test_withdrawals_never_exceed_what_was_available(size: int, steps: list[bool | float]) -> None:
-    clock = VirtualClock()
+    clock = ManualClock()
     budget = RetryBudget(size, clock)
     withdrawn, deposited = 0, 0.0
     for step in steps:

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncposthog
 
-__all__ = ["PACKAGE", "ROOT", "python", "told"]
+__all__ = ["PACKAGE", "ROOT", "python", "run_json"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = Path(asyncposthog.__file__).resolve().parent
@@ -33,7 +33,7 @@ def python(
     )
 
 
-def told(script: str, *, environment: Mapping[str, str] | None = None) -> Any:
+def run_json(script: str, *, environment: Mapping[str, str] | None = None) -> Any:
     """Run a script and return the JSON it prints last."""
     done = python("-c", script, environment=environment)
     assert done.returncode == 0, done.stderr
