@@ -34,7 +34,7 @@ def emulator(time: VirtualTime) -> Emulator:
     return emulator
 
 
-class Asker:
+class HogQLTester:
     """Runs queries concurrently, and records the time of each response."""
 
     def __init__(self, emulator: Emulator, time: VirtualTime, http: httpx.AsyncClient) -> None:
@@ -62,8 +62,8 @@ class Asker:
 @pytest.fixture
 def asker(
     emulator: Emulator, time: VirtualTime, connect: Callable[..., httpx.AsyncClient]
-) -> Asker:
-    return Asker(emulator, time, connect(emulator))
+) -> HogQLTester:
+    return HogQLTester(emulator, time, connect(emulator))
 
 
 def test_poll_delays_grow_up_to_a_limit() -> None:
@@ -73,7 +73,7 @@ def test_poll_delays_grow_up_to_a_limit() -> None:
     assert taken[7:] == [1.714, 1.714]
 
 
-async def test_a_fourth_query_waits(asker: Asker, emulator: Emulator) -> None:
+async def test_a_fourth_query_waits(asker: HogQLTester, emulator: Emulator) -> None:
     await asker.all("a", "b", "c", "d")
     assert asker.statuses == [200] * 4
     seconds = {name: second for name, (second, _) in asker.answers.items()}
@@ -85,7 +85,7 @@ async def test_a_fourth_query_waits(asker: Asker, emulator: Emulator) -> None:
     assert emulator.query_slots.running(1) == 0
 
 
-async def test_no_slot_in_time(asker: Asker, emulator: Emulator) -> None:
+async def test_no_slot_in_time(asker: HogQLTester, emulator: Emulator) -> None:
     emulator.settings.query_seconds = 60
     await asker.all("a", "b", "c", "d")
     second, refused = asker.answers["d"]
@@ -104,14 +104,14 @@ async def test_no_slot_in_time(asker: Asker, emulator: Emulator) -> None:
     assert emulator.query_slots.running(1) == 0
 
 
-async def test_a_query_id_is_generated(asker: Asker, emulator: Emulator) -> None:
+async def test_a_query_id_is_generated(asker: HogQLTester, emulator: Emulator) -> None:
     emulator.settings.query_seconds = 60
     await asker.all("a", "b", "c", "d", client_query_id=None)
     detail = next(a for _, a in asker.answers.values() if a.status_code == 429).json()["detail"]
     assert len(detail.rpartition(" ")[2]) >= 32
 
 
-async def test_projects_have_slots_of_their_own(asker: Asker, emulator: Emulator) -> None:
+async def test_projects_have_slots_of_their_own(asker: HogQLTester, emulator: Emulator) -> None:
     emulator.add_project(2)
     for task in "abc":
         assert emulator.query_slots.try_acquire(2, task)
@@ -120,7 +120,7 @@ async def test_projects_have_slots_of_their_own(asker: Asker, emulator: Emulator
     assert emulator.query_slots.running(2) == 3
 
 
-async def test_override(asker: Asker, emulator: Emulator) -> None:
+async def test_override(asker: HogQLTester, emulator: Emulator) -> None:
     emulator.query_slots.override(1, 1)
     emulator.settings.query_seconds = 60
     await asker.all("a", "b")
@@ -138,7 +138,7 @@ async def test_override(asker: Asker, emulator: Emulator) -> None:
     [(False, "current"), (True, "legacy")],
 )
 async def test_queries_without_slots(
-    asker: Asker, emulator: Emulator, limits: bool, plan: Any
+    asker: HogQLTester, emulator: Emulator, limits: bool, plan: Any
 ) -> None:
     emulator.settings.rate_limits, emulator.settings.query_plan = limits, plan
     await asker.all("a", "b", "c", "d", "e")
@@ -173,7 +173,7 @@ def test_occupies_slot(operation: str, body: Any, occupies: bool) -> None:
 
 
 async def test_failed_and_cancelled_queries_release_their_slot(
-    asker: Asker, emulator: Emulator
+    asker: HogQLTester, emulator: Emulator
 ) -> None:
     await asker.all("a", path="/api/projects/1/endpoints/absent/run/", refresh="direct")
     assert asker.statuses == [404]
@@ -187,7 +187,7 @@ async def test_failed_and_cancelled_queries_release_their_slot(
     assert emulator.query_slots.running(1) == 0
 
 
-async def test_invalid_queries_occupy_no_slot(asker: Asker, emulator: Emulator) -> None:
+async def test_invalid_queries_occupy_no_slot(asker: HogQLTester, emulator: Emulator) -> None:
     for task in "abc":
         emulator.query_slots.try_acquire(1, task)
     answer = await asker.http.post(

@@ -55,6 +55,9 @@ async def run_query(options: QueryOptions) -> None:
     values = parse_values(options.values)
     if values and not isinstance(query, str):
         raise UsageError("--value is for HogQL; this query is JSON.")
+    # Imported here: `--help` and the other commands need not load the query package.
+    from asyncposthog.query.result import TruncatedResultWarning
+
     async with session.make_client() as client:
         with _waiting() as on_progress, warnings.catch_warnings(record=True) as captured:
             # Python shows a warning once per source line otherwise.
@@ -70,7 +73,7 @@ async def run_query(options: QueryOptions) -> None:
             )
     _write(result, output_format, options.output)
     for warning in captured:
-        if "cut at" in str(warning.message):
+        if issubclass(warning.category, TruncatedResultWarning):
             print_status(_warn_truncated(result), style="yellow")
 
 

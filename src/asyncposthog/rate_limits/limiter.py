@@ -280,7 +280,7 @@ def _log_block(limit: Limit, seconds: float) -> None:
 
 
 async def _shielded(step: Awaitable[None]) -> None:
-    # A step that is cancelled half-way would leave a request in flight for ever.
+    # A step that is cancelled half-way would leave a request in flight forever.
     with anyio.CancelScope(shield=True):
         await step
 

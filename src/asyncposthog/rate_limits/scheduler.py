@@ -202,7 +202,7 @@ class Scheduler:
         if timestamp < math.inf:
             heappush(self._scheduled_checks, (timestamp, next(self._sequence), queue))
         if len(self._scheduled_checks) > 64 + 2 * len(self.queues):
-            # Most entries are out of date: rebuild the heap, so that it does not grow for ever.
+            # Most entries are out of date: rebuild the heap, so that it does not grow forever.
             checks = ((queue.next_check_at, next(self._sequence), queue) for queue in self.queues)
             self._scheduled_checks = [entry for entry in checks if entry[0] < math.inf]
             heapify(self._scheduled_checks)

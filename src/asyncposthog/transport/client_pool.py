@@ -1,7 +1,7 @@
 """A pool of httpx clients.
 
 httpcore (1.0.9) leaks connections of cancelled calls: a connection stays "connecting" or "active"
-for ever if its call is cancelled while it takes a lock, while the connection is assigned to it, or
+forever if its call is cancelled while it takes a lock, while the connection is assigned to it, or
 while its response is closed. The limit of a pool is reached one connection earlier each time. So
 each call over HTTP/1.1 has an httpx client of its own, with a pool of one connection. A client is
 reused only if its call was successful; otherwise it is closed and replaced.

@@ -1,7 +1,7 @@
 """Protect cleanup in httpcore from asyncio's own cancellation.
 
 httpcore shields its cleanup with cancel scopes. `task.cancel()`, `asyncio.timeout` and Ctrl-C
-bypass those, and a connection whose cleanup is interrupted stays in the pool for ever. In a task
+bypass those, and a connection whose cleanup is interrupted stays in the pool forever. In a task
 group, the cancelled task waits for its child, which is cancelled through a scope.
 """
 

@@ -57,7 +57,7 @@ def store() -> EventStore:
     return made
 
 
-class Asker:
+class HogQLTester:
     """Asks queries of project 1."""
 
     def __init__(self) -> None:

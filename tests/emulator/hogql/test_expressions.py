@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .hogql_client import Asker
+from .hogql_client import HogQLTester
 
 
 @pytest.fixture(scope="module")
-def ask() -> Asker:
-    return Asker()
+def ask() -> HogQLTester:
+    return HogQLTester()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def ask() -> Asker:
         ("JSONExtractKeys('{\"b\": 1, \"a\": 2}')", ["b", "a"]),
     ],
 )  # fmt: skip
-def test_values(ask: Asker, expression: str, value: Any) -> None:
+def test_values(ask: HogQLTester, expression: str, value: Any) -> None:
     assert ask.one(expression) == value
 
 
@@ -185,11 +185,11 @@ def test_values(ask: Asker, expression: str, value: Any) -> None:
         ("toDecimal('1.50', 2)", "Nullable(Decimal(18, 2))"),
     ],
 )
-def test_types(ask: Asker, expression: str, name: str) -> None:
+def test_types(ask: HogQLTester, expression: str, name: str) -> None:
     assert ask.types(f"SELECT {expression}") == [name]
 
 
-def test_decimals_are_strings(ask: Asker) -> None:
+def test_decimals_are_strings(ask: HogQLTester) -> None:
     assert ask.one("toDecimal('1.50', 2)") == "1.50"
 
 
@@ -227,4 +227,4 @@ def test_a_property_may_have_any_name(name: str) -> None:
     assert SHARED.rows(sql, {"x": name}) == [[0]]
 
 
-SHARED = Asker()
+SHARED = HogQLTester()

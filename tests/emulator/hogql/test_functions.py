@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .hogql_client import Asker
+from .hogql_client import HogQLTester
 
 AT = "toDateTime64('2026-02-03 04:05:06.789', 3)"
 DAY = "toDate('2026-02-28')"
@@ -169,25 +169,25 @@ REFUSED = ["arrayCompact([1])", "positiveModulo(-1, 3)", "groupBitAnd(1)"]
 
 
 @pytest.fixture(scope="module")
-def ask() -> Asker:
-    return Asker()
+def ask() -> HogQLTester:
+    return HogQLTester()
 
 
 @pytest.mark.parametrize(("expression", "value", "kind"), VALUES)
-def test_a_function(ask: Asker, expression: str, value: Any, kind: str) -> None:
+def test_a_function(ask: HogQLTester, expression: str, value: Any, kind: str) -> None:
     assert ask.rows(f"SELECT {expression}") == [[value]]
     assert ask.types(f"SELECT {expression}") == [kind]
 
 
 @pytest.mark.parametrize(("expression", "value", "kind"), TOTALS)
-def test_a_total(ask: Asker, expression: str, value: Any, kind: str) -> None:
+def test_a_total(ask: HogQLTester, expression: str, value: Any, kind: str) -> None:
     sql = f"SELECT {expression} FROM numbers(4)"
     assert ask.rows(sql)[0][0] == pytest.approx(value)
     assert ask.types(sql) == [kind]
 
 
 @pytest.mark.parametrize("expression", REFUSED)
-def test_a_function_that_is_refused(ask: Asker, expression: str) -> None:
+def test_a_function_that_is_refused(ask: HogQLTester, expression: str) -> None:
     assert "stub_query" in ask.refusal(f"SELECT {expression}").detail
 
 

@@ -11,7 +11,7 @@ import pytest
 from posthog_emulator import Emulator
 from tests.emulator.virtual_time import VirtualTime
 
-from .hogql_client import EVENTS, Asker
+from .hogql_client import EVENTS, HogQLTester
 
 pytestmark = pytest.mark.anyio
 
@@ -250,4 +250,4 @@ async def test_a_project_of_another_zone_is_refused(client: Client) -> None:
     assert "Europe/Berlin" in await client.refusal("SELECT now()")
 
 
-SHARED = Asker()
+SHARED = HogQLTester()

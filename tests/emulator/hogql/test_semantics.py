@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .hogql_client import Asker
+from .hogql_client import HogQLTester
 
 NUMBERS = [
     # `/` gives fractions, intDiv cuts towards zero, the remainder has the dividend's sign.
@@ -405,11 +405,11 @@ ALL = [*NUMBERS, *CONDITIONS, *TEXTS, *CONVERSIONS, *TIMES, *JSONS, *ARRAYS]
 
 
 @pytest.fixture(scope="module")
-def ask() -> Asker:
-    return Asker()
+def ask() -> HogQLTester:
+    return HogQLTester()
 
 
 @pytest.mark.parametrize(("expression", "value", "kind"), ALL, ids=[one[0] for one in ALL])
-def test_an_expression(ask: Asker, expression: str, value: Any, kind: str) -> None:
+def test_an_expression(ask: HogQLTester, expression: str, value: Any, kind: str) -> None:
     assert ask.rows(f"SELECT {expression}") == [[value]]
     assert ask.types(f"SELECT {expression}") == [kind]

@@ -8,7 +8,7 @@ import pytest
 
 from posthog_emulator.event_store.store import EventStore
 
-from .hogql_client import NOW, Asker, uuid
+from .hogql_client import NOW, HogQLTester, uuid
 
 ROWS = (
     "(SELECT 1 AS g, 10 AS v, 'a' AS t, toInt('5') AS n UNION ALL SELECT 1, 20, 'b', NULL "
@@ -237,14 +237,14 @@ REFUSED = [
 
 
 @pytest.fixture(scope="module")
-def ask() -> Asker:
-    return Asker()
+def ask() -> HogQLTester:
+    return HogQLTester()
 
 
 @pytest.fixture(scope="module")
-def odd() -> Asker:
+def odd() -> HogQLTester:
     """Four events whose properties are missing, null, empty, or of another kind."""
-    made = Asker()
+    made = HogQLTester()
     made.store = EventStore(clock=lambda: NOW)
     given: list[dict[str, Any]] = [
         {"flag": True, "num": 1.5, "at": "2026-01-01T10:00:00Z", "list": ["a", "b"],
@@ -266,23 +266,23 @@ def odd() -> Asker:
 
 
 @pytest.mark.parametrize(("sql", "rows"), [*AGGREGATES, *SHAPES])
-def test_a_query(ask: Asker, sql: str, rows: Any) -> None:
+def test_a_query(ask: HogQLTester, sql: str, rows: Any) -> None:
     assert ask.rows(sql) == rows
 
 
 @pytest.mark.parametrize(("expression", "values"), PROPERTIES)
-def test_a_property(odd: Asker, expression: str, values: list[Any]) -> None:
+def test_a_property(odd: HogQLTester, expression: str, values: list[Any]) -> None:
     found = odd.rows(f"SELECT {expression} FROM events ORDER BY timestamp")
     assert [row[0] for row in found] == values
 
 
 @pytest.mark.parametrize(("sql", "code"), REFUSED)
-def test_refused_not_answered_wrongly(ask: Asker, odd: Asker, sql: str, code: str) -> None:
+def test_refused_not_answered_wrongly(ask: HogQLTester, odd: HogQLTester, sql: str, code: str) -> None:
     problem = (odd if "num" in sql or "properties.s >" in sql else ask).refusal(sql)
     assert (problem.status, problem.code) == (400, code)
 
 
-def test_all_columns_of_a_table(ask: Asker) -> None:
+def test_all_columns_of_a_table(ask: HogQLTester) -> None:
     assert ask.columns("SELECT * FROM persons") == [
         "id", "created_at", "properties", "is_identified",
     ]  # fmt: skip

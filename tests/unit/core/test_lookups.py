@@ -103,7 +103,7 @@ async def test_a_look_up_takes_no_longer_than_its_call(where: str, name: str) ->
                     await make()
                 ends.append(caught.value)
 
-            # Before, calls waited for ever, or one after the other: the test itself would end.
+            # Before, calls waited forever, or one after the other: the test itself would end.
             with anyio.fail_after(20):
                 async with anyio.create_task_group() as group:
                     for _ in range(20):

@@ -37,7 +37,7 @@ class RedisStore:
     when it is not needed any more.
 
     Processes take turns: each waiting process gets an equal share of a window, and none waits
-    for ever because of others. Requests of a process that died count until their lease ends.
+    forever because of others. Requests of a process that died count until their lease ends.
     `repr`, logs and errors show neither user nor password.
     """
 
