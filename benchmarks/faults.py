@@ -48,7 +48,7 @@ def rows() -> Iterator[Row]:
     print(run.report(), flush=True)
     errors = len(run.errors)
     yield Row(
-        AREA, f"faults: {CALLS:,} calls, wrong at {RATE:.0%} misbehaviour",
+        AREA, f"faults: {CALLS:,} calls, wrong with {RATE:.0%} injected faults",
         errors, None, None, 0, run.succeeded, "calls or leaks",
     )  # fmt: skip
 

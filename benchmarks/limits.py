@@ -98,7 +98,7 @@ def with_other_client() -> Iterator[Row]:
             available = result.granted - result.theirs
             used = result.ours / available
             throttled_fraction = result.refused / (result.ours + result.refused)
-            name = f"stranger {pattern}, {pair}"
+            name = f"other client {pattern}, {pair}"
             yield Row(
                 AREA, f"{name}: rest used", result.ours, available, used, 0.9, used >= 0.9, ""
             )
