@@ -218,8 +218,14 @@ class WindowQueue(Generic[T]):
     def _merge_end(self, index: int) -> int:
         """Return the index after the last slot that fits on one page with the slot at `index`."""
         total, unknown, stop = 0.0, 0, index
+        end = self._slots[index].window.start
         for slot in self._slots[index : index + _MAX_MERGED]:
             window = slot.window
+            # Where results are delivered in any order, a window between two others may be gone from
+            # the queue already: merging over the gap would read its rows again.
+            if window.start != end:
+                break
+            end = window.end
             rows = self._expected_rows(window)
             unknown += rows is None
             total += rows or 0.0

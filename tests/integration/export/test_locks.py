@@ -288,8 +288,9 @@ def test_a_closed_event_loop_releases_locks(target: str, tmp_path: Path) -> None
     task = loop.create_task(export())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
-        while not written.is_set():
+        while not (written.is_set() or task.done()):
             loop.run_until_complete(asyncio.sleep(0))
+        assert written.is_set(), task.exception()
         loop.close()
         # The disk is slow: the thread of the first export is still writing.
         opening = Thread(target=go_on.set)

@@ -173,6 +173,15 @@ async def test_malformed_responses_are_requested_again() -> None:
     assert order(rows) == [row.uuid for row in server.rows]
 
 
+async def test_windows_are_not_merged_over_one_that_was_delivered() -> None:
+    server = Server(events(287, seed=1, spread=3_000))
+    server.fault = lambda query: refusal(504) if query.number == 0 else None
+    async with client(server) as ph:
+        job = ph.export.events(START, END, page_size=20, ordered=False, concurrency=2)
+        found = [str(row["uuid"]) async for row in job]
+    assert sorted(found) == sorted(row.uuid for row in server.rows)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
