@@ -277,7 +277,9 @@ def test_a_property(odd: HogQLTester, expression: str, values: list[Any]) -> Non
 
 
 @pytest.mark.parametrize(("sql", "code"), REFUSED)
-def test_refused_not_answered_wrongly(ask: HogQLTester, odd: HogQLTester, sql: str, code: str) -> None:
+def test_refused_not_answered_wrongly(
+    ask: HogQLTester, odd: HogQLTester, sql: str, code: str
+) -> None:
     problem = (odd if "num" in sql or "properties.s >" in sql else ask).refusal(sql)
     assert (problem.status, problem.code) == (400, code)
 
