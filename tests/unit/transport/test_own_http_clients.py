@@ -101,7 +101,7 @@ async def test_native_cancellation_after_each_turn_of_the_loop(
                     task.cancel()
                 await asyncio.wait([task])
                 assert task.cancelled() or task.exception() is None
-                with anyio.fail_after(5):
+                with anyio.fail_after(30):
                     await read(after)
 
 
@@ -123,7 +123,7 @@ async def test_scopes_cancelled_after_each_turn_of_the_loop(own: Own, use: Use) 
                 for _ in range(turns):
                     await anyio.lowlevel.checkpoint()
                 scope.cancel()
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 await read(once if turns % 2 else ph)
 
 
@@ -134,7 +134,7 @@ async def test_a_time_that_is_over_before_the_first_step(own: Own) -> None:
         for _ in range(3):
             with suppress(PostHogError):
                 await ph.things.report(options={"deadline": 1e-9})
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await read(ph)
 
 
@@ -182,7 +182,7 @@ async def test_a_stream_that_is_dropped_gives_its_connection_back(own: Own) -> N
             warnings.simplefilter("ignore", ResourceWarning)  # trio tells of it
             del held, answer
             gc.collect()
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await read(ph)
 
 
@@ -195,5 +195,5 @@ async def test_an_answer_that_middleware_replaces_gives_its_connection_back(own:
     kept: list[httpx.Response] = []
     async with one_connection(own, middleware=[replace]) as ph:
         for _ in range(3):
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 await stream(ph)
