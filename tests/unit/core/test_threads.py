@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable
@@ -359,7 +358,8 @@ def test_ctrl_c_waits_for_the_function(presses: int) -> None:
 
         def press() -> str:
             for _ in range(presses):
-                os.kill(os.getpid(), signal.SIGINT)
+                # To the main thread: another one would not wake the event loop.
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 while not task.cancelling():
                     threading.Event().wait(0.001)
             if presses == 1:
