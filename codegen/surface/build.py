@@ -112,7 +112,7 @@ def build_surface(
     # The users of components by family. `!` cannot be in a family's name, so `family!request` is
     # never the name of another family.
     used: dict[str, set[str]] = {}
-    # Each DELETE may have to become a PATCH, so the PATCH of every path has to be at hand.
+    # Each DELETE may have to become a PATCH, so the PATCH of every path is kept.
     patched = {d.route.path: d for d in pending_methods if d.method == "patch"}
     for pending in pending_methods:
         family = pending.name.split(".")[0]

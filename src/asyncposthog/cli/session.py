@@ -69,7 +69,7 @@ def _key() -> str | Secret | None:
     # None: the client reads the environment itself.
     if os.environ.get("POSTHOG_PERSONAL_API_KEY") or os.environ.get("POSTHOG_API_KEY"):
         return None
-    # The prompt is written to stderr. In a script or a pipe nobody could answer it.
+    # The prompt is written to stderr. A script or a pipe cannot answer it.
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
     from getpass import getpass

@@ -295,7 +295,7 @@ def _open_parent(path: Path, root: Path | None) -> Generator[tuple[str, int | No
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     descriptor = os.open(start, flags)
     try:
-        # One component at a time, relative to the open folder above it: nobody can put a link into
+        # One component at a time, relative to the open folder above it: no link can be put into
         # a part of the path that was checked already.
         for depth, part in enumerate(parts := path.parent.relative_to(start).parts):
             try:

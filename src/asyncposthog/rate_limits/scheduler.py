@@ -268,7 +268,7 @@ class Scheduler:
                 # The entry's waiter was admitted, or has left: go on with the one behind it.
                 heapreplace(heads, (waiter.priority, waiter.ticket, queue))
             elif wait := await self._try_admit(queue, waiter):
-                # The head does not fit, so nobody behind it is tried: that is what keeps FIFO.
+                # The head does not fit, so no waiter behind it is tried: this keeps FIFO order.
                 queue.next_attempt_at = self._clock.now() + wait
                 heappop(heads)
                 self._warn_of_long_wait(queue, wait)

@@ -40,7 +40,6 @@ __all__ = [
     "status",
 ]
 
-_BACKGROUND_MODES: Final = frozenset({"async", "lazy_async", "force_async"})
 _REQUEST_FIELDS: Final = frozenset(
     {"async", "client_query_id", "filters_override", "limit_context", "name", "query", "refresh",
      "variables_override", "personal_api_key"}
