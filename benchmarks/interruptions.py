@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -238,7 +239,7 @@ class _ProcessResult:
         )
 
     def __str__(self) -> str:
-        return f"status {self.status}, {self.output[-600:].strip()!r}"
+        return f"status {self.status}, {self.output[-8000:].strip()!r}"
 
 
 class _Helper:
@@ -366,7 +367,7 @@ def _exit_status(
 
 
 def _print_error(error: BaseException) -> int:
-    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    traceback.print_exception(error, file=sys.stderr)
     return FAILED
 
 

@@ -19,6 +19,7 @@ from asyncposthog.export.engines.base import ExportStats, PreparedBatch
 from asyncposthog.export.sinks.base import SafePoint, Sink
 from asyncposthog.export.sinks.callback import BatchCallback, call_with_batch
 from asyncposthog.threads import call_in_thread, run_in_thread
+from asyncposthog.transport.second_interrupt import safe_second_interrupt
 
 from .atomic_files import translate_os_errors
 from .checkpoint import Checkpoint, check_same_export, load, save, verify
@@ -86,6 +87,13 @@ class ExportRun:
             ExportError: Another export writes the same target, or it cannot be written.
             PostHogError: A request failed after all retries.
         """
+        with safe_second_interrupt():
+            return await self._run_and_end(on_progress, callback)
+
+    async def _run_and_end(
+        self, on_progress: OnProgress | None, callback: BatchCallback | None
+    ) -> Report:
+        """Export, and clean up whatever happens."""
         try:
             await run_in_thread(self._target_lock.acquire, self._abort)
             report = await self._run(on_progress, callback)

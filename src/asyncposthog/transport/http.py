@@ -48,6 +48,7 @@ from .middleware import Middleware, compose
 from .native_cancellation import shield_from_native_cancellation
 from .retry import OnRetry, RetryContext, retry_call
 from .retry_budget import RetryBudget
+from .second_interrupt import safe_second_interrupt
 
 __all__ = ["ClientContext", "Transport"]
 
@@ -324,25 +325,30 @@ class Transport:
         """
         self._check_event_loop()
         self._closed = True
-        try:
-            if not cancel:
-                with anyio.move_on_after(timeout):
-                    await self._wait_until_idle(streams=True)
-            self._cancelled = True
-            for scope in tuple(self._scopes):
-                scope.cancel()
-            # Bounded: middleware or a hook may catch the cancellation and go on.
-            with anyio.move_on_after(_CLOSE_TIMEOUT):
-                await self._wait_until_idle(streams=False)
-        finally:
-            # Shielded: `aclose` often runs in a task that is being cancelled, and the sockets have
-            # to be closed all the same.
-            if self._owned:
-                with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                    await self._pool.aclose()
-            if self._limiter_owned and self._limiter is not None:
-                with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                    await self._limiter.aclose()
+        with safe_second_interrupt():
+            try:
+                await self._end_calls(cancel=cancel, timeout=timeout)
+            finally:
+                # Shielded: `aclose` often runs in a task that is being cancelled, and the sockets
+                # have to be closed all the same.
+                if self._owned:
+                    with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                        await self._pool.aclose()
+                if self._limiter_owned and self._limiter is not None:
+                    with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                        await self._limiter.aclose()
+
+    async def _end_calls(self, *, cancel: bool, timeout: float | None) -> None:  # noqa: ASYNC109
+        """Wait for running calls, or cancel them."""
+        if not cancel:
+            with anyio.move_on_after(timeout):
+                await self._wait_until_idle(streams=True)
+        self._cancelled = True
+        for scope in tuple(self._scopes):
+            scope.cancel()
+        # Bounded: middleware or a hook may catch the cancellation and go on.
+        with anyio.move_on_after(_CLOSE_TIMEOUT):
+            await self._wait_until_idle(streams=False)
 
     def discard(self) -> None:
         """Refuse new calls. For a client whose event loop has ended, and its sockets with it."""

@@ -8,7 +8,7 @@ group, the cancelled task waits for its child, which is cancelled through a scop
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import current_token
@@ -42,8 +42,19 @@ async def shield_from_native_cancellation(work: Callable[[], Awaitable[T]]) -> T
         except Exception as error:
             errors.append(error)  # not through the group, which would wrap it
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(child)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(child)
+    except BaseExceptionGroup as group:
+        # Ctrl-C in this task or in the child. Callers do not know of the group.
+        raise _innermost(group) from group
     if errors:
         raise errors.pop()
     return results.pop()
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the first exception in a group that is no group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error
