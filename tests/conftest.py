@@ -21,9 +21,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_finish() -> None:
-    """Put aside what collecting has loaded, so that the garbage collector need not look at it."""
+    """Make garbage collection cheaper, which takes a tenth of the time of the suite otherwise.
+
+    What collecting tests has loaded is not looked at again, and the collector runs less often.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def pytest_sessionfinish() -> None:

@@ -6,6 +6,7 @@ import gc
 import json
 import random
 import tracemalloc
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,15 @@ from tests.unit.export.fake_query_api import START, Event, Server, client, to_da
 WIDE = 4_000
 """Characters of a row's properties."""
 PAGE = 50
+
+
+@pytest.fixture(autouse=True)
+def default_garbage_collection() -> Generator[None]:
+    """Collect as often as in a program; the test suite collects more rarely."""
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*before)
 
 
 def wide_events(count: int) -> list[Event]:
@@ -38,6 +48,9 @@ async def export(pages: int, form: str, folder: Path, *, traced: bool = False) -
     async with client(server) as ph:
         job = ph.export.events(START, to_datetime(server.rows[-1].time + 1), page_size=PAGE)
         target = folder / f"{pages}-{traced}"
+        for row in server.rows:
+            assert row.values  # what the server stores is no memory of the export
+            assert row.time_text
         gc.collect()
         if traced:
             tracemalloc.start()

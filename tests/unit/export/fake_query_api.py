@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import httpx
@@ -48,6 +49,23 @@ class Event:
     uuid: str
     event: str = "$pageview"
     properties: str = "{}"
+
+    # Stored, because servers send most rows several times.
+    @cached_property
+    def time_text(self) -> str:
+        return text(self.time)
+
+    @cached_property
+    def values(self) -> dict[str, str]:
+        """The values of columns; all other columns are empty."""
+        # To the millisecond: an export must not rely on the time in a JSON value.
+        time = to_datetime(self.time).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {
+            **dict.fromkeys(TIMES, time),
+            **dict.fromkeys(("uuid", "person_id"), self.uuid),
+            "event": self.event,
+            "properties": self.properties,
+        }
 
 
 def events(
@@ -91,6 +109,10 @@ class Server:
     rows: list[Event]
     fault: Fault = field(default=lambda query: None)
     clamp: int = 50_000
+    change_rows: Callable[[ReceivedQuery, list[Any]], list[Any]] = field(
+        default=lambda query, rows: rows
+    )
+    """Changes the rows of a response before they are sent."""
     queries: list[ReceivedQuery] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -121,7 +143,9 @@ class Server:
             for row in found:
                 bucket = row.time // 1_000_000 // step
                 counts[bucket] = counts.get(bucket, 0) + 1
-            return reply(["bucket", "rows"], sorted(counts.items()), ["Int64", "UInt64"])
+            rows: list[Any] = [list(item) for item in sorted(counts.items())]
+            rows = self.change_rows(query, rows)
+            return reply(["bucket", "rows"], rows, ["Int64", "UInt64"])
         if "export_after_key" in query.values:
             last = (read(query.values["export_after"]), query.values["export_after_key"])
             found = [row for row in found if (row.time, row.uuid) > last]
@@ -130,7 +154,11 @@ class Server:
         found = found[: min(int(limit[1]), self.clamp)]
         columns = [c.strip() for c in query.sql.split("\n")[0].removeprefix("SELECT ").split(",")]
         names = [c for c in columns if re.fullmatch(r"\w+", c)]
-        rows = [[*(_value(row, name) for name in names), text(row.time), row.uuid] for row in found]
+        rows = [
+            [*(row.values.get(name, "") for name in names), row.time_text, row.uuid]
+            for row in found
+        ]
+        rows = self.change_rows(query, rows)
         return reply(
             [*names, "export_time", "export_key"],
             rows,
@@ -144,15 +172,6 @@ _TYPES = {
     "timestamp": "DateTime64(6, 'UTC')",
     "created_at": "DateTime64(6, 'UTC')",
 }
-
-
-def _value(row: Event, name: str) -> Any:
-    if name in TIMES:
-        # To the millisecond: an export must not rely on the time in a JSON value.
-        return to_datetime(row.time).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    if name in {"uuid", "person_id"}:
-        return row.uuid
-    return {"event": row.event, "properties": row.properties}.get(name, "")
 
 
 def reply(columns: Iterable[str], rows: Iterable[Any], types: Iterable[str]) -> httpx.Response:
