@@ -6,10 +6,11 @@ import importlib
 import os
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from random import Random
 from threading import RLock
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -256,11 +257,7 @@ class EventStore:
 
 
 def _connect(path: str | os.PathLike[str] | None) -> duckdb.DuckDBPyConnection:
-    try:
-        duckdb = importlib.import_module("duckdb")
-    except ImportError as error:
-        message = "the emulator needs DuckDB: pip install 'asyncposthog[emulator]'"
-        raise ImportError(message) from error
+    duckdb = _duckdb()
     where = ":memory:" if path is None else os.fspath(path)
     try:
         connection: duckdb.DuckDBPyConnection = duckdb.connect(where)
@@ -271,6 +268,14 @@ def _connect(path: str | os.PathLike[str] | None) -> duckdb.DuckDBPyConnection:
     except duckdb.Error as error:
         raise ValueError(f"cannot open {where} as an event store: {error}") from error
     return connection
+
+
+def _duckdb() -> ModuleType:
+    try:
+        return importlib.import_module("duckdb")
+    except ImportError as error:
+        message = "the emulator needs DuckDB: pip install 'asyncposthog[emulator]'"
+        raise ImportError(message) from error
 
 
 def _limit_memory(connection: duckdb.DuckDBPyConnection, *, temporary: bool) -> None:
@@ -285,11 +290,8 @@ def _limit_memory(connection: duckdb.DuckDBPyConnection, *, temporary: bool) -> 
         folder = os.path.join(tempfile.gettempdir(), f"asyncposthog-{uuid4().hex}")
         quoted = folder.replace("'", "''")
         connection.execute(f"SET GLOBAL temp_directory = '{quoted}'")
-    settings = {
-        name for (name,) in connection.execute("SELECT name FROM duckdb_settings()").fetchall()
-    }
     for setting, amount in _ALLOCATOR_SETTINGS:
-        if setting in settings:  # not every version of DuckDB has both
+        with suppress(_duckdb().CatalogException):  # not every version of DuckDB has both
             connection.execute(f"SET GLOBAL {setting} = '{amount}'")
 
 
