@@ -40,7 +40,7 @@ def run(
 ) -> None:
     """Serve an emulator until it is interrupted.
 
-    The environment variables for its clients are written as soon as it accepts connections. ApiCall
+    The environment variables for its clients are written as soon as it accepts connections. Call
     this in the main thread, because only that can handle signals.
 
     Args:

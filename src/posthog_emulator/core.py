@@ -51,6 +51,7 @@ class EmulatorCore(Persistence, ClockControl, EventFixtures):
         project_id: int = 1,
         history_size: int = 10_000,
         rate_limits: bool = False,
+        strict_fidelity: bool = False,
         clock: Callable[[], datetime] | None = None,
         sleep: Callable[[float], Awaitable[object]] | None = None,
         path: str | os.PathLike[str] | None = None,
@@ -73,6 +74,7 @@ class EmulatorCore(Persistence, ClockControl, EventFixtures):
             stale_person_reads=stale_person_reads,
             seed=seed,
             rate_limits=rate_limits,
+            strict_fidelity=strict_fidelity,
         )
         """The settings, which may be changed at any time."""
         if clock is not None:

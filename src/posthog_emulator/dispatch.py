@@ -6,6 +6,7 @@ from typing import Any
 
 from posthog_emulator.http.errors import (
     ApiError,
+    GeneratedResponseError,
     invalid,
     method_not_allowed,
     not_found,
@@ -103,6 +104,8 @@ class Dispatcher:
             self._check_body(call)
         handler = DEFAULT_HANDLERS[call.plan.kind] if special is None else special.handler
         response = handler(call)
+        if call.fidelity == "schema" and self._state.settings.strict_fidelity:
+            raise GeneratedResponseError(call.operation.id)
         response.headers.append((FIDELITY_HEADER, call.fidelity))
         response.operation = call.operation
         if call.deprecated:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from posthog_emulator.faults.faults import apply_fault, html_page
 from posthog_emulator.http.asgi import App
-from posthog_emulator.http.errors import ApiError
+from posthog_emulator.http.errors import ApiError, GeneratedResponseError
 from posthog_emulator.http.messages import Request, Response
 from posthog_emulator.rate_limits.query_slots import QUERY_OPERATIONS, occupies_slot
 from posthog_emulator.recorder import RecordedRequest, record_public_request, record_request
@@ -51,6 +51,8 @@ class Emulator(EmulatorCore):
         history_size: The number of requests, and of warnings, to remember; fewer requests if
             their bodies are large.
         rate_limits: Apply the server's rate limits, and its limit of concurrent queries.
+        strict_fidelity: Return a 501 in place of a response whose values would be generated from
+            the schema, so that a test does not rely on them.
         clock: Returns the current time, as an aware datetime; the system's by default.
         sleep: Waits for some seconds; `anyio.sleep` by default.
         path: A directory to save the state to, and to restore it from; by default it is kept in
@@ -137,6 +139,7 @@ class Emulator(EmulatorCore):
         try:
             response = await self._dispatch(request, body, record)
         except ApiError as error:
+            record.refused_generated = isinstance(error, GeneratedResponseError)
             html = self.settings.html_errors
             response = html_page(error.status) if html else error.to_response()
         return response.set_fidelity("error") if response.status >= 400 else response

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["posthog", "posthog_emulator", "posthog_emulator_options", "posthog_url"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line(
+        "markers",
+        "posthog_emulator(**options): arguments of the `Emulator` of this test, in addition to "
+        "those of the fixture `posthog_emulator_options`; `strict_fidelity=True` makes the test "
+        "fail if a response would be generated from the schema.",
+    )
+
+
 @pytest.fixture
 def posthog_emulator_options() -> dict[str, Any]:
     """Return the keyword arguments of `Emulator`; none by default. Override this fixture."""
@@ -26,12 +36,29 @@ def posthog_emulator_options() -> dict[str, Any]:
 
 
 @pytest.fixture
-def posthog_emulator(posthog_emulator_options: dict[str, Any]) -> Generator[Emulator]:
+def posthog_emulator(
+    request: pytest.FixtureRequest, posthog_emulator_options: dict[str, Any]
+) -> Generator[Emulator]:
     """Yield an emulator that is used by this test only. It has no objects but its account."""
     from . import Emulator
 
-    with Emulator(**posthog_emulator_options) as emulator:
+    options = dict(posthog_emulator_options)
+    # The marker that is closest to the test comes first, and wins.
+    for marker in reversed([*request.node.iter_markers("posthog_emulator")]):
+        options |= marker.kwargs
+    with Emulator(**options) as emulator:
         yield emulator
+        refused = sorted(
+            {item.operation or "" for item in emulator.requests if item.refused_generated}
+        )
+    if refused:
+        # The test may have caught the error of the client.
+        pytest.fail(
+            f"the emulator does not implement {', '.join(refused)}, and strict_fidelity=True "
+            "refuses responses generated from the schema. Respond with a mock, or set "
+            "strict_fidelity=False for this test.",
+            pytrace=False,
+        )
 
 
 @pytest.fixture

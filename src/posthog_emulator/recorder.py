@@ -38,6 +38,8 @@ class RecordedRequest:
     """The status of the response; 0 if the connection was dropped."""
     operation: str | None = None
     """The id of the operation that was called, for example `cohorts.list`."""
+    refused_generated: bool = False
+    """Whether `strict_fidelity` refused it: the response would be generated from the schema."""
     at: datetime = _EPOCH
     """The time of arrival, by the emulator's clock."""
     seconds: float = 0.0

@@ -62,6 +62,7 @@ class Settings:
     stale_person_reads: int = 1
     seed: int = 0
     rate_limits: bool = False
+    strict_fidelity: bool = False
     query_plan: QueryPlan = "current"
     """The rate limits of `/query/`: `current`, or `legacy` as for organizations on older plans."""
     query_seconds: float = 0.0

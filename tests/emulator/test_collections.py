@@ -181,6 +181,20 @@ async def test_singletons_store_their_fields(tiny_http: httpx.AsyncClient) -> No
     assert (await tiny_http.get(path)).json() == changed.json()
 
 
+async def test_strict_fidelity_refuses_samples(
+    tiny: Emulator, tiny_http: httpx.AsyncClient
+) -> None:
+    tiny.settings.strict_fidelity = True
+    one = tiny.add("widgets")["id"]
+    polished = await tiny_http.post(f"{WIDGETS}{one}/polish/")
+    assert (polished.status_code, polished.headers[FIDELITY_HEADER]) == (501, "error")
+    assert polished.json()["code"] == "generated_response"
+    assert "widgets.polish" in polished.json()["detail"]
+    assert (await tiny_http.get(f"{WIDGETS}{one}/")).status_code == 200
+    assert (await tiny_http.post(f"{WIDGETS}99/polish/")).status_code == 404
+    assert [request.refused_generated for request in tiny.requests] == [True, False, False]
+
+
 async def test_actions_return_a_sample(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     one = tiny.add("widgets")["id"]
     polished = await tiny_http.post(f"{WIDGETS}{one}/polish/")

@@ -117,6 +117,41 @@ def test_all_async_plugins(
     result.assert_outcomes(passed=count)
 
 
+FIDELITY = """
+import pytest
+from asyncposthog import ServerError
+
+@pytest.mark.posthog_emulator(strict_fidelity=True)
+class TestStrict:
+    async def test_stateful(self, posthog):
+        await posthog.feature_flags.create(key="beta")
+
+    async def test_generated(self, posthog):
+        await posthog.insights.my_last_viewed()
+
+    async def test_caught(self, posthog):
+        with pytest.raises(ServerError):
+            await posthog.insights.my_last_viewed()
+
+    @pytest.mark.posthog_emulator(strict_fidelity=False, project_id=7)
+    async def test_not_strict(self, posthog, posthog_emulator):
+        assert posthog_emulator.project_id == 7
+        await posthog.insights.my_last_viewed()
+
+async def test_default(posthog):
+    await posthog.insights.my_last_viewed()
+"""
+
+
+def test_strict_fidelity(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(FIDELITY)
+    options = ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--strict-markers", *options)
+    # The test that caught the error passes, and its fixture fails.
+    result.assert_outcomes(passed=4, failed=1, errors=2)
+    result.stdout.fnmatch_lines(["*does not implement insights.my_last_viewed*"])
+
+
 def test_unused_plugin_imports_nothing() -> None:
     program = (
         "import pytest, sys; before = set(sys.modules); import posthog_emulator.pytest_plugin; "

@@ -9,6 +9,7 @@ from .messages import Headers, Response, json_response, text_response
 
 __all__ = [
     "ApiError",
+    "GeneratedResponseError",
     "PlainTextError",
     "error_by_code",
     "error_type",
@@ -151,6 +152,26 @@ class ApiError(Exception):
         if isinstance(body, bytes):
             return Response(self.status, body, headers=list(self.headers))
         return json_response(self.status, body, self.headers)
+
+
+class GeneratedResponseError(ApiError):
+    """The refusal of a response whose values would be generated from the schema.
+
+    Args:
+        operation: The id of the operation.
+    """
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(
+            501,
+            type="server_error",
+            code="generated_response",
+            detail=(
+                f"The emulator does not implement {operation}: it would generate the response "
+                "from the schema, and strict_fidelity=True refuses that. Respond with a mock, or "
+                "set strict_fidelity=False for this test."
+            ),
+        )
 
 
 class PlainTextError(Exception):
