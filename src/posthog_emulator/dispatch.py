@@ -68,7 +68,8 @@ class Dispatcher:
         if match.deprecated and self._state.settings.redirect_environments:
             location = ("Location", _canonical_link(request))
             raise ApiError(307, body=b"", headers=[location])
-        if not request.path.endswith("/"):
+        declared = next(iter(match.methods.values()))[0].operation.path
+        if declared.endswith("/") and not request.path.endswith("/"):
             self._warnings.append(f"{request.method} {request.path}: no trailing slash")
         data = body.data if isinstance(body, RequestBody) else None
         key = self._state.accounts.authenticate(request, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -66,6 +67,11 @@ STATES: dict[str, dict[str, Any]] = {
 
 _MEMBERS = "/api/projects/{}/cohorts/{}/persons/"
 
+_PLACEHOLDER = re.compile(
+    r"\{[^}]+\}|(?<=^/api/organizations/)@\w+|(?<=^/api/projects/)@\w+"
+    r"|(?<=^/api/users/)@\w+|(?<=^/api/personal_api_keys/)@\w+"
+)
+
 
 class Caller:
     """Builds requests for an emulator's operations, and creates the objects they need."""
@@ -128,7 +134,7 @@ class Caller:
         world = self._emulator.state
         declared = {parameter.name: parameter for parameter in operation.path_parameters}
         path, parents = operation.path, list[str]()
-        segments = [s for s in operation.path.split("/") if s[:1] in ("{", "@")]
+        segments = _PLACEHOLDER.findall(operation.path)
         for segment, step in zip(segments, world.plans.get(operation).placeholders, strict=True):
             state = STATES.get(operation.id, {})
             value, key = self._item(world, step, parents, declared.get(segment[1:-1]), state)

@@ -27,6 +27,12 @@ _DEPRECATED_ROOT = "/api/environments/"
 _ROOT = "/api/projects/"
 
 
+_ACCOUNT_ROOTS = frozenset(
+    f"/api/{name}/" for name in ("organizations", "personal_api_keys", "projects", "users")
+)
+"""Paths after which `@current` or `@me` is the value of a placeholder, not a part of the path."""
+
+
 def canonical_path(path: str) -> str:
     """Return the path below `/api/projects/` for one below the deprecated `/api/environments/`."""
     if path.startswith(_DEPRECATED_ROOT):
@@ -232,6 +238,8 @@ class OperationPlans:
         if template.endswith("{}/"):
             parent = template.removesuffix("{}/")
             main, _ = ALIASES.get(parent, (parent, None))
+            if _is_list(operation):
+                return "action", None  # a list of objects that no other operation returns
             if main in self.collections:
                 return _item_kind(operation), main
             if "GET" in self._methods[template] and operation.method in _ITEM_KINDS:
@@ -289,8 +297,7 @@ def _item_kind(operation: Operation) -> Kind:
 @cache
 def _template(path: str) -> str:
     return "/".join(
-        "{}" if segment[:1] in ("{", "@") else segment
-        for segment in canonical_path(path).split("/")
+        "{}" if is_placeholder else segment for segment, is_placeholder in _segments(path)
     )
 
 
@@ -298,16 +305,23 @@ def _template(path: str) -> str:
 def _placeholders(path: str) -> tuple[PathPlaceholder, ...]:
     placeholders: list[PathPlaceholder] = []
     prefix: list[str] = []
-    for segment in canonical_path(path).split("/"):
-        if segment[:1] in ("{", "@"):
+    for segment, is_placeholder in _segments(path):
+        if is_placeholder:
             parent = "/".join([*prefix, ""])
             main, key_field = ALIASES.get(parent, (parent, None))
             literal = segment if segment.startswith("@") else None
             placeholders.append(PathPlaceholder(main, literal, key_field))
-            prefix.append("{}")
-        else:
-            prefix.append(segment)
+        prefix.append("{}" if is_placeholder else segment)
     return tuple(placeholders)
+
+
+def _segments(path: str) -> Iterator[tuple[str, bool]]:
+    """Yield the segments of an operation's path, and whether each is a placeholder."""
+    complete = path if path.endswith("/") else f"{path}/"  # the server accepts both
+    prefix = ""
+    for segment in canonical_path(complete).split("/"):
+        yield segment, segment[:1] == "{" or (segment[:1] == "@" and prefix in _ACCOUNT_ROOTS)
+        prefix += f"{segment}/"
 
 
 def _names(plans: Iterable[OperationPlan]) -> dict[str, CollectionSpec]:
@@ -377,8 +391,8 @@ class Router:
             p.name for p in operation.parameters if p.location == "path" and p.multi_segment
         }
         node = self._root
-        for segment in canonical_path(operation.path).split("/"):
-            if segment[:1] not in ("{", "@"):
+        for segment, is_placeholder in _segments(operation.path):
+            if not is_placeholder:
                 node = node.static.setdefault(segment, _Node())
             elif segment[1:-1] in multi_segment:
                 node.multi_segment = node.multi_segment or _Node()
