@@ -372,8 +372,10 @@ class ObjectSchemas:
         if not is_object(value):
             return value
         properties: Mapping[str, Any] = flat.get("properties", {})
+        others: Any = flat.get("additionalProperties")
+        others = others if is_mapping(others) else _EMPTY
         complete = {
-            name: self.complete_nested(properties[name], inner) if name in properties else inner
+            name: self.complete_nested(properties.get(name, others), inner)
             for name, inner in value.items()
         }
         for name in flat.get("required", ()):
