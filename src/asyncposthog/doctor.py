@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final, cast
 
 from asyncposthog.core.executor import Executor
+from asyncposthog.core.instance_schema import GET_SCHEMA, compare_schema
 from asyncposthog.core.owner import ME
 
 from .errors import (
@@ -108,6 +109,9 @@ async def diagnose(executor: Executor, operations: Iterable[str] | None = None) 
     checks += reachable
     if me is not None:
         checks.append(await _check_project(executor))
+        # PostHog Cloud has one version, which is newer than any release of this package.
+        if executor.settings.hosts.region is None:
+            checks.append(await _check_version(executor))
         checks += await _check_scopes(executor, selected)
     return Diagnosis(tuple(checks))
 
@@ -207,6 +211,35 @@ async def _check_project(executor: Executor) -> Check:
     return Check("project", True, description if given else f"{description}, looked up and kept")
 
 
+async def _check_version(executor: Executor) -> Check:
+    """Compare the schema that the instance serves with the operations of this package."""
+    from .registry import operations
+
+    try:
+        document = await executor.request_json(GET_SCHEMA)
+    except PostHogError as error:
+        return Check("version", None, f"the instance does not serve its schema ({error.message})")
+    difference = compare_schema(document, operations())
+    if difference is None:
+        return Check("version", None, "/api/schema/ of the instance is not an OpenAPI document")
+    missing, unknown = difference.missing, difference.unknown
+    shared = f"the instance and this package share {_pluralize(difference.shared)}"
+    if not missing and not unknown:
+        return Check("version", True, f"{shared}, and have no others")
+    parts = [shared]
+    fixes: list[str] = []
+    if missing:
+        parts.append(f"the instance lacks {_join_names([*missing])}")
+        fixes.append("Calls of operations that the instance lacks raise NotFoundError.")
+    if unknown:
+        parts.append(f"this package does not know {_join_names([*unknown])}")
+        fixes.append("Update asyncposthog, or use `ph.request(method, path)`.")
+    age = "older" if len(missing) > len(unknown) else "newer"
+    detail = f"{age} than this package: {'; '.join(parts)}"
+    fixes.append("`python -m codegen generate --schema URL` makes a package for this instance.")
+    return Check("version", None, detail, " ".join(fixes))
+
+
 async def _check_scopes(executor: Executor, selected: list[Operation]) -> list[Check]:
     browser_only = [operation.id for operation in selected if not operation.api_key_allowed]
     checks: list[Check] = []
@@ -260,7 +293,7 @@ def scope_granted(granted: set[str], required: str) -> bool:
 
 
 def _pluralize(number: int) -> str:
-    return f"{number} operation{'s' * (number != 1)}"
+    return f"{number:,} operation{'s' * (number != 1)}"
 
 
 def _join_names(ids: list[str]) -> str:

@@ -64,7 +64,7 @@ class Dispatcher:
         """
         match = self._state.router.find(request.path)
         if match is None:
-            raise not_found()
+            raise not_found("Endpoint not found.")
         if match.deprecated and self._state.settings.redirect_environments:
             location = ("Location", _canonical_link(request))
             raise ApiError(307, body=b"", headers=[location])

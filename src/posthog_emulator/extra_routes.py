@@ -1,4 +1,4 @@
-"""Routes outside the private API: capture, feature flags and downloads.
+"""Routes outside the private API: capture, feature flags, downloads and the schema.
 
 Their handlers get the whole state and the request, because nothing of the private API applies to
 them: no personal API key, no rate limits, no schema. To add a route, write a module with a table
@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
+from posthog_emulator.features import api_document
 from posthog_emulator.features.batch_exports import object_store
 from posthog_emulator.features.flags import routes as flags
 from posthog_emulator.http.messages import Request, Response
@@ -22,7 +23,7 @@ __all__ = ["PUBLIC_API_PATHS", "ExtraRouteHandler", "find_handler"]
 
 ExtraRouteHandler: TypeAlias = "Callable[[EmulatorState, Request], Response]"
 
-_ROUTES: Mapping[str, ExtraRouteHandler] = {**flags.ROUTES}
+_ROUTES: Mapping[str, ExtraRouteHandler] = {**flags.ROUTES, **api_document.ROUTES}
 """Handlers by path, without trailing slash."""
 
 PUBLIC_API_PATHS = frozenset(path for path in _ROUTES if path.startswith("/api/"))

@@ -13,7 +13,7 @@ from . import widget_api
 NOT_FOUND = {
     "type": "invalid_request",
     "code": "not_found",
-    "detail": "Not found.",
+    "detail": "Endpoint not found.",
     "attr": None,
 }
 

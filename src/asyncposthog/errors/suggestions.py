@@ -219,6 +219,12 @@ def _not_found(response: ErrorResponse, context: ErrorContext) -> str:
         return f"PostHog's paths end in a slash: try {path}/."
     if "@current" in path:
         return "'@current' follows the browser of the key's owner: give the number or UUID."
+    if response.detail == "Endpoint not found.":
+        # What PostHog answers where no route matches, as for an object it says "Not found.".
+        return (
+            f"{context.app} has no such endpoint: it is of another version than this package. "
+            "`await ph.doctor()` compares them."
+        )
     if response.html:
         return f"This is a page, not PostHog's API: is {context.app} the right host?"
     if response.operation.owner == "project" and "/query/" in path:

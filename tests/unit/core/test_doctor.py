@@ -9,6 +9,7 @@ import pytest
 
 from asyncposthog import Check, ClosedError, Diagnosis
 from asyncposthog.doctor import scope_granted
+from asyncposthog.registry import operations
 from tests.helpers.fake_transport import KEY, client
 
 pytestmark = pytest.mark.anyio
@@ -236,3 +237,63 @@ async def test_what_the_doctor_refuses() -> None:
     with pytest.raises(ClosedError):
         await ph.doctor()
     assert not server.requests
+
+
+def schema(*operations: str) -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for operation in operations:
+        method, path = operation.split()
+        paths.setdefault(path, {})[method.lower()] = {"responses": {}}
+    return {"openapi": "3.0.3", "info": {"title": "x"}, "paths": paths}
+
+
+def in_schema() -> list[str]:
+    """Return the operations of this package that the pinned schema has."""
+    return [f"{o.method} {o.path}" for o in operations() if o.schema_gap_source is None]
+
+
+async def version(document: Any) -> Check:
+    host = "https://ph.example.org"
+    answers: dict[str, Any] = {
+        "ph.example.org/api/users/@me/": ME,
+        "ph.example.org/api/projects/5/": {"id": 5},
+        "ph.example.org/api/personal_api_keys/@current/": {"scopes": ["*"]},
+        "ph.example.org/api/schema/": document,
+    }
+    return only(await examine(PostHog(**answers), host=host, project_id=5), "version")
+
+
+async def test_an_instance_of_the_same_version() -> None:
+    # Other names of placeholders, and the deprecated root, are no difference.
+    same = [operation.replace("{id}", "{pk}") for operation in in_schema()]
+    same += ["GET /api/environments/{environment_id}/cohorts/"]
+    found = await version(schema(*same))
+    assert (found.ok, found.fix) == (True, None)
+    assert f"share {len(set(in_schema())):,} operations" in found.detail
+
+
+async def test_an_older_and_a_newer_instance() -> None:
+    old = [o for o in in_schema() if "/cohorts/" not in o]
+    found = await version(schema(*old))
+    assert found.ok is None
+    assert found.detail.startswith("older than this package")
+    assert "cohorts." in found.detail
+    assert "NotFoundError" in (found.fix or "")
+    new = [*in_schema(), "GET /api/projects/{project_id}/teleporters/"]
+    found = await version(schema(*new))
+    assert found.detail.startswith("newer than this package")
+    assert "GET /api/projects/{project_id}/teleporters/" in found.detail
+    assert "codegen generate" in (found.fix or "")
+
+
+@pytest.mark.parametrize("document", [[], {"paths": 3}, MISSING, {"paths": {"/api/x/": 7}}])
+async def test_an_instance_without_a_schema(document: Any) -> None:
+    found = await version(document)
+    assert found.ok is None
+
+
+async def test_the_cloud_is_not_asked_for_its_schema() -> None:
+    server = PostHog()
+    found = await examine(server)
+    assert not [check for check in found.checks if check.name == "version"]
+    assert not [request for request in server.requests if "schema" in request.url.path]

@@ -120,6 +120,7 @@ def test_an_unknown_key() -> None:
         (402, envelope("payment_required", "Upgrade."), {}, "https://us.posthog.com/organization"),
         (402, envelope("api_queries_quota_exceeded", "No."), {}, "bytes read by API queries"),
         (404, envelope("not_found", "Not found."), {}, "in this project (project_id)"),
+        (404, envelope("not_found", "Endpoint not found."), {}, "of another version"),
         (
             404,
             envelope("not_found", "Not found."),
