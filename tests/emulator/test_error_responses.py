@@ -81,7 +81,7 @@ NATURAL: list[tuple[Ask, int, Any]] = [
     (
         ("GET", "/api/nothing/at/all/", {}),
         404,
-        envelope("invalid_request", "not_found", "Not found."),
+        envelope("invalid_request", "not_found", "Endpoint not found."),
     ),
     (
         ("PUT", COHORTS, {}),
