@@ -30,19 +30,28 @@ def safe_second_interrupt() -> Generator[None]:
     Changes the signal handler of `asyncio.run()` and `asyncio.Runner` only: handlers of the
     program, of servers and of trio stay as they are.
     """
-    original = signal.getsignal(signal.SIGINT)
+    current = signal.getsignal(signal.SIGINT)
     in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or not on_asyncio() or not _belongs_to_asyncio_runner(original):
+    if not in_main_thread or not on_asyncio():
         yield
         return
-    handler = _Handler(original)
-    signal.signal(signal.SIGINT, handler)
+    if isinstance(current, _Handler):
+        handler = current
+    elif _belongs_to_asyncio_runner(current):
+        handler = _Handler(current)
+        signal.signal(signal.SIGINT, handler)
+    else:
+        yield
+        return
+    handler.contexts += 1
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is handler:
+        handler.contexts -= 1
+        # Contexts overlap if exports run at the same time: the last one restores the handler.
+        if handler.contexts == 0 and signal.getsignal(signal.SIGINT) is handler:
             # A runner that was interrupted restores Python's handler, but only in place of its own.
-            then = signal.default_int_handler if handler.interrupted else original
+            then = signal.default_int_handler if handler.interrupted else handler.original
             signal.signal(signal.SIGINT, then)
 
 
@@ -61,7 +70,9 @@ class _Handler:
     def __init__(self, original: Any) -> None:
         import asyncio
 
-        self._original = original
+        self.original = original
+        self.contexts = 0
+        """The number of contexts that need the handler."""
         self._loop = asyncio.get_running_loop()
         self._deferred: asyncio.Handle | None = None
 
@@ -72,7 +83,7 @@ class _Handler:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         try:
-            self._original(number, frame)
+            self.original(number, frame)
         except KeyboardInterrupt as error:
             if self._deferred is not None:
                 self._deferred.cancel()

@@ -60,6 +60,21 @@ class Transport(httpx.AsyncBaseTransport):
         self.cleaned_up += 1
 
 
+class SlowTransport(Transport):
+    """Waits while it closes, and then presses Ctrl-C as often as it is told."""
+
+    def __init__(self, presses: int) -> None:
+        super().__init__(presses, while_closing=True)
+        self.began, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def aclose(self) -> None:
+        self.began.set()
+        await self.may_end.wait()
+        if self.presses:
+            ctrl_c()
+            self.clean_up()
+
+
 async def export(transport: Transport, path: Path) -> None:
     async with AsyncPostHog("phx_x", project_id=1, limits=False, transport=transport) as ph:
         if transport.while_closing:
@@ -99,6 +114,29 @@ def test_one_leaves_the_handler_of_the_runner(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(main())
     assert during[0] is during[1]
+
+
+def test_the_last_of_overlapping_contexts_restores_the_handler(tmp_path: Path) -> None:
+    first, second = SlowTransport(0), SlowTransport(2)
+
+    async def main() -> None:
+        closing = asyncio.create_task(export(first, tmp_path))
+        await first.began.wait()
+
+        async def end_first() -> None:
+            await second.began.wait()
+            first.may_end.set()
+            await closing
+            second.may_end.set()
+
+        ending = asyncio.create_task(end_first())
+        await export(second, tmp_path)
+        await ending
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert second.cleaned_up == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_third_is_raised_at_once(tmp_path: Path) -> None:
