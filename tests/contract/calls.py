@@ -23,6 +23,9 @@ _TEXT = "[A-Za-z0-9é][A-Za-z0-9é &=+%#?/,;:'{}-]{1,15}%41"
 _SEGMENT = "[A-Za-z0-9][A-Za-z0-9 _.~:@&=+$,;!'()*é-]{1,9}%41"
 """What would be another text if it were decoded once too often."""
 
+_HEADER = "[A-Za-z0-9][A-Za-z0-9&=+%#?/,;:'{}-]{1,15}%41"
+"""The client sends only ASCII in headers."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -227,6 +230,8 @@ def _shape(declared: Mapping[str, Any], known: Parameter | None) -> Mapping[str,
             schema["items"] = {"type": "string", "pattern": "[a-z][a-z &%=]{0,7}"}
     elif declared["in"] == "path" and _is_text(schema):
         return {"type": "string", "pattern": _SEGMENT}
+    elif declared["in"] == "header" and _is_text(schema):
+        return {"type": "string", "pattern": _HEADER}
     elif _is_text(schema):
         return {"type": "string", "pattern": _TEXT}
     return schema

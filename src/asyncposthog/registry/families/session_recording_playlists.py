@@ -106,7 +106,6 @@ RECORDINGS_ADD = Operation(
     ),
     body=Body(
         schema="SessionRecordingPlaylist",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
@@ -116,9 +115,11 @@ RECORDINGS_ADD = Operation(
             ("filters", "filters"),
             ("name", "name"),
             ("pinned", "pinned"),
+            ("type", "type"),
         ),
     ),
     result=Result(kind="json"),
+    scopes=("session_recording_playlist:write",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     schema_operations=(
         "POST /api/projects/{project_id}/session_recording_playlists/{short_id}/recordings/{session_recording_id}/",
@@ -132,6 +133,7 @@ RECORDINGS_LIST = Operation(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
     result=Result(kind="json"),
+    scopes=("session_recording_playlist:read",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     writes=False,
     idempotent=True,
@@ -153,6 +155,7 @@ RECORDINGS_REMOVE = Operation(
         ),
     ),
     result=Result(status=204),
+    scopes=("session_recording_playlist:write",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     idempotent=True,
     schema_operations=(
@@ -168,7 +171,6 @@ REPLACE = Operation(
     ),
     body=Body(
         schema="SessionRecordingPlaylist",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
@@ -178,6 +180,7 @@ REPLACE = Operation(
             ("filters", "filters"),
             ("name", "name"),
             ("pinned", "pinned"),
+            ("type", "type"),
         ),
     ),
     result=Result(
@@ -222,6 +225,7 @@ UPDATE = Operation(
             ("filters", "filters"),
             ("name", "name"),
             ("pinned", "pinned"),
+            ("type", "type"),
         ),
     ),
     result=Result(
