@@ -201,9 +201,11 @@ def build_body(
 
 
 def _is_file(field: Mapping[str, Any], components: Mapping[str, Any]) -> bool:
+    """Return whether a field of a form is a file, or a list of files."""
     schema = resolve(field, components)
-    variants = objects(schema, "anyOf") or [schema]
-    return any(resolve(v, components).get("format") == "binary" for v in variants)
+    variants = [resolve(v, components) for v in objects(schema, "anyOf") or [schema]]
+    variants += [resolve(mapping(v, "items"), components) for v in variants if "items" in v]
+    return any(v.get("format") == "binary" for v in variants)
 
 
 def body_components(

@@ -307,7 +307,8 @@ def _relax_guessed_bodies(pending_methods: list[_PendingMethod]) -> list[_Pendin
 
     If a view declares no request of its own, drf-spectacular declares the serializer of the view
     set: `batch_exports.pause` would require a destination. Which fields the action reads is
-    unknown, so none of them becomes an argument. An override with `flat` decides otherwise.
+    unknown, so none of them becomes an argument. An override with `flat` decides otherwise. The
+    resource can be any that the name is below: `users.two_factor.disable` is an action on a user.
     """
     resource_components: dict[str, set[str | None]] = {}
     for pending in pending_methods:
@@ -318,10 +319,19 @@ def _relax_guessed_bodies(pending_methods: list[_PendingMethod]) -> list[_Pendin
     return [
         _with_guessed_body(pending)
         if pending.name.rpartition(".")[2] not in _CRUD
-        and _declared_body(pending) in resource_components.get(pending.name.rpartition(".")[0], ())
+        and any(
+            _declared_body(pending) in resource_components.get(resource, ())
+            for resource in _resources_above(pending.name)
+        )
         else pending
         for pending in pending_methods
     ]
+
+
+def _resources_above(name: str) -> Iterator[str]:
+    """Yield the resource that a method belongs to, and each that it is nested in."""
+    while name := name.rpartition(".")[0]:
+        yield name
 
 
 def _with_guessed_body(pending: _PendingMethod) -> _PendingMethod:
@@ -415,7 +425,7 @@ def _method(
 
 
 def _any_body(names: NameAllocator) -> Argument:
-    doc = "The JSON body. Which fields this action reads, PostHog's schema does not say."
+    doc = "The JSON body. PostHog's schema does not say which fields this action reads."
     return Argument(names.allocate("body"), "body", "body", "Mapping[str, JSON]", False, doc)
 
 

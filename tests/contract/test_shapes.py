@@ -128,7 +128,6 @@ SOFT = {
     "comments",
     "dashboard_templates",
     "dashboards",
-    "dataset_items",
     "evaluations",
     "experiments",
     "feature_flags",

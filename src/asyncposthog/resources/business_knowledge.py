@@ -289,7 +289,7 @@ class BusinessKnowledgeSources(Resource):
         `business_knowledge:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `KnowledgeSource`.

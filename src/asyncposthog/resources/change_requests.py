@@ -54,7 +54,7 @@ class ChangeRequests(Resource):
         limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `ChangeRequest`.

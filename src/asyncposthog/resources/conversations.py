@@ -45,7 +45,7 @@ class ConversationsQueue(Resource):
         `conversation:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `Conversation`.

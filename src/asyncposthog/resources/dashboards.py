@@ -179,7 +179,7 @@ class DashboardsSharing(Resource):
         `sharing_configuration:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `SharingConfiguration`.
@@ -707,7 +707,7 @@ class Dashboards(Resource):
 
         Args:
             format: The format of the response.
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
@@ -753,7 +753,7 @@ class Dashboards(Resource):
 
         Args:
             format: The format of the response.
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.

@@ -369,6 +369,8 @@ class ErrorTrackingExternalReferences(Resource):
 
         A link from an issue to a ticket in Linear, GitHub, GitLab or Jira.
 
+        The server refuses this with 405; a reference stays as long as its issue.
+
         `DELETE /api/projects/{project_id}/error_tracking/external_references/{id}/`; limits
         `burst` and `sustained`.
 

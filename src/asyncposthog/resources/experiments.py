@@ -370,7 +370,7 @@ class Experiments(Resource):
         scope `experiment:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
@@ -440,7 +440,7 @@ class Experiments(Resource):
         limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
@@ -689,7 +689,7 @@ class Experiments(Resource):
         `experiment:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.

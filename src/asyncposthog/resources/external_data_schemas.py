@@ -158,7 +158,7 @@ class ExternalDataSchemas(Resource):
         `external_data_source:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.

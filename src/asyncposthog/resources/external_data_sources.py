@@ -49,15 +49,7 @@ class ExternalDataSourcesCdc(Resource):
         id: UUID | str,
         /,
         *,
-        account_id: str,
-        client_secret: str,
-        auto_sync_new_schemas: bool | Omit = OMIT,
-        auto_sync_schema_patterns: Sequence[str] | None | Omit = OMIT,
-        created_via: m.ExternalDataSourceCreatedViaEnum | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        direct_query_enabled: bool | Omit = OMIT,
-        job_inputs: JSON | Omit = OMIT,
-        prefix: str | None | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Check whether the database of a source is ready for change data capture.
@@ -67,43 +59,19 @@ class ExternalDataSourcesCdc(Resource):
         scope `external_data_source:write`; limits `burst` and `sustained`.
 
         Args:
-            job_inputs: Credentials and settings. Secrets are left out of responses.
-            prefix: The start of the names of its tables.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.CDC_CHECK_PREREQUISITES,
-            (id,),
-            body={
-                "account_id": account_id,
-                "client_secret": client_secret,
-                "auto_sync_new_schemas": auto_sync_new_schemas,
-                "auto_sync_schema_patterns": auto_sync_schema_patterns,
-                "created_via": created_via,
-                "description": description,
-                "direct_query_enabled": direct_query_enabled,
-                "job_inputs": job_inputs,
-                "prefix": prefix,
-            },
-            options=options,
-        )
+        return await self._call(registry.CDC_CHECK_PREREQUISITES, (id,), body=body, options=options)
 
     async def disable(
         self,
         id: UUID | str,
         /,
         *,
-        account_id: str,
-        client_secret: str,
-        auto_sync_new_schemas: bool | Omit = OMIT,
-        auto_sync_schema_patterns: Sequence[str] | None | Omit = OMIT,
-        created_via: m.ExternalDataSourceCreatedViaEnum | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        direct_query_enabled: bool | Omit = OMIT,
-        job_inputs: JSON | Omit = OMIT,
-        prefix: str | None | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Turn change data capture of a source off.
@@ -112,43 +80,19 @@ class ExternalDataSourcesCdc(Resource):
         `external_data_source:write`; limits `burst` and `sustained`.
 
         Args:
-            job_inputs: Credentials and settings. Secrets are left out of responses.
-            prefix: The start of the names of its tables.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.CDC_DISABLE,
-            (id,),
-            body={
-                "account_id": account_id,
-                "client_secret": client_secret,
-                "auto_sync_new_schemas": auto_sync_new_schemas,
-                "auto_sync_schema_patterns": auto_sync_schema_patterns,
-                "created_via": created_via,
-                "description": description,
-                "direct_query_enabled": direct_query_enabled,
-                "job_inputs": job_inputs,
-                "prefix": prefix,
-            },
-            options=options,
-        )
+        return await self._call(registry.CDC_DISABLE, (id,), body=body, options=options)
 
     async def enable(
         self,
         id: UUID | str,
         /,
         *,
-        account_id: str,
-        client_secret: str,
-        auto_sync_new_schemas: bool | Omit = OMIT,
-        auto_sync_schema_patterns: Sequence[str] | None | Omit = OMIT,
-        created_via: m.ExternalDataSourceCreatedViaEnum | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        direct_query_enabled: bool | Omit = OMIT,
-        job_inputs: JSON | Omit = OMIT,
-        prefix: str | None | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Turn change data capture of a source on.
@@ -157,28 +101,12 @@ class ExternalDataSourcesCdc(Resource):
         `external_data_source:write`; limits `burst` and `sustained`.
 
         Args:
-            job_inputs: Credentials and settings. Secrets are left out of responses.
-            prefix: The start of the names of its tables.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.CDC_ENABLE,
-            (id,),
-            body={
-                "account_id": account_id,
-                "client_secret": client_secret,
-                "auto_sync_new_schemas": auto_sync_new_schemas,
-                "auto_sync_schema_patterns": auto_sync_schema_patterns,
-                "created_via": created_via,
-                "description": description,
-                "direct_query_enabled": direct_query_enabled,
-                "job_inputs": job_inputs,
-                "prefix": prefix,
-            },
-            options=options,
-        )
+        return await self._call(registry.CDC_ENABLE, (id,), body=body, options=options)
 
     async def repair(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
@@ -222,15 +150,7 @@ class ExternalDataSourcesCdc(Resource):
         id: UUID | str,
         /,
         *,
-        account_id: str,
-        client_secret: str,
-        auto_sync_new_schemas: bool | Omit = OMIT,
-        auto_sync_schema_patterns: Sequence[str] | None | Omit = OMIT,
-        created_via: m.ExternalDataSourceCreatedViaEnum | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        direct_query_enabled: bool | Omit = OMIT,
-        job_inputs: JSON | Omit = OMIT,
-        prefix: str | None | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Change the settings of change data capture of a source.
@@ -239,28 +159,12 @@ class ExternalDataSourcesCdc(Resource):
         `external_data_source:write`; limits `burst` and `sustained`.
 
         Args:
-            job_inputs: Credentials and settings. Secrets are left out of responses.
-            prefix: The start of the names of its tables.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.CDC_UPDATE_SETTINGS,
-            (id,),
-            body={
-                "account_id": account_id,
-                "client_secret": client_secret,
-                "auto_sync_new_schemas": auto_sync_new_schemas,
-                "auto_sync_schema_patterns": auto_sync_schema_patterns,
-                "created_via": created_via,
-                "description": description,
-                "direct_query_enabled": direct_query_enabled,
-                "job_inputs": job_inputs,
-                "prefix": prefix,
-            },
-            options=options,
-        )
+        return await self._call(registry.CDC_UPDATE_SETTINGS, (id,), body=body, options=options)
 
 
 class ExternalDataSourcesConnections(Resource):
@@ -432,7 +336,7 @@ class ExternalDataSourcesWebhook(Resource):
         `external_data_source:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
@@ -464,7 +368,7 @@ class ExternalDataSourcesWebhook(Resource):
         scope `external_data_source:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
@@ -541,7 +445,7 @@ class ExternalDataSources(Resource):
         `external_data_source:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
@@ -807,7 +711,7 @@ class ExternalDataSources(Resource):
         `external_data_source:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
@@ -828,7 +732,7 @@ class ExternalDataSources(Resource):
         `external_data_source:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
@@ -975,7 +879,7 @@ class ExternalDataSources(Resource):
         scope `external_data_source:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.

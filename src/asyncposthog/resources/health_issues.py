@@ -105,7 +105,7 @@ class HealthIssues(Resource):
         `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `HealthIssue`.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import OMIT, Omit, RequestOptions
+from asyncposthog.types import OMIT, FileInput, Omit, RequestOptions
 
 from ..registry.families import heatmaps as registry
 
@@ -28,8 +28,8 @@ class HeatmapsSaved(Resource):
         self,
         *,
         url: str,
-        image: str | None | Omit = OMIT,
-        images: Sequence[str] | Omit = OMIT,
+        image: FileInput | Omit = OMIT,
+        images: FileInput | Omit = OMIT,
         name: str | Omit = OMIT,
         width: int | Omit = OMIT,
         widths: Sequence[int] | Omit = OMIT,

@@ -684,7 +684,7 @@ class HogFlows(Resource):
         `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `HogFlow`.

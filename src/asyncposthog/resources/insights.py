@@ -115,7 +115,7 @@ class InsightsSharing(Resource):
         `sharing_configuration:write`; limits `clickhouse_burst` and `clickhouse_sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `SharingConfiguration`.

@@ -125,11 +125,7 @@ class IntegrationsDomainConnect(Resource):
         return await self._call(registry.DOMAIN_CONNECT_CHECK, options=options)
 
     async def create_apply_url(
-        self,
-        *,
-        kind: m.IntegrationKindEnum,
-        config: JSON | Omit = OMIT,
-        options: RequestOptions | None = None,
+        self, *, body: Mapping[str, JSON] | Omit = OMIT, options: RequestOptions | None = None
     ) -> JSON:
         """Get the address at which DNS records are set up.
 
@@ -137,15 +133,13 @@ class IntegrationsDomainConnect(Resource):
         `integration:write`; limits `burst` and `sustained`.
 
         Args:
-            kind: The service, such as `slack`.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.DOMAIN_CONNECT_CREATE_APPLY_URL,
-            body={"kind": kind, "config": config},
-            options=options,
+            registry.DOMAIN_CONNECT_CREATE_APPLY_URL, body=body, options=options
         )
 
 
@@ -190,7 +184,7 @@ class IntegrationsEmail(Resource):
         `integration:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.

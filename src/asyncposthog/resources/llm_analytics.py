@@ -868,7 +868,7 @@ class LlmAnalyticsProviderKeys(Resource):
         `llm_provider_key:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `LLMProviderKey`.

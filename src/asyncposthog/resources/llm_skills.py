@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
+from asyncposthog.types import JSON, OMIT, FileInput, Omit, RequestOptions
 
 from ..registry.families import llm_skills as registry
 
@@ -347,7 +347,9 @@ class LlmSkills(Resource):
             options=options,
         )
 
-    async def import_(self, *, file: str, options: RequestOptions | None = None) -> m.LLMSkill:
+    async def import_(
+        self, *, file: FileInput, options: RequestOptions | None = None
+    ) -> m.LLMSkill:
         """Import a skill from files.
 
         `POST /api/projects/{project_id}/llm_skills/import/`; scope `llm_skill:write`; limits

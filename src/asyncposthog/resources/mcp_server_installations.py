@@ -44,10 +44,7 @@ class McpServerInstallationsTools(Resource):
         id: UUID | str,
         /,
         *,
-        auth_type: m.MCPAuthTypeEnum | Omit = OMIT,
-        display_name: str | Omit = OMIT,
-        is_enabled: bool | Omit = OMIT,
-        url: str | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.PaginatedMCPServerInstallationToolList:
         """Read the list of tools from the MCP server again.
@@ -55,20 +52,13 @@ class McpServerInstallationsTools(Resource):
         `POST /api/projects/{project_id}/mcp_server_installations/{id}/tools/refresh/`; scope
         `project:read`; limits `burst` and `sustained`.
 
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
         Returns:
             `PaginatedMCPServerInstallationToolList`.
         """
-        return await self._call(
-            registry.TOOLS_REFRESH,
-            (id,),
-            body={
-                "auth_type": auth_type,
-                "display_name": display_name,
-                "is_enabled": is_enabled,
-                "url": url,
-            },
-            options=options,
-        )
+        return await self._call(registry.TOOLS_REFRESH, (id,), body=body, options=options)
 
     async def update(
         self,
@@ -361,17 +351,17 @@ class McpServerInstallations(Resource):
         *,
         body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.MCPServerInstallation:
+    ) -> JSON:
         """Send a request to an MCP server.
 
         `POST /api/projects/{project_id}/mcp_server_installations/{id}/proxy/`; scope
         `project:read`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
-            `MCPServerInstallation`.
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.PROXY, (id,), body=body, options=options)
 

@@ -216,13 +216,7 @@ class NotebooksKernel(Resource):
         short_id: str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        text_content: str | None | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        variables: Sequence[m.NotebookVariable | Mapping[str, JSON]] | Omit = OMIT,
-        version: int | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Run Python code in a kernel.
@@ -232,43 +226,19 @@ class NotebooksKernel(Resource):
 
         Args:
             short_id: The short id, as in the address of the object in the web app.
-            content: The document, as a ProseMirror tree.
-            deleted: Whether the notebook is deleted. Setting it is how notebooks are deleted
-                and restored.
-            text_content: The text of the document, for searching.
-            title: The title of the notebook.
-            version: Counts the changes. A change of the content needs the current one.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.KERNEL_EXECUTE,
-            (short_id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "content": content,
-                "deleted": deleted,
-                "text_content": text_content,
-                "title": title,
-                "variables": variables,
-                "version": version,
-            },
-            options=options,
-        )
+        return await self._call(registry.KERNEL_EXECUTE, (short_id,), body=body, options=options)
 
     async def execute_stream(
         self,
         short_id: str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        text_content: str | None | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        variables: Sequence[m.NotebookVariable | Mapping[str, JSON]] | Omit = OMIT,
-        version: int | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> str:
         """Run Python code in a kernel and stream its output (server-sent events).
@@ -278,26 +248,10 @@ class NotebooksKernel(Resource):
 
         Args:
             short_id: The short id, as in the address of the object in the web app.
-            content: The document, as a ProseMirror tree.
-            deleted: Whether the notebook is deleted. Setting it is how notebooks are deleted
-                and restored.
-            text_content: The text of the document, for searching.
-            title: The title of the notebook.
-            version: Counts the changes. A change of the content needs the current one.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
         """
         return await self._call(
-            registry.KERNEL_EXECUTE_STREAM,
-            (short_id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "content": content,
-                "deleted": deleted,
-                "text_content": text_content,
-                "title": title,
-                "variables": variables,
-                "version": version,
-            },
-            options=options,
+            registry.KERNEL_EXECUTE_STREAM, (short_id,), body=body, options=options
         )
 
     async def restart(
@@ -305,13 +259,7 @@ class NotebooksKernel(Resource):
         short_id: str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        text_content: str | None | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        variables: Sequence[m.NotebookVariable | Mapping[str, JSON]] | Omit = OMIT,
-        version: int | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Restart the Python kernel of a notebook.
@@ -323,43 +271,19 @@ class NotebooksKernel(Resource):
 
         Args:
             short_id: The short id, as in the address of the object in the web app.
-            content: The document, as a ProseMirror tree.
-            deleted: Whether the notebook is deleted. Setting it is how notebooks are deleted
-                and restored.
-            text_content: The text of the document, for searching.
-            title: The title of the notebook.
-            version: Counts the changes. A change of the content needs the current one.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.KERNEL_RESTART,
-            (short_id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "content": content,
-                "deleted": deleted,
-                "text_content": text_content,
-                "title": title,
-                "variables": variables,
-                "version": version,
-            },
-            options=options,
-        )
+        return await self._call(registry.KERNEL_RESTART, (short_id,), body=body, options=options)
 
     async def start(
         self,
         short_id: str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        text_content: str | None | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        variables: Sequence[m.NotebookVariable | Mapping[str, JSON]] | Omit = OMIT,
-        version: int | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Start the Python kernel of a notebook.
@@ -371,30 +295,12 @@ class NotebooksKernel(Resource):
 
         Args:
             short_id: The short id, as in the address of the object in the web app.
-            content: The document, as a ProseMirror tree.
-            deleted: Whether the notebook is deleted. Setting it is how notebooks are deleted
-                and restored.
-            text_content: The text of the document, for searching.
-            title: The title of the notebook.
-            version: Counts the changes. A change of the content needs the current one.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.KERNEL_START,
-            (short_id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "content": content,
-                "deleted": deleted,
-                "text_content": text_content,
-                "title": title,
-                "variables": variables,
-                "version": version,
-            },
-            options=options,
-        )
+        return await self._call(registry.KERNEL_START, (short_id,), body=body, options=options)
 
     async def status(
         self, short_id: str, /, *, options: RequestOptions | None = None
@@ -417,13 +323,7 @@ class NotebooksKernel(Resource):
         short_id: str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        text_content: str | None | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        variables: Sequence[m.NotebookVariable | Mapping[str, JSON]] | Omit = OMIT,
-        version: int | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Stop the Python kernel of a notebook.
@@ -435,30 +335,12 @@ class NotebooksKernel(Resource):
 
         Args:
             short_id: The short id, as in the address of the object in the web app.
-            content: The document, as a ProseMirror tree.
-            deleted: Whether the notebook is deleted. Setting it is how notebooks are deleted
-                and restored.
-            text_content: The text of the document, for searching.
-            title: The title of the notebook.
-            version: Counts the changes. A change of the content needs the current one.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.KERNEL_STOP,
-            (short_id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "content": content,
-                "deleted": deleted,
-                "text_content": text_content,
-                "title": title,
-                "variables": variables,
-                "version": version,
-            },
-            options=options,
-        )
+        return await self._call(registry.KERNEL_STOP, (short_id,), body=body, options=options)
 
 
 class NotebooksSharingPasswords(Resource):
@@ -554,7 +436,7 @@ class NotebooksSharing(Resource):
         `sharing_configuration:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `SharingConfiguration`.
@@ -1085,7 +967,7 @@ class Notebooks(Resource):
 
         Args:
             short_id: The short id, as in the address of the object in the web app.
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.

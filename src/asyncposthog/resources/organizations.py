@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, FileInput, Omit, RequestOptions, Timestamp
 
 from ..registry.families import organizations as registry
 
@@ -1180,7 +1180,7 @@ class OrganizationsContextLayer(Resource):
     async def commit(
         self,
         *,
-        bundle: str,
+        bundle: FileInput,
         branch: str | None | Omit = OMIT,
         summary: str | Omit = OMIT,
         options: RequestOptions | None = None,
@@ -1486,7 +1486,7 @@ class OrganizationsDomains(Resource):
         `organization:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
@@ -1845,7 +1845,7 @@ class OrganizationsInvites(Resource):
         `organization_invite_sustained` and `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
@@ -2003,14 +2003,14 @@ class OrganizationsLegalDocuments(Resource):
         """
         await self._call(registry.LEGAL_DOCUMENTS_DELETE, (id,), options=options)
 
-    async def download(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
+    async def download(self, id: str, /, *, options: RequestOptions | None = None) -> bytes:
         """Get a link to a legal document.
 
         `GET /api/organizations/{organization_id}/legal_documents/{id}/download/`; limits
         `burst` and `sustained`.
 
         Returns:
-            JSON. PostHog's schema does not say of what shape.
+            The content of the file.
         """
         return await self._call(registry.LEGAL_DOCUMENTS_DOWNLOAD, (id,), options=options)
 
@@ -3405,7 +3405,7 @@ class OrganizationsProjects(Resource):
         scope `project:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `Project`.

@@ -189,7 +189,7 @@ class ProductTours(Resource):
         `product_tour:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `ProductTour`.
@@ -297,7 +297,7 @@ class ProductTours(Resource):
         `product_tour:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `ProductTour`.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -28,14 +29,7 @@ class SessionRecordingPlaylistsRecordings(Resource):
         session_recording_id: str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        derived_name: str | None | Omit = OMIT,
-        description: str | Omit = OMIT,
-        filters: JSON | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        pinned: bool | Omit = OMIT,
-        type: m.SessionRecordingPlaylistPlaylistTypeEnum | None | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Add a recording to a playlist.
@@ -47,10 +41,7 @@ class SessionRecordingPlaylistsRecordings(Resource):
 
         Args:
             short_id: The short id, as in the address of the object in the web app.
-            filters: The filters, for a playlist of type `filters`.
-            name: The name of the playlist.
-            pinned: Whether it is pinned to the top of lists.
-            type: Saved filters (`filters`) or a `collection`.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
@@ -61,16 +52,7 @@ class SessionRecordingPlaylistsRecordings(Resource):
                 short_id,
                 session_recording_id,
             ),
-            body={
-                "_create_in_folder": create_in_folder,
-                "deleted": deleted,
-                "derived_name": derived_name,
-                "description": description,
-                "filters": filters,
-                "name": name,
-                "pinned": pinned,
-                "type": type,
-            },
+            body=body,
             options=options,
         )
 

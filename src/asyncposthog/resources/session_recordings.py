@@ -111,7 +111,7 @@ class SessionRecordingsSharing(Resource):
         `clickhouse_sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `SharingConfiguration`.

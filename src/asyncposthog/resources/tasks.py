@@ -323,7 +323,7 @@ class TasksRunsArtifacts(Resource):
 
     async def download(
         self, task_id: str, id: str, artifact_id: str, /, *, options: RequestOptions | None = None
-    ) -> JSON:
+    ) -> bytes:
         """Download an artifact of a run.
 
         `GET
@@ -331,7 +331,7 @@ class TasksRunsArtifacts(Resource):
         scope `task:read`; limits `burst` and `sustained`.
 
         Returns:
-            JSON. PostHog's schema does not say of what shape.
+            The content of the file.
         """
         return await self._call(
             registry.RUNS_ARTIFACTS_DOWNLOAD,
@@ -1520,7 +1520,7 @@ class TasksThreadMessages(Resource):
         scope `task:write`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `TaskThreadMessage`.

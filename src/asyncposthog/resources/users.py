@@ -627,28 +627,7 @@ class UsersTwoFactor(Resource):
         uuid: UUID | str,
         /,
         *,
-        email: str,
-        password: str,
-        allow_impersonation: bool | None | Omit = OMIT,
-        allow_sidebar_suggestions: bool | None | Omit = OMIT,
-        anonymize_data: bool | None | Omit = OMIT,
-        current_password: str | Omit = OMIT,
-        events_column_config: JSON | Omit = OMIT,
-        first_name: str | Omit = OMIT,
-        has_seen_product_intro_for: JSON | Omit = OMIT,
-        hedgehog_config: JSON | Omit = OMIT,
-        hide_mcp_hints: bool | Omit = OMIT,
-        is_staff: bool | Omit = OMIT,
-        last_name: str | Omit = OMIT,
-        notification_settings: Mapping[str, JSON] | Omit = OMIT,
-        passkeys_enabled_for_2fa: bool | None | Omit = OMIT,
-        role_at_organization: m.RoleAtOrganizationEnum | Omit = OMIT,
-        set_current_organization: str | Omit = OMIT,
-        set_current_team: str | Omit = OMIT,
-        shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
-        theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
-        toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
-        ui_configuration: JSON | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Turn two-factor authentication off.
@@ -656,66 +635,20 @@ class UsersTwoFactor(Resource):
         `POST /api/users/{uuid}/two_factor_disable/`; not open to API keys; limits `burst` and
         `sustained`.
 
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
         Returns:
             JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.TWO_FACTOR_DISABLE,
-            (uuid,),
-            body={
-                "email": email,
-                "password": password,
-                "allow_impersonation": allow_impersonation,
-                "allow_sidebar_suggestions": allow_sidebar_suggestions,
-                "anonymize_data": anonymize_data,
-                "current_password": current_password,
-                "events_column_config": events_column_config,
-                "first_name": first_name,
-                "has_seen_product_intro_for": has_seen_product_intro_for,
-                "hedgehog_config": hedgehog_config,
-                "hide_mcp_hints": hide_mcp_hints,
-                "is_staff": is_staff,
-                "last_name": last_name,
-                "notification_settings": notification_settings,
-                "passkeys_enabled_for_2fa": passkeys_enabled_for_2fa,
-                "role_at_organization": role_at_organization,
-                "set_current_organization": set_current_organization,
-                "set_current_team": set_current_team,
-                "shortcut_position": shortcut_position,
-                "theme_mode": theme_mode,
-                "toolbar_mode": toolbar_mode,
-                "ui_configuration": ui_configuration,
-            },
-            options=options,
-        )
+        return await self._call(registry.TWO_FACTOR_DISABLE, (uuid,), body=body, options=options)
 
     async def generate_backup_codes(
         self,
         uuid: UUID | str,
         /,
         *,
-        email: str,
-        password: str,
-        allow_impersonation: bool | None | Omit = OMIT,
-        allow_sidebar_suggestions: bool | None | Omit = OMIT,
-        anonymize_data: bool | None | Omit = OMIT,
-        current_password: str | Omit = OMIT,
-        events_column_config: JSON | Omit = OMIT,
-        first_name: str | Omit = OMIT,
-        has_seen_product_intro_for: JSON | Omit = OMIT,
-        hedgehog_config: JSON | Omit = OMIT,
-        hide_mcp_hints: bool | Omit = OMIT,
-        is_staff: bool | Omit = OMIT,
-        last_name: str | Omit = OMIT,
-        notification_settings: Mapping[str, JSON] | Omit = OMIT,
-        passkeys_enabled_for_2fa: bool | None | Omit = OMIT,
-        role_at_organization: m.RoleAtOrganizationEnum | Omit = OMIT,
-        set_current_organization: str | Omit = OMIT,
-        set_current_team: str | Omit = OMIT,
-        shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
-        theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
-        toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
-        ui_configuration: JSON | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Create new backup codes for two-factor authentication.
@@ -723,37 +656,14 @@ class UsersTwoFactor(Resource):
         `POST /api/users/{uuid}/two_factor_backup_codes/`; not open to API keys; limits `burst`
         and `sustained`.
 
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
         Returns:
             JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.TWO_FACTOR_GENERATE_BACKUP_CODES,
-            (uuid,),
-            body={
-                "email": email,
-                "password": password,
-                "allow_impersonation": allow_impersonation,
-                "allow_sidebar_suggestions": allow_sidebar_suggestions,
-                "anonymize_data": anonymize_data,
-                "current_password": current_password,
-                "events_column_config": events_column_config,
-                "first_name": first_name,
-                "has_seen_product_intro_for": has_seen_product_intro_for,
-                "hedgehog_config": hedgehog_config,
-                "hide_mcp_hints": hide_mcp_hints,
-                "is_staff": is_staff,
-                "last_name": last_name,
-                "notification_settings": notification_settings,
-                "passkeys_enabled_for_2fa": passkeys_enabled_for_2fa,
-                "role_at_organization": role_at_organization,
-                "set_current_organization": set_current_organization,
-                "set_current_team": set_current_team,
-                "shortcut_position": shortcut_position,
-                "theme_mode": theme_mode,
-                "toolbar_mode": toolbar_mode,
-                "ui_configuration": ui_configuration,
-            },
-            options=options,
+            registry.TWO_FACTOR_GENERATE_BACKUP_CODES, (uuid,), body=body, options=options
         )
 
     async def start(self, uuid: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
@@ -796,28 +706,7 @@ class UsersTwoFactor(Resource):
         uuid: UUID | str,
         /,
         *,
-        email: str,
-        password: str,
-        allow_impersonation: bool | None | Omit = OMIT,
-        allow_sidebar_suggestions: bool | None | Omit = OMIT,
-        anonymize_data: bool | None | Omit = OMIT,
-        current_password: str | Omit = OMIT,
-        events_column_config: JSON | Omit = OMIT,
-        first_name: str | Omit = OMIT,
-        has_seen_product_intro_for: JSON | Omit = OMIT,
-        hedgehog_config: JSON | Omit = OMIT,
-        hide_mcp_hints: bool | Omit = OMIT,
-        is_staff: bool | Omit = OMIT,
-        last_name: str | Omit = OMIT,
-        notification_settings: Mapping[str, JSON] | Omit = OMIT,
-        passkeys_enabled_for_2fa: bool | None | Omit = OMIT,
-        role_at_organization: m.RoleAtOrganizationEnum | Omit = OMIT,
-        set_current_organization: str | Omit = OMIT,
-        set_current_team: str | Omit = OMIT,
-        shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
-        theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
-        toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
-        ui_configuration: JSON | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Finish the setup of two-factor authentication with a code.
@@ -825,66 +714,20 @@ class UsersTwoFactor(Resource):
         `POST /api/users/{uuid}/two_factor_validate/`; not open to API keys; limits `burst` and
         `sustained`.
 
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
         Returns:
             JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.TWO_FACTOR_VALIDATE,
-            (uuid,),
-            body={
-                "email": email,
-                "password": password,
-                "allow_impersonation": allow_impersonation,
-                "allow_sidebar_suggestions": allow_sidebar_suggestions,
-                "anonymize_data": anonymize_data,
-                "current_password": current_password,
-                "events_column_config": events_column_config,
-                "first_name": first_name,
-                "has_seen_product_intro_for": has_seen_product_intro_for,
-                "hedgehog_config": hedgehog_config,
-                "hide_mcp_hints": hide_mcp_hints,
-                "is_staff": is_staff,
-                "last_name": last_name,
-                "notification_settings": notification_settings,
-                "passkeys_enabled_for_2fa": passkeys_enabled_for_2fa,
-                "role_at_organization": role_at_organization,
-                "set_current_organization": set_current_organization,
-                "set_current_team": set_current_team,
-                "shortcut_position": shortcut_position,
-                "theme_mode": theme_mode,
-                "toolbar_mode": toolbar_mode,
-                "ui_configuration": ui_configuration,
-            },
-            options=options,
-        )
+        return await self._call(registry.TWO_FACTOR_VALIDATE, (uuid,), body=body, options=options)
 
     async def validate_legacy(
         self,
         uuid: UUID | str,
         /,
         *,
-        email: str,
-        password: str,
-        allow_impersonation: bool | None | Omit = OMIT,
-        allow_sidebar_suggestions: bool | None | Omit = OMIT,
-        anonymize_data: bool | None | Omit = OMIT,
-        current_password: str | Omit = OMIT,
-        events_column_config: JSON | Omit = OMIT,
-        first_name: str | Omit = OMIT,
-        has_seen_product_intro_for: JSON | Omit = OMIT,
-        hedgehog_config: JSON | Omit = OMIT,
-        hide_mcp_hints: bool | Omit = OMIT,
-        is_staff: bool | Omit = OMIT,
-        last_name: str | Omit = OMIT,
-        notification_settings: Mapping[str, JSON] | Omit = OMIT,
-        passkeys_enabled_for_2fa: bool | None | Omit = OMIT,
-        role_at_organization: m.RoleAtOrganizationEnum | Omit = OMIT,
-        set_current_organization: str | Omit = OMIT,
-        set_current_team: str | Omit = OMIT,
-        shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
-        theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
-        toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
-        ui_configuration: JSON | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Finish the setup of two-factor authentication with a code.
@@ -892,37 +735,14 @@ class UsersTwoFactor(Resource):
         `POST /api/users/{uuid}/validate_2fa/`; not open to API keys; limits `burst` and
         `sustained`.
 
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
         Returns:
             JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.TWO_FACTOR_VALIDATE_LEGACY,
-            (uuid,),
-            body={
-                "email": email,
-                "password": password,
-                "allow_impersonation": allow_impersonation,
-                "allow_sidebar_suggestions": allow_sidebar_suggestions,
-                "anonymize_data": anonymize_data,
-                "current_password": current_password,
-                "events_column_config": events_column_config,
-                "first_name": first_name,
-                "has_seen_product_intro_for": has_seen_product_intro_for,
-                "hedgehog_config": hedgehog_config,
-                "hide_mcp_hints": hide_mcp_hints,
-                "is_staff": is_staff,
-                "last_name": last_name,
-                "notification_settings": notification_settings,
-                "passkeys_enabled_for_2fa": passkeys_enabled_for_2fa,
-                "role_at_organization": role_at_organization,
-                "set_current_organization": set_current_organization,
-                "set_current_team": set_current_team,
-                "shortcut_position": shortcut_position,
-                "theme_mode": theme_mode,
-                "toolbar_mode": toolbar_mode,
-                "ui_configuration": ui_configuration,
-            },
-            options=options,
+            registry.TWO_FACTOR_VALIDATE_LEGACY, (uuid,), body=body, options=options
         )
 
 
@@ -972,7 +792,7 @@ class Users(Resource):
         `PATCH /api/users/cancel_email_change_request/`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
@@ -1171,7 +991,7 @@ class Users(Resource):
         `POST /api/users/request_email_verification/`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.
@@ -1191,7 +1011,7 @@ class Users(Resource):
         `POST /api/users/{uuid}/scene_personalisation/`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             JSON. PostHog's schema does not say of what shape.

@@ -719,7 +719,7 @@ class VisionScannersBackfills(Resource):
         scope `replay_scanner:write`, `session_recording:read`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `ReplayScannerBackfill`.
@@ -855,7 +855,7 @@ class VisionScannersBackfills(Resource):
         scope `replay_scanner:write`, `session_recording:read`; limits `burst` and `sustained`.
 
         Args:
-            body: The JSON body. Which fields this action reads, PostHog's schema does not say.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
         Returns:
             `ReplayScannerBackfill`.

@@ -118,6 +118,7 @@ SAVED_CAPTURE = Operation(
             ("width", "width"),
             ("widths", "widths"),
         ),
+        files=("image", "images"),
     ),
     result=Result(
         kind="model", model="SavedHeatmap", schema="HeatmapScreenshotResponse", status=201

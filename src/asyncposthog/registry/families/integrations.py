@@ -155,12 +155,7 @@ DOMAIN_CONNECT_CREATE_APPLY_URL = Operation(
     id="integrations.domain_connect.create_apply_url",
     method="POST",
     path="/api/projects/{project_id}/integrations/domain-connect/apply-url/",
-    body=Body(
-        schema="IntegrationConfig",
-        required=True,
-        flat=True,
-        fields=(("config", "config"), ("kind", "kind")),
-    ),
+    body=Body(schema="IntegrationConfig"),
     result=Result(kind="json"),
     scopes=("integration:write",),
     schema_operations=("POST /api/projects/{project_id}/integrations/domain-connect/apply-url/",),

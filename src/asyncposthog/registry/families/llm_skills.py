@@ -199,6 +199,7 @@ IMPORT_ = Operation(
         required=True,
         flat=True,
         fields=(("file", "file"),),
+        files=("file",),
     ),
     result=Result(kind="model", model="LLMSkill", schema="LLMSkill", status=201),
     scopes=("llm_skill:write",),

@@ -199,7 +199,7 @@ PROXY = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="MCPServerInstallation"),
-    result=Result(kind="model", model="MCPServerInstallation", schema="MCPServerInstallation"),
+    result=Result(kind="json"),
     scopes=("project:read",),
     writes=False,
     idempotent=True,
@@ -265,16 +265,7 @@ TOOLS_REFRESH = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
-    body=Body(
-        schema="MCPServerInstallation",
-        flat=True,
-        fields=(
-            ("auth_type", "auth_type"),
-            ("display_name", "display_name"),
-            ("is_enabled", "is_enabled"),
-            ("url", "url"),
-        ),
-    ),
+    body=Body(schema="MCPServerInstallation"),
     result=Result(
         kind="model",
         model="PaginatedMCPServerInstallationToolList",

@@ -234,19 +234,7 @@ KERNEL_EXECUTE = Operation(
     parameters=(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
-    body=Body(
-        schema="Notebook",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("content", "content"),
-            ("deleted", "deleted"),
-            ("text_content", "text_content"),
-            ("title", "title"),
-            ("variables", "variables"),
-            ("version", "version"),
-        ),
-    ),
+    body=Body(schema="Notebook"),
     result=Result(kind="json"),
     schema_operations=("POST /api/projects/{project_id}/notebooks/{short_id}/kernel/execute/",),
 )
@@ -257,19 +245,7 @@ KERNEL_EXECUTE_STREAM = Operation(
     parameters=(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
-    body=Body(
-        schema="Notebook",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("content", "content"),
-            ("deleted", "deleted"),
-            ("text_content", "text_content"),
-            ("title", "title"),
-            ("variables", "variables"),
-            ("version", "version"),
-        ),
-    ),
+    body=Body(schema="Notebook"),
     result=Result(kind="text", media="text/plain"),
     schema_operations=(
         "POST /api/projects/{project_id}/notebooks/{short_id}/kernel/execute/stream/",
@@ -282,19 +258,7 @@ KERNEL_RESTART = Operation(
     parameters=(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
-    body=Body(
-        schema="Notebook",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("content", "content"),
-            ("deleted", "deleted"),
-            ("text_content", "text_content"),
-            ("title", "title"),
-            ("variables", "variables"),
-            ("version", "version"),
-        ),
-    ),
+    body=Body(schema="Notebook"),
     result=Result(kind="json"),
     schema_operations=("POST /api/projects/{project_id}/notebooks/{short_id}/kernel/restart/",),
 )
@@ -305,19 +269,7 @@ KERNEL_START = Operation(
     parameters=(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
-    body=Body(
-        schema="Notebook",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("content", "content"),
-            ("deleted", "deleted"),
-            ("text_content", "text_content"),
-            ("title", "title"),
-            ("variables", "variables"),
-            ("version", "version"),
-        ),
-    ),
+    body=Body(schema="Notebook"),
     result=Result(kind="json"),
     schema_operations=("POST /api/projects/{project_id}/notebooks/{short_id}/kernel/start/",),
 )
@@ -343,19 +295,7 @@ KERNEL_STOP = Operation(
     parameters=(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
-    body=Body(
-        schema="Notebook",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("content", "content"),
-            ("deleted", "deleted"),
-            ("text_content", "text_content"),
-            ("title", "title"),
-            ("variables", "variables"),
-            ("version", "version"),
-        ),
-    ),
+    body=Body(schema="Notebook"),
     result=Result(kind="json"),
     schema_operations=("POST /api/projects/{project_id}/notebooks/{short_id}/kernel/stop/",),
 )

@@ -564,7 +564,7 @@ RUNS_ARTIFACTS_DOWNLOAD = Operation(
         Parameter(name="id", python_name="id", location="path", required=True),
         Parameter(name="artifact_id", python_name="artifact_id", location="path", required=True),
     ),
-    result=Result(kind="json"),
+    result=Result(kind="bytes", status=302, media="*/*"),
     scopes=("task:read",),
     writes=False,
     idempotent=True,
