@@ -214,13 +214,14 @@ def _apply_to_list(target: list[Any], verb: str, last: str, value: Any) -> str |
 
 def _has_parameter(target: list[Any], value: Any) -> bool:
     """Return whether a list has a parameter of the same name and place."""
-    if not isinstance(value, dict) or not {"name", "in"} <= set(cast("dict[str, Any]", value)):
+    if not isinstance(value, dict):
         return False
-    return any(
-        isinstance(item, dict)
-        and (item.get("name"), item.get("in")) == (value["name"], value["in"])
-        for item in cast("list[dict[str, Any]]", target)
-    )
+    added = cast("dict[str, Any]", value)
+    if not {"name", "in"} <= added.keys():
+        return False
+    given = [cast("dict[str, Any]", item) for item in target if isinstance(item, dict)]
+    key = (added["name"], added["in"])
+    return any((item.get("name"), item.get("in")) == key for item in given)
 
 
 def _index(target: list[Any], token: str) -> int | None:

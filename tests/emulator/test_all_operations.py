@@ -18,6 +18,7 @@ OPERATIONS = {operation.id: operation for operation in registry.operations()}
 FAMILIES = sorted({operation.id.partition(".")[0] for operation in OPERATIONS.values()})
 
 REFUSED = {
+    "error_tracking.external_references.delete",
     "error_tracking.fingerprints.delete",
     "error_tracking.issues.delete",
     "error_tracking.stack_frames.delete",
