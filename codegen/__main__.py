@@ -10,14 +10,14 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from codegen.render.reference import reference
+from codegen.render.reference import reference_files
 
 from . import pipeline
 from .diagnostics import GenerationError, SchemaError
 from .document import dump, fetch, load
 from .drift import drift
 from .normalise import normalise
-from .released_names import dump_names, removed_names
+from .released_names import dump_names, dump_package_names, removed_names
 from .report import report, unused_overrides
 
 _DIFF_LINES = 80
@@ -49,12 +49,25 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("generate", help="write models, resources and registry")
     command.add_argument("--schema", help="a file or URL (default: the pinned schema)")
     command.add_argument("--out", type=Path, help="a folder, for a package of its own")
+    _add_user_files(command)
     command = commands.add_parser("check", help="fail if generated files or names are stale")
     command = commands.add_parser("report", help="list resources, totals and warnings")
     command.add_argument("--schema", help="a file or URL (default: the pinned schema)")
+    _add_user_files(command)
     command = commands.add_parser("drift", help="compare an instance's schema with the pinned one")
     command.add_argument("--host", required=True)
     return parser
+
+
+def _add_user_files(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--overrides", type=Path, help="a file of your overrides, applied after those of the client"
+    )
+    command.add_argument(
+        "--names",
+        type=Path,
+        help="the file of names that must not change (default: names.yaml in the folder of --out)",
+    )
 
 
 def _fetch(options: argparse.Namespace) -> int:
@@ -77,17 +90,38 @@ def _pin(document: Mapping[str, object], out: Path) -> int:
 def _generate(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     is_own_package = options.out is None
+    if is_own_package and (options.overrides or options.names):
+        raise ValueError(
+            "--overrides and --names are for a package of your own. Give --out a folder as well; "
+            "the overrides of this client are in openapi/overrides.yaml."
+        )
     target = pipeline.PACKAGE_FOLDER if is_own_package else options.out
     pipeline.validate_target(target)
-    generated = pipeline.build(options.schema, standalone=not is_own_package)
-    changed = pipeline.write(generated.files, target)
+    names_file = None if is_own_package else options.names or options.out / "names.yaml"
+    generated = pipeline.build(
+        options.schema,
+        standalone=not is_own_package,
+        overrides=options.overrides,
+        names=names_file,
+    )
+    files = dict(generated.files)
+    if names_file is not None:
+        names = dump_package_names(generated.released, generated.surface, generated.model_names)
+        if options.names:
+            pipeline.replace_files({names_file.name: names}, names_file.parent)
+        else:
+            files[names_file.name] = names
+    changed = pipeline.write(files, target)
     if is_own_package and options.schema is None:
         names = dump_names(generated.released, generated.surface, generated.model_names)
         pipeline.RELEASED_NAMES_FILE.write_text(names, encoding="utf-8")
-        pipeline.REFERENCE_FILE.write_text(reference(generated.surface), encoding="utf-8")
+        pipeline.write_reference(reference_files(generated.surface), pipeline.DOCS_FOLDER)
     # The warnings about the pinned schema are known; `report` lists them.
-    if options.schema is not None:
+    if options.schema is not None or options.overrides is not None:
         _print_diagnostics(generated)
+    if names_file is not None:
+        for name in removed_names(generated.released, generated.surface, generated.model_names):
+            print(f"gone from the schema: {name}")
     seconds = time.perf_counter() - started
     print(
         f"{len(generated.files)} files, {changed} changed, {len(generated.surface.methods)} "
@@ -128,8 +162,14 @@ def _check(options: argparse.Namespace) -> int:
     names = dump_names(generated.released, generated.surface, generated.model_names)
     if pipeline.RELEASED_NAMES_FILE.read_text(encoding="utf-8") != names:
         errors.append("openapi/names.yaml is stale")
-    if pipeline.REFERENCE_FILE.read_text(encoding="utf-8") != reference(generated.surface):
-        errors.append("docs/reference.md is stale")
+    pages = reference_files(generated.surface)
+    on_disk = pipeline.read_reference(pipeline.DOCS_FOLDER)
+    errors += [
+        f"docs/{page} is stale"
+        for page in sorted({*pages, *on_disk})
+        if pages.get(page) != on_disk.get(page)
+    ]
+    errors += [f"openapi/docs.yaml: {error}" for error in generated.unmatched_docs]
     stale = _stale_file_diffs(pipeline.read_generated(pipeline.PACKAGE_FOLDER), generated.files)
     if stale:
         errors.append("generated files are stale or were edited; run `make generate`:")
@@ -161,7 +201,7 @@ def _stale_file_diffs(on_disk: Mapping[str, str], generated: Mapping[str, str]) 
 
 
 def _report(options: argparse.Namespace) -> int:
-    generated = pipeline.build(options.schema)
+    generated = pipeline.build(options.schema, overrides=options.overrides, names=options.names)
     print(report(generated))
     reached = {o for m in generated.surface.methods for o in m.operation.schema_operations}
     missing = set(generated.surface.schema_operations) - reached

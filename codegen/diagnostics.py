@@ -8,6 +8,7 @@ from typing import Final
 
 __all__ = [
     "FIX_DOCUMENT",
+    "FIX_WITH_OVERRIDES",
     "USE_SERVED_SCHEMA",
     "Diagnostic",
     "GenerationError",
@@ -15,6 +16,7 @@ __all__ = [
 ]
 
 USE_SERVED_SCHEMA: Final = "Give the document a PostHog instance serves at /api/schema/"
+FIX_WITH_OVERRIDES: Final = "in the document, or in a file given with --overrides"
 FIX_DOCUMENT: Final = "Fix the document, or get a fresh one with `python -m codegen fetch`"
 
 
@@ -22,13 +24,19 @@ class GenerationError(ValueError):
     """The document is valid, but no code can be generated from it without an override.
 
     The message lists all diagnostics, one a line: JSON pointer, then reason.
+
+    Args:
+        diagnostics: What prevents generation.
+        remedy: Where to fix it.
     """
 
-    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+    def __init__(
+        self, diagnostics: Iterable[Diagnostic], remedy: str = "in openapi/overrides.yaml"
+    ) -> None:
         self.diagnostics = tuple(sorted(set(diagnostics)))
         """What prevents generation, sorted by pointer."""
         lines = [f"  {diagnostic.pointer}: {diagnostic.reason}" for diagnostic in self.diagnostics]
-        heading = f"{len(lines)} problem(s) to fix in openapi/overrides.yaml:"
+        heading = f"{len(lines)} problem(s) to fix {remedy}:"
         super().__init__("\n".join([heading, *lines]))
 
 

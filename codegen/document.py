@@ -16,7 +16,7 @@ from .diagnostics import FIX_DOCUMENT, USE_SERVED_SCHEMA, SchemaError
 from .json_access import MISSING, lookup, split_pointer
 from .parsing import parse
 
-__all__ = ["dump", "fetch", "load"]
+__all__ = ["dump", "fetch", "load", "validate_document"]
 
 _ACCEPT: Final = "application/vnd.oai.openapi+json, application/json;q=0.9, application/yaml;q=0.5"
 _WIDTH: Final = 100
@@ -47,7 +47,7 @@ def load(
     except OSError as error:
         reason = f"it cannot be read ({error.strerror})"
         raise SchemaError(source, reason, "Give a readable file or a URL") from None
-    return _validate_document(parse(data, source), source)
+    return validate_document(parse(data, source), source)
 
 
 def fetch(
@@ -111,7 +111,7 @@ def _download(url: str, timeout: float, transport: httpx.BaseTransport | None) -
         raise SchemaError(safe_url, reason, remedy)
     if not response.is_success:
         raise SchemaError(safe_url, f"it responds with {response.status_code}", USE_SERVED_SCHEMA)
-    return _validate_document(parse(response.content, safe_url), safe_url)
+    return validate_document(parse(response.content, safe_url), safe_url)
 
 
 def _refuse_plain_http(request: httpx.Request) -> None:
@@ -130,7 +130,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _validate_document(value: Any, source: str) -> dict[str, Any]:
+def validate_document(value: Any, source: str) -> dict[str, Any]:
     """Return the document if it is a usable OpenAPI document of PostHog."""
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, list) else f"{type(value).__name__} data"

@@ -10,18 +10,21 @@ import builtins
 import keyword
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import Any
 
 from asyncposthog.operation import Owner
 
 __all__ = [
+    "CLIENT_NAMES",
     "Route",
     "class_name",
     "class_names",
+    "fixed_names",
     "method_names",
     "new_component_name",
+    "operation_shape",
     "parse_route",
     "pascal_case",
     "path_error",
@@ -36,6 +39,7 @@ _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
 _BRANDS = re.compile("HogQL|PostHog|GitHub|GitLab|LinkedIn|ClickUp|ClickHouse|OAuth|OpenAPI")
 """Names that are one word although they have capitals inside."""
 _PARAMETER = re.compile(r"^\{(.+)\}$")
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _ITEM_VERBS = {"get": "get", "patch": "update", "put": "replace", "delete": "delete"}
 _TAIL_VERBS = {
     "get": "get",
@@ -50,11 +54,13 @@ _CLASS_NAMES = frozenset(
     {"bool", "bytes", "cached_property", "dict", "float", "int", "m", "object", "str"}
 )
 """Names used inside the class of a resource, which a method or nested resource would hide."""
-_CLIENT_NAMES = frozenset(
+CLIENT_NAMES = frozenset(
     {
         "aclose",
         "doctor",
         "dry_run",
+        "emulated",
+        "export",
         "rate_limits",
         "raw",
         "request",
@@ -126,20 +132,24 @@ def class_name(component: str) -> str:
     return name
 
 
-def class_names(components: Iterable[str], released: Mapping[str, str]) -> dict[str, str]:
+def class_names(
+    components: Iterable[str], released: Mapping[str, str], reserved: Iterable[str] = ()
+) -> dict[str, str]:
     """Return a unique class name for every component; released names do not change.
 
-    If several components would get the same name, the one that is spelled exactly so gets it, and
+    No component gets a reserved name that was not released for it. If several components would get
+    the same name, the one that is spelled exactly so gets it, and
     the others get the suffix `Schema`, then a number.
     """
     result: dict[str, str] = {}
-    taken: set[str] = set()
     ordered = sorted(components)
+    taken: set[str] = set()
     # Released names first, so that no new component can take one.
     for component in ordered:
-        if component in released:
+        if component in released and released[component] not in taken:
             result[component] = released[component]
             taken.add(released[component])
+    taken.update(reserved)
     for exact in (True, False):
         for component in ordered:
             name = class_name(component)
@@ -242,7 +252,7 @@ def _attribute_name(segment: str) -> str:
 
 def _avoid_client_attributes(segments: tuple[str, ...]) -> tuple[str, ...]:
     """Add an underscore to a top-level resource that would hide an attribute of the client."""
-    if segments and segments[0] in _CLIENT_NAMES:
+    if segments and segments[0] in CLIENT_NAMES:
         return (f"{segments[0]}_", *segments[1:])
     return segments
 
@@ -258,25 +268,70 @@ class _NameCandidate:
     is_list: bool
 
 
+def fixed_names(
+    keys: Iterable[tuple[str, str]],
+    layers: Iterable[Mapping[str, str]],
+    report: Callable[[str, str, str], None] = lambda method, path, reason: None,
+) -> dict[str, str]:
+    """Return the names of operations that are given, not derived, by `"GET /api/…/"`.
+
+    Args:
+        keys: `(method, path)` of the operations of the document.
+        layers: Given names by operation. Those of an earlier layer win. The names of placeholders
+            may differ from those in `keys`.
+        report: Called for each name that is not used because another operation has it.
+    """
+    ordered = sorted(keys)
+    result: dict[str, str] = {}
+    used: dict[str, str] = {}
+    for layer in layers:
+        by_shape = {
+            operation_shape(operation): name
+            for operation, name in sorted(layer.items(), reverse=True)
+        }
+        for method, path in ordered:
+            key = f"{method.upper()} {path}"
+            name = layer.get(key) or by_shape.get(operation_shape(key))
+            if name is None or key in result:
+                continue
+            if name in used:
+                report(method, path, f"the name {name!r} is given to {used[name]} too")
+                continue
+            result[key] = name
+            used[name] = key
+    return result
+
+
+def operation_shape(operation: str) -> str:
+    """Return an operation without the names of placeholders, which differ between releases."""
+    return _PLACEHOLDER.sub("{}", operation)
+
+
 def method_names(
     operations: Iterable[tuple[str, str, bool]],
-    released: Mapping[str, str],
+    fixed: Mapping[str, str],
     report: Callable[[str, str, str], None] = lambda method, path, reason: None,
+    reserved: Iterable[str] = (),
 ) -> dict[tuple[str, str], str]:
     """Return the public name of every operation.
 
+    The result depends on the operations and on the given names, not on any order. A given name
+    stays as it is, so adding an operation renames none that has one.
+
     Args:
         operations: `(method, path, is_list)` for each operation of the document.
-        released: Public names that are fixed, by `"GET /api/…/"`.
+        fixed: Names that are given, by `"GET /api/…/"`.
         report: Called with the method, the path and a description of each resolved clash.
+        reserved: Names that no other operation may get, such as those of operations that an
+            earlier document had.
 
     Returns:
         The dotted public name (`error_tracking.issues.get`) by `(method, path)`. If two operations
         have the same name after all rules, the later path gets its verb in front, its parameters
         behind, or a number. If a method and a nested resource have the same name, the method gets
-        its verb.
+        its verb; if the name of the method is given, the resource gets an underscore instead.
     """
-    listed = list(operations)
+    listed = sorted(operations)
     routes = {path: parse_route(path) for _, path, _ in listed}
     parents = _parents(routes.values())
     lists = {(method, path) for method, path, is_list in listed if is_list}
@@ -288,18 +343,39 @@ def method_names(
         for method, path, _ in listed
         if method == "get" and routes[path].ends_in_parameter
     }
+    given = {
+        (method, path): fixed[key]
+        for method, path, _ in listed
+        if (key := f"{method.upper()} {path}") in fixed
+    }
+    unavailable = {*given.values(), *reserved}
     candidates: dict[tuple[str, str], _NameCandidate] = {}
     for method, path, _ in listed:
-        candidates[method, path] = _candidate(
+        candidate = _candidate(
             method,
             routes[path],
             parents,
             is_list=(method, path) in lists or routes[path].static in items,
             shared=len(verbs_of[path]) > 1,
         )
-    return _rename_resource_clashes(
-        _resolve_clashes(candidates, released, report), candidates, report
-    )
+        resource = _resource_beside(candidate.resource, unavailable)
+        if resource != candidate.resource and (method, path) not in given:
+            was, now = ".".join(candidate.resource), ".".join(resource)
+            report(method, path, f"{was!r} is a method already; the nested resource is {now!r}")
+        candidates[method, path] = replace(candidate, resource=resource)
+    names = _resolve_clashes(candidates, given, unavailable, report)
+    return _rename_resource_clashes(names, candidates, given, unavailable, report)
+
+
+def _resource_beside(resource: tuple[str, ...], methods: Container[str]) -> tuple[str, ...]:
+    """Return the resource with an underscore behind each part that is the name of a method."""
+    parts: list[str] = []
+    for part in resource:
+        name = part
+        while ".".join((*parts, name)) in methods:
+            name = f"{name}_"
+        parts.append(name)
+    return tuple(parts)
 
 
 def _parents(routes: Iterable[Route]) -> set[tuple[str, ...]]:
@@ -340,21 +416,18 @@ def _candidate(
 
 def _resolve_clashes(
     candidates: Mapping[tuple[str, str], _NameCandidate],
-    released: Mapping[str, str],
+    given: Mapping[tuple[str, str], str],
+    unavailable: Iterable[str],
     report: Callable[[str, str, str], None],
 ) -> dict[tuple[str, str], str]:
-    result: dict[tuple[str, str], str] = {}
+    result = dict(given)
     by_name: dict[str, list[tuple[str, str]]] = {}
     for key, candidate in candidates.items():
-        released_name = released.get(f"{key[0].upper()} {key[1]}")
-        if released_name is not None:
-            result[key] = released_name
-        else:
+        if key not in given:
             by_name.setdefault(".".join((*candidate.resource, candidate.name)), []).append(key)
-    taken = dict.fromkeys(result.values(), True)
-    for name, keys in by_name.items():
-        ranked = sorted(keys, key=lambda key: (_KIND_RANK[candidates[key].kind], key[1]))
-        for key in ranked:
+    taken = set(unavailable)
+    for name, keys in sorted(by_name.items()):
+        for key in sorted(keys, key=lambda key: (_KIND_RANK[candidates[key].kind], key[1], key[0])):
             full_name = name
             candidate = candidates[key]
             if full_name in taken and candidate.kind == "collection_action":
@@ -363,7 +436,7 @@ def _resolve_clashes(
                 by = python_name(parse_route(key[1]).parameters[-1]).rstrip("_")
                 full_name = ".".join((*candidate.resource, f"{candidate.name}_by_{by}"))
             result[key] = _unused_name(full_name, key, candidate.is_list, taken)
-            taken[result[key]] = True
+            taken.add(result[key])
             if full_name != result[key]:
                 report(*key, f"another method is called {full_name!r}; it is {result[key]!r}")
     return result
@@ -372,16 +445,22 @@ def _resolve_clashes(
 def _rename_resource_clashes(
     names: Mapping[tuple[str, str], str],
     candidates: Mapping[tuple[str, str], _NameCandidate],
+    given: Mapping[tuple[str, str], str],
+    unavailable: Iterable[str],
     report: Callable[[str, str, str], None],
 ) -> dict[tuple[str, str], str]:
-    """Rename the methods that have the same name as a nested resource."""
+    """Rename the methods that have the same name as a nested resource.
+
+    A given name is that of a nested resource only if another given name says so. Then the method
+    is renamed all the same, because a class cannot have both.
+    """
     resources: set[str] = set()
-    for name in names.values():
+    for name in (*names.values(), *unavailable):
         parts = name.split(".")
         resources.update(".".join(parts[:length]) for length in range(1, len(parts)))
-    taken = {*names.values(), *resources}
+    taken = {*names.values(), *unavailable, *resources}
     result = dict(names)
-    for key, name in sorted(names.items()):
+    for key, name in sorted(names.items(), key=lambda item: (item[0] not in given, item)):
         if name in resources:
             result[key] = _unused_name(name, key, candidates[key].is_list, taken)
             taken.add(result[key])

@@ -1,134 +1,94 @@
-"""Read and apply `overrides.yaml`: what PostHog's schema lacks or gets wrong.
+"""Apply overrides to a document: what PostHog's schema lacks or gets wrong.
 
 Entries of `document` patch the normalised document by JSON pointer. Entries of `operations` are
 facts that an OpenAPI document cannot express (names, pagination, rate-limit buckets). Each entry
-has a reason and a source. An entry that no longer applies is reported, so that it gets removed.
+has a reason and a source. An entry that does not apply is reported, so that it gets removed.
+Entries marked `older` are for documents of older instances, and are reported if they apply to the
+document they are checked with.
 """
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, cast
 
 from codegen.normalise.parameters import without_null
 
 from .diagnostics import Diagnostic
-from .json_access import iter_objects, properties, split_pointer, strings
-from .json_schema import component_of, resolve
+from .json_access import iter_objects, join_pointer, properties, split_pointer, strings
+from .json_schema import component_of, reference_to, resolve
 from .naming import resource_path
-from .parsing import load_yaml
+from .overrides_file import BODY_KEYS, OperationOverrides, Overrides, load_overrides
 
 __all__ = [
     "OperationOverrides",
     "Overrides",
     "apply_overrides",
     "load_overrides",
+    "merge_equal_paths",
+    "operation_keys",
     "overrides_for",
+    "unused_rules",
 ]
 
-_DOCUMENT_VERBS = frozenset({"add", "replace", "remove", "rename", "move_paths", "body"})
-_BODY_KEYS = ("required", "optional", "read_only")
-"""Keys of a `body` entry: fields the server requires, does not require, or sets itself."""
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
-_OPERATION_KEYS = frozenset({
-    "operation", "name", "pagination", "items", "page_size", "buckets", "writes", "idempotent",
-    "api_key_allowed", "status", "result", "presence_only", "booleans", "multi_segment", "flat",
-    "soft_delete", "schema_gap_source", "note", "reason", "source",
-})  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class OperationOverrides:
-    """The overrides of one operation; `values` has only the keys that are given."""
-
-    operation: str
-    values: Mapping[str, Any]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return the value of one key."""
-        return self.values.get(name, default)
-
-
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """The validated content of `overrides.yaml`."""
-
-    document: tuple[Mapping[str, Any], ...] = ()
-    operations: tuple[OperationOverrides, ...] = ()
-    buckets: tuple[Mapping[str, Any], ...] = ()
-    limits: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-
-def load_overrides(path: Path) -> Overrides:
-    """Read and check the file.
-
-    Raises:
-        ValueError: An entry has an unknown verb or key, or lacks a reason or a source.
-    """
-    raw = load_yaml(path.read_text(encoding="utf-8"))
-    unknown = set(raw) - {"document", "operations", "buckets", "limits"}
-    if unknown:
-        raise ValueError(f"{path.name}: unknown sections {sorted(unknown)}")
-    document = tuple(cast("list[dict[str, Any]]", raw.get("document") or []))
-    operations: list[OperationOverrides] = []
-    for entry in document:
-        if entry.get("verb") not in _DOCUMENT_VERBS:
-            raise ValueError(f"{path.name}: {entry} needs a verb of {sorted(_DOCUMENT_VERBS)}")
-        _require_source(path, entry)
-        if entry["verb"] == "body":
-            _validate_body_fields(path, entry)
-    for entry in cast("list[dict[str, Any]]", raw.get("operations") or []):
-        _require_source(path, entry)
-        unknown_keys = set(entry) - _OPERATION_KEYS
-        if unknown_keys:
-            raise ValueError(
-                f"{path.name}: {entry['operation']}: unknown keys {sorted(unknown_keys)}"
-            )
-        operations.append(OperationOverrides(entry["operation"], entry))
-    buckets = tuple(cast("list[dict[str, Any]]", raw.get("buckets") or []))
-    return Overrides(document, tuple(operations), buckets, raw.get("limits") or {})
-
-
-def _require_source(path: Path, entry: Mapping[str, Any]) -> None:
-    for key in ("reason", "source"):
-        if not entry.get(key):
-            raise ValueError(f"{path.name}: {entry} has no {key}")
-
-
-def _validate_body_fields(path: Path, entry: Mapping[str, Any]) -> None:
-    seen: set[str] = set()
-    for key in _BODY_KEYS:
-        fields: Any = entry.get(key, [])
-        if not isinstance(fields, list) or not all(
-            isinstance(field, str) for field in cast("list[Any]", fields)
-        ):
-            raise ValueError(f"{path.name}: {entry['operation']}: {key} is a list of fields")
-        repeated = seen & set(cast("list[str]", fields))
-        if repeated:
-            raise ValueError(
-                f"{path.name}: {entry['operation']}: {sorted(repeated)} is named twice"
-            )
-        seen |= set(cast("list[str]", fields))
+_PLACEHOLDER_NAME = re.compile(r"\{([^{}]*)\}")
 
 
 def apply_overrides(
     document: Mapping[str, Any], overrides: Overrides
 ) -> tuple[dict[str, Any], tuple[Diagnostic, ...]]:
-    """Return the patched document and a diagnostic for each patch that did not apply."""
+    """Return the patched document and a diagnostic for each patch that did not apply.
+
+    An entry marked `older` gets one if it applies, because the mark says that it does not.
+    """
     patched = cast("dict[str, Any]", copy.deepcopy(document))
     diagnostics: list[Diagnostic] = []
     for entry in overrides.document:
         reason = _apply_patch(patched, entry)
-        if reason:
-            where = str(entry.get("pointer") or entry.get("from") or entry["operation"])
+        keys = ("pointer", "from", "operation", "component")
+        where = next(str(entry[key]) for key in keys if entry.get(key))
+        if entry.get("older"):
+            if reason is None:
+                problem = f"override {entry['verb']} applies; remove its mark `older`"
+                diagnostics.append(Diagnostic(where, problem))
+        elif reason:
             diagnostics.append(
                 Diagnostic(where, f"override {entry['verb']} does not apply: {reason}")
             )
-    return patched, tuple(diagnostics)
+    return patched, (*diagnostics, *overrides.names.unused(patched))
+
+
+def operation_keys(document: Mapping[str, Any]) -> list[str]:
+    """Return the operations of a document, as `"GET /api/…/"`."""
+    paths = cast("Mapping[str, Mapping[str, Any]]", document["paths"])
+    return [f"{method.upper()} {path}" for path, item in paths.items() for method in item]
+
+
+def unused_rules(document: Mapping[str, Any], overrides: Overrides) -> tuple[Diagnostic, ...]:
+    """Return a diagnostic for each entry about operations that a patched document does not have."""
+    keys = operation_keys(document)
+    shapes = {_PLACEHOLDER.sub("{}", key) for key in keys}
+    diagnostics: list[Diagnostic] = []
+
+    def check(where: str, applies: bool, older: bool) -> None:
+        if applies and older:
+            diagnostics.append(Diagnostic(where, "override applies; remove its mark `older`"))
+        elif not applies and not older:
+            reason = "override does not apply: there is no such operation"
+            diagnostics.append(Diagnostic(where, reason))
+
+    for entry in overrides.operations:
+        applies = _PLACEHOLDER.sub("{}", entry.operation) in shapes
+        check(entry.operation, applies, bool(entry.get("older")))
+    for rule in (*overrides.buckets, *overrides.scopes):
+        for pattern in rule["match"]:
+            applies = any(fnmatchcase(key, pattern) for key in keys)
+            check(pattern, applies, bool(rule.get("older")))
+    return tuple(diagnostics)
 
 
 def overrides_for(overrides: Overrides, key: str) -> OperationOverrides:
@@ -141,6 +101,8 @@ def overrides_for(overrides: Overrides, key: str) -> OperationOverrides:
     for entry in overrides.operations:
         if _PLACEHOLDER.sub("{}", entry.operation) == shape:
             values.update(entry.values)
+    if shape in overrides.names.methods:
+        values["name"] = overrides.names.methods[shape]
     return OperationOverrides(key, values)
 
 
@@ -149,6 +111,8 @@ def _apply_patch(document: dict[str, Any], entry: Mapping[str, Any]) -> str | No
         return _move_paths(document, entry["from"], entry["to"])
     if entry["verb"] == "body":
         return _patch_body(document, entry)
+    if entry["verb"] == "nullable":
+        return _make_nullable(document, entry["component"], frozenset(entry["fields"]))
     resource = _missing_resource(document, entry)
     if resource:
         return f"this schema has nothing below {resource}"
@@ -167,11 +131,20 @@ def _apply_patch(document: dict[str, Any], entry: Mapping[str, Any]) -> str | No
         return f"this schema has no {', '.join(sorted(unknown))}"
     if isinstance(target, list):
         return _apply_to_list(cast("list[Any]", target), verb, last, value)
+    if not isinstance(target, dict):
+        return f"nothing at {last!r}"
     mapping = cast("dict[str, Any]", target)
     # An override that changes nothing is not needed any more, and is reported like one that fails.
     if verb == "add":
         if last in mapping and mapping[last] == value:
             return "the schema has this value already"
+        if entry.get("only_missing") and last in mapping and isinstance(value, dict):
+            given = cast("dict[str, Any]", value)
+            present = mapping[last] if split_pointer(entry["pointer"])[0] == "paths" else given
+            value = {key: part for key, part in given.items() if key not in present}
+            if not value:
+                return "the schema has it already"
+        _mark_added_operations(mapping, split_pointer(entry["pointer"]), value)
         if isinstance(value, dict) and isinstance(mapping.get(last), dict):
             mapping[last].update(value)
         else:
@@ -188,6 +161,19 @@ def _apply_patch(document: dict[str, Any], entry: Mapping[str, Any]) -> str | No
     else:
         mapping[str(value)] = mapping.pop(last)
     return None
+
+
+def _mark_added_operations(target: Mapping[str, Any], tokens: Sequence[str], value: Any) -> None:
+    """Mark the operations in `value` that the schema does not have, if `value` has any."""
+    if tokens[0] != "paths" or not isinstance(value, dict):
+        return
+    last = tokens[-1]
+    added = cast("dict[str, Any]", value)
+    if len(tokens) == 3 and last not in target:
+        added["x-added"] = True
+    elif len(tokens) == 2:
+        for method in added.keys() - cast("dict[str, Any]", target.get(last, {})).keys():
+            added[method]["x-added"] = True
 
 
 def _missing_resource(document: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
@@ -210,6 +196,8 @@ def _apply_to_list(target: list[Any], verb: str, last: str, value: Any) -> str |
     if verb == "add" and last == "-":
         if value in target:
             return "the schema has this value already"
+        if _has_parameter(target, value):
+            return f"the schema has a parameter {value['name']!r} already"
         target.append(value)
         return None
     index = _index(target, last)
@@ -222,6 +210,18 @@ def _apply_to_list(target: list[Any], verb: str, last: str, value: Any) -> str |
     else:
         return "rename needs an object"
     return None
+
+
+def _has_parameter(target: list[Any], value: Any) -> bool:
+    """Return whether a list has a parameter of the same name and place."""
+    if not isinstance(value, dict):
+        return False
+    added = cast("dict[str, Any]", value)
+    if not {"name", "in"} <= added.keys():
+        return False
+    given = [cast("dict[str, Any]", item) for item in target if isinstance(item, dict)]
+    key = (added["name"], added["in"])
+    return any((item.get("name"), item.get("in")) == key for item in given)
 
 
 def _index(target: list[Any], token: str) -> int | None:
@@ -249,7 +249,7 @@ def _descend(target: Any, token: str) -> Any:
 
 def _patch_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None:
     """Apply a `body` entry: which fields the server requires, does not require, or sets itself."""
-    required, optional, read_only = (set[str](entry.get(key) or ()) for key in _BODY_KEYS)
+    required, optional, read_only = (set[str](entry.get(key) or ()) for key in BODY_KEYS)
     shape = _PLACEHOLDER.sub("{}", str(entry["operation"]))
     bodies = [
         operation["requestBody"]
@@ -261,6 +261,7 @@ def _patch_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | Non
     if not bodies:
         return "there is no such operation, or it has no body"
     unknown = required | optional | read_only
+    changed = False
     for body in bodies:
         for content in body["content"].values():
             component = component_of(content.get("schema", {}))
@@ -283,44 +284,127 @@ def _patch_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | Non
             }
             if not required_fields:
                 del content["schema"]["required"]
+            changed = changed or _writable(content["schema"]) != _writable(schema)
         if required:
+            changed = changed or not body.get("required")
             body["required"] = True
-    return f"the body has no {', '.join(sorted(unknown))}" if unknown else None
+    if unknown:
+        return f"the body has no {', '.join(sorted(unknown))}"
+    return None if changed else "the schema has these fields already"
+
+
+def _writable(schema: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """Return the writable properties of a body, and which of them are required."""
+    fields = {
+        name: field for name, field in properties(schema).items() if not field.get("readOnly")
+    }
+    return fields, set(strings(schema, "required")) & fields.keys()
 
 
 def _as_required(field: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of a required field: it is writable and not nullable."""
-    return without_null({key: value for key, value in field.items() if key != "readOnly"})
+    """Return the schema of a required field: it is writable, not nullable, and has no default."""
+    dropped = {"default", "readOnly"}
+    return without_null({key: value for key, value in field.items() if key not in dropped})
+
+
+def _make_nullable(document: dict[str, Any], component: str, names: frozenset[str]) -> str | None:
+    """Let read-only properties that refer to a component be null, if they have one of the names."""
+    found: set[str] = set()
+    for schema in document["components"]["schemas"].values():
+        for name in names & properties(schema).keys():
+            part = properties(schema)[name]
+            if component_of(part) == component and part.get("readOnly"):
+                found.add(name)
+                del part["$ref"]
+                part["anyOf"] = [reference_to(component), {"type": "null"}]
+    missing = names - found
+    if missing:
+        return f"no read-only {', '.join(sorted(missing))} refers to {component}"
+    return None
 
 
 def _move_paths(document: dict[str, Any], source: str, target: str) -> str | None:
     """Move every path below `source` to `target`, and record the original operations.
 
     An operation that exists below `target` already is a twin: it is dropped, and recorded in
-    `x-twins` of the one that stays. The names of the placeholders of `source` are ignored.
+    `x-twins` of the one that stays. The names of placeholders are ignored.
     """
     paths = cast("dict[str, dict[str, dict[str, Any]]]", document["paths"])
     literals = (re.escape(part).replace(r"\*", r"[^/]+") for part in _PLACEHOLDER.split(source))
     pattern = re.compile("^" + r"\{([^{}]*)\}".join(literals))
     names = re.findall(r"{(.+?)}", target)
     moved = [path for path in paths if pattern.match(path)]
+    spelled = _spelled(paths)
     for path in moved:
         item = paths.pop(path)
         match = pattern.match(path)
         assert match is not None
         renamed = dict(zip(match.groups(), names, strict=False))
         new_path = target + path[match.end() :]
-        target_item = paths.setdefault(new_path, {})
         for method, operation in item.items():
-            origin = f"{method.upper()} {path}"
-            if method in target_item:
-                target_item[method].setdefault("x-twins", []).append(origin)
-            else:
-                operation["x-twins"] = [origin]
-                operation["x-moved"] = True
-                for parameter in operation.get("parameters", []):
-                    if parameter["in"] == "path" and parameter["name"] in renamed:
-                        parameter["name"] = renamed[parameter["name"]]
-                target_item[method] = operation
+            # Placeholders after the start may have other names than those of the twin.
+            kept = spelled.setdefault((method, _PLACEHOLDER.sub("{}", new_path)), new_path)
+            _put_operation(paths, method, path, operation, kept, renamed)
     document["paths"] = dict(sorted(paths.items()))
     return None if moved else "no path starts with it"
+
+
+def merge_equal_paths(
+    document: Mapping[str, Any],
+) -> tuple[dict[str, Any], tuple[Diagnostic, ...]]:
+    """Join operations whose paths differ only in the names of placeholders, and report them.
+
+    They are one URL, so the server cannot tell them apart. The first in the order of the alphabet
+    is kept, and the others are recorded as its twins.
+    """
+    paths = cast("dict[str, dict[str, dict[str, Any]]]", document["paths"])
+    kept = _spelled(paths)
+    merged: dict[str, dict[str, dict[str, Any]]] = {path: {} for path in sorted(paths)}
+    diagnostics: list[Diagnostic] = []
+    for path in sorted(paths):
+        for method, operation in paths[path].items():
+            first = kept[method, _PLACEHOLDER.sub("{}", path)]
+            if first == path:
+                merged[path][method] = dict(operation)
+                continue
+            _put_operation(merged, method, path, operation, first, {})
+            where = join_pointer("", "paths", path, method)
+            reason = f"it is the same operation as that of {first}; one method is made of both"
+            diagnostics.append(Diagnostic(where, reason))
+    return {**document, "paths": merged}, tuple(diagnostics)
+
+
+def _spelled(paths: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Return the first path of each operation, by method and path without placeholder names."""
+    spelled: dict[tuple[str, str], str] = {}
+    for path in sorted(paths):
+        for method in paths[path]:
+            spelled.setdefault((method, _PLACEHOLDER.sub("{}", path)), path)
+    return spelled
+
+
+def _put_operation(
+    paths: dict[str, dict[str, dict[str, Any]]],
+    method: str,
+    path: str,
+    operation: dict[str, Any],
+    target: str,
+    renamed: Mapping[str, str],
+) -> None:
+    """Put an operation at another path, and record where it comes from.
+
+    If there is one already, it stays, and the other is recorded as its twin.
+    """
+    item = paths.setdefault(target, {})
+    origins = list(operation.get("x-twins", []))
+    if not operation.get("x-moved"):
+        origins.insert(0, f"{method.upper()} {path}")
+    if method in item:
+        item[method]["x-twins"] = [*item[method].get("x-twins", []), *origins]
+        return
+    operation["x-twins"] = origins
+    operation["x-moved"] = True
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path" and parameter["name"] in renamed:
+            parameter["name"] = renamed[parameter["name"]]
+    item[method] = operation

@@ -71,7 +71,7 @@ async def nested(ph: AsyncPostHog) -> None:
     """Use a resource of the organization, and a resource nested below it."""
     role = await ph.organizations.roles.create(name="Analysts")
     me = await ph.users.me()
-    memberships = ph.organizations.roles.role_memberships
+    memberships = ph.organizations.roles.memberships
     member = await memberships.create(role.id, user_uuid=me.uuid)
     members = await memberships.list(role.id).collect()
     print_step(
@@ -83,7 +83,7 @@ async def upload(ph: AsyncPostHog, folder: Path) -> None:
     """Send a file as multipart form data."""
     table = folder / "sales.csv"
     table.write_text("day,amount\n2026-01-01,12\n", encoding="utf-8")
-    await ph.warehouse_tables.file(file=table, name="sales", format="CSVWithNames")
+    await ph.warehouse_tables.upload(file=table, name="sales", format="CSVWithNames")
     print_step(f"uploaded {table.name} ({table.stat().st_size} bytes) as a warehouse table")
 
 

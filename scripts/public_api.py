@@ -10,7 +10,7 @@ import ast
 import difflib
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import asyncposthog
@@ -25,8 +25,7 @@ def lines() -> Iterator[str]:
     """Yield a line for each public name."""
     for name in sorted(asyncposthog.__all__):
         yield from _describe(f"asyncposthog.{name}", getattr(asyncposthog, name))
-    for path in sorted(RESOURCES.glob("*.py")):
-        yield from _resource_methods(path)
+    yield from _resources()
     yield from (f"asyncposthog.models.{name}" for name in sorted(models.__all__))
 
 
@@ -50,18 +49,41 @@ def _signature(value: object) -> str:
         return "(...)"
 
 
-def _resource_methods(path: Path) -> Iterator[str]:
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.ClassDef):
+def _resources() -> Iterator[str]:
+    """Yield a line for each generated method, by the name that users write.
+
+    The classes of resources are not part of the public API, so their names are not in the lines.
+    """
+    classes: dict[str, ast.ClassDef] = {}
+    # Two families can have nested resources of one class name, so the name of the file is added.
+    for path in sorted(RESOURCES.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                classes[f"{path.stem}.{node.name}"] = node
+    for member in _functions(classes["__init__.Resources"]):
+        yield from _methods(
+            f"asyncposthog.AsyncPostHog.{member.name}",
+            f"{member.name}.{ast.unparse(member.returns)}" if member.returns else "",
+            classes,
+        )
+
+
+def _methods(where: str, class_name: str, classes: Mapping[str, ast.ClassDef]) -> Iterator[str]:
+    for member in sorted(_functions(classes[class_name]), key=lambda member: member.name):
+        returns = ast.unparse(member.returns) if member.returns else ""
+        if member.decorator_list:  # the property of a nested resource
+            family = class_name.partition(".")[0]
+            yield from _methods(f"{where}.{member.name}", f"{family}.{returns}", classes)
             continue
-        for member in node.body:
-            if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef):
-                prefix = "async " if isinstance(member, ast.AsyncFunctionDef) else ""
-                returns = f" -> {ast.unparse(member.returns)}" if member.returns else ""
-                yield (
-                    f"asyncposthog.resources.{path.stem}.{node.name}: {prefix}{member.name}"
-                    f"({ast.unparse(member.args)}){returns}"
-                )
+        prefix = "async " if isinstance(member, ast.AsyncFunctionDef) else ""
+        arguments = ast.unparse(member.args).removeprefix("self, ").removeprefix("self")
+        yield f"{prefix}{where}.{member.name}({arguments}) -> {returns}"
+
+
+def _functions(node: ast.ClassDef) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [
+        member for member in node.body if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ from codegen.render.package import models_init, subpackage_init
 
 from .check import find_errors, query_nodes, users_of_components
 from .dcg import annotate
+from .deferral import deferred_unions
 from .ir import Kind, ModelPlan, ModelSet, Statistics
 from .prepare import prepare
 from .render import render_module
@@ -42,11 +43,12 @@ def build_models(plan: ModelPlan) -> ModelSet:
     # Later steps rely on a document without these errors, and would fail with obscure ones.
     prepared = prepare(plan, users)
     types = type_shapes(prepared.shapes, annotate(prepared.document))
+    deferred = deferred_unions(types)
     modules = split(types, users, query_nodes(plan, users))
     exports = {name: module.path for module in modules for name in module.names}
     files = {
         f"models/{module.path.replace('.', '/')}.py": render_module(
-            module, types, exports, plan.package
+            module, types, exports, plan.package, plan.docs, deferred
         )
         for module in modules
     }

@@ -3,27 +3,72 @@
 from __future__ import annotations
 
 import ast
+import copy
+import json
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from datamodel_code_generator import InputFileType, OpenAPIScope, PythonVersion, generate
 from datamodel_code_generator.enums import DataModelType
 from datamodel_code_generator.format import DatetimeClassType, Formatter
 
+from codegen.json_schema import references
+
 __all__ = ["Annotations", "annotate", "flatten", "join", "read_annotations"]
 
 PRESET = "standard-py311-20261027"
 """A dated preset: it does not change when the defaults of the generator do."""
+_CLASS: Final = "Group"
+_FIELD: Final = "field"
+_TARGET: Final[Mapping[str, Any]] = {"type": "object", "properties": {}}
+_CLASS_SIZE: Final = 50
+"""Properties in one class of the document that the generator gets."""
 
 
 def annotate(document: Mapping[str, Any]) -> Annotations:
     """Return the annotation of every property in a document of tokens.
 
+    The annotation of a property depends on its schema and on whether it is required, and on nothing
+    else: what it refers to is always an object. So each different schema is passed to the generator
+    once, and the objects that are referred to are passed on without properties. This takes a third
+    of the time.
+
     Returns:
         Annotations by property token, by type token.
     """
-    if not document["components"]["schemas"]:
-        return {}  # the generator raises for a document without schemas
+    bodies: Mapping[str, Mapping[str, Any]] = document["components"]["schemas"]
+    keys = {
+        (token, name): json.dumps([name in body.get("required", ()), schema])
+        for token, body in bodies.items()
+        for name, schema in body.get("properties", {}).items()
+    }
+    places = {
+        key: divmod(number, _CLASS_SIZE) for number, key in enumerate(dict.fromkeys(keys.values()))
+    }
+    classes: dict[str, dict[str, Any]] = {}
+    for key, (number, field) in places.items():
+        required, schema = json.loads(key)
+        body = classes.setdefault(
+            f"{_CLASS}{number}", {"type": "object", "properties": {}, "required": []}
+        )
+        body["properties"][f"{_FIELD}{field}"] = schema
+        if required:
+            body["required"].append(f"{_FIELD}{field}")
+    targets = {name for body in classes.values() for name in references(body)}
+    schemas: dict[str, Any] = dict.fromkeys(sorted(targets), _TARGET)
+    schemas |= classes
+    annotations: Annotations = {}
+    if classes:
+        annotations = _generate({**document, "components": {"schemas": schemas}})
+    result: dict[str, dict[str, ast.expr]] = {token: {} for token in bodies}
+    for (token, name), key in keys.items():
+        number, field = places[key]
+        # A copy, because later steps change the nodes.
+        result[token][name] = copy.deepcopy(annotations[f"{_CLASS}{number}"][f"{_FIELD}{field}"])
+    return result
+
+
+def _generate(document: Mapping[str, Any]) -> Annotations:
     source = generate(
         document,
         input_file_type=InputFileType.OpenAPI,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from codegen.diagnostics import Diagnostic
 
 __all__ = [
+    "ComponentDoc",
     "Field",
     "Kind",
     "ModelPlan",
@@ -21,6 +22,16 @@ __all__ = [
 ]
 
 Kind: TypeAlias = Literal["model", "enum", "alias"]
+
+
+class ComponentDoc(Protocol):
+    """What a component and its properties mean."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def fields(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +52,8 @@ class ModelPlan:
     """Python names of properties, by `ClassName.property`, that override the naming rule."""
     reserved: frozenset[str] = frozenset({"get", "raw"})
     """Attributes of `Model`, in addition to those of pydantic's, that no field may hide."""
+    docs: Mapping[str, ComponentDoc] = field(default_factory=dict[str, "ComponentDoc"])
+    """What components mean, in addition to their description in the document."""
     lenient: bool = False
     """Whether properties with the same name get other names and a warning, not an error."""
 
@@ -114,6 +127,10 @@ class Shape:
     """The values of an enum or a literal."""
     discriminator: str | None = None
     """The Python name of the field that distinguishes the variants of a union."""
+    wire: str = ""
+    """The wire name of that field."""
+    variants: tuple[tuple[Value, str], ...] = ()
+    """The values of that field, each with the token of its variant."""
     description: str = ""
 
 

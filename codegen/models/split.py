@@ -2,16 +2,19 @@
 
 Types with the same users share a module. Users are resource families or, in the query package, the
 query nodes that need the type. A type has at least the users of every type that needs it, so
-modules never import each other in a cycle.
+modules never import each other in a cycle. Modules are named after a model in them; enums that
+share no module with a model are together in `enums`, because the name of one enum would say nothing
+about the others.
 """
 
 from __future__ import annotations
 
 import keyword
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from itertools import chain, count
 
 from codegen.graph import invert, propagate_users, reachable, strongly_connected_components
 from codegen.naming import words
@@ -48,6 +51,8 @@ class _ModuleKey:
     """Families or, in the query package, nodes; empty if there are more than `_MAX_NODES`."""
     detail: int
     """1 for types that only requests use or, in the query package, that many nodes use."""
+    enums: bool = False
+    """Whether it is the module of the enums that share no module with a model."""
 
 
 def split(
@@ -72,6 +77,7 @@ def split(
     for name in types:
         key = _query_key(nodes[name]) if name in queries else _module_key(families[name])
         groups.setdefault(key, []).append(name)
+    groups = _merge_enums(groups, types)
     usage_counts = Counter(
         dependency
         for type_dependencies in dependencies.values()
@@ -80,7 +86,7 @@ def split(
     modules: list[Module] = []
     taken = set(_PACKAGES)
     for key, names in sorted(groups.items()):
-        path = _unused_path(_path(key, names, types, usage_counts), taken)
+        path = _unused_path(_paths(key, names, types, usage_counts), taken)
         ordered, recursive = _definition_order(names, types)
         modules.append(Module(path, ordered, recursive, key.users))
     _check_imports(modules, dependencies)
@@ -109,27 +115,59 @@ def _query_key(nodes: frozenset[str]) -> _ModuleKey:
     return _ModuleKey(query=True, users=() if many else tuple(sorted(nodes)), detail=int(many))
 
 
-def _path(
+def _merge_enums(
+    groups: Mapping[_ModuleKey, list[str]], types: Mapping[str, NamedType]
+) -> dict[_ModuleKey, list[str]]:
+    """Put the groups that hold only enums into one for each package.
+
+    Enums depend on no other type, so the module cannot be in an import cycle.
+    """
+    merged: dict[_ModuleKey, list[str]] = {}
+    for key, names in groups.items():
+        is_shared = key.query or len(key.users) > 1
+        only_enums = all(
+            types[name].shape.kind != "model" and not types[name].dependencies for name in names
+        )
+        if is_shared and only_enums:
+            key = _ModuleKey(query=key.query, users=(), detail=1, enums=True)
+        merged.setdefault(key, []).extend(names)
+    return {key: sorted(names) for key, names in merged.items()}
+
+
+def _paths(
     key: _ModuleKey,
     names: Collection[str],
     types: Mapping[str, NamedType],
     usage_counts: Mapping[str, int],
-) -> str:
+) -> list[str]:
+    """Return the paths that a module can have, the best one first."""
+    package = "query" if key.query else "shared"
+    if key.enums:
+        return [f"{package}.enums"]
     if len(key.users) == 1 and not key.query:
         family = key.users[0]
         if key.detail:
-            return f"{family}_requests"
-        return f"{family}_models" if family in _PACKAGES else family
+            return [f"{family}_requests"]
+        return [f"{family}_models" if family in _PACKAGES else family]
     nodes = [name for name in names if types[name].shape.component in key.users]
-    # An enum says little about the models beside it, so a module is named after one only if it
-    # holds nothing else.
     models = [name for name in names if types[name].shape.kind == "model"]
-    components = [name for name in models or names if types[name].shape.component]
-    candidates = nodes or components or models or names
-    leader = min(candidates, key=lambda name: (-usage_counts[name], name))
-    package = "query" if key.query else "shared"
-    module = "_".join(words(_without_number(leader, names, types)))
-    return f"{package}.{module}_" if keyword.iskeyword(module) else f"{package}.{module}"
+    components = [name for name in models if types[name].shape.component]
+
+    def rank(name: str) -> tuple[bool, bool, bool, int, str]:
+        return (
+            name not in nodes,
+            name not in components,
+            # A name without a number needs no explanation.
+            name[-1].isdigit(),
+            -usage_counts[name],
+            name,
+        )
+
+    paths: list[str] = []
+    for leader in sorted(nodes or models or names, key=rank):
+        module = "_".join(words(_without_number(leader, names, types)))
+        paths.append(f"{package}.{module}_" if keyword.iskeyword(module) else f"{package}.{module}")
+    return paths
 
 
 def _without_number(leader: str, names: Collection[str], types: Mapping[str, NamedType]) -> str:
@@ -142,12 +180,12 @@ def _without_number(leader: str, names: Collection[str], types: Mapping[str, Nam
     return stem if stem and siblings <= set(names) else leader
 
 
-def _unused_path(path: str, taken: set[str]) -> str:
-    candidate, number = path, 2
-    while candidate in taken:
-        candidate, number = f"{path}_{number}", number + 1
-    taken.add(candidate)
-    return candidate
+def _unused_path(paths: Sequence[str], taken: set[str]) -> str:
+    """Reserve the first path that is free; if none is, the best one gets a number."""
+    numbered = (f"{paths[0]}_{number}" for number in count(2))
+    path = next(path for path in chain(paths, numbered) if path not in taken)
+    taken.add(path)
+    return path
 
 
 def _definition_order(

@@ -151,9 +151,13 @@ class Translator:
     ) -> None:
         discriminator = self._tags.discriminators.get(location.pointer)
         if discriminator is not None:
-            variants = [self._tokens[variant] for variant in discriminator.variants]
+            wire = discriminator.wire
+            variants = {
+                self._tokens[variant]: self._tags.discriminating[variant][wire]
+                for variant in discriminator.variants
+            }
             union.members.append(
-                self._type_registry.discriminated(variants, discriminator.name, location)
+                self._type_registry.discriminated(variants, discriminator.name, wire, location)
             )
             union.null = union.null or any(b.get("type") == "null" for b in branches)
             return

@@ -98,10 +98,32 @@ class TypeRegistry:
         self.add(shape, {})
         return reference_to(token)
 
-    def discriminated(self, variants: Iterable[str], by: str, location: SchemaLocation) -> Schema:
-        """Return a reference to an inline union of tokens with a discriminator field."""
+    def discriminated(
+        self,
+        variants: Mapping[str, tuple[Value, ...]],
+        name: str,
+        wire: str,
+        location: SchemaLocation,
+    ) -> Schema:
+        """Return a reference to an inline union with a discriminator field.
+
+        Args:
+            variants: The values of the field that name each variant, by its token.
+            name: The Python name of the field.
+            wire: Its wire name.
+            location: The position of the union.
+        """
         token = self.new_token()
-        shape = Shape(token=token, kind="union", name="", owner=location.owner, discriminator=by)
+        values = tuple((value, variant) for variant, own in variants.items() for value in own)
+        shape = Shape(
+            token=token,
+            kind="union",
+            name="",
+            owner=location.owner,
+            discriminator=name,
+            wire=wire,
+            variants=values,
+        )
         self.add_root(shape, {"anyOf": [reference_to(variant) for variant in variants]})
         return reference_to(token)
 

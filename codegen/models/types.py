@@ -11,7 +11,9 @@ from .ir import Shape, Value
 
 __all__ = [
     "OWN_TYPE_MARK",
+    "UNION_MARK",
     "NamedType",
+    "UnionType",
     "call",
     "is_untyped",
     "literal",
@@ -24,15 +26,34 @@ OWN_TYPE_MARK = "@"
 """Prefix of generated types in annotations. No Python name has it, so that the two do not clash."""
 
 
+UNION_MARK = "%"
+"""Prefix of the token of a discriminated union in annotations."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnionType:
+    """A discriminated union."""
+
+    annotation: ast.expr
+    """`Annotated[A | B, Field(discriminator=...)]`. Generated types start with `@`."""
+    discriminator: str
+    wire: str
+    variants: tuple[tuple[Value, str], ...]
+    """The values of the discriminator, each with the public name of its variant."""
+
+
 @dataclass(frozen=True, slots=True)
 class NamedType:
     """A named type with the annotations of its fields."""
 
     shape: Shape
     annotations: Mapping[str, ast.expr]
-    """By the token of the field, or `root` for an alias or enum. Generated types start with `@`."""
+    """By the token of the field, or `root` for an alias or enum. Generated types start with `@`,
+    discriminated unions with `%`."""
     dependencies: frozenset[str]
-    """Public names of the generated types in the annotations."""
+    """Public names of the generated types in the annotations, those in unions included."""
+    unions: Mapping[str, UnionType]
+    """The discriminated unions in the annotations, by token."""
 
 
 def type_shapes(shapes: Mapping[str, Shape], annotations: Annotations) -> dict[str, NamedType]:
@@ -49,10 +70,18 @@ def type_shapes(shapes: Mapping[str, Shape], annotations: Annotations) -> dict[s
         if shape.kind == "enum":
             field_annotations = {"root": literal(shape.values)}
         mentioned = {name for node in field_annotations.values() for name in names_in(node)}
+        unions = {
+            name.removeprefix(UNION_MARK): replacer.union(name.removeprefix(UNION_MARK))
+            for name in sorted(mentioned)
+            if name.startswith(UNION_MARK)
+        }
+        mentioned.update(name for union in unions.values() for name in names_in(union.annotation))
         dependencies = {
             name.removeprefix(OWN_TYPE_MARK) for name in mentioned if name.startswith(OWN_TYPE_MARK)
         }
-        named_types[shape.name] = NamedType(shape, field_annotations, frozenset(dependencies))
+        named_types[shape.name] = NamedType(
+            shape, field_annotations, frozenset(dependencies), unions
+        )
     return named_types
 
 
@@ -72,9 +101,20 @@ class _TokenReplacer(ast.NodeTransformer):
             return ast.Name(OWN_TYPE_MARK + shape.name, ast.Load())
         if shape.kind == "literal":
             return literal(shape.values)
-        variants = self.visit(self._annotations[node.id]["root"])
+        return ast.Name(UNION_MARK + node.id, ast.Load())
+
+    def union(self, token: str) -> UnionType:
+        """Return the discriminated union of a token."""
+        shape = self._shapes[token]
+        assert shape.discriminator is not None
+        variants = self.visit(self._annotations[token]["root"])
         discriminator = call("Field", {"discriminator": shape.discriminator})
-        return subscript("Annotated", [variants, discriminator])
+        return UnionType(
+            subscript("Annotated", [variants, discriminator]),
+            shape.discriminator,
+            shape.wire,
+            tuple((value, self._shapes[variant].name) for value, variant in shape.variants),
+        )
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         # Replacing tokens can repeat a member of a union, or bring in `Any`.

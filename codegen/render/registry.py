@@ -104,6 +104,9 @@ def _literal(value: Any, used: set[str]) -> str:
 
 def _index(surface: Surface) -> str:
     families = "".join(f"    {resource.family!r},\n" for resource in surface.resources)
+    others = "".join(
+        f"    {key!r}: {value!r},\n" for key, value in _other_families(surface).items()
+    )
     limits = "".join(
         f"    {name!r}: {dict(sorted(limit.items()))!r},\n"
         for name, limit in sorted(_limits(surface.buckets).items())
@@ -120,10 +123,14 @@ from typing import Any
 
 from asyncposthog.operation import Operation
 
-__all__ = ["BUCKETS", "FAMILIES", "find", "operations", "schemas"]
+__all__ = ["BUCKETS", "FAMILIES", "OTHER_FAMILIES", "find", "operations", "schemas"]
 
 FAMILIES: tuple[str, ...] = (
 {families})
+
+# Families by the first segment of the paths of their operations, if the family is named otherwise.
+OTHER_FAMILIES: Mapping[str, tuple[str, ...]] = {{
+{others}}}
 
 BUCKETS: Mapping[str, Mapping[str, Any]] = {{
 {limits}}}
@@ -159,6 +166,36 @@ def schemas() -> Mapping[str, Any]:
     text = resources.files(__name__).joinpath("schemas.json").read_text(encoding="utf-8")
     return json.loads(text)["components"]["schemas"]
 '''
+
+
+def _other_families(surface: Surface) -> dict[str, tuple[str, ...]]:
+    """Return the families that hold operations of a path segment, unless both have one name.
+
+    An alias of an operation that the family of its segment has is not counted.
+    """
+    families: dict[str, set[tuple[str, str]]] = {}
+    for method in surface.methods:
+        operation = method.operation
+        family = operation.id.partition(".")[0]
+        families.setdefault(family, set()).add((operation.method, operation.path))
+    others: dict[str, set[str]] = {}
+    for method in surface.methods:
+        operation = method.operation
+        segment = _first_segment(operation.path)
+        family = operation.id.partition(".")[0]
+        if family != segment and (operation.method, operation.path) not in families.get(
+            segment, ()
+        ):
+            others.setdefault(segment, set()).add(family)
+    return {segment: tuple(sorted(found)) for segment, found in sorted(others.items())}
+
+
+def _first_segment(path: str) -> str:
+    """Return the first segment of a path after its project, as a Python name."""
+    project, _, rest = path.removeprefix("/api/").partition("/{project_id}/")
+    if project != "projects":
+        rest = path.removeprefix("/api/")
+    return rest.partition("/")[0].replace("-", "_") or "projects"
 
 
 def _limits(buckets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -88,15 +88,14 @@ def _classes(resource: Resource, constant_name_of: Mapping[str, str]) -> Iterato
     """Yield the source of each class, nested resources first, so that names exist when used."""
     for child in resource.children:
         yield from _classes(child, constant_name_of)
-    title = ".".join(resource.path)
     lines = [f"class {resource.class_name}(Resource):"]
-    lines.append(docstring(f"Operations on `{title}`.", 4))
+    lines.append(docstring(_about(resource), 4))
     for child in resource.children:
         lines += [
             "",
             "    @cached_property",
             f"    def {child.path[-1]}(self) -> {child.class_name}:",
-            docstring(f"Operations on `{'.'.join(child.path)}`.", 8),
+            docstring(_about(child), 8),
             f"        return {child.class_name}(self._executor)",
         ]
     for method in resource.methods:
@@ -104,10 +103,14 @@ def _classes(resource: Resource, constant_name_of: Mapping[str, str]) -> Iterato
     yield "\n".join(lines)
 
 
+def _about(resource: Resource) -> str:
+    return resource.doc or f"Operations on `{'.'.join(resource.path)}`."
+
+
 def _method(method: Method, constant: str) -> str:
     parameters = [f"self, {''.join(f'{a}, ' for a in _positional(method))}"]
     keywords = [_keyword(a) for a in method.arguments if a.location != "path"]
-    if method.cursor:
+    if method.operation.pages_in_any_order:
         keywords.append("concurrency: int = 1")
     keywords.append("options: RequestOptions | None = None")
     signature = parameters[0] + "*, " + ", ".join(keywords)
@@ -147,7 +150,7 @@ def _passed(method: Method) -> list[str]:
             items = ", ".join(f"{a.wire_name!r}: {a.python_name}" for a in pairs)
             passed.append(f"{keyword}={{{items}}}")
     passed += [f"body={a.python_name}" for a in method.arguments if a.location == "body"]
-    if method.cursor:
+    if method.operation.pages_in_any_order:
         passed.append("concurrency=concurrency")
     passed.append("options=options")
     return passed
@@ -182,7 +185,7 @@ def _index(surface: Surface) -> str:
             "",
             "    @cached_property",
             f"    def {resource.family}(self) -> {resource.class_name}:",
-            docstring(f"Operations on `{resource.family}`.", 8),
+            docstring(_about(resource), 8),
             f"        from .{resource.family} import {resource.class_name}",
             "",
             f"        return {resource.class_name}(self._executor)",

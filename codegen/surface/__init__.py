@@ -2,6 +2,7 @@
 
 from .build import ReleasedNames, build_surface
 from .tree import Argument, Method, Resource, SkippedOperation, Surface
+from .untyped import bare_json_methods, bare_json_share
 
 __all__ = [
     "Argument",
@@ -10,5 +11,7 @@ __all__ = [
     "Resource",
     "SkippedOperation",
     "Surface",
+    "bare_json_methods",
+    "bare_json_share",
     "build_surface",
 ]

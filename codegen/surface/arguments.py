@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from asyncposthog.operation import Body, Parameter
 from codegen.json_access import mapping, objects, properties, strings
-from codegen.json_schema import component_of, reference_to, references, resolve
+from codegen.json_schema import reference_to, references, resolve
 from codegen.naming import python_name
 from codegen.overrides import OperationOverrides
 
 from .annotations import argument_annotation, is_object
+from .directions import Directions, is_read_only, writable_references
 from .inline_schemas import ComponentRegistry
 from .tree import Argument
 
@@ -20,6 +22,7 @@ _RESERVED_NAMES = frozenset({"registry"})
 
 __all__ = [
     "NameAllocator",
+    "body_components",
     "build_body",
     "build_parameters",
     "field_arguments",
@@ -108,6 +111,8 @@ def parameter_arguments(
         annotation = argument_annotation(mapping(source, "schema"), components, class_of)
         if parameter.presence_only:
             annotation = "bool"
+        elif parameter.location == "query":
+            annotation = _with_booleans(parameter, annotation)
         elif parameter.location == "path":
             annotation = _path_annotation(parameter)
         arguments.append(
@@ -118,9 +123,22 @@ def parameter_arguments(
                 annotation,
                 parameter.required,
                 str(source.get("description") or ""),
+                _default(mapping(source, "schema")),
             )
         )
     return arguments
+
+
+def _with_booleans(parameter: Parameter, annotation: str) -> str:
+    """Add bools to the annotation of a query parameter that is an enum of "true" and "false".
+
+    A query string is text, so the encoding is the same: `True` is sent as `true`.
+    """
+    named = {"true", "false"} & {value for value in parameter.enum if isinstance(value, str)}
+    if not named or parameter.type != "string":
+        return annotation
+    booleans = "bool" if len(named) == 2 else f"Literal[{named == {'true'}}]"
+    return f"{booleans} | {annotation}"
 
 
 def parameter_components(operation: Mapping[str, Any]) -> set[str]:
@@ -183,34 +201,58 @@ def build_body(
 
 
 def _is_file(field: Mapping[str, Any], components: Mapping[str, Any]) -> bool:
+    """Return whether a field of a form is a file, or a list of files."""
     schema = resolve(field, components)
-    variants = objects(schema, "anyOf") or [schema]
-    return any(resolve(v, components).get("format") == "binary" for v in variants)
+    variants = [resolve(v, components) for v in objects(schema, "anyOf") or [schema]]
+    variants += [resolve(mapping(v, "items"), components) for v in variants if "items" in v]
+    return any(v.get("format") == "binary" for v in variants)
+
+
+def body_components(
+    body: Body | None, schema: Mapping[str, Any], components: Mapping[str, Any]
+) -> set[str]:
+    """Return the components that the arguments for a body refer to."""
+    if body is None:
+        return set()
+    if body.flat or body.schema is None:
+        return writable_references(schema, components)
+    return {body.schema}
 
 
 def field_arguments(
     body: Body,
     schema: Mapping[str, Any],
-    components: Mapping[str, Any],
+    directions: Directions,
     class_of: Mapping[str, str],
     names: NameAllocator,
 ) -> tuple[list[Argument], set[str]]:
-    """Return the arguments for a body: one for each field if it is flat, else one.
+    """Return the arguments for a body: one for each writable field if it is flat, else one.
+
+    A field with a default is not required, even if the schema says so.
+
+    Args:
+        body: The body.
+        schema: Its resolved schema.
+        directions: The schemas for annotations.
+        class_of: Class names by component.
+        names: Names of arguments.
 
     Returns:
         The arguments, and the components that their annotations can name.
     """
+    components = directions.schemas
     if not body.flat:
-        ref = reference_to(body.schema) if body.schema else schema
+        ref = directions.argument(reference_to(body.schema) if body.schema else schema)
         annotation = argument_annotation(ref, components, class_of)
         body_argument = Argument(names.allocate("body"), "body", "body", annotation, body.required)
         return [body_argument], references(ref)
     required = set(strings(schema, "required")) if body.required else set[str]()
     arguments: list[Argument] = []
     used: set[str] = set()
-    for wire, field in properties(schema).items():
-        if _read_only(field, components):
+    for wire, raw_field in properties(schema).items():
+        if is_read_only(raw_field, components):
             continue
+        field = directions.argument(raw_field)
         used |= references(field)
         annotation = (
             "FileInput" if wire in body.files else argument_annotation(field, components, class_of)
@@ -221,15 +263,17 @@ def field_arguments(
                 wire,
                 "field",
                 annotation,
-                wire in required,
+                wire in required and "default" not in field,
                 str(field.get("description") or ""),
+                _default(field),
             )
         )
     return arguments, used
 
 
-def _read_only(field: Mapping[str, Any], components: Mapping[str, Any]) -> bool:
-    if field.get("readOnly"):
-        return True
-    name = component_of(field)
-    return bool(name and components.get(name, {}).get("readOnly"))
+def _default(schema: Mapping[str, Any]) -> str:
+    """Return the default of a scalar as JSON; empty if there is none worth mentioning."""
+    default = schema.get("default")
+    if default is None or default == "" or isinstance(default, list | dict):
+        return ""
+    return json.dumps(default, ensure_ascii=False)

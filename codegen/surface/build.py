@@ -19,9 +19,11 @@ from codegen.diagnostics import Diagnostic
 from codegen.graph import propagate_users
 from codegen.json_access import join_pointer, mapping, objects, properties, strings
 from codegen.json_schema import reference_graph, resolve
+from codegen.name_overrides import NameOverrides, operation_shape, without_overridden
 from codegen.naming import (
     Route,
     class_names,
+    fixed_names,
     method_names,
     parse_route,
     path_error,
@@ -31,12 +33,14 @@ from codegen.overrides import OperationOverrides, Overrides, overrides_for
 
 from .arguments import (
     NameAllocator,
+    body_components,
     build_body,
     build_parameters,
     field_arguments,
     parameter_arguments,
     parameter_components,
 )
+from .directions import Directions, separate_directions
 from .inline_schemas import ComponentRegistry
 from .pagination import detect_pagination, is_list
 from .responses import MethodResponse, declared_response, method_response
@@ -50,6 +54,8 @@ _MODULE_NAMES = frozenset({
     "RequestOptions", "Resource", "Resources", "Sequence", "Timestamp",
 })  # fmt: skip
 """Names that the modules of resources import or define."""
+_DEFAULT_BUCKETS = ("burst", "sustained")
+"""The throttles of every view that does not declare its own."""
 _CRUD = frozenset({"create", "get", "update", "replace"})
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 """A component in an annotation. Its name may have characters that a Python name cannot have."""
@@ -77,12 +83,27 @@ class _PendingMethod:
     response: MethodResponse
     body: Body | None
     body_schema: Mapping[str, Any]
+    guessed_body: bool = False
+    """Whether the schema only guesses the body, so that it is any mapping."""
+
+
+_NO_NAMES = ReleasedNames({}, {})
 
 
 def build_surface(
-    document: Mapping[str, Any], overrides: Overrides, released: ReleasedNames
+    document: Mapping[str, Any],
+    overrides: Overrides,
+    released: ReleasedNames,
+    kept: ReleasedNames = _NO_NAMES,
 ) -> Surface:
-    """Build the tree of resources. Name clashes are resolved by rule and reported."""
+    """Build the tree of resources. Name clashes are resolved by rule and reported.
+
+    Args:
+        document: A normalised document with overrides.
+        overrides: Facts about its operations.
+        released: Names that are fixed unless an override says otherwise.
+        kept: Names that are fixed even against an override: those of a package generated before.
+    """
     diagnostics: list[Diagnostic] = []
 
     def report(method: str, path: str, reason: str) -> None:
@@ -100,31 +121,44 @@ def build_surface(
         (m, p, is_list(m, _response_schema(raw[m, p], overrides_of[m, p], components)))
         for m, p in raw
     ]
-    names = method_names(listed, {**released.methods, **names_in_overrides}, report)
+    fixed = fixed_names(raw, (kept.methods, names_in_overrides, released.methods), report)
+    names = method_names(listed, fixed, report, kept.methods.values())
     pending_methods = [
         _pending_method(key, names[key], raw[key], overrides_of[key], components)
         # In the order of names, because components of inline schemas are numbered in this order.
-        for key in sorted(raw, key=lambda key: names[key])
+        # Operations with a fixed name come first, so that a new one does not change the numbers.
+        for key in sorted(raw, key=lambda k: (f"{k[0].upper()} {k[1]}" not in fixed, names[k]))
     ]
     pending_methods = _relax_guessed_bodies(pending_methods)
-    class_of = class_names(components.schemas, released.models)
+    aliases, alias_diagnostics = _alias_methods(pending_methods, overrides.names)
+    diagnostics += alias_diagnostics
+    directions = separate_directions(
+        components.schemas,
+        requested={name for d in pending_methods for name in _requested(d, components.schemas)},
+        returned={name for d in pending_methods for name in d.response.components},
+    )
+    class_of = class_names(
+        directions.schemas,
+        {**without_overridden(released.models, overrides.names.models), **kept.models},
+        kept.models.values(),
+    )
     methods: list[Method] = []
     # The users of components by family. `!` cannot be in a family's name, so `family!request` is
     # never the name of another family.
     used: dict[str, set[str]] = {}
     # Each DELETE may have to become a PATCH, so the PATCH of every path is kept.
     patched = {d.route.path: d for d in pending_methods if d.method == "patch"}
-    for pending in pending_methods:
+    for pending in (*pending_methods, *aliases):
         family = pending.name.split(".")[0]
         for component in pending.response.components:
             used.setdefault(family, set()).add(component)
-        method, requested = _method(pending, components, class_of, overrides)
+        method, requested = _method(pending, directions, class_of, overrides)
         used.setdefault(f"{family}!request", set()).update(requested)
         sibling = patched.get(pending.route.path)
         if pending.method == "delete" and _is_soft_delete(pending, sibling):
             assert sibling is not None
             methods += _soft_delete_methods(
-                pending, _method(sibling, components, class_of, overrides)[0]
+                pending, _method(sibling, directions, class_of, overrides)[0]
             )
         else:
             methods.append(method)
@@ -140,7 +174,8 @@ def build_surface(
         resources=_tree(methods),
         methods=tuple(methods),
         class_names=class_of,
-        users=propagate_users(used, reference_graph(components.schemas)),
+        model_schemas=directions.schemas,
+        users=propagate_users(used, reference_graph(directions.schemas)),
         released={pending.key: pending.name for pending in pending_methods},
         schema_operations=tuple(sorted(k for d in pending_methods for k in _schema_operations(d))),
         skipped=_skipped_operations(document),
@@ -183,6 +218,30 @@ def _renamed(
         for operation, name in names_by_operation.items()
         if operation not in names_in_overrides and released.methods.get(operation, name) != name
     }
+
+
+def _alias_methods(
+    pending_methods: list[_PendingMethod], names: NameOverrides
+) -> tuple[list[_PendingMethod], list[Diagnostic]]:
+    """Return the second methods of operations that overrides give two names.
+
+    An alias whose name is a method or a resource already is left out and reported.
+    """
+    by_shape = {operation_shape(pending.key): pending for pending in pending_methods}
+    taken: set[str] = set()
+    for pending in pending_methods:
+        parts = pending.name.split(".")
+        taken.update(".".join(parts[:length]) for length in range(1, len(parts) + 1))
+    aliases: list[_PendingMethod] = []
+    diagnostics: list[Diagnostic] = []
+    for name, shape in names.aliases.items():
+        if shape not in by_shape:
+            continue  # reported as an override that does not apply
+        if name in taken:
+            diagnostics.append(Diagnostic(shape, f"its alias {name!r} is another method's name"))
+        else:
+            aliases.append(replace(by_shape[shape], name=name))
+    return aliases, diagnostics
 
 
 def _drop_duplicate_restores(methods: list[Method]) -> tuple[list[Method], list[Diagnostic]]:
@@ -244,26 +303,44 @@ def _pending_method(
 
 
 def _relax_guessed_bodies(pending_methods: list[_PendingMethod]) -> list[_PendingMethod]:
-    """Make all fields optional for actions whose body is the serializer of the resource.
+    """Take one optional mapping for actions whose body is the serializer of the resource.
 
     If a view declares no request of its own, drf-spectacular declares the serializer of the view
     set: `batch_exports.pause` would require a destination. Which fields the action reads is
-    unknown, so all can be given and none is required.
+    unknown, so none of them becomes an argument. An override with `flat` decides otherwise. The
+    resource can be any that the name is below: `users.two_factor.disable` is an action on a user.
     """
     resource_components: dict[str, set[str | None]] = {}
     for pending in pending_methods:
         resource, _, name = pending.name.rpartition(".")
         if name in _CRUD:
-            resource_components.setdefault(resource, set()).update({pending.response.result.schema})
-            resource_components[resource].add(_declared_body(pending))
+            components = {pending.response.result.schema, _declared_body(pending)}
+            resource_components.setdefault(resource, set()).update(components - {None})
     return [
-        replace(pending, body=replace(pending.body, required=False))
-        if pending.body is not None
-        and pending.name.rpartition(".")[2] not in _CRUD
-        and _declared_body(pending) in resource_components.get(pending.name.rpartition(".")[0], ())
+        _with_guessed_body(pending)
+        if pending.name.rpartition(".")[2] not in _CRUD
+        and any(
+            _declared_body(pending) in resource_components.get(resource, ())
+            for resource in _resources_above(pending.name)
+        )
         else pending
         for pending in pending_methods
     ]
+
+
+def _resources_above(name: str) -> Iterator[str]:
+    """Yield the resource that a method belongs to, and each that it is nested in."""
+    while name := name.rpartition(".")[0]:
+        yield name
+
+
+def _with_guessed_body(pending: _PendingMethod) -> _PendingMethod:
+    body = pending.body
+    if body is None or "flat" in pending.overrides.values:
+        return pending
+    # A form with files has no JSON body that could be given as a mapping.
+    flat = body.flat and body.media == "multipart"
+    return replace(pending, body=replace(body, required=False, flat=flat), guessed_body=not flat)
 
 
 def _declared_body(pending: _PendingMethod) -> str | None:
@@ -273,13 +350,19 @@ def _declared_body(pending: _PendingMethod) -> str | None:
     return mapping(pending.raw, "requestBody").get("x-component") or pending.body.schema
 
 
+def _requested(pending: _PendingMethod, components: Mapping[str, Any]) -> set[str]:
+    """Return the components that the arguments of a method refer to."""
+    body = body_components(pending.body, pending.body_schema, components)
+    return body | parameter_components(pending.raw)
+
+
 def _method(
     pending: _PendingMethod,
-    components: ComponentRegistry,
+    directions: Directions,
     class_of: Mapping[str, str],
     overrides: Overrides,
 ) -> tuple[Method, set[str]]:
-    schemas = components.schemas
+    schemas = directions.schemas
     names = NameAllocator(_argument_wire_names(pending))
     parameters = build_parameters(
         pending.raw, pending.route.parameters, schemas, pending.overrides, names
@@ -288,13 +371,20 @@ def _method(
     requested = parameter_components(pending.raw)
     body = pending.body
     if body is not None:
-        fields, used = field_arguments(body, pending.body_schema, schemas, class_of, names)
+        if pending.guessed_body:
+            fields, used = [_any_body(names)], set[str]()
+        else:
+            fields, used = field_arguments(body, pending.body_schema, directions, class_of, names)
         requested |= used
         arguments += fields
         if body.flat:
             body = replace(body, fields=tuple((a.python_name, a.wire_name) for a in fields))
     model = pending.response.result.model
     writes = _writes(pending)
+    # A view with an empty list needs no key.
+    states_security = pending.raw.get("security") is not None
+    scope_rule = {} if states_security else _rule(overrides.scopes, pending.key) or {}
+    bucket_rule = _rule(overrides.buckets, pending.key)
     operation = Operation(
         id=pending.name,
         method=pending.method.upper(),
@@ -304,17 +394,22 @@ def _method(
         body=body,
         result=replace(pending.response.result, model=_fill_class_names(model, class_of)),
         pagination=pending.pagination,
-        scopes=_scopes(pending.raw),
-        buckets=_buckets(pending.key, overrides),
+        scopes=_scopes(pending.raw) or _scopes_by_rule(scope_rule, writes),
+        buckets=tuple(bucket_rule["buckets"]) if bucket_rule else _DEFAULT_BUCKETS,
         writes=writes,
         # By RFC 9110; overrides mark the operations that behave differently.
         idempotent=bool(
             pending.overrides.get("idempotent", pending.method in {"put", "delete"} or not writes)
         ),
-        api_key_allowed=bool(pending.overrides.get("api_key_allowed", True)),
+        api_key_allowed=bool(
+            pending.overrides.get("api_key_allowed", not scope_rule.get("session_only"))
+        ),
         deprecated=bool(pending.raw.get("deprecated")),
         schema_operations=_schema_operations(pending),
-        schema_gap_source=pending.overrides.get("schema_gap_source"),
+        # The schemas of other instances may have the operation.
+        schema_gap_source=pending.overrides.get("schema_gap_source")
+        if pending.raw.get("x-added")
+        else None,
     )
     method = Method(
         operation,
@@ -323,8 +418,15 @@ def _method(
         cursor=pending.pagination is not None,
         doc=str(pending.raw.get("description") or pending.raw.get("summary") or ""),
         note=str(pending.overrides.get("note") or ""),
+        assumed_buckets=bucket_rule is None,
+        assumed_scopes=bool(scope_rule.get("object")),
     )
     return method, requested
+
+
+def _any_body(names: NameAllocator) -> Argument:
+    doc = "The JSON body. PostHog's schema does not say which fields this action reads."
+    return Argument(names.allocate("body"), "body", "body", "Mapping[str, JSON]", False, doc)
 
 
 def _argument_wire_names(pending: _PendingMethod) -> Iterator[str]:
@@ -372,17 +474,22 @@ def _writes(pending: _PendingMethod) -> bool:
     return not (reads and pending.method == "post")
 
 
-def _buckets(key: str, overrides: Overrides) -> tuple[str, ...]:
-    for rule in overrides.buckets:
-        if any(fnmatchcase(key, pattern) for pattern in rule["match"]):
-            return tuple(rule["buckets"])
-    # The throttles of every view that does not declare its own.
-    return ("burst", "sustained")
+def _scopes_by_rule(rule: Mapping[str, Any], writes: bool) -> tuple[str, ...]:
+    """Return the scopes of an operation whose security the schema leaves out."""
+    if "object" in rule:
+        return (f"{rule['object']}:{'write' if writes else 'read'}",)
+    return tuple(rule.get("scopes", ()))
+
+
+def _rule(rules: tuple[Mapping[str, Any], ...], key: str) -> Mapping[str, Any] | None:
+    """Return the first rule with a pattern that matches an operation."""
+    matching = (r for r in rules if any(fnmatchcase(key, pattern) for pattern in r["match"]))
+    return next(matching, None)
 
 
 def _schema_operations(pending: _PendingMethod) -> tuple[str, ...]:
     """Return the operations of the schema that a method calls; several if there are twins."""
-    if pending.overrides.get("schema_gap_source"):
+    if pending.raw.get("x-added"):
         return ()
     twins = tuple(strings(pending.raw, "x-twins"))
     return twins if pending.raw.get("x-moved") else (pending.key, *twins)

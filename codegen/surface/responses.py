@@ -41,9 +41,14 @@ class DeclaredResponse:
 def declared_response(
     operation: Mapping[str, Any], overrides: OperationOverrides
 ) -> DeclaredResponse:
-    """Return the successful response: the first 2xx with content, JSON preferred."""
+    """Return the successful response: the first 2xx with content, JSON preferred.
+
+    An operation that has a 302 and no 2xx redirects to a file of another origin.
+    """
     responses = mapping(operation, "responses")
     good = sorted(code for code in responses if re.fullmatch(r"2([0-9]{2}|XX)", code, re.I))
+    if not good and "302" in responses and not overrides.get("status"):
+        return DeclaredResponse(302, None, {})
     status = int(overrides.get("status") or (_status_code(good[0]) if good else 200))
     variants: list[tuple[str, str, Mapping[str, Any]]] = []
     for code in good:
@@ -86,7 +91,7 @@ def method_response(
         The response. It refers to components as `{Component}`, because class names are known only
         after all inline schemas have become components.
     """
-    forced = overrides.get("result")
+    forced = "bytes" if declared.status == 302 else overrides.get("result")
     if forced in {"none", "text", "bytes"}:
         annotation = {"none": "None", "text": "str", "bytes": "bytes"}[forced]
         media = {"none": "application/json", "text": "text/plain"}.get(forced, "*/*")

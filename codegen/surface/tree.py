@@ -24,6 +24,8 @@ class Argument:
     annotation: str
     required: bool
     doc: str = ""
+    default: str = ""
+    """The default in the schema, as JSON; empty if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,18 @@ class Method:
     """The description in the schema. The pinned schema has none."""
     note: str = ""
     """The note in the overrides."""
+    summary: str = ""
+    """What the method does, in one or two sentences."""
+    about: str = ""
+    """What its resource is, if nothing is written about the operation itself."""
+    returns_doc: str = ""
+    """What is known about the result."""
+    template_only: bool = True
+    """Whether the summary only repeats the name of the method."""
+    assumed_buckets: bool = False
+    """Whether no rule names its rate limits, so that it has the default ones."""
+    assumed_scopes: bool = False
+    """Whether its scopes are those of its view's other operations."""
 
     @property
     def name(self) -> str:
@@ -54,6 +68,8 @@ class Resource:
     class_name: str
     methods: tuple[Method, ...]
     children: tuple[Resource, ...] = ()
+    doc: str = ""
+    """What the resource is."""
 
     @property
     def family(self) -> str:
@@ -75,6 +91,9 @@ class Surface:
 
     document: Mapping[str, Any]
     """The document; inline bodies and responses have become components."""
+    model_schemas: Mapping[str, Any]
+    """The components as models have them: of requests without `readOnly` properties, of responses
+    without `writeOnly` ones."""
     resources: tuple[Resource, ...]
     """Top-level resources, sorted by name."""
     methods: tuple[Method, ...]
@@ -91,3 +110,9 @@ class Surface:
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
     """The new names of released methods that had to be renamed, by operation."""
     buckets: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def model_document(self) -> dict[str, Any]:
+        """The document with the components that models are made of."""
+        components = {**self.document["components"], "schemas": self.model_schemas}
+        return {**self.document, "components": components}

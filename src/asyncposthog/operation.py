@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 __all__ = [
+    "TOTAL_PARAMETER",
     "Body",
     "BodyMedia",
     "Operation",
@@ -26,6 +27,8 @@ __all__ = [
 Owner: TypeAlias = Literal["project", "organization"]
 ParameterLocation: TypeAlias = Literal["path", "query", "header"]
 BodyMedia: TypeAlias = Literal["json", "multipart"]
+TOTAL_PARAMETER = "include_total"
+"""The query parameter that asks a list for its count."""
 ResultKind: TypeAlias = Literal["none", "json", "text", "bytes", "model"]
 PageStyle: TypeAlias = Literal[
     "offset",  # count, next, previous, results; limit and offset in the query
@@ -163,6 +166,17 @@ class Operation:
     def query_parameters(self) -> tuple[Parameter, ...]:
         """The query parameters."""
         return tuple(p for p in self.parameters if p.location == "query")
+
+    @property
+    def pages_in_any_order(self) -> bool:
+        """Whether pages can be requested concurrently: where each one begins is known in advance.
+
+        Lists with an offset have a count; other lists can have one on request.
+        """
+        return self.pagination is not None and (
+            self.pagination.style == "offset"
+            or any(parameter.name == TOTAL_PARAMETER for parameter in self.query_parameters)
+        )
 
     @property
     def header_parameters(self) -> tuple[Parameter, ...]:

@@ -15,7 +15,7 @@ from posthog_emulator.features.persons import handlers as persons
 from posthog_emulator.features.query import handlers as queries
 from posthog_emulator.features.query import saved_insights as insights
 
-from .features import definitions, groups, misc
+from .features import definitions, downloads, groups, misc
 from .operation_handler import OperationHandler
 
 __all__ = ["METHOD_NOT_ALLOWED_DETAILS", "OPERATION_HANDLERS", "OperationHandler"]
@@ -24,6 +24,7 @@ OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     **cohorts.OPERATION_HANDLERS,
     **definitions.OPERATION_HANDLERS,
     **events.OPERATION_HANDLERS,
+    **downloads.OPERATION_HANDLERS,
     **groups.OPERATION_HANDLERS,
     **persons.OPERATION_HANDLERS,
     **misc.OPERATION_HANDLERS,

@@ -33,7 +33,7 @@ class RecordedRequest:
     """Headers by lower-case name, without credentials."""
     body: Any
     """The JSON value or the form fields; None without a body, or if it could not be parsed."""
-    files: Mapping[str, Upload] = field(default_factory=dict[str, Upload])
+    files: Mapping[str, list[Upload]] = field(default_factory=dict[str, list[Upload]])
     status: int = 0
     """The status of the response; 0 if the connection was dropped."""
     operation: str | None = None

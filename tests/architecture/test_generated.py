@@ -84,6 +84,7 @@ def copy(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / folder, root / folder, ignore=SKIPPED)
     (root / "docs").mkdir()
     shutil.copy(ROOT / "docs" / "reference.md", root / "docs")
+    shutil.copytree(ROOT / "docs" / "reference", root / "docs" / "reference")
     return root
 
 
@@ -114,7 +115,7 @@ def check_output(checked: Completed) -> None:
     removed = [line for line in lines if "would be removed" in line]
     assert len(removed) == 1
     assert "cohorts.gone" in removed[0]
-    assert not any("docs/reference.md" in line for line in lines)
+    assert not any("docs/reference" in line or "docs.yaml" in line for line in lines)
 
 
 def check_generated_package(out: Path) -> None:

@@ -66,6 +66,31 @@ def test_every_family_is_listed_and_every_operation_is_found() -> None:
         registry.find("feature_flags.lst")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "batch_exports.list_test_steps", "batch_exports.test_new_step", "batch_exports.test_step",
+        "cohorts.add_persons", "cohorts.remove_person", "dashboards.create_from_template",
+        "dashboards.create_unlisted", "dashboards.tiles.reorder", "early_access_features.list",
+        "error_tracking.issues.bulk_update", "error_tracking.issues.set_cohort",
+        "error_tracking.stack_frames.bulk_get", "event_definitions.generate_typescript",
+        "experiments.create_exposure_cohort", "external_data_sources.check_prefix",
+        "external_data_sources.connectors", "feature_flags.create_static_cohort",
+        "feature_flags.keys_by_id", "feature_flags.values", "file_system.restore",
+        "file_system_shortcuts.reorder", "group_types.list", "groups.get", "heatmaps.saved.list",
+        "hog_flows.batch_jobs.create", "hog_functions.reorder", "hog_functions.test",
+        "insights.mark_viewed", "live_debugger_breakpoints.hits", "llm_analytics.render_text",
+        "logs.explain", "organizations.invites.bulk_create", "persons.reset_distinct_id",
+        "project_secret_api_keys.rotate", "projects.create", "query.check_async_auth",
+        "query.get_log", "query.run_kind", "surveys.generate_headline", "tasks.runs.send_command",
+        "uploaded_media.upload", "users.two_factor.start", "users.two_factor.validate",
+        "warehouse_tables.upload",
+    ],
+)  # fmt: skip
+def test_names_that_follow_the_rules_of_contributing(name: str) -> None:
+    assert registry.find(name).id == name
+
+
 def test_signatures() -> None:
     with SoftAssertions() as soft:
         for operation in OPERATIONS:
@@ -82,7 +107,13 @@ def check_signature(operation: Operation) -> None:
     assert all(p.kind is p.KEYWORD_ONLY for p in rest)
     assert (rest[-1].name, rest[-1].default) == ("options", None)
     arguments = rest[:-1]
-    if operation.pagination is not None:
+    # Other lists say in each page where the next one begins, so pages have to come in order.
+    has_offsets = operation.pagination is not None and (
+        operation.pagination.style == "offset"
+        or "include_total" in {p.name for p in operation.query_parameters}
+    )
+    assert has_offsets == ("concurrency" in {p.name for p in arguments})
+    if has_offsets:
         assert (arguments[-1].name, arguments[-1].default) == ("concurrency", 1)
         arguments = arguments[:-1]
     assert all(p.default is OMIT or p.default is p.empty for p in arguments)
@@ -111,6 +142,7 @@ def check_docstring(operation: Operation) -> None:
     text = " ".join((inspect.getdoc(methods()[operation.id]) or "").split())
     first = text.partition(". ")[0]
     assert 3 < len(first) < 200
+    assert not first.startswith("Run the action `"), "a template: write it in openapi/docs.yaml"
     assert f"`{operation.method} {operation.path}`" in text
     assert all(f"`{scope}`" in text for scope in operation.scopes)
     assert all(f"`{bucket}`" in text for bucket in operation.buckets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -146,7 +146,7 @@ def test_report_has_a_line_for_each_resource_and_totals(
 
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "things 1 list" in lines or "things 1 get" in lines
-    totals = dict(line.rsplit(" ", 1) for line in lines[lines.index("") + 1 :][:11])
+    totals = dict(line.rsplit(" ", 1) for line in lines[lines.index("") + 1 :][:13])
     assert totals["operations in the schema"] == totals["callable"] == "1"
     assert totals["skipped"] == "0"
     assert totals["fields untyped"] == "1", "the one that may be anything"
@@ -267,3 +267,174 @@ def test_generate_can_be_repeated_into_one_folder(
     assert (out / "own.py").read_text(encoding="utf-8") == "precious = 1\n"
     assert main(["generate", "--schema", str(schema), "--out", str(schema)]) == 1
     assert "Give --out a folder." in capsys.readouterr().err
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Return a function that generates a package from paths; its arguments are passed on."""
+    # Formatting does not affect these checks, and takes most of the time.
+    monkeypatch.setattr(pipeline, "format_files", dict[str, str])
+
+    def run(paths: Mapping[str, Any], *arguments: str, code: int = 0) -> Path:
+        schema, out = tmp_path / "schema.json", tmp_path / "own"
+        schema.write_text(json.dumps({**instance(), "paths": paths}), encoding="utf-8")
+        assert main(["generate", "--schema", str(schema), "--out", str(out), *arguments]) == code
+        return out
+
+    return run
+
+
+def reads(*segments: str) -> dict[str, Any]:
+    """Return paths that can be read, below the first collection of the instance."""
+    answers = {"200": {"description": "", "content": {"application/json": {"schema": TEXT}}}}
+    return {f"{PATH}{segment}": {"get": {"responses": answers}} for segment in segments}
+
+
+def names_in(package: Path) -> dict[str, str]:
+    methods = yaml.safe_load((package / "names.yaml").read_text(encoding="utf-8"))["methods"]
+    return {key.removeprefix(f"GET {PATH}"): name for key, name in methods.items()}
+
+
+def test_names_of_a_package_do_not_change_when_the_instance_gets_more_operations(
+    package: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = names_in(package(reads("{id}/runs/")))
+    assert first == {"{id}/runs/": "things.runs"}
+    # Without names.yaml, the method would be `list` of the nested resource `things.runs`.
+    paths = reads("{id}/runs/", "{id}/runs/{run_id}/")
+    assert names_in(package(paths)) == {**first, "{id}/runs/{run_id}/": "things.runs_.get"}
+    assert "'things.runs' is a method already" in capsys.readouterr().out
+    # The name of an operation that is gone is kept for it.
+    assert names_in(package(reads("{id}/runs/{run_id}/")))["{id}/runs/"] == "things.runs"
+    assert "gone from the schema: method things.runs" in capsys.readouterr().out
+    (package(paths) / "names.yaml").unlink()
+    assert names_in(package(paths)) == {
+        "{id}/runs/": "things.runs.list", "{id}/runs/{run_id}/": "things.runs.get",
+    }  # fmt: skip
+
+
+def test_methods_and_models_are_renamed_in_a_file_of_names(
+    package: Callable[..., Path], tmp_path: Path
+) -> None:
+    names = tmp_path / "mine.yaml"
+    names.write_text(
+        f"methods: {{'GET {PATH}': stuff.all}}\nmodels: {{Thing: Item}}\n", encoding="utf-8"
+    )
+    out = package({PATH: instance()["paths"][PATH]}, "--names", str(names))
+    assert "def all" in (out / "resources" / "stuff.py").read_text(encoding="utf-8")
+    assert "class Item" in (out / "models" / "stuff.py").read_text(encoding="utf-8")
+    assert f"GET {PATH}: stuff.all" in names.read_text(encoding="utf-8")
+    assert not (out / "names.yaml").exists()
+
+
+def test_overrides_of_a_user_win_over_every_other_name(
+    package: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert names_in(package(reads("{id}/runs/"))) == {"{id}/runs/": "things.runs"}
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        f"operations: [{{operation: 'GET {PATH}{{uuid}}/runs/', name: things.history}}]\n"
+        "document: [{verb: remove, pointer: /components/schemas/Gone}]\n"
+        "scopes: [{match: ['GET */nothing/'], scopes: ['thing:read']}]\n",
+        encoding="utf-8",
+    )
+    package(reads("{id}/runs/"), "--overrides", str(mine))
+    assert names_in(tmp_path / "own") == {"{id}/runs/": "things.history"}
+    out = capsys.readouterr().out
+    assert "/components/schemas/Gone: override remove does not apply: nothing at 'Gone'" in out
+    assert "GET */nothing/: override does not apply: there is no such operation" in out
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "error"),
+    [
+        ("--overrides", None, "it cannot be read"),
+        ("--overrides", "a: [", "it is not YAML"),
+        ("--overrides", "[1]", "it is not an object"),
+        ("--overrides", "operations: {}", None),
+        ("--overrides", "operations: 5", "#/operations: it is not a list of entries"),
+        ("--overrides", "operations: [5]", "#/operations/0: it is not an object"),
+        ("--overrides", "operations: [{name: a.b}]", "it has no text 'operation'"),
+        ("--overrides", "operations: [{operation: FETCH x}]", "is not one such as GET"),
+        ("--overrides", "operations: [{operation: GET /a, name: x}]", "such as cohorts.list"),
+        ("--overrides", "operations: [{operation: GET /a, name: a.class}]", "such as cohorts.list"),
+        ("--overrides", "document: [{verb: add, pointer: /a}]", "'add' needs ['value']"),
+        ("--overrides", "document: [{verb: remove, pointer: a}]", "is not a JSON pointer"),
+        ("--overrides", "document: [{verb: remove, pointer: /a, x: 1}]", "unknown keys ['x']"),
+        ("--overrides", "buckets: [{match: x, buckets: []}]", "match is a list of texts"),
+        ("--overrides", "scopes: [{match: [x]}]", "scopes is a list of texts"),
+        (
+            "--overrides",
+            "document: [{verb: replace, pointer: /components/schemas/Thing, value: 5}]",
+            "an object is expected",
+        ),
+        (
+            "--overrides",
+            "document: [{verb: remove, pointer: /components/schemas/Thing}]",
+            "which is not in the document",
+        ),
+        ("--names", "[1]", "it is not an object with `methods` and `models`"),
+        ("--names", "methods: [a]", "#/methods: it is not an object of texts"),
+        ("--names", "methods: {GET /a/: a}", "is not a name such as cohorts.list"),
+        ("--names", "methods: {GET /a/: a.b, GET /b/: a.b}", "is the name of GET /a/ too"),
+        ("--names", "methods: {GET /a/: a.b, GET /b/: a.b.c}", "is below 'a.b'"),
+        ("--names", "methods: {GET /a/: request.b}", "the client has an attribute 'request'"),
+        ("--names", "models: {A: B, C: B}", "is the name of A too"),
+        ("--names", "models: {A: class}", "is not a class name"),
+    ],
+)
+def test_files_of_users_are_checked_before_anything_is_written(
+    package: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    text: str | None,
+    error: str | None,
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    if text is not None:
+        mine.write_text(text, encoding="utf-8")
+    paths = {PATH: instance()["paths"][PATH]}
+    out = package(paths, option, str(mine), code=0 if error is None else 1)
+    stderr = capsys.readouterr().err
+    assert out.exists() is (error is None)
+    assert (error or "") in stderr
+    assert "openapi/overrides.yaml" not in stderr
+
+
+def test_errors_in_a_document_name_what_its_user_can_do(
+    package: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = {"type": "object", "properties": {"a-b": TEXT, "a_b": TEXT}, "allOf": [{"type": 5}]}
+    body = {"content": {"application/json": {"schema": broken}}}
+    paths = {PATH: {"post": {"requestBody": body, "responses": {"200": {"description": ""}}}}}
+    out = package(paths, code=1)
+    stderr = capsys.readouterr().err
+    assert "#/paths/~1api~1projects~1{project_id}~1things~1/post/requestBody" in stderr
+    assert not out.exists()
+
+
+def test_a_package_is_not_half_written(
+    package: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = package(reads("{id}/runs/"))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    written: list[Path] = []
+    write_text = Path.write_text
+
+    def fail_late(self: Path, data: str, **options: Any) -> int:
+        written.append(self)
+        if len(written) > 1:
+            raise OSError(28, "No space left on device")
+        return write_text(self, data, **options)
+
+    monkeypatch.setattr(Path, "write_text", fail_late)
+    package(reads("{id}/runs/", "{id}/logs/", "a/b/", "c/d/"), code=1)
+    assert len(written) == 2
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert [path.name for path in out.parent.iterdir() if path.name.startswith(".own")] == []
+
+
+def test_overrides_and_names_need_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--names", "x.yaml"]) == 1
+    assert "Give --out a folder" in capsys.readouterr().err

@@ -397,9 +397,53 @@ def test_the_schema_of_november_2025_makes_a_package(generate: Generate) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "load_names", lambda path: released)  # pyright: ignore
         package = generate(schema)
-    assert sorted(package.operations) == ["endpoints.list_versions", "endpoints.versions.get"]
-    assert "'endpoints.versions' is a nested resource too" in package.diagnostics
+    assert sorted(package.operations) == ["endpoints.versions", "endpoints.versions_.get"]
+    assert "'endpoints.versions' is a method already" in package.diagnostics
     assert "'yes' is no boolean; it is dropped" in package.diagnostics
+    package.call_all()
+
+
+def test_operations_that_are_one_url_make_one_method(generate: Generate) -> None:
+    other = f"{P}/x/{{other_id}}/"
+    package = generate(
+        document({ITEM: get(THING), other: {**get(THING), **post(THING)}}),
+    )
+    assert sorted(package.operations) == ["x.create", "x.get"]
+    operation = package.operations["x.get"]
+    assert operation.schema_operations == (f"GET {ITEM}", f"GET {other}")
+    pointer = "/paths/~1api~1projects~1{project_id}~1x~1{other_id}~1/get"
+    assert f"{pointer}: it is the same operation as that of {ITEM}" in package.diagnostics
+    assert package.generated.surface.schema_operations == (
+        f"GET {ITEM}", f"GET {other}", f"POST {other}",
+    )  # fmt: skip
+    package.call_all()
+
+
+def test_equal_operation_ids_are_reported_and_both_can_be_called(generate: Generate) -> None:
+    package = generate(
+        document({X: get(THING, operationId="same"), ITEM: get(THING, operationId="same")})
+    )
+    assert sorted(package.operations) == ["x.get", "x.list"]
+    pointer = "/paths/~1api~1projects~1{project_id}~1x~1{id}~1/get"
+    assert f"{pointer}: the operation id 'same' is used before" in package.diagnostics
+    package.call_all()
+
+
+def test_names_of_the_client_and_keywords_get_an_underscore(generate: Generate) -> None:
+    names = ("aclose", "class", "export", "request", "with-options", "query")
+    package = generate(
+        document(
+            {
+                **{f"{P}/{name}/": get(THING) for name in names},
+                f"{P}/x/{{id}}/import/": get(THING),
+                f"{P}/x/{{id}}/dict/{{class}}/": get(THING),
+            }
+        )
+    )
+    assert sorted(package.operations) == [
+        "aclose_.get", "class_.get", "export_.get", "query.get", "request_.get",
+        "with_options_.get", "x.dict_.get", "x.import_",
+    ]  # fmt: skip
     package.call_all()
 
 

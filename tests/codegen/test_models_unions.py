@@ -267,3 +267,27 @@ def test_a_union_of_scalars_and_objects(tmp_path: Path) -> None:
     generated = package({**PETS, "Thing": obj(x=value)}, tmp_path)
     for data in (1, "all", "other", None, {"kind": "cat", "lives": 1}):
         assert generated.read("Thing", {"x": data}).raw() == {"x": data}
+
+
+def big_union(size: int) -> dict[str, Any]:
+    names = [f"Part{number}" for number in range(size)]
+    parts = {name: obj("kind", kind=kind(name), size=NUMBER) for name in names}
+    owner = obj(part=union("kind", {name: name for name in names}))
+    return {**parts, "Owner": owner}
+
+
+def test_variants_of_a_large_union_are_built_when_named(tmp_path: Path) -> None:
+    models = package(big_union(21), tmp_path)
+    owner = models.read("Owner", {"part": {"kind": "Part3", "size": 1}})
+    assert isinstance(owner.part, models.Part3)
+    assert not models.Part4.__pydantic_complete__
+    # Type checkers see the union.
+    text = "\n".join(models.set.files.values())
+    assert "Annotated[Part0 | Part1 | Part2" in text
+
+
+def test_variants_of_a_small_union_are_built_with_it(tmp_path: Path) -> None:
+    models = package(big_union(20), tmp_path)
+    owner = models.read("Owner", {"part": {"kind": "Part3", "size": 1}})
+    assert isinstance(owner.part, models.Part3)
+    assert not any("deferred_union" in text for text in models.set.files.values())

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import keyword
+from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from asyncposthog import AsyncPostHog
+from asyncposthog.resources import Resources
 from codegen.naming import (
+    CLIENT_NAMES,
     class_name,
     class_names,
+    fixed_names,
     method_names,
+    operation_shape,
     parse_route,
     path_error,
     python_name,
 )
+from codegen.pipeline import PINNED_SCHEMA
 
 P = "/api/projects/{project_id}"
 
@@ -71,10 +79,14 @@ def test_crud_on_a_collection_and_its_items() -> None:
         ("put", f"{P}/cohorts/{{id}}/"),
         ("delete", f"{P}/cohorts/{{id}}/"),
     )
-    assert list(assigned.values()) == [
-        "cohorts.list", "cohorts.create", "cohorts.get", "cohorts.update", "cohorts.replace",
-        "cohorts.delete",
-    ]  # fmt: skip
+    assert assigned == {
+        "get /cohorts/": "cohorts.list",
+        "post /cohorts/": "cohorts.create",
+        "get /cohorts/{id}/": "cohorts.get",
+        "patch /cohorts/{id}/": "cohorts.update",
+        "put /cohorts/{id}/": "cohorts.replace",
+        "delete /cohorts/{id}/": "cohorts.delete",
+    }
 
 
 def test_collection_returning_one_object_is_named_get() -> None:
@@ -149,6 +161,18 @@ def test_list_below_an_item_gets_the_item_parameter_in_its_name() -> None:
 
 
 def test_method_named_like_a_nested_resource_gets_its_verb() -> None:
+    actions, logs = f"{P}/jobs/{{id}}/logs/", f"{P}/jobs/logs/{{id}}/"
+    reports: list[tuple[str, str, str]] = []
+    assigned = method_names(
+        [("get", actions, False), ("get", logs, False)],
+        {f"GET {actions}": "jobs.logs", f"GET {logs}": "jobs.logs.get"},
+        lambda method, path, reason: reports.append((method, path, reason)),
+    )
+    assert assigned == {("get", actions): "jobs.list_logs", ("get", logs): "jobs.logs.get"}
+    assert [report[:2] for report in reports] == [("get", actions)]
+
+
+def test_nested_resource_gives_way_to_a_method_whose_name_is_given() -> None:
     # As in PostHog's schema of November 2025: the first was released before the second existed.
     versions, version = (
         f"{P}/endpoints/{{name}}/versions/",
@@ -161,10 +185,119 @@ def test_method_named_like_a_nested_resource_gets_its_verb() -> None:
         lambda method, path, reason: reports.append((method, path, reason)),
     )
     assert assigned == {
-        ("get", versions): "endpoints.list_versions",
-        ("get", version): "endpoints.versions.get",
+        ("get", versions): "endpoints.versions",
+        ("get", version): "endpoints.versions_.get",
     }
-    assert [report[:2] for report in reports] == [("get", versions)]
+    assert [report[:2] for report in reports] == [("get", version)]
+    assert "'endpoints.versions' is a method already" in reports[0][2]
+
+
+def test_given_names_are_found_by_path_whatever_the_placeholders_are_called() -> None:
+    keys = [("get", f"{P}/a/{{id}}/"), ("get", f"{P}/b/{{id}}/")]
+    reports: list[str] = []
+    given = fixed_names(
+        keys,
+        (
+            {f"GET {P}/a/{{uuid}}/": "first.get"},
+            {f"GET {P}/a/{{id}}/": "second.get", f"GET {P}/b/{{id}}/": "first.get"},
+        ),
+        lambda method, path, reason: reports.append(f"{method} {path}: {reason}"),
+    )
+    assert given == {f"GET {P}/a/{{id}}/": "first.get"}
+    assert len(reports) == 1
+    assert "b/{id}/: the name 'first.get' is given to GET" in reports[0]
+
+
+def test_reserved_names_are_given_to_no_other_operation() -> None:
+    operations = [("get", f"{P}/jobs/{{id}}/", False)]
+    assigned = method_names(operations, {}, reserved=["jobs.get"])
+    assert assigned == {operations[0][:2]: "jobs.get_by_id"}
+    # An operation that is back gets its own name.
+    assigned = method_names(
+        operations, {f"GET {P}/jobs/{{id}}/": "jobs.get"}, reserved=["jobs.get"]
+    )
+    assert assigned == {operations[0][:2]: "jobs.get"}
+
+
+PINNED = sorted(
+    (method, path, "{" not in path.rstrip("/").rpartition("/")[2] and method == "get")
+    for path, item in json.loads(PINNED_SCHEMA.read_text(encoding="utf-8"))["paths"].items()
+    for method in item
+    if path_error(path) is None
+)
+SEGMENTS = sorted({part for _, path, _ in PINNED for part in path.split("/")[4:] if part})
+METHODS = ["delete", "get", "patch", "post", "put"]
+
+
+@st.composite
+def new_operations(draw: st.DrawFn, known: list[tuple[str, str, bool]]) -> tuple[str, str, bool]:
+    """An operation that is not known, often one near those that are."""
+    start = draw(st.sampled_from([path for _, path, _ in known] or [f"{P}/x/"]))
+    parts = start.strip("/").split("/")
+    parts = parts[: draw(st.integers(min(4, len(parts)), len(parts)))]
+    more = st.sampled_from([*SEGMENTS, "{a}", "{b}", "get", "list", "stream"])
+    parts += draw(st.lists(more, max_size=3))
+    path = "/" + "/".join(parts) + "/"
+    assume(path_error(path) is None)
+    return draw(st.sampled_from(METHODS)), path, draw(st.booleans())
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_adding_operations_renames_none(data: st.DataObject) -> None:
+    known = data.draw(st.lists(st.sampled_from(PINNED), min_size=1, max_size=40, unique=True))
+    first = method_names(known, {})
+    given_names = {f"{method.upper()} {path}": name for (method, path), name in first.items()}
+    added = data.draw(
+        st.lists(
+            new_operations(known) | st.sampled_from(PINNED),
+            min_size=1,
+            max_size=5,
+            unique_by=lambda operation: operation[:2],
+        )
+    )
+    shapes = {operation_shape(operation) for operation in given_names}
+    added = [o for o in added if operation_shape(f"{o[0].upper()} {o[1]}") not in shapes]
+    every = data.draw(st.permutations([*known, *added]))
+
+    second = method_names(every, fixed_names([o[:2] for o in every], (given_names,)))
+
+    assert {key: second[key] for key in first} == first
+    assert_usable(second)
+    # The next run with these names changes none of them, and the order makes no difference.
+    released = {f"{method.upper()} {path}": name for (method, path), name in second.items()}
+    assert method_names(reversed(every), released, reserved=released.values()) == second
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_operations_does_not_matter(seed: int) -> None:
+    assigned = method_names(Random(seed).sample(PINNED, len(PINNED)), {})
+    assert assigned == method_names(PINNED, {})
+    assert_usable(assigned)
+
+
+def assert_usable(assigned: dict[tuple[str, str], str]) -> None:
+    """Check that all methods and nested resources can exist beside one another."""
+    methods = set(assigned.values())
+    assert len(methods) == len(assigned)
+    resources = {
+        ".".join(parts[:length])
+        for parts in (name.split(".") for name in methods)
+        for length in range(1, len(parts))
+    }
+    assert not methods & resources
+    for name in methods:
+        parts = name.split(".")
+        assert len(parts) > 1
+        assert all(part.isidentifier() and not keyword.iskeyword(part) for part in parts)
+
+
+def test_every_attribute_of_the_client_is_avoided() -> None:
+    resources = {name for name in vars(Resources) if not name.startswith("_")}
+    attributes = {name for name in dir(AsyncPostHog) if not name.startswith("_")} - resources
+    assert attributes <= CLIENT_NAMES
+    assigned = names(*(("get", f"{P}/{name}/") for name in sorted(attributes)))
+    assert sorted(assigned.values()) == sorted(f"{name}_.get" for name in attributes)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,14 @@ from typing import Any
 import pytest
 
 from codegen import pipeline
-from codegen.overrides import Overrides, apply_overrides, load_overrides, overrides_for
+from codegen.overrides import (
+    OperationOverrides,
+    Overrides,
+    apply_overrides,
+    load_overrides,
+    overrides_for,
+    unused_rules,
+)
 from codegen.surface import ReleasedNames, build_surface
 
 BASE = {"verb": "replace", "reason": "r", "source": "s"}
@@ -146,7 +154,7 @@ def test_body_override_sets_required_and_removes_read_only_fields() -> None:
     ]
 
 
-def test_guessed_body_stays_optional_without_read_only_fields() -> None:
+def test_guessed_body_is_one_mapping_also_without_read_only_fields() -> None:
     document, action = with_body(), "/api/projects/{project_id}/things/check/"
     item = document["paths"]["/api/projects/{project_id}/things/"]
     answer = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}}
@@ -159,7 +167,34 @@ def test_guessed_body_stays_optional_without_read_only_fields() -> None:
     assert diagnostics == []
     surface = build_surface(document, Overrides(), ReleasedNames({}, {}))
     (method,) = (m for m in surface.methods if m.operation.id == "things.check")
-    assert {a.python_name: a.required for a in method.arguments} == {"key": False, "hash": False}
+    assert [(a.python_name, a.required) for a in method.arguments] == [("body", False)]
+
+
+NULLABLE = {"verb": "nullable", "component": "User", "fields": ["created_by"]}
+
+
+def with_user(field: dict[str, Any]) -> dict[str, Any]:
+    thing = {"type": "object", "properties": {"created_by": field}}
+    return {"paths": {}, "components": {"schemas": {"Thing": thing, "User": {"type": "object"}}}}
+
+
+def test_nullable_override_changes_every_read_only_reference() -> None:
+    user = {"$ref": "#/components/schemas/User"}
+    document, diagnostics = patched(with_user({**user, "readOnly": True}), NULLABLE)
+    assert diagnostics == []
+    assert document["components"]["schemas"]["Thing"]["properties"]["created_by"] == {
+        "anyOf": [user, {"type": "null"}],
+        "readOnly": True,
+    }
+
+
+@pytest.mark.parametrize("field", [{"$ref": "#/components/schemas/User"}, {"type": "string"}])
+def test_nullable_override_without_such_a_field_is_reported(field: dict[str, Any]) -> None:
+    document, diagnostics = patched(with_user(field), NULLABLE)
+    assert document["components"]["schemas"]["Thing"]["properties"]["created_by"] == field
+    assert diagnostics == [
+        "override nullable does not apply: no read-only created_by refers to User"
+    ]
 
 
 def test_body_override_ignores_placeholder_names() -> None:
@@ -174,6 +209,7 @@ def test_body_override_ignores_placeholder_names() -> None:
         ({"operation": "POST /api/gone/", "required": ["key"]}, "no such operation"),
         ({"operation": PLACE, "required": ["key", "gone"]}, "the body has no gone"),
         ({"operation": PLACE, "read_only": ["gone"]}, "the body has no gone"),
+        ({"operation": PLACE, "read_only": ["kind"], "optional": ["key"]}, "these fields already"),
     ],
 )
 def test_body_override_of_missing_body_or_field_is_reported(
@@ -215,6 +251,63 @@ def test_get_with_write_scope_is_a_write() -> None:
     assert not writes("cohort:read")
     assert not writes("cohort:read", "cohort:write")
     assert not writes()
+
+
+def test_entry_for_older_documents_is_reported_if_it_applies() -> None:
+    older = {"verb": "remove", "pointer": "/a", "older": True}
+    assert patched({"b": 1}, older) == ({"b": 1}, [])
+    result, reasons = patched({"a": 1, "b": 1}, older)
+    assert result == {"b": 1}
+    assert reasons == ["override remove applies; remove its mark `older`"]
+
+
+def test_only_what_the_schema_lacks_is_added() -> None:
+    path = "/api/users/"
+    entry = {
+        "verb": "add",
+        "pointer": "/paths/~1api~1users~1",
+        "only_missing": True,
+        "value": {"get": {"deprecated": True}, "post": {"deprecated": True}},
+    }
+    result, reasons = patched({"paths": {path: {"get": {}}}}, entry)
+    assert reasons == []
+    assert result["paths"][path] == {"get": {}, "post": {"deprecated": True, "x-added": True}}
+    _, reasons = patched({"paths": {path: {"get": {}, "post": {}}}}, entry)
+    assert reasons == ["override add does not apply: the schema has it already"]
+
+
+def test_rules_about_operations_that_do_not_exist_are_reported() -> None:
+    document = {"paths": {"/api/a/{id}/": {"get": {}}}}
+    rule = {"reason": "r", "source": "s"}
+    overrides = Overrides(
+        operations=(
+            OperationOverrides("GET /api/a/{uuid}/", {}),
+            OperationOverrides("GET /api/b/", {}),
+            OperationOverrides("GET /api/c/", {"older": True}),
+            OperationOverrides("GET /api/a/{id}/", {"older": True}),
+        ),
+        buckets=({**rule, "match": ["GET /api/a/*", "POST *"], "buckets": []},),
+    )
+    assert [(d.pointer, d.reason) for d in unused_rules(document, overrides)] == [
+        ("GET /api/b/", "override does not apply: there is no such operation"),
+        ("GET /api/a/{id}/", "override applies; remove its mark `older`"),
+        ("POST *", "override does not apply: there is no such operation"),
+    ]
+
+
+def test_every_override_applies_to_the_pinned_document() -> None:
+    ours = load_overrides(pipeline.OVERRIDES_FILE)
+    pinned = json.loads(pipeline.PINNED_SCHEMA.read_text(encoding="utf-8"))
+    document, diagnostics = apply_overrides(pinned, ours)
+    assert (*diagnostics, *unused_rules(document, ours)) == ()
+
+
+def test_every_override_for_older_documents_applies_to_one() -> None:
+    ours = load_overrides(pipeline.OVERRIDES_FILE)
+    file = pipeline.ROOT / "openapi" / "vintages" / "2026-05.json"
+    _, diagnostics = apply_overrides(json.loads(file.read_text(encoding="utf-8")), ours)
+    applied = [d for d in diagnostics if "remove its mark" in d.reason]
+    assert len(applied) == sum(bool(entry.get("older")) for entry in ours.document)
 
 
 def test_the_file_is_checked(tmp_path: Path) -> None:

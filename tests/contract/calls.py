@@ -11,7 +11,7 @@ from typing import Any
 from asyncposthog import registry
 from asyncposthog.operation import Operation, Parameter
 
-from .document import components, operation_of, projected, resolve
+from .document import choices, components, operation_of, projected, resolve
 from .samples import sample
 
 __all__ = ["Call", "body_schema", "described", "maximal", "minimal", "nulls"]
@@ -22,6 +22,9 @@ _AT_LEAST_ONE = frozenset({"limit", "page", "page_size"})
 _TEXT = "[A-Za-z0-9é][A-Za-z0-9é &=+%#?/,;:'{}-]{1,15}%41"
 _SEGMENT = "[A-Za-z0-9][A-Za-z0-9 _.~:@&=+$,;!'()*é-]{1,9}%41"
 """What would be another text if it were decoded once too often."""
+
+_HEADER = "[A-Za-z0-9][A-Za-z0-9&=+%#?/,;:'{}-]{1,15}%41"
+"""The client sends only ASCII in headers."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,10 @@ class Call:
     keywords: Mapping[str, Any]
 
     @property
-    def files(self) -> Mapping[str, tuple[str, bytes, str]]:
-        """The files of a form."""
-        return {name: value for name, value in self.keywords.items() if _is_file(value)}
+    def files(self) -> Mapping[str, list[tuple[str, bytes, str]]]:
+        """The files of each field of a form that is for files."""
+        lists = {name: v if isinstance(v, list) else [v] for name, v in self.keywords.items()}
+        return {name: files for name, files in lists.items() if files and _is_file(files[0])}
 
 
 def described(operation: Operation) -> tuple[str, dict[str, Any]]:
@@ -87,12 +91,16 @@ def _as_field(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     schema = _settled(schema)
     if "not" in schema:
         return schema
-    branches = [_settled(branch) for branch in schema.get("anyOf", ())]
+    branches = [_settled(branch) for branch in choices(schema)]
     others = [branch for branch in branches if branch.get("type") != "null"]
     if len(others) == 1:
         schema = others[0]
     if schema.get("format") == "binary":
         return {}  # how OpenAPI 3.1 writes down a file
+    if schema.get("type") == "array":
+        return {**schema, "items": _as_field(schema["items"])}
+    if schema.get("type") == "integer":
+        return {"type": "string", "pattern": "[1-9][0-9]{0,5}"}
     return schema if "type" in schema and schema["type"] != "object" else {"type": "string"}
 
 
@@ -183,7 +191,7 @@ def nulls(operation: Operation) -> Call | None:
 
 def _takes_null(schema: Mapping[str, Any]) -> bool:
     schema = _settled(schema)
-    branches = schema.get("anyOf", ())
+    branches = choices(schema)
     return not schema or schema.get("type") == "null" or any(map(_takes_null, branches))
 
 
@@ -223,10 +231,13 @@ def _shape(declared: Mapping[str, Any], known: Parameter | None) -> Mapping[str,
         return {**schema, "minimum": 1}
     if schema.get("type") == "array":
         schema["minItems"] = max(1, schema.get("minItems", 1))
-        if declared.get("explode") is False and "enum" not in resolve(schema["items"]):
+        free = not {"enum", "format"} & set(resolve(schema["items"]))
+        if declared.get("explode") is False and free:
             schema["items"] = {"type": "string", "pattern": "[a-z][a-z &%=]{0,7}"}
     elif declared["in"] == "path" and _is_text(schema):
         return {"type": "string", "pattern": _SEGMENT}
+    elif declared["in"] == "header" and _is_text(schema):
+        return {"type": "string", "pattern": _HEADER}
     elif _is_text(schema):
         return {"type": "string", "pattern": _TEXT}
     return schema
@@ -237,8 +248,8 @@ def _is_file(value: Any) -> bool:
 
 
 def _is_text(schema: Mapping[str, Any]) -> bool:
-    if "anyOf" in schema:
-        return any(_is_text(resolve(branch)) for branch in schema["anyOf"])
+    if choices(schema):
+        return any(_is_text(resolve(branch)) for branch in choices(schema))
     return schema.get("type") == "string" and not {"enum", "format"} & set(schema)
 
 
@@ -257,5 +268,7 @@ def _body(operation: Operation, description: Mapping[str, Any]) -> tuple[Any, di
     pythonic = {wire: python for python, wire in operation.body.fields}
     keywords = {pythonic[wire]: v for wire, v in value.items()}
     for wire in operation.body.files:
-        keywords[pythonic[wire]] = ("a file.txt", f"{wire}: é\0".encode(), "text/plain")
+        file = ("a file.txt", f"{wire}: é\0".encode(), "text/plain")
+        several = _settled(properties[wire]).get("type") == "array"
+        keywords[pythonic[wire]] = [file, file] if several else file
     return value, keywords

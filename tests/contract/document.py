@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from codegen.overrides import apply_overrides, load_overrides
 
 __all__ = [
     "Direction",
+    "choices",
     "closure",
     "components",
     "document",
@@ -110,6 +111,11 @@ def resolve(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     while "$ref" in schema:
         schema = _component(schema["$ref"])
     return schema
+
+
+def choices(schema: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the branches of a union, which `anyOf` and `oneOf` write down alike; () if none."""
+    return schema.get("anyOf") or schema.get("oneOf") or ()
 
 
 def references(schema: Any) -> Iterator[str]:

@@ -20,7 +20,8 @@ from .samples import problems
 __all__ = ["DEVIATIONS", "Judged", "judged"]
 
 DEVIATIONS: Mapping[str, str] = {
-    "error_tracking.fingerprints.delete": "refused with 405 and no body, as by the server",
+    "error_tracking.external_references.delete": "refused with 405 and no body, as by the server",
+    "error_tracking.fingerprints.delete": "likewise",
     "error_tracking.issues.delete": "likewise",
     "error_tracking.stack_frames.delete": "likewise",
     "llm_analytics.evaluation_reports.delete": "likewise",
@@ -28,6 +29,11 @@ DEVIATIONS: Mapping[str, str] = {
     "file_download_batch_exports.download": "404: nothing has been exported",
     "file_download_batch_exports.download_part": "404: nothing has been exported",
     "query.get": "404: no query has been started",
+    **{
+        operation.id: "403: not for API keys"
+        for operation in registry.operations()
+        if not operation.api_key_allowed
+    },
 }
 """Operations that are answered otherwise than by their success, as the server would answer."""
 

@@ -32,6 +32,9 @@ _PATTERNS = {
 }
 _DROPPED = frozenset({"readOnly", "writeOnly", "deprecated", "default", "description", "title"})
 
+_TAG = "x-tag"
+"""Where a branch of a discriminated union has the name and the values of its discriminator."""
+
 
 class Unsatisfiable(Exception):
     """No finite value fits."""
@@ -82,7 +85,7 @@ class _Narrower:
         self._depth = depth
         self._choice = choice
         self._random = Random(choice.seed)
-        self._made: dict[tuple[str, int], str | None] = {}
+        self._made: dict[tuple[str, int, Any], str | None] = {}
 
     def narrow(self, schema: Schema, owner: str | None, depth: int) -> dict[str, Any]:
         """Narrow a schema that stands in the component `owner`, itself `depth` circles deep."""
@@ -90,11 +93,15 @@ class _Narrower:
         if "not" in schema:
             raise Unsatisfiable
         if "$ref" in schema:
-            return {"$ref": f"#/$defs/{self._define(schema['$ref'], owner, depth)}"}
+            tag = schema.get(_TAG)
+            return {"$ref": f"#/$defs/{self._define(schema['$ref'], tag, owner, depth)}"}
         if "const" in schema or "enum" in schema:
             return _constant(schema)
-        if "anyOf" in schema:
-            return {"anyOf": list(self._branches(schema["anyOf"], owner, depth))}
+        for key in ("anyOf", "oneOf"):
+            if key in schema:
+                # Whether a value fits only one branch is checked against the original.
+                branches = [_tagged(schema, branch, self._components) for branch in schema[key]]
+                return {"anyOf": list(self._branches(branches, owner, depth))}
         if schema.get("type") == "object":
             return self._object(schema, owner, depth)
         if schema.get("type") == "array":
@@ -103,20 +110,23 @@ class _Narrower:
             return {"type": "string", "pattern": _PATTERNS[schema["format"]]}
         return schema
 
-    def _define(self, reference: str, owner: str | None, depth: int) -> str:
+    def _define(
+        self, reference: str, tag: tuple[str, tuple[Any, ...]] | None, owner: str | None, depth: int
+    ) -> str:
         name = reference.rpartition("/")[2]
         if owner is not None and owner in _circle(self._direction, name):
             depth += 1
         else:
             depth = 0
-        key = name, depth
+        key = name, depth, tag
         if key not in self._made:
             # Numbers of one length: jsf takes a name that begins with another's for a recursion.
             number = f"{len(self._made):05}"
             self._made[key] = None
             if depth <= self._depth:
                 try:
-                    self.definitions[number] = self.narrow(self._components[name], name, depth)
+                    schema = _with_tag(self._components[name], tag)
+                    self.definitions[number] = self.narrow(schema, name, depth)
                 except Unsatisfiable:
                     pass
                 else:
@@ -189,6 +199,34 @@ class _Narrower:
                 raise
             return {"type": "array", "items": {"type": "null"}, "maxItems": 0}
         return {"type": "array", "items": items, **bounds}
+
+
+def _tagged(union: Schema, branch: Schema, components: Mapping[str, Any]) -> Schema:
+    """Note on a branch of a discriminated union the property that has to name it, and how.
+
+    OpenAPI demands that property of every branch, even where the branch itself does not.
+    """
+    discriminator, reference = union.get("discriminator"), branch.get("$ref")
+    if discriminator is None or reference is None:
+        return branch
+    if "properties" not in components[reference.rpartition("/")[2]]:
+        return branch
+    mapping = discriminator.get("mapping", {})
+    values = tuple(value for value, target in mapping.items() if target == reference)
+    return {**branch, _TAG: (discriminator["propertyName"], values)}
+
+
+def _with_tag(schema: Schema, tag: tuple[str, tuple[Any, ...]] | None) -> Schema:
+    """Return a component in which the property that names it is required, with its values."""
+    if tag is None:
+        return schema
+    name, values = tag
+    named = {"enum": list(values)} if values else schema["properties"].get(name, {})
+    return {
+        **schema,
+        "properties": {**schema["properties"], name: named},
+        "required": sorted({*schema.get("required", ()), name}),
+    }
 
 
 def _constant(schema: Schema) -> dict[str, Any]:

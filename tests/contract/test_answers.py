@@ -76,6 +76,7 @@ def test_every_group_has_operations() -> None:
 
 
 REFUSED = {
+    "error_tracking.external_references.delete": "a reference stays as long as its issue",
     "error_tracking.fingerprints.delete": "PATCH takes no `deleted`, so there is no other way",
     "error_tracking.issues.delete": "likewise; `update(status=...)` is how an issue is put away",
     "error_tracking.stack_frames.delete": "likewise",

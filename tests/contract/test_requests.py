@@ -224,8 +224,7 @@ def expected_form(call: Call) -> Iterator[tuple[str, str | None, bytes]]:
     """Yield the parts of a form: a list is a field that is repeated, an object is JSON."""
     for name, value in call.body.items():
         if name in call.files:
-            filename, content, _ = call.files[name]
-            yield name, filename, content
+            yield from ((name, filename, content) for filename, content, _ in call.files[name])
             continue
         for one in value if isinstance(value, list) else [value]:
             yield name, None, (one if isinstance(one, str) else json.dumps(one)).encode()

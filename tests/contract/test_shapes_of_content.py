@@ -22,7 +22,7 @@ async def test_upload(server: Server, tmp_path: Path) -> None:
     image = tmp_path / "a.png"
     image.write_bytes(b"\x89PNG\r\n")
     async with connect() as ph:
-        made = await ph.uploaded_media.create(image=image)
+        made = await ph.uploaded_media.upload(image=image)
     seen = server.only
     assert seen.line == "POST /api/projects/7/uploaded_media/"
     boundary = boundary_of(seen.headers)
@@ -36,7 +36,7 @@ async def test_upload(server: Server, tmp_path: Path) -> None:
         + b"\x89PNG\r\n"
         + f"\r\n--{boundary}--\r\n".encode()
     )
-    assert type(made) is models.UploadedMediaCreateResponse
+    assert type(made) is models.UploadedMediaUploadResponse
 
 
 async def test_upload_among_other_fields(server: Server) -> None:

@@ -76,7 +76,7 @@ async def test_persons_end_with_an_empty_page(server: Server) -> None:
         "GET /api/projects/7/persons/?limit=2",
         "GET /api/projects/7/persons/?limit=2&offset=2",
     ]
-    assert [type(person) for person in persons] == [models.PersonRecord] * 2
+    assert [type(person) for person in persons] == [models.Person] * 2
 
 
 async def test_cursor(server: Server) -> None:
@@ -104,9 +104,17 @@ async def test_page_numbers(server: Server) -> None:
             "count": 3,
             "next": f"{US}{path}?limit=2&page=2",
             "previous": None,
-            "results": [{"id": "a"}, {"id": "b"}],
+            "results": [
+                {"id": "018f0000-0000-7000-8000-000000000001"},
+                {"id": "018f0000-0000-7000-8000-000000000002"},
+            ],
         },
-        {"count": 3, "next": None, "previous": None, "results": [{"id": "c"}]},
+        {
+            "count": 3,
+            "next": None,
+            "previous": None,
+            "results": [{"id": "018f0000-0000-7000-8000-000000000003"}],
+        },
     )
     async with connect() as ph:
         entries = await ph.feature_flags.activity(5, limit=2).collect()
@@ -195,7 +203,7 @@ async def test_everything_in_one_answer(server: Server) -> None:
         {"count": 0, "next": None, "previous": None, "results": []},
     )
     async with connect() as ph:
-        flags = await ph.feature_flags.my_flags()
+        flags = await ph.feature_flags.mine()
         await ph.feature_flags.list()
     assert server.lines == [
         "GET /api/projects/7/feature_flags/my_flags/",

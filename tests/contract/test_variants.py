@@ -16,7 +16,7 @@ from asyncposthog.operation import Operation, Result
 from codegen import pipeline
 from codegen.released_names import load_names
 
-from .document import closure, components
+from .document import choices, closure, components
 from .json_narrowing import Unsatisfiable
 from .samples import sample
 from .test_answers import declared, differs, plain
@@ -87,8 +87,8 @@ def _branches(field: Mapping[str, Any]) -> tuple[bool, tuple[str, ...]]:
     if "$ref" in field:
         name = field["$ref"].rpartition("/")[2]
         target = components("response")[name]
-        return _branches(target) if "anyOf" in target else (False, (name,))
-    others = [branch for branch in field.get("anyOf", ()) if branch.get("type") != "null"]
+        return _branches(target) if choices(target) else (False, (name,))
+    others = [branch for branch in choices(field) if branch.get("type") != "null"]
     if len(others) == 1:
         return _branches(others[0])
     if not all("$ref" in branch for branch in others):

@@ -141,7 +141,9 @@ def _validators(name: str) -> tuple[V31RequestBodyValidator, V31RequestParameter
     operation = registry.find(name)
     path, description = described(operation)
     document = SchemaPath.from_dict(small(path, operation.method, description, HOST))
-    return V31RequestBodyValidator(document), V31RequestParametersUnmarshaller(document)
+    return V31RequestBodyValidator(document), V31RequestParametersUnmarshaller(
+        document, extra_format_unmarshallers={"uri": str}
+    )
 
 
 def form_of(sent: Sent) -> list[tuple[str, str | None, bytes]]:

@@ -22,7 +22,11 @@ TYPES = {"integer": "1", "number": "1", "boolean": "true", "object": "{}"}
 _EXPORT: dict[str, Any] = {
     "name": "to the lake",
     "interval": "hour",
-    "destination": {"type": "NoOp", "config": {}},
+    "destination": {
+        "type": "AwsS3",
+        "integration_id": 1,
+        "config": {"bucket_name": "b", "prefix": "p", "region": "r"},
+    },
 }
 HOGQL: dict[str, Any] = {"query": {"kind": "HogQLQuery", "query": "SELECT 1"}}
 
@@ -37,12 +41,12 @@ BODIES: dict[str, dict[str, Any]] = {
         "data_interval_start": "2026-01-01T00:00:00Z",
         "data_interval_end": "2026-01-02T00:00:00Z",
     },
-    "cohorts.add_persons_to_static_cohort": {"person_ids": [UUID]},
-    "cohorts.remove_person_from_static_cohort": {"person_id": UUID},
+    "cohorts.add_persons": {"person_ids": [UUID]},
+    "cohorts.remove_person": {"person_id": UUID},
     "logs.query": {"query": {"limit": 1}},
     "persons.bulk_delete": {"ids": [UUID]},
     "query.create": HOGQL,
-    "query.create_for_kind": HOGQL,
+    "query.run_kind": HOGQL,
     "persons.split": {"main_distinct_id": "a"},
     "persons.update_property": {"key": "a", "value": 1},
 }
@@ -54,8 +58,8 @@ STATES: dict[str, dict[str, Any]] = {
         _EXPORT,
     ),
     "cohorts.persons": {"is_static": True},
-    "cohorts.add_persons_to_static_cohort": {"is_static": True},
-    "cohorts.remove_person_from_static_cohort": {"is_static": True},
+    "cohorts.add_persons": {"is_static": True},
+    "cohorts.remove_person": {"is_static": True},
     "batch_exports.runs.cancel": {"status": "Running"},
     "batch_exports.backfills.cancel": {"status": "Running"},
     "file_download_batch_exports.cancel": {"status": "Running"},
@@ -101,14 +105,18 @@ class Caller:
         elif body is not None:
             more["json"] = body
         path = self._path(operation)
-        if operation.id == "cohorts.remove_person_from_static_cohort":
+        headers = [p.name for p in operation.parameters if p.location == "header" and p.required]
+        if operation.id == "cohorts.remove_person":
             persons = path.replace("remove_person_from_static_cohort", "persons")
             world.insert(world.plans.collections[_MEMBERS], persons, {"uuid": UUID}, project)
         return httpx.Request(
             operation.method,
             f"http://emulator{path}",
             params=[(p.name, _value(p)) for p in operation.query_parameters if p.required],
-            headers={"Authorization": f"Bearer {self._emulator.key}"},
+            headers={
+                "Authorization": f"Bearer {self._emulator.key}",
+                **dict.fromkeys(headers, "1"),
+            },
             **more,
         )
 

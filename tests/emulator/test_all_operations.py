@@ -18,6 +18,7 @@ OPERATIONS = {operation.id: operation for operation in registry.operations()}
 FAMILIES = sorted({operation.id.partition(".")[0] for operation in OPERATIONS.values()})
 
 REFUSED = {
+    "error_tracking.external_references.delete",
     "error_tracking.fingerprints.delete",
     "error_tracking.issues.delete",
     "error_tracking.stack_frames.delete",
@@ -32,6 +33,12 @@ NEEDS_STATE = {
 }
 """Statuses of operations that need more than the objects in their path, such as exported files or
 access to a closed beta. Their successful responses have tests of their own."""
+
+ALIASES = {
+    "projects.create": "organizations.projects.create",
+    "projects.delete": "organizations.projects.delete",
+}
+"""Second methods of an operation. The emulator records the first one."""
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +62,9 @@ async def test_each_operation_returns_its_status_and_a_valid_body(
             for before in caller.before(operation):
                 await http.send(before)
             answer = await http.send(caller.request(operation, style))
+            if not operation.api_key_allowed:
+                assert answer.status_code == 403, operation.id
+                continue
             if operation.id in REFUSED:
                 assert (answer.status_code, answer.content) == (405, b"")
                 continue
@@ -64,7 +74,7 @@ async def test_each_operation_returns_its_status_and_a_valid_body(
             message = f"{operation.id}: {answer.status_code} {answer.text[:300]}"
             assert answer.status_code == operation.result.status, message
             assert answer.headers[FIDELITY_HEADER] in {"stateful", "schema"}
-            assert whole.requests[-1].operation == operation.id
+            assert whole.requests[-1].operation == ALIASES.get(operation.id, operation.id)
             assert whole.warnings == []
             check_body(whole, operation, answer)
 
@@ -77,7 +87,7 @@ async def test_each_list_returns_valid_items(whole: Emulator) -> None:
         shown = 0
         for operation in OPERATIONS.values():
             plan = whole.state.plans.get(operation)
-            if plan.kind != "list" or plan.collection is None:
+            if plan.kind != "list" or plan.collection is None or not operation.api_key_allowed:
                 continue
             whole.reset()
             request = caller.request(operation, "bare")
@@ -87,7 +97,11 @@ async def test_each_list_returns_valid_items(whole: Emulator) -> None:
                 given = {
                     p.name: 1 if p.type == "integer" else request.url.params[p.name]
                     for p in operation.query_parameters
-                    if p.required and p.name in known and p.name != "id"
+                    # A parameter may have the name of an object: it is no filter by that.
+                    if p.required
+                    and p.name in known
+                    and not whole.state.catalogue.object_branch(known[p.name])
+                    and p.name != "id"
                 }
                 whole.state.insert(plan.collection, address, given, 1)
             answer = await http.send(request)

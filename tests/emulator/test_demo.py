@@ -136,7 +136,7 @@ def test_definitions_are_recorded(product: Emulator) -> None:
     assert {"$pageview", "signed up", "assistant used", "$exception"} <= events
     kinds = {one["name"]: one["property_type"] for one in product.items("property_definitions")}
     assert (kinds["amount"], kinds["plan"], kinds["accepted"]) == ("Numeric", "String", "Boolean")
-    assert [one["group_type"] for one in product.items("groups_types")] == ["company"]
+    assert [one["group_type"] for one in product.items("group_types")] == ["company"]
 
 
 def test_further_events_can_be_captured() -> None:

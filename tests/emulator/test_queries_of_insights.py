@@ -19,11 +19,12 @@ pytestmark = pytest.mark.anyio
 
 PATH = "/api/projects/1/query/"
 SCHEMA = Path(__file__).parents[2] / "openapi" / "posthog.json"
-GOAL = {"kind": "CustomEventConversionGoal", "customEventName": "a"}
+GOAL = {"customEventName": "a"}
 NODE = {"kind": "EventsNode", "event": "a"}
 REFUSED: dict[str, dict[str, Any]] = {
     "TrendsQuery": {
         "aggregation_group_type_index": 1, "conversionGoal": GOAL, "samplingFactor": 0.5,
+        "calendarHeatmapFilter": {"bucketBySessionStart": True},
     },
     "TrendsFilter": {
         "breakdown_histogram_bin_count": 5, "display": "BoldNumber",
@@ -41,16 +42,17 @@ REFUSED: dict[str, dict[str, Any]] = {
         "math_property_type": "data_warehouse_properties", "optionalInFunnel": True,
         "orderBy": ["timestamp"], "response": {"a": 1},
     },
-    "DateRange": {"explicitDate": True},
+    "DateRange": {"explicitDate": True, "daysOfWeek": [1], "excludeIncompletePeriods": True},
     "CompareFilter": {"compare": True},
     "FunnelsQuery": {"aggregation_group_type_index": 1, "samplingFactor": 0.5,
+                     "compareFilter": {"compare": True},
                      "breakdownFilter": {"breakdown": "plan"}},
     "FunnelsFilter": {
         "binCount": 5, "customAggregationTarget": True, "funnelAggregateByHogQL": "properties.x",
         "exclusions": [{"kind": "EventsNode", "event": "x", "funnelFromStep": 0,
                         "funnelToStep": 1}],
         "funnelFromStep": 1, "funnelToStep": 1, "funnelOrderType": "strict",
-        "funnelVizType": "trends",
+        "funnelVizType": "trends", "hideIncompleteConversionWindowPeriods": True,
     },
 }  # fmt: skip
 """By model: fields that are not computed, with a value that asks for them."""
@@ -76,12 +78,17 @@ DRAWN = {
         "resultCustomizationBy", "resultCustomizations", "showAlertThresholdLines",
         "showConfidenceIntervals", "showLabelsOnSeries", "showLegend", "showMovingAverage",
         "showMultipleYAxes", "showPercentStackView", "showTrendLines", "showValuesOnSeries",
-        "yAxisScaleType",
+        "yAxisScaleType", "chartStyle", "legendPosition", "metricChangeDecreaseColor",
+        "metricChangeIncreaseColor",
+        "metricColorByDirection", "metricLineDecreaseColor", "metricLineIncreaseColor",
+        "metricShowChange", "metricSummary", "showAnnotations", "stackBreakdownValues",
+        "xAxisLabel", "yAxisLabel", "yAxisMax", "yAxisMin", "yAxisStartAtZero",
     },
     "FunnelsFilter": {
         "breakdownAttributionType", "breakdownAttributionValue", "breakdownSorting",
         "funnelStepReference", "goalLines", "hiddenLegendBreakdowns", "layout",
         "resultCustomizations", "showTrendLines", "showValuesOnSeries", "useUdf",
+        "chartStyle", "legendPosition", "showAnnotations", "showLegend",
     },
 }  # fmt: skip
 """Fields of how a result is drawn, or of the breakdown a funnel is refused with."""

@@ -42,8 +42,9 @@ class HogQLTester:
         self.answers: dict[str, tuple[float, httpx.Response]] = {}
 
     async def ask(self, id: str, path: str = QUERY, **more: Any) -> None:
-        query = {"kind": "HogQLQuery", "query": "select 1"}
-        body = {"query": query, "client_query_id": id, "refresh": "force_blocking", **more}
+        body = {"client_query_id": id, "refresh": "force_blocking", **more}
+        if path == QUERY:
+            body["query"] = {"kind": "HogQLQuery", "query": "select 1"}
         answer = await self.http.post(path, json=body)
         self.answers[id] = (self.time.now, answer)
 
@@ -158,9 +159,9 @@ async def test_queries_without_slots(
         ("query.create", {"refresh": "force_async"}, False),
         ("query.create", {"async": True}, False),
         ("query.create", {"async": False}, True),
-        ("query.create_for_kind", {}, True),
+        ("query.run_kind", {}, True),
         ("endpoints.run", None, True),
-        ("endpoints.get_run", None, True),
+        ("endpoints.run_with_get", None, True),
         ("query.get", None, False),
         ("query.cancel", None, False),
         ("query.upgrade", {}, False),

@@ -63,10 +63,10 @@ CLICKHOUSE = ("clickhouse_burst", "clickhouse_sustained")
         ("query.create", None, CURRENT, CLICKHOUSE),
         ("query.create", [HOGQL], CURRENT, CLICKHOUSE),
         ("query.create", {"query": "select 1"}, CURRENT, CLICKHOUSE),
-        ("query.create_for_kind", HOGQL, CURRENT, ("query",)),
+        ("query.run_kind", HOGQL, CURRENT, ("query",)),
         ("query.get", None, CURRENT, CLICKHOUSE),
         ("query.cancel", None, CURRENT, CLICKHOUSE),
-        ("query.log", None, CURRENT, CLICKHOUSE),
+        ("query.get_log", None, CURRENT, CLICKHOUSE),
         ("query.draft_sql", None, ("ai_burst", "ai_sustained"), ("ai_burst", "ai_sustained")),
         ("endpoints.run", HOGQL, CURRENT, CURRENT),
         ("cohorts.list", None, ("burst", "sustained"), ("burst", "sustained")),
@@ -86,7 +86,7 @@ def test_query_plans(
     [([{}, {}, {}], 3), ([], 1), ({"target_email": "a"}, None), (None, None)],
 )
 def test_invitations_are_counted_one_by_one(body: Any, cost: int | None) -> None:
-    operation: Operation = registry.find("organizations.invites.bulk")
+    operation: Operation = registry.find("organizations.invites.bulk_create")
     expected = {} if cost is None else dict.fromkeys(operation.buckets[:2], cost)
     assert costs(operation.buckets, body) == expected
     assert costs(("burst", "sustained"), body) == {}

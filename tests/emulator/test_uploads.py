@@ -33,7 +33,7 @@ async def test_an_upload_is_parsed_and_logged(
     )
     assert answer.status_code == 202, answer.text
     request = tiny.requests[-1]
-    assert request.files == {"picture": Upload("ü b.png", content, "image/png")}
+    assert request.files == {"picture": [Upload("ü b.png", content, "image/png")]}
     assert request.body == {"title": "3", "width": "640", "frames": ["1", "2"]}
 
 
@@ -101,4 +101,4 @@ def test_any_file_arrives_unchanged(files: dict[str, bytes]) -> None:
     parts: dict[str, Any] = {f"f{i}": (name, files[name]) for i, name in enumerate(files)}
     sent = httpx.Request("POST", "http://emulator/", files=parts)
     form = parse_body(request(sent.headers["content-type"], sent.read()))
-    assert [upload.content for upload in form.files.values()] == list(files.values())
+    assert [upload.content for (upload,) in form.files.values()] == list(files.values())

@@ -57,7 +57,11 @@ def find_operation(resource: str, action: str) -> Operation:
         elif not _CRUD.issuperset(methods):
             suggestion += " Run other methods with `asyncposthog call RESOURCE.METHOD`."
         raise UsageError(f"{resource_name} has no {action!r}.", suggestion)
-    suggestions = nested or _suggest(resource_name, resources_by_name)
+    if nested:
+        raise UsageError(
+            f"{resource_name} has no {action!r}.", f"Use a resource below it: {', '.join(nested)}."
+        )
+    suggestions = _suggest(resource_name, resources_by_name)
     raise UsageError(
         f"There is no resource {resource!r}.",
         f"Did you mean {' or '.join(suggestions[:5])}?"

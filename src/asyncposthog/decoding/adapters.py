@@ -15,7 +15,14 @@ __all__ = ["Adapter", "get_adapter", "resolve_model"]
 
 
 class _ValidateJson(Protocol):
-    def __call__(self, content: bytes, /, *, strict: bool | None = None) -> Any: ...
+    def __call__(
+        self,
+        content: bytes,
+        /,
+        *,
+        strict: bool | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from asyncposthog.modeling.deferred import STRICT
 from asyncposthog.modeling.mismatches import SchemaMismatch, find_mismatches
 from asyncposthog.operation import Operation
 
@@ -30,7 +31,7 @@ def decode_strict(adapter: Adapter, content: bytes, operation: Operation, media:
         DecodeError: It does not. The message names every mismatch.
     """
     try:
-        value = adapter.validate(content, strict=True)
+        value = adapter.validate(content, strict=True, context={STRICT: True})
     except ValidationError as error:
         data = _json(content, operation, media)
         mismatches = {

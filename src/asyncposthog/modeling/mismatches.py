@@ -22,7 +22,9 @@ from typing import (
 from uuid import UUID
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
+from .deferred_variants import DeferredVariants
 from .pydantic_fields import ensure_fields_built, json_name, resolve_type_alias
 
 __all__ = ["SchemaMismatch", "find_mismatches", "format_path"]
@@ -134,12 +136,18 @@ def _field_plan(cls: type[BaseModel]) -> _Plan:
                 name,
                 json_name(name, field),
                 field.is_required(),
-                _CompiledAnnotation(field.annotation),
+                _CompiledAnnotation(_field_annotation(field)),
             )
             for name, field in cls.model_fields.items()
         )
         setattr(cls, _PLAN, plan)
     return plan
+
+
+def _field_annotation(field: FieldInfo) -> Any:
+    # pydantic moves the metadata of an annotation to the field.
+    deferred = (part for part in field.metadata if isinstance(part, DeferredVariants))
+    return next(deferred, field.annotation)
 
 
 def _search_models(value: object, path: Path) -> Iterator[SchemaMismatch]:
@@ -191,7 +199,10 @@ def _branches(annotation: Any) -> tuple[Any, ...]:
     annotation = resolve_type_alias(annotation)
     origin = get_origin(annotation)
     if origin is Annotated:
-        return _branches(get_args(annotation)[0])
+        inner, *metadata = get_args(annotation)
+        deferred = (part for part in metadata if isinstance(part, DeferredVariants))
+        union = next(deferred, None)
+        return _branches(inner) if union is None else (union,)
     if origin is Union or origin is types.UnionType:
         return tuple(b for member in get_args(annotation) for b in _branches(member))
     return (annotation,)
@@ -214,6 +225,8 @@ def _accepts_any(annotation: Any) -> bool:
 
 def _fits_branch(value: object, annotation: Any) -> bool:
     """Return whether a value matches one member of a union."""
+    if isinstance(annotation, DeferredVariants):
+        return annotation.includes(type(value))
     kind = get_origin(annotation) or annotation
     if kind is Literal:
         return any(value == a and type(value) is type(a) for a in get_args(annotation))
@@ -241,9 +254,15 @@ def _json_kind(value: object) -> str:
 
 
 def _describe(branches: tuple[Any, ...]) -> str:
-    names = [_annotation_name(branch) for branch in branches]
+    names = [name for branch in branches for name in _annotation_names(branch)]
     listed = names[:6] + (["…"] if len(names) > 6 else [])
     return " or ".join(dict.fromkeys(listed))
+
+
+def _annotation_names(annotation: Any) -> Iterable[str]:
+    if isinstance(annotation, DeferredVariants):
+        return annotation.class_names()
+    return (_annotation_name(annotation),)
 
 
 def _annotation_name(annotation: Any) -> str:

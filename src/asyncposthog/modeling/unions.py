@@ -7,6 +7,7 @@ The required fields of the schema are compared with the object here, before pyda
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
@@ -89,13 +90,14 @@ class VariantSelector:
             return None
         if len(best) == 1:
             return best[0][0]
+        closest = _closest_variants(data, best)
         # If no incomplete variant has as many names, pydantic selects one of these, by the types
         # of their fields.
         if self._tag is None and sum(
             len(matched_fields) >= max_count for matched_fields, _ in fits
         ) == len(best):
-            return None
-        return _closest_variant(data, best)
+            return closest[0] if len(closest) == 1 else None
+        return closest[0] if closest else None
 
     def _build_signatures(self) -> Sequence[_Variant]:
         variants: list[_Variant] = []
@@ -110,19 +112,14 @@ class VariantSelector:
         return tuple(variants)
 
 
-def _closest_variant(data: dict[str, object], variants: Iterable[_Variant]) -> str | None:
-    """Return the variant with the fewest mismatches, those in nested objects included."""
-    closest: tuple[int, str] | None = None
+def _closest_variants(data: dict[str, object], variants: Iterable[_Variant]) -> Sequence[str]:
+    """Return the variants with the fewest mismatches, those in nested objects included."""
+    counts: dict[str, int] = {}
     for name, cls, _ in variants:
-        try:
-            count = len(find_mismatches(cls.model_validate(data)))
-        except ValidationError:
-            continue
-        if closest is None or count < closest[0]:
-            closest = count, name
-        if not count:
-            break
-    return closest[1] if closest else None
+        with suppress(ValidationError):
+            counts[name] = len(find_mismatches(cls.model_validate(data)))
+    fewest = min(counts.values(), default=0)
+    return [name for name, count in counts.items() if count == fewest]
 
 
 @dataclass(frozen=True, slots=True)

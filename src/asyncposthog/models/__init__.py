@@ -7,6 +7,58 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .account_notes import AccountNote as AccountNote
+    from .account_notes import PaginatedAccountNoteList as PaginatedAccountNoteList
+    from .account_relationship_definitions import (
+        PaginatedAccountRelationshipDefinitionList as PaginatedAccountRelationshipDefinitionList,
+    )
+    from .account_track_rules import AccountTrackRuleCondition as AccountTrackRuleCondition
+    from .account_track_rules import AccountTrackRuleField as AccountTrackRuleField
+    from .account_track_rules import (
+        AccountTrackRuleFieldFieldEnum as AccountTrackRuleFieldFieldEnum,
+    )
+    from .account_track_rules import AccountTrackRuleFieldKindEnum as AccountTrackRuleFieldKindEnum
+    from .account_track_rules import AccountTrackRuleGroup as AccountTrackRuleGroup
+    from .account_track_rules import AccountTrackRulePreview as AccountTrackRulePreview
+    from .account_track_rules import AccountTrackRuleRunView as AccountTrackRuleRunView
+    from .account_track_rules import AccountTrackRuleSample as AccountTrackRuleSample
+    from .account_track_rules import AccountTrackRulesConfig as AccountTrackRulesConfig
+    from .account_track_rules import (
+        PaginatedAccountTrackRuleRunViewList as PaginatedAccountTrackRuleRunViewList,
+    )
+    from .accounts import Account as Account
+    from .accounts import AccountAssignment as AccountAssignment
+    from .accounts import AccountChannelSummary as AccountChannelSummary
+    from .accounts import AccountEmailThread as AccountEmailThread
+    from .accounts import AccountEmailThreadAddress as AccountEmailThreadAddress
+    from .accounts import AccountEmailThreadMessage as AccountEmailThreadMessage
+    from .accounts import AccountEmailThreadParticipant as AccountEmailThreadParticipant
+    from .accounts import AccountNotebook as AccountNotebook
+    from .accounts import AccountProperties as AccountProperties
+    from .accounts import AccountRelationship as AccountRelationship
+    from .accounts import AccountsQueryTableResponse as AccountsQueryTableResponse
+    from .accounts import AccountSupportTicketMessage as AccountSupportTicketMessage
+    from .accounts import ChannelSummaryMessage as ChannelSummaryMessage
+    from .accounts import ConversationMessageSender as ConversationMessageSender
+    from .accounts import ConversationMessageSummary as ConversationMessageSummary
+    from .accounts import CustomPropertyValue as CustomPropertyValue
+    from .accounts import EmailThreadMessageDirectionEnum as EmailThreadMessageDirectionEnum
+    from .accounts import EmailThreadParticipantKindEnum as EmailThreadParticipantKindEnum
+    from .accounts import Meeting as Meeting
+    from .accounts import MeetingParticipant as MeetingParticipant
+    from .accounts import PaginatedAccountChannelSummaryList as PaginatedAccountChannelSummaryList
+    from .accounts import PaginatedAccountEmailThreadList as PaginatedAccountEmailThreadList
+    from .accounts import (
+        PaginatedAccountEmailThreadMessageList as PaginatedAccountEmailThreadMessageList,
+    )
+    from .accounts import PaginatedAccountList as PaginatedAccountList
+    from .accounts import PaginatedAccountNotebookList as PaginatedAccountNotebookList
+    from .accounts import (
+        PaginatedAccountSupportTicketMessageList as PaginatedAccountSupportTicketMessageList,
+    )
+    from .accounts import PaginatedMeetingList as PaginatedMeetingList
+    from .accounts import SlackSummaryCadenceEnum as SlackSummaryCadenceEnum
+    from .accounts import SupportTicket as SupportTicket
     from .actions import Action as Action
     from .actions import ActionReference as ActionReference
     from .actions import ActionStepJSON as ActionStepJSON
@@ -19,53 +71,220 @@ if TYPE_CHECKING:
     from .actions import NumericPropertyFilter as NumericPropertyFilter
     from .actions import NumericPropertyFilterOperatorEnum as NumericPropertyFilterOperatorEnum
     from .actions import PaginatedActionList as PaginatedActionList
+    from .actions import StringMatchOperatorEnum as StringMatchOperatorEnum
     from .actions import StringPropertyFilter as StringPropertyFilter
-    from .advanced_activity_logs import AvailableFiltersResponse as AvailableFiltersResponse
-    from .advanced_activity_logs import StaticFilters as StaticFilters
+    from .actions_requests import ActionStepJSONRequest as ActionStepJSONRequest
+    from .ai_observability import (
+        AIObservabilityInstrumentationCheckEnum as AIObservabilityInstrumentationCheckEnum,
+    )
+    from .ai_observability import InstrumentationCheck as InstrumentationCheck
+    from .ai_observability import InstrumentationChecklist as InstrumentationChecklist
+    from .ai_observability import InstrumentationCheckStatusEnum as InstrumentationCheckStatusEnum
     from .alerts import AlertSimulateResponse as AlertSimulateResponse
+    from .alerts import AlertTestDeliveryResponse as AlertTestDeliveryResponse
     from .alerts import BreakdownSimulationResult as BreakdownSimulationResult
+    from .alerts import FailedDeliveryChannelsEnum as FailedDeliveryChannelsEnum
     from .alerts import PaginatedAlertList as PaginatedAlertList
+    from .alerts_requests import ThresholdRequest as ThresholdRequest
     from .annotations import Annotation as Annotation
+    from .annotations import AnnotationCreationTypeEnum as AnnotationCreationTypeEnum
     from .annotations import AnnotationScopeEnum as AnnotationScopeEnum
-    from .annotations import CreationTypeEnum as CreationTypeEnum
     from .annotations import PaginatedAnnotationList as PaginatedAnnotationList
+    from .announcements import Announcement as Announcement
+    from .announcements import AnnouncementChannel as AnnouncementChannel
+    from .announcements import AnnouncementDelivery as AnnouncementDelivery
+    from .announcements import AnnouncementDeliveryStatusEnum as AnnouncementDeliveryStatusEnum
+    from .announcements import AnnouncementStatusEnum as AnnouncementStatusEnum
+    from .announcements import PaginatedAnnouncementList as PaginatedAnnouncementList
     from .approval_policies import ApprovalPolicy as ApprovalPolicy
     from .approval_policies import PaginatedApprovalPolicyList as PaginatedApprovalPolicyList
     from .batch_exports import BatchExportBackfill as BatchExportBackfill
     from .batch_exports import BatchExportBackfillProgress as BatchExportBackfillProgress
+    from .batch_exports import BatchExportBackfillStarted as BatchExportBackfillStarted
     from .batch_exports import BatchExportBackfillStatusEnum as BatchExportBackfillStatusEnum
     from .batch_exports import BatchExportCancellation as BatchExportCancellation
     from .batch_exports import PaginatedBatchExportBackfillList as PaginatedBatchExportBackfillList
     from .batch_exports import PaginatedBatchExportRunList as PaginatedBatchExportRunList
+    from .billing import BillingOverviewResponse as BillingOverviewResponse
+    from .billing import BillingPeriodResponse as BillingPeriodResponse
+    from .billing import BillingTimeSeriesPoint as BillingTimeSeriesPoint
+    from .billing import BillingTimeSeriesResponse as BillingTimeSeriesResponse
+    from .billing import BreakdownTypeEnum as BreakdownTypeEnum
+    from .business_knowledge import (
+        BusinessKnowledgeSourcesTextResponse as BusinessKnowledgeSourcesTextResponse,
+    )
+    from .business_knowledge import CrawlModeEnum as CrawlModeEnum
+    from .business_knowledge import EmbeddingStatusEnum as EmbeddingStatusEnum
+    from .business_knowledge import GapTopicActionResult as GapTopicActionResult
+    from .business_knowledge import KnowledgeDocumentWindow as KnowledgeDocumentWindow
+    from .business_knowledge import KnowledgeGapSuggestion as KnowledgeGapSuggestion
+    from .business_knowledge import KnowledgeSearchResult as KnowledgeSearchResult
+    from .business_knowledge import KnowledgeSource as KnowledgeSource
+    from .business_knowledge import (
+        PaginatedKnowledgeGapSuggestionList as PaginatedKnowledgeGapSuggestionList,
+    )
+    from .business_knowledge import PaginatedKnowledgeSourceList as PaginatedKnowledgeSourceList
+    from .business_knowledge import RefreshIntervalEnum as RefreshIntervalEnum
+    from .business_knowledge import RefreshStatusEnum as RefreshStatusEnum
+    from .business_knowledge import SourceStatusEnum as SourceStatusEnum
+    from .business_knowledge import SourceTypeEnum as SourceTypeEnum
+    from .calendar_sync import CalendarSyncStatus as CalendarSyncStatus
+    from .calendar_sync import CalendarSyncTriggerResponse as CalendarSyncTriggerResponse
+    from .calendar_sync import (
+        CalendarSyncTriggerResponseStatusEnum as CalendarSyncTriggerResponseStatusEnum,
+    )
+    from .canvases import Canvas as Canvas
+    from .canvases import CanvasActionDefinition as CanvasActionDefinition
+    from .canvases import CanvasActionResult as CanvasActionResult
+    from .canvases import CanvasActionsResponse as CanvasActionsResponse
+    from .canvases import CanvasAgentRequestResult as CanvasAgentRequestResult
+    from .canvases import CanvasArtifactAsset as CanvasArtifactAsset
+    from .canvases import CanvasArtifactManifest as CanvasArtifactManifest
+    from .canvases import CanvasBuild as CanvasBuild
+    from .canvases import CanvasBuildsResponse as CanvasBuildsResponse
+    from .canvases import CanvasCapabilities as CanvasCapabilities
+    from .canvases import CanvasCapabilityWidening as CanvasCapabilityWidening
+    from .canvases import CanvasComponentMeta as CanvasComponentMeta
+    from .canvases import CanvasComponentSize as CanvasComponentSize
+    from .canvases import CanvasDiagnostic as CanvasDiagnostic
+    from .canvases import CanvasDraft as CanvasDraft
+    from .canvases import CanvasErrorReportResult as CanvasErrorReportResult
+    from .canvases import CanvasFixRequestResult as CanvasFixRequestResult
+    from .canvases import CanvasGrid as CanvasGrid
+    from .canvases import CanvasGridColumnsEnum as CanvasGridColumnsEnum
+    from .canvases import CanvasKindEnum as CanvasKindEnum
+    from .canvases import CanvasLayout as CanvasLayout
+    from .canvases import CanvasLayoutResponse as CanvasLayoutResponse
+    from .canvases import CanvasLayoutSchemaVersionEnum as CanvasLayoutSchemaVersionEnum
+    from .canvases import CanvasNetworkCapabilities as CanvasNetworkCapabilities
+    from .canvases import CanvasPlacement as CanvasPlacement
+    from .canvases import CanvasPlacementStatusEnum as CanvasPlacementStatusEnum
+    from .canvases import CanvasPostHogCapabilities as CanvasPostHogCapabilities
+    from .canvases import CanvasSourceAsset as CanvasSourceAsset
+    from .canvases import CanvasSourceDraftResponse as CanvasSourceDraftResponse
+    from .canvases import CanvasSourceProject as CanvasSourceProject
+    from .canvases import CanvasSourcePublishResponse as CanvasSourcePublishResponse
+    from .canvases import CanvasSourceResponse as CanvasSourceResponse
+    from .canvases import CanvasStateEntry as CanvasStateEntry
+    from .canvases import CanvasStateResponse as CanvasStateResponse
+    from .canvases import CanvasStateScopeEnum as CanvasStateScopeEnum
+    from .canvases import CanvasSummary as CanvasSummary
+    from .canvases import CanvasValidateResponse as CanvasValidateResponse
+    from .canvases import CanvasVersion as CanvasVersion
+    from .canvases import ContentTypeEnum as ContentTypeEnum
+    from .canvases import DispatchOutcomeEnum as DispatchOutcomeEnum
+    from .canvases import EncodingEnum as EncodingEnum
+    from .canvases import PaginatedCanvasDraftList as PaginatedCanvasDraftList
+    from .canvases import PaginatedCanvasList as PaginatedCanvasList
+    from .canvases import PaginatedCanvasVersionList as PaginatedCanvasVersionList
+    from .canvases import ReportOutcomeEnum as ReportOutcomeEnum
+    from .canvases import RequestOutcomeEnum as RequestOutcomeEnum
+    from .canvases_requests import CanvasBuildActionActionEnum as CanvasBuildActionActionEnum
+    from .canvases_requests import CanvasLayoutOpEnum as CanvasLayoutOpEnum
+    from .canvases_requests import CanvasLayoutPatchOperation as CanvasLayoutPatchOperation
+    from .canvases_requests import CanvasPlacementChanges as CanvasPlacementChanges
+    from .canvases_requests import CanvasSourceEditOperation as CanvasSourceEditOperation
     from .change_requests import ChangeRequest as ChangeRequest
-    from .change_requests import ChangeRequestStateEnum as ChangeRequestStateEnum
+    from .change_requests import ChangeRequestDecisionResponse as ChangeRequestDecisionResponse
     from .change_requests import PaginatedChangeRequestList as PaginatedChangeRequestList
     from .change_requests import ValidationStatusEnum as ValidationStatusEnum
+    from .code import ComputeRateCard as ComputeRateCard
+    from .code import LegacyDesktopAccessResponse as LegacyDesktopAccessResponse
+    from .code import SandboxComputePricing as SandboxComputePricing
     from .cohorts import CohortPersonResult as CohortPersonResult
     from .cohorts import CohortPersonResultTypeEnum as CohortPersonResultTypeEnum
     from .cohorts import CohortPersonsResponse as CohortPersonsResponse
+    from .cohorts import CohortUsedInCohort as CohortUsedInCohort
+    from .cohorts import CohortUsedInCohortsBlock as CohortUsedInCohortsBlock
+    from .cohorts import CohortUsedInFlag as CohortUsedInFlag
+    from .cohorts import CohortUsedInFlagsBlock as CohortUsedInFlagsBlock
+    from .cohorts import CohortUsedInInsight as CohortUsedInInsight
+    from .cohorts import CohortUsedInInsightsBlock as CohortUsedInInsightsBlock
+    from .cohorts import CohortUsedInResponse as CohortUsedInResponse
     from .cohorts import PaginatedCohortList as PaginatedCohortList
     from .comments import Comment as Comment
+    from .comments import CommentSlackThread as CommentSlackThread
+    from .comments import CommentSlackThreadRef as CommentSlackThreadRef
     from .comments import PaginatedCommentList as PaginatedCommentList
     from .conversations import AgentModeEnum as AgentModeEnum
+    from .conversations import AiTriageResultEnum as AiTriageResultEnum
+    from .conversations import BulkUpdateStatusResponse as BulkUpdateStatusResponse
     from .conversations import ChannelDetailEnum as ChannelDetailEnum
-    from .conversations import ChannelSourceEnum as ChannelSourceEnum
+    from .conversations import ChannelEnum as ChannelEnum
+    from .conversations import ComposeTicketResponse as ComposeTicketResponse
     from .conversations import Conversation as Conversation
+    from .conversations import ConversationAgentRuntimeEnum as ConversationAgentRuntimeEnum
     from .conversations import ConversationMinimal as ConversationMinimal
-    from .conversations import ConversationStatus as ConversationStatus
-    from .conversations import ConversationType as ConversationType
+    from .conversations import ConversationStatusEnum as ConversationStatusEnum
+    from .conversations import ConversationTask as ConversationTask
+    from .conversations import ConversationTopicEnum as ConversationTopicEnum
+    from .conversations import ConversationTypeEnum as ConversationTypeEnum
     from .conversations import Message as Message
     from .conversations import MessageMinimal as MessageMinimal
     from .conversations import PaginatedConversationMinimalList as PaginatedConversationMinimalList
     from .conversations import PaginatedTicketList as PaginatedTicketList
+    from .conversations import PaginatedTicketMessageList as PaginatedTicketMessageList
     from .conversations import PaginatedTicketViewList as PaginatedTicketViewList
-    from .conversations import PriorityEnum as PriorityEnum
-    from .conversations import SuggestReplyResponse as SuggestReplyResponse
+    from .conversations import SandboxMessageResponse as SandboxMessageResponse
     from .conversations import Ticket as Ticket
     from .conversations import TicketAssignment as TicketAssignment
+    from .conversations import TicketChannelFilterEnum as TicketChannelFilterEnum
+    from .conversations import TicketFullEmail as TicketFullEmail
+    from .conversations import TicketMessage as TicketMessage
     from .conversations import TicketPerson as TicketPerson
+    from .conversations import TicketPriorityEnum as TicketPriorityEnum
+    from .conversations import TicketSlaFilterEnum as TicketSlaFilterEnum
+    from .conversations import TicketSortOrderEnum as TicketSortOrderEnum
     from .conversations import TicketStatusEnum as TicketStatusEnum
+    from .conversations import TicketTagsMatchEnum as TicketTagsMatchEnum
     from .conversations import TicketView as TicketView
+    from .conversations import TicketViewFilters as TicketViewFilters
+    from .conversations import TicketViewFiltersAssigneeItem as TicketViewFiltersAssigneeItem
+    from .conversations import TicketViewSorting as TicketViewSorting
+    from .conversations_requests import RatingEnum as RatingEnum
+    from .conversations_requests import RoleTicketAssigneeRequest as RoleTicketAssigneeRequest
+    from .conversations_requests import SandboxAttachedContextItem as SandboxAttachedContextItem
+    from .conversations_requests import (
+        SandboxAttachedContextItemTypeEnum as SandboxAttachedContextItemTypeEnum,
+    )
+    from .conversations_requests import TicketAssigneeRequest as TicketAssigneeRequest
+    from .conversations_requests import UserTicketAssigneeRequest as UserTicketAssigneeRequest
+    from .custom_property_definitions import CustomPropertyDefinition as CustomPropertyDefinition
+    from .custom_property_definitions import (
+        CustomPropertyDefinitionTargetTypeEnum as CustomPropertyDefinitionTargetTypeEnum,
+    )
+    from .custom_property_definitions import (
+        CustomPropertyDisplayTypeEnum as CustomPropertyDisplayTypeEnum,
+    )
+    from .custom_property_definitions import CustomPropertyOption as CustomPropertyOption
+    from .custom_property_definitions import (
+        CustomPropertyOptionColorEnum as CustomPropertyOptionColorEnum,
+    )
+    from .custom_property_definitions import CustomPropertyReference as CustomPropertyReference
+    from .custom_property_definitions import (
+        CustomPropertyValueSuggestion as CustomPropertyValueSuggestion,
+    )
+    from .custom_property_definitions import (
+        CustomPropertyValueSuggestionsResponse as CustomPropertyValueSuggestionsResponse,
+    )
+    from .custom_property_definitions import (
+        PaginatedCustomPropertyDefinitionList as PaginatedCustomPropertyDefinitionList,
+    )
+    from .custom_property_sources import (
+        CustomPropertySyncTriggerResponse as CustomPropertySyncTriggerResponse,
+    )
+    from .custom_property_sources import (
+        CustomPropertySyncTriggerResponseStatusEnum as CustomPropertySyncTriggerResponseStatusEnum,
+    )
+    from .custom_property_sources import (
+        PaginatedCustomPropertySourceList as PaginatedCustomPropertySourceList,
+    )
+    from .custom_property_sources import (
+        PaginatedCustomPropertySyncRunList as PaginatedCustomPropertySyncRunList,
+    )
+    from .customer_analytics import ExternalAccountListAssignment as ExternalAccountListAssignment
+    from .customer_analytics import ExternalAccountListItem as ExternalAccountListItem
+    from .customer_analytics import ExternalAccountListPage as ExternalAccountListPage
     from .customer_journeys import CustomerJourney as CustomerJourney
     from .customer_journeys import PaginatedCustomerJourneyList as PaginatedCustomerJourneyList
     from .customer_profile_configs import CustomerProfileConfig as CustomerProfileConfig
@@ -77,24 +296,214 @@ if TYPE_CHECKING:
     )
     from .dashboard_templates import DashboardTemplate as DashboardTemplate
     from .dashboard_templates import DashboardTemplateScopeEnum as DashboardTemplateScopeEnum
+    from .dashboard_templates import NonPortableReferences as NonPortableReferences
     from .dashboard_templates import (
         PaginatedDashboardTemplateList as PaginatedDashboardTemplateList,
     )
-    from .dashboards import CreationModeEnum as CreationModeEnum
+    from .dashboards import (
+        ActivityEventsListWidgetCatalogEntry as ActivityEventsListWidgetCatalogEntry,
+    )
+    from .dashboards import ActivityEventsListWidgetConfig as ActivityEventsListWidgetConfig
+    from .dashboards import ActivityEventsPropertyFilter as ActivityEventsPropertyFilter
+    from .dashboards import AddDashboardWidgetsBatchResponse as AddDashboardWidgetsBatchResponse
+    from .dashboards import ButtonTile as ButtonTile
+    from .dashboards import (
+        ConversationsRecentTicketsWidgetCatalogEntry as ConversationsRecentTicketsWidgetCatalogEntry,
+    )
+    from .dashboards import (
+        ConversationsRecentTicketsWidgetConfig as ConversationsRecentTicketsWidgetConfig,
+    )
     from .dashboards import Dashboard as Dashboard
     from .dashboards import DashboardBasic as DashboardBasic
     from .dashboards import DashboardCollaborator as DashboardCollaborator
+    from .dashboards import DashboardCreationModeEnum as DashboardCreationModeEnum
+    from .dashboards import DashboardCustomization as DashboardCustomization
+    from .dashboards import DashboardSubscribeNudgeResponse as DashboardSubscribeNudgeResponse
+    from .dashboards import DashboardTile as DashboardTile
     from .dashboards import DashboardTileResult as DashboardTileResult
+    from .dashboards import DashboardWidget as DashboardWidget
+    from .dashboards import DashboardWidgetConfig as DashboardWidgetConfig
+    from .dashboards import DashboardWidgetRunResult as DashboardWidgetRunResult
+    from .dashboards import (
+        ErrorTrackingListWidgetCatalogEntry as ErrorTrackingListWidgetCatalogEntry,
+    )
+    from .dashboards import ErrorTrackingListWidgetConfig as ErrorTrackingListWidgetConfig
+    from .dashboards import (
+        ExperimentResultsWidgetCatalogEntry as ExperimentResultsWidgetCatalogEntry,
+    )
+    from .dashboards import ExperimentResultsWidgetConfig as ExperimentResultsWidgetConfig
+    from .dashboards import ExperimentsListWidgetCatalogEntry as ExperimentsListWidgetCatalogEntry
+    from .dashboards import ExperimentsListWidgetConfig as ExperimentsListWidgetConfig
     from .dashboards import InsightResult as InsightResult
+    from .dashboards import LayoutCompactionEnum as LayoutCompactionEnum
+    from .dashboards import LogsListWidgetCatalogEntry as LogsListWidgetCatalogEntry
+    from .dashboards import LogsListWidgetConfig as LogsListWidgetConfig
     from .dashboards import PaginatedDashboardBasicList as PaginatedDashboardBasicList
-    from .dashboards import RestrictionLevelEnum as RestrictionLevelEnum
+    from .dashboards import PlacementEnum as PlacementEnum
     from .dashboards import RunInsightsResponse as RunInsightsResponse
+    from .dashboards import RunWidgetsResponse as RunWidgetsResponse
+    from .dashboards import (
+        SessionReplayListWidgetCatalogEntry as SessionReplayListWidgetCatalogEntry,
+    )
+    from .dashboards import SessionReplayListWidgetConfig as SessionReplayListWidgetConfig
+    from .dashboards import StyleEnum as StyleEnum
+    from .dashboards import SurveyResultsWidgetCatalogEntry as SurveyResultsWidgetCatalogEntry
+    from .dashboards import SurveyResultsWidgetConfig as SurveyResultsWidgetConfig
+    from .dashboards import TextTile as TextTile
+    from .dashboards import TileLayoutBox as TileLayoutBox
+    from .dashboards import TileLayouts as TileLayouts
+    from .dashboards import TileSpacingEnum as TileSpacingEnum
+    from .dashboards import (
+        UpdateDashboardWidgetsBatchResponse as UpdateDashboardWidgetsBatchResponse,
+    )
+    from .dashboards import WidgetAssigneeFilter as WidgetAssigneeFilter
+    from .dashboards import WidgetCatalogEntry as WidgetCatalogEntry
+    from .dashboards import WidgetCatalogResponse as WidgetCatalogResponse
+    from .dashboards import WidgetDateRange as WidgetDateRange
+    from .dashboards import WidgetFilterEntry as WidgetFilterEntry
+    from .dashboards_requests import (
+        ActivityEventsListWidgetAddRequest as ActivityEventsListWidgetAddRequest,
+    )
+    from .dashboards_requests import (
+        ActivityEventsListWidgetUpdateRequest as ActivityEventsListWidgetUpdateRequest,
+    )
+    from .dashboards_requests import AddDashboardWidgetRequest as AddDashboardWidgetRequest
+    from .dashboards_requests import (
+        ConversationsRecentTicketsWidgetAddRequest as ConversationsRecentTicketsWidgetAddRequest,
+    )
+    from .dashboards_requests import (
+        ConversationsRecentTicketsWidgetUpdateRequest as ConversationsRecentTicketsWidgetUpdateRequest,
+    )
+    from .dashboards_requests import CreateTextTileRequestTypeEnum as CreateTextTileRequestTypeEnum
+    from .dashboards_requests import DashboardFilters as DashboardFilters
+    from .dashboards_requests import DashboardPatchTile as DashboardPatchTile
+    from .dashboards_requests import DashboardPatchWidget as DashboardPatchWidget
+    from .dashboards_requests import (
+        DashboardPatchWidgetWidgetTypeEnum as DashboardPatchWidgetWidgetTypeEnum,
+    )
+    from .dashboards_requests import (
+        ErrorTrackingListWidgetAddRequest as ErrorTrackingListWidgetAddRequest,
+    )
+    from .dashboards_requests import (
+        ErrorTrackingListWidgetUpdateRequest as ErrorTrackingListWidgetUpdateRequest,
+    )
+    from .dashboards_requests import (
+        ExperimentResultsWidgetAddRequest as ExperimentResultsWidgetAddRequest,
+    )
+    from .dashboards_requests import (
+        ExperimentResultsWidgetUpdateRequest as ExperimentResultsWidgetUpdateRequest,
+    )
+    from .dashboards_requests import (
+        ExperimentsListWidgetAddRequest as ExperimentsListWidgetAddRequest,
+    )
+    from .dashboards_requests import (
+        ExperimentsListWidgetUpdateRequest as ExperimentsListWidgetUpdateRequest,
+    )
+    from .dashboards_requests import LayoutEnum as LayoutEnum
+    from .dashboards_requests import LogsListWidgetAddRequest as LogsListWidgetAddRequest
+    from .dashboards_requests import LogsListWidgetUpdateRequest as LogsListWidgetUpdateRequest
+    from .dashboards_requests import MoveTileTile as MoveTileTile
+    from .dashboards_requests import (
+        SessionReplayListWidgetAddRequest as SessionReplayListWidgetAddRequest,
+    )
+    from .dashboards_requests import (
+        SessionReplayListWidgetUpdateRequest as SessionReplayListWidgetUpdateRequest,
+    )
+    from .dashboards_requests import SurveyResultsWidgetAddRequest as SurveyResultsWidgetAddRequest
+    from .dashboards_requests import (
+        SurveyResultsWidgetUpdateRequest as SurveyResultsWidgetUpdateRequest,
+    )
+    from .dashboards_requests import UpdateDashboardWidgetRequest as UpdateDashboardWidgetRequest
+    from .dashboards_requests import WidgetTileLayoutBox as WidgetTileLayoutBox
+    from .dashboards_requests import WidgetTileLayouts as WidgetTileLayouts
+    from .data_catalog import DataCatalogCertification as DataCatalogCertification
+    from .data_catalog import DataCatalogMetric as DataCatalogMetric
+    from .data_catalog import DataCatalogMetricBulkApprove as DataCatalogMetricBulkApprove
+    from .data_catalog import DataCatalogMetricBulkDelete as DataCatalogMetricBulkDelete
+    from .data_catalog import DataCatalogMetricBulkSkip as DataCatalogMetricBulkSkip
+    from .data_catalog import DataCatalogMetricRun as DataCatalogMetricRun
+    from .data_catalog import DataCatalogRelationshipProposal as DataCatalogRelationshipProposal
+    from .data_catalog import (
+        PaginatedDataCatalogCertificationList as PaginatedDataCatalogCertificationList,
+    )
+    from .data_catalog import PaginatedDataCatalogMetricList as PaginatedDataCatalogMetricList
+    from .data_catalog import (
+        PaginatedDataCatalogRelationshipProposalList as PaginatedDataCatalogRelationshipProposalList,
+    )
+    from .data_catalog_requests import (
+        DataCatalogMetricRunRequestIntervalEnum as DataCatalogMetricRunRequestIntervalEnum,
+    )
+    from .data_catalog_requests import ProposedStatusEnum as ProposedStatusEnum
     from .data_color_themes import DataColorTheme as DataColorTheme
     from .data_color_themes import PaginatedDataColorThemeList as PaginatedDataColorThemeList
+    from .data_modeling_jobs import DataModelingJob as DataModelingJob
+    from .data_modeling_jobs import DataModelingJobRunModeEnum as DataModelingJobRunModeEnum
+    from .data_modeling_jobs import DataModelingJobStatusEnum as DataModelingJobStatusEnum
+    from .data_modeling_jobs import PaginatedDataModelingJobList as PaginatedDataModelingJobList
+    from .data_quality_checks import DataQualityOverviewCheck as DataQualityOverviewCheck
+    from .data_quality_checks import (
+        PaginatedDataQualityOverviewCheckList as PaginatedDataQualityOverviewCheckList,
+    )
+    from .data_warehouse import CheckDatabaseNameResponse as CheckDatabaseNameResponse
+    from .data_warehouse import CheckSchemaNameResponse as CheckSchemaNameResponse
+    from .data_warehouse import DataQualityGateConfig as DataQualityGateConfig
+    from .data_warehouse import DatasetEnum as DatasetEnum
+    from .data_warehouse import DeleteWarehouseOrgResponse as DeleteWarehouseOrgResponse
+    from .data_warehouse import DeprovisionWarehouseResponse as DeprovisionWarehouseResponse
+    from .data_warehouse import ManagedWarehouseDatasetStatus as ManagedWarehouseDatasetStatus
+    from .data_warehouse import (
+        ManagedWarehouseDataStatusResponse as ManagedWarehouseDataStatusResponse,
+    )
+    from .data_warehouse import (
+        ManagedWarehouseMonitoringCoverage as ManagedWarehouseMonitoringCoverage,
+    )
+    from .data_warehouse import ManagedWarehouseMonitoringLimits as ManagedWarehouseMonitoringLimits
+    from .data_warehouse import ManagedWarehouseMonitoringPoint as ManagedWarehouseMonitoringPoint
+    from .data_warehouse import ManagedWarehouseMonitoringSeries as ManagedWarehouseMonitoringSeries
+    from .data_warehouse import (
+        ManagedWarehouseMonitoringSeriesResponse as ManagedWarehouseMonitoringSeriesResponse,
+    )
+    from .data_warehouse import (
+        ManagedWarehouseMonitoringSnapshotResponse as ManagedWarehouseMonitoringSnapshotResponse,
+    )
+    from .data_warehouse import ManagedWarehouseMonitoringTotals as ManagedWarehouseMonitoringTotals
+    from .data_warehouse import (
+        ManagedWarehouseMonitoringWarehouse as ManagedWarehouseMonitoringWarehouse,
+    )
+    from .data_warehouse import ManagedWarehouseMonitoringWorker as ManagedWarehouseMonitoringWorker
+    from .data_warehouse import (
+        ManagedWarehouseMonitoringWorkerSession as ManagedWarehouseMonitoringWorkerSession,
+    )
+    from .data_warehouse import (
+        ManagedWarehouseReadinessStateEnum as ManagedWarehouseReadinessStateEnum,
+    )
+    from .data_warehouse import (
+        ManagedWarehouseSourceSchemasResponse as ManagedWarehouseSourceSchemasResponse,
+    )
+    from .data_warehouse import ManagedWarehouseSourcesStatus as ManagedWarehouseSourcesStatus
+    from .data_warehouse import ManagedWarehouseSourceSummary as ManagedWarehouseSourceSummary
+    from .data_warehouse import (
+        ManagedWarehouseSourceTableStatus as ManagedWarehouseSourceTableStatus,
+    )
+    from .data_warehouse import OnboardWarehouseTeamResponse as OnboardWarehouseTeamResponse
+    from .data_warehouse import ProvisionWarehouseResponse as ProvisionWarehouseResponse
+    from .data_warehouse import ResetPasswordResponse as ResetPasswordResponse
+    from .data_warehouse import WarehouseConnection as WarehouseConnection
+    from .data_warehouse import WarehouseStatusResponse as WarehouseStatusResponse
+    from .data_warehouse import WarehouseStatusResponseStateEnum as WarehouseStatusResponseStateEnum
+    from .data_warehouse import WorkflowStatusEnum as WorkflowStatusEnum
+    from .data_warehouse import WorkflowTypeEnum as WorkflowTypeEnum
     from .dataset_items import DatasetItem as DatasetItem
+    from .dataset_items import DatasetJSONValue as DatasetJSONValue
     from .dataset_items import PaginatedDatasetItemList as PaginatedDatasetItemList
     from .datasets import Dataset as Dataset
+    from .datasets import DatasetExport as DatasetExport
+    from .datasets import DatasetExportStatusEnum as DatasetExportStatusEnum
+    from .datasets import DatasetRevision as DatasetRevision
     from .datasets import PaginatedDatasetList as PaginatedDatasetList
+    from .datasets import PaginatedDatasetRevisionList as PaginatedDatasetRevisionList
+    from .desktop import DesktopAccessReasonEnum as DesktopAccessReasonEnum
+    from .desktop import DesktopAccessResponse as DesktopAccessResponse
     from .desktop_recordings import CreateRecordingResponse as CreateRecordingResponse
     from .desktop_recordings import DesktopRecording as DesktopRecording
     from .desktop_recordings import DesktopRecordingStatusEnum as DesktopRecordingStatusEnum
@@ -105,32 +514,120 @@ if TYPE_CHECKING:
     from .desktop_recordings_requests import (
         CreateRecordingRequestPlatformEnum as CreateRecordingRequestPlatformEnum,
     )
-    from .early_access_feature import EarlyAccessFeature as EarlyAccessFeature
-    from .early_access_feature import (
-        EarlyAccessFeatureSerializerCreateOnly as EarlyAccessFeatureSerializerCreateOnly,
-    )
-    from .early_access_feature import (
+    from .early_access_features import EarlyAccessFeature as EarlyAccessFeature
+    from .early_access_features import EarlyAccessFeatureAssignee as EarlyAccessFeatureAssignee
+    from .early_access_features import EarlyAccessFeatureStageEnum as EarlyAccessFeatureStageEnum
+    from .early_access_features import (
         PaginatedEarlyAccessFeatureList as PaginatedEarlyAccessFeatureList,
     )
-    from .early_access_feature import StageEnum as StageEnum
     from .elements import Element as Element
+    from .elements import ElementStats as ElementStats
+    from .elements import ElementStatsResponse as ElementStatsResponse
+    from .elements import ElementValue as ElementValue
     from .elements import PaginatedElementList as PaginatedElementList
+    from .endpoints import Endpoint as Endpoint
     from .endpoints import EndpointColumn as EndpointColumn
     from .endpoints import EndpointMaterialization as EndpointMaterialization
-    from .endpoints import EndpointResponse as EndpointResponse
+    from .endpoints import EndpointMaterializationConditions as EndpointMaterializationConditions
+    from .endpoints import EndpointMaterializationSuggestion as EndpointMaterializationSuggestion
     from .endpoints import EndpointRunResponse as EndpointRunResponse
-    from .endpoints import EndpointVersionResponse as EndpointVersionResponse
-    from .endpoints import PaginatedEndpointResponseList as PaginatedEndpointResponseList
-    from .endpoints import (
-        PaginatedEndpointVersionResponseList as PaginatedEndpointVersionResponseList,
-    )
+    from .endpoints import EndpointVersion as EndpointVersion
+    from .endpoints import PaginatedEndpointList as PaginatedEndpointList
+    from .endpoints import PaginatedEndpointVersionList as PaginatedEndpointVersionList
+    from .endpoints import SuggestionStatusEnum as SuggestionStatusEnum
     from .endpoints_requests import EndpointRefreshMode as EndpointRefreshMode
+    from .engineering_analytics import BranchPRMatch as BranchPRMatch
+    from .engineering_analytics import BrokenTestRow as BrokenTestRow
+    from .engineering_analytics import BrokenTestRowStateEnum as BrokenTestRowStateEnum
+    from .engineering_analytics import BrokenTestsResult as BrokenTestsResult
+    from .engineering_analytics import CICardSummary as CICardSummary
+    from .engineering_analytics import CIFailureLogLine as CIFailureLogLine
+    from .engineering_analytics import CIFailureLogs as CIFailureLogs
+    from .engineering_analytics import CIJobFailureLog as CIJobFailureLog
+    from .engineering_analytics import CISignalsConfig as CISignalsConfig
+    from .engineering_analytics import CIStatusRollup as CIStatusRollup
+    from .engineering_analytics import CITestRunnerEnum as CITestRunnerEnum
+    from .engineering_analytics import CostPerMergeBucket as CostPerMergeBucket
+    from .engineering_analytics import CurrentBranchHealth as CurrentBranchHealth
+    from .engineering_analytics import DeliveryPipeline as DeliveryPipeline
+    from .engineering_analytics import DeliveryStageTiming as DeliveryStageTiming
+    from .engineering_analytics import DeliveryStageTimingStageEnum as DeliveryStageTimingStageEnum
+    from .engineering_analytics import DeploymentFrequencyBucket as DeploymentFrequencyBucket
+    from .engineering_analytics import DoraOverview as DoraOverview
+    from .engineering_analytics import (
+        EngineeringAnalyticsPRStateEnum as EngineeringAnalyticsPRStateEnum,
+    )
+    from .engineering_analytics import EngineeringPullRequestList as EngineeringPullRequestList
+    from .engineering_analytics import FlakyTestItem as FlakyTestItem
+    from .engineering_analytics import (
+        FlakyTestItemClassificationEnum as FlakyTestItemClassificationEnum,
+    )
+    from .engineering_analytics import FlakyTestList as FlakyTestList
+    from .engineering_analytics import GitHubSource as GitHubSource
+    from .engineering_analytics import LeadTimeBucket as LeadTimeBucket
+    from .engineering_analytics import LifecycleEnum as LifecycleEnum
+    from .engineering_analytics import MasterFailureGroup as MasterFailureGroup
+    from .engineering_analytics import MetricQualityEnum as MetricQualityEnum
+    from .engineering_analytics import OpenToMergeBucket as OpenToMergeBucket
+    from .engineering_analytics import PassRateBucket as PassRateBucket
+    from .engineering_analytics import PRCostSummary as PRCostSummary
+    from .engineering_analytics import PRLifecycle as PRLifecycle
+    from .engineering_analytics import PRLifecycleEvent as PRLifecycleEvent
+    from .engineering_analytics import PRLifecycleEventKindEnum as PRLifecycleEventKindEnum
+    from .engineering_analytics import PRLLMSpend as PRLLMSpend
+    from .engineering_analytics import PullRequest as PullRequest
+    from .engineering_analytics import PullRequestAuthor as PullRequestAuthor
+    from .engineering_analytics import PullRequestListItem as PullRequestListItem
+    from .engineering_analytics import PushCISample as PushCISample
+    from .engineering_analytics import QuarantineEntry as QuarantineEntry
+    from .engineering_analytics import QuarantineFile as QuarantineFile
+    from .engineering_analytics import QuarantineModeEnum as QuarantineModeEnum
+    from .engineering_analytics import QuarantineRequestResult as QuarantineRequestResult
+    from .engineering_analytics import ReadyToMergeBucket as ReadyToMergeBucket
+    from .engineering_analytics import RepoOverview as RepoOverview
+    from .engineering_analytics import RepoRef as RepoRef
+    from .engineering_analytics import RunCost as RunCost
+    from .engineering_analytics import RunFailureLogs as RunFailureLogs
+    from .engineering_analytics import SelectorKindEnum as SelectorKindEnum
+    from .engineering_analytics import SyncStatusEnum as SyncStatusEnum
+    from .engineering_analytics import TeamCIActivity as TeamCIActivity
+    from .engineering_analytics import TeamCIHealthItem as TeamCIHealthItem
+    from .engineering_analytics import TeamCIHealthList as TeamCIHealthList
+    from .engineering_analytics import TeamMergeTrend as TeamMergeTrend
+    from .engineering_analytics import TeamMergeTrendPoint as TeamMergeTrendPoint
+    from .engineering_analytics import TeamTestSignal as TeamTestSignal
+    from .engineering_analytics import TimeToGreenBucket as TimeToGreenBucket
+    from .engineering_analytics import TrunkQuarantineDebt as TrunkQuarantineDebt
+    from .engineering_analytics import TrunkQuarantinedTest as TrunkQuarantinedTest
+    from .engineering_analytics import TrunkQuarantineTeamDebt as TrunkQuarantineTeamDebt
+    from .engineering_analytics import WorkflowCost as WorkflowCost
+    from .engineering_analytics import WorkflowHealthBucket as WorkflowHealthBucket
+    from .engineering_analytics import WorkflowHealthItem as WorkflowHealthItem
+    from .engineering_analytics import WorkflowJob as WorkflowJob
+    from .engineering_analytics import WorkflowJobAggregate as WorkflowJobAggregate
+    from .engineering_analytics import WorkflowRunActivity as WorkflowRunActivity
+    from .engineering_analytics import WorkflowRunActivityPoint as WorkflowRunActivityPoint
+    from .engineering_analytics import WorkflowRunDetail as WorkflowRunDetail
+    from .engineering_analytics import WorkflowRunnerCost as WorkflowRunnerCost
+    from .engineering_analytics_requests import OperationEnum as OperationEnum
+    from .engineering_analytics_requests import (
+        QuarantineRequestRunnerEnum as QuarantineRequestRunnerEnum,
+    )
     from .environments import (
         EnvironmentsIsGeneratingDemoDataResponse as EnvironmentsIsGeneratingDemoDataResponse,
     )
+    from .environments import PaginatedTeamBasicList as PaginatedTeamBasicList
+    from .error_tracking import ErrorTrackingAggregations as ErrorTrackingAggregations
+    from .error_tracking import ErrorTrackingAssigneeResponse as ErrorTrackingAssigneeResponse
     from .error_tracking import ErrorTrackingAssignmentRule as ErrorTrackingAssignmentRule
     from .error_tracking import (
         ErrorTrackingAssignmentRuleAssignee as ErrorTrackingAssignmentRuleAssignee,
+    )
+    from .error_tracking import ErrorTrackingBypassRule as ErrorTrackingBypassRule
+    from .error_tracking import ErrorTrackingEvent as ErrorTrackingEvent
+    from .error_tracking import ErrorTrackingExternalIssueResult as ErrorTrackingExternalIssueResult
+    from .error_tracking import (
+        ErrorTrackingExternalIssueSearchResult as ErrorTrackingExternalIssueSearchResult,
     )
     from .error_tracking import (
         ErrorTrackingExternalReferenceIntegrationResult as ErrorTrackingExternalReferenceIntegrationResult,
@@ -146,17 +643,31 @@ if TYPE_CHECKING:
     from .error_tracking import (
         ErrorTrackingGroupingRuleListResponse as ErrorTrackingGroupingRuleListResponse,
     )
-    from .error_tracking import ErrorTrackingIssueAssignment as ErrorTrackingIssueAssignment
-    from .error_tracking import ErrorTrackingIssueFull as ErrorTrackingIssueFull
-    from .error_tracking import ErrorTrackingIssueFullCohort as ErrorTrackingIssueFullCohort
-    from .error_tracking import ErrorTrackingIssueFullStatusEnum as ErrorTrackingIssueFullStatusEnum
+    from .error_tracking import ErrorTrackingImpact as ErrorTrackingImpact
+    from .error_tracking import ErrorTrackingIssue as ErrorTrackingIssue
+    from .error_tracking import ErrorTrackingIssueAssignee as ErrorTrackingIssueAssignee
+    from .error_tracking import ErrorTrackingIssueCohort as ErrorTrackingIssueCohort
+    from .error_tracking import ErrorTrackingIssueDetail as ErrorTrackingIssueDetail
+    from .error_tracking import ErrorTrackingIssueEventsResponse as ErrorTrackingIssueEventsResponse
+    from .error_tracking import ErrorTrackingIssueListItem as ErrorTrackingIssueListItem
     from .error_tracking import ErrorTrackingIssueMergeResponse as ErrorTrackingIssueMergeResponse
+    from .error_tracking import ErrorTrackingIssueSeverity as ErrorTrackingIssueSeverity
+    from .error_tracking import ErrorTrackingIssuesListResponse as ErrorTrackingIssuesListResponse
     from .error_tracking import ErrorTrackingIssueSplitResponse as ErrorTrackingIssueSplitResponse
     from .error_tracking import (
         ErrorTrackingIssuesValuesResponseItem as ErrorTrackingIssuesValuesResponseItem,
     )
+    from .error_tracking import ErrorTrackingLatestRelease as ErrorTrackingLatestRelease
     from .error_tracking import ErrorTrackingRecommendation as ErrorTrackingRecommendation
     from .error_tracking import ErrorTrackingRelease as ErrorTrackingRelease
+    from .error_tracking import ErrorTrackingSettings as ErrorTrackingSettings
+    from .error_tracking import ErrorTrackingSeverityRule as ErrorTrackingSeverityRule
+    from .error_tracking import (
+        ErrorTrackingSeverityRuleDisabledData as ErrorTrackingSeverityRuleDisabledData,
+    )
+    from .error_tracking import (
+        ErrorTrackingSeverityRuleListResponse as ErrorTrackingSeverityRuleListResponse,
+    )
     from .error_tracking import (
         ErrorTrackingSpikeDetectionConfig as ErrorTrackingSpikeDetectionConfig,
     )
@@ -164,7 +675,7 @@ if TYPE_CHECKING:
     from .error_tracking import ErrorTrackingSpikeEventIssue as ErrorTrackingSpikeEventIssue
     from .error_tracking import ErrorTrackingStackFrame as ErrorTrackingStackFrame
     from .error_tracking import (
-        ErrorTrackingStackFramesBatchGetResponse as ErrorTrackingStackFramesBatchGetResponse,
+        ErrorTrackingStackFramesBulkGetResponse as ErrorTrackingStackFramesBulkGetResponse,
     )
     from .error_tracking import ErrorTrackingSuppressionRule as ErrorTrackingSuppressionRule
     from .error_tracking import ErrorTrackingSymbolSet as ErrorTrackingSymbolSet
@@ -174,12 +685,8 @@ if TYPE_CHECKING:
     from .error_tracking import (
         ErrorTrackingSymbolSetsBulkStartUploadResponse as ErrorTrackingSymbolSetsBulkStartUploadResponse,
     )
-    from .error_tracking import (
-        ErrorTrackingSymbolSetsCreateResponse as ErrorTrackingSymbolSetsCreateResponse,
-    )
-    from .error_tracking import (
-        ErrorTrackingSymbolSetsStartUploadResponse as ErrorTrackingSymbolSetsStartUploadResponse,
-    )
+    from .error_tracking import ErrorTrackingTopFrame as ErrorTrackingTopFrame
+    from .error_tracking import ErrorTrackingVolumeBucket as ErrorTrackingVolumeBucket
     from .error_tracking import (
         GitProviderFileLinkResolveResponse as GitProviderFileLinkResolveResponse,
     )
@@ -187,11 +694,15 @@ if TYPE_CHECKING:
         PaginatedErrorTrackingAssignmentRuleList as PaginatedErrorTrackingAssignmentRuleList,
     )
     from .error_tracking import (
-        PaginatedErrorTrackingFingerprintList as PaginatedErrorTrackingFingerprintList,
+        PaginatedErrorTrackingBypassRuleList as PaginatedErrorTrackingBypassRuleList,
     )
     from .error_tracking import (
-        PaginatedErrorTrackingIssueFullList as PaginatedErrorTrackingIssueFullList,
+        PaginatedErrorTrackingExternalReferenceResultList as PaginatedErrorTrackingExternalReferenceResultList,
     )
+    from .error_tracking import (
+        PaginatedErrorTrackingFingerprintList as PaginatedErrorTrackingFingerprintList,
+    )
+    from .error_tracking import PaginatedErrorTrackingIssueList as PaginatedErrorTrackingIssueList
     from .error_tracking import (
         PaginatedErrorTrackingRecommendationList as PaginatedErrorTrackingRecommendationList,
     )
@@ -212,41 +723,79 @@ if TYPE_CHECKING:
     )
     from .error_tracking import SymbolSetDownloadResponse as SymbolSetDownloadResponse
     from .error_tracking_requests import AssigneeTypeEnum as AssigneeTypeEnum
+    from .error_tracking_requests import ErrorTrackingAssignee as ErrorTrackingAssignee
     from .error_tracking_requests import (
         ErrorTrackingAssignmentRuleAssigneeRequest as ErrorTrackingAssignmentRuleAssigneeRequest,
     )
+    from .error_tracking_requests import ErrorTrackingDateRange as ErrorTrackingDateRange
     from .error_tracking_requests import (
         ErrorTrackingGroupingRuleAssigneeRequest as ErrorTrackingGroupingRuleAssigneeRequest,
     )
     from .error_tracking_requests import (
+        ErrorTrackingIssueAssigneeId as ErrorTrackingIssueAssigneeId,
+    )
+    from .error_tracking_requests import (
+        ErrorTrackingIssueAssigneeWrite as ErrorTrackingIssueAssigneeWrite,
+    )
+    from .error_tracking_requests import (
+        ErrorTrackingIssueOrderByEnum as ErrorTrackingIssueOrderByEnum,
+    )
+    from .error_tracking_requests import (
         ErrorTrackingIssueSplitFingerprint as ErrorTrackingIssueSplitFingerprint,
     )
+    from .error_tracking_requests import (
+        ErrorTrackingIssueStatusEnum as ErrorTrackingIssueStatusEnum,
+    )
+    from .error_tracking_requests import (
+        ErrorTrackingIssueWriteStatusEnum as ErrorTrackingIssueWriteStatusEnum,
+    )
+    from .error_tracking_requests import IncludeEnum as IncludeEnum
+    from .evaluation_directories import EvaluationDirectory as EvaluationDirectory
     from .evaluations import Evaluation as Evaluation
+    from .evaluations import EvaluationCondition as EvaluationCondition
     from .evaluations import EvaluationEvaluationConfig1 as EvaluationEvaluationConfig1
     from .evaluations import EvaluationEvaluationConfig2 as EvaluationEvaluationConfig2
+    from .evaluations import EvaluationEvaluationConfig3 as EvaluationEvaluationConfig3
     from .evaluations import EvaluationOutputConfig as EvaluationOutputConfig
     from .evaluations import EvaluationStatusEnum as EvaluationStatusEnum
+    from .evaluations import EvaluationStatusReasonEnum as EvaluationStatusReasonEnum
+    from .evaluations import EvaluationTargetConfigFixedWindow as EvaluationTargetConfigFixedWindow
+    from .evaluations import EvaluationTargetConfigInactivity as EvaluationTargetConfigInactivity
     from .evaluations import EvaluationTypeEnum as EvaluationTypeEnum
     from .evaluations import ModelConfiguration as ModelConfiguration
-    from .evaluations import OutputTypeEnum as OutputTypeEnum
     from .evaluations import PaginatedEvaluationList as PaginatedEvaluationList
-    from .evaluations import StatusReasonEnum as StatusReasonEnum
     from .evaluations import TestHogResponse as TestHogResponse
     from .evaluations import TestHogResultItem as TestHogResultItem
-    from .event_definitions import EnforcementModeEnum as EnforcementModeEnum
-    from .event_definitions import EnterpriseEventDefinition as EnterpriseEventDefinition
-    from .event_definitions import EventDefinitionRecord as EventDefinitionRecord
-    from .event_definitions import (
-        PaginatedEnterpriseEventDefinitionList as PaginatedEnterpriseEventDefinitionList,
+    from .evaluations_requests import ModelConfigurationRequest as ModelConfigurationRequest
+    from .evaluations_requests import (
+        PatchedEvaluationTargetConfigFixedWindow as PatchedEvaluationTargetConfigFixedWindow,
     )
-    from .event_definitions import PromotedPropertiesResponse as PromotedPropertiesResponse
+    from .evaluations_requests import (
+        PatchedEvaluationTargetConfigInactivity as PatchedEvaluationTargetConfigInactivity,
+    )
+    from .evaluations_requests import TestHogTargetConfig as TestHogTargetConfig
+    from .event_definitions import BulkUpdateTagsUUIDError as BulkUpdateTagsUUIDError
+    from .event_definitions import BulkUpdateTagsUUIDItem as BulkUpdateTagsUUIDItem
+    from .event_definitions import BulkUpdateTagsUUIDResponse as BulkUpdateTagsUUIDResponse
+    from .event_definitions import EventDefinition as EventDefinition
+    from .event_definitions import (
+        EventDefinitionBulkUpdateVerifiedItem as EventDefinitionBulkUpdateVerifiedItem,
+    )
+    from .event_definitions import (
+        EventDefinitionBulkUpdateVerifiedResponse as EventDefinitionBulkUpdateVerifiedResponse,
+    )
+    from .event_definitions import PaginatedEventDefinitionList as PaginatedEventDefinitionList
+    from .event_definitions import PrimaryPropertiesResponse as PrimaryPropertiesResponse
+    from .event_definitions import SchemaEnforcementModeEnum as SchemaEnforcementModeEnum
     from .event_filter import EventFilterConfig as EventFilterConfig
-    from .event_filter import EventFilterConfigModeEnum as EventFilterConfigModeEnum
+    from .event_filter import EventFilterModeEnum as EventFilterModeEnum
     from .event_schemas import EventSchema as EventSchema
     from .event_schemas import PaginatedEventSchemaList as PaginatedEventSchemaList
-    from .events import ClickhouseEvent as ClickhouseEvent
+    from .event_streams import EventStream as EventStream
+    from .event_streams import EventStreamTestMessage as EventStreamTestMessage
+    from .events import Event as Event
     from .events import EventElement as EventElement
-    from .events import PaginatedClickhouseEventList as PaginatedClickhouseEventList
+    from .events import PaginatedEventList as PaginatedEventList
     from .experiment_holdouts import (
         PaginatedExperimentHoldoutList as PaginatedExperimentHoldoutList,
     )
@@ -254,58 +803,215 @@ if TYPE_CHECKING:
     from .experiment_saved_metrics import (
         PaginatedExperimentSavedMetricList as PaginatedExperimentSavedMetricList,
     )
+    from .experiments import ActiveRecalculationRun as ActiveRecalculationRun
     from .experiments import ConclusionEnum as ConclusionEnum
+    from .experiments import ConversionRateInputType as ConversionRateInputType
     from .experiments import Experiment as Experiment
     from .experiments import ExperimentApiEventSource as ExperimentApiEventSource
     from .experiments import ExperimentApiExposureConfig as ExperimentApiExposureConfig
     from .experiments import ExperimentApiExposureCriteria as ExperimentApiExposureCriteria
     from .experiments import ExperimentApiMetric as ExperimentApiMetric
     from .experiments import ExperimentApiMetricsList as ExperimentApiMetricsList
+    from .experiments import ExperimentBasic as ExperimentBasic
+    from .experiments import ExperimentEventSourceKind as ExperimentEventSourceKind
+    from .experiments import ExperimentExposureConfigKind as ExperimentExposureConfigKind
+    from .experiments import ExperimentExposureEstimateConfig as ExperimentExposureEstimateConfig
+    from .experiments import ExperimentFlagCleanupTarget as ExperimentFlagCleanupTarget
+    from .experiments import (
+        ExperimentFlagCleanupTargetSourceEnum as ExperimentFlagCleanupTargetSourceEnum,
+    )
+    from .experiments import ExperimentFlagCleanupTask as ExperimentFlagCleanupTask
+    from .experiments import ExperimentMetricsRecalculation as ExperimentMetricsRecalculation
+    from .experiments import (
+        ExperimentMetricsRecalculationTriggerEnum as ExperimentMetricsRecalculationTriggerEnum,
+    )
     from .experiments import ExperimentMetricType as ExperimentMetricType
     from .experiments import ExperimentParameters as ExperimentParameters
+    from .experiments import ExperimentRunningTimeCalculation as ExperimentRunningTimeCalculation
+    from .experiments import (
+        ExperimentSessionBucketExcludedMetric as ExperimentSessionBucketExcludedMetric,
+    )
+    from .experiments import ExperimentSessionBucketMetric as ExperimentSessionBucketMetric
+    from .experiments import ExperimentSessionBucketResponse as ExperimentSessionBucketResponse
+    from .experiments import ExperimentSessionContextItem as ExperimentSessionContextItem
+    from .experiments import ExperimentSessionContextResponse as ExperimentSessionContextResponse
+    from .experiments import ExperimentSessionContextsResponse as ExperimentSessionContextsResponse
+    from .experiments import (
+        ExperimentSessionEventDeltaResponse as ExperimentSessionEventDeltaResponse,
+    )
+    from .experiments import ExperimentSessionMetricHit as ExperimentSessionMetricHit
+    from .experiments import ExperimentSessionMetricSourceHit as ExperimentSessionMetricSourceHit
+    from .experiments import (
+        ExperimentsPromptTemplatesResponseItem as ExperimentsPromptTemplatesResponseItem,
+    )
     from .experiments import ExperimentStatusEnum as ExperimentStatusEnum
     from .experiments import ExperimentToSavedMetric as ExperimentToSavedMetric
     from .experiments import ExperimentTypeEnum as ExperimentTypeEnum
-    from .experiments import ExperimentVariant as ExperimentVariant
-    from .experiments import Kind as Kind
-    from .experiments import PaginatedExperimentList as PaginatedExperimentList
+    from .experiments import ExperimentWatchCard as ExperimentWatchCard
+    from .experiments import ExperimentWatchCardKindEnum as ExperimentWatchCardKindEnum
+    from .experiments import ExperimentWatchCardStrengthEnum as ExperimentWatchCardStrengthEnum
+    from .experiments import ExperimentWatchEmptyReasonEnum as ExperimentWatchEmptyReasonEnum
+    from .experiments import ExperimentWatchHighlight as ExperimentWatchHighlight
+    from .experiments import (
+        ExperimentWatchMultipleVariantHandlingEnum as ExperimentWatchMultipleVariantHandlingEnum,
+    )
+    from .experiments import ExperimentWatchVariant as ExperimentWatchVariant
+    from .experiments import ManualMetricType as ManualMetricType
+    from .experiments import MetricRecalculationResult as MetricRecalculationResult
+    from .experiments import (
+        MetricRecalculationResultStatusEnum as MetricRecalculationResultStatusEnum,
+    )
+    from .experiments import MetricsRecalculationStatusEnum as MetricsRecalculationStatusEnum
+    from .experiments import PaginatedExperimentBasicList as PaginatedExperimentBasicList
+    from .experiments import ResultSourceEnum as ResultSourceEnum
+    from .experiments import RunningTimeCalculationResult as RunningTimeCalculationResult
+    from .experiments import SourceRoleEnum as SourceRoleEnum
+    from .experiments_requests import ExperimentFeatureFlagFilters as ExperimentFeatureFlagFilters
+    from .experiments_requests import ExperimentFeatureFlagInput as ExperimentFeatureFlagInput
+    from .experiments_requests import ExperimentFlagMultivariate as ExperimentFlagMultivariate
+    from .experiments_requests import ExperimentFlagRolloutGroup as ExperimentFlagRolloutGroup
+    from .experiments_requests import ExperimentFlagVariant as ExperimentFlagVariant
+    from .experiments_requests import ExperimentSessionBucketEnum as ExperimentSessionBucketEnum
+    from .experiments_requests import MetricTypeEnum as MetricTypeEnum
+    from .experiments_requests import RunningTimeBaselineStats as RunningTimeBaselineStats
+    from .experiments_requests import TemplatesEnum as TemplatesEnum
     from .exports import ExportedAsset as ExportedAsset
-    from .exports import ExportFormatEnum as ExportFormatEnum
+    from .exports import ExportedAssetExportFormatEnum as ExportedAssetExportFormatEnum
     from .exports import PaginatedExportedAssetList as PaginatedExportedAssetList
-    from .external_data_sources import AccessMethodEnum as AccessMethodEnum
+    from .exports_requests import (
+        ExportedAssetCreateExportFormatEnum as ExportedAssetCreateExportFormatEnum,
+    )
+    from .external_data_destinations import ExternalDataDestination as ExternalDataDestination
+    from .external_data_destinations import (
+        ExternalDataDestinationTypeEnum as ExternalDataDestinationTypeEnum,
+    )
+    from .external_data_destinations import (
+        PaginatedExternalDataDestinationList as PaginatedExternalDataDestinationList,
+    )
+    from .external_data_schemas import (
+        ExternalDataSchemasCancelResponse as ExternalDataSchemasCancelResponse,
+    )
+    from .external_data_schemas import SchemaDestinations as SchemaDestinations
+    from .external_data_sources import AuthMethodEnum as AuthMethodEnum
+    from .external_data_sources import DirectConnectionSourceOption as DirectConnectionSourceOption
+    from .external_data_sources import DraftCustomManifestResponse as DraftCustomManifestResponse
+    from .external_data_sources import DraftStatusEnum as DraftStatusEnum
     from .external_data_sources import EngineEnum as EngineEnum
+    from .external_data_sources import ExternalDataSource as ExternalDataSource
+    from .external_data_sources import (
+        ExternalDataSourceAccessMethodEnum as ExternalDataSourceAccessMethodEnum,
+    )
     from .external_data_sources import (
         ExternalDataSourceConnectionOption as ExternalDataSourceConnectionOption,
+    )
+    from .external_data_sources import (
+        ExternalDataSourceCreatedViaEnum as ExternalDataSourceCreatedViaEnum,
+    )
+    from .external_data_sources import (
+        ExternalDataSourceCreateResponse as ExternalDataSourceCreateResponse,
     )
     from .external_data_sources import (
         ExternalDataSourceRevenueAnalyticsConfig as ExternalDataSourceRevenueAnalyticsConfig,
     )
     from .external_data_sources import (
-        ExternalDataSourcesCheckCdcPrerequisitesResponse as ExternalDataSourcesCheckCdcPrerequisitesResponse,
+        ExternalDataSourcesCdcCheckNewPrerequisitesResponse as ExternalDataSourcesCdcCheckNewPrerequisitesResponse,
     )
     from .external_data_sources import (
-        ExternalDataSourceSerializers as ExternalDataSourceSerializers,
+        ExternalDataSourcesCdcRepairResponse as ExternalDataSourcesCdcRepairResponse,
     )
     from .external_data_sources import (
-        PaginatedExternalDataSourceConnectionOptionList as PaginatedExternalDataSourceConnectionOptionList,
+        ExternalDataSourcesCdcResumeResponse as ExternalDataSourcesCdcResumeResponse,
     )
+    from .external_data_sources import IntegrationAccount as IntegrationAccount
+    from .external_data_sources import IntegrationAccountsResponse as IntegrationAccountsResponse
     from .external_data_sources import (
-        PaginatedExternalDataSourceSerializersList as PaginatedExternalDataSourceSerializersList,
+        PaginatedExternalDataSourceList as PaginatedExternalDataSourceList,
     )
+    from .external_data_sources import SourceConnectLink as SourceConnectLink
+    from .external_data_sources import SourceCredential as SourceCredential
+    from .external_data_sources import SourceDestinations as SourceDestinations
+    from .external_data_sources import SourcePreviewColumn as SourcePreviewColumn
+    from .external_data_sources import SourcePreviewResponse as SourcePreviewResponse
+    from .external_data_sources import SourceSetupResponse as SourceSetupResponse
+    from .external_data_sources import SourceSetupWebhook as SourceSetupWebhook
     from .external_data_sources_requests import (
         ExternalDataSourceBulkUpdateSchema as ExternalDataSourceBulkUpdateSchema,
     )
+    from .external_data_sources_requests import (
+        ExternalDataSourceBulkUpdateSchemaRowFiltersItem as ExternalDataSourceBulkUpdateSchemaRowFiltersItem,
+    )
+    from .external_data_sources_requests import (
+        ExternalDataSourceCreateCreatedViaEnum as ExternalDataSourceCreateCreatedViaEnum,
+    )
     from .feature_flags import DependentFlag as DependentFlag
+    from .feature_flags import EvaluatedFeatureFlag as EvaluatedFeatureFlag
     from .feature_flags import FeatureFlag as FeatureFlag
-    from .feature_flags import FeatureFlagCreationContextEnum as FeatureFlagCreationContextEnum
+    from .feature_flags import FeatureFlagConditionAnalysis as FeatureFlagConditionAnalysis
+    from .feature_flags import (
+        FeatureFlagConditionPropertyAnalysis as FeatureFlagConditionPropertyAnalysis,
+    )
+    from .feature_flags import FeatureFlagExperimentSetMetadata as FeatureFlagExperimentSetMetadata
+    from .feature_flags import FeatureFlagRolloutSummary as FeatureFlagRolloutSummary
     from .feature_flags import FeatureFlagsBulkDeleteResponse as FeatureFlagsBulkDeleteResponse
-    from .feature_flags import FeatureFlagsBulkKeysResponse as FeatureFlagsBulkKeysResponse
+    from .feature_flags import FeatureFlagsKeysByIdResponse as FeatureFlagsKeysByIdResponse
     from .feature_flags import FeatureFlagStatusResponse as FeatureFlagStatusResponse
+    from .feature_flags import (
+        FeatureFlagTestEvaluationResponse as FeatureFlagTestEvaluationResponse,
+    )
     from .feature_flags import FeatureFlagVersionResponse as FeatureFlagVersionResponse
+    from .feature_flags import FlagValueItem as FlagValueItem
+    from .feature_flags import FlagValueResponse as FlagValueResponse
     from .feature_flags import LocalEvaluationResponse as LocalEvaluationResponse
-    from .feature_flags import MyFlagsResponse as MyFlagsResponse
     from .feature_flags import PaginatedFeatureFlagList as PaginatedFeatureFlagList
     from .feature_flags import UserBlastRadiusResponse as UserBlastRadiusResponse
+    from .feature_flags_requests import (
+        FeatureFlagCreationContextEnum as FeatureFlagCreationContextEnum,
+    )
+    from .feature_requests import FeatureRequest as FeatureRequest
+    from .feature_requests import FeatureRequestAccount as FeatureRequestAccount
+    from .feature_requests import FeatureRequestAccountLink as FeatureRequestAccountLink
+    from .feature_requests import FeatureRequestEvidence as FeatureRequestEvidence
+    from .feature_requests import FeatureRequestHistory as FeatureRequestHistory
+    from .feature_requests import FeatureRequestHistoryChange as FeatureRequestHistoryChange
+    from .feature_requests import (
+        FeatureRequestHistoryChangeAfter1 as FeatureRequestHistoryChangeAfter1,
+    )
+    from .feature_requests import (
+        FeatureRequestHistoryChangeAfter2 as FeatureRequestHistoryChangeAfter2,
+    )
+    from .feature_requests import (
+        FeatureRequestHistoryChangeAfter2Account as FeatureRequestHistoryChangeAfter2Account,
+    )
+    from .feature_requests import (
+        FeatureRequestHistoryChangeAfterItem as FeatureRequestHistoryChangeAfterItem,
+    )
+    from .feature_requests import (
+        FeatureRequestHistoryChangeBefore1 as FeatureRequestHistoryChangeBefore1,
+    )
+    from .feature_requests import (
+        FeatureRequestHistoryChangeBefore2 as FeatureRequestHistoryChangeBefore2,
+    )
+    from .feature_requests import (
+        FeatureRequestHistoryChangeBefore2Account as FeatureRequestHistoryChangeBefore2Account,
+    )
+    from .feature_requests import (
+        FeatureRequestHistoryChangeBeforeItem as FeatureRequestHistoryChangeBeforeItem,
+    )
+    from .feature_requests import (
+        FeatureRequestHistoryChangeFieldEnum as FeatureRequestHistoryChangeFieldEnum,
+    )
+    from .feature_requests import FeatureRequestHistorySourceEnum as FeatureRequestHistorySourceEnum
+    from .feature_requests import FeatureRequestPriorityEnum as FeatureRequestPriorityEnum
+    from .feature_requests import FeatureRequestStatusEnum as FeatureRequestStatusEnum
+    from .feature_requests import FeatureRequestStatusHistory as FeatureRequestStatusHistory
+    from .feature_requests import PaginatedFeatureRequestList as PaginatedFeatureRequestList
+    from .feature_requests_requests import (
+        FeatureRequestEvidencePayload as FeatureRequestEvidencePayload,
+    )
+    from .field_notes import FieldNote as FieldNote
+    from .field_notes import FieldNoteStatusEnum as FieldNoteStatusEnum
+    from .field_notes import FieldNoteViewport as FieldNoteViewport
+    from .field_notes import PaginatedFieldNoteList as PaginatedFieldNoteList
     from .file_download_batch_exports import FileDownload as FileDownload
     from .file_download_batch_exports import FileDownloadCount as FileDownloadCount
     from .file_download_batch_exports import FileDownloadStarted as FileDownloadStarted
@@ -317,79 +1023,173 @@ if TYPE_CHECKING:
     from .file_download_batch_exports_requests import FileDownloadFile as FileDownloadFile
     from .file_system import FileSystem as FileSystem
     from .file_system import FileSystemCountByPathResponse as FileSystemCountByPathResponse
-    from .file_system import FileSystemCountResponse as FileSystemCountResponse
-    from .file_system import FileSystemUndoDeleteResponse as FileSystemUndoDeleteResponse
+    from .file_system import FileSystemCountChildrenResponse as FileSystemCountChildrenResponse
+    from .file_system import FileSystemRestoreResponse as FileSystemRestoreResponse
     from .file_system import (
-        FileSystemUndoDeleteResponseUndoneItem as FileSystemUndoDeleteResponseUndoneItem,
+        FileSystemRestoreResponseUndoneItem as FileSystemRestoreResponseUndoneItem,
     )
     from .file_system import FileSystemUnfiledResponse as FileSystemUnfiledResponse
     from .file_system import PaginatedFileSystemList as PaginatedFileSystemList
-    from .file_system_shortcut import FileSystemShortcut as FileSystemShortcut
-    from .file_system_shortcut import (
+    from .file_system_shortcuts import FileSystemShortcut as FileSystemShortcut
+    from .file_system_shortcuts import (
         PaginatedFileSystemShortcutList as PaginatedFileSystemShortcutList,
     )
-    from .flag_value import FlagValueItem as FlagValueItem
-    from .flag_value import FlagValueResponse as FlagValueResponse
+    from .group_types import GroupType as GroupType
+    from .group_types import GroupUsageMetric as GroupUsageMetric
+    from .group_types import GroupUsageMetricDisplayEnum as GroupUsageMetricDisplayEnum
+    from .group_types import GroupUsageMetricFormatEnum as GroupUsageMetricFormatEnum
+    from .group_types import GroupUsageMetricMathEnum as GroupUsageMetricMathEnum
+    from .group_types import PaginatedGroupUsageMetricList as PaginatedGroupUsageMetricList
     from .groups import Group as Group
+    from .groups import GroupsListResponse as GroupsListResponse
     from .groups import GroupsPropertyValuesResponse as GroupsPropertyValuesResponse
     from .groups import (
         GroupsPropertyValuesResponseResultsItem as GroupsPropertyValuesResponseResultsItem,
     )
-    from .groups import PaginatedGroupList as PaginatedGroupList
-    from .groups_types import GroupType as GroupType
-    from .groups_types import GroupUsageMetric as GroupUsageMetric
-    from .groups_types import GroupUsageMetricDisplayEnum as GroupUsageMetricDisplayEnum
-    from .groups_types import GroupUsageMetricFormatEnum as GroupUsageMetricFormatEnum
-    from .groups_types import MathEnum as MathEnum
-    from .groups_types import PaginatedGroupUsageMetricList as PaginatedGroupUsageMetricList
     from .health_issues import HealthIssue as HealthIssue
+    from .health_issues import HealthIssueCounts as HealthIssueCounts
+    from .health_issues import HealthIssueRemediation as HealthIssueRemediation
     from .health_issues import HealthIssueSeverityEnum as HealthIssueSeverityEnum
     from .health_issues import HealthIssueStatusEnum as HealthIssueStatusEnum
+    from .health_issues import HealthIssueSummary as HealthIssueSummary
     from .health_issues import PaginatedHealthIssueList as PaginatedHealthIssueList
+    from .heatmaps import BlockedByEnum as BlockedByEnum
+    from .heatmaps import FramingEnum as FramingEnum
+    from .heatmaps import HeatmapEventItem as HeatmapEventItem
+    from .heatmaps import HeatmapEventsResponse as HeatmapEventsResponse
+    from .heatmaps import HeatmapFoldSummary as HeatmapFoldSummary
+    from .heatmaps import HeatmapPreflightResponse as HeatmapPreflightResponse
     from .heatmaps import HeatmapResponseItem as HeatmapResponseItem
+    from .heatmaps import HeatmapSnapshotMetadata as HeatmapSnapshotMetadata
     from .heatmaps import HeatmapsResponse as HeatmapsResponse
+    from .heatmaps import SavedHeatmap as SavedHeatmap
+    from .heatmaps import SavedHeatmapListResponse as SavedHeatmapListResponse
+    from .heatmaps import SavedHeatmapSourceEnum as SavedHeatmapSourceEnum
+    from .heatmaps import SavedHeatmapStatusEnum as SavedHeatmapStatusEnum
+    from .heatmaps import SavedHeatmapTypeEnum as SavedHeatmapTypeEnum
+    from .hog_flows import AwsTenantFinding as AwsTenantFinding
+    from .hog_flows import AwsTenantReputation as AwsTenantReputation
+    from .hog_flows import AwsTenantReputationHealthEnum as AwsTenantReputationHealthEnum
     from .hog_flows import BlastRadius as BlastRadius
+    from .hog_flows import DedupeKeyEnum as DedupeKeyEnum
+    from .hog_flows import EmailSendingAllowance as EmailSendingAllowance
+    from .hog_flows import EmailSendingRates as EmailSendingRates
+    from .hog_flows import EmailSendingSuspensionStatus as EmailSendingSuspensionStatus
     from .hog_flows import ExitConditionEnum as ExitConditionEnum
+    from .hog_flows import FindingTypeEnum as FindingTypeEnum
     from .hog_flows import HogFlow as HogFlow
     from .hog_flows import HogFlowAction as HogFlowAction
+    from .hog_flows import HogFlowActionConfig as HogFlowActionConfig
+    from .hog_flows import HogFlowActionConfigCondition as HogFlowActionConfigCondition
+    from .hog_flows import HogFlowActionConfigEventsItem as HogFlowActionConfigEventsItem
+    from .hog_flows import HogFlowActionTypeEnum as HogFlowActionTypeEnum
+    from .hog_flows import HogFlowBatchJobCancelResponse as HogFlowBatchJobCancelResponse
+    from .hog_flows import HogFlowBatchJobStateEnum as HogFlowBatchJobStateEnum
+    from .hog_flows import HogFlowConversion as HogFlowConversion
+    from .hog_flows import HogFlowConversionEvent as HogFlowConversionEvent
+    from .hog_flows import HogFlowEdge as HogFlowEdge
+    from .hog_flows import HogFlowEdgeTypeEnum as HogFlowEdgeTypeEnum
+    from .hog_flows import HogFlowEmailSendingRateLimit as HogFlowEmailSendingRateLimit
     from .hog_flows import HogFlowMasking as HogFlowMasking
     from .hog_flows import HogFlowMinimal as HogFlowMinimal
+    from .hog_flows import HogFlowOriginProductEnum as HogFlowOriginProductEnum
+    from .hog_flows import HogFlowPublishImpact as HogFlowPublishImpact
+    from .hog_flows import HogFlowPublishImpactDeletedStep as HogFlowPublishImpactDeletedStep
+    from .hog_flows import HogFlowPublishImpactEmptyVariable as HogFlowPublishImpactEmptyVariable
+    from .hog_flows import HogFlowPublishImpactMoveTarget as HogFlowPublishImpactMoveTarget
+    from .hog_flows import (
+        HogFlowPublishImpactScheduleConflict as HogFlowPublishImpactScheduleConflict,
+    )
+    from .hog_flows import HogFlowPublishResponse as HogFlowPublishResponse
+    from .hog_flows import HogFlowRevision as HogFlowRevision
+    from .hog_flows import HogFlowRevisionBasic as HogFlowRevisionBasic
+    from .hog_flows import HogFlowRunResponse as HogFlowRunResponse
     from .hog_flows import HogFlowSchedule as HogFlowSchedule
     from .hog_flows import HogFlowScheduleStatusEnum as HogFlowScheduleStatusEnum
-    from .hog_flows import HogFlowStatusEnum as HogFlowStatusEnum
+    from .hog_flows import HogFlowStateEnum as HogFlowStateEnum
+    from .hog_flows import HogInvocationCancelResponse as HogInvocationCancelResponse
+    from .hog_flows import HogInvocationResult as HogInvocationResult
+    from .hog_flows import HogInvocationResultDetail as HogInvocationResultDetail
+    from .hog_flows import HogInvocationResultsCount as HogInvocationResultsCount
+    from .hog_flows import ImpactEnum as ImpactEnum
+    from .hog_flows import IspDailyPoint as IspDailyPoint
+    from .hog_flows import IspSendingHealth as IspSendingHealth
     from .hog_flows import OnErrorEnum as OnErrorEnum
     from .hog_flows import PaginatedHogFlowMinimalList as PaginatedHogFlowMinimalList
-    from .hog_function_templates import (
-        PaginatedHogFunctionTemplateList as PaginatedHogFunctionTemplateList,
-    )
+    from .hog_flows import PaginatedHogFlowRevisionBasicList as PaginatedHogFlowRevisionBasicList
+    from .hog_flows import PeriodEnum as PeriodEnum
+    from .hog_flows import SendingStatusEnum as SendingStatusEnum
+    from .hog_flows import TeamEmailReputationResponse as TeamEmailReputationResponse
+    from .hog_flows import WorkflowEmailSendingRates as WorkflowEmailSendingRates
+    from .hog_flows import WorkflowStatsRow as WorkflowStatsRow
+    from .hog_flows_requests import HogFlowGraphOperation as HogFlowGraphOperation
+    from .hog_flows_requests import HogFlowGraphOperationOpEnum as HogFlowGraphOperationOpEnum
+    from .hog_flows_requests import HogFlowRequest as HogFlowRequest
     from .hog_functions import HogFunction as HogFunction
     from .hog_functions import HogFunctionInvocation as HogFunctionInvocation
+    from .hog_functions import HogFunctionMapping as HogFunctionMapping
+    from .hog_functions import HogFunctionMaskedSecret as HogFunctionMaskedSecret
     from .hog_functions import HogFunctionMasking as HogFunctionMasking
     from .hog_functions import HogFunctionMinimal as HogFunctionMinimal
+    from .hog_functions import HogFunctionPublishResponse as HogFunctionPublishResponse
+    from .hog_functions import HogFunctionRevision as HogFunctionRevision
+    from .hog_functions import HogFunctionRevisionBasic as HogFunctionRevisionBasic
     from .hog_functions import HogFunctionStatus as HogFunctionStatus
     from .hog_functions import HogFunctionStatusStateEnum as HogFunctionStatusStateEnum
+    from .hog_functions import HogFunctionTemplatingEnum as HogFunctionTemplatingEnum
     from .hog_functions import HogFunctionTypeEnum as HogFunctionTypeEnum
+    from .hog_functions import InputsItem as InputsItem
     from .hog_functions import InputsSchemaItem as InputsSchemaItem
     from .hog_functions import InputsSchemaItemTypeEnum as InputsSchemaItemTypeEnum
-    from .hog_functions import Mappings as Mappings
     from .hog_functions import PaginatedHogFunctionMinimalList as PaginatedHogFunctionMinimalList
+    from .hog_functions import (
+        PaginatedHogFunctionRevisionBasicList as PaginatedHogFunctionRevisionBasicList,
+    )
+    from .hog_functions_requests import HogFunctionRequest as HogFunctionRequest
+    from .hog_functions_requests import InputsItemRequest as InputsItemRequest
+    from .hog_functions_requests import MappingsRequest as MappingsRequest
+    from .ingestion_warnings import IngestionWarningSample as IngestionWarningSample
+    from .ingestion_warnings import IngestionWarningSparklinePoint as IngestionWarningSparklinePoint
+    from .ingestion_warnings import IngestionWarningSummary as IngestionWarningSummary
     from .insight_variables import InsightVariable as InsightVariable
     from .insight_variables import InsightVariableTypeEnum as InsightVariableTypeEnum
     from .insight_variables import PaginatedInsightVariableList as PaginatedInsightVariableList
-    from .insights import DashboardTileBasic as DashboardTileBasic
-    from .insights import Insight as Insight
-    from .insights import InsightQuerySchema as InsightQuerySchema
-    from .insights import InsightResolvedDateRange as InsightResolvedDateRange
+    from .insights import InsightBulkDeleteResponse as InsightBulkDeleteResponse
+    from .insights import InsightBulkOperationResult as InsightBulkOperationResult
+    from .insights import InsightBulkOperationSkipped as InsightBulkOperationSkipped
+    from .insights import InsightBulkRestoreResponse as InsightBulkRestoreResponse
+    from .insights import (
+        InsightBulkSetTestAccountFilterResponse as InsightBulkSetTestAccountFilterResponse,
+    )
     from .insights import InsightsAnalyzeResponse as InsightsAnalyzeResponse
     from .insights import InsightsGenerateMetadataResponse as InsightsGenerateMetadataResponse
+    from .insights import InsightThreshold as InsightThreshold
     from .insights import PaginatedInsightList as PaginatedInsightList
-    from .insights import PaginatedThresholdWithAlertList as PaginatedThresholdWithAlertList
-    from .insights import ThresholdWithAlert as ThresholdWithAlert
-    from .integrations import GitHubBranchesResponse as GitHubBranchesResponse
-    from .integrations import GitHubReposRefreshResponse as GitHubReposRefreshResponse
-    from .integrations import IntegrationConfig as IntegrationConfig
+    from .insights import PaginatedInsightThresholdList as PaginatedInsightThresholdList
+    from .insights import PaginatedTrendingInsightList as PaginatedTrendingInsightList
+    from .insights import TrendingInsight as TrendingInsight
+    from .integrations import GitHubAvailableInstallation as GitHubAvailableInstallation
+    from .integrations import (
+        GitHubAvailableInstallationsResponse as GitHubAvailableInstallationsResponse,
+    )
+    from .integrations import GitHubOAuthAuthorizeResponse as GitHubOAuthAuthorizeResponse
+    from .integrations import GitHubTeam as GitHubTeam
+    from .integrations import GitHubTeamsResponse as GitHubTeamsResponse
+    from .integrations import Integration as Integration
+    from .integrations import IntegrationAccessRequestResponse as IntegrationAccessRequestResponse
     from .integrations import IntegrationKindEnum as IntegrationKindEnum
-    from .integrations import PaginatedIntegrationConfigList as PaginatedIntegrationConfigList
+    from .integrations import JiraProject as JiraProject
+    from .integrations import JiraProjectsResponse as JiraProjectsResponse
+    from .integrations import LinearTeam as LinearTeam
+    from .integrations import LinearTeamsResponse as LinearTeamsResponse
+    from .integrations import PaginatedIntegrationList as PaginatedIntegrationList
+    from .integrations import SlackChannel as SlackChannel
+    from .integrations import SlackChannelsResponse as SlackChannelsResponse
+    from .integrations import SlackUser as SlackUser
+    from .integrations import SlackUsersResponse as SlackUsersResponse
+    from .integrations_requests import ConnectFromEnum as ConnectFromEnum
+    from .leaked_keys import LeakedKeyReportResponse as LeakedKeyReportResponse
+    from .leaked_keys import LeakedKeyReportResponseTypeEnum as LeakedKeyReportResponseTypeEnum
     from .live_debugger_breakpoints import ActiveBreakpoint as ActiveBreakpoint
     from .live_debugger_breakpoints import ActiveBreakpointsResponse as ActiveBreakpointsResponse
     from .live_debugger_breakpoints import BreakpointHit as BreakpointHit
@@ -398,119 +1198,357 @@ if TYPE_CHECKING:
     from .live_debugger_breakpoints import (
         PaginatedLiveDebuggerBreakpointList as PaginatedLiveDebuggerBreakpointList,
     )
+    from .llm_analytics import AnalysisLevelEnum as AnalysisLevelEnum
     from .llm_analytics import BatchCheckResponse as BatchCheckResponse
     from .llm_analytics import BooleanScoreDefinitionConfig as BooleanScoreDefinitionConfig
+    from .llm_analytics import BucketBreakdown as BucketBreakdown
+    from .llm_analytics import BucketBreakdownRow as BucketBreakdownRow
     from .llm_analytics import CachedSummary as CachedSummary
     from .llm_analytics import CategoricalScoreDefinitionConfig as CategoricalScoreDefinitionConfig
     from .llm_analytics import CategoricalScoreOption as CategoricalScoreOption
+    from .llm_analytics import ClusteringConfig as ClusteringConfig
     from .llm_analytics import ClusteringJob as ClusteringJob
-    from .llm_analytics import ClusteringJobAnalysisLevelEnum as ClusteringJobAnalysisLevelEnum
-    from .llm_analytics import DeliveryStatusEnum as DeliveryStatusEnum
-    from .llm_analytics import EvaluationPattern as EvaluationPattern
+    from .llm_analytics import ClusteringMethodEnum as ClusteringMethodEnum
+    from .llm_analytics import ClusteringRunRequest as ClusteringRunRequest
+    from .llm_analytics import DayBreakdown as DayBreakdown
+    from .llm_analytics import DayBreakdownRow as DayBreakdownRow
+    from .llm_analytics import DayModelBreakdownRow as DayModelBreakdownRow
+    from .llm_analytics import (
+        DimensionalityReductionMethodEnum as DimensionalityReductionMethodEnum,
+    )
+    from .llm_analytics import EmbeddingNormalizationEnum as EmbeddingNormalizationEnum
+    from .llm_analytics import EvaluationConfig as EvaluationConfig
     from .llm_analytics import EvaluationReport as EvaluationReport
+    from .llm_analytics import EvaluationReportCitation as EvaluationReportCitation
     from .llm_analytics import EvaluationReportFrequencyEnum as EvaluationReportFrequencyEnum
+    from .llm_analytics import EvaluationReportMetrics as EvaluationReportMetrics
     from .llm_analytics import EvaluationReportRun as EvaluationReportRun
-    from .llm_analytics import EvaluationSummaryResponse as EvaluationSummaryResponse
-    from .llm_analytics import EvaluationSummaryStatistics as EvaluationSummaryStatistics
-    from .llm_analytics import ExperimentMetricKindEnum as ExperimentMetricKindEnum
+    from .llm_analytics import EvaluationReportRunContent as EvaluationReportRunContent
+    from .llm_analytics import (
+        EvaluationReportRunDeliveryStatusEnum as EvaluationReportRunDeliveryStatusEnum,
+    )
+    from .llm_analytics import EvaluationReportSection as EvaluationReportSection
+    from .llm_analytics import GenerationStatusEnum as GenerationStatusEnum
     from .llm_analytics import InterestingNote as InterestingNote
+    from .llm_analytics import LLMModelInfo as LLMModelInfo
+    from .llm_analytics import LLMModelsListResponse as LLMModelsListResponse
     from .llm_analytics import LLMProviderKey as LLMProviderKey
     from .llm_analytics import LLMProviderKeyStateEnum as LLMProviderKeyStateEnum
+    from .llm_analytics import LLMProviderModelsSummary as LLMProviderModelsSummary
+    from .llm_analytics import ModelBreakdown as ModelBreakdown
+    from .llm_analytics import ModelBreakdownRow as ModelBreakdownRow
     from .llm_analytics import NumericScoreDefinitionConfig as NumericScoreDefinitionConfig
+    from .llm_analytics import OfflineExperimentItemsResponse as OfflineExperimentItemsResponse
     from .llm_analytics import PaginatedClusteringJobList as PaginatedClusteringJobList
     from .llm_analytics import PaginatedEvaluationReportList as PaginatedEvaluationReportList
     from .llm_analytics import PaginatedEvaluationReportRunList as PaginatedEvaluationReportRunList
     from .llm_analytics import PaginatedLLMProviderKeyList as PaginatedLLMProviderKeyList
+    from .llm_analytics import PaginatedParserRecipeList as PaginatedParserRecipeList
     from .llm_analytics import PaginatedReviewQueueItemList as PaginatedReviewQueueItemList
     from .llm_analytics import PaginatedReviewQueueList as PaginatedReviewQueueList
     from .llm_analytics import PaginatedScoreDefinitionList as PaginatedScoreDefinitionList
     from .llm_analytics import PaginatedTraceReviewList as PaginatedTraceReviewList
+    from .llm_analytics import ParserRecipe as ParserRecipe
+    from .llm_analytics import PersonalSpendAnalysisResponse as PersonalSpendAnalysisResponse
+    from .llm_analytics import PersonalSpendSummary as PersonalSpendSummary
+    from .llm_analytics import ProductBreakdown as ProductBreakdown
+    from .llm_analytics import ProductBreakdownRow as ProductBreakdownRow
     from .llm_analytics import ReviewQueue as ReviewQueue
     from .llm_analytics import ReviewQueueItem as ReviewQueueItem
     from .llm_analytics import ScoreDefinition as ScoreDefinition
     from .llm_analytics import ScoreDefinitionConfig as ScoreDefinitionConfig
+    from .llm_analytics import ScoreDefinitionKindEnum as ScoreDefinitionKindEnum
     from .llm_analytics import SelectionModeEnum as SelectionModeEnum
-    from .llm_analytics import SentimentBatchResponse as SentimentBatchResponse
     from .llm_analytics import StructuredSummary as StructuredSummary
     from .llm_analytics import SummarizeResponse as SummarizeResponse
     from .llm_analytics import SummaryBullet as SummaryBullet
     from .llm_analytics import TextReprMetadata as TextReprMetadata
     from .llm_analytics import TextReprResponse as TextReprResponse
+    from .llm_analytics import ToolBreakdown as ToolBreakdown
+    from .llm_analytics import ToolBreakdownRow as ToolBreakdownRow
+    from .llm_analytics import TopTraceRow as TopTraceRow
+    from .llm_analytics import TopTraces as TopTraces
     from .llm_analytics import TraceReview as TraceReview
     from .llm_analytics import TraceReviewScore as TraceReviewScore
+    from .llm_analytics import VisualizationMethodEnum as VisualizationMethodEnum
     from .llm_analytics_requests import DetailModeValueEnum as DetailModeValueEnum
     from .llm_analytics_requests import EventTypeEnum as EventTypeEnum
-    from .llm_analytics_requests import FilterEnum as FilterEnum
-    from .llm_analytics_requests import (
-        SentimentRequestAnalysisLevelEnum as SentimentRequestAnalysisLevelEnum,
-    )
     from .llm_analytics_requests import SummarizeTypeEnum as SummarizeTypeEnum
     from .llm_analytics_requests import TextReprOptions as TextReprOptions
     from .llm_analytics_requests import TraceReviewScoreWrite as TraceReviewScoreWrite
     from .llm_prompts import LLMPrompt as LLMPrompt
-    from .llm_prompts import LLMPromptList as LLMPromptList
+    from .llm_prompts import LLMPromptLabel as LLMPromptLabel
+    from .llm_prompts import LLMPromptLabelSummary as LLMPromptLabelSummary
     from .llm_prompts import LLMPromptOutlineEntry as LLMPromptOutlineEntry
-    from .llm_prompts import LLMPromptPublic as LLMPromptPublic
     from .llm_prompts import LLMPromptResolveResponse as LLMPromptResolveResponse
+    from .llm_prompts import LLMPromptSummary as LLMPromptSummary
     from .llm_prompts import LLMPromptVersionSummary as LLMPromptVersionSummary
-    from .llm_prompts import PaginatedLLMPromptListList as PaginatedLLMPromptListList
+    from .llm_prompts import PaginatedLLMPromptSummaryList as PaginatedLLMPromptSummaryList
     from .llm_prompts_requests import LLMPromptEditOperation as LLMPromptEditOperation
+    from .llm_skills import CommunitySkillPublishResult as CommunitySkillPublishResult
     from .llm_skills import LLMSkill as LLMSkill
-    from .llm_skills import LLMSkillCreate as LLMSkillCreate
     from .llm_skills import LLMSkillFile as LLMSkillFile
-    from .llm_skills import LLMSkillFileInput as LLMSkillFileInput
     from .llm_skills import LLMSkillFileManifest as LLMSkillFileManifest
-    from .llm_skills import LLMSkillList as LLMSkillList
+    from .llm_skills import LLMSkillMarketplaceCommand as LLMSkillMarketplaceCommand
+    from .llm_skills import (
+        LLMSkillMarketplaceCommandStatusEnum as LLMSkillMarketplaceCommandStatusEnum,
+    )
     from .llm_skills import LLMSkillOutlineEntry as LLMSkillOutlineEntry
     from .llm_skills import LLMSkillResolveResponse as LLMSkillResolveResponse
+    from .llm_skills import LLMSkillSummary as LLMSkillSummary
     from .llm_skills import LLMSkillVersionSummary as LLMSkillVersionSummary
-    from .llm_skills import PaginatedLLMSkillListList as PaginatedLLMSkillListList
+    from .llm_skills import PaginatedLLMSkillSummaryList as PaginatedLLMSkillSummaryList
     from .llm_skills_requests import LLMSkillEditOperation as LLMSkillEditOperation
     from .llm_skills_requests import LLMSkillFileEdit as LLMSkillFileEdit
-    from .logs import ExplainRequest as ExplainRequest
+    from .logs import BindingConstraintsEnum as BindingConstraintsEnum
+    from .logs import LimitedByEnum as LimitedByEnum
     from .logs import LogAttributeEntry as LogAttributeEntry
     from .logs import LogAttributeValue as LogAttributeValue
     from .logs import LogEntry as LogEntry
+    from .logs import LogFacetValue as LogFacetValue
+    from .logs import LogPattern as LogPattern
+    from .logs import LogPatternDiffEntry as LogPatternDiffEntry
+    from .logs import LogPatternDiffEntryClassificationEnum as LogPatternDiffEntryClassificationEnum
+    from .logs import LogPatternExample as LogPatternExample
     from .logs import LogsAlertConfiguration as LogsAlertConfiguration
-    from .logs import LogsAlertConfigurationStateEnum as LogsAlertConfigurationStateEnum
+    from .logs import (
+        LogsAlertConfigurationThresholdOperatorEnum as LogsAlertConfigurationThresholdOperatorEnum,
+    )
+    from .logs import LogsAlertDestinationConfig as LogsAlertDestinationConfig
     from .logs import LogsAlertDestinationResponse as LogsAlertDestinationResponse
     from .logs import LogsAlertEvent as LogsAlertEvent
     from .logs import LogsAlertEventKindEnum as LogsAlertEventKindEnum
+    from .logs import LogsAlertFilters as LogsAlertFilters
     from .logs import LogsAlertSimulateBucket as LogsAlertSimulateBucket
     from .logs import LogsAlertSimulateResponse as LogsAlertSimulateResponse
     from .logs import LogsAlertStateInterval as LogsAlertStateInterval
+    from .logs import LogsAnomalyBaselineStageEnum as LogsAnomalyBaselineStageEnum
+    from .logs import LogsAnomalyScanBucket as LogsAnomalyScanBucket
+    from .logs import LogsAnomalyScanIssue as LogsAnomalyScanIssue
+    from .logs import LogsAnomalyScanIssueDirectionEnum as LogsAnomalyScanIssueDirectionEnum
+    from .logs import LogsAnomalyScanIssueStateEnum as LogsAnomalyScanIssueStateEnum
+    from .logs import LogsAnomalyScanResponse as LogsAnomalyScanResponse
+    from .logs import LogsAnomalyScanSeries as LogsAnomalyScanSeries
+    from .logs import LogsAnomalyVerdictEnum as LogsAnomalyVerdictEnum
     from .logs import LogsAttributesResponse as LogsAttributesResponse
     from .logs import LogsCountRangeBucket as LogsCountRangeBucket
     from .logs import LogsCountRangesResponse as LogsCountRangesResponse
     from .logs import LogsCountResponse as LogsCountResponse
-    from .logs import LogsQueryResponseSchema as LogsQueryResponseSchema
+    from .logs import LogsExclusionRuleRuleTypeEnum as LogsExclusionRuleRuleTypeEnum
+    from .logs import LogsExplainRequest as LogsExplainRequest
+    from .logs import LogsFacetValuesResponse as LogsFacetValuesResponse
+    from .logs import LogsGroupByGroup as LogsGroupByGroup
+    from .logs import LogsGroupByResponse as LogsGroupByResponse
+    from .logs import LogsMetricRule as LogsMetricRule
+    from .logs import LogsPatternsDiffResponse as LogsPatternsDiffResponse
+    from .logs import LogsPatternsDiffWindow as LogsPatternsDiffWindow
+    from .logs import LogsPatternsResponse as LogsPatternsResponse
+    from .logs import LogsPatternsSparklineBucket as LogsPatternsSparklineBucket
+    from .logs import LogsQueryPage as LogsQueryPage
+    from .logs import LogsRetentionRule as LogsRetentionRule
+    from .logs import LogsRetentionRuleNameSuggestion as LogsRetentionRuleNameSuggestion
+    from .logs import LogsSamplingRule as LogsSamplingRule
+    from .logs import LogsSamplingRuleSimulateResponse as LogsSamplingRuleSimulateResponse
+    from .logs import LogsSeriesBandBucket as LogsSeriesBandBucket
+    from .logs import LogsSeriesBandSeries as LogsSeriesBandSeries
+    from .logs import LogsSeriesBandsResponse as LogsSeriesBandsResponse
+    from .logs import LogsServiceActiveRule as LogsServiceActiveRule
     from .logs import LogsServiceAggregate as LogsServiceAggregate
+    from .logs import LogsServiceSeverityBreakdown as LogsServiceSeverityBreakdown
     from .logs import LogsServicesResponse as LogsServicesResponse
     from .logs import LogsServicesSparklineBucket as LogsServicesSparklineBucket
+    from .logs import LogsServicesSummary as LogsServicesSummary
     from .logs import LogsSparklineBucket as LogsSparklineBucket
     from .logs import LogsSparklineResponse as LogsSparklineResponse
     from .logs import LogsValuesResponse as LogsValuesResponse
     from .logs import LogsView as LogsView
-    from .logs import MatchedOnEnum as MatchedOnEnum
-    from .logs import NotificationDestinationTypeEnum as NotificationDestinationTypeEnum
+    from .logs import LogsViewColumn as LogsViewColumn
+    from .logs import LogsViewColumnTypeEnum as LogsViewColumnTypeEnum
     from .logs import PaginatedLogsAlertConfigurationList as PaginatedLogsAlertConfigurationList
     from .logs import PaginatedLogsAlertEventList as PaginatedLogsAlertEventList
+    from .logs import PaginatedLogsMetricRuleList as PaginatedLogsMetricRuleList
+    from .logs import PaginatedLogsRetentionRuleList as PaginatedLogsRetentionRuleList
+    from .logs import PaginatedLogsSamplingRuleList as PaginatedLogsSamplingRuleList
     from .logs import PaginatedLogsViewList as PaginatedLogsViewList
-    from .logs import ThresholdOperatorEnum as ThresholdOperatorEnum
-    from .logs_requests import DateRangeSchema as DateRangeSchema
-    from .logs_requests import LogPropertyFilterOperatorEnum as LogPropertyFilterOperatorEnum
-    from .logs_requests import LogPropertyFilterSchema as LogPropertyFilterSchema
-    from .logs_requests import LogPropertyFilterTypeEnum as LogPropertyFilterTypeEnum
+    from .logs import TierEnum as TierEnum
+    from .logs_requests import FacetFieldEnum as FacetFieldEnum
+    from .logs_requests import IntervalMinutesEnum as IntervalMinutesEnum
     from .logs_requests import LogsCountBody as LogsCountBody
     from .logs_requests import LogsCountRangesBody as LogsCountRangesBody
+    from .logs_requests import LogsDateRange as LogsDateRange
+    from .logs_requests import LogsFacetValuesBody as LogsFacetValuesBody
+    from .logs_requests import LogsGroupByBody as LogsGroupByBody
+    from .logs_requests import LogsGroupByDimension as LogsGroupByDimension
+    from .logs_requests import LogsGroupBySourceEnum as LogsGroupBySourceEnum
+    from .logs_requests import LogsPatternsBody as LogsPatternsBody
+    from .logs_requests import LogsPropertyFilter as LogsPropertyFilter
+    from .logs_requests import LogsPropertyFilterOperatorEnum as LogsPropertyFilterOperatorEnum
+    from .logs_requests import LogsPropertyFilterTypeEnum as LogsPropertyFilterTypeEnum
     from .logs_requests import LogsQueryBody as LogsQueryBody
     from .logs_requests import LogsServicesBody as LogsServicesBody
     from .logs_requests import LogsSparklineBody as LogsSparklineBody
     from .logs_requests import OrderByEnum as OrderByEnum
+    from .logs_requests import OrderGroupsByEnum as OrderGroupsByEnum
+    from .logs_requests import ScanDateRange as ScanDateRange
+    from .logs_requests import SeriesBandsDateRange as SeriesBandsDateRange
     from .logs_requests import SeverityLevelsEnum as SeverityLevelsEnum
     from .logs_requests import SparklineBreakdownByEnum as SparklineBreakdownByEnum
+    from .logs_requests import SparklineRankByEnum as SparklineRankByEnum
+    from .loops import Loop as Loop
+    from .loops import LoopBehaviors as LoopBehaviors
+    from .loops import LoopConnectors as LoopConnectors
+    from .loops import LoopContextOutputs as LoopContextOutputs
+    from .loops import LoopContextTarget as LoopContextTarget
+    from .loops import LoopFireResult as LoopFireResult
+    from .loops import LoopFireResultReasonEnum as LoopFireResultReasonEnum
+    from .loops import LoopNotificationChannel as LoopNotificationChannel
+    from .loops import LoopNotifications as LoopNotifications
+    from .loops import LoopPreview as LoopPreview
+    from .loops import LoopRepositoryEntry as LoopRepositoryEntry
+    from .loops import LoopRun as LoopRun
+    from .loops import LoopRunPage as LoopRunPage
+    from .loops import LoopSkillBundle as LoopSkillBundle
+    from .loops import LoopTrigger as LoopTrigger
+    from .loops import PaginatedLoopList as PaginatedLoopList
+    from .loops_requests import EventsEnum as EventsEnum
+    from .loops_requests import LoopBehaviorsInput as LoopBehaviorsInput
+    from .loops_requests import LoopConnectorsInput as LoopConnectorsInput
+    from .loops_requests import LoopContextOutputsInput as LoopContextOutputsInput
+    from .loops_requests import LoopContextTargetInput as LoopContextTargetInput
+    from .loops_requests import LoopNotificationChannelInput as LoopNotificationChannelInput
+    from .loops_requests import LoopNotificationsInput as LoopNotificationsInput
+    from .loops_requests import LoopRepositoryEntryInput as LoopRepositoryEntryInput
+    from .loops_requests import LoopSkillBundleInput as LoopSkillBundleInput
+    from .loops_requests import LoopTriggerInput as LoopTriggerInput
+    from .loops_requests import LoopTriggerTypeEnum as LoopTriggerTypeEnum
+    from .loops_requests import OverlapPolicyEnum as OverlapPolicyEnum
+    from .loops_requests import PosthogMcpScopesEnum as PosthogMcpScopesEnum
+    from .loops_requests import VisibilityEnum as VisibilityEnum
+    from .marketing_analytics import ApplySetupOpsResponse as ApplySetupOpsResponse
+    from .marketing_analytics import AttributionHealthEntry as AttributionHealthEntry
+    from .marketing_analytics import CampaignAuditResult as CampaignAuditResult
+    from .marketing_analytics import CampaignMappingSuggestion as CampaignMappingSuggestion
+    from .marketing_analytics import CandidateEvent as CandidateEvent
+    from .marketing_analytics import CapabilityReadiness as CapabilityReadiness
+    from .marketing_analytics import CatalogueEntry as CatalogueEntry
+    from .marketing_analytics import ConversionGoal as ConversionGoal
+    from .marketing_analytics import ConversionGoalKindEnum as ConversionGoalKindEnum
+    from .marketing_analytics import ConversionGoalsListResponse as ConversionGoalsListResponse
+    from .marketing_analytics import ConversionGoalSummary as ConversionGoalSummary
+    from .marketing_analytics import ConversionGoalWriteResponse as ConversionGoalWriteResponse
+    from .marketing_analytics import ConversionGoalWrittenList as ConversionGoalWrittenList
+    from .marketing_analytics import CurrentMapping as CurrentMapping
+    from .marketing_analytics import DataSourceHealthEntry as DataSourceHealthEntry
+    from .marketing_analytics import DataSourceHealthResponse as DataSourceHealthResponse
+    from .marketing_analytics import EventSuggestionsResponse as EventSuggestionsResponse
+    from .marketing_analytics import GoalEventSample as GoalEventSample
+    from .marketing_analytics import GoalExplanation as GoalExplanation
+    from .marketing_analytics import GoalExplanationPeriod as GoalExplanationPeriod
+    from .marketing_analytics import IntegrationDiagnostic as IntegrationDiagnostic
+    from .marketing_analytics import MarketingDiagnosticResponse as MarketingDiagnosticResponse
+    from .marketing_analytics import MarketingSetupSuggestion as MarketingSetupSuggestion
+    from .marketing_analytics import RawUnmatchedSample as RawUnmatchedSample
+    from .marketing_analytics import RecommendedAction as RecommendedAction
+    from .marketing_analytics import RequiredTableStatus as RequiredTableStatus
+    from .marketing_analytics import SetupPlanResponse as SetupPlanResponse
+    from .marketing_analytics import SourceMappingSuggestion as SourceMappingSuggestion
+    from .marketing_analytics import SourceMatchEnum as SourceMatchEnum
+    from .marketing_analytics import SuggestedActionsEnum as SuggestedActionsEnum
+    from .marketing_analytics import UnmatchedUtmSample as UnmatchedUtmSample
+    from .marketing_analytics import UtmAlternativeSource as UtmAlternativeSource
+    from .marketing_analytics import UtmAuditResponse as UtmAuditResponse
+    from .marketing_analytics import UtmEvent as UtmEvent
+    from .marketing_analytics import UtmIssue as UtmIssue
+    from .marketing_analytics import UtmIssueKindEnum as UtmIssueKindEnum
+    from .marketing_analytics import UtmMappingSuggestionsResponse as UtmMappingSuggestionsResponse
+    from .marketing_analytics_requests import ApplySetupOpsSourceEnum as ApplySetupOpsSourceEnum
+    from .marketing_analytics_requests import ConversionGoalPatch as ConversionGoalPatch
+    from .marketing_analytics_requests import (
+        PartialConversionGoalActionFilter as PartialConversionGoalActionFilter,
+    )
+    from .marketing_analytics_requests import (
+        PartialConversionGoalDataWarehouseFilter as PartialConversionGoalDataWarehouseFilter,
+    )
+    from .marketing_analytics_requests import (
+        PartialConversionGoalEventFilter as PartialConversionGoalEventFilter,
+    )
     from .max_tools_requests import InsightTypeEnum as InsightTypeEnum
+    from .mcp_analytics import MCPActivityClientRow as MCPActivityClientRow
+    from .mcp_analytics import MCPActivityOverview as MCPActivityOverview
+    from .mcp_analytics import MCPActivityRecentCall as MCPActivityRecentCall
+    from .mcp_analytics import MCPActivityStats as MCPActivityStats
+    from .mcp_analytics import MCPActivityToolRow as MCPActivityToolRow
+    from .mcp_analytics import MCPAnalyticsSubmission as MCPAnalyticsSubmission
+    from .mcp_analytics import MCPAnalyticsSubmissionKindEnum as MCPAnalyticsSubmissionKindEnum
+    from .mcp_analytics import MCPClusterSelfRetry as MCPClusterSelfRetry
+    from .mcp_analytics import MCPClusterSwitch as MCPClusterSwitch
+    from .mcp_analytics import MCPIntentCluster as MCPIntentCluster
+    from .mcp_analytics import MCPIntentClusterJourney as MCPIntentClusterJourney
+    from .mcp_analytics import MCPIntentClusterJourneyPath as MCPIntentClusterJourneyPath
+    from .mcp_analytics import MCPIntentClusterSnapshot as MCPIntentClusterSnapshot
+    from .mcp_analytics import MCPIntentClusterSnapshotMeta as MCPIntentClusterSnapshotMeta
+    from .mcp_analytics import (
+        MCPIntentClusterSnapshotStatusEnum as MCPIntentClusterSnapshotStatusEnum,
+    )
+    from .mcp_analytics import MCPIntentClusterToolEntry as MCPIntentClusterToolEntry
+    from .mcp_analytics import MCPIntentDigest as MCPIntentDigest
+    from .mcp_analytics import MCPIntentTheme as MCPIntentTheme
+    from .mcp_analytics import MCPSession as MCPSession
+    from .mcp_analytics import MCPSessionIntent as MCPSessionIntent
+    from .mcp_analytics import MCPToolCall as MCPToolCall
+    from .mcp_analytics import MCPToolOverlap as MCPToolOverlap
+    from .mcp_analytics import MCPToolPivot as MCPToolPivot
+    from .mcp_analytics import MCPToolPivotClusterEntry as MCPToolPivotClusterEntry
+    from .mcp_analytics import MCPToolPivotCompetitor as MCPToolPivotCompetitor
+    from .mcp_analytics import OutcomeEnum as OutcomeEnum
+    from .mcp_analytics import (
+        PaginatedMCPAnalyticsSubmissionList as PaginatedMCPAnalyticsSubmissionList,
+    )
+    from .mcp_analytics import PaginatedMCPSessionList as PaginatedMCPSessionList
+    from .mcp_analytics import PaginatedMCPToolCallList as PaginatedMCPToolCallList
+    from .mcp_analytics_requests import (
+        MCPAnalyticsSubmissionFeedbackCategoryEnum as MCPAnalyticsSubmissionFeedbackCategoryEnum,
+    )
+    from .mcp_gateway import AgentKeyEnum as AgentKeyEnum
+    from .mcp_gateway import AppliesToEnum as AppliesToEnum
+    from .mcp_gateway import AuditActorServiceAccount as AuditActorServiceAccount
+    from .mcp_gateway import AuditCounts as AuditCounts
+    from .mcp_gateway import ConnectionStateEnum as ConnectionStateEnum
+    from .mcp_gateway import DecidedByEnum as DecidedByEnum
+    from .mcp_gateway import EffectEnum as EffectEnum
+    from .mcp_gateway import GatewayAgentAccess as GatewayAgentAccess
+    from .mcp_gateway import GatewayConnection as GatewayConnection
+    from .mcp_gateway import GatewayMemberSummary as GatewayMemberSummary
+    from .mcp_gateway import GatewayYourConnection as GatewayYourConnection
+    from .mcp_gateway import MCPAuditDecisionEnum as MCPAuditDecisionEnum
+    from .mcp_gateway import MCPAuditEvent as MCPAuditEvent
+    from .mcp_gateway import MCPGatewayServer as MCPGatewayServer
+    from .mcp_gateway import MCPGatewayServerUpdate as MCPGatewayServerUpdate
+    from .mcp_gateway import MCPOrgRule as MCPOrgRule
+    from .mcp_gateway import MCPPolicyPresetEnum as MCPPolicyPresetEnum
+    from .mcp_gateway import MCPServiceAccount as MCPServiceAccount
+    from .mcp_gateway import MCPServiceAccountServer as MCPServiceAccountServer
+    from .mcp_gateway import MCPServiceAccountStatusEnum as MCPServiceAccountStatusEnum
+    from .mcp_gateway import MCPServiceAccountUpdate as MCPServiceAccountUpdate
+    from .mcp_gateway import PaginatedGatewayMemberSummaryList as PaginatedGatewayMemberSummaryList
+    from .mcp_gateway import PaginatedMCPAuditEventList as PaginatedMCPAuditEventList
+    from .mcp_gateway import PaginatedMCPGatewayServerList as PaginatedMCPGatewayServerList
+    from .mcp_gateway import PaginatedMCPOrgRuleList as PaginatedMCPOrgRuleList
+    from .mcp_gateway import PaginatedMCPServiceAccountList as PaginatedMCPServiceAccountList
+    from .mcp_gateway import PaginatedResolvedToolPolicyList as PaginatedResolvedToolPolicyList
+    from .mcp_gateway import ResolvedToolPolicy as ResolvedToolPolicy
+    from .mcp_gateway import TeamMCPGatewayConfig as TeamMCPGatewayConfig
+    from .mcp_gateway_requests import AudienceEnum as AudienceEnum
+    from .mcp_gateway_requests import ScopeTypeEnum as ScopeTypeEnum
+    from .mcp_gateway_requests import ToolPolicyEntry as ToolPolicyEntry
+    from .mcp_server_installations import AvailableServer as AvailableServer
+    from .mcp_server_installations import AvailableTool as AvailableTool
+    from .mcp_server_installations import AvailableToolsResponse as AvailableToolsResponse
+    from .mcp_server_installations import CallToolResponse as CallToolResponse
     from .mcp_server_installations import MCPServerInstallation as MCPServerInstallation
+    from .mcp_server_installations import (
+        MCPServerInstallationScopeEnum as MCPServerInstallationScopeEnum,
+    )
     from .mcp_server_installations import (
         McpServerInstallationsInstallCustomResponse as McpServerInstallationsInstallCustomResponse,
     )
@@ -518,9 +1556,6 @@ if TYPE_CHECKING:
         McpServerInstallationsInstallTemplateResponse as McpServerInstallationsInstallTemplateResponse,
     )
     from .mcp_server_installations import MCPServerInstallationTool as MCPServerInstallationTool
-    from .mcp_server_installations import (
-        MCPServerInstallationToolApprovalStateEnum as MCPServerInstallationToolApprovalStateEnum,
-    )
     from .mcp_server_installations import OAuthRedirectResponse as OAuthRedirectResponse
     from .mcp_server_installations import (
         PaginatedMCPServerInstallationList as PaginatedMCPServerInstallationList,
@@ -533,49 +1568,251 @@ if TYPE_CHECKING:
     )
     from .mcp_server_installations_requests import InstallSourceEnum as InstallSourceEnum
     from .mcp_server_installations_requests import (
+        MCPInstallationScopeEnum as MCPInstallationScopeEnum,
+    )
+    from .mcp_server_installations_requests import (
         ToolApprovalUpdateApprovalStateEnum as ToolApprovalUpdateApprovalStateEnum,
     )
-    from .mcp_servers import CategoryEnum as CategoryEnum
     from .mcp_servers import MCPServerTemplate as MCPServerTemplate
     from .mcp_servers import PaginatedMCPServerTemplateList as PaginatedMCPServerTemplateList
+    from .mcp_tools import DocsSearchResponse as DocsSearchResponse
+    from .messaging_preferences import BulkAddOptOutsResult as BulkAddOptOutsResult
+    from .messaging_preferences import MessagePreferences as MessagePreferences
+    from .messaging_preferences import PaginatedOptOuts as PaginatedOptOuts
+    from .messaging_preferences import PreferencesLink as PreferencesLink
+    from .messaging_preferences import WebhookUrl as WebhookUrl
+    from .messaging_preferences_requests import BulkOptOutEntry as BulkOptOutEntry
+    from .messaging_suppressions import MessageSuppression as MessageSuppression
+    from .messaging_suppressions import PaginatedMessageSuppression as PaginatedMessageSuppression
+    from .messaging_suppressions import SuppressionSourceEnum as SuppressionSourceEnum
+    from .messaging_templates import EmailTemplate as EmailTemplate
+    from .messaging_templates import EmailTemplateDesign as EmailTemplateDesign
+    from .messaging_templates import EmailTemplateDesignBody as EmailTemplateDesignBody
+    from .messaging_templates import MessageTemplate as MessageTemplate
+    from .messaging_templates import MessageTemplateContent as MessageTemplateContent
+    from .messaging_templates import (
+        MessageTemplateContentTemplatingEnum as MessageTemplateContentTemplatingEnum,
+    )
+    from .messaging_templates import PaginatedMessageTemplateList as PaginatedMessageTemplateList
+    from .metrics import HasMetricsResponse as HasMetricsResponse
+    from .metrics import MetricAnomalyDimension as MetricAnomalyDimension
+    from .metrics import MetricAnomalyDirectionEnum as MetricAnomalyDirectionEnum
+    from .metrics import MetricAnomalyReport as MetricAnomalyReport
+    from .metrics import MetricAttributeKey as MetricAttributeKey
+    from .metrics import MetricAttributeKeysResponse as MetricAttributeKeysResponse
+    from .metrics import MetricAttributeValue as MetricAttributeValue
+    from .metrics import MetricAttributeValuesResponse as MetricAttributeValuesResponse
+    from .metrics import MetricBucketDecomposition as MetricBucketDecomposition
+    from .metrics import MetricErrorSpike as MetricErrorSpike
+    from .metrics import MetricErrorSpikesResponse as MetricErrorSpikesResponse
+    from .metrics import MetricEventSample as MetricEventSample
+    from .metrics import MetricExplainResponse as MetricExplainResponse
+    from .metrics import MetricName as MetricName
+    from .metrics import MetricNamesResponse as MetricNamesResponse
+    from .metrics import MetricQueryPoint as MetricQueryPoint
+    from .metrics import MetricQueryResponse as MetricQueryResponse
+    from .metrics import MetricSamplesResponse as MetricSamplesResponse
+    from .metrics import MetricSampleView as MetricSampleView
+    from .metrics import MetricSeries as MetricSeries
+    from .metrics import MetricSeriesBreakdown as MetricSeriesBreakdown
+    from .metrics import MetricsOverviewResponse as MetricsOverviewResponse
+    from .metrics import MetricsOverviewService as MetricsOverviewService
+    from .metrics import SpatialReducerEnum as SpatialReducerEnum
+    from .metrics import TemporalReducerEnum as TemporalReducerEnum
+    from .metrics_requests import AggregationEnum as AggregationEnum
+    from .metrics_requests import MetricAnomalyBody as MetricAnomalyBody
+    from .metrics_requests import MetricAttributeScopeEnum as MetricAttributeScopeEnum
+    from .metrics_requests import MetricClause as MetricClause
+    from .metrics_requests import MetricExplainBody as MetricExplainBody
+    from .metrics_requests import MetricFilter as MetricFilter
+    from .metrics_requests import MetricGroupBy as MetricGroupBy
+    from .metrics_requests import MetricQueryBody as MetricQueryBody
+    from .metrics_requests import MetricQueryIntervalEnum as MetricQueryIntervalEnum
+    from .metrics_requests import MetricSamplesBody as MetricSamplesBody
+    from .metrics_requests import OpEnum as OpEnum
+    from .metrics_requests import OtelMetricTypeEnum as OtelMetricTypeEnum
+    from .notebooks import FailurePhaseEnum as FailurePhaseEnum
+    from .notebooks import (
+        GeneratedWidgetVersionOperationEnum as GeneratedWidgetVersionOperationEnum,
+    )
+    from .notebooks import (
+        GeneratedWidgetVersionSecurityReviewSeverityEnum as GeneratedWidgetVersionSecurityReviewSeverityEnum,
+    )
+    from .notebooks import LifecycleStatusEnum as LifecycleStatusEnum
     from .notebooks import Notebook as Notebook
+    from .notebooks import NotebookCellLastRun as NotebookCellLastRun
+    from .notebooks import NotebookCellState as NotebookCellState
+    from .notebooks import NotebookComputeOptionsResponse as NotebookComputeOptionsResponse
+    from .notebooks import NotebookComputePreset as NotebookComputePreset
+    from .notebooks import NotebookKernelConfigResponse as NotebookKernelConfigResponse
+    from .notebooks import NotebookKernelState as NotebookKernelState
+    from .notebooks import NotebookKernelStatusResponse as NotebookKernelStatusResponse
     from .notebooks import NotebookMinimal as NotebookMinimal
+    from .notebooks import NotebookParentResource as NotebookParentResource
+    from .notebooks import NotebookSQLV2Envelope as NotebookSQLV2Envelope
+    from .notebooks import NotebookSQLV2Frame as NotebookSQLV2Frame
+    from .notebooks import NotebookSQLV2InterruptResponse as NotebookSQLV2InterruptResponse
+    from .notebooks import NotebookSQLV2Media as NotebookSQLV2Media
+    from .notebooks import NotebookSQLV2RunResponse as NotebookSQLV2RunResponse
+    from .notebooks import NotebookSQLV2RunStatusResponse as NotebookSQLV2RunStatusResponse
+    from .notebooks import NotebookSQLV2StateResponse as NotebookSQLV2StateResponse
+    from .notebooks import NotebookVariable as NotebookVariable
     from .notebooks import PaginatedNotebookMinimalList as PaginatedNotebookMinimalList
+    from .notebooks import WidgetFrame as WidgetFrame
+    from .notebooks import WidgetFrameColumn as WidgetFrameColumn
+    from .notebooks import WidgetJob as WidgetJob
+    from .notebooks import WidgetJobStatusEnum as WidgetJobStatusEnum
+    from .notebooks import WidgetSecurityFinding as WidgetSecurityFinding
+    from .notebooks import WidgetSecurityReview as WidgetSecurityReview
+    from .notebooks import WidgetSource as WidgetSource
+    from .notebooks import WidgetStatus as WidgetStatus
+    from .notebooks import WidgetVersion as WidgetVersion
+    from .notebooks import WidgetVersionPage as WidgetVersionPage
+    from .notebooks_requests import GenerationOperationEnum as GenerationOperationEnum
+    from .notebooks_requests import NotebookCollabCursor as NotebookCollabCursor
+    from .notebooks_requests import NotebookSQLV2NodeTypeEnum as NotebookSQLV2NodeTypeEnum
+    from .notebooks_requests import NotebookSQLV2Ref as NotebookSQLV2Ref
+    from .notebooks_requests import NotebookSQLV2RefKindEnum as NotebookSQLV2RefKindEnum
+    from .notebooks_requests import WidgetGenerateRequestModelEnum as WidgetGenerateRequestModelEnum
     from .object_media_previews import ObjectMediaPreview as ObjectMediaPreview
     from .object_media_previews import (
         PaginatedObjectMediaPreviewList as PaginatedObjectMediaPreviewList,
     )
+    from .organizations import ActiveDreamRun as ActiveDreamRun
+    from .organizations import ActiveDreamRunRunStatusEnum as ActiveDreamRunRunStatusEnum
+    from .organizations import BillingAlertCheckNowResponse as BillingAlertCheckNowResponse
+    from .organizations import BillingAlertConfiguration as BillingAlertConfiguration
+    from .organizations import (
+        BillingAlertConfigurationMetricEnum as BillingAlertConfigurationMetricEnum,
+    )
+    from .organizations import (
+        BillingAlertConfigurationStateEnum as BillingAlertConfigurationStateEnum,
+    )
+    from .organizations import (
+        BillingAlertConfigurationThresholdTypeEnum as BillingAlertConfigurationThresholdTypeEnum,
+    )
+    from .organizations import BillingAlertDestinationResponse as BillingAlertDestinationResponse
+    from .organizations import BillingAlertDestinationSummary as BillingAlertDestinationSummary
+    from .organizations import BillingAlertEvent as BillingAlertEvent
+    from .organizations import BillingAlertEventKindEnum as BillingAlertEventKindEnum
+    from .organizations import BillingAlertEventSourceEnum as BillingAlertEventSourceEnum
+    from .organizations import ChannelWikiPage as ChannelWikiPage
+    from .organizations import CIMDVerificationToken as CIMDVerificationToken
+    from .organizations import CIMDVerificationTokenWithValue as CIMDVerificationTokenWithValue
+    from .organizations import ConfigScopeEnum as ConfigScopeEnum
+    from .organizations import ContextLayerStatus as ContextLayerStatus
+    from .organizations import CurrencyEnum as CurrencyEnum
+    from .organizations import DataFreshnessProject as DataFreshnessProject
+    from .organizations import DataFreshnessSource as DataFreshnessSource
+    from .organizations import DesktopBetaTermsAcceptance as DesktopBetaTermsAcceptance
+    from .organizations import DiagnosticCheckResult as DiagnosticCheckResult
+    from .organizations import DiagnosticCheckResultStatusEnum as DiagnosticCheckResultStatusEnum
+    from .organizations import DiagnosticDnsRecord as DiagnosticDnsRecord
+    from .organizations import DiagnosticRemediation as DiagnosticRemediation
+    from .organizations import DiagnosticRemediationTypeEnum as DiagnosticRemediationTypeEnum
+    from .organizations import DiagnosticReport as DiagnosticReport
+    from .organizations import DiagnosticReportSummary as DiagnosticReportSummary
+    from .organizations import (
+        DiagnosticReportSummaryStatusEnum as DiagnosticReportSummaryStatusEnum,
+    )
+    from .organizations import DomainScopeEnum as DomainScopeEnum
+    from .organizations import DreamFileDiff as DreamFileDiff
+    from .organizations import DreamFileDiffStatusEnum as DreamFileDiffStatusEnum
+    from .organizations import DreamRun as DreamRun
+    from .organizations import DreamRunDetail as DreamRunDetail
+    from .organizations import DreamRunList as DreamRunList
+    from .organizations import FreshnessEnum as FreshnessEnum
+    from .organizations import IdentityProviderConfig as IdentityProviderConfig
+    from .organizations import LastActiveEnum as LastActiveEnum
+    from .organizations import LegalDocument as LegalDocument
+    from .organizations import LegalDocumentCreator as LegalDocumentCreator
+    from .organizations import (
+        OrganizationAIAccessRequestResponse as OrganizationAIAccessRequestResponse,
+    )
+    from .organizations import OrganizationDataFreshness as OrganizationDataFreshness
     from .organizations import OrganizationDomain as OrganizationDomain
+    from .organizations import OrganizationIntegration as OrganizationIntegration
+    from .organizations import OrganizationIntegrationKindEnum as OrganizationIntegrationKindEnum
     from .organizations import OrganizationInvite as OrganizationInvite
     from .organizations import OrganizationMember as OrganizationMember
-    from .organizations import OrganizationMembershipLevelEnum as OrganizationMembershipLevelEnum
+    from .organizations import OrganizationMemberGithubLogin as OrganizationMemberGithubLogin
+    from .organizations import OrganizationOAuthApplication as OrganizationOAuthApplication
+    from .organizations import (
+        OrganizationRemoveBlockedMembersResponse as OrganizationRemoveBlockedMembersResponse,
+    )
     from .organizations import (
         OrganizationsProjectsIsGeneratingDemoDataResponse as OrganizationsProjectsIsGeneratingDemoDataResponse,
     )
+    from .organizations import (
+        PaginatedBillingAlertConfigurationList as PaginatedBillingAlertConfigurationList,
+    )
+    from .organizations import PaginatedBillingAlertEventList as PaginatedBillingAlertEventList
+    from .organizations import (
+        PaginatedCIMDVerificationTokenList as PaginatedCIMDVerificationTokenList,
+    )
+    from .organizations import (
+        PaginatedIdentityProviderConfigList as PaginatedIdentityProviderConfigList,
+    )
+    from .organizations import PaginatedLegalDocumentList as PaginatedLegalDocumentList
     from .organizations import PaginatedOrganizationDomainList as PaginatedOrganizationDomainList
+    from .organizations import (
+        PaginatedOrganizationIntegrationList as PaginatedOrganizationIntegrationList,
+    )
     from .organizations import PaginatedOrganizationInviteList as PaginatedOrganizationInviteList
     from .organizations import PaginatedOrganizationList as PaginatedOrganizationList
     from .organizations import PaginatedOrganizationMemberList as PaginatedOrganizationMemberList
-    from .organizations import PaginatedProxyRecordList as PaginatedProxyRecordList
+    from .organizations import (
+        PaginatedOrganizationOAuthApplicationList as PaginatedOrganizationOAuthApplicationList,
+    )
+    from .organizations import (
+        PaginatedRoleExternalReferenceList as PaginatedRoleExternalReferenceList,
+    )
     from .organizations import PaginatedRoleList as PaginatedRoleList
     from .organizations import PaginatedRoleMembershipList as PaginatedRoleMembershipList
+    from .organizations import PaginatedSCIMRequestLog as PaginatedSCIMRequestLog
     from .organizations import ProxyRecord as ProxyRecord
+    from .organizations import ProxyRecordListResponse as ProxyRecordListResponse
     from .organizations import ProxyRecordStatusEnum as ProxyRecordStatusEnum
     from .organizations import Role as Role
+    from .organizations import RoleExternalReference as RoleExternalReference
+    from .organizations import RoleLookupResponse as RoleLookupResponse
     from .organizations import RoleMembership as RoleMembership
+    from .organizations import SCIMRequestLog as SCIMRequestLog
+    from .organizations import SCIMTokenResponse as SCIMTokenResponse
+    from .organizations import WelcomeInviter as WelcomeInviter
+    from .organizations import WelcomePopularDashboard as WelcomePopularDashboard
+    from .organizations import WelcomeRecentActivity as WelcomeRecentActivity
+    from .organizations import WelcomeResponse as WelcomeResponse
+    from .organizations import WelcomeSuggestedStep as WelcomeSuggestedStep
+    from .organizations import WelcomeTeamMember as WelcomeTeamMember
+    from .organizations import WikiExport as WikiExport
+    from .organizations import WikiHealthFinding as WikiHealthFinding
+    from .organizations import WikiHealthReport as WikiHealthReport
+    from .organizations import WikiPage as WikiPage
+    from .organizations import WikiTree as WikiTree
+    from .organizations_requests import (
+        BillingAlertDestinationChanges as BillingAlertDestinationChanges,
+    )
+    from .organizations_requests import (
+        BillingAlertDestinationCreateData as BillingAlertDestinationCreateData,
+    )
+    from .organizations_requests import (
+        CreateLegalDocumentDocumentTypeEnum as CreateLegalDocumentDocumentTypeEnum,
+    )
+    from .paths import PathsV2SegmentToFunnelResponse as PathsV2SegmentToFunnelResponse
+    from .paths_requests import PathsV2SegmentItem as PathsV2SegmentItem
     from .persisted_folder import PaginatedPersistedFolderList as PaginatedPersistedFolderList
     from .persisted_folder import PersistedFolder as PersistedFolder
     from .persisted_folder import PersistedFolderTypeEnum as PersistedFolderTypeEnum
     from .personal_api_keys import CurrentPersonalAPIKey as CurrentPersonalAPIKey
     from .persons import AsyncDeletionStatus as AsyncDeletionStatus
     from .persons import PaginatedAsyncDeletionStatusList as PaginatedAsyncDeletionStatusList
-    from .persons import PaginatedPersonRecordList as PaginatedPersonRecordList
+    from .persons import PaginatedPersonList as PaginatedPersonList
+    from .persons import Person as Person
     from .persons import PersonBatchResponse as PersonBatchResponse
     from .persons import PersonBulkDeleteResponse as PersonBulkDeleteResponse
-    from .persons import PersonPropertiesAtTimeDebug as PersonPropertiesAtTimeDebug
     from .persons import PersonPropertiesAtTimeMetadata as PersonPropertiesAtTimeMetadata
     from .persons import PersonPropertiesAtTimeResponse as PersonPropertiesAtTimeResponse
-    from .persons import PersonRecord as PersonRecord
     from .persons import PersonsCohortsResponse as PersonsCohortsResponse
     from .persons import PersonsValuesResponse as PersonsValuesResponse
     from .persons import PersonsValuesResponse2 as PersonsValuesResponse2
@@ -583,26 +1820,119 @@ if TYPE_CHECKING:
     from .plugin_configs import PluginLogEntry as PluginLogEntry
     from .plugin_configs import PluginLogEntrySourceEnum as PluginLogEntrySourceEnum
     from .plugin_configs import PluginLogEntryTypeEnum as PluginLogEntryTypeEnum
+    from .posthog_connections import (
+        PostHogConnectionForwardResponse as PostHogConnectionForwardResponse,
+    )
+    from .posthog_connections import PostHogConnectionTarget as PostHogConnectionTarget
+    from .posthog_connections_requests import (
+        PostHogConnectionForwardMethodEnum as PostHogConnectionForwardMethodEnum,
+    )
+    from .product_enablement import ProductEnablementResult as ProductEnablementResult
+    from .product_enablement_requests import ProductsEnum as ProductsEnum
     from .product_tours import DraftStatusResponse as DraftStatusResponse
-    from .product_tours import GenerateResponse as GenerateResponse
-    from .product_tours import GenerateStepResponse as GenerateStepResponse
     from .product_tours import PaginatedProductTourList as PaginatedProductTourList
     from .product_tours import ProductTour as ProductTour
-    from .product_tours import (
-        ProductTourSerializerCreateUpdateOnly as ProductTourSerializerCreateUpdateOnly,
-    )
-    from .product_tours import (
-        ProductTourSerializerCreateUpdateOnlyCreationContextEnum as ProductTourSerializerCreateUpdateOnlyCreationContextEnum,
+    from .product_tours import ProductTourGeneratedStep as ProductTourGeneratedStep
+    from .product_tours import ProductTourGenerateResponse as ProductTourGenerateResponse
+    from .product_tours_requests import (
+        ProductTourCreationContextEnum as ProductTourCreationContextEnum,
     )
     from .project_secret_api_keys import (
         PaginatedProjectSecretAPIKeyList as PaginatedProjectSecretAPIKeyList,
     )
     from .project_secret_api_keys import ProjectSecretAPIKey as ProjectSecretAPIKey
-    from .property_definitions import EnterprisePropertyDefinition as EnterprisePropertyDefinition
+    from .property_access_controls import AccessLevelEnum as AccessLevelEnum
+    from .property_access_controls import PropertyAccessControlRule as PropertyAccessControlRule
+    from .property_access_controls import PropertyAccessControlState as PropertyAccessControlState
     from .property_definitions import (
-        PaginatedEnterprisePropertyDefinitionList as PaginatedEnterprisePropertyDefinitionList,
+        PaginatedPropertyDefinitionList as PaginatedPropertyDefinitionList,
     )
-    from .property_definitions import PropertyDefinitionTypeEnum as PropertyDefinitionTypeEnum
+    from .property_definitions import PropertyDefinition as PropertyDefinition
+    from .property_definitions import PropertyTypeEnum as PropertyTypeEnum
+    from .pulse import BriefAnchors as BriefAnchors
+    from .pulse import BriefConfig as BriefConfig
+    from .pulse import BriefPeriod as BriefPeriod
+    from .pulse import BriefSection as BriefSection
+    from .pulse import BriefSectionCitation as BriefSectionCitation
+    from .pulse import BriefSettings as BriefSettings
+    from .pulse import PaginatedBriefConfigList as PaginatedBriefConfigList
+    from .pulse import PaginatedProductBriefSummaryList as PaginatedProductBriefSummaryList
+    from .pulse import PeriodTypeEnum as PeriodTypeEnum
+    from .pulse import ProductBrief as ProductBrief
+    from .pulse import ProductBriefStatusEnum as ProductBriefStatusEnum
+    from .pulse import ProductBriefSummary as ProductBriefSummary
+    from .pulse import ProductBriefTriggerEnum as ProductBriefTriggerEnum
+    from .query.accounts_query import AccountsQuery as AccountsQuery
+    from .query.accounts_query import AccountsQueryResponse as AccountsQueryResponse
+    from .query.accounts_table_query import AccountsTableAccountField as AccountsTableAccountField
+    from .query.accounts_table_query import (
+        AccountsTableAccountFieldColumn as AccountsTableAccountFieldColumn,
+    )
+    from .query.accounts_table_query import (
+        AccountsTableAccountFieldFilter as AccountsTableAccountFieldFilter,
+    )
+    from .query.accounts_table_query import (
+        AccountsTableAccountFieldOperator as AccountsTableAccountFieldOperator,
+    )
+    from .query.accounts_table_query import (
+        AccountsTableAccountIdFilter as AccountsTableAccountIdFilter,
+    )
+    from .query.accounts_table_query import (
+        AccountsTableAggregateMetric as AccountsTableAggregateMetric,
+    )
+    from .query.accounts_table_query import AccountsTableAggregation as AccountsTableAggregation
+    from .query.accounts_table_query import (
+        AccountsTableAssignedFilter as AccountsTableAssignedFilter,
+    )
+    from .query.accounts_table_query import (
+        AccountsTableAssignedToFilter as AccountsTableAssignedToFilter,
+    )
+    from .query.accounts_table_query import AccountsTableCountMetric as AccountsTableCountMetric
+    from .query.accounts_table_query import (
+        AccountsTableCountThresholdMetric as AccountsTableCountThresholdMetric,
+    )
+    from .query.accounts_table_query import (
+        AccountsTableCustomPropertyColumn as AccountsTableCustomPropertyColumn,
+    )
+    from .query.accounts_table_query import (
+        AccountsTableCustomPropertyFilter as AccountsTableCustomPropertyFilter,
+    )
+    from .query.accounts_table_query import (
+        AccountsTableCustomPropertyHistoryColumn as AccountsTableCustomPropertyHistoryColumn,
+    )
+    from .query.accounts_table_query import (
+        AccountsTableCustomPropertyHistoryPoint as AccountsTableCustomPropertyHistoryPoint,
+    )
+    from .query.accounts_table_query import (
+        AccountsTableCustomPropertyOperator as AccountsTableCustomPropertyOperator,
+    )
+    from .query.accounts_table_query import (
+        AccountsTableNoteCountColumn as AccountsTableNoteCountColumn,
+    )
+    from .query.accounts_table_query import AccountsTableQuery as AccountsTableQuery
+    from .query.accounts_table_query import AccountsTableQueryResponse as AccountsTableQueryResponse
+    from .query.accounts_table_query import (
+        AccountsTableRelationshipColumn as AccountsTableRelationshipColumn,
+    )
+    from .query.accounts_table_query import (
+        AccountsTableRelationshipFilter as AccountsTableRelationshipFilter,
+    )
+    from .query.accounts_table_query import (
+        AccountsTableRelationshipOperator as AccountsTableRelationshipOperator,
+    )
+    from .query.accounts_table_query import AccountsTableRow as AccountsTableRow
+    from .query.accounts_table_query import AccountsTableSearchFilter as AccountsTableSearchFilter
+    from .query.accounts_table_query import AccountsTableSort as AccountsTableSort
+    from .query.accounts_table_query import AccountsTableSortDirection as AccountsTableSortDirection
+    from .query.accounts_table_query import AccountsTableTagsColumn as AccountsTableTagsColumn
+    from .query.accounts_table_query import AccountsTableTagsFilter as AccountsTableTagsFilter
+    from .query.accounts_table_query import (
+        AccountsTableThresholdOperator as AccountsTableThresholdOperator,
+    )
+    from .query.accounts_table_query import (
+        AccountsTableUnassignedFilter as AccountsTableUnassignedFilter,
+    )
+    from .query.accounts_table_query import WindowDays as WindowDays
     from .query.actions_node import ActionsNode as ActionsNode
     from .query.actors_property_taxonomy_query import (
         ActorsPropertyTaxonomyQuery as ActorsPropertyTaxonomyQuery,
@@ -614,42 +1944,63 @@ if TYPE_CHECKING:
         ActorsPropertyTaxonomyResponse as ActorsPropertyTaxonomyResponse,
     )
     from .query.actors_query import ActorsQuery as ActorsQuery
+    from .query.actors_query_response import ActorsCompare as ActorsCompare
     from .query.actors_query_response import ActorsQueryResponse as ActorsQueryResponse
-    from .query.breakdown_filter import Breakdown as Breakdown
-    from .query.breakdown_filter import BreakdownFilter as BreakdownFilter
-    from .query.breakdown_filter import BreakdownType as BreakdownType
-    from .query.breakdown_filter import MultipleBreakdownType as MultipleBreakdownType
-    from .query.chart_display_type import ChartDisplayType as ChartDisplayType
-    from .query.conversion_goal_filter import ConversionGoalFilter1 as ConversionGoalFilter1
-    from .query.conversion_goal_filter import ConversionGoalFilter2 as ConversionGoalFilter2
-    from .query.conversion_goal_filter import ConversionGoalFilter3 as ConversionGoalFilter3
+    from .query.chart_style import ChartCurve as ChartCurve
+    from .query.chart_style import ChartStyle as ChartStyle
     from .query.dashboard_filter import DashboardFilter as DashboardFilter
+    from .query.data_table_node import DataTableAccountsResponse as DataTableAccountsResponse
+    from .query.data_table_node import (
+        DataTableAccountsTableResponse as DataTableAccountsTableResponse,
+    )
+    from .query.data_table_node import DataTableActorsResponse as DataTableActorsResponse
+    from .query.data_table_node import (
+        DataTableErrorTrackingIssueCorrelationResponse as DataTableErrorTrackingIssueCorrelationResponse,
+    )
+    from .query.data_table_node import (
+        DataTableErrorTrackingResponse as DataTableErrorTrackingResponse,
+    )
+    from .query.data_table_node import DataTableEventsResponse as DataTableEventsResponse
+    from .query.data_table_node import (
+        DataTableExperimentFunnelsResponse as DataTableExperimentFunnelsResponse,
+    )
+    from .query.data_table_node import (
+        DataTableExperimentTrendsResponse as DataTableExperimentTrendsResponse,
+    )
+    from .query.data_table_node import DataTableGroupsResponse as DataTableGroupsResponse
+    from .query.data_table_node import DataTableHogQLResponse as DataTableHogQLResponse
+    from .query.data_table_node import (
+        DataTableMarketingAnalyticsAggregatedResponse as DataTableMarketingAnalyticsAggregatedResponse,
+    )
+    from .query.data_table_node import (
+        DataTableMarketingAnalyticsTableResponse as DataTableMarketingAnalyticsTableResponse,
+    )
     from .query.data_table_node import DataTableNode as DataTableNode
-    from .query.data_table_node import Response as Response
-    from .query.data_table_node import Response1 as Response1
-    from .query.data_table_node import Response2 as Response2
-    from .query.data_table_node import Response3 as Response3
-    from .query.data_table_node import Response4 as Response4
-    from .query.data_table_node import Response5 as Response5
-    from .query.data_table_node import Response6 as Response6
-    from .query.data_table_node import Response8 as Response8
-    from .query.data_table_node import Response9 as Response9
-    from .query.data_table_node import Response10 as Response10
-    from .query.data_table_node import Response11 as Response11
-    from .query.data_table_node import Response12 as Response12
-    from .query.data_table_node import Response13 as Response13
-    from .query.data_table_node import Response14 as Response14
-    from .query.data_table_node import Response15 as Response15
-    from .query.data_table_node import Response16 as Response16
-    from .query.data_table_node import Response18 as Response18
-    from .query.data_table_node import Response19 as Response19
-    from .query.data_table_node import Response20 as Response20
-    from .query.data_table_node import Response21 as Response21
-    from .query.data_table_node import Response22 as Response22
-    from .query.data_table_node import Response23 as Response23
-    from .query.data_table_node import Response24 as Response24
-    from .query.data_table_node import Response25 as Response25
-    from .query.data_table_node import Response26 as Response26
+    from .query.data_table_node import (
+        DataTableNonIntegratedConversionsTableResponse as DataTableNonIntegratedConversionsTableResponse,
+    )
+    from .query.data_table_node import (
+        DataTableSessionAttributionExplorerResponse as DataTableSessionAttributionExplorerResponse,
+    )
+    from .query.data_table_node import DataTableSessionsResponse as DataTableSessionsResponse
+    from .query.data_table_node import DataTableTracesResponse as DataTableTracesResponse
+    from .query.data_table_node import (
+        DataTableWebAgentAnalyticsResponse as DataTableWebAgentAnalyticsResponse,
+    )
+    from .query.data_table_node import (
+        DataTableWebBotsTableResponse as DataTableWebBotsTableResponse,
+    )
+    from .query.data_table_node import (
+        DataTableWebExternalClicksTableResponse as DataTableWebExternalClicksTableResponse,
+    )
+    from .query.data_table_node import DataTableWebGoalsResponse as DataTableWebGoalsResponse
+    from .query.data_table_node import DataTableWebOverviewResponse as DataTableWebOverviewResponse
+    from .query.data_table_node import (
+        DataTableWebStatsTableResponse as DataTableWebStatsTableResponse,
+    )
+    from .query.data_table_node import (
+        DataTableWebVitalsPathBreakdownResponse as DataTableWebVitalsPathBreakdownResponse,
+    )
     from .query.data_table_node_view_props_context import (
         DataTableNodeViewPropsContext as DataTableNodeViewPropsContext,
     )
@@ -659,7 +2010,10 @@ if TYPE_CHECKING:
     from .query.data_table_node_view_props_context import (
         TaxonomicFilterGroupType as TaxonomicFilterGroupType,
     )
+    from .query.data_visualization_node import BoxPlotSettings as BoxPlotSettings
     from .query.data_visualization_node import ChartAxis as ChartAxis
+    from .query.data_visualization_node import ChartAxisSettings as ChartAxisSettings
+    from .query.data_visualization_node import ChartNumberStyle as ChartNumberStyle
     from .query.data_visualization_node import ChartSettings as ChartSettings
     from .query.data_visualization_node import ChartSettingsDisplay as ChartSettingsDisplay
     from .query.data_visualization_node import ChartSettingsFormatting as ChartSettingsFormatting
@@ -673,11 +2027,14 @@ if TYPE_CHECKING:
     from .query.data_visualization_node import HeatmapGradientStop as HeatmapGradientStop
     from .query.data_visualization_node import HeatmapSettings as HeatmapSettings
     from .query.data_visualization_node import HeatmapSortOrder as HeatmapSortOrder
-    from .query.data_visualization_node import Scale as Scale
-    from .query.data_visualization_node import Settings as Settings
-    from .query.data_visualization_node import Style as Style
+    from .query.data_visualization_node import PieChartSettings as PieChartSettings
+    from .query.data_visualization_node import ScatterChartSettings as ScatterChartSettings
+    from .query.data_visualization_node import SliceContent as SliceContent
     from .query.data_visualization_node import TableSettings as TableSettings
+    from .query.data_visualization_node import ValueDisplay as ValueDisplay
+    from .query.data_visualization_node import XScale as XScale
     from .query.data_visualization_node import YAxisPosition as YAxisPosition
+    from .query.data_visualization_node import YAxisScale as YAxisScale
     from .query.data_visualization_node import YAxisSettings as YAxisSettings
     from .query.data_warehouse_node import DataWarehouseNode as DataWarehouseNode
     from .query.database_schema_query import (
@@ -689,6 +2046,7 @@ if TYPE_CHECKING:
     from .query.database_schema_query import (
         DatabaseSchemaEndpointTable as DatabaseSchemaEndpointTable,
     )
+    from .query.database_schema_query import DatabaseSchemaField as DatabaseSchemaField
     from .query.database_schema_query import (
         DatabaseSchemaManagedViewTable as DatabaseSchemaManagedViewTable,
     )
@@ -708,9 +2066,24 @@ if TYPE_CHECKING:
     from .query.database_schema_query import DatabaseSchemaSchema as DatabaseSchemaSchema
     from .query.database_schema_query import DatabaseSchemaSource as DatabaseSchemaSource
     from .query.database_schema_query import DatabaseSchemaSystemTable as DatabaseSchemaSystemTable
+    from .query.database_schema_query import (
+        DatabaseSchemaTableCertification as DatabaseSchemaTableCertification,
+    )
+    from .query.database_schema_query import (
+        DatabaseSchemaTableCertificationStatus as DatabaseSchemaTableCertificationStatus,
+    )
     from .query.database_schema_query import DatabaseSchemaViewTable as DatabaseSchemaViewTable
+    from .query.database_schema_query import (
+        DatabaseSerializedFieldType as DatabaseSerializedFieldType,
+    )
     from .query.database_schema_query import DataWarehouseViewLink as DataWarehouseViewLink
     from .query.document_similarity_query import DistanceFunc as DistanceFunc
+    from .query.document_similarity_query import (
+        DocumentSimilarityOrderBy as DocumentSimilarityOrderBy,
+    )
+    from .query.document_similarity_query import (
+        DocumentSimilarityOrderDirection as DocumentSimilarityOrderDirection,
+    )
     from .query.document_similarity_query import DocumentSimilarityQuery as DocumentSimilarityQuery
     from .query.document_similarity_query import (
         DocumentSimilarityQueryResponse as DocumentSimilarityQueryResponse,
@@ -718,10 +2091,6 @@ if TYPE_CHECKING:
     from .query.document_similarity_query import EmbeddedDocument as EmbeddedDocument
     from .query.document_similarity_query import EmbeddingDistance as EmbeddingDistance
     from .query.document_similarity_query import EmbeddingRecord as EmbeddingRecord
-    from .query.document_similarity_query import OrderBy as OrderBy
-    from .query.document_similarity_query import OrderDirection1 as OrderDirection1
-    from .query.embedding_model_name import EmbeddingModelName as EmbeddingModelName
-    from .query.endpoints_usage_breakdown import EndpointsUsageBreakdown as EndpointsUsageBreakdown
     from .query.endpoints_usage_overview_query import (
         EndpointsUsageOverviewItem as EndpointsUsageOverviewItem,
     )
@@ -746,39 +2115,59 @@ if TYPE_CHECKING:
     from .query.endpoints_usage_table_query import (
         EndpointsUsageTableQueryResponse as EndpointsUsageTableQueryResponse,
     )
+    from .query.endpoints_usage_trends_query import EndpointsUsageMetric as EndpointsUsageMetric
     from .query.endpoints_usage_trends_query import (
         EndpointsUsageTrendsQuery as EndpointsUsageTrendsQuery,
     )
     from .query.endpoints_usage_trends_query import (
         EndpointsUsageTrendsQueryResponse as EndpointsUsageTrendsQueryResponse,
     )
-    from .query.endpoints_usage_trends_query import Metric as Metric
+    from .query.enums import BreakdownAttributionType as BreakdownAttributionType
+    from .query.enums import ChartDisplayType as ChartDisplayType
+    from .query.enums import EmbeddingModelName as EmbeddingModelName
+    from .query.enums import EndpointsUsageBreakdown as EndpointsUsageBreakdown
+    from .query.enums import ErrorTrackingOrderDirection as ErrorTrackingOrderDirection
+    from .query.enums import ExperimentSignificanceCode as ExperimentSignificanceCode
+    from .query.enums import FunnelConversionWindowTimeUnit as FunnelConversionWindowTimeUnit
+    from .query.enums import IntegrationKind as IntegrationKind
+    from .query.enums import LegendPosition as LegendPosition
+    from .query.enums import LimitContext as LimitContext
+    from .query.enums import LogSeverityLevel as LogSeverityLevel
+    from .query.enums import (
+        MarketingAnalyticsAttributionBreakdown as MarketingAnalyticsAttributionBreakdown,
+    )
+    from .query.enums import MarketingAnalyticsOrderByEnum as MarketingAnalyticsOrderByEnum
+    from .query.enums import MaterializationType as MaterializationType
+    from .query.enums import RefreshType as RefreshType
+    from .query.enums import StepOrderValue as StepOrderValue
+    from .query.enums import WebAnalyticsItemKind as WebAnalyticsItemKind
+    from .query.enums import WebAnalyticsOrderByDirection as WebAnalyticsOrderByDirection
+    from .query.enums import WebAnalyticsOrderByFields as WebAnalyticsOrderByFields
+    from .query.enums import WebAnalyticsPreComputeStrategy as WebAnalyticsPreComputeStrategy
+    from .query.error_tracking_breakdowns_query import BreakdownValue as BreakdownValue
+    from .query.error_tracking_breakdowns_query import (
+        ErrorTrackingBreakdownResults as ErrorTrackingBreakdownResults,
+    )
     from .query.error_tracking_breakdowns_query import (
         ErrorTrackingBreakdownsQuery as ErrorTrackingBreakdownsQuery,
     )
     from .query.error_tracking_breakdowns_query import (
         ErrorTrackingBreakdownsQueryResponse as ErrorTrackingBreakdownsQueryResponse,
     )
-    from .query.error_tracking_issue_assignee import (
-        ErrorTrackingExternalReference as ErrorTrackingExternalReference,
+    from .query.error_tracking_fingerprint_projection_query import (
+        ErrorTrackingFingerprintProjectionPoint as ErrorTrackingFingerprintProjectionPoint,
     )
-    from .query.error_tracking_issue_assignee import (
-        ErrorTrackingExternalReferenceIntegration as ErrorTrackingExternalReferenceIntegration,
+    from .query.error_tracking_fingerprint_projection_query import (
+        ErrorTrackingFingerprintProjectionQuery as ErrorTrackingFingerprintProjectionQuery,
     )
-    from .query.error_tracking_issue_assignee import (
-        ErrorTrackingIssueAssignee as ErrorTrackingIssueAssignee,
-    )
-    from .query.error_tracking_issue_assignee import (
-        ErrorTrackingIssueAssigneeType as ErrorTrackingIssueAssigneeType,
-    )
-    from .query.error_tracking_issue_assignee import (
-        ErrorTrackingIssueCohort as ErrorTrackingIssueCohort,
-    )
-    from .query.error_tracking_issue_assignee import (
-        ErrorTrackingIssueStatus as ErrorTrackingIssueStatus,
+    from .query.error_tracking_fingerprint_projection_query import (
+        ErrorTrackingFingerprintProjectionQueryResponse as ErrorTrackingFingerprintProjectionQueryResponse,
     )
     from .query.error_tracking_issue_correlation_query import (
         ErrorTrackingCorrelatedIssue as ErrorTrackingCorrelatedIssue,
+    )
+    from .query.error_tracking_issue_correlation_query import (
+        ErrorTrackingCorrelationPopulation as ErrorTrackingCorrelationPopulation,
     )
     from .query.error_tracking_issue_correlation_query import (
         ErrorTrackingIssueCorrelationQuery as ErrorTrackingIssueCorrelationQuery,
@@ -786,8 +2175,6 @@ if TYPE_CHECKING:
     from .query.error_tracking_issue_correlation_query import (
         ErrorTrackingIssueCorrelationQueryResponse as ErrorTrackingIssueCorrelationQueryResponse,
     )
-    from .query.error_tracking_issue_correlation_query import Population as Population
-    from .query.error_tracking_query import ErrorTrackingIssue as ErrorTrackingIssue
     from .query.error_tracking_query import (
         ErrorTrackingIssueAggregations as ErrorTrackingIssueAggregations,
     )
@@ -796,11 +2183,47 @@ if TYPE_CHECKING:
         ErrorTrackingPendingFingerprintIssueStateUpdate as ErrorTrackingPendingFingerprintIssueStateUpdate,
     )
     from .query.error_tracking_query import ErrorTrackingQuery as ErrorTrackingQuery
+    from .query.error_tracking_query import ErrorTrackingQueryIssue as ErrorTrackingQueryIssue
     from .query.error_tracking_query import ErrorTrackingQueryResponse as ErrorTrackingQueryResponse
     from .query.error_tracking_query import FirstEvent as FirstEvent
     from .query.error_tracking_query import LastEvent as LastEvent
-    from .query.error_tracking_query import OrderDirection2 as OrderDirection2
     from .query.error_tracking_query import VolumeBucket as VolumeBucket
+    from .query.error_tracking_query_issue_assignee import (
+        ErrorTrackingExternalReference as ErrorTrackingExternalReference,
+    )
+    from .query.error_tracking_query_issue_assignee import (
+        ErrorTrackingExternalReferenceIntegration as ErrorTrackingExternalReferenceIntegration,
+    )
+    from .query.error_tracking_query_issue_assignee import (
+        ErrorTrackingIssueAssigneeType as ErrorTrackingIssueAssigneeType,
+    )
+    from .query.error_tracking_query_issue_assignee import (
+        ErrorTrackingIssueStatus as ErrorTrackingIssueStatus,
+    )
+    from .query.error_tracking_query_issue_assignee import (
+        ErrorTrackingQueryIssueAssignee as ErrorTrackingQueryIssueAssignee,
+    )
+    from .query.error_tracking_query_issue_assignee import (
+        ErrorTrackingQueryIssueCohort as ErrorTrackingQueryIssueCohort,
+    )
+    from .query.error_tracking_query_issue_assignee import (
+        ErrorTrackingQueryIssueSeverity as ErrorTrackingQueryIssueSeverity,
+    )
+    from .query.error_tracking_releases_query import (
+        ErrorTrackingIssueRelease as ErrorTrackingIssueRelease,
+    )
+    from .query.error_tracking_releases_query import (
+        ErrorTrackingReleaseSeries as ErrorTrackingReleaseSeries,
+    )
+    from .query.error_tracking_releases_query import (
+        ErrorTrackingReleasesOrderBy as ErrorTrackingReleasesOrderBy,
+    )
+    from .query.error_tracking_releases_query import (
+        ErrorTrackingReleasesQuery as ErrorTrackingReleasesQuery,
+    )
+    from .query.error_tracking_releases_query import (
+        ErrorTrackingReleasesQueryResponse as ErrorTrackingReleasesQueryResponse,
+    )
     from .query.error_tracking_similar_issues_query import (
         ErrorTrackingSimilarIssuesQuery as ErrorTrackingSimilarIssuesQuery,
     )
@@ -822,6 +2245,9 @@ if TYPE_CHECKING:
     from .query.experiment_actors_query import (
         FunnelCorrelationActorsQuery as FunnelCorrelationActorsQuery,
     )
+    from .query.experiment_actors_query import PathsV2ActorsQuery as PathsV2ActorsQuery
+    from .query.experiment_actors_query import PathsV2ElementSelector as PathsV2ElementSelector
+    from .query.experiment_actors_query import PathsV2ElementType as PathsV2ElementType
     from .query.experiment_actors_query import StickinessActorsQuery as StickinessActorsQuery
     from .query.experiment_event_exposure_config import (
         ExperimentEventExposureConfig as ExperimentEventExposureConfig,
@@ -829,6 +2255,7 @@ if TYPE_CHECKING:
     from .query.experiment_event_exposure_config import (
         MultipleVariantHandling as MultipleVariantHandling,
     )
+    from .query.experiment_exposure_query import AccessControlLevel as AccessControlLevel
     from .query.experiment_exposure_query import BiasRisk as BiasRisk
     from .query.experiment_exposure_query import (
         ExperimentExposureCriteria as ExperimentExposureCriteria,
@@ -852,6 +2279,9 @@ if TYPE_CHECKING:
     from .query.experiment_query import ExperimentFunnelMetric as ExperimentFunnelMetric
     from .query.experiment_query import ExperimentMeanMetric as ExperimentMeanMetric
     from .query.experiment_query import ExperimentMetricGoal as ExperimentMetricGoal
+    from .query.experiment_query import (
+        ExperimentMetricOutlierHandling as ExperimentMetricOutlierHandling,
+    )
     from .query.experiment_query import ExperimentQuery as ExperimentQuery
     from .query.experiment_query import ExperimentQueryResponse as ExperimentQueryResponse
     from .query.experiment_query import ExperimentRatioMetric as ExperimentRatioMetric
@@ -869,9 +2299,6 @@ if TYPE_CHECKING:
     from .query.experiment_query import PrecomputationMode as PrecomputationMode
     from .query.experiment_query import SessionData as SessionData
     from .query.experiment_query import StartHandling as StartHandling
-    from .query.experiment_significance_code import (
-        ExperimentSignificanceCode as ExperimentSignificanceCode,
-    )
     from .query.experiment_trends_query import ExperimentTrendsQuery as ExperimentTrendsQuery
     from .query.experiment_trends_query import (
         ExperimentTrendsQueryResponse as ExperimentTrendsQueryResponse,
@@ -882,12 +2309,10 @@ if TYPE_CHECKING:
     from .query.experiment_variant_trends_base_stats import (
         ExperimentVariantTrendsBaseStats as ExperimentVariantTrendsBaseStats,
     )
-    from .query.funnel_conversion_window_time_unit import (
-        FunnelConversionWindowTimeUnit as FunnelConversionWindowTimeUnit,
+    from .query.funnel_correlation_query import (
+        CorrelatedEventDefinition as CorrelatedEventDefinition,
     )
-    from .query.funnel_conversion_window_time_unit import StepOrderValue as StepOrderValue
     from .query.funnel_correlation_query import CorrelationType as CorrelationType
-    from .query.funnel_correlation_query import EventDefinition as EventDefinition
     from .query.funnel_correlation_query import EventOddsRatioSerialized as EventOddsRatioSerialized
     from .query.funnel_correlation_query import FunnelCorrelationQuery as FunnelCorrelationQuery
     from .query.funnel_correlation_query import (
@@ -901,7 +2326,6 @@ if TYPE_CHECKING:
     from .query.funnels_data_warehouse_node import (
         FunnelsDataWarehouseNode as FunnelsDataWarehouseNode,
     )
-    from .query.funnels_query import BreakdownAttributionType as BreakdownAttributionType
     from .query.funnels_query import FunnelExclusionActionsNode as FunnelExclusionActionsNode
     from .query.funnels_query import FunnelExclusionEventsNode as FunnelExclusionEventsNode
     from .query.funnels_query import FunnelLayout as FunnelLayout
@@ -911,7 +2335,7 @@ if TYPE_CHECKING:
     from .query.funnels_query import FunnelStepReference as FunnelStepReference
     from .query.funnels_query import FunnelVizType as FunnelVizType
     from .query.goal_line import GoalLine as GoalLine
-    from .query.goal_line import Position as Position
+    from .query.goal_line import GoalLinePosition as GoalLinePosition
     from .query.group_node import GroupNode as GroupNode
     from .query.groups_query import GroupsQuery as GroupsQuery
     from .query.groups_query import GroupsQueryResponse as GroupsQueryResponse
@@ -921,7 +2345,6 @@ if TYPE_CHECKING:
     from .query.hogql_autocomplete import (
         AutocompleteCompletionItemKind as AutocompleteCompletionItemKind,
     )
-    from .query.hogql_autocomplete import CalendarHeatmapFilter as CalendarHeatmapFilter
     from .query.hogql_autocomplete import CalendarHeatmapQuery as CalendarHeatmapQuery
     from .query.hogql_autocomplete import CalendarHeatmapResponse as CalendarHeatmapResponse
     from .query.hogql_autocomplete import (
@@ -938,26 +2361,39 @@ if TYPE_CHECKING:
     from .query.hogql_autocomplete import HogQLAutocomplete as HogQLAutocomplete
     from .query.hogql_autocomplete import HogQLAutocompleteResponse as HogQLAutocompleteResponse
     from .query.hogql_autocomplete import HogQLMetadata as HogQLMetadata
-    from .query.hogql_autocomplete import Metrics as Metrics
-    from .query.hogql_autocomplete import WebTrendsItem as WebTrendsItem
-    from .query.hogql_autocomplete import WebTrendsMetric as WebTrendsMetric
-    from .query.hogql_autocomplete import WebTrendsQuery as WebTrendsQuery
-    from .query.hogql_autocomplete import WebTrendsQueryResponse as WebTrendsQueryResponse
     from .query.hogql_query import HogQLFilters as HogQLFilters
     from .query.hogql_query import HogQLMetadataResponse as HogQLMetadataResponse
     from .query.hogql_query import HogQLNotice as HogQLNotice
     from .query.hogql_query import HogQLQuery as HogQLQuery
     from .query.hogql_query import HogQLQueryResponse as HogQLQueryResponse
+    from .query.hogql_query import HogQLVariable as HogQLVariable
+    from .query.hogql_query import PredicateIndexUsage as PredicateIndexUsage
+    from .query.hogql_query import PredicateIndexVerdict as PredicateIndexVerdict
+    from .query.hogql_query import PredicateScope as PredicateScope
     from .query.hogql_query import QueryIndexUsage as QueryIndexUsage
+    from .query.hogql_query_modifiers import (
+        AccessControlFilterWarning as AccessControlFilterWarning,
+    )
+    from .query.hogql_query_modifiers import (
+        AccountCustomPropertyFilter as AccountCustomPropertyFilter,
+    )
     from .query.hogql_query_modifiers import ActionConversionGoal as ActionConversionGoal
     from .query.hogql_query_modifiers import BaseMathType as BaseMathType
+    from .query.hogql_query_modifiers import BehavioralEventSource as BehavioralEventSource
+    from .query.hogql_query_modifiers import BehavioralPropertyFilter as BehavioralPropertyFilter
     from .query.hogql_query_modifiers import BounceRatePageViewMode as BounceRatePageViewMode
+    from .query.hogql_query_modifiers import Breakdown as Breakdown
+    from .query.hogql_query_modifiers import BreakdownFilter as BreakdownFilter
+    from .query.hogql_query_modifiers import BreakdownType as BreakdownType
     from .query.hogql_query_modifiers import CalendarHeatmapMathType as CalendarHeatmapMathType
     from .query.hogql_query_modifiers import ClickhouseQueryProgress as ClickhouseQueryProgress
     from .query.hogql_query_modifiers import CohortPropertyFilter as CohortPropertyFilter
     from .query.hogql_query_modifiers import CompareFilter as CompareFilter
     from .query.hogql_query_modifiers import CountPerActorMathType as CountPerActorMathType
     from .query.hogql_query_modifiers import CurrencyCode as CurrencyCode
+    from .query.hogql_query_modifiers import CustomBotDefinition as CustomBotDefinition
+    from .query.hogql_query_modifiers import CustomBotField as CustomBotField
+    from .query.hogql_query_modifiers import CustomBotMatcher as CustomBotMatcher
     from .query.hogql_query_modifiers import CustomChannelCondition as CustomChannelCondition
     from .query.hogql_query_modifiers import CustomChannelField as CustomChannelField
     from .query.hogql_query_modifiers import CustomChannelOperator as CustomChannelOperator
@@ -972,9 +2408,13 @@ if TYPE_CHECKING:
     from .query.hogql_query_modifiers import (
         DataWarehousePropertyFilter as DataWarehousePropertyFilter,
     )
+    from .query.hogql_query_modifiers import DataWarehouseSourceUsage as DataWarehouseSourceUsage
+    from .query.hogql_query_modifiers import DataWarehouseSyncWarning as DataWarehouseSyncWarning
     from .query.hogql_query_modifiers import DateRange as DateRange
+    from .query.hogql_query_modifiers import DaysOfWeekEnum as DaysOfWeekEnum
     from .query.hogql_query_modifiers import DurationType as DurationType
     from .query.hogql_query_modifiers import ElementPropertyFilter as ElementPropertyFilter
+    from .query.hogql_query_modifiers import ElementPropertyFilterKey as ElementPropertyFilterKey
     from .query.hogql_query_modifiers import EmptyPropertyFilter as EmptyPropertyFilter
     from .query.hogql_query_modifiers import ErrorTrackingIssueFilter as ErrorTrackingIssueFilter
     from .query.hogql_query_modifiers import (
@@ -986,13 +2426,14 @@ if TYPE_CHECKING:
     from .query.hogql_query_modifiers import FilterLogicalOperator as FilterLogicalOperator
     from .query.hogql_query_modifiers import FlagPropertyFilter as FlagPropertyFilter
     from .query.hogql_query_modifiers import FunnelMathType as FunnelMathType
+    from .query.hogql_query_modifiers import GroupMathType as GroupMathType
     from .query.hogql_query_modifiers import GroupPropertyFilter as GroupPropertyFilter
     from .query.hogql_query_modifiers import HogQLPropertyFilter as HogQLPropertyFilter
     from .query.hogql_query_modifiers import HogQLQueryModifiers as HogQLQueryModifiers
     from .query.hogql_query_modifiers import InCohortVia as InCohortVia
+    from .query.hogql_query_modifiers import InlineBehavioralType as InlineBehavioralType
     from .query.hogql_query_modifiers import InlineCohortCalculation as InlineCohortCalculation
     from .query.hogql_query_modifiers import IntervalType as IntervalType
-    from .query.hogql_query_modifiers import Key10 as Key10
     from .query.hogql_query_modifiers import LogEntryPropertyFilter as LogEntryPropertyFilter
     from .query.hogql_query_modifiers import LogPropertyFilter as LogPropertyFilter
     from .query.hogql_query_modifiers import LogPropertyFilterType as LogPropertyFilterType
@@ -1001,6 +2442,12 @@ if TYPE_CHECKING:
         MaterializedColumnsOptimizationMode as MaterializedColumnsOptimizationMode,
     )
     from .query.hogql_query_modifiers import MathGroupTypeIndex as MathGroupTypeIndex
+    from .query.hogql_query_modifiers import MetricPropertyFilter as MetricPropertyFilter
+    from .query.hogql_query_modifiers import MultipleBreakdownType as MultipleBreakdownType
+    from .query.hogql_query_modifiers import ParserMode as ParserMode
+    from .query.hogql_query_modifiers import (
+        PersonMetadataPropertyFilter as PersonMetadataPropertyFilter,
+    )
     from .query.hogql_query_modifiers import PersonPropertyFilter as PersonPropertyFilter
     from .query.hogql_query_modifiers import PersonsArgMaxVersion as PersonsArgMaxVersion
     from .query.hogql_query_modifiers import PersonsJoinMode as PersonsJoinMode
@@ -1021,15 +2468,17 @@ if TYPE_CHECKING:
     from .query.hogql_query_modifiers import (
         RevenueCurrencyPropertyConfig as RevenueCurrencyPropertyConfig,
     )
+    from .query.hogql_query_modifiers import SamplingRate as SamplingRate
     from .query.hogql_query_modifiers import SessionPropertyFilter as SessionPropertyFilter
     from .query.hogql_query_modifiers import SessionsV2JoinMode as SessionsV2JoinMode
     from .query.hogql_query_modifiers import SessionTableVersion as SessionTableVersion
     from .query.hogql_query_modifiers import SpanPropertyFilter as SpanPropertyFilter
     from .query.hogql_query_modifiers import SpanPropertyFilterType as SpanPropertyFilterType
+    from .query.hogql_query_modifiers import TimeUnitType as TimeUnitType
+    from .query.hogql_query_modifiers import WebAnalyticsSampling as WebAnalyticsSampling
     from .query.hogql_query_modifiers import (
         WorkflowVariablePropertyFilter as WorkflowVariablePropertyFilter,
     )
-    from .query.insight_actors_query import Compare as Compare
     from .query.insight_actors_query import InsightActorsQuery as InsightActorsQuery
     from .query.insight_actors_query_options import BreakdownItem as BreakdownItem
     from .query.insight_actors_query_options import CompareItem as CompareItem
@@ -1040,18 +2489,17 @@ if TYPE_CHECKING:
     from .query.insight_actors_query_options import (
         InsightActorsQueryOptionsResponse as InsightActorsQueryOptionsResponse,
     )
+    from .query.insight_actors_query_options import InsightActorsSeries as InsightActorsSeries
     from .query.insight_actors_query_options import IntervalItem as IntervalItem
     from .query.insight_actors_query_options import (
         MultipleBreakdownOptions as MultipleBreakdownOptions,
     )
-    from .query.insight_actors_query_options import Series as Series
     from .query.insight_actors_query_options import StatusItem as StatusItem
     from .query.insight_viz_node import InsightVizNode as InsightVizNode
     from .query.integration_filter import IntegrationFilter as IntegrationFilter
     from .query.integration_filter import (
         MarketingAnalyticsDrillDownLevel as MarketingAnalyticsDrillDownLevel,
     )
-    from .query.integration_kind import IntegrationKind as IntegrationKind
     from .query.lifecycle_data_warehouse_node import (
         LifecycleDataWarehouseNode as LifecycleDataWarehouseNode,
     )
@@ -1059,8 +2507,9 @@ if TYPE_CHECKING:
     from .query.lifecycle_query import LifecycleQuery as LifecycleQuery
     from .query.lifecycle_query import LifecycleQueryResponse as LifecycleQueryResponse
     from .query.lifecycle_query import LifecycleToggle as LifecycleToggle
-    from .query.limit_context import LimitContext as LimitContext
     from .query.llm_trace import AIEventType as AIEventType
+    from .query.llm_trace import LLMSentimentMessage as LLMSentimentMessage
+    from .query.llm_trace import LLMSentimentResult as LLMSentimentResult
     from .query.llm_trace import LLMTrace as LLMTrace
     from .query.llm_trace import LLMTraceEvent as LLMTraceEvent
     from .query.llm_trace import LLMTracePerson as LLMTracePerson
@@ -1068,23 +2517,66 @@ if TYPE_CHECKING:
     from .query.log_attributes_query import LogAttributesQuery as LogAttributesQuery
     from .query.log_attributes_query import LogAttributesQueryResponse as LogAttributesQueryResponse
     from .query.log_attributes_query import MatchedOn as MatchedOn
-    from .query.log_severity_level import LogSeverityLevel as LogSeverityLevel
     from .query.log_values_query import LogValueResult as LogValueResult
     from .query.log_values_query import LogValuesQuery as LogValuesQuery
     from .query.log_values_query import LogValuesQueryResponse as LogValuesQueryResponse
-    from .query.logs_order_by import LogsOrderBy as LogsOrderBy
+    from .query.logs_query import LogsOrderBy as LogsOrderBy
     from .query.logs_query import LogsQuery as LogsQuery
     from .query.logs_query import LogsQueryResponse as LogsQueryResponse
     from .query.logs_query import LogsSparklineBreakdownBy as LogsSparklineBreakdownBy
+    from .query.logs_query import LogsSparklineRankBy as LogsSparklineRankBy
     from .query.marketing_analytics_aggregated_query import (
         MarketingAnalyticsAggregatedQuery as MarketingAnalyticsAggregatedQuery,
     )
     from .query.marketing_analytics_aggregated_query import (
         MarketingAnalyticsAggregatedQueryResponse as MarketingAnalyticsAggregatedQueryResponse,
     )
-    from .query.marketing_analytics_item import MarketingAnalyticsItem as MarketingAnalyticsItem
+    from .query.marketing_analytics_attribution_paths_query import (
+        MarketingAnalyticsAttributionPathRow as MarketingAnalyticsAttributionPathRow,
+    )
+    from .query.marketing_analytics_attribution_paths_query import (
+        MarketingAnalyticsAttributionPathsQuery as MarketingAnalyticsAttributionPathsQuery,
+    )
+    from .query.marketing_analytics_attribution_paths_query import (
+        MarketingAnalyticsAttributionPathsQueryResponse as MarketingAnalyticsAttributionPathsQueryResponse,
+    )
+    from .query.marketing_analytics_attribution_query import AttributionMode as AttributionMode
+    from .query.marketing_analytics_attribution_query import (
+        MarketingAnalyticsAttributionModelCell as MarketingAnalyticsAttributionModelCell,
+    )
+    from .query.marketing_analytics_attribution_query import (
+        MarketingAnalyticsAttributionQuery as MarketingAnalyticsAttributionQuery,
+    )
+    from .query.marketing_analytics_attribution_query import (
+        MarketingAnalyticsAttributionQueryResponse as MarketingAnalyticsAttributionQueryResponse,
+    )
+    from .query.marketing_analytics_attribution_query import (
+        MarketingAnalyticsAttributionRow as MarketingAnalyticsAttributionRow,
+    )
     from .query.marketing_analytics_item import (
-        MarketingAnalyticsOrderByEnum as MarketingAnalyticsOrderByEnum,
+        ConversionGoalActionFilter as ConversionGoalActionFilter,
+    )
+    from .query.marketing_analytics_item import (
+        ConversionGoalDataWarehouseFilter as ConversionGoalDataWarehouseFilter,
+    )
+    from .query.marketing_analytics_item import (
+        ConversionGoalEventFilter as ConversionGoalEventFilter,
+    )
+    from .query.marketing_analytics_item import MarketingAnalyticsItem as MarketingAnalyticsItem
+    from .query.marketing_analytics_retention_query import (
+        MarketingAnalyticsRetentionCell as MarketingAnalyticsRetentionCell,
+    )
+    from .query.marketing_analytics_retention_query import (
+        MarketingAnalyticsRetentionInterval as MarketingAnalyticsRetentionInterval,
+    )
+    from .query.marketing_analytics_retention_query import (
+        MarketingAnalyticsRetentionQuery as MarketingAnalyticsRetentionQuery,
+    )
+    from .query.marketing_analytics_retention_query import (
+        MarketingAnalyticsRetentionQueryResponse as MarketingAnalyticsRetentionQueryResponse,
+    )
+    from .query.marketing_analytics_retention_query import (
+        MarketingAnalyticsRetentionRow as MarketingAnalyticsRetentionRow,
     )
     from .query.marketing_analytics_table_query import (
         MarketingAnalyticsTableQuery as MarketingAnalyticsTableQuery,
@@ -1092,21 +2584,176 @@ if TYPE_CHECKING:
     from .query.marketing_analytics_table_query import (
         MarketingAnalyticsTableQueryResponse as MarketingAnalyticsTableQueryResponse,
     )
-    from .query.materialization_type import MaterializationType as MaterializationType
+    from .query.mcp_harness_breakdown_query import (
+        MCPHarnessBreakdownItem as MCPHarnessBreakdownItem,
+    )
+    from .query.mcp_harness_breakdown_query import (
+        MCPHarnessBreakdownQuery as MCPHarnessBreakdownQuery,
+    )
+    from .query.mcp_harness_breakdown_query import (
+        MCPHarnessBreakdownQueryResponse as MCPHarnessBreakdownQueryResponse,
+    )
+    from .query.mcp_missing_capabilities_query import (
+        MCPMissingCapabilitiesItem as MCPMissingCapabilitiesItem,
+    )
+    from .query.mcp_missing_capabilities_query import (
+        MCPMissingCapabilitiesQuery as MCPMissingCapabilitiesQuery,
+    )
+    from .query.mcp_missing_capabilities_query import (
+        MCPMissingCapabilitiesQueryResponse as MCPMissingCapabilitiesQueryResponse,
+    )
+    from .query.mcp_tool_call_breakdown_query import (
+        MCPToolCallBreakdownItem as MCPToolCallBreakdownItem,
+    )
+    from .query.mcp_tool_call_breakdown_query import (
+        MCPToolCallBreakdownQuery as MCPToolCallBreakdownQuery,
+    )
+    from .query.mcp_tool_call_breakdown_query import (
+        MCPToolCallBreakdownQueryResponse as MCPToolCallBreakdownQueryResponse,
+    )
+    from .query.mcp_tool_calls_and_errors_query import (
+        MCPToolCallsAndErrorsItem as MCPToolCallsAndErrorsItem,
+    )
+    from .query.mcp_tool_calls_and_errors_query import (
+        MCPToolCallsAndErrorsQuery as MCPToolCallsAndErrorsQuery,
+    )
+    from .query.mcp_tool_calls_and_errors_query import (
+        MCPToolCallsAndErrorsQueryResponse as MCPToolCallsAndErrorsQueryResponse,
+    )
+    from .query.mcp_tool_categories_query import MCPToolCategoriesQuery as MCPToolCategoriesQuery
+    from .query.mcp_tool_categories_query import (
+        MCPToolCategoriesQueryResponse as MCPToolCategoriesQueryResponse,
+    )
+    from .query.mcp_tool_categories_query import MCPToolCategoryItem as MCPToolCategoryItem
+    from .query.mcp_tool_category_counts_query import (
+        MCPToolCategoryCountItem as MCPToolCategoryCountItem,
+    )
+    from .query.mcp_tool_category_counts_query import (
+        MCPToolCategoryCountsQuery as MCPToolCategoryCountsQuery,
+    )
+    from .query.mcp_tool_category_counts_query import (
+        MCPToolCategoryCountsQueryResponse as MCPToolCategoryCountsQueryResponse,
+    )
+    from .query.mcp_tool_category_map_query import MCPToolCategoryMapItem as MCPToolCategoryMapItem
+    from .query.mcp_tool_category_map_query import (
+        MCPToolCategoryMapQuery as MCPToolCategoryMapQuery,
+    )
+    from .query.mcp_tool_category_map_query import (
+        MCPToolCategoryMapQueryResponse as MCPToolCategoryMapQueryResponse,
+    )
+    from .query.mcp_tool_daily_stats_query import MCPToolDailyStatItem as MCPToolDailyStatItem
+    from .query.mcp_tool_daily_stats_query import MCPToolDailyStatsQuery as MCPToolDailyStatsQuery
+    from .query.mcp_tool_daily_stats_query import (
+        MCPToolDailyStatsQueryResponse as MCPToolDailyStatsQueryResponse,
+    )
+    from .query.mcp_tool_descriptions_query import MCPToolDescriptionItem as MCPToolDescriptionItem
+    from .query.mcp_tool_descriptions_query import (
+        MCPToolDescriptionsQuery as MCPToolDescriptionsQuery,
+    )
+    from .query.mcp_tool_descriptions_query import (
+        MCPToolDescriptionsQueryResponse as MCPToolDescriptionsQueryResponse,
+    )
+    from .query.mcp_tool_failure_occurrences_query import (
+        MCPToolFailureOccurrenceItem as MCPToolFailureOccurrenceItem,
+    )
+    from .query.mcp_tool_failure_occurrences_query import (
+        MCPToolFailureOccurrencesQuery as MCPToolFailureOccurrencesQuery,
+    )
+    from .query.mcp_tool_failure_occurrences_query import (
+        MCPToolFailureOccurrencesQueryResponse as MCPToolFailureOccurrencesQueryResponse,
+    )
+    from .query.mcp_tool_failures_query import MCPToolFailureItem as MCPToolFailureItem
+    from .query.mcp_tool_failures_query import MCPToolFailuresQuery as MCPToolFailuresQuery
+    from .query.mcp_tool_failures_query import (
+        MCPToolFailuresQueryResponse as MCPToolFailuresQueryResponse,
+    )
+    from .query.mcp_tool_neighbors_query import MCPToolNeighborItem as MCPToolNeighborItem
+    from .query.mcp_tool_neighbors_query import MCPToolNeighborsQuery as MCPToolNeighborsQuery
+    from .query.mcp_tool_neighbors_query import (
+        MCPToolNeighborsQueryResponse as MCPToolNeighborsQueryResponse,
+    )
+    from .query.mcp_tool_neighbors_query import NeighborDirection as NeighborDirection
+    from .query.mcp_tool_quality_daily_stats_query import (
+        MCPToolQualityDailyStatItem as MCPToolQualityDailyStatItem,
+    )
+    from .query.mcp_tool_quality_daily_stats_query import (
+        MCPToolQualityDailyStatsQuery as MCPToolQualityDailyStatsQuery,
+    )
+    from .query.mcp_tool_quality_daily_stats_query import (
+        MCPToolQualityDailyStatsQueryResponse as MCPToolQualityDailyStatsQueryResponse,
+    )
+    from .query.mcp_tool_quality_rows_query import MCPToolQualityRowItem as MCPToolQualityRowItem
+    from .query.mcp_tool_quality_rows_query import (
+        MCPToolQualityRowsQuery as MCPToolQualityRowsQuery,
+    )
+    from .query.mcp_tool_quality_rows_query import (
+        MCPToolQualityRowsQueryResponse as MCPToolQualityRowsQueryResponse,
+    )
+    from .query.mcp_tool_quality_rows_query import (
+        MCPToolQualitySortColumn as MCPToolQualitySortColumn,
+    )
+    from .query.mcp_tool_quality_rows_query import (
+        MCPToolQualitySortDirection as MCPToolQualitySortDirection,
+    )
+    from .query.mcp_tool_sample_intents_query import (
+        MCPToolSampleIntentItem as MCPToolSampleIntentItem,
+    )
+    from .query.mcp_tool_sample_intents_query import (
+        MCPToolSampleIntentsQuery as MCPToolSampleIntentsQuery,
+    )
+    from .query.mcp_tool_sample_intents_query import (
+        MCPToolSampleIntentsQueryResponse as MCPToolSampleIntentsQueryResponse,
+    )
+    from .query.mcp_tool_stats_query import MCPToolStatsItem as MCPToolStatsItem
+    from .query.mcp_tool_stats_query import MCPToolStatsQuery as MCPToolStatsQuery
+    from .query.mcp_tool_stats_query import MCPToolStatsQueryResponse as MCPToolStatsQueryResponse
+    from .query.mcp_tool_top_users_query import MCPToolTopUserItem as MCPToolTopUserItem
+    from .query.mcp_tool_top_users_query import MCPToolTopUsersQuery as MCPToolTopUsersQuery
+    from .query.mcp_tool_top_users_query import (
+        MCPToolTopUsersQueryResponse as MCPToolTopUsersQueryResponse,
+    )
+    from .query.metrics_query import MetricsAggregation as MetricsAggregation
+    from .query.metrics_query import MetricsAttributeScope as MetricsAttributeScope
+    from .query.metrics_query import MetricsAxisScale as MetricsAxisScale
+    from .query.metrics_query import MetricsDisplaySettings as MetricsDisplaySettings
+    from .query.metrics_query import MetricsDisplayType as MetricsDisplayType
+    from .query.metrics_query import MetricsFilterOp as MetricsFilterOp
+    from .query.metrics_query import MetricsOtelType as MetricsOtelType
+    from .query.metrics_query import MetricsQuery as MetricsQuery
+    from .query.metrics_query import MetricsQueryClause as MetricsQueryClause
+    from .query.metrics_query import MetricsQueryFilter as MetricsQueryFilter
+    from .query.metrics_query import MetricsQueryGroupBy as MetricsQueryGroupBy
+    from .query.metrics_query import MetricsQueryPoint as MetricsQueryPoint
+    from .query.metrics_query import MetricsQueryResponse as MetricsQueryResponse
+    from .query.metrics_query import MetricsQuerySeries as MetricsQuerySeries
+    from .query.metrics_query import MetricsStatSummary as MetricsStatSummary
+    from .query.metrics_query import MetricsYAxisSettings as MetricsYAxisSettings
     from .query.non_integrated_conversions_table_query import (
         NonIntegratedConversionsTableQuery as NonIntegratedConversionsTableQuery,
     )
     from .query.non_integrated_conversions_table_query import (
         NonIntegratedConversionsTableQueryResponse as NonIntegratedConversionsTableQueryResponse,
     )
+    from .query.path_cleaning_filter import PathCleaningFilter as PathCleaningFilter
     from .query.paths_query import FunnelPathsFilter as FunnelPathsFilter
     from .query.paths_query import FunnelPathType as FunnelPathType
-    from .query.paths_query import PathCleaningFilter as PathCleaningFilter
     from .query.paths_query import PathsFilter as PathsFilter
     from .query.paths_query import PathsLink as PathsLink
     from .query.paths_query import PathsQuery as PathsQuery
     from .query.paths_query import PathsQueryResponse as PathsQueryResponse
     from .query.paths_query import PathType as PathType
+    from .query.paths_v2_query import PathsV2Anchor as PathsV2Anchor
+    from .query.paths_v2_query import PathsV2AnchorType as PathsV2AnchorType
+    from .query.paths_v2_query import PathsV2Edge as PathsV2Edge
+    from .query.paths_v2_query import PathsV2Filter as PathsV2Filter
+    from .query.paths_v2_query import PathsV2Item as PathsV2Item
+    from .query.paths_v2_query import PathsV2Prefix as PathsV2Prefix
+    from .query.paths_v2_query import PathsV2Query as PathsV2Query
+    from .query.paths_v2_query import PathsV2QueryResponse as PathsV2QueryResponse
+    from .query.paths_v2_query import PathsV2Results as PathsV2Results
+    from .query.paths_v2_query import PathsV2Row as PathsV2Row
+    from .query.paths_v2_query import PathsV2Step as PathsV2Step
+    from .query.paths_v2_query import PathsV2StepSource as PathsV2StepSource
     from .query.persons_node import PersonsNode as PersonsNode
     from .query.property_values_query import PropertyType as PropertyType
     from .query.property_values_query import PropertyValueItem as PropertyValueItem
@@ -1114,22 +2761,33 @@ if TYPE_CHECKING:
     from .query.property_values_query import (
         PropertyValuesQueryResponse as PropertyValuesQueryResponse,
     )
-    from .query.recordings_query import Integration as Integration
+    from .query.recordings_query import HideViewedRecordings as HideViewedRecordings
     from .query.recordings_query import MatchedRecording as MatchedRecording
     from .query.recordings_query import MatchedRecordingEvent as MatchedRecordingEvent
     from .query.recordings_query import PersonType as PersonType
     from .query.recordings_query import RecordingOrder as RecordingOrder
     from .query.recordings_query import RecordingOrderDirection as RecordingOrderDirection
     from .query.recordings_query import RecordingsQuery as RecordingsQuery
+    from .query.recordings_query import (
+        RecordingsQueryExperimentExposureFilter as RecordingsQueryExperimentExposureFilter,
+    )
     from .query.recordings_query import RecordingsQueryResponse as RecordingsQueryResponse
     from .query.recordings_query import (
         SessionRecordingExternalReference as SessionRecordingExternalReference,
     )
+    from .query.recordings_query import SessionRecordingIntegration as SessionRecordingIntegration
     from .query.recordings_query import SessionRecordingType as SessionRecordingType
     from .query.recordings_query import SnapshotSource as SnapshotSource
-    from .query.recordings_query import SummaryOutcome as SummaryOutcome
-    from .query.refresh_type import RefreshType as RefreshType
-    from .query.result_customization_by import ResultCustomizationBy as ResultCustomizationBy
+    from .query.result_customization_by_position import (
+        ResultCustomizationBy as ResultCustomizationBy,
+    )
+    from .query.result_customization_by_position import (
+        ResultCustomizationByPosition as ResultCustomizationByPosition,
+    )
+    from .query.result_customization_by_value import DataColorToken as DataColorToken
+    from .query.result_customization_by_value import (
+        ResultCustomizationByValue as ResultCustomizationByValue,
+    )
     from .query.retention_query import AggregationPropertyType as AggregationPropertyType
     from .query.retention_query import AggregationType as AggregationType
     from .query.retention_query import EntityType as EntityType
@@ -1148,68 +2806,7 @@ if TYPE_CHECKING:
     from .query.retention_query import RetentionType as RetentionType
     from .query.retention_query import RetentionValue as RetentionValue
     from .query.retention_query import TimeWindowMode as TimeWindowMode
-    from .query.revenue_analytics_breakdown import (
-        RevenueAnalyticsBreakdown as RevenueAnalyticsBreakdown,
-    )
-    from .query.revenue_analytics_breakdown import SimpleIntervalType as SimpleIntervalType
-    from .query.revenue_analytics_gross_revenue_query import (
-        RevenueAnalyticsGrossRevenueQuery as RevenueAnalyticsGrossRevenueQuery,
-    )
-    from .query.revenue_analytics_gross_revenue_query import (
-        RevenueAnalyticsGrossRevenueQueryResponse as RevenueAnalyticsGrossRevenueQueryResponse,
-    )
-    from .query.revenue_analytics_metrics_query import (
-        RevenueAnalyticsMetricsQuery as RevenueAnalyticsMetricsQuery,
-    )
-    from .query.revenue_analytics_metrics_query import (
-        RevenueAnalyticsMetricsQueryResponse as RevenueAnalyticsMetricsQueryResponse,
-    )
-    from .query.revenue_analytics_mrr_query import (
-        RevenueAnalyticsMRRQuery as RevenueAnalyticsMRRQuery,
-    )
-    from .query.revenue_analytics_mrr_query import (
-        RevenueAnalyticsMRRQueryResponse as RevenueAnalyticsMRRQueryResponse,
-    )
-    from .query.revenue_analytics_mrr_query import (
-        RevenueAnalyticsMRRQueryResultItem as RevenueAnalyticsMRRQueryResultItem,
-    )
-    from .query.revenue_analytics_overview_query import (
-        RevenueAnalyticsOverviewItem as RevenueAnalyticsOverviewItem,
-    )
-    from .query.revenue_analytics_overview_query import (
-        RevenueAnalyticsOverviewItemKey as RevenueAnalyticsOverviewItemKey,
-    )
-    from .query.revenue_analytics_overview_query import (
-        RevenueAnalyticsOverviewQuery as RevenueAnalyticsOverviewQuery,
-    )
-    from .query.revenue_analytics_overview_query import (
-        RevenueAnalyticsOverviewQueryResponse as RevenueAnalyticsOverviewQueryResponse,
-    )
-    from .query.revenue_analytics_top_customers_query import (
-        RevenueAnalyticsTopCustomersGroupBy as RevenueAnalyticsTopCustomersGroupBy,
-    )
-    from .query.revenue_analytics_top_customers_query import (
-        RevenueAnalyticsTopCustomersQuery as RevenueAnalyticsTopCustomersQuery,
-    )
-    from .query.revenue_analytics_top_customers_query import (
-        RevenueAnalyticsTopCustomersQueryResponse as RevenueAnalyticsTopCustomersQueryResponse,
-    )
-    from .query.revenue_example_data_warehouse_tables_query import (
-        RevenueExampleDataWarehouseTablesQuery as RevenueExampleDataWarehouseTablesQuery,
-    )
-    from .query.revenue_example_data_warehouse_tables_query import (
-        RevenueExampleDataWarehouseTablesQueryResponse as RevenueExampleDataWarehouseTablesQueryResponse,
-    )
-    from .query.revenue_example_events_query import (
-        RevenueExampleEventsQuery as RevenueExampleEventsQuery,
-    )
-    from .query.revenue_example_events_query import (
-        RevenueExampleEventsQueryResponse as RevenueExampleEventsQueryResponse,
-    )
-    from .query.sampling_rate import SamplingRate as SamplingRate
-    from .query.sampling_rate import WebAnalyticsSampling as WebAnalyticsSampling
     from .query.saved_insight_node import SavedInsightNode as SavedInsightNode
-    from .query.session_attribution_explorer_query import Filters as Filters
     from .query.session_attribution_explorer_query import (
         SessionAttributionExplorerQuery as SessionAttributionExplorerQuery,
     )
@@ -1217,13 +2814,18 @@ if TYPE_CHECKING:
         SessionAttributionExplorerQueryResponse as SessionAttributionExplorerQueryResponse,
     )
     from .query.session_attribution_explorer_query import (
+        SessionAttributionFilters as SessionAttributionFilters,
+    )
+    from .query.session_attribution_explorer_query import (
         SessionAttributionGroupBy as SessionAttributionGroupBy,
     )
+    from .query.session_query import SessionQuery as SessionQuery
+    from .query.session_query import SessionQueryResponse as SessionQueryResponse
     from .query.sessions_query import SessionsQuery as SessionsQuery
     from .query.sessions_query import SessionsQueryResponse as SessionsQueryResponse
     from .query.sessions_timeline_query import ElementType as ElementType
+    from .query.sessions_timeline_query import EventPerson as EventPerson
     from .query.sessions_timeline_query import EventType as EventType
-    from .query.sessions_timeline_query import Person as Person
     from .query.sessions_timeline_query import SessionsTimelineQuery as SessionsTimelineQuery
     from .query.sessions_timeline_query import (
         SessionsTimelineQueryResponse as SessionsTimelineQueryResponse,
@@ -1248,13 +2850,43 @@ if TYPE_CHECKING:
     )
     from .query.trace_query import TraceQuery as TraceQuery
     from .query.trace_query import TraceQueryResponse as TraceQueryResponse
+    from .query.trace_spans_aggregation_query import AggregatedSpanRow as AggregatedSpanRow
+    from .query.trace_spans_aggregation_query import (
+        TraceSpansAggregationQuery as TraceSpansAggregationQuery,
+    )
+    from .query.trace_spans_aggregation_query import (
+        TraceSpansAggregationQueryResponse as TraceSpansAggregationQueryResponse,
+    )
+    from .query.trace_spans_attribute_breakdown_query import (
+        AttributeBreakdownRow as AttributeBreakdownRow,
+    )
+    from .query.trace_spans_attribute_breakdown_query import (
+        TraceSpanBreakdownOrderBy as TraceSpanBreakdownOrderBy,
+    )
+    from .query.trace_spans_attribute_breakdown_query import (
+        TraceSpanBreakdownType as TraceSpanBreakdownType,
+    )
+    from .query.trace_spans_attribute_breakdown_query import (
+        TraceSpansAttributeBreakdownQuery as TraceSpansAttributeBreakdownQuery,
+    )
+    from .query.trace_spans_attribute_breakdown_query import (
+        TraceSpansAttributeBreakdownQueryResponse as TraceSpansAttributeBreakdownQueryResponse,
+    )
+    from .query.trace_spans_query import TraceOrderColumn as TraceOrderColumn
     from .query.trace_spans_query import TraceSpansQuery as TraceSpansQuery
     from .query.trace_spans_query import TraceSpansQueryResponse as TraceSpansQueryResponse
+    from .query.trace_spans_tree_query import SpanTreeNode as SpanTreeNode
+    from .query.trace_spans_tree_query import TraceSpansTreeQuery as TraceSpansTreeQuery
+    from .query.trace_spans_tree_query import (
+        TraceSpansTreeQueryResponse as TraceSpansTreeQueryResponse,
+    )
     from .query.traces_query import TracesQuery as TracesQuery
     from .query.traces_query import TracesQueryResponse as TracesQueryResponse
     from .query.trends_query import AggregationAxisFormat as AggregationAxisFormat
     from .query.trends_query import BoxPlotDatum as BoxPlotDatum
+    from .query.trends_query import CalendarHeatmapFilter as CalendarHeatmapFilter
     from .query.trends_query import DetailedResultsAggregationType as DetailedResultsAggregationType
+    from .query.trends_query import MetricSummary as MetricSummary
     from .query.trends_query import TrendsFilter as TrendsFilter
     from .query.trends_query import TrendsFormulaNode as TrendsFormulaNode
     from .query.trends_query import TrendsQuery as TrendsQuery
@@ -1273,9 +2905,17 @@ if TYPE_CHECKING:
     from .query.vector_search_query import VectorSearchQuery as VectorSearchQuery
     from .query.vector_search_query import VectorSearchQueryResponse as VectorSearchQueryResponse
     from .query.vector_search_query import VectorSearchResponseItem as VectorSearchResponseItem
-    from .query.viz_specific_options import RETENTION as RETENTION
-    from .query.viz_specific_options import ActionsPie as ActionsPie
+    from .query.viz_specific_options import ActionsPieVizOptions as ActionsPieVizOptions
+    from .query.viz_specific_options import RetentionVizOptions as RetentionVizOptions
     from .query.viz_specific_options import VizSpecificOptions as VizSpecificOptions
+    from .query.web_agent_analytics_query import WebAgentAnalyticsQuery as WebAgentAnalyticsQuery
+    from .query.web_agent_analytics_query import (
+        WebAgentAnalyticsQueryResponse as WebAgentAnalyticsQueryResponse,
+    )
+    from .query.web_agent_analytics_query import (
+        WebAgentAnalyticsQueryType as WebAgentAnalyticsQueryType,
+    )
+    from .query.web_agent_analytics_query import WebAgentContentGrouping as WebAgentContentGrouping
     from .query.web_analytics_external_summary_query import ExternalQueryError as ExternalQueryError
     from .query.web_analytics_external_summary_query import (
         ExternalQueryErrorCode as ExternalQueryErrorCode,
@@ -1289,13 +2929,9 @@ if TYPE_CHECKING:
     from .query.web_analytics_external_summary_query import (
         WebAnalyticsExternalSummaryQueryResponse as WebAnalyticsExternalSummaryQueryResponse,
     )
-    from .query.web_analytics_item_kind import WebAnalyticsItemKind as WebAnalyticsItemKind
-    from .query.web_analytics_order_by_direction import (
-        WebAnalyticsOrderByDirection as WebAnalyticsOrderByDirection,
-    )
-    from .query.web_analytics_order_by_direction import (
-        WebAnalyticsOrderByFields as WebAnalyticsOrderByFields,
-    )
+    from .query.web_bots_table_query import WebBotsBreakdown as WebBotsBreakdown
+    from .query.web_bots_table_query import WebBotsTableQuery as WebBotsTableQuery
+    from .query.web_bots_table_query import WebBotsTableQueryResponse as WebBotsTableQueryResponse
     from .query.web_external_clicks_table_query import (
         WebExternalClicksTableQuery as WebExternalClicksTableQuery,
     )
@@ -1340,87 +2976,211 @@ if TYPE_CHECKING:
     from .query_models import QueryCancellation as QueryCancellation
     from .query_models import QueryResponseAlternative as QueryResponseAlternative
     from .query_models import QueryUpgradeResponse as QueryUpgradeResponse
-    from .sandbox_environments import NetworkAccessLevelEnum as NetworkAccessLevelEnum
+    from .quota_limits import QuotaLimitsResponse as QuotaLimitsResponse
+    from .quota_limits import QuotaResourceLimit as QuotaResourceLimit
+    from .reminders import PaginatedReminderList as PaginatedReminderList
+    from .reminders import Reminder as Reminder
+    from .reminders import ReminderStatusEnum as ReminderStatusEnum
+    from .review_hog import ResolutionStatusEnum as ResolutionStatusEnum
+    from .review_hog import ReviewBlindSpotsConfig as ReviewBlindSpotsConfig
+    from .review_hog import ReviewDetail as ReviewDetail
+    from .review_hog import ReviewFinding as ReviewFinding
+    from .review_hog import ReviewFindingLineRange as ReviewFindingLineRange
+    from .review_hog import ReviewIssuePriorityEnum as ReviewIssuePriorityEnum
+    from .review_hog import ReviewPerspectiveConfig as ReviewPerspectiveConfig
+    from .review_hog import ReviewPerspectiveSelection as ReviewPerspectiveSelection
+    from .review_hog import ReviewPerspectiveStatItem as ReviewPerspectiveStatItem
+    from .review_hog import ReviewPerspectiveStats as ReviewPerspectiveStats
+    from .review_hog import ReviewProgress as ReviewProgress
+    from .review_hog import ReviewRecentReview as ReviewRecentReview
+    from .review_hog import ReviewRecentReviewsPage as ReviewRecentReviewsPage
+    from .review_hog import ReviewResolutionConfig as ReviewResolutionConfig
+    from .review_hog import ReviewResolutionStatus as ReviewResolutionStatus
+    from .review_hog import ReviewSelectionChunk as ReviewSelectionChunk
+    from .review_hog import ReviewStageEnum as ReviewStageEnum
+    from .review_hog import ReviewTriggerResponse as ReviewTriggerResponse
+    from .review_hog import ReviewValidatorConfig as ReviewValidatorConfig
+    from .review_hog import ValidatorCategoryEnum as ValidatorCategoryEnum
+    from .review_hog_requests import (
+        ReviewTriggerRequestRunModeEnum as ReviewTriggerRequestRunModeEnum,
+    )
+    from .sandbox_custom_images import (
+        PaginatedSandboxCustomImageList as PaginatedSandboxCustomImageList,
+    )
+    from .sandbox_custom_images import SandboxCustomImage as SandboxCustomImage
     from .sandbox_environments import (
-        PaginatedSandboxEnvironmentListList as PaginatedSandboxEnvironmentListList,
+        PaginatedSandboxEnvironmentList as PaginatedSandboxEnvironmentList,
     )
     from .sandbox_environments import SandboxEnvironment as SandboxEnvironment
-    from .sandbox_environments import SandboxEnvironmentList as SandboxEnvironmentList
-    from .saved import HeatmapScreenshotResponse as HeatmapScreenshotResponse
-    from .saved import HeatmapScreenshotResponseStatusEnum as HeatmapScreenshotResponseStatusEnum
-    from .saved import HeatmapScreenshotResponseTypeEnum as HeatmapScreenshotResponseTypeEnum
-    from .saved import (
-        PaginatedHeatmapScreenshotResponseList as PaginatedHeatmapScreenshotResponseList,
+    from .sandbox_environments_requests import (
+        SandboxEnvironmentNetworkAccessLevelEnum as SandboxEnvironmentNetworkAccessLevelEnum,
+    )
+    from .saved_query_column_annotations import (
+        DataWarehouseSavedQueryColumnAnnotation as DataWarehouseSavedQueryColumnAnnotation,
+    )
+    from .saved_query_column_annotations import (
+        PaginatedDataWarehouseSavedQueryColumnAnnotationList as PaginatedDataWarehouseSavedQueryColumnAnnotationList,
+    )
+    from .scheduled_changes import ChangeRequestSummary as ChangeRequestSummary
+    from .scheduled_changes import PaginatedScheduledChangeList as PaginatedScheduledChangeList
+    from .scheduled_changes import ScheduledChange as ScheduledChange
+    from .scheduled_changes import (
+        ScheduledChangeAllowedModelsEnum as ScheduledChangeAllowedModelsEnum,
+    )
+    from .scheduled_changes import (
+        ScheduledChangeRecurrenceIntervalEnum as ScheduledChangeRecurrenceIntervalEnum,
     )
     from .schema_property_groups import (
         PaginatedSchemaPropertyGroupList as PaginatedSchemaPropertyGroupList,
     )
-    from .sdk_doctor import HealthEnum as HealthEnum
-    from .sdk_doctor import OutdatedTrafficAlert as OutdatedTrafficAlert
-    from .sdk_doctor import OverallHealthEnum as OverallHealthEnum
-    from .sdk_doctor import SdkAssessment as SdkAssessment
-    from .sdk_doctor import SdkAssessmentSeverityEnum as SdkAssessmentSeverityEnum
-    from .sdk_doctor import SdkHealthReport as SdkHealthReport
-    from .sdk_doctor import SdkReleaseAssessment as SdkReleaseAssessment
-    from .session_group_summaries import (
-        PaginatedSessionGroupSummaryMinimalList as PaginatedSessionGroupSummaryMinimalList,
+    from .schema_property_groups_requests import (
+        SchemaPropertyGroupPropertyRequest as SchemaPropertyGroupPropertyRequest,
     )
-    from .session_group_summaries import SessionGroupSummary as SessionGroupSummary
-    from .session_group_summaries import SessionGroupSummaryMinimal as SessionGroupSummaryMinimal
+    from .sdk_health import LibEnum as LibEnum
+    from .sdk_health import OutdatedTrafficAlert as OutdatedTrafficAlert
+    from .sdk_health import OverallHealthEnum as OverallHealthEnum
+    from .sdk_health import SdkAssessment as SdkAssessment
+    from .sdk_health import SdkAssessmentSeverityEnum as SdkAssessmentSeverityEnum
+    from .sdk_health import SdkHealthReport as SdkHealthReport
+    from .sdk_health import SdkHealthReportHealthEnum as SdkHealthReportHealthEnum
+    from .sdk_health import SdkReleaseAssessment as SdkReleaseAssessment
     from .session_recording_playlists import (
         PaginatedSessionRecordingPlaylistList as PaginatedSessionRecordingPlaylistList,
     )
     from .session_recording_playlists import SessionRecordingPlaylist as SessionRecordingPlaylist
     from .session_recording_playlists import (
-        SessionRecordingPlaylistTypeEnum as SessionRecordingPlaylistTypeEnum,
+        SessionRecordingPlaylistPlaylistTypeEnum as SessionRecordingPlaylistPlaylistTypeEnum,
     )
-    from .session_recordings import MinimalPerson as MinimalPerson
-    from .session_recordings import Outcome as Outcome
     from .session_recordings import SessionRecording as SessionRecording
+    from .session_recordings import (
+        SessionRecordingBulkDeleteResponse as SessionRecordingBulkDeleteResponse,
+    )
+    from .session_recordings import SessionRecordingPerson as SessionRecordingPerson
     from .session_recordings import SessionRecordingsResponse as SessionRecordingsResponse
-    from .session_summaries import SessionSummaries as SessionSummaries
-    from .session_summaries import SessionSummariesConfig as SessionSummariesConfig
-    from .shared.action_enum import ActionEnum as ActionEnum
+    from .shared.account_relationship_definition import (
+        AccountRelationshipDefinition as AccountRelationshipDefinition,
+    )
+    from .shared.activity_change import ActivityChange as ActivityChange
+    from .shared.activity_change import ActivityDetail as ActivityDetail
+    from .shared.activity_change import ActivityLogEntry as ActivityLogEntry
+    from .shared.activity_change import ActivityLogPaginatedResponse as ActivityLogPaginatedResponse
+    from .shared.activity_change import ActivityMerge as ActivityMerge
+    from .shared.activity_change import ActivityTrigger as ActivityTrigger
     from .shared.activity_log import ActivityLog as ActivityLog
     from .shared.activity_log import PaginatedActivityLogList as PaginatedActivityLogList
-    from .shared.activity_log_entry import ActivityLogEntry as ActivityLogEntry
-    from .shared.activity_log_entry import (
-        ActivityLogPaginatedResponse as ActivityLogPaginatedResponse,
+    from .shared.alert_schedule_restriction import (
+        AlertScheduleRestriction as AlertScheduleRestriction,
     )
-    from .shared.activity_log_entry import Change as Change
-    from .shared.activity_log_entry import Detail as Detail
-    from .shared.activity_log_entry import Merge as Merge
-    from .shared.activity_log_entry import Trigger as Trigger
+    from .shared.alert_schedule_restriction import (
+        AlertScheduleRestrictionWindow as AlertScheduleRestrictionWindow,
+    )
     from .shared.app_metric_series import AppMetricSeries as AppMetricSeries
     from .shared.app_metric_series import AppMetricsResponse as AppMetricsResponse
     from .shared.app_metric_series import AppMetricsTotalsResponse as AppMetricsTotalsResponse
-    from .shared.available_setup_task_ids_enum import (
-        AvailableSetupTaskIdsEnum as AvailableSetupTaskIdsEnum,
+    from .shared.aws_s3_destination_config import AwsS3DestinationConfig as AwsS3DestinationConfig
+    from .shared.aws_s3_destination_config import AwsS3DestinationRequest as AwsS3DestinationRequest
+    from .shared.aws_s3_destination_config import (
+        AzureBlobDestinationConfig as AzureBlobDestinationConfig,
     )
-    from .shared.available_setup_task_ids_enum import BusinessModelEnum as BusinessModelEnum
-    from .shared.available_setup_task_ids_enum import (
-        SessionRecordingRetentionPeriodEnum as SessionRecordingRetentionPeriodEnum,
+    from .shared.aws_s3_destination_config import (
+        AzureBlobDestinationRequest as AzureBlobDestinationRequest,
     )
-    from .shared.available_setup_task_ids_enum import WeekStartDayEnum as WeekStartDayEnum
+    from .shared.aws_s3_destination_config import (
+        BatchExportDestinationRequest as BatchExportDestinationRequest,
+    )
+    from .shared.aws_s3_destination_config import (
+        BatchExportDestinationRequestSchema as BatchExportDestinationRequestSchema,
+    )
+    from .shared.aws_s3_destination_config import (
+        BigQueryDestinationConfig as BigQueryDestinationConfig,
+    )
+    from .shared.aws_s3_destination_config import (
+        BigQueryDestinationRequest as BigQueryDestinationRequest,
+    )
+    from .shared.aws_s3_destination_config import (
+        DatabricksDestinationConfig as DatabricksDestinationConfig,
+    )
+    from .shared.aws_s3_destination_config import (
+        DatabricksDestinationRequest as DatabricksDestinationRequest,
+    )
+    from .shared.aws_s3_destination_config import (
+        PostgresDestinationConfig as PostgresDestinationConfig,
+    )
+    from .shared.aws_s3_destination_config import (
+        PostgresDestinationRequest as PostgresDestinationRequest,
+    )
+    from .shared.aws_s3_destination_config import (
+        RedshiftDestinationConfig as RedshiftDestinationConfig,
+    )
+    from .shared.aws_s3_destination_config import (
+        RedshiftDestinationRequest as RedshiftDestinationRequest,
+    )
+    from .shared.aws_s3_destination_config import (
+        S3CompatibleDestinationConfig as S3CompatibleDestinationConfig,
+    )
+    from .shared.aws_s3_destination_config import (
+        S3CompatibleDestinationRequest as S3CompatibleDestinationRequest,
+    )
+    from .shared.aws_s3_destination_config import (
+        SnowflakeDestinationConfig as SnowflakeDestinationConfig,
+    )
+    from .shared.aws_s3_destination_config import (
+        SnowflakeDestinationRequest as SnowflakeDestinationRequest,
+    )
+    from .shared.batch_export_run import (
+        AwsS3DestinationConfigWithType as AwsS3DestinationConfigWithType,
+    )
+    from .shared.batch_export_run import (
+        AzureBlobDestinationConfigWithType as AzureBlobDestinationConfigWithType,
+    )
     from .shared.batch_export_run import BatchExport as BatchExport
-    from .shared.batch_export_run import BatchExportBackfillStarted as BatchExportBackfillStarted
     from .shared.batch_export_run import BatchExportDestination as BatchExportDestination
     from .shared.batch_export_run import (
-        BatchExportDestinationTypeEnum as BatchExportDestinationTypeEnum,
+        BatchExportDestinationConfig as BatchExportDestinationConfig,
     )
+    from .shared.batch_export_run import (
+        BatchExportDestinationDestinationEnum as BatchExportDestinationDestinationEnum,
+    )
+    from .shared.batch_export_run import BatchExportIntervalEnum as BatchExportIntervalEnum
     from .shared.batch_export_run import BatchExportPauseState as BatchExportPauseState
     from .shared.batch_export_run import BatchExportRun as BatchExportRun
-    from .shared.batch_export_run import IntervalEnum as IntervalEnum
+    from .shared.batch_export_run import (
+        BigQueryDestinationConfigWithType as BigQueryDestinationConfigWithType,
+    )
+    from .shared.batch_export_run import CompressionEnum as CompressionEnum
+    from .shared.batch_export_run import (
+        DatabricksDestinationConfigWithType as DatabricksDestinationConfigWithType,
+    )
+    from .shared.batch_export_run import FileFormatEnum as FileFormatEnum
     from .shared.batch_export_run import ModelEnum as ModelEnum
     from .shared.batch_export_run import PaginatedBatchExportList as PaginatedBatchExportList
-    from .shared.batch_export_run_status_enum import (
-        BatchExportRunStatusEnum as BatchExportRunStatusEnum,
+    from .shared.batch_export_run import (
+        PostgresDestinationConfigWithType as PostgresDestinationConfigWithType,
+    )
+    from .shared.batch_export_run import PropertiesDataTypeEnum as PropertiesDataTypeEnum
+    from .shared.batch_export_run import RedshiftCopyInputs as RedshiftCopyInputs
+    from .shared.batch_export_run import (
+        RedshiftCopyInputsAuthorization as RedshiftCopyInputsAuthorization,
+    )
+    from .shared.batch_export_run import (
+        RedshiftCopyInputsBucketCredentials as RedshiftCopyInputsBucketCredentials,
+    )
+    from .shared.batch_export_run import (
+        RedshiftDestinationConfigWithType as RedshiftDestinationConfigWithType,
+    )
+    from .shared.batch_export_run import RedshiftExportModeEnum as RedshiftExportModeEnum
+    from .shared.batch_export_run import (
+        S3CompatibleDestinationConfigWithType as S3CompatibleDestinationConfigWithType,
+    )
+    from .shared.batch_export_run import (
+        SnowflakeDestinationConfigWithType as SnowflakeDestinationConfigWithType,
     )
     from .shared.bulk_update_tags_error import BulkUpdateTagsError as BulkUpdateTagsError
     from .shared.bulk_update_tags_error import BulkUpdateTagsItem as BulkUpdateTagsItem
     from .shared.bulk_update_tags_error import BulkUpdateTagsResponse as BulkUpdateTagsResponse
     from .shared.cohort import BehavioralFilter as BehavioralFilter
     from .shared.cohort import Cohort as Cohort
+    from .shared.cohort import CohortConditionTypeFlags as CohortConditionTypeFlags
     from .shared.cohort import CohortFilter as CohortFilter
     from .shared.cohort import CohortFilterGroup as CohortFilterGroup
     from .shared.cohort import CohortFilters as CohortFilters
@@ -1429,184 +3189,354 @@ if TYPE_CHECKING:
     from .shared.cohort import EventPropFilterTypeEnum as EventPropFilterTypeEnum
     from .shared.cohort import HogQLFilter as HogQLFilter
     from .shared.cohort import PersonFilter as PersonFilter
-    from .shared.date_operator_enum import DateOperatorEnum as DateOperatorEnum
-    from .shared.date_operator_enum import ExistenceOperatorEnum as ExistenceOperatorEnum
-    from .shared.effective_membership_level_enum import (
-        EffectiveMembershipLevelEnum as EffectiveMembershipLevelEnum,
+    from .shared.cohort import PersonMetadataFilter as PersonMetadataFilter
+    from .shared.custom_property_source import CustomPropertySource as CustomPropertySource
+    from .shared.custom_property_source import CustomPropertySyncRun as CustomPropertySyncRun
+    from .shared.custom_property_source import SyncPhaseEnum as SyncPhaseEnum
+    from .shared.custom_property_source import SyncSegmentEnum as SyncSegmentEnum
+    from .shared.dashboard_tile_basic import DashboardTileBasic as DashboardTileBasic
+    from .shared.dashboard_tile_basic import Insight as Insight
+    from .shared.dashboard_tile_basic import (
+        InsightFilterOverrideContext as InsightFilterOverrideContext,
     )
-    from .shared.effective_privilege_level_enum import (
-        EffectivePrivilegeLevelEnum as EffectivePrivilegeLevelEnum,
+    from .shared.dashboard_tile_basic import InsightResolvedDateRange as InsightResolvedDateRange
+    from .shared.dashboard_tile_basic import PrivilegeLevelEnum as PrivilegeLevelEnum
+    from .shared.dashboard_tile_basic import RestrictionLevelEnum as RestrictionLevelEnum
+    from .shared.dashboard_tile_basic import TileFilters as TileFilters
+    from .shared.dashboard_tile_basic import TypedInsightQuery as TypedInsightQuery
+    from .shared.data_quality_check import DataQualityCheck as DataQualityCheck
+    from .shared.data_quality_check import DataQualityCheckRun as DataQualityCheckRun
+    from .shared.data_quality_check import DataQualityCheckType as DataQualityCheckType
+    from .shared.data_quality_check import (
+        PaginatedDataQualityCheckList as PaginatedDataQualityCheckList,
     )
+    from .shared.data_quality_subject_health import CheckTypeEnum as CheckTypeEnum
+    from .shared.data_quality_subject_health import (
+        DataQualityCheckSeverityEnum as DataQualityCheckSeverityEnum,
+    )
+    from .shared.data_quality_subject_health import (
+        DataQualitySubjectHealth as DataQualitySubjectHealth,
+    )
+    from .shared.data_quality_subject_health import SubjectTypeEnum as SubjectTypeEnum
+    from .shared.data_quality_suite_run import DataQualitySuiteRun as DataQualitySuiteRun
+    from .shared.data_quality_suite_run import (
+        PaginatedDataQualitySuiteRunList as PaginatedDataQualitySuiteRunList,
+    )
+    from .shared.design_operation import DesignOperation as DesignOperation
+    from .shared.design_operation import (
+        EmailTemplateDesignOperationEnum as EmailTemplateDesignOperationEnum,
+    )
+    from .shared.enums import BatchExportRunStatusEnum as BatchExportRunStatusEnum
+    from .shared.enums import BuildStatusEnum as BuildStatusEnum
+    from .shared.enums import BulkUpdateTagsActionEnum as BulkUpdateTagsActionEnum
+    from .shared.enums import BundleFormatEnum as BundleFormatEnum
+    from .shared.enums import ChangeRequestStateEnum as ChangeRequestStateEnum
+    from .shared.enums import CreatedSourceEnum as CreatedSourceEnum
+    from .shared.enums import DateOperatorEnum as DateOperatorEnum
+    from .shared.enums import DiagnosticSeverityEnum as DiagnosticSeverityEnum
+    from .shared.enums import (
+        ErrorTrackingIssueSeverityRuleEnum as ErrorTrackingIssueSeverityRuleEnum,
+    )
+    from .shared.enums import EvaluationTargetEnum as EvaluationTargetEnum
+    from .shared.enums import ExistenceOperatorEnum as ExistenceOperatorEnum
+    from .shared.enums import ExternalDataSourceTypeEnum as ExternalDataSourceTypeEnum
+    from .shared.enums import InitialPermissionModeEnum as InitialPermissionModeEnum
+    from .shared.enums import InvestigationVerdictEnum as InvestigationVerdictEnum
+    from .shared.enums import LLMProviderEnum as LLMProviderEnum
+    from .shared.enums import LogsAlertConfigurationStateEnum as LogsAlertConfigurationStateEnum
+    from .shared.enums import MatchedOnEnum as MatchedOnEnum
+    from .shared.enums import MCPAgentGrantScopeEnum as MCPAgentGrantScopeEnum
+    from .shared.enums import MCPAuthTypeEnum as MCPAuthTypeEnum
+    from .shared.enums import MCPServerCategoryEnum as MCPServerCategoryEnum
+    from .shared.enums import MCPToolApprovalStateEnum as MCPToolApprovalStateEnum
+    from .shared.enums import NotificationDestinationTypeEnum as NotificationDestinationTypeEnum
+    from .shared.enums import OrderDirectionEnum as OrderDirectionEnum
+    from .shared.enums import OrganizationMembershipLevelEnum as OrganizationMembershipLevelEnum
+    from .shared.enums import OutputTypeEnum as OutputTypeEnum
+    from .shared.enums import PropertyFilterTypeEnum as PropertyFilterTypeEnum
+    from .shared.enums import ReasoningEffortEnum as ReasoningEffortEnum
+    from .shared.enums import RecurrenceIntervalEnum as RecurrenceIntervalEnum
+    from .shared.enums import RoleAtOrganizationEnum as RoleAtOrganizationEnum
+    from .shared.enums import RunStatusEnum as RunStatusEnum
+    from .shared.enums import RuntimeAdapterEnum as RuntimeAdapterEnum
+    from .shared.enums import SearchMatchTypeEnum as SearchMatchTypeEnum
+    from .shared.enums import SkillSourceEnum as SkillSourceEnum
+    from .shared.enums import TaskRuntimeEnum as TaskRuntimeEnum
+    from .shared.enums import TimezoneEnum as TimezoneEnum
+    from .shared.enums import (
+        WarehouseColumnAnnotationDescriptionSourceEnum as WarehouseColumnAnnotationDescriptionSourceEnum,
+    )
+    from .shared.evaluation_context_suggestion_response import (
+        EvaluationContextSuggestionResponse as EvaluationContextSuggestionResponse,
+    )
+    from .shared.evaluation_context_suggestion_response import (
+        EventIngestionRestriction as EventIngestionRestriction,
+    )
+    from .shared.evaluation_context_suggestion_response import (
+        IngestionPipelineEnum as IngestionPipelineEnum,
+    )
+    from .shared.evaluation_context_suggestion_response import (
+        RestrictionTypeEnum as RestrictionTypeEnum,
+    )
+    from .shared.evaluation_context_suggestion_response import Team as Team
     from .shared.experiment_holdout import ExperimentHoldout as ExperimentHoldout
-    from .shared.external_data_schema import CdcTableModeEnum as CdcTableModeEnum
-    from .shared.external_data_schema import ExternalDataSchema as ExternalDataSchema
-    from .shared.external_data_schema import IncrementalFieldTypeEnum as IncrementalFieldTypeEnum
-    from .shared.external_data_schema import (
+    from .shared.external_data_source_api_version_deprecation import (
+        CdcTableModeEnum as CdcTableModeEnum,
+    )
+    from .shared.external_data_source_api_version_deprecation import (
+        ExternalDataSchema as ExternalDataSchema,
+    )
+    from .shared.external_data_source_api_version_deprecation import (
+        ExternalDataSchemaAvailableColumnsItem as ExternalDataSchemaAvailableColumnsItem,
+    )
+    from .shared.external_data_source_api_version_deprecation import (
+        ExternalDataSchemaRowFiltersItem as ExternalDataSchemaRowFiltersItem,
+    )
+    from .shared.external_data_source_api_version_deprecation import (
+        ExternalDataSchemaSource as ExternalDataSchemaSource,
+    )
+    from .shared.external_data_source_api_version_deprecation import (
+        ExternalDataSchemaSyncFrequencyEnum as ExternalDataSchemaSyncFrequencyEnum,
+    )
+    from .shared.external_data_source_api_version_deprecation import (
+        ExternalDataSchemaSyncTypeEnum as ExternalDataSchemaSyncTypeEnum,
+    )
+    from .shared.external_data_source_api_version_deprecation import (
+        ExternalDataSourceApiVersionDeprecation as ExternalDataSourceApiVersionDeprecation,
+    )
+    from .shared.external_data_source_api_version_deprecation import (
+        IncrementalFieldTypeEnum as IncrementalFieldTypeEnum,
+    )
+    from .shared.external_data_source_api_version_deprecation import (
         PaginatedExternalDataSchemaList as PaginatedExternalDataSchemaList,
     )
-    from .shared.external_data_schema import SyncFrequencyEnum as SyncFrequencyEnum
-    from .shared.external_data_schema import SyncTypeEnum as SyncTypeEnum
-    from .shared.external_data_source_type_enum import (
-        ExternalDataSourceTypeEnum as ExternalDataSourceTypeEnum,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagConditionGroup as FeatureFlagConditionGroup,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagConditionGroupSchema as FeatureFlagConditionGroupSchema,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterProperty as FeatureFlagFilterProperty,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertyCohortInSchema as FeatureFlagFilterPropertyCohortInSchema,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterPropertyCohortIn as FeatureFlagFilterPropertyCohortIn,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertyCohortInSchemaOperatorEnum as FeatureFlagFilterPropertyCohortInSchemaOperatorEnum,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterPropertyCohortInOperatorEnum as FeatureFlagFilterPropertyCohortInOperatorEnum,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertyCohortInSchemaTypeEnum as FeatureFlagFilterPropertyCohortInSchemaTypeEnum,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterPropertyCohortInTypeEnum as FeatureFlagFilterPropertyCohortInTypeEnum,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertyDateSchema as FeatureFlagFilterPropertyDateSchema,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterPropertyDate as FeatureFlagFilterPropertyDate,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertyExistsSchema as FeatureFlagFilterPropertyExistsSchema,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterPropertyExists as FeatureFlagFilterPropertyExists,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertyFlagEvaluatesSchema as FeatureFlagFilterPropertyFlagEvaluatesSchema,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterPropertyFlagEvaluates as FeatureFlagFilterPropertyFlagEvaluates,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertyFlagEvaluatesSchemaOperatorEnum as FeatureFlagFilterPropertyFlagEvaluatesSchemaOperatorEnum,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterPropertyFlagEvaluatesOperatorEnum as FeatureFlagFilterPropertyFlagEvaluatesOperatorEnum,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertyFlagEvaluatesSchemaTypeEnum as FeatureFlagFilterPropertyFlagEvaluatesSchemaTypeEnum,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterPropertyFlagEvaluatesTypeEnum as FeatureFlagFilterPropertyFlagEvaluatesTypeEnum,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertyGenericSchema as FeatureFlagFilterPropertyGenericSchema,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterPropertyGeneric as FeatureFlagFilterPropertyGeneric,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertyGenericSchemaOperatorEnum as FeatureFlagFilterPropertyGenericSchemaOperatorEnum,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterPropertyGenericOperatorEnum as FeatureFlagFilterPropertyGenericOperatorEnum,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertyMultiContainsSchema as FeatureFlagFilterPropertyMultiContainsSchema,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterPropertyMultiContains as FeatureFlagFilterPropertyMultiContains,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertyMultiContainsSchemaOperatorEnum as FeatureFlagFilterPropertyMultiContainsSchemaOperatorEnum,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterPropertyMultiContainsOperatorEnum as FeatureFlagFilterPropertyMultiContainsOperatorEnum,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertySchema as FeatureFlagFilterPropertySchema,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterPropertySemver as FeatureFlagFilterPropertySemver,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertySemverSchema as FeatureFlagFilterPropertySemverSchema,
+    from .shared.feature_flag_condition_group import (
+        FeatureFlagFilterPropertySemverOperatorEnum as FeatureFlagFilterPropertySemverOperatorEnum,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFilterPropertySemverSchemaOperatorEnum as FeatureFlagFilterPropertySemverSchemaOperatorEnum,
+    from .shared.feature_flag_condition_group import PropertyGroupTypeEnum as PropertyGroupTypeEnum
+    from .shared.feature_request_product_area import (
+        FeatureRequestProductArea as FeatureRequestProductArea,
     )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagFiltersSchema as FeatureFlagFiltersSchema,
-    )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagMultivariateSchema as FeatureFlagMultivariateSchema,
-    )
-    from .shared.feature_flag_condition_group_schema import (
-        FeatureFlagMultivariateVariantSchema as FeatureFlagMultivariateVariantSchema,
-    )
-    from .shared.feature_flag_condition_group_schema import (
-        PropertyGroupTypeEnum as PropertyGroupTypeEnum,
-    )
+    from .shared.github_repo import GitHubBranchesResponse as GitHubBranchesResponse
     from .shared.github_repo import GitHubRepo as GitHubRepo
+    from .shared.github_repo import GitHubReposRefreshResponse as GitHubReposRefreshResponse
     from .shared.github_repo import GitHubReposResponse as GitHubReposResponse
+    from .shared.github_repo import InstallationStatusEnum as InstallationStatusEnum
     from .shared.hog_function_filters import HogFunctionFilters as HogFunctionFilters
     from .shared.hog_function_filters import (
         HogFunctionFiltersSourceEnum as HogFunctionFiltersSourceEnum,
+    )
+    from .shared.hog_function_filters import (
+        HogInvocationRerunResponse as HogInvocationRerunResponse,
     )
     from .shared.hog_function_template import (
         HogFunctionMappingTemplate as HogFunctionMappingTemplate,
     )
     from .shared.hog_function_template import HogFunctionTemplate as HogFunctionTemplate
-    from .shared.llm_provider_enum import LLMProviderEnum as LLMProviderEnum
-    from .shared.mcp_auth_type_enum import MCPAuthTypeEnum as MCPAuthTypeEnum
+    from .shared.hog_invocation_rerun_filter import (
+        HogInvocationRerunFilter as HogInvocationRerunFilter,
+    )
+    from .shared.hog_invocation_rerun_filter import (
+        HogInvocationRerunFilterStatusEnum as HogInvocationRerunFilterStatusEnum,
+    )
+    from .shared.llm_skill_file_input import LLMSkillFileInput as LLMSkillFileInput
+    from .shared.message_asset import MessageAsset as MessageAsset
     from .shared.minimal_feature_flag import BucketingIdentifierEnum as BucketingIdentifierEnum
     from .shared.minimal_feature_flag import EvaluationRuntimeEnum as EvaluationRuntimeEnum
-    from .shared.minimal_feature_flag import MinimalFeatureFlag as MinimalFeatureFlag
-    from .shared.organization import (
-        DefaultExperimentStatsMethodEnum as DefaultExperimentStatsMethodEnum,
+    from .shared.minimal_feature_flag import FeatureFlagFilters as FeatureFlagFilters
+    from .shared.minimal_feature_flag import FeatureFlagMultivariate as FeatureFlagMultivariate
+    from .shared.minimal_feature_flag import (
+        FeatureFlagMultivariateVariant as FeatureFlagMultivariateVariant,
     )
+    from .shared.minimal_feature_flag import MinimalFeatureFlag as MinimalFeatureFlag
     from .shared.organization import Organization as Organization
-    from .shared.organization import PluginsAccessLevelEnum as PluginsAccessLevelEnum
+    from .shared.organization import (
+        OrganizationDefaultExperimentStatsMethodEnum as OrganizationDefaultExperimentStatsMethodEnum,
+    )
+    from .shared.organization import (
+        OrganizationPluginsAccessLevelEnum as OrganizationPluginsAccessLevelEnum,
+    )
+    from .shared.paginated_hog_function_template_list import (
+        PaginatedHogFunctionTemplateList as PaginatedHogFunctionTemplateList,
+    )
     from .shared.preprocessing_config import Alert as Alert
     from .shared.preprocessing_config import AlertCheck as AlertCheck
     from .shared.preprocessing_config import AlertCheckStateEnum as AlertCheckStateEnum
     from .shared.preprocessing_config import AlertCondition as AlertCondition
     from .shared.preprocessing_config import AlertConditionType as AlertConditionType
-    from .shared.preprocessing_config import AlertScheduleRestriction as AlertScheduleRestriction
-    from .shared.preprocessing_config import (
-        AlertScheduleRestrictionWindow as AlertScheduleRestrictionWindow,
-    )
+    from .shared.preprocessing_config import AlertConfigUnion as AlertConfigUnion
+    from .shared.preprocessing_config import AlertDelivery as AlertDelivery
+    from .shared.preprocessing_config import AlertThreshold as AlertThreshold
     from .shared.preprocessing_config import CalculationIntervalEnum as CalculationIntervalEnum
     from .shared.preprocessing_config import COPODDetectorConfig as COPODDetectorConfig
     from .shared.preprocessing_config import DetectorConfig as DetectorConfig
     from .shared.preprocessing_config import ECODDetectorConfig as ECODDetectorConfig
     from .shared.preprocessing_config import EnsembleDetectorConfig as EnsembleDetectorConfig
     from .shared.preprocessing_config import EnsembleOperator as EnsembleOperator
+    from .shared.preprocessing_config import FunnelConversionMetric as FunnelConversionMetric
+    from .shared.preprocessing_config import FunnelsAlertConfig as FunnelsAlertConfig
     from .shared.preprocessing_config import HBOSDetectorConfig as HBOSDetectorConfig
+    from .shared.preprocessing_config import HogQLAlertConfig as HogQLAlertConfig
+    from .shared.preprocessing_config import HogQLAlertEvaluation as HogQLAlertEvaluation
     from .shared.preprocessing_config import InsightsThresholdBounds as InsightsThresholdBounds
-    from .shared.preprocessing_config import InsightThreshold as InsightThreshold
+    from .shared.preprocessing_config import (
+        InsightThresholdConfiguration as InsightThresholdConfiguration,
+    )
     from .shared.preprocessing_config import InsightThresholdType as InsightThresholdType
     from .shared.preprocessing_config import (
         InvestigationInconclusiveActionEnum as InvestigationInconclusiveActionEnum,
     )
     from .shared.preprocessing_config import InvestigationStatusEnum as InvestigationStatusEnum
-    from .shared.preprocessing_config import InvestigationVerdictEnum as InvestigationVerdictEnum
     from .shared.preprocessing_config import IQRDetectorConfig as IQRDetectorConfig
     from .shared.preprocessing_config import (
         IsolationForestDetectorConfig as IsolationForestDetectorConfig,
     )
     from .shared.preprocessing_config import KNNDetectorConfig as KNNDetectorConfig
+    from .shared.preprocessing_config import KNNDetectorMethod as KNNDetectorMethod
     from .shared.preprocessing_config import LOFDetectorConfig as LOFDetectorConfig
     from .shared.preprocessing_config import MADDetectorConfig as MADDetectorConfig
-    from .shared.preprocessing_config import Method as Method
+    from .shared.preprocessing_config import MetricsAlertConfig as MetricsAlertConfig
     from .shared.preprocessing_config import OCSVMDetectorConfig as OCSVMDetectorConfig
     from .shared.preprocessing_config import PCADetectorConfig as PCADetectorConfig
     from .shared.preprocessing_config import PreprocessingConfig as PreprocessingConfig
-    from .shared.preprocessing_config import Threshold as Threshold
     from .shared.preprocessing_config import ThresholdDetectorConfig as ThresholdDetectorConfig
     from .shared.preprocessing_config import TrendsAlertConfig as TrendsAlertConfig
     from .shared.preprocessing_config import ZScoreDetectorConfig as ZScoreDetectorConfig
-    from .shared.project_backward_compat_basic import (
-        PaginatedProjectBackwardCompatBasicList as PaginatedProjectBackwardCompatBasicList,
-    )
-    from .shared.project_backward_compat_basic import ProjectBackwardCompat as ProjectBackwardCompat
-    from .shared.project_backward_compat_basic import (
-        ProjectBackwardCompatBasic as ProjectBackwardCompatBasic,
-    )
-    from .shared.project_backward_compat_basic import (
-        ProjectBackwardCompatProductIntentsItem as ProjectBackwardCompatProductIntentsItem,
-    )
-    from .shared.property_filter_type_enum import PropertyFilterTypeEnum as PropertyFilterTypeEnum
-    from .shared.property_group_operator import PropertyGroupOperator as PropertyGroupOperator
-    from .shared.property_item import Property as Property
+    from .shared.project_basic import PaginatedProjectBasicList as PaginatedProjectBasicList
+    from .shared.project_basic import Project as Project
+    from .shared.project_basic import ProjectBasic as ProjectBasic
+    from .shared.project_basic import ProjectProductIntentsItem as ProjectProductIntentsItem
+    from .shared.property_group import PropertyGroup as PropertyGroup
+    from .shared.property_group import PropertyGroupOperatorEnum as PropertyGroupOperatorEnum
     from .shared.property_item import PropertyItem as PropertyItem
     from .shared.property_item import PropertyItemOperatorEnum as PropertyItemOperatorEnum
     from .shared.query_status_response import QueryStatusResponse as QueryStatusResponse
-    from .shared.role_at_organization_enum import RoleAtOrganizationEnum as RoleAtOrganizationEnum
+    from .shared.report_chart import ReportChart as ReportChart
+    from .shared.report_chart import ScoutOriginEnum as ScoutOriginEnum
+    from .shared.report_chart import SignalScoutConfig as SignalScoutConfig
+    from .shared.report_chart import (
+        SignalScoutConfigNetworkAccessEnum as SignalScoutConfigNetworkAccessEnum,
+    )
+    from .shared.report_chart import (
+        SignalScoutConfigPauseReasonEnum as SignalScoutConfigPauseReasonEnum,
+    )
+    from .shared.report_chart import SignalScoutConfigStatusEnum as SignalScoutConfigStatusEnum
+    from .shared.report_chart import SignalScoutOutputDestinations as SignalScoutOutputDestinations
+    from .shared.report_chart import SignalScoutSlackDestination as SignalScoutSlackDestination
+    from .shared.report_chart import SignalScoutWebhookDestination as SignalScoutWebhookDestination
+    from .shared.report_chart import SizeEnum as SizeEnum
     from .shared.schema_property_group import EventDefinitionBasic as EventDefinitionBasic
     from .shared.schema_property_group import SchemaPropertyGroup as SchemaPropertyGroup
     from .shared.schema_property_group import (
         SchemaPropertyGroupProperty as SchemaPropertyGroupProperty,
     )
-    from .shared.schema_property_group import (
-        SchemaPropertyGroupPropertyPropertyTypeEnum as SchemaPropertyGroupPropertyPropertyTypeEnum,
-    )
+    from .shared.schema_property_group import SchemaPropertyTypeEnum as SchemaPropertyTypeEnum
     from .shared.share_password import SharePassword as SharePassword
     from .shared.share_password import SharingConfiguration as SharingConfiguration
-    from .shared.string_match_operator_enum import (
-        StringMatchOperatorEnum as StringMatchOperatorEnum,
+    from .shared.signal_scout_config_options import (
+        SignalScoutConfigOptions as SignalScoutConfigOptions,
     )
+    from .shared.signal_user import AutonomyPriorityEnum as AutonomyPriorityEnum
+    from .shared.signal_user import SignalUser as SignalUser
+    from .shared.static_filters import AvailableFiltersResponse as AvailableFiltersResponse
+    from .shared.static_filters import StaticFilters as StaticFilters
     from .shared.success_response import SuccessResponse as SuccessResponse
+    from .shared.task_user_basic_info import TaskUserBasicInfo as TaskUserBasicInfo
+    from .shared.team_basic import TeamBasic as TeamBasic
     from .shared.team_customer_analytics_config import AttributionModeEnum as AttributionModeEnum
+    from .shared.team_customer_analytics_config import (
+        AvailableSetupTaskIdsEnum as AvailableSetupTaskIdsEnum,
+    )
     from .shared.team_customer_analytics_config import BaseCurrencyEnum as BaseCurrencyEnum
+    from .shared.team_customer_analytics_config import BusinessModelEnum as BusinessModelEnum
+    from .shared.team_customer_analytics_config import (
+        CampaignFieldPreference as CampaignFieldPreference,
+    )
     from .shared.team_customer_analytics_config import (
         CookielessServerHashModeEnum as CookielessServerHashModeEnum,
     )
-    from .shared.team_customer_analytics_config import Team as Team
+    from .shared.team_customer_analytics_config import (
+        EmailTrackingConsentModeEnum as EmailTrackingConsentModeEnum,
+    )
+    from .shared.team_customer_analytics_config import (
+        MarketingAnalyticsActionConversionGoal as MarketingAnalyticsActionConversionGoal,
+    )
+    from .shared.team_customer_analytics_config import (
+        MarketingAnalyticsCampaignFieldPreferences as MarketingAnalyticsCampaignFieldPreferences,
+    )
+    from .shared.team_customer_analytics_config import (
+        MarketingAnalyticsCampaignNameMappings as MarketingAnalyticsCampaignNameMappings,
+    )
+    from .shared.team_customer_analytics_config import (
+        MarketingAnalyticsConversionGoalList as MarketingAnalyticsConversionGoalList,
+    )
+    from .shared.team_customer_analytics_config import (
+        MarketingAnalyticsCustomSourceMappings as MarketingAnalyticsCustomSourceMappings,
+    )
+    from .shared.team_customer_analytics_config import (
+        MarketingAnalyticsEventConversionGoal as MarketingAnalyticsEventConversionGoal,
+    )
+    from .shared.team_customer_analytics_config import (
+        MarketingAnalyticsSourceMapping as MarketingAnalyticsSourceMapping,
+    )
+    from .shared.team_customer_analytics_config import (
+        MarketingAnalyticsWarehouseConversionGoal as MarketingAnalyticsWarehouseConversionGoal,
+    )
+    from .shared.team_customer_analytics_config import MatchField as MatchField
+    from .shared.team_customer_analytics_config import (
+        SessionRecordingRetentionPeriodEnum as SessionRecordingRetentionPeriodEnum,
+    )
+    from .shared.team_customer_analytics_config import SourceMap as SourceMap
     from .shared.team_customer_analytics_config import (
         TeamCustomerAnalyticsConfig as TeamCustomerAnalyticsConfig,
+    )
+    from .shared.team_customer_analytics_config import (
+        TeamFeatureFlagPolicyConfig as TeamFeatureFlagPolicyConfig,
     )
     from .shared.team_customer_analytics_config import (
         TeamMarketingAnalyticsConfig as TeamMarketingAnalyticsConfig,
@@ -1614,107 +3544,404 @@ if TYPE_CHECKING:
     from .shared.team_customer_analytics_config import (
         TeamRevenueAnalyticsConfig as TeamRevenueAnalyticsConfig,
     )
-    from .shared.timezone_enum import TimezoneEnum as TimezoneEnum
+    from .shared.team_customer_analytics_config import TeamWorkflowsConfig as TeamWorkflowsConfig
+    from .shared.team_customer_analytics_config import WeekStartDayEnum as WeekStartDayEnum
     from .shared.user_basic import UserBasic as UserBasic
+    from .shared.user_basic_request import UserBasicRequest as UserBasicRequest
     from .shared.worker_log_entry import PaginatedWorkerLogEntryList as PaginatedWorkerLogEntryList
     from .shared.worker_log_entry import WorkerLogEntry as WorkerLogEntry
+    from .signals import AhaFeedbackSignalExtra as AhaFeedbackSignalExtra
+    from .signals import (
+        AnalyticsAnomalyInvestigationSignalExtra as AnalyticsAnomalyInvestigationSignalExtra,
+    )
+    from .signals import AppfiguresReviewSignalExtra as AppfiguresReviewSignalExtra
+    from .signals import AppfollowReviewSignalExtra as AppfollowReviewSignalExtra
+    from .signals import AsknicelyFeedbackSignalExtra as AsknicelyFeedbackSignalExtra
+    from .signals import BugsnagErrorSignalExtra as BugsnagErrorSignalExtra
+    from .signals import CannyFeedbackSignalExtra as CannyFeedbackSignalExtra
+    from .signals import CommentTypeEnum as CommentTypeEnum
+    from .signals import CommitDiffResponse as CommitDiffResponse
+    from .signals import ConfidenceTierEnum as ConfidenceTierEnum
+    from .signals import ConversationsTicketImage as ConversationsTicketImage
+    from .signals import ConversationsTicketSignalExtra as ConversationsTicketSignalExtra
+    from .signals import DixaConversationSignalExtra as DixaConversationSignalExtra
+    from .signals import EditReportResponse as EditReportResponse
+    from .signals import EmitEligibility as EmitEligibility
+    from .signals import EmitFindingResponse as EmitFindingResponse
+    from .signals import EmitReportResponse as EmitReportResponse
+    from .signals import (
+        EndpointBreakdownLimitExceededSignalExtra as EndpointBreakdownLimitExceededSignalExtra,
+    )
+    from .signals import EndpointExecutionFailedSignalExtra as EndpointExecutionFailedSignalExtra
+    from .signals import (
+        EngineeringAnalyticsCIBrokenDefaultBranchSignalExtra as EngineeringAnalyticsCIBrokenDefaultBranchSignalExtra,
+    )
+    from .signals import (
+        EngineeringAnalyticsCIDurationRegressionSignalExtra as EngineeringAnalyticsCIDurationRegressionSignalExtra,
+    )
+    from .signals import (
+        EngineeringAnalyticsCIFlakyCheckSignalExtra as EngineeringAnalyticsCIFlakyCheckSignalExtra,
+    )
+    from .signals import ErrorTrackingSignalExtra as ErrorTrackingSignalExtra
+    from .signals import ExistingInboxReports as ExistingInboxReports
+    from .signals import ExternalDataSourceEntry as ExternalDataSourceEntry
+    from .signals import FeaturebaseFeedbackSignalExtra as FeaturebaseFeedbackSignalExtra
+    from .signals import FleetFindingsSummary as FleetFindingsSummary
+    from .signals import ForgetResponse as ForgetResponse
+    from .signals import FreshdeskTicketSignalExtra as FreshdeskTicketSignalExtra
+    from .signals import FreshserviceTicketSignalExtra as FreshserviceTicketSignalExtra
+    from .signals import FrillFeedbackSignalExtra as FrillFeedbackSignalExtra
+    from .signals import FrontConversationSignalExtra as FrontConversationSignalExtra
+    from .signals import GiteaIssueSignalExtra as GiteaIssueSignalExtra
+    from .signals import GitHubIssueSignalExtra as GitHubIssueSignalExtra
+    from .signals import GitLabIssueSignalExtra as GitLabIssueSignalExtra
+    from .signals import (
+        GoogleSearchConsoleSearchOpportunitySignalExtra as GoogleSearchConsoleSearchOpportunitySignalExtra,
+    )
+    from .signals import GorgiasTicketSignalExtra as GorgiasTicketSignalExtra
+    from .signals import HealthCheckSignalExtra as HealthCheckSignalExtra
+    from .signals import HealthCheckSignalExtraSeverityEnum as HealthCheckSignalExtraSeverityEnum
+    from .signals import HoneybadgerFaultSignalExtra as HoneybadgerFaultSignalExtra
+    from .signals import HubspotTicketSignalExtra as HubspotTicketSignalExtra
+    from .signals import InboxReportStatusBucket as InboxReportStatusBucket
+    from .signals import IntegrationEntry as IntegrationEntry
+    from .signals import IntercomTicketSignalExtra as IntercomTicketSignalExtra
+    from .signals import JiraIssueSignalExtra as JiraIssueSignalExtra
+    from .signals import JudgemeReviewsReviewSignalExtra as JudgemeReviewsReviewSignalExtra
+    from .signals import KustomerConversationSignalExtra as KustomerConversationSignalExtra
+    from .signals import LinearIssueSignalExtra as LinearIssueSignalExtra
+    from .signals import LinkedSignalReport as LinkedSignalReport
+    from .signals import LlmEvalReportSignalExtra as LlmEvalReportSignalExtra
+    from .signals import LlmEvalSignalExtra as LlmEvalSignalExtra
+    from .signals import LogsAlertStateChangeSignalExtra as LogsAlertStateChangeSignalExtra
+    from .signals import (
+        LogsAlertStateChangeSignalExtraActionEnum as LogsAlertStateChangeSignalExtraActionEnum,
+    )
+    from .signals import (
+        LogsAlertStateChangeSignalExtraThresholdOperatorEnum as LogsAlertStateChangeSignalExtraThresholdOperatorEnum,
+    )
+    from .signals import MatchedMetadata as MatchedMetadata
+    from .signals import NoMatchMetadata as NoMatchMetadata
+    from .signals import PaginatedSignalReportArtefactList as PaginatedSignalReportArtefactList
+    from .signals import PaginatedSignalReportList as PaginatedSignalReportList
     from .signals import PaginatedSignalSourceConfigList as PaginatedSignalSourceConfigList
-    from .signals import PauseResponse as PauseResponse
-    from .signals import PauseStateResponse as PauseStateResponse
+    from .signals import PgAnalyzeIssueReference as PgAnalyzeIssueReference
+    from .signals import PgAnalyzeIssueSignalExtra as PgAnalyzeIssueSignalExtra
+    from .signals import PlainThreadSignalExtra as PlainThreadSignalExtra
+    from .signals import ProblemTypeEnum as ProblemTypeEnum
+    from .signals import ProductboardFeedbackSignalExtra as ProductboardFeedbackSignalExtra
+    from .signals import ProductIntentEntry as ProductIntentEntry
+    from .signals import ProjectContext as ProjectContext
+    from .signals import ProjectProfile as ProjectProfile
+    from .signals import ProjectProfileInventory as ProjectProfileInventory
+    from .signals import ProjectProfilePayload as ProjectProfilePayload
+    from .signals import PullRequestCheck as PullRequestCheck
+    from .signals import PullRequestChecksResponse as PullRequestChecksResponse
+    from .signals import PullRequestComment as PullRequestComment
+    from .signals import PullRequestCommentReaction as PullRequestCommentReaction
+    from .signals import PullRequestCommentsResponse as PullRequestCommentsResponse
+    from .signals import (
+        PullRequestReviewCommentCreateResponse as PullRequestReviewCommentCreateResponse,
+    )
+    from .signals import (
+        PullRequestReviewCommentReactionCreateResponse as PullRequestReviewCommentReactionCreateResponse,
+    )
+    from .signals import (
+        Rapid7InsightvmScannerFindingSignalExtra as Rapid7InsightvmScannerFindingSignalExtra,
+    )
+    from .signals import RaygunErrorGroupSignalExtra as RaygunErrorGroupSignalExtra
+    from .signals import RecentActionEntry as RecentActionEntry
+    from .signals import RecentActions as RecentActions
+    from .signals import RecentActivity as RecentActivity
+    from .signals import RecentAlertEntry as RecentAlertEntry
+    from .signals import RecentAlerts as RecentAlerts
+    from .signals import RecentCohortEntry as RecentCohortEntry
+    from .signals import RecentCohorts as RecentCohorts
+    from .signals import RecentDashboardEntry as RecentDashboardEntry
+    from .signals import RecentExperimentEntry as RecentExperimentEntry
+    from .signals import RecentExperiments as RecentExperiments
+    from .signals import RecentFeatureFlagEntry as RecentFeatureFlagEntry
+    from .signals import RecentFeatureFlags as RecentFeatureFlags
+    from .signals import RecentHogFlowEntry as RecentHogFlowEntry
+    from .signals import RecentHogFlows as RecentHogFlows
+    from .signals import RecentHogFunctionEntry as RecentHogFunctionEntry
+    from .signals import RecentHogFunctions as RecentHogFunctions
+    from .signals import RecentNotebookEntry as RecentNotebookEntry
+    from .signals import RecentNotebooks as RecentNotebooks
+    from .signals import RecentReviewerCorrections as RecentReviewerCorrections
+    from .signals import RecentSurveyEntry as RecentSurveyEntry
+    from .signals import RecentSurveys as RecentSurveys
+    from .signals import RecordStructuredOutputResponse as RecordStructuredOutputResponse
+    from .signals import RefundIneligibilityReasonEnum as RefundIneligibilityReasonEnum
+    from .signals import (
+        ReplayVisionScannerFindingSignalExtra as ReplayVisionScannerFindingSignalExtra,
+    )
+    from .signals import ReportPriority as ReportPriority
+    from .signals import ReportSignalsResponse as ReportSignalsResponse
+    from .signals import RetentlyFeedbackSignalExtra as RetentlyFeedbackSignalExtra
+    from .signals import ReviewerCorrectionEntry as ReviewerCorrectionEntry
+    from .signals import RollbarItemSignalExtra as RollbarItemSignalExtra
+    from .signals import ScopeActivityEntry as ScopeActivityEntry
+    from .signals import ScoutChatTask as ScoutChatTask
+    from .signals import ScoutEmissionReportLink as ScoutEmissionReportLink
+    from .signals import ScoutFleet as ScoutFleet
+    from .signals import ScoutFleetEntry as ScoutFleetEntry
+    from .signals import ScoutLimits as ScoutLimits
+    from .signals import ScoutMember as ScoutMember
+    from .signals import ScoutMetadata as ScoutMetadata
+    from .signals import ScoutNote as ScoutNote
+    from .signals import ScoutSuggestionItem as ScoutSuggestionItem
+    from .signals import ScoutSuggestionProposedConfig as ScoutSuggestionProposedConfig
+    from .signals import ScoutSuggestionRefresh as ScoutSuggestionRefresh
+    from .signals import ScoutSuggestionSet as ScoutSuggestionSet
+    from .signals import ScratchpadEntry as ScratchpadEntry
+    from .signals import SemgrepScannerFindingSignalExtra as SemgrepScannerFindingSignalExtra
+    from .signals import SentryIssueSignalExtra as SentryIssueSignalExtra
+    from .signals import SessionProblemEventEntry as SessionProblemEventEntry
+    from .signals import SessionProblemSignalExtra as SessionProblemSignalExtra
+    from .signals import ShortcutStorySignalExtra as ShortcutStorySignalExtra
+    from .signals import SideEnum as SideEnum
+    from .signals import SignalExtra as SignalExtra
+    from .signals import SignalMatchMetadata as SignalMatchMetadata
+    from .signals import SignalNode as SignalNode
+    from .signals import SignalReport as SignalReport
+    from .signals import SignalReportArtefact as SignalReportArtefact
+    from .signals import (
+        SignalReportArtefactArtefactTypeEnum as SignalReportArtefactArtefactTypeEnum,
+    )
+    from .signals import SignalReportBillingExemptReasonEnum as SignalReportBillingExemptReasonEnum
+    from .signals import SignalReportBulkStateResponse as SignalReportBulkStateResponse
+    from .signals import SignalReportBulkStateResult as SignalReportBulkStateResult
+    from .signals import SignalReportFeedbackResponse as SignalReportFeedbackResponse
+    from .signals import SignalReportRefund as SignalReportRefund
+    from .signals import SignalReportRefundBillingPathEnum as SignalReportRefundBillingPathEnum
+    from .signals import SignalReportRefundReasonEnum as SignalReportRefundReasonEnum
+    from .signals import SignalReportRefundResponse as SignalReportRefundResponse
+    from .signals import SignalReportRefundSummaryResponse as SignalReportRefundSummaryResponse
+    from .signals import SignalReportStatusEnum as SignalReportStatusEnum
+    from .signals import SignalScoutCreateResponse as SignalScoutCreateResponse
+    from .signals import SignalScoutEmission as SignalScoutEmission
+    from .signals import SignalScoutManualRun as SignalScoutManualRun
+    from .signals import SignalScoutRunSummary as SignalScoutRunSummary
+    from .signals import SignalScoutRunSummaryMetadata as SignalScoutRunSummaryMetadata
+    from .signals import (
+        SignalScoutRunSummaryMetadataDerived as SignalScoutRunSummaryMetadataDerived,
+    )
+    from .signals import SignalScoutSkillSummary as SignalScoutSkillSummary
+    from .signals import SignalScoutSuggestionSetStatusEnum as SignalScoutSuggestionSetStatusEnum
     from .signals import SignalSourceConfig as SignalSourceConfig
+    from .signals import SignalSourceConfigEntry as SignalSourceConfigEntry
+    from .signals import SignalSourceConfigsBuckets as SignalSourceConfigsBuckets
     from .signals import SignalSourceConfigSourceTypeEnum as SignalSourceConfigSourceTypeEnum
+    from .signals import SignalSourceProduct as SignalSourceProduct
+    from .signals import SignalSourceProductEnum as SignalSourceProductEnum
+    from .signals import SignalSourceType as SignalSourceType
+    from .signals import SignalsProcessingPauseResponse as SignalsProcessingPauseResponse
     from .signals import SignalsProcessingResumeResponse as SignalsProcessingResumeResponse
-    from .signals import SourceProductEnum as SourceProductEnum
-    from .subscriptions import ByweekdayEnum as ByweekdayEnum
+    from .signals import SignalsProcessingState as SignalsProcessingState
+    from .signals import SignalsScoutEvidenceEntry as SignalsScoutEvidenceEntry
+    from .signals import SignalsScoutSignalExtra as SignalsScoutSignalExtra
+    from .signals import SignalsScoutTimeRange as SignalsScoutTimeRange
+    from .signals import SnykScannerFindingSignalExtra as SnykScannerFindingSignalExtra
+    from .signals import SonarqubeScannerFindingSignalExtra as SonarqubeScannerFindingSignalExtra
+    from .signals import SpecificityMetadata as SpecificityMetadata
+    from .signals import TopEventEntry as TopEventEntry
+    from .signals import UservoiceFeedbackSignalExtra as UservoiceFeedbackSignalExtra
+    from .signals import ZendeskTicketSignalExtra as ZendeskTicketSignalExtra
+    from .signals_requests import ActionabilityEnum as ActionabilityEnum
+    from .signals_requests import ChatTypeEnum as ChatTypeEnum
+    from .signals_requests import ContentEnum as ContentEnum
+    from .signals_requests import DismissalReasonEnum as DismissalReasonEnum
+    from .signals_requests import EvidenceEntry as EvidenceEntry
+    from .signals_requests import ReportEvidence as ReportEvidence
+    from .signals_requests import SentimentEnum as SentimentEnum
+    from .signals_requests import SignalReportStateEnum as SignalReportStateEnum
+    from .signals_requests import StructuredOutputRecord as StructuredOutputRecord
+    from .signals_requests import SuggestedReviewer as SuggestedReviewer
+    from .signals_requests import TimeRange as TimeRange
+    from .stamphog import DigestRun as DigestRun
+    from .stamphog import DigestRunStatusEnum as DigestRunStatusEnum
+    from .stamphog import GateResultSummary as GateResultSummary
+    from .stamphog import PaginatedDigestRunList as PaginatedDigestRunList
+    from .stamphog import PaginatedReviewRunList as PaginatedReviewRunList
+    from .stamphog import PaginatedStamphogPullRequestList as PaginatedStamphogPullRequestList
+    from .stamphog import PaginatedStamphogRepoConfigList as PaginatedStamphogRepoConfigList
+    from .stamphog import ResolutionSourceEnum as ResolutionSourceEnum
+    from .stamphog import ReviewModeEnum as ReviewModeEnum
+    from .stamphog import ReviewOutputSummary as ReviewOutputSummary
+    from .stamphog import ReviewRun as ReviewRun
+    from .stamphog import ReviewRunStatusEnum as ReviewRunStatusEnum
+    from .stamphog import ReviewRunTriggerEnum as ReviewRunTriggerEnum
+    from .stamphog import ReviewRunVerdictEnum as ReviewRunVerdictEnum
+    from .stamphog import StamphogDiscoveredInstallation as StamphogDiscoveredInstallation
+    from .stamphog import StamphogInstallInfo as StamphogInstallInfo
+    from .stamphog import StamphogPullRequest as StamphogPullRequest
+    from .stamphog import StamphogRepoConfig as StamphogRepoConfig
+    from .stamphog import StamphogSyncInstallationResponse as StamphogSyncInstallationResponse
+    from .streamlit_apps import ActivateVersionResponse as ActivateVersionResponse
+    from .streamlit_apps import PaginatedStreamlitAppSummaryList as PaginatedStreamlitAppSummaryList
+    from .streamlit_apps import StreamlitApp as StreamlitApp
+    from .streamlit_apps import StreamlitAppSandbox as StreamlitAppSandbox
+    from .streamlit_apps import StreamlitAppStatus as StreamlitAppStatus
+    from .streamlit_apps import StreamlitAppSummary as StreamlitAppSummary
+    from .streamlit_apps import StreamlitAppUserInfo as StreamlitAppUserInfo
+    from .streamlit_apps import StreamlitAppVersion as StreamlitAppVersion
+    from .streamlit_apps import StreamlitAppVersionList as StreamlitAppVersionList
+    from .streamlit_apps import StreamlitConnectInfo as StreamlitConnectInfo
+    from .subscriptions import AIPromptConfig as AIPromptConfig
+    from .subscriptions import AIReportChart as AIReportChart
+    from .subscriptions import AIReportQueryDiagnostic as AIReportQueryDiagnostic
+    from .subscriptions import AIWindowConfig as AIWindowConfig
+    from .subscriptions import DeliveryConfig as DeliveryConfig
     from .subscriptions import (
         PaginatedSubscriptionDeliveryList as PaginatedSubscriptionDeliveryList,
     )
     from .subscriptions import PaginatedSubscriptionList as PaginatedSubscriptionList
     from .subscriptions import Subscription as Subscription
+    from .subscriptions import SubscriptionAIWindowModeEnum as SubscriptionAIWindowModeEnum
     from .subscriptions import SubscriptionDelivery as SubscriptionDelivery
     from .subscriptions import SubscriptionDeliveryStatusEnum as SubscriptionDeliveryStatusEnum
-    from .subscriptions import SubscriptionFrequencyEnum as SubscriptionFrequencyEnum
-    from .subscriptions import TargetTypeEnum as TargetTypeEnum
+    from .subscriptions import SubscriptionResourceTypeEnum as SubscriptionResourceTypeEnum
+    from .subscriptions import (
+        SubscriptionsSummaryQuotaResponse as SubscriptionsSummaryQuotaResponse,
+    )
+    from .subscriptions import SubscriptionTargetEnum as SubscriptionTargetEnum
+    from .surveys import DescriptionContentTypeEnum as DescriptionContentTypeEnum
+    from .surveys import DeviceTypesEnum as DeviceTypesEnum
+    from .surveys import GeneratedSurveyQuestionTranslation as GeneratedSurveyQuestionTranslation
+    from .surveys import (
+        GeneratedSurveyQuestionTranslationPatch as GeneratedSurveyQuestionTranslationPatch,
+    )
+    from .surveys import GeneratedSurveyRootTranslation as GeneratedSurveyRootTranslation
+    from .surveys import GenerateSurveyTranslationsResponse as GenerateSurveyTranslationsResponse
     from .surveys import PaginatedSurveyList as PaginatedSurveyList
-    from .surveys import ResponseSamplingIntervalTypeEnum as ResponseSamplingIntervalTypeEnum
     from .surveys import Survey as Survey
+    from .surveys import SurveyAppearance as SurveyAppearance
+    from .surveys import SurveyBranching as SurveyBranching
+    from .surveys import SurveyConditionEventValue as SurveyConditionEventValue
+    from .surveys import SurveyConditions as SurveyConditions
+    from .surveys import SurveyEndBranching as SurveyEndBranching
+    from .surveys import SurveyEndBranchingTypeEnum as SurveyEndBranchingTypeEnum
+    from .surveys import SurveyEventsCondition as SurveyEventsCondition
     from .surveys import SurveyGlobalStatsResponse as SurveyGlobalStatsResponse
-    from .surveys import SurveySerializerCreateUpdateOnly as SurveySerializerCreateUpdateOnly
-    from .surveys import SurveyStatsResponse as SurveyStatsResponse
-    from .surveys import SurveyType as SurveyType
-    from .surveys_requests import DescriptionContentTypeEnum as DescriptionContentTypeEnum
-    from .surveys_requests import DeviceTypesEnum as DeviceTypesEnum
-    from .surveys_requests import ScheduleEnum as ScheduleEnum
-    from .surveys_requests import SurveyAppearanceSchema as SurveyAppearanceSchema
-    from .surveys_requests import SurveyBranchingSchema as SurveyBranchingSchema
-    from .surveys_requests import SurveyConditionEventValueSchema as SurveyConditionEventValueSchema
-    from .surveys_requests import SurveyConditionsSchema as SurveyConditionsSchema
-    from .surveys_requests import SurveyEndBranching as SurveyEndBranching
-    from .surveys_requests import SurveyEndBranchingTypeEnum as SurveyEndBranchingTypeEnum
-    from .surveys_requests import SurveyEventsConditionSchema as SurveyEventsConditionSchema
-    from .surveys_requests import SurveyLinkQuestionSchema as SurveyLinkQuestionSchema
-    from .surveys_requests import (
-        SurveyLinkQuestionSchemaTypeEnum as SurveyLinkQuestionSchemaTypeEnum,
+    from .surveys import SurveyLinkQuestion as SurveyLinkQuestion
+    from .surveys import SurveyLinkQuestionTypeEnum as SurveyLinkQuestionTypeEnum
+    from .surveys import SurveyMatchTypeEnum as SurveyMatchTypeEnum
+    from .surveys import SurveyMultipleChoiceQuestion as SurveyMultipleChoiceQuestion
+    from .surveys import (
+        SurveyMultipleChoiceQuestionTypeEnum as SurveyMultipleChoiceQuestionTypeEnum,
     )
-    from .surveys_requests import (
-        SurveyMultipleChoiceQuestionSchema as SurveyMultipleChoiceQuestionSchema,
-    )
-    from .surveys_requests import (
-        SurveyMultipleChoiceQuestionSchemaTypeEnum as SurveyMultipleChoiceQuestionSchemaTypeEnum,
-    )
-    from .surveys_requests import SurveyNextQuestionBranching as SurveyNextQuestionBranching
-    from .surveys_requests import (
-        SurveyNextQuestionBranchingTypeEnum as SurveyNextQuestionBranchingTypeEnum,
-    )
-    from .surveys_requests import SurveyOpenQuestionSchema as SurveyOpenQuestionSchema
-    from .surveys_requests import (
-        SurveyOpenQuestionSchemaTypeEnum as SurveyOpenQuestionSchemaTypeEnum,
-    )
-    from .surveys_requests import SurveyQuestionInputSchema as SurveyQuestionInputSchema
-    from .surveys_requests import SurveyRatingQuestionSchema as SurveyRatingQuestionSchema
-    from .surveys_requests import (
-        SurveyRatingQuestionSchemaDisplayEnum as SurveyRatingQuestionSchemaDisplayEnum,
-    )
-    from .surveys_requests import (
-        SurveyRatingQuestionSchemaTypeEnum as SurveyRatingQuestionSchemaTypeEnum,
-    )
-    from .surveys_requests import SurveyResponseBasedBranching as SurveyResponseBasedBranching
-    from .surveys_requests import (
+    from .surveys import SurveyNextQuestionBranching as SurveyNextQuestionBranching
+    from .surveys import SurveyNextQuestionBranchingTypeEnum as SurveyNextQuestionBranchingTypeEnum
+    from .surveys import SurveyOpenQuestion as SurveyOpenQuestion
+    from .surveys import SurveyOpenQuestionTypeEnum as SurveyOpenQuestionTypeEnum
+    from .surveys import SurveyQuestionInput as SurveyQuestionInput
+    from .surveys import SurveyQuestionLabel as SurveyQuestionLabel
+    from .surveys import SurveyQuestionLabelsResponse as SurveyQuestionLabelsResponse
+    from .surveys import SurveyRatingQuestion as SurveyRatingQuestion
+    from .surveys import SurveyRatingQuestionDisplayEnum as SurveyRatingQuestionDisplayEnum
+    from .surveys import SurveyRatingQuestionTypeEnum as SurveyRatingQuestionTypeEnum
+    from .surveys import SurveyResponseAnswer as SurveyResponseAnswer
+    from .surveys import SurveyResponseBasedBranching as SurveyResponseBasedBranching
+    from .surveys import (
         SurveyResponseBasedBranchingTypeEnum as SurveyResponseBasedBranchingTypeEnum,
     )
-    from .surveys_requests import (
-        SurveySingleChoiceQuestionSchema as SurveySingleChoiceQuestionSchema,
-    )
-    from .surveys_requests import (
-        SurveySingleChoiceQuestionSchemaTypeEnum as SurveySingleChoiceQuestionSchemaTypeEnum,
-    )
-    from .surveys_requests import SurveySpecificQuestionBranching as SurveySpecificQuestionBranching
-    from .surveys_requests import (
+    from .surveys import SurveyResponseExtra as SurveyResponseExtra
+    from .surveys import SurveyResponseRow as SurveyResponseRow
+    from .surveys import SurveyResponsesList as SurveyResponsesList
+    from .surveys import SurveySamplingIntervalTypeEnum as SurveySamplingIntervalTypeEnum
+    from .surveys import SurveySingleChoiceQuestion as SurveySingleChoiceQuestion
+    from .surveys import SurveySingleChoiceQuestionTypeEnum as SurveySingleChoiceQuestionTypeEnum
+    from .surveys import SurveySpecificQuestionBranching as SurveySpecificQuestionBranching
+    from .surveys import (
         SurveySpecificQuestionBranchingTypeEnum as SurveySpecificQuestionBranchingTypeEnum,
     )
-    from .surveys_requests import WidgetTypeEnum as WidgetTypeEnum
-    from .task_automations import PaginatedTaskAutomationList as PaginatedTaskAutomationList
-    from .task_automations import TaskAutomation as TaskAutomation
+    from .surveys import SurveyStatsResponse as SurveyStatsResponse
+    from .surveys import SurveyTypeEnum as SurveyTypeEnum
+    from .surveys import WidgetTypeEnum as WidgetTypeEnum
+    from .surveys_requests import SurveyScheduleEnum as SurveyScheduleEnum
+    from .taggers import HogTaggerConfig as HogTaggerConfig
+    from .taggers import LLMTaggerConfig as LLMTaggerConfig
+    from .taggers import PaginatedTaggerList as PaginatedTaggerList
+    from .taggers import TagDefinition as TagDefinition
+    from .taggers import Tagger as Tagger
+    from .taggers import TaggerCondition as TaggerCondition
+    from .taggers import TaggerConfig as TaggerConfig
+    from .taggers import TaggerModelConfiguration as TaggerModelConfiguration
+    from .taggers import TaggerTypeEnum as TaggerTypeEnum
+    from .taggers import TestHogTaggerResponse as TestHogTaggerResponse
+    from .taggers import TestHogTaggerResultItem as TestHogTaggerResultItem
+    from .taggers_requests import TaggerModelConfigurationWrite as TaggerModelConfigurationWrite
+    from .taggers_requests import TestHogTaggerTag as TestHogTaggerTag
+    from .task_activity import ActivityKindEnum as ActivityKindEnum
+    from .task_activity import TaskActivity as TaskActivity
+    from .task_activity import TaskActivityMarkReadResponse as TaskActivityMarkReadResponse
+    from .task_activity import TaskActivityPage as TaskActivityPage
+    from .task_activity_requests import TaskActivityReadMarker as TaskActivityReadMarker
+    from .task_channels import ChannelContextGeneration as ChannelContextGeneration
+    from .task_channels import ChannelSystemRoleEnum as ChannelSystemRoleEnum
+    from .task_channels import OnboardingSession as OnboardingSession
+    from .task_channels import OnboardingSessionTestResponse as OnboardingSessionTestResponse
+    from .task_channels import (
+        PaginatedTaskChannelFeedMessageList as PaginatedTaskChannelFeedMessageList,
+    )
+    from .task_channels import (
+        PaginatedTaskChannelInstructionsList as PaginatedTaskChannelInstructionsList,
+    )
+    from .task_channels import PaginatedTaskChannelList as PaginatedTaskChannelList
+    from .task_channels import ProvisionedChannels as ProvisionedChannels
+    from .task_channels import TaskChannel as TaskChannel
+    from .task_channels import TaskChannelFeedMessage as TaskChannelFeedMessage
+    from .task_channels import TaskChannelInstructions as TaskChannelInstructions
+    from .task_channels import TeachingCanvas as TeachingCanvas
+    from .task_channels_requests import EventEnum as EventEnum
+    from .task_mentions import PaginatedTaskMentionList as PaginatedTaskMentionList
+    from .task_mentions import TaskMention as TaskMention
+    from .tasks import AdapterEnum as AdapterEnum
+    from .tasks import ArtifactTypeEnum as ArtifactTypeEnum
     from .tasks import CapabilityState as CapabilityState
     from .tasks import CapabilityStateStateEnum as CapabilityStateStateEnum
     from .tasks import ConnectionTokenResponse as ConnectionTokenResponse
-    from .tasks import EnvironmentC1cEnum as EnvironmentC1cEnum
-    from .tasks import OriginProductEnum as OriginProductEnum
+    from .tasks import ModelCatalogueResponse as ModelCatalogueResponse
+    from .tasks import ModelChoice as ModelChoice
+    from .tasks import ObjectKindEnum as ObjectKindEnum
     from .tasks import PaginatedTaskList as PaginatedTaskList
-    from .tasks import PaginatedTaskRunDetailList as PaginatedTaskRunDetailList
+    from .tasks import PaginatedTaskRunList as PaginatedTaskRunList
     from .tasks import PaginatedTaskSummaryList as PaginatedTaskSummaryList
-    from .tasks import ReasoningEffortEnum as ReasoningEffortEnum
+    from .tasks import PaginatedTaskThreadMessageList as PaginatedTaskThreadMessageList
+    from .tasks import PinnedTaskIdsResponse as PinnedTaskIdsResponse
+    from .tasks import ReferenceTypeEnum as ReferenceTypeEnum
     from .tasks import RepositoryReadinessResponse as RepositoryReadinessResponse
-    from .tasks import RuntimeAdapterEnum as RuntimeAdapterEnum
+    from .tasks import ResultEnum as ResultEnum
     from .tasks import S3PresignedPost as S3PresignedPost
     from .tasks import ScanEvidence as ScanEvidence
-    from .tasks import SignalReportTaskRelationshipEnum as SignalReportTaskRelationshipEnum
-    from .tasks import StatusA35Enum as StatusA35Enum
+    from .tasks import SlackThreadContextRepoResearch as SlackThreadContextRepoResearch
+    from .tasks import SlackThreadContextResponse as SlackThreadContextResponse
+    from .tasks import SlackThreadContextRun as SlackThreadContextRun
+    from .tasks import SlackThreadContextTask as SlackThreadContextTask
+    from .tasks import SlackThreadContextThread as SlackThreadContextThread
+    from .tasks import SlackThreadReference as SlackThreadReference
+    from .tasks import StreamReadTokenResponse as StreamReadTokenResponse
     from .tasks import Task as Task
+    from .tasks import TaskArtifact as TaskArtifact
+    from .tasks import TaskArtifactsResponse as TaskArtifactsResponse
+    from .tasks import TaskArtifactStatusEnum as TaskArtifactStatusEnum
+    from .tasks import TaskCommentAnchor as TaskCommentAnchor
+    from .tasks import TaskCommentDetail as TaskCommentDetail
+    from .tasks import TaskCommentEntry as TaskCommentEntry
+    from .tasks import TaskCommentsResponse as TaskCommentsResponse
+    from .tasks import TaskCommentSummary as TaskCommentSummary
+    from .tasks import TaskCommentTarget as TaskCommentTarget
+    from .tasks import TaskPinResponse as TaskPinResponse
     from .tasks import TaskRepositoriesResponse as TaskRepositoriesResponse
+    from .tasks import TaskRun as TaskRun
+    from .tasks import TaskRunAnalysisInsightResponse as TaskRunAnalysisInsightResponse
+    from .tasks import TaskRunAnalyzeResponse as TaskRunAnalyzeResponse
+    from .tasks import TaskRunArtifactMetadata as TaskRunArtifactMetadata
     from .tasks import TaskRunArtifactPrepareUploadResponse as TaskRunArtifactPrepareUploadResponse
     from .tasks import TaskRunArtifactPresignResponse as TaskRunArtifactPresignResponse
     from .tasks import TaskRunArtifactResponse as TaskRunArtifactResponse
+    from .tasks import TaskRunArtifactsDismissResponse as TaskRunArtifactsDismissResponse
     from .tasks import (
         TaskRunArtifactsFinalizeUploadResponse as TaskRunArtifactsFinalizeUploadResponse,
     )
@@ -1723,10 +3950,28 @@ if TYPE_CHECKING:
     )
     from .tasks import TaskRunArtifactsUploadResponse as TaskRunArtifactsUploadResponse
     from .tasks import TaskRunCommandResponse as TaskRunCommandResponse
-    from .tasks import TaskRunDetail as TaskRunDetail
-    from .tasks import TaskRunDetailProviderEnum as TaskRunDetailProviderEnum
+    from .tasks import TaskRunEnvironmentEnum as TaskRunEnvironmentEnum
+    from .tasks import TaskRunLivingArtifactChartResponse as TaskRunLivingArtifactChartResponse
+    from .tasks import TaskRunLivingArtifactResponse as TaskRunLivingArtifactResponse
+    from .tasks import TaskRunLivingArtifactsResponse as TaskRunLivingArtifactsResponse
+    from .tasks import TaskRunPeer as TaskRunPeer
+    from .tasks import TaskRunPeerMessageResponse as TaskRunPeerMessageResponse
+    from .tasks import TaskRunPeersResponse as TaskRunPeersResponse
+    from .tasks import TaskRunPostHogReferenceMetadata as TaskRunPostHogReferenceMetadata
+    from .tasks import TaskRunPostHogReferencesResponse as TaskRunPostHogReferencesResponse
+    from .tasks import TaskRunProviderEnum as TaskRunProviderEnum
+    from .tasks import TaskRunReasoningEffortEnum as TaskRunReasoningEffortEnum
     from .tasks import TaskRunRelayMessageResponse as TaskRunRelayMessageResponse
+    from .tasks import TaskRunSkillBundleMetadata as TaskRunSkillBundleMetadata
+    from .tasks import TaskRunStatusEnum as TaskRunStatusEnum
     from .tasks import TaskRunSummary as TaskRunSummary
+    from .tasks import TasksAIRunPreferences as TasksAIRunPreferences
+    from .tasks import TaskSearchResult as TaskSearchResult
+    from .tasks import TaskSearchResultKindEnum as TaskSearchResultKindEnum
+    from .tasks import TaskSessionResponse as TaskSessionResponse
+    from .tasks import TaskSessionSyncResponse as TaskSessionSyncResponse
+    from .tasks import TasksResolvedAIRunDefaults as TasksResolvedAIRunDefaults
+    from .tasks import TasksResolvedAIRunDefaultsSourceEnum as TasksResolvedAIRunDefaultsSourceEnum
     from .tasks import (
         TaskStagedArtifactPrepareUploadResponse as TaskStagedArtifactPrepareUploadResponse,
     )
@@ -1736,23 +3981,43 @@ if TYPE_CHECKING:
     from .tasks import (
         TaskStagedArtifactsPrepareUploadResponse as TaskStagedArtifactsPrepareUploadResponse,
     )
+    from .tasks import TasksTeamConfigResponse as TasksTeamConfigResponse
     from .tasks import TaskSummary as TaskSummary
+    from .tasks import TasksUserConfigResponse as TasksUserConfigResponse
+    from .tasks import TaskThreadMessage as TaskThreadMessage
+    from .tasks import TaskUsageResponse as TaskUsageResponse
+    from .tasks import UploadedByEnum as UploadedByEnum
+    from .tasks import WarmTaskResponse as WarmTaskResponse
+    from .tasks import WarmTaskResumeResponse as WarmTaskResumeResponse
+    from .tasks import WizardCloudRun as WizardCloudRun
     from .tasks_requests import ClaudeRuntimeAdapterEnum as ClaudeRuntimeAdapterEnum
-    from .tasks_requests import ClaudeTaskRunCreateSchema as ClaudeTaskRunCreateSchema
-    from .tasks_requests import (
-        ClaudeTaskRunCreateSchemaInitialPermissionModeEnum as ClaudeTaskRunCreateSchemaInitialPermissionModeEnum,
-    )
+    from .tasks_requests import ClaudeTaskRunCreate as ClaudeTaskRunCreate
     from .tasks_requests import CodexRuntimeAdapterEnum as CodexRuntimeAdapterEnum
-    from .tasks_requests import CodexTaskRunCreateSchema as CodexTaskRunCreateSchema
+    from .tasks_requests import CodexTaskRunCreate as CodexTaskRunCreate
     from .tasks_requests import (
-        CodexTaskRunCreateSchemaInitialPermissionModeEnum as CodexTaskRunCreateSchemaInitialPermissionModeEnum,
+        CodexTaskRunCreateInitialPermissionModeEnum as CodexTaskRunCreateInitialPermissionModeEnum,
     )
+    from .tasks_requests import ConfidenceBasisEnum as ConfidenceBasisEnum
     from .tasks_requests import ContentEncodingEnum as ContentEncodingEnum
+    from .tasks_requests import ContextWindowEnum as ContextWindowEnum
+    from .tasks_requests import EvidenceTypeEnum as EvidenceTypeEnum
+    from .tasks_requests import ImportedMcpServer as ImportedMcpServer
+    from .tasks_requests import ImportedMcpServerHeader as ImportedMcpServerHeader
+    from .tasks_requests import ImportedMcpServerTypeEnum as ImportedMcpServerTypeEnum
     from .tasks_requests import JsonrpcEnum as JsonrpcEnum
-    from .tasks_requests import MethodEnum as MethodEnum
+    from .tasks_requests import NoFindingsReasonEnum as NoFindingsReasonEnum
     from .tasks_requests import PrAuthorshipModeEnum as PrAuthorshipModeEnum
+    from .tasks_requests import RecurrenceEnum as RecurrenceEnum
+    from .tasks_requests import RelayedMcpServer as RelayedMcpServer
     from .tasks_requests import RunSourceEnum as RunSourceEnum
+    from .tasks_requests import TaskAnalysisEvidence as TaskAnalysisEvidence
+    from .tasks_requests import TaskAnalysisSuggestedFix as TaskAnalysisSuggestedFix
+    from .tasks_requests import TaskAnalysisWastedEffort as TaskAnalysisWastedEffort
     from .tasks_requests import TaskExecutionModeEnum as TaskExecutionModeEnum
+    from .tasks_requests import TaskOriginProductEnum as TaskOriginProductEnum
+    from .tasks_requests import (
+        TaskRunAnalysisInsightRequestCategoryEnum as TaskRunAnalysisInsightRequestCategoryEnum,
+    )
     from .tasks_requests import TaskRunArtifactFinalizeUpload as TaskRunArtifactFinalizeUpload
     from .tasks_requests import TaskRunArtifactPrepareUpload as TaskRunArtifactPrepareUpload
     from .tasks_requests import TaskRunArtifactTypeEnum as TaskRunArtifactTypeEnum
@@ -1763,80 +4028,313 @@ if TYPE_CHECKING:
     from .tasks_requests import (
         TaskRunBootstrapCreateRequestInitialPermissionModeEnum as TaskRunBootstrapCreateRequestInitialPermissionModeEnum,
     )
-    from .tasks_requests import TaskRunCreateRequestSchema as TaskRunCreateRequestSchema
-    from .tasks_requests import TaskRunResumeRequestSchema as TaskRunResumeRequestSchema
-    from .tasks_requests import TaskRunUpdateEnvironmentEnum as TaskRunUpdateEnvironmentEnum
-    from .tasks_requests import TaskRunUpdateStatusEnum as TaskRunUpdateStatusEnum
+    from .tasks_requests import TaskRunCommandRequestMethodEnum as TaskRunCommandRequestMethodEnum
+    from .tasks_requests import TaskRunCreateRequest as TaskRunCreateRequest
+    from .tasks_requests import TaskRunPostHogReference as TaskRunPostHogReference
+    from .tasks_requests import TaskRunResumeRequest as TaskRunResumeRequest
     from .tasks_requests import TaskStagedArtifactFinalizeUpload as TaskStagedArtifactFinalizeUpload
     from .tasks_requests import TaskStagedArtifactPrepareUpload as TaskStagedArtifactPrepareUpload
-    from .uploaded_media import UploadedMediaCreateResponse as UploadedMediaCreateResponse
+    from .tasks_requests import WarmTaskRequestOriginProductEnum as WarmTaskRequestOriginProductEnum
+    from .tracing import GranularityEnum as GranularityEnum
+    from .tracing import HasSpansResponse as HasSpansResponse
+    from .tracing import PaginatedTracingViewList as PaginatedTracingViewList
+    from .tracing import SymbolStatsPeriod as SymbolStatsPeriod
+    from .tracing import SymbolStatsResponse as SymbolStatsResponse
+    from .tracing import SymbolStatsRow as SymbolStatsRow
+    from .tracing import TracingAggregatedSpanRow as TracingAggregatedSpanRow
+    from .tracing import TracingAggregationResponse as TracingAggregationResponse
+    from .tracing import TracingAttributeBreakdownResponse as TracingAttributeBreakdownResponse
+    from .tracing import TracingAttributeBreakdownRow as TracingAttributeBreakdownRow
+    from .tracing import TracingAttributeEntry as TracingAttributeEntry
+    from .tracing import TracingAttributesResponse as TracingAttributesResponse
+    from .tracing import TracingCountResponse as TracingCountResponse
+    from .tracing import TracingLatencyHeatmapCell as TracingLatencyHeatmapCell
+    from .tracing import TracingLatencyHeatmapResponse as TracingLatencyHeatmapResponse
+    from .tracing import TracingView as TracingView
+    from .tracing_requests import LogsCompareFilter as LogsCompareFilter
+    from .tracing_requests import SpanPropertyTypeEnum as SpanPropertyTypeEnum
+    from .tracing_requests import SymbolStatsQueryBody as SymbolStatsQueryBody
+    from .tracing_requests import SymbolStatsSymbol as SymbolStatsSymbol
+    from .tracing_requests import TracingAggregationQueryBody as TracingAggregationQueryBody
+    from .tracing_requests import (
+        TracingAttributeBreakdownQueryBody as TracingAttributeBreakdownQueryBody,
+    )
+    from .tracing_requests import (
+        TracingAttributeBreakdownQueryBodyOrderByEnum as TracingAttributeBreakdownQueryBodyOrderByEnum,
+    )
+    from .tracing_requests import TracingCountBody as TracingCountBody
+    from .tracing_requests import TracingDateRange as TracingDateRange
+    from .tracing_requests import (
+        TracingDurationHistogramQueryBody as TracingDurationHistogramQueryBody,
+    )
+    from .tracing_requests import TracingQueryBody as TracingQueryBody
+    from .tracing_requests import TracingQueryBodyOrderByEnum as TracingQueryBodyOrderByEnum
+    from .tracing_requests import TracingSpanPropertyFilter as TracingSpanPropertyFilter
+    from .tracing_requests import (
+        TracingSpanPropertyFilterOperatorEnum as TracingSpanPropertyFilterOperatorEnum,
+    )
+    from .tracing_requests import TracingSparklineQueryBody as TracingSparklineQueryBody
+    from .tracing_requests import TracingTreeQueryBody as TracingTreeQueryBody
+    from .uploaded_media import PaginatedUploadedMediaList as PaginatedUploadedMediaList
+    from .uploaded_media import UploadedMedia as UploadedMedia
+    from .uploaded_media import UploadedMediaUploadResponse as UploadedMediaUploadResponse
+    from .uploaded_media import UploadedMediaUploadStarted as UploadedMediaUploadStarted
+    from .user_facet_settings import UserFacetSettings as UserFacetSettings
+    from .user_facet_settings import UserFacetSettingsEntry as UserFacetSettingsEntry
+    from .user_facet_settings import (
+        UserFacetSettingsEntrySourceTypeEnum as UserFacetSettingsEntrySourceTypeEnum,
+    )
     from .user_home_settings import PinnedSceneTab as PinnedSceneTab
     from .user_home_settings import PinnedSceneTabs as PinnedSceneTabs
+    from .user_interview_topics import (
+        BulkIntervieweeContextResponse as BulkIntervieweeContextResponse,
+    )
+    from .user_interview_topics import IntervieweeContext as IntervieweeContext
+    from .user_interview_topics import InterviewInviteResult as InterviewInviteResult
+    from .user_interview_topics import InterviewLink as InterviewLink
+    from .user_interview_topics import LatestTestInterview as LatestTestInterview
+    from .user_interview_topics import (
+        PaginatedIntervieweeContextList as PaginatedIntervieweeContextList,
+    )
+    from .user_interview_topics import (
+        PaginatedInterviewInviteResultList as PaginatedInterviewInviteResultList,
+    )
+    from .user_interview_topics import PaginatedInterviewLinkList as PaginatedInterviewLinkList
+    from .user_interview_topics import (
+        PaginatedUserInterviewTopicList as PaginatedUserInterviewTopicList,
+    )
+    from .user_interview_topics import PreviewInviteResult as PreviewInviteResult
+    from .user_interview_topics import SharedInterviewLink as SharedInterviewLink
+    from .user_interview_topics import TestInterviewLink as TestInterviewLink
+    from .user_interview_topics import UserInterviewTopic as UserInterviewTopic
+    from .user_interview_topics_requests import (
+        BulkIntervieweeContextItem as BulkIntervieweeContextItem,
+    )
     from .user_interviews import PaginatedUserInterviewList as PaginatedUserInterviewList
     from .user_interviews import UserInterview as UserInterview
-    from .users import AutostartPriorityEnum as AutostartPriorityEnum
+    from .user_interviews import UserInterviewClassificationEnum as UserInterviewClassificationEnum
+    from .user_interviews import (
+        UserInterviewSearchDocumentTypeEnum as UserInterviewSearchDocumentTypeEnum,
+    )
+    from .user_interviews import UserInterviewSearchResult as UserInterviewSearchResult
+    from .users import GitHubInstallRequestItem as GitHubInstallRequestItem
+    from .users import GitHubInstallRequestListResponse as GitHubInstallRequestListResponse
+    from .users import GitHubInstallRequestStatusEnum as GitHubInstallRequestStatusEnum
+    from .users import OnboardingSkippedReasonEnum as OnboardingSkippedReasonEnum
     from .users import OrganizationBasic as OrganizationBasic
+    from .users import OrganizationNotificationLock as OrganizationNotificationLock
     from .users import (
         PaginatedUserGitHubIntegrationListResponseList as PaginatedUserGitHubIntegrationListResponseList,
     )
     from .users import PaginatedUserList as PaginatedUserList
     from .users import PendingInvite as PendingInvite
+    from .users import RevokeOtherSessionsResponse as RevokeOtherSessionsResponse
     from .users import ScenePersonalisationBasic as ScenePersonalisationBasic
+    from .users import SettingEnum as SettingEnum
     from .users import ShortcutPositionEnum as ShortcutPositionEnum
     from .users import SignalUserAutonomyConfig as SignalUserAutonomyConfig
-    from .users import TeamBasic as TeamBasic
     from .users import ThemeModeEnum as ThemeModeEnum
     from .users import ToolbarModeEnum as ToolbarModeEnum
     from .users import User as User
+    from .users import UserAuthSession as UserAuthSession
     from .users import UserGitHubAccount as UserGitHubAccount
     from .users import UserGitHubIntegrationItem as UserGitHubIntegrationItem
     from .users import UserGitHubIntegrationListResponse as UserGitHubIntegrationListResponse
     from .users import UserGitHubLinkStartResponse as UserGitHubLinkStartResponse
-    from .users import UserSchema as UserSchema
+    from .users import UserGithubLogin as UserGithubLogin
+    from .users import UserPushTokenItem as UserPushTokenItem
+    from .users import UserPushTokenPlatformEnum as UserPushTokenPlatformEnum
+    from .users import UserSlackLinkableWorkspaceItem as UserSlackLinkableWorkspaceItem
+    from .users import (
+        UserSlackLinkableWorkspaceListResponse as UserSlackLinkableWorkspaceListResponse,
+    )
+    from .users import UserSlackLinkStartResponse as UserSlackLinkStartResponse
+    from .users import UsersMarkProductIntroSeenResponse as UsersMarkProductIntroSeenResponse
+    from .users_requests import OnboardingSkipRequestReasonEnum as OnboardingSkipRequestReasonEnum
+    from .vision import AffectedCohortResponse as AffectedCohortResponse
+    from .vision import BackfillEstimateResponse as BackfillEstimateResponse
+    from .vision import BackfillStatusEnum as BackfillStatusEnum
+    from .vision import BulkObserveResponse as BulkObserveResponse
+    from .vision import BulkObserveResult as BulkObserveResult
+    from .vision import ClassifierStats as ClassifierStats
+    from .vision import CoverageStats as CoverageStats
+    from .vision import CreateTaskFromObservationResponse as CreateTaskFromObservationResponse
+    from .vision import CurrentPromptSuggestion as CurrentPromptSuggestion
+    from .vision import DraftScannerResponse as DraftScannerResponse
+    from .vision import FacetCount as FacetCount
+    from .vision import FeedbackTheme as FeedbackTheme
+    from .vision import FeedbackThemes as FeedbackThemes
+    from .vision import FeedbackThemeSession as FeedbackThemeSession
+    from .vision import InlineScanResponse as InlineScanResponse
+    from .vision import MonitorStats as MonitorStats
+    from .vision import ObservationLabelDayCount as ObservationLabelDayCount
+    from .vision import ObservationLabelStats as ObservationLabelStats
+    from .vision import ObservationRetryResponse as ObservationRetryResponse
+    from .vision import ObservationSearchResponse as ObservationSearchResponse
+    from .vision import ObservationSearchResult as ObservationSearchResult
+    from .vision import ObservationStats as ObservationStats
+    from .vision import ObservationStatusCounts as ObservationStatusCounts
+    from .vision import ObservationStatusEnum as ObservationStatusEnum
+    from .vision import ObservationTriggerEnum as ObservationTriggerEnum
+    from .vision import ObservationVersionMarker as ObservationVersionMarker
+    from .vision import ObserveAlreadyScanned as ObserveAlreadyScanned
+    from .vision import ObserveResponse as ObserveResponse
+    from .vision import PaginatedReplayObservationList as PaginatedReplayObservationList
+    from .vision import PaginatedReplayScannerBackfillList as PaginatedReplayScannerBackfillList
+    from .vision import PaginatedReplayScannerList as PaginatedReplayScannerList
+    from .vision import (
+        PaginatedReplayScannerPromptSuggestionList as PaginatedReplayScannerPromptSuggestionList,
+    )
+    from .vision import (
+        PaginatedVisionAlertConfigurationList as PaginatedVisionAlertConfigurationList,
+    )
+    from .vision import PaginatedVisionAlertEventList as PaginatedVisionAlertEventList
+    from .vision import PromptEvaluationResult as PromptEvaluationResult
+    from .vision import PromptEvaluationSummary as PromptEvaluationSummary
+    from .vision import PromptSuggestionEvaluation as PromptSuggestionEvaluation
+    from .vision import PromptSuggestionStatusEnum as PromptSuggestionStatusEnum
+    from .vision import ReplayObservation as ReplayObservation
+    from .vision import ReplayObservationLabel as ReplayObservationLabel
+    from .vision import ReplayScanner as ReplayScanner
+    from .vision import ReplayScannerBackfill as ReplayScannerBackfill
+    from .vision import ReplayScannerPromptSuggestion as ReplayScannerPromptSuggestion
+    from .vision import SamplingModeEnum as SamplingModeEnum
+    from .vision import ScannerCreatorsResponse as ScannerCreatorsResponse
+    from .vision import ScannerEstimateResponse as ScannerEstimateResponse
+    from .vision import ScannerExperimentTargeting as ScannerExperimentTargeting
+    from .vision import ScannerImpact as ScannerImpact
+    from .vision import ScannerModelEnum as ScannerModelEnum
+    from .vision import ScannerOriginEnum as ScannerOriginEnum
+    from .vision import ScannerProviderEnum as ScannerProviderEnum
+    from .vision import ScannerResult as ScannerResult
+    from .vision import ScannerScoutCreateResponse as ScannerScoutCreateResponse
+    from .vision import ScannerSelfDrivingStats as ScannerSelfDrivingStats
+    from .vision import ScannerSnapshot as ScannerSnapshot
+    from .vision import ScannerStatsByType as ScannerStatsByType
+    from .vision import ScannerStatsResponse as ScannerStatsResponse
+    from .vision import ScannerTypeEnum as ScannerTypeEnum
+    from .vision import ScannerTypeStats as ScannerTypeStats
+    from .vision import ScanOutcomeEnum as ScanOutcomeEnum
+    from .vision import ScorerHistogram as ScorerHistogram
+    from .vision import ScorerStats as ScorerStats
+    from .vision import ScorerSummary as ScorerSummary
+    from .vision import ScoutReport as ScoutReport
+    from .vision import SuggestTagsResponse as SuggestTagsResponse
+    from .vision import SummarizerStats as SummarizerStats
+    from .vision import TagCount as TagCount
+    from .vision import TagSuggestion as TagSuggestion
+    from .vision import TagSuggestionSourceEnum as TagSuggestionSourceEnum
+    from .vision import VisionAlertConfiguration as VisionAlertConfiguration
+    from .vision import VisionAlertDestinationResponse as VisionAlertDestinationResponse
+    from .vision import VisionAlertDirectionEnum as VisionAlertDirectionEnum
+    from .vision import VisionAlertEvent as VisionAlertEvent
+    from .vision import VisionAlertEventKindEnum as VisionAlertEventKindEnum
+    from .vision import VisionAlertKindEnum as VisionAlertKindEnum
+    from .vision import VisionAlertMetricEnum as VisionAlertMetricEnum
+    from .vision import VisionAlertSelection as VisionAlertSelection
+    from .vision import VisionQuota as VisionQuota
+    from .vision import VisionScannersObserveResponse as VisionScannersObserveResponse
+    from .vision import VisionSpendDay as VisionSpendDay
+    from .vision import VisionSpendSeries as VisionSpendSeries
+    from .vision_requests import (
+        VisionAlertCreateDestinationTypeEnum as VisionAlertCreateDestinationTypeEnum,
+    )
     from .visual_review import AddSnapshotsResult as AddSnapshotsResult
-    from .visual_review import Artifact as Artifact
-    from .visual_review import AutoApproveResult as AutoApproveResult
+    from .visual_review import BaselineEntry as BaselineEntry
+    from .visual_review import BaselineOverview as BaselineOverview
+    from .visual_review import BaselineQuarantineSummary as BaselineQuarantineSummary
+    from .visual_review import BaselineTotals as BaselineTotals
+    from .visual_review import ClusterSummary as ClusterSummary
     from .visual_review import CreateRunResult as CreateRunResult
+    from .visual_review import DiffCluster as DiffCluster
+    from .visual_review import FinalizeResult as FinalizeResult
+    from .visual_review import FlakinessEntry as FlakinessEntry
+    from .visual_review import FlakinessOverview as FlakinessOverview
+    from .visual_review import FlakinessStateEnum as FlakinessStateEnum
+    from .visual_review import FlakinessTotals as FlakinessTotals
     from .visual_review import (
         PaginatedQuarantinedIdentifierEntryList as PaginatedQuarantinedIdentifierEntryList,
     )
-    from .visual_review import PaginatedRepoList as PaginatedRepoList
-    from .visual_review import PaginatedRunList as PaginatedRunList
-    from .visual_review import (
-        PaginatedSnapshotHistoryEntryList as PaginatedSnapshotHistoryEntryList,
-    )
-    from .visual_review import PaginatedSnapshotList as PaginatedSnapshotList
     from .visual_review import PaginatedToleratedHashEntryList as PaginatedToleratedHashEntryList
+    from .visual_review import PaginatedVisualReviewRepoList as PaginatedVisualReviewRepoList
+    from .visual_review import PaginatedVisualReviewRunList as PaginatedVisualReviewRunList
+    from .visual_review import (
+        PaginatedVisualReviewSnapshotHistoryEntryList as PaginatedVisualReviewSnapshotHistoryEntryList,
+    )
+    from .visual_review import (
+        PaginatedVisualReviewSnapshotList as PaginatedVisualReviewSnapshotList,
+    )
     from .visual_review import QuarantinedIdentifierEntry as QuarantinedIdentifierEntry
+    from .visual_review import QuarantineSourceRun as QuarantineSourceRun
     from .visual_review import RecomputeResult as RecomputeResult
-    from .visual_review import Repo as Repo
     from .visual_review import ReviewStateCounts as ReviewStateCounts
-    from .visual_review import Run as Run
-    from .visual_review import RunSummary as RunSummary
-    from .visual_review import Snapshot as Snapshot
-    from .visual_review import SnapshotHistoryEntry as SnapshotHistoryEntry
     from .visual_review import ToleratedHashEntry as ToleratedHashEntry
     from .visual_review import UploadTarget as UploadTarget
     from .visual_review import UserBasicInfo as UserBasicInfo
+    from .visual_review import VisualReviewArtifact as VisualReviewArtifact
+    from .visual_review import VisualReviewRepo as VisualReviewRepo
+    from .visual_review import VisualReviewRun as VisualReviewRun
+    from .visual_review import VisualReviewRunSummary as VisualReviewRunSummary
+    from .visual_review import VisualReviewSnapshot as VisualReviewSnapshot
+    from .visual_review import VisualReviewSnapshotHistoryEntry as VisualReviewSnapshotHistoryEntry
     from .visual_review_requests import ApproveSnapshotInput as ApproveSnapshotInput
     from .visual_review_requests import SnapshotManifestItem as SnapshotManifestItem
+    from .warehouse_column_annotations import (
+        PaginatedWarehouseColumnAnnotationList as PaginatedWarehouseColumnAnnotationList,
+    )
+    from .warehouse_column_annotations import WarehouseColumnAnnotation as WarehouseColumnAnnotation
+    from .warehouse_column_statistics import (
+        PaginatedWarehouseColumnStatisticsList as PaginatedWarehouseColumnStatisticsList,
+    )
+    from .warehouse_column_statistics import WarehouseColumnStatistics as WarehouseColumnStatistics
+    from .warehouse_expressions import DataWarehouseExpression as DataWarehouseExpression
+    from .warehouse_expressions import (
+        PaginatedDataWarehouseExpressionList as PaginatedDataWarehouseExpressionList,
+    )
+    from .warehouse_model_paths import DataWarehouseModelPath as DataWarehouseModelPath
+    from .warehouse_model_paths import (
+        PaginatedDataWarehouseModelPathList as PaginatedDataWarehouseModelPathList,
+    )
     from .warehouse_saved_queries import DataWarehouseSavedQuery as DataWarehouseSavedQuery
     from .warehouse_saved_queries import (
         DataWarehouseSavedQueryMinimal as DataWarehouseSavedQueryMinimal,
     )
-    from .warehouse_saved_queries import OriginEnum as OriginEnum
+    from .warehouse_saved_queries import (
+        DataWarehouseSavedQueryOriginEnum as DataWarehouseSavedQueryOriginEnum,
+    )
+    from .warehouse_saved_queries import (
+        DataWarehouseSavedQueryQuery as DataWarehouseSavedQueryQuery,
+    )
+    from .warehouse_saved_queries import (
+        DataWarehouseSavedQueryStatusEnum as DataWarehouseSavedQueryStatusEnum,
+    )
+    from .warehouse_saved_queries import FrequencyModeEnum as FrequencyModeEnum
+    from .warehouse_saved_queries import IncrementalConfig as IncrementalConfig
+    from .warehouse_saved_queries import IncrementalEligibility as IncrementalEligibility
+    from .warehouse_saved_queries import IncrementalState as IncrementalState
+    from .warehouse_saved_queries import LastRunModeEnum as LastRunModeEnum
+    from .warehouse_saved_queries import (
+        MaterializeSyncFrequencyEnum as MaterializeSyncFrequencyEnum,
+    )
     from .warehouse_saved_queries import (
         PaginatedDataWarehouseSavedQueryMinimalList as PaginatedDataWarehouseSavedQueryMinimalList,
     )
-    from .warehouse_saved_queries import SavedQueryStatusEnum as SavedQueryStatusEnum
-    from .warehouse_saved_queries import (
-        WarehouseSavedQueriesAncestorsResponse as WarehouseSavedQueriesAncestorsResponse,
-    )
+    from .warehouse_saved_queries import SavedQueryResume as SavedQueryResume
+    from .warehouse_saved_queries import SavedQuerySuspension as SavedQuerySuspension
+    from .warehouse_saved_queries import SavedQuerySyncFrequencyEnum as SavedQuerySyncFrequencyEnum
+    from .warehouse_saved_queries import SyncFrequencyBlockedByEnum as SyncFrequencyBlockedByEnum
+    from .warehouse_saved_queries import SyncFrequencyBlocker as SyncFrequencyBlocker
+    from .warehouse_saved_queries import SyncFrequencyBound as SyncFrequencyBound
+    from .warehouse_saved_queries import SyncFrequencyBounds as SyncFrequencyBounds
+    from .warehouse_saved_queries import SyncFrequencyOption as SyncFrequencyOption
     from .warehouse_saved_queries import (
         WarehouseSavedQueriesDependenciesResponse as WarehouseSavedQueriesDependenciesResponse,
     )
     from .warehouse_saved_queries import (
-        WarehouseSavedQueriesDescendantsResponse as WarehouseSavedQueriesDescendantsResponse,
+        WarehouseSavedQueriesListAncestorsResponse as WarehouseSavedQueriesListAncestorsResponse,
+    )
+    from .warehouse_saved_queries import (
+        WarehouseSavedQueriesListDescendantsResponse as WarehouseSavedQueriesListDescendantsResponse,
     )
     from .warehouse_saved_queries import (
         WarehouseSavedQueriesRunHistoryResponse as WarehouseSavedQueriesRunHistoryResponse,
@@ -1847,81 +4345,274 @@ if TYPE_CHECKING:
     from .warehouse_saved_query_folders import (
         DataWarehouseSavedQueryFolder as DataWarehouseSavedQueryFolder,
     )
-    from .warehouse_tables import Credential as Credential
-    from .warehouse_tables import PaginatedTableList as PaginatedTableList
     from .warehouse_tables import (
-        SimpleExternalDataSourceSerializers as SimpleExternalDataSourceSerializers,
+        DataWarehouseTableCreatedViaEnum as DataWarehouseTableCreatedViaEnum,
     )
-    from .warehouse_tables import Table as Table
-    from .warehouse_tables import TableFormatEnum as TableFormatEnum
-    from .web_analytics import DirectionEnum as DirectionEnum
+    from .warehouse_tables import DataWarehouseTableFormatEnum as DataWarehouseTableFormatEnum
+    from .warehouse_tables import ExternalDataSourceBasic as ExternalDataSourceBasic
+    from .warehouse_tables import FileUploadResponse as FileUploadResponse
+    from .warehouse_tables import PaginatedWarehouseTableList as PaginatedWarehouseTableList
+    from .warehouse_tables import WarehouseCredential as WarehouseCredential
+    from .warehouse_tables import WarehouseTable as WarehouseTable
+    from .warehouse_tables_requests import (
+        CreateTableFromUploadFileFormatEnum as CreateTableFromUploadFileFormatEnum,
+    )
+    from .warehouse_tables_requests import CredentialRequest as CredentialRequest
+    from .warehouse_view_links import (
+        PaginatedWarehouseViewLinkList as PaginatedWarehouseViewLinkList,
+    )
+    from .warehouse_view_links import WarehouseViewLink as WarehouseViewLink
+    from .warehouse_view_links import (
+        WarehouseViewLinkValidationResponse as WarehouseViewLinkValidationResponse,
+    )
     from .web_analytics import DurationMetric as DurationMetric
-    from .web_analytics import Goal as Goal
+    from .web_analytics import LlmsTxtFetchResponse as LlmsTxtFetchResponse
     from .web_analytics import NumericMetric as NumericMetric
+    from .web_analytics import RecapHighlight as RecapHighlight
+    from .web_analytics import RecapPersona as RecapPersona
     from .web_analytics import TopPage as TopPage
     from .web_analytics import TopSource as TopSource
+    from .web_analytics import WebAnalyticsGoal as WebAnalyticsGoal
+    from .web_analytics import WebAnalyticsRecapResponse as WebAnalyticsRecapResponse
     from .web_analytics import WeeklyDigestResponse as WeeklyDigestResponse
     from .web_analytics import WoWChange as WoWChange
-    from .web_experiments import PaginatedWebExperimentsAPIList as PaginatedWebExperimentsAPIList
-    from .web_experiments import WebExperimentsAPI as WebExperimentsAPI
+    from .web_analytics import WoWChangeDirectionEnum as WoWChangeDirectionEnum
+    from .web_analytics_achievements import AchievementDefinition as AchievementDefinition
+    from .web_analytics_achievements import (
+        AchievementDefinitionScopeEnum as AchievementDefinitionScopeEnum,
+    )
+    from .web_analytics_achievements import AchievementProgress as AchievementProgress
+    from .web_analytics_achievements import AchievementsListResponse as AchievementsListResponse
+    from .web_analytics_achievements import AchievementStage as AchievementStage
+    from .web_analytics_achievements import (
+        AcknowledgeCelebrationResponse as AcknowledgeCelebrationResponse,
+    )
+    from .web_analytics_achievements import PendingCelebration as PendingCelebration
+    from .web_analytics_achievements import RecordInteractionResponse as RecordInteractionResponse
+    from .web_analytics_achievements import RecordVisitResponse as RecordVisitResponse
+    from .web_analytics_achievements import (
+        WebAnalyticsUserPreferences as WebAnalyticsUserPreferences,
+    )
+    from .web_analytics_achievements_requests import InteractionKindEnum as InteractionKindEnum
+    from .web_analytics_path_cleaning_suggestions import (
+        ApplyPathCleaningSuggestionResponse as ApplyPathCleaningSuggestionResponse,
+    )
+    from .web_analytics_path_cleaning_suggestions import (
+        GeneratePathCleaningSuggestionResponse as GeneratePathCleaningSuggestionResponse,
+    )
+    from .web_analytics_path_cleaning_suggestions import (
+        PathCleaningPreviewExample as PathCleaningPreviewExample,
+    )
+    from .web_analytics_path_cleaning_suggestions import (
+        PathCleaningSuggestionIssue as PathCleaningSuggestionIssue,
+    )
+    from .web_analytics_path_cleaning_suggestions import (
+        PreviewPathCleaningSuggestionResponse as PreviewPathCleaningSuggestionResponse,
+    )
+    from .web_analytics_path_cleaning_suggestions import SuggestedRule as SuggestedRule
+    from .web_experiments import PaginatedWebExperimentList as PaginatedWebExperimentList
+    from .web_experiments import WebExperiment as WebExperiment
+    from .wizard import PaginatedWizardSessionList as PaginatedWizardSessionList
+    from .wizard import PendingInput as PendingInput
+    from .wizard import RunPhaseEnum as RunPhaseEnum
+    from .wizard import WizardSession as WizardSession
+    from .wizard import WizardSessionUser as WizardSessionUser
+    from .wizard import WizardTask as WizardTask
+    from .wizard import WizardTaskStatusEnum as WizardTaskStatusEnum
 
 __all__ = [
-    "RETENTION",
     "AIEventType",
-    "AccessMethodEnum",
+    "AIObservabilityInstrumentationCheckEnum",
+    "AIPromptConfig",
+    "AIReportChart",
+    "AIReportQueryDiagnostic",
+    "AIWindowConfig",
+    "AccessControlFilterWarning",
+    "AccessControlLevel",
+    "AccessLevelEnum",
+    "Account",
+    "AccountAssignment",
+    "AccountChannelSummary",
+    "AccountCustomPropertyFilter",
+    "AccountEmailThread",
+    "AccountEmailThreadAddress",
+    "AccountEmailThreadMessage",
+    "AccountEmailThreadParticipant",
+    "AccountNote",
+    "AccountNotebook",
+    "AccountProperties",
+    "AccountRelationship",
+    "AccountRelationshipDefinition",
+    "AccountSupportTicketMessage",
+    "AccountTrackRuleCondition",
+    "AccountTrackRuleField",
+    "AccountTrackRuleFieldFieldEnum",
+    "AccountTrackRuleFieldKindEnum",
+    "AccountTrackRuleGroup",
+    "AccountTrackRulePreview",
+    "AccountTrackRuleRunView",
+    "AccountTrackRuleSample",
+    "AccountTrackRulesConfig",
+    "AccountsQuery",
+    "AccountsQueryResponse",
+    "AccountsQueryTableResponse",
+    "AccountsTableAccountField",
+    "AccountsTableAccountFieldColumn",
+    "AccountsTableAccountFieldFilter",
+    "AccountsTableAccountFieldOperator",
+    "AccountsTableAccountIdFilter",
+    "AccountsTableAggregateMetric",
+    "AccountsTableAggregation",
+    "AccountsTableAssignedFilter",
+    "AccountsTableAssignedToFilter",
+    "AccountsTableCountMetric",
+    "AccountsTableCountThresholdMetric",
+    "AccountsTableCustomPropertyColumn",
+    "AccountsTableCustomPropertyFilter",
+    "AccountsTableCustomPropertyHistoryColumn",
+    "AccountsTableCustomPropertyHistoryPoint",
+    "AccountsTableCustomPropertyOperator",
+    "AccountsTableNoteCountColumn",
+    "AccountsTableQuery",
+    "AccountsTableQueryResponse",
+    "AccountsTableRelationshipColumn",
+    "AccountsTableRelationshipFilter",
+    "AccountsTableRelationshipOperator",
+    "AccountsTableRow",
+    "AccountsTableSearchFilter",
+    "AccountsTableSort",
+    "AccountsTableSortDirection",
+    "AccountsTableTagsColumn",
+    "AccountsTableTagsFilter",
+    "AccountsTableThresholdOperator",
+    "AccountsTableUnassignedFilter",
+    "AchievementDefinition",
+    "AchievementDefinitionScopeEnum",
+    "AchievementProgress",
+    "AchievementStage",
+    "AchievementsListResponse",
+    "AcknowledgeCelebrationResponse",
     "Action",
     "ActionConversionGoal",
-    "ActionEnum",
     "ActionReference",
     "ActionStepJSON",
+    "ActionStepJSONRequest",
     "ActionStepMatchingEnum",
     "ActionStepPropertyFilter",
+    "ActionabilityEnum",
     "ActionsNode",
-    "ActionsPie",
+    "ActionsPieVizOptions",
+    "ActivateVersionResponse",
     "ActiveBreakpoint",
     "ActiveBreakpointsResponse",
+    "ActiveDreamRun",
+    "ActiveDreamRunRunStatusEnum",
+    "ActiveRecalculationRun",
+    "ActivityChange",
+    "ActivityDetail",
+    "ActivityEventsListWidgetAddRequest",
+    "ActivityEventsListWidgetCatalogEntry",
+    "ActivityEventsListWidgetConfig",
+    "ActivityEventsListWidgetUpdateRequest",
+    "ActivityEventsPropertyFilter",
+    "ActivityKindEnum",
     "ActivityLog",
     "ActivityLogEntry",
     "ActivityLogPaginatedResponse",
+    "ActivityMerge",
+    "ActivityTrigger",
+    "ActorsCompare",
     "ActorsPropertyTaxonomyQuery",
     "ActorsPropertyTaxonomyQueryResponse",
     "ActorsPropertyTaxonomyResponse",
     "ActorsQuery",
     "ActorsQueryResponse",
+    "AdapterEnum",
+    "AddDashboardWidgetRequest",
+    "AddDashboardWidgetsBatchResponse",
     "AddSnapshotsResult",
+    "AffectedCohortResponse",
+    "AgentKeyEnum",
     "AgentModeEnum",
+    "AggregatedSpanRow",
     "AggregationAxisFormat",
+    "AggregationEnum",
     "AggregationPropertyType",
     "AggregationType",
+    "AhaFeedbackSignalExtra",
+    "AiTriageResultEnum",
     "Alert",
     "AlertCheck",
     "AlertCheckStateEnum",
     "AlertCondition",
     "AlertConditionType",
+    "AlertConfigUnion",
+    "AlertDelivery",
     "AlertScheduleRestriction",
     "AlertScheduleRestrictionWindow",
     "AlertSimulateResponse",
+    "AlertTestDeliveryResponse",
+    "AlertThreshold",
+    "AnalysisLevelEnum",
+    "AnalyticsAnomalyInvestigationSignalExtra",
     "Annotation",
+    "AnnotationCreationTypeEnum",
     "AnnotationScopeEnum",
+    "Announcement",
+    "AnnouncementChannel",
+    "AnnouncementDelivery",
+    "AnnouncementDeliveryStatusEnum",
+    "AnnouncementStatusEnum",
     "AppMetricSeries",
     "AppMetricsResponse",
     "AppMetricsTotalsResponse",
+    "AppfiguresReviewSignalExtra",
+    "AppfollowReviewSignalExtra",
+    "AppliesToEnum",
+    "ApplyPathCleaningSuggestionResponse",
+    "ApplySetupOpsResponse",
+    "ApplySetupOpsSourceEnum",
     "ApprovalPolicy",
     "ApproveSnapshotInput",
     "ArrayPropertyFilter",
     "ArrayPropertyFilterOperatorEnum",
-    "Artifact",
+    "ArtifactTypeEnum",
+    "AsknicelyFeedbackSignalExtra",
     "AssigneeTypeEnum",
     "AsyncDeletionStatus",
+    "AttributeBreakdownRow",
+    "AttributionHealthEntry",
+    "AttributionMode",
     "AttributionModeEnum",
-    "AutoApproveResult",
+    "AudienceEnum",
+    "AuditActorServiceAccount",
+    "AuditCounts",
+    "AuthMethodEnum",
     "AutocompleteCompletionItem",
     "AutocompleteCompletionItemKind",
-    "AutostartPriorityEnum",
+    "AutonomyPriorityEnum",
     "AvailableFiltersResponse",
+    "AvailableServer",
     "AvailableSetupTaskIdsEnum",
+    "AvailableTool",
+    "AvailableToolsResponse",
+    "AwsS3DestinationConfig",
+    "AwsS3DestinationConfigWithType",
+    "AwsS3DestinationRequest",
+    "AwsTenantFinding",
+    "AwsTenantReputation",
+    "AwsTenantReputationHealthEnum",
+    "AzureBlobDestinationConfig",
+    "AzureBlobDestinationConfigWithType",
+    "AzureBlobDestinationRequest",
+    "BackfillEstimateResponse",
+    "BackfillStatusEnum",
     "BaseCurrencyEnum",
     "BaseMathType",
+    "BaselineEntry",
+    "BaselineOverview",
+    "BaselineQuarantineSummary",
+    "BaselineTotals",
     "BatchCheckResponse",
     "BatchExport",
     "BatchExportBackfill",
@@ -1930,30 +4621,96 @@ __all__ = [
     "BatchExportBackfillStatusEnum",
     "BatchExportCancellation",
     "BatchExportDestination",
-    "BatchExportDestinationTypeEnum",
+    "BatchExportDestinationConfig",
+    "BatchExportDestinationDestinationEnum",
+    "BatchExportDestinationRequest",
+    "BatchExportDestinationRequestSchema",
+    "BatchExportIntervalEnum",
     "BatchExportPauseState",
     "BatchExportRun",
     "BatchExportRunStatusEnum",
+    "BehavioralEventSource",
     "BehavioralFilter",
+    "BehavioralPropertyFilter",
     "BiasRisk",
+    "BigQueryDestinationConfig",
+    "BigQueryDestinationConfigWithType",
+    "BigQueryDestinationRequest",
+    "BillingAlertCheckNowResponse",
+    "BillingAlertConfiguration",
+    "BillingAlertConfigurationMetricEnum",
+    "BillingAlertConfigurationStateEnum",
+    "BillingAlertConfigurationThresholdTypeEnum",
+    "BillingAlertDestinationChanges",
+    "BillingAlertDestinationCreateData",
+    "BillingAlertDestinationResponse",
+    "BillingAlertDestinationSummary",
+    "BillingAlertEvent",
+    "BillingAlertEventKindEnum",
+    "BillingAlertEventSourceEnum",
+    "BillingOverviewResponse",
+    "BillingPeriodResponse",
+    "BillingTimeSeriesPoint",
+    "BillingTimeSeriesResponse",
+    "BindingConstraintsEnum",
     "BlastRadius",
+    "BlockedByEnum",
     "BooleanScoreDefinitionConfig",
     "BounceRatePageViewMode",
     "BoxPlotDatum",
+    "BoxPlotSettings",
+    "BranchPRMatch",
     "Breakdown",
     "BreakdownAttributionType",
     "BreakdownFilter",
     "BreakdownItem",
     "BreakdownSimulationResult",
     "BreakdownType",
+    "BreakdownTypeEnum",
+    "BreakdownValue",
     "BreakpointHit",
     "BreakpointHitsResponse",
+    "BriefAnchors",
+    "BriefConfig",
+    "BriefPeriod",
+    "BriefSection",
+    "BriefSectionCitation",
+    "BriefSettings",
+    "BrokenTestRow",
+    "BrokenTestRowStateEnum",
+    "BrokenTestsResult",
+    "BucketBreakdown",
+    "BucketBreakdownRow",
     "BucketingIdentifierEnum",
+    "BugsnagErrorSignalExtra",
+    "BuildStatusEnum",
+    "BulkAddOptOutsResult",
+    "BulkIntervieweeContextItem",
+    "BulkIntervieweeContextResponse",
+    "BulkObserveResponse",
+    "BulkObserveResult",
+    "BulkOptOutEntry",
+    "BulkUpdateStatusResponse",
+    "BulkUpdateTagsActionEnum",
     "BulkUpdateTagsError",
     "BulkUpdateTagsItem",
     "BulkUpdateTagsResponse",
+    "BulkUpdateTagsUUIDError",
+    "BulkUpdateTagsUUIDItem",
+    "BulkUpdateTagsUUIDResponse",
+    "BundleFormatEnum",
+    "BusinessKnowledgeSourcesTextResponse",
     "BusinessModelEnum",
-    "ByweekdayEnum",
+    "ButtonTile",
+    "CICardSummary",
+    "CIFailureLogLine",
+    "CIFailureLogs",
+    "CIJobFailureLog",
+    "CIMDVerificationToken",
+    "CIMDVerificationTokenWithValue",
+    "CISignalsConfig",
+    "CIStatusRollup",
+    "CITestRunnerEnum",
     "COPODDetectorConfig",
     "CachedSummary",
     "CalculationIntervalEnum",
@@ -1961,33 +4718,102 @@ __all__ = [
     "CalendarHeatmapMathType",
     "CalendarHeatmapQuery",
     "CalendarHeatmapResponse",
+    "CalendarSyncStatus",
+    "CalendarSyncTriggerResponse",
+    "CalendarSyncTriggerResponseStatusEnum",
+    "CallToolResponse",
+    "CampaignAuditResult",
+    "CampaignFieldPreference",
+    "CampaignMappingSuggestion",
+    "CandidateEvent",
+    "CannyFeedbackSignalExtra",
+    "Canvas",
+    "CanvasActionDefinition",
+    "CanvasActionResult",
+    "CanvasActionsResponse",
+    "CanvasAgentRequestResult",
+    "CanvasArtifactAsset",
+    "CanvasArtifactManifest",
+    "CanvasBuild",
+    "CanvasBuildActionActionEnum",
+    "CanvasBuildsResponse",
+    "CanvasCapabilities",
+    "CanvasCapabilityWidening",
+    "CanvasComponentMeta",
+    "CanvasComponentSize",
+    "CanvasDiagnostic",
+    "CanvasDraft",
+    "CanvasErrorReportResult",
+    "CanvasFixRequestResult",
+    "CanvasGrid",
+    "CanvasGridColumnsEnum",
+    "CanvasKindEnum",
+    "CanvasLayout",
+    "CanvasLayoutOpEnum",
+    "CanvasLayoutPatchOperation",
+    "CanvasLayoutResponse",
+    "CanvasLayoutSchemaVersionEnum",
+    "CanvasNetworkCapabilities",
+    "CanvasPlacement",
+    "CanvasPlacementChanges",
+    "CanvasPlacementStatusEnum",
+    "CanvasPostHogCapabilities",
+    "CanvasSourceAsset",
+    "CanvasSourceDraftResponse",
+    "CanvasSourceEditOperation",
+    "CanvasSourceProject",
+    "CanvasSourcePublishResponse",
+    "CanvasSourceResponse",
+    "CanvasStateEntry",
+    "CanvasStateResponse",
+    "CanvasStateScopeEnum",
+    "CanvasSummary",
+    "CanvasValidateResponse",
+    "CanvasVersion",
+    "CapabilityReadiness",
     "CapabilityState",
     "CapabilityStateStateEnum",
+    "CatalogueEntry",
     "CategoricalScoreDefinitionConfig",
     "CategoricalScoreOption",
-    "CategoryEnum",
     "CdcTableModeEnum",
-    "Change",
     "ChangeRequest",
+    "ChangeRequestDecisionResponse",
     "ChangeRequestStateEnum",
+    "ChangeRequestSummary",
+    "ChannelContextGeneration",
     "ChannelDetailEnum",
-    "ChannelSourceEnum",
+    "ChannelEnum",
+    "ChannelSummaryMessage",
+    "ChannelSystemRoleEnum",
+    "ChannelWikiPage",
     "ChartAxis",
+    "ChartAxisSettings",
+    "ChartCurve",
     "ChartDisplayType",
+    "ChartNumberStyle",
     "ChartSettings",
     "ChartSettingsDisplay",
     "ChartSettingsFormatting",
+    "ChartStyle",
+    "ChatTypeEnum",
+    "CheckDatabaseNameResponse",
+    "CheckSchemaNameResponse",
+    "CheckTypeEnum",
+    "ClassifierStats",
     "ClaudeRuntimeAdapterEnum",
-    "ClaudeTaskRunCreateSchema",
-    "ClaudeTaskRunCreateSchemaInitialPermissionModeEnum",
-    "ClickhouseEvent",
+    "ClaudeTaskRunCreate",
     "ClickhouseQueryProgress",
+    "ClusterSummary",
+    "ClusteringConfig",
     "ClusteringJob",
-    "ClusteringJobAnalysisLevelEnum",
+    "ClusteringMethodEnum",
+    "ClusteringRunRequest",
     "CodexRuntimeAdapterEnum",
-    "CodexTaskRunCreateSchema",
-    "CodexTaskRunCreateSchemaInitialPermissionModeEnum",
+    "CodexTaskRunCreate",
+    "CodexTaskRunCreateInitialPermissionModeEnum",
     "Cohort",
+    "CohortConditionTypeFlags",
     "CohortFilter",
     "CohortFilterGroup",
     "CohortFilters",
@@ -1996,65 +4822,203 @@ __all__ = [
     "CohortPersonsResponse",
     "CohortPropertyFilter",
     "CohortTypeEnum",
+    "CohortUsedInCohort",
+    "CohortUsedInCohortsBlock",
+    "CohortUsedInFlag",
+    "CohortUsedInFlagsBlock",
+    "CohortUsedInInsight",
+    "CohortUsedInInsightsBlock",
+    "CohortUsedInResponse",
     "ColorMode",
     "Comment",
-    "Compare",
+    "CommentSlackThread",
+    "CommentSlackThreadRef",
+    "CommentTypeEnum",
+    "CommitDiffResponse",
+    "CommunitySkillPublishResult",
     "CompareFilter",
     "CompareItem",
+    "ComposeTicketResponse",
+    "CompressionEnum",
+    "ComputeRateCard",
     "ConclusionEnum",
     "ConditionalFormattingRule",
+    "ConfidenceBasisEnum",
+    "ConfidenceTierEnum",
+    "ConfigScopeEnum",
+    "ConnectFromEnum",
+    "ConnectionStateEnum",
     "ConnectionTokenResponse",
     "ContentEncodingEnum",
+    "ContentEnum",
+    "ContentTypeEnum",
+    "ContextLayerStatus",
+    "ContextWindowEnum",
     "Conversation",
+    "ConversationAgentRuntimeEnum",
+    "ConversationMessageSender",
+    "ConversationMessageSummary",
     "ConversationMinimal",
-    "ConversationStatus",
-    "ConversationType",
-    "ConversionGoalFilter1",
-    "ConversionGoalFilter2",
-    "ConversionGoalFilter3",
+    "ConversationStatusEnum",
+    "ConversationTask",
+    "ConversationTopicEnum",
+    "ConversationTypeEnum",
+    "ConversationsRecentTicketsWidgetAddRequest",
+    "ConversationsRecentTicketsWidgetCatalogEntry",
+    "ConversationsRecentTicketsWidgetConfig",
+    "ConversationsRecentTicketsWidgetUpdateRequest",
+    "ConversationsTicketImage",
+    "ConversationsTicketSignalExtra",
+    "ConversionGoal",
+    "ConversionGoalActionFilter",
+    "ConversionGoalDataWarehouseFilter",
+    "ConversionGoalEventFilter",
+    "ConversionGoalKindEnum",
+    "ConversionGoalPatch",
+    "ConversionGoalSummary",
+    "ConversionGoalWriteResponse",
+    "ConversionGoalWrittenList",
+    "ConversionGoalsListResponse",
+    "ConversionRateInputType",
     "CookielessServerHashModeEnum",
+    "CorrelatedEventDefinition",
     "CorrelationType",
+    "CostPerMergeBucket",
     "CountPerActorMathType",
+    "CoverageStats",
+    "CrawlModeEnum",
+    "CreateLegalDocumentDocumentTypeEnum",
     "CreateRecordingRequestPlatformEnum",
     "CreateRecordingResponse",
     "CreateRunResult",
-    "CreationModeEnum",
-    "CreationTypeEnum",
-    "Credential",
+    "CreateTableFromUploadFileFormatEnum",
+    "CreateTaskFromObservationResponse",
+    "CreateTextTileRequestTypeEnum",
+    "CreatedSourceEnum",
+    "CredentialRequest",
     "CurrencyCode",
+    "CurrencyEnum",
+    "CurrentBranchHealth",
+    "CurrentMapping",
     "CurrentPersonalAPIKey",
+    "CurrentPromptSuggestion",
+    "CustomBotDefinition",
+    "CustomBotField",
+    "CustomBotMatcher",
     "CustomChannelCondition",
     "CustomChannelField",
     "CustomChannelOperator",
     "CustomChannelRule",
     "CustomEventConversionGoal",
+    "CustomPropertyDefinition",
+    "CustomPropertyDefinitionTargetTypeEnum",
+    "CustomPropertyDisplayTypeEnum",
+    "CustomPropertyOption",
+    "CustomPropertyOptionColorEnum",
+    "CustomPropertyReference",
+    "CustomPropertySource",
+    "CustomPropertySyncRun",
+    "CustomPropertySyncTriggerResponse",
+    "CustomPropertySyncTriggerResponseStatusEnum",
+    "CustomPropertyValue",
+    "CustomPropertyValueSuggestion",
+    "CustomPropertyValueSuggestionsResponse",
     "CustomerJourney",
     "CustomerProfileConfig",
     "CustomerProfileConfigScopeEnum",
     "Dashboard",
     "DashboardBasic",
     "DashboardCollaborator",
+    "DashboardCreationModeEnum",
+    "DashboardCustomization",
     "DashboardFilter",
+    "DashboardFilters",
+    "DashboardPatchTile",
+    "DashboardPatchWidget",
+    "DashboardPatchWidgetWidgetTypeEnum",
+    "DashboardSubscribeNudgeResponse",
     "DashboardTemplate",
     "DashboardTemplateScopeEnum",
+    "DashboardTile",
     "DashboardTileBasic",
     "DashboardTileResult",
+    "DashboardWidget",
+    "DashboardWidgetConfig",
+    "DashboardWidgetRunResult",
+    "DataCatalogCertification",
+    "DataCatalogMetric",
+    "DataCatalogMetricBulkApprove",
+    "DataCatalogMetricBulkDelete",
+    "DataCatalogMetricBulkSkip",
+    "DataCatalogMetricRun",
+    "DataCatalogMetricRunRequestIntervalEnum",
+    "DataCatalogRelationshipProposal",
     "DataColorTheme",
+    "DataColorToken",
+    "DataFreshnessProject",
+    "DataFreshnessSource",
+    "DataModelingJob",
+    "DataModelingJobRunModeEnum",
+    "DataModelingJobStatusEnum",
+    "DataQualityCheck",
+    "DataQualityCheckRun",
+    "DataQualityCheckSeverityEnum",
+    "DataQualityCheckType",
+    "DataQualityGateConfig",
+    "DataQualityOverviewCheck",
+    "DataQualitySubjectHealth",
+    "DataQualitySuiteRun",
+    "DataSourceHealthEntry",
+    "DataSourceHealthResponse",
+    "DataTableAccountsResponse",
+    "DataTableAccountsTableResponse",
+    "DataTableActorsResponse",
+    "DataTableErrorTrackingIssueCorrelationResponse",
+    "DataTableErrorTrackingResponse",
+    "DataTableEventsResponse",
+    "DataTableExperimentFunnelsResponse",
+    "DataTableExperimentTrendsResponse",
+    "DataTableGroupsResponse",
+    "DataTableHogQLResponse",
+    "DataTableMarketingAnalyticsAggregatedResponse",
+    "DataTableMarketingAnalyticsTableResponse",
     "DataTableNode",
     "DataTableNodeViewPropsContext",
     "DataTableNodeViewPropsContextType",
+    "DataTableNonIntegratedConversionsTableResponse",
+    "DataTableSessionAttributionExplorerResponse",
+    "DataTableSessionsResponse",
+    "DataTableTracesResponse",
+    "DataTableWebAgentAnalyticsResponse",
+    "DataTableWebBotsTableResponse",
+    "DataTableWebExternalClicksTableResponse",
+    "DataTableWebGoalsResponse",
+    "DataTableWebOverviewResponse",
+    "DataTableWebStatsTableResponse",
+    "DataTableWebVitalsPathBreakdownResponse",
     "DataVisualizationNode",
     "DataWarehouseEventsModifier",
+    "DataWarehouseExpression",
+    "DataWarehouseModelPath",
     "DataWarehouseNode",
     "DataWarehousePersonPropertyFilter",
     "DataWarehousePropertyFilter",
     "DataWarehouseSavedQuery",
+    "DataWarehouseSavedQueryColumnAnnotation",
     "DataWarehouseSavedQueryFolder",
     "DataWarehouseSavedQueryMinimal",
+    "DataWarehouseSavedQueryOriginEnum",
+    "DataWarehouseSavedQueryQuery",
+    "DataWarehouseSavedQueryStatusEnum",
+    "DataWarehouseSourceUsage",
+    "DataWarehouseSyncWarning",
+    "DataWarehouseTableCreatedViaEnum",
+    "DataWarehouseTableFormatEnum",
     "DataWarehouseViewLink",
     "DatabaseSchemaBatchExportTable",
     "DatabaseSchemaDataWarehouseTable",
     "DatabaseSchemaEndpointTable",
+    "DatabaseSchemaField",
     "DatabaseSchemaManagedViewTable",
     "DatabaseSchemaManagedViewTableKind",
     "DatabaseSchemaMaterializedViewTable",
@@ -2064,54 +5028,133 @@ __all__ = [
     "DatabaseSchemaSchema",
     "DatabaseSchemaSource",
     "DatabaseSchemaSystemTable",
+    "DatabaseSchemaTableCertification",
+    "DatabaseSchemaTableCertificationStatus",
     "DatabaseSchemaViewTable",
+    "DatabaseSerializedFieldType",
+    "DatabricksDestinationConfig",
+    "DatabricksDestinationConfigWithType",
+    "DatabricksDestinationRequest",
     "Dataset",
+    "DatasetEnum",
+    "DatasetExport",
+    "DatasetExportStatusEnum",
     "DatasetItem",
+    "DatasetJSONValue",
+    "DatasetRevision",
     "DateOperatorEnum",
     "DatePropertyFilter",
     "DateRange",
-    "DateRangeSchema",
+    "DayBreakdown",
+    "DayBreakdownRow",
     "DayItem",
-    "DefaultExperimentStatsMethodEnum",
-    "DeliveryStatusEnum",
+    "DayModelBreakdownRow",
+    "DaysOfWeekEnum",
+    "DecidedByEnum",
+    "DedupeKeyEnum",
+    "DeleteWarehouseOrgResponse",
+    "DeliveryConfig",
+    "DeliveryPipeline",
+    "DeliveryStageTiming",
+    "DeliveryStageTimingStageEnum",
     "DependentFlag",
+    "DeploymentFrequencyBucket",
+    "DeprovisionWarehouseResponse",
     "DescriptionContentTypeEnum",
+    "DesignOperation",
+    "DesktopAccessReasonEnum",
+    "DesktopAccessResponse",
+    "DesktopBetaTermsAcceptance",
     "DesktopRecording",
     "DesktopRecordingStatusEnum",
     "DesktopRecordingTask",
-    "Detail",
     "DetailModeValueEnum",
     "DetailedResultsAggregationType",
     "DetectorConfig",
     "DeviceTypesEnum",
-    "DirectionEnum",
+    "DiagnosticCheckResult",
+    "DiagnosticCheckResultStatusEnum",
+    "DiagnosticDnsRecord",
+    "DiagnosticRemediation",
+    "DiagnosticRemediationTypeEnum",
+    "DiagnosticReport",
+    "DiagnosticReportSummary",
+    "DiagnosticReportSummaryStatusEnum",
+    "DiagnosticSeverityEnum",
+    "DiffCluster",
+    "DigestRun",
+    "DigestRunStatusEnum",
+    "DimensionalityReductionMethodEnum",
+    "DirectConnectionSourceOption",
+    "DismissalReasonEnum",
+    "DispatchOutcomeEnum",
     "DisplayType",
     "DistanceFunc",
+    "DixaConversationSignalExtra",
+    "DocsSearchResponse",
+    "DocumentSimilarityOrderBy",
+    "DocumentSimilarityOrderDirection",
     "DocumentSimilarityQuery",
     "DocumentSimilarityQueryResponse",
+    "DomainScopeEnum",
+    "DoraOverview",
+    "DraftCustomManifestResponse",
+    "DraftScannerResponse",
+    "DraftStatusEnum",
     "DraftStatusResponse",
+    "DreamFileDiff",
+    "DreamFileDiffStatusEnum",
+    "DreamRun",
+    "DreamRunDetail",
+    "DreamRunList",
     "DurationMetric",
     "DurationType",
     "ECODDetectorConfig",
     "EarlyAccessFeature",
-    "EarlyAccessFeatureSerializerCreateOnly",
-    "EffectiveMembershipLevelEnum",
-    "EffectivePrivilegeLevelEnum",
+    "EarlyAccessFeatureAssignee",
+    "EarlyAccessFeatureStageEnum",
+    "EditReportResponse",
+    "EffectEnum",
     "Element",
     "ElementPropertyFilter",
+    "ElementPropertyFilterKey",
+    "ElementStats",
+    "ElementStatsResponse",
     "ElementType",
+    "ElementValue",
+    "EmailSendingAllowance",
+    "EmailSendingRates",
+    "EmailSendingSuspensionStatus",
+    "EmailTemplate",
+    "EmailTemplateDesign",
+    "EmailTemplateDesignBody",
+    "EmailTemplateDesignOperationEnum",
+    "EmailThreadMessageDirectionEnum",
+    "EmailThreadParticipantKindEnum",
+    "EmailTrackingConsentModeEnum",
     "EmbeddedDocument",
     "EmbeddingDistance",
     "EmbeddingModelName",
+    "EmbeddingNormalizationEnum",
     "EmbeddingRecord",
+    "EmbeddingStatusEnum",
+    "EmitEligibility",
+    "EmitFindingResponse",
+    "EmitReportResponse",
     "EmptyPropertyFilter",
+    "EncodingEnum",
+    "Endpoint",
+    "EndpointBreakdownLimitExceededSignalExtra",
     "EndpointColumn",
+    "EndpointExecutionFailedSignalExtra",
     "EndpointMaterialization",
+    "EndpointMaterializationConditions",
+    "EndpointMaterializationSuggestion",
     "EndpointRefreshMode",
-    "EndpointResponse",
     "EndpointRunResponse",
-    "EndpointVersionResponse",
+    "EndpointVersion",
     "EndpointsUsageBreakdown",
+    "EndpointsUsageMetric",
     "EndpointsUsageOrderByDirection",
     "EndpointsUsageOrderByField",
     "EndpointsUsageOverviewItem",
@@ -2122,96 +5165,159 @@ __all__ = [
     "EndpointsUsageTableQueryResponse",
     "EndpointsUsageTrendsQuery",
     "EndpointsUsageTrendsQueryResponse",
-    "EnforcementModeEnum",
     "EngineEnum",
+    "EngineeringAnalyticsCIBrokenDefaultBranchSignalExtra",
+    "EngineeringAnalyticsCIDurationRegressionSignalExtra",
+    "EngineeringAnalyticsCIFlakyCheckSignalExtra",
+    "EngineeringAnalyticsPRStateEnum",
+    "EngineeringPullRequestList",
     "EnsembleDetectorConfig",
     "EnsembleOperator",
-    "EnterpriseEventDefinition",
-    "EnterprisePropertyDefinition",
     "EntityType",
-    "EnvironmentC1cEnum",
     "EnvironmentsIsGeneratingDemoDataResponse",
+    "ErrorTrackingAggregations",
+    "ErrorTrackingAssignee",
+    "ErrorTrackingAssigneeResponse",
     "ErrorTrackingAssignmentRule",
     "ErrorTrackingAssignmentRuleAssignee",
     "ErrorTrackingAssignmentRuleAssigneeRequest",
+    "ErrorTrackingBreakdownResults",
     "ErrorTrackingBreakdownsQuery",
     "ErrorTrackingBreakdownsQueryResponse",
+    "ErrorTrackingBypassRule",
     "ErrorTrackingCorrelatedIssue",
+    "ErrorTrackingCorrelationPopulation",
+    "ErrorTrackingDateRange",
+    "ErrorTrackingEvent",
+    "ErrorTrackingExternalIssueResult",
+    "ErrorTrackingExternalIssueSearchResult",
     "ErrorTrackingExternalReference",
     "ErrorTrackingExternalReferenceIntegration",
     "ErrorTrackingExternalReferenceIntegrationResult",
     "ErrorTrackingExternalReferenceResult",
     "ErrorTrackingFingerprint",
+    "ErrorTrackingFingerprintProjectionPoint",
+    "ErrorTrackingFingerprintProjectionQuery",
+    "ErrorTrackingFingerprintProjectionQueryResponse",
     "ErrorTrackingGroupingRule",
     "ErrorTrackingGroupingRuleAssignee",
     "ErrorTrackingGroupingRuleAssigneeRequest",
     "ErrorTrackingGroupingRuleListResponse",
+    "ErrorTrackingImpact",
     "ErrorTrackingIssue",
     "ErrorTrackingIssueAggregations",
     "ErrorTrackingIssueAssignee",
+    "ErrorTrackingIssueAssigneeId",
     "ErrorTrackingIssueAssigneeType",
-    "ErrorTrackingIssueAssignment",
+    "ErrorTrackingIssueAssigneeWrite",
     "ErrorTrackingIssueCohort",
     "ErrorTrackingIssueCorrelationQuery",
     "ErrorTrackingIssueCorrelationQueryResponse",
+    "ErrorTrackingIssueDetail",
+    "ErrorTrackingIssueEventsResponse",
     "ErrorTrackingIssueFilter",
-    "ErrorTrackingIssueFull",
-    "ErrorTrackingIssueFullCohort",
-    "ErrorTrackingIssueFullStatusEnum",
+    "ErrorTrackingIssueListItem",
     "ErrorTrackingIssueMergeResponse",
+    "ErrorTrackingIssueOrderByEnum",
+    "ErrorTrackingIssueRelease",
+    "ErrorTrackingIssueSeverity",
+    "ErrorTrackingIssueSeverityRuleEnum",
     "ErrorTrackingIssueSplitFingerprint",
     "ErrorTrackingIssueSplitResponse",
     "ErrorTrackingIssueStatus",
+    "ErrorTrackingIssueStatusEnum",
+    "ErrorTrackingIssueWriteStatusEnum",
+    "ErrorTrackingIssuesListResponse",
     "ErrorTrackingIssuesValuesResponseItem",
+    "ErrorTrackingLatestRelease",
+    "ErrorTrackingListWidgetAddRequest",
+    "ErrorTrackingListWidgetCatalogEntry",
+    "ErrorTrackingListWidgetConfig",
+    "ErrorTrackingListWidgetUpdateRequest",
     "ErrorTrackingOrderBy",
+    "ErrorTrackingOrderDirection",
     "ErrorTrackingPendingFingerprintIssueStateUpdate",
     "ErrorTrackingQuery",
+    "ErrorTrackingQueryIssue",
+    "ErrorTrackingQueryIssueAssignee",
+    "ErrorTrackingQueryIssueCohort",
+    "ErrorTrackingQueryIssueSeverity",
     "ErrorTrackingQueryResponse",
     "ErrorTrackingRecommendation",
     "ErrorTrackingRelease",
+    "ErrorTrackingReleaseSeries",
+    "ErrorTrackingReleasesOrderBy",
+    "ErrorTrackingReleasesQuery",
+    "ErrorTrackingReleasesQueryResponse",
+    "ErrorTrackingSettings",
+    "ErrorTrackingSeverityRule",
+    "ErrorTrackingSeverityRuleDisabledData",
+    "ErrorTrackingSeverityRuleListResponse",
+    "ErrorTrackingSignalExtra",
     "ErrorTrackingSimilarIssuesQuery",
     "ErrorTrackingSimilarIssuesQueryResponse",
     "ErrorTrackingSpikeDetectionConfig",
     "ErrorTrackingSpikeEvent",
     "ErrorTrackingSpikeEventIssue",
     "ErrorTrackingStackFrame",
-    "ErrorTrackingStackFramesBatchGetResponse",
+    "ErrorTrackingStackFramesBulkGetResponse",
     "ErrorTrackingSuppressionRule",
     "ErrorTrackingSymbolSet",
     "ErrorTrackingSymbolSetsBulkDeleteResponse",
     "ErrorTrackingSymbolSetsBulkStartUploadResponse",
-    "ErrorTrackingSymbolSetsCreateResponse",
-    "ErrorTrackingSymbolSetsStartUploadResponse",
+    "ErrorTrackingTopFrame",
+    "ErrorTrackingVolumeBucket",
+    "EvaluatedFeatureFlag",
     "Evaluation",
+    "EvaluationCondition",
+    "EvaluationConfig",
+    "EvaluationContextSuggestionResponse",
+    "EvaluationDirectory",
     "EvaluationEvaluationConfig1",
     "EvaluationEvaluationConfig2",
+    "EvaluationEvaluationConfig3",
     "EvaluationOutputConfig",
-    "EvaluationPattern",
     "EvaluationReport",
+    "EvaluationReportCitation",
     "EvaluationReportFrequencyEnum",
+    "EvaluationReportMetrics",
     "EvaluationReportRun",
+    "EvaluationReportRunContent",
+    "EvaluationReportRunDeliveryStatusEnum",
+    "EvaluationReportSection",
     "EvaluationRuntimeEnum",
     "EvaluationStatusEnum",
-    "EvaluationSummaryResponse",
-    "EvaluationSummaryStatistics",
+    "EvaluationStatusReasonEnum",
+    "EvaluationTargetConfigFixedWindow",
+    "EvaluationTargetConfigInactivity",
+    "EvaluationTargetEnum",
     "EvaluationTypeEnum",
+    "Event",
     "EventDefinition",
     "EventDefinitionBasic",
-    "EventDefinitionRecord",
+    "EventDefinitionBulkUpdateVerifiedItem",
+    "EventDefinitionBulkUpdateVerifiedResponse",
     "EventElement",
+    "EventEnum",
     "EventFilterConfig",
-    "EventFilterConfigModeEnum",
+    "EventFilterModeEnum",
+    "EventIngestionRestriction",
     "EventMetadataPropertyFilter",
     "EventOddsRatioSerialized",
+    "EventPerson",
     "EventPropFilter",
     "EventPropFilterTypeEnum",
     "EventPropertyFilter",
     "EventSchema",
+    "EventStream",
+    "EventStreamTestMessage",
+    "EventSuggestionsResponse",
     "EventTaxonomyItem",
     "EventTaxonomyQuery",
     "EventTaxonomyQueryResponse",
     "EventType",
     "EventTypeEnum",
+    "EventsEnum",
     "EventsHeatMapColumnAggregationResult",
     "EventsHeatMapDataResult",
     "EventsHeatMapRowAggregationResult",
@@ -2220,8 +5326,11 @@ __all__ = [
     "EventsQuery",
     "EventsQueryActionStep",
     "EventsQueryResponse",
+    "EvidenceEntry",
+    "EvidenceTypeEnum",
     "ExistenceOperatorEnum",
     "ExistencePropertyFilter",
+    "ExistingInboxReports",
     "ExitConditionEnum",
     "Experiment",
     "ExperimentActorsQuery",
@@ -2230,13 +5339,25 @@ __all__ = [
     "ExperimentApiExposureCriteria",
     "ExperimentApiMetric",
     "ExperimentApiMetricsList",
+    "ExperimentBasic",
     "ExperimentBreakdownResult",
     "ExperimentDataWarehouseNode",
     "ExperimentEventExposureConfig",
+    "ExperimentEventSourceKind",
+    "ExperimentExposureConfigKind",
     "ExperimentExposureCriteria",
+    "ExperimentExposureEstimateConfig",
     "ExperimentExposureQuery",
     "ExperimentExposureQueryResponse",
     "ExperimentExposureTimeSeries",
+    "ExperimentFeatureFlagFilters",
+    "ExperimentFeatureFlagInput",
+    "ExperimentFlagCleanupTarget",
+    "ExperimentFlagCleanupTargetSourceEnum",
+    "ExperimentFlagCleanupTask",
+    "ExperimentFlagMultivariate",
+    "ExperimentFlagRolloutGroup",
+    "ExperimentFlagVariant",
     "ExperimentFunnelMetric",
     "ExperimentFunnelsQuery",
     "ExperimentFunnelsQueryResponse",
@@ -2244,15 +5365,32 @@ __all__ = [
     "ExperimentHoldoutType",
     "ExperimentMeanMetric",
     "ExperimentMetricGoal",
-    "ExperimentMetricKindEnum",
     "ExperimentMetricMathType",
+    "ExperimentMetricOutlierHandling",
     "ExperimentMetricType",
+    "ExperimentMetricsRecalculation",
+    "ExperimentMetricsRecalculationTriggerEnum",
     "ExperimentParameters",
     "ExperimentQuery",
     "ExperimentQueryResponse",
     "ExperimentRatioMetric",
+    "ExperimentResultsWidgetAddRequest",
+    "ExperimentResultsWidgetCatalogEntry",
+    "ExperimentResultsWidgetConfig",
+    "ExperimentResultsWidgetUpdateRequest",
     "ExperimentRetentionMetric",
+    "ExperimentRunningTimeCalculation",
     "ExperimentSavedMetric",
+    "ExperimentSessionBucketEnum",
+    "ExperimentSessionBucketExcludedMetric",
+    "ExperimentSessionBucketMetric",
+    "ExperimentSessionBucketResponse",
+    "ExperimentSessionContextItem",
+    "ExperimentSessionContextResponse",
+    "ExperimentSessionContextsResponse",
+    "ExperimentSessionEventDeltaResponse",
+    "ExperimentSessionMetricHit",
+    "ExperimentSessionMetricSourceHit",
     "ExperimentSignificanceCode",
     "ExperimentStatsBaseValidated",
     "ExperimentStatsValidationFailure",
@@ -2261,71 +5399,159 @@ __all__ = [
     "ExperimentTrendsQuery",
     "ExperimentTrendsQueryResponse",
     "ExperimentTypeEnum",
-    "ExperimentVariant",
     "ExperimentVariantFunnelsBaseStats",
     "ExperimentVariantResultBayesian",
     "ExperimentVariantResultFrequentist",
     "ExperimentVariantTrendsBaseStats",
-    "ExplainRequest",
-    "ExportFormatEnum",
+    "ExperimentWatchCard",
+    "ExperimentWatchCardKindEnum",
+    "ExperimentWatchCardStrengthEnum",
+    "ExperimentWatchEmptyReasonEnum",
+    "ExperimentWatchHighlight",
+    "ExperimentWatchMultipleVariantHandlingEnum",
+    "ExperimentWatchVariant",
+    "ExperimentsListWidgetAddRequest",
+    "ExperimentsListWidgetCatalogEntry",
+    "ExperimentsListWidgetConfig",
+    "ExperimentsListWidgetUpdateRequest",
+    "ExperimentsPromptTemplatesResponseItem",
     "ExportedAsset",
+    "ExportedAssetCreateExportFormatEnum",
+    "ExportedAssetExportFormatEnum",
+    "ExternalAccountListAssignment",
+    "ExternalAccountListItem",
+    "ExternalAccountListPage",
+    "ExternalDataDestination",
+    "ExternalDataDestinationTypeEnum",
     "ExternalDataSchema",
+    "ExternalDataSchemaAvailableColumnsItem",
+    "ExternalDataSchemaRowFiltersItem",
+    "ExternalDataSchemaSource",
+    "ExternalDataSchemaSyncFrequencyEnum",
+    "ExternalDataSchemaSyncTypeEnum",
+    "ExternalDataSchemasCancelResponse",
+    "ExternalDataSource",
+    "ExternalDataSourceAccessMethodEnum",
+    "ExternalDataSourceApiVersionDeprecation",
+    "ExternalDataSourceBasic",
     "ExternalDataSourceBulkUpdateSchema",
+    "ExternalDataSourceBulkUpdateSchemaRowFiltersItem",
     "ExternalDataSourceConnectionOption",
+    "ExternalDataSourceCreateCreatedViaEnum",
+    "ExternalDataSourceCreateResponse",
+    "ExternalDataSourceCreatedViaEnum",
+    "ExternalDataSourceEntry",
     "ExternalDataSourceRevenueAnalyticsConfig",
-    "ExternalDataSourceSerializers",
     "ExternalDataSourceTypeEnum",
-    "ExternalDataSourcesCheckCdcPrerequisitesResponse",
+    "ExternalDataSourcesCdcCheckNewPrerequisitesResponse",
+    "ExternalDataSourcesCdcRepairResponse",
+    "ExternalDataSourcesCdcResumeResponse",
     "ExternalQueryError",
     "ExternalQueryErrorCode",
     "ExternalQueryStatus",
+    "FacetCount",
+    "FacetFieldEnum",
+    "FailedDeliveryChannelsEnum",
+    "FailurePhaseEnum",
     "FeatureFlag",
-    "FeatureFlagConditionGroupSchema",
+    "FeatureFlagConditionAnalysis",
+    "FeatureFlagConditionGroup",
+    "FeatureFlagConditionPropertyAnalysis",
     "FeatureFlagCreationContextEnum",
-    "FeatureFlagFilterPropertyCohortInSchema",
-    "FeatureFlagFilterPropertyCohortInSchemaOperatorEnum",
-    "FeatureFlagFilterPropertyCohortInSchemaTypeEnum",
-    "FeatureFlagFilterPropertyDateSchema",
-    "FeatureFlagFilterPropertyExistsSchema",
-    "FeatureFlagFilterPropertyFlagEvaluatesSchema",
-    "FeatureFlagFilterPropertyFlagEvaluatesSchemaOperatorEnum",
-    "FeatureFlagFilterPropertyFlagEvaluatesSchemaTypeEnum",
-    "FeatureFlagFilterPropertyGenericSchema",
-    "FeatureFlagFilterPropertyGenericSchemaOperatorEnum",
-    "FeatureFlagFilterPropertyMultiContainsSchema",
-    "FeatureFlagFilterPropertyMultiContainsSchemaOperatorEnum",
-    "FeatureFlagFilterPropertySchema",
-    "FeatureFlagFilterPropertySemverSchema",
-    "FeatureFlagFilterPropertySemverSchemaOperatorEnum",
-    "FeatureFlagFiltersSchema",
+    "FeatureFlagExperimentSetMetadata",
+    "FeatureFlagFilterProperty",
+    "FeatureFlagFilterPropertyCohortIn",
+    "FeatureFlagFilterPropertyCohortInOperatorEnum",
+    "FeatureFlagFilterPropertyCohortInTypeEnum",
+    "FeatureFlagFilterPropertyDate",
+    "FeatureFlagFilterPropertyExists",
+    "FeatureFlagFilterPropertyFlagEvaluates",
+    "FeatureFlagFilterPropertyFlagEvaluatesOperatorEnum",
+    "FeatureFlagFilterPropertyFlagEvaluatesTypeEnum",
+    "FeatureFlagFilterPropertyGeneric",
+    "FeatureFlagFilterPropertyGenericOperatorEnum",
+    "FeatureFlagFilterPropertyMultiContains",
+    "FeatureFlagFilterPropertyMultiContainsOperatorEnum",
+    "FeatureFlagFilterPropertySemver",
+    "FeatureFlagFilterPropertySemverOperatorEnum",
+    "FeatureFlagFilters",
     "FeatureFlagGroupType",
-    "FeatureFlagMultivariateSchema",
-    "FeatureFlagMultivariateVariantSchema",
+    "FeatureFlagMultivariate",
+    "FeatureFlagMultivariateVariant",
+    "FeatureFlagRolloutSummary",
     "FeatureFlagStatusResponse",
+    "FeatureFlagTestEvaluationResponse",
     "FeatureFlagVersionResponse",
     "FeatureFlagsBulkDeleteResponse",
-    "FeatureFlagsBulkKeysResponse",
+    "FeatureFlagsKeysByIdResponse",
     "FeaturePropertyFilter",
+    "FeatureRequest",
+    "FeatureRequestAccount",
+    "FeatureRequestAccountLink",
+    "FeatureRequestEvidence",
+    "FeatureRequestEvidencePayload",
+    "FeatureRequestHistory",
+    "FeatureRequestHistoryChange",
+    "FeatureRequestHistoryChangeAfter1",
+    "FeatureRequestHistoryChangeAfter2",
+    "FeatureRequestHistoryChangeAfter2Account",
+    "FeatureRequestHistoryChangeAfterItem",
+    "FeatureRequestHistoryChangeBefore1",
+    "FeatureRequestHistoryChangeBefore2",
+    "FeatureRequestHistoryChangeBefore2Account",
+    "FeatureRequestHistoryChangeBeforeItem",
+    "FeatureRequestHistoryChangeFieldEnum",
+    "FeatureRequestHistorySourceEnum",
+    "FeatureRequestPriorityEnum",
+    "FeatureRequestProductArea",
+    "FeatureRequestStatusEnum",
+    "FeatureRequestStatusHistory",
+    "FeaturebaseFeedbackSignalExtra",
+    "FeedbackTheme",
+    "FeedbackThemeSession",
+    "FeedbackThemes",
+    "FieldNote",
+    "FieldNoteStatusEnum",
+    "FieldNoteViewport",
     "FileDownload",
     "FileDownloadCount",
     "FileDownloadFile",
     "FileDownloadStarted",
     "FileDownloadState",
     "FileDownloadSummary",
+    "FileFormatEnum",
     "FileSystem",
     "FileSystemCountByPathResponse",
-    "FileSystemCountResponse",
+    "FileSystemCountChildrenResponse",
+    "FileSystemRestoreResponse",
+    "FileSystemRestoreResponseUndoneItem",
     "FileSystemShortcut",
-    "FileSystemUndoDeleteResponse",
-    "FileSystemUndoDeleteResponseUndoneItem",
     "FileSystemUnfiledResponse",
-    "FilterEnum",
+    "FileUploadResponse",
     "FilterLogicalOperator",
-    "Filters",
+    "FinalizeResult",
+    "FindingTypeEnum",
     "FirstEvent",
     "FlagPropertyFilter",
     "FlagValueItem",
     "FlagValueResponse",
+    "FlakinessEntry",
+    "FlakinessOverview",
+    "FlakinessStateEnum",
+    "FlakinessTotals",
+    "FlakyTestItem",
+    "FlakyTestItemClassificationEnum",
+    "FlakyTestList",
+    "FleetFindingsSummary",
+    "ForgetResponse",
+    "FramingEnum",
+    "FrequencyModeEnum",
+    "FreshdeskTicketSignalExtra",
+    "FreshnessEnum",
+    "FreshserviceTicketSignalExtra",
+    "FrillFeedbackSignalExtra",
+    "FrontConversationSignalExtra",
+    "FunnelConversionMetric",
     "FunnelConversionWindowTimeUnit",
     "FunnelCorrelationActorsQuery",
     "FunnelCorrelationQuery",
@@ -2341,66 +5567,150 @@ __all__ = [
     "FunnelStepReference",
     "FunnelVizType",
     "FunnelsActorsQuery",
+    "FunnelsAlertConfig",
     "FunnelsDataWarehouseNode",
     "FunnelsFilter",
     "FunnelsQuery",
     "FunnelsQueryResponse",
-    "GenerateResponse",
-    "GenerateStepResponse",
+    "GapTopicActionResult",
+    "GateResultSummary",
+    "GatewayAgentAccess",
+    "GatewayConnection",
+    "GatewayMemberSummary",
+    "GatewayYourConnection",
+    "GeneratePathCleaningSuggestionResponse",
+    "GenerateSurveyTranslationsResponse",
+    "GeneratedSurveyQuestionTranslation",
+    "GeneratedSurveyQuestionTranslationPatch",
+    "GeneratedSurveyRootTranslation",
+    "GeneratedWidgetVersionOperationEnum",
+    "GeneratedWidgetVersionSecurityReviewSeverityEnum",
+    "GenerationOperationEnum",
+    "GenerationStatusEnum",
+    "GitHubAvailableInstallation",
+    "GitHubAvailableInstallationsResponse",
     "GitHubBranchesResponse",
+    "GitHubInstallRequestItem",
+    "GitHubInstallRequestListResponse",
+    "GitHubInstallRequestStatusEnum",
+    "GitHubIssueSignalExtra",
+    "GitHubOAuthAuthorizeResponse",
     "GitHubRepo",
     "GitHubReposRefreshResponse",
     "GitHubReposResponse",
+    "GitHubSource",
+    "GitHubTeam",
+    "GitHubTeamsResponse",
+    "GitLabIssueSignalExtra",
     "GitProviderFileLinkResolveResponse",
-    "Goal",
+    "GiteaIssueSignalExtra",
+    "GoalEventSample",
+    "GoalExplanation",
+    "GoalExplanationPeriod",
     "GoalLine",
+    "GoalLinePosition",
+    "GoogleSearchConsoleSearchOpportunitySignalExtra",
+    "GorgiasTicketSignalExtra",
     "GradientScaleMode",
+    "GranularityEnum",
     "Group",
+    "GroupMathType",
     "GroupNode",
     "GroupPropertyFilter",
     "GroupType",
     "GroupUsageMetric",
     "GroupUsageMetricDisplayEnum",
     "GroupUsageMetricFormatEnum",
+    "GroupUsageMetricMathEnum",
+    "GroupsListResponse",
     "GroupsPropertyValuesResponse",
     "GroupsPropertyValuesResponseResultsItem",
     "GroupsQuery",
     "GroupsQueryResponse",
     "HBOSDetectorConfig",
-    "HealthEnum",
+    "HasMetricsResponse",
+    "HasSpansResponse",
+    "HealthCheckSignalExtra",
+    "HealthCheckSignalExtraSeverityEnum",
     "HealthIssue",
+    "HealthIssueCounts",
+    "HealthIssueRemediation",
     "HealthIssueSeverityEnum",
     "HealthIssueStatusEnum",
+    "HealthIssueSummary",
+    "HeatmapEventItem",
+    "HeatmapEventsResponse",
+    "HeatmapFoldSummary",
     "HeatmapGradientStop",
+    "HeatmapPreflightResponse",
     "HeatmapResponseItem",
-    "HeatmapScreenshotResponse",
-    "HeatmapScreenshotResponseStatusEnum",
-    "HeatmapScreenshotResponseTypeEnum",
     "HeatmapSettings",
+    "HeatmapSnapshotMetadata",
     "HeatmapSortOrder",
     "HeatmapsResponse",
     "HedgehogActorAccessoryOption",
     "HedgehogActorColorOption",
     "HedgehogActorSkinOption",
+    "HideViewedRecordings",
     "HogFlow",
     "HogFlowAction",
+    "HogFlowActionConfig",
+    "HogFlowActionConfigCondition",
+    "HogFlowActionConfigEventsItem",
+    "HogFlowActionTypeEnum",
+    "HogFlowBatchJobCancelResponse",
+    "HogFlowBatchJobStateEnum",
+    "HogFlowConversion",
+    "HogFlowConversionEvent",
+    "HogFlowEdge",
+    "HogFlowEdgeTypeEnum",
+    "HogFlowEmailSendingRateLimit",
+    "HogFlowGraphOperation",
+    "HogFlowGraphOperationOpEnum",
     "HogFlowMasking",
     "HogFlowMinimal",
+    "HogFlowOriginProductEnum",
+    "HogFlowPublishImpact",
+    "HogFlowPublishImpactDeletedStep",
+    "HogFlowPublishImpactEmptyVariable",
+    "HogFlowPublishImpactMoveTarget",
+    "HogFlowPublishImpactScheduleConflict",
+    "HogFlowPublishResponse",
+    "HogFlowRequest",
+    "HogFlowRevision",
+    "HogFlowRevisionBasic",
+    "HogFlowRunResponse",
     "HogFlowSchedule",
     "HogFlowScheduleStatusEnum",
-    "HogFlowStatusEnum",
+    "HogFlowStateEnum",
     "HogFunction",
     "HogFunctionFilters",
     "HogFunctionFiltersSourceEnum",
     "HogFunctionInvocation",
+    "HogFunctionMapping",
     "HogFunctionMappingTemplate",
+    "HogFunctionMaskedSecret",
     "HogFunctionMasking",
     "HogFunctionMinimal",
+    "HogFunctionPublishResponse",
+    "HogFunctionRequest",
+    "HogFunctionRevision",
+    "HogFunctionRevisionBasic",
     "HogFunctionStatus",
     "HogFunctionStatusStateEnum",
     "HogFunctionTemplate",
+    "HogFunctionTemplatingEnum",
     "HogFunctionTypeEnum",
+    "HogInvocationCancelResponse",
+    "HogInvocationRerunFilter",
+    "HogInvocationRerunFilterStatusEnum",
+    "HogInvocationRerunResponse",
+    "HogInvocationResult",
+    "HogInvocationResultDetail",
+    "HogInvocationResultsCount",
     "HogLanguage",
+    "HogQLAlertConfig",
+    "HogQLAlertEvaluation",
     "HogQLAutocomplete",
     "HogQLAutocompleteResponse",
     "HogQLFilter",
@@ -2412,23 +5722,53 @@ __all__ = [
     "HogQLQuery",
     "HogQLQueryModifiers",
     "HogQLQueryResponse",
+    "HogQLVariable",
     "HogQuery",
     "HogQueryResponse",
+    "HogTaggerConfig",
+    "HoneybadgerFaultSignalExtra",
     "HrefMatching",
+    "HubspotTicketSignalExtra",
     "IQRDetectorConfig",
+    "IdentityProviderConfig",
+    "ImpactEnum",
+    "ImportedMcpServer",
+    "ImportedMcpServerHeader",
+    "ImportedMcpServerTypeEnum",
     "InCohortVia",
+    "InboxReportStatusBucket",
+    "IncludeEnum",
+    "IncrementalConfig",
+    "IncrementalEligibility",
     "IncrementalFieldTypeEnum",
+    "IncrementalState",
+    "IngestionPipelineEnum",
+    "IngestionWarningSample",
+    "IngestionWarningSparklinePoint",
+    "IngestionWarningSummary",
+    "InitialPermissionModeEnum",
+    "InlineBehavioralType",
     "InlineCohortCalculation",
+    "InlineScanResponse",
+    "InputsItem",
+    "InputsItemRequest",
     "InputsSchemaItem",
     "InputsSchemaItemTypeEnum",
     "Insight",
     "InsightActorsQuery",
     "InsightActorsQueryOptions",
     "InsightActorsQueryOptionsResponse",
-    "InsightQuerySchema",
+    "InsightActorsSeries",
+    "InsightBulkDeleteResponse",
+    "InsightBulkOperationResult",
+    "InsightBulkOperationSkipped",
+    "InsightBulkRestoreResponse",
+    "InsightBulkSetTestAccountFilterResponse",
+    "InsightFilterOverrideContext",
     "InsightResolvedDateRange",
     "InsightResult",
     "InsightThreshold",
+    "InsightThresholdConfiguration",
     "InsightThresholdType",
     "InsightTypeEnum",
     "InsightVariable",
@@ -2439,56 +5779,110 @@ __all__ = [
     "InsightsThresholdBounds",
     "InstallCustomAuthTypeEnum",
     "InstallSourceEnum",
+    "InstallationStatusEnum",
+    "InstrumentationCheck",
+    "InstrumentationCheckStatusEnum",
+    "InstrumentationChecklist",
     "Integration",
-    "IntegrationConfig",
+    "IntegrationAccessRequestResponse",
+    "IntegrationAccount",
+    "IntegrationAccountsResponse",
+    "IntegrationDiagnostic",
+    "IntegrationEntry",
     "IntegrationFilter",
     "IntegrationKind",
     "IntegrationKindEnum",
+    "InteractionKindEnum",
+    "IntercomTicketSignalExtra",
     "InterestingNote",
-    "IntervalEnum",
     "IntervalItem",
+    "IntervalMinutesEnum",
     "IntervalType",
+    "InterviewInviteResult",
+    "InterviewLink",
+    "IntervieweeContext",
     "InvestigationInconclusiveActionEnum",
     "InvestigationStatusEnum",
     "InvestigationVerdictEnum",
     "IsolationForestDetectorConfig",
+    "IspDailyPoint",
+    "IspSendingHealth",
+    "JiraIssueSignalExtra",
+    "JiraProject",
+    "JiraProjectsResponse",
     "JsonrpcEnum",
+    "JudgemeReviewsReviewSignalExtra",
     "KNNDetectorConfig",
-    "Key10",
-    "Kind",
+    "KNNDetectorMethod",
+    "KnowledgeDocumentWindow",
+    "KnowledgeGapSuggestion",
+    "KnowledgeSearchResult",
+    "KnowledgeSource",
+    "KustomerConversationSignalExtra",
+    "LLMModelInfo",
+    "LLMModelsListResponse",
     "LLMPrompt",
     "LLMPromptEditOperation",
-    "LLMPromptList",
+    "LLMPromptLabel",
+    "LLMPromptLabelSummary",
     "LLMPromptOutlineEntry",
-    "LLMPromptPublic",
     "LLMPromptResolveResponse",
+    "LLMPromptSummary",
     "LLMPromptVersionSummary",
     "LLMProviderEnum",
     "LLMProviderKey",
     "LLMProviderKeyStateEnum",
+    "LLMProviderModelsSummary",
+    "LLMSentimentMessage",
+    "LLMSentimentResult",
     "LLMSkill",
-    "LLMSkillCreate",
     "LLMSkillEditOperation",
     "LLMSkillFile",
     "LLMSkillFileEdit",
     "LLMSkillFileInput",
     "LLMSkillFileManifest",
-    "LLMSkillList",
+    "LLMSkillMarketplaceCommand",
+    "LLMSkillMarketplaceCommandStatusEnum",
     "LLMSkillOutlineEntry",
     "LLMSkillResolveResponse",
+    "LLMSkillSummary",
     "LLMSkillVersionSummary",
+    "LLMTaggerConfig",
     "LLMTrace",
     "LLMTraceEvent",
     "LLMTracePerson",
     "LOFDetectorConfig",
+    "LastActiveEnum",
     "LastEvent",
+    "LastRunModeEnum",
+    "LatestTestInterview",
+    "LayoutCompactionEnum",
+    "LayoutEnum",
+    "LeadTimeBucket",
+    "LeakedKeyReportResponse",
+    "LeakedKeyReportResponseTypeEnum",
+    "LegacyDesktopAccessResponse",
+    "LegalDocument",
+    "LegalDocumentCreator",
+    "LegendPosition",
+    "LibEnum",
     "LifecycleDataWarehouseNode",
+    "LifecycleEnum",
     "LifecycleFilter",
     "LifecycleQuery",
     "LifecycleQueryResponse",
+    "LifecycleStatusEnum",
     "LifecycleToggle",
     "LimitContext",
+    "LimitedByEnum",
+    "LinearIssueSignalExtra",
+    "LinearTeam",
+    "LinearTeamsResponse",
+    "LinkedSignalReport",
     "LiveDebuggerBreakpoint",
+    "LlmEvalReportSignalExtra",
+    "LlmEvalSignalExtra",
+    "LlmsTxtFetchResponse",
     "LocalEvaluationResponse",
     "LogAttributeEntry",
     "LogAttributeResult",
@@ -2497,92 +5891,393 @@ __all__ = [
     "LogAttributesQueryResponse",
     "LogEntry",
     "LogEntryPropertyFilter",
+    "LogFacetValue",
+    "LogPattern",
+    "LogPatternDiffEntry",
+    "LogPatternDiffEntryClassificationEnum",
+    "LogPatternExample",
     "LogPropertyFilter",
-    "LogPropertyFilterOperatorEnum",
-    "LogPropertyFilterSchema",
     "LogPropertyFilterType",
-    "LogPropertyFilterTypeEnum",
     "LogSeverityLevel",
     "LogValueResult",
     "LogValuesQuery",
     "LogValuesQueryResponse",
     "LogsAlertConfiguration",
     "LogsAlertConfigurationStateEnum",
+    "LogsAlertConfigurationThresholdOperatorEnum",
+    "LogsAlertDestinationConfig",
     "LogsAlertDestinationResponse",
     "LogsAlertEvent",
     "LogsAlertEventKindEnum",
+    "LogsAlertFilters",
     "LogsAlertSimulateBucket",
     "LogsAlertSimulateResponse",
+    "LogsAlertStateChangeSignalExtra",
+    "LogsAlertStateChangeSignalExtraActionEnum",
+    "LogsAlertStateChangeSignalExtraThresholdOperatorEnum",
     "LogsAlertStateInterval",
+    "LogsAnomalyBaselineStageEnum",
+    "LogsAnomalyScanBucket",
+    "LogsAnomalyScanIssue",
+    "LogsAnomalyScanIssueDirectionEnum",
+    "LogsAnomalyScanIssueStateEnum",
+    "LogsAnomalyScanResponse",
+    "LogsAnomalyScanSeries",
+    "LogsAnomalyVerdictEnum",
     "LogsAttributesResponse",
+    "LogsCompareFilter",
     "LogsCountBody",
     "LogsCountRangeBucket",
     "LogsCountRangesBody",
     "LogsCountRangesResponse",
     "LogsCountResponse",
+    "LogsDateRange",
+    "LogsExclusionRuleRuleTypeEnum",
+    "LogsExplainRequest",
+    "LogsFacetValuesBody",
+    "LogsFacetValuesResponse",
+    "LogsGroupByBody",
+    "LogsGroupByDimension",
+    "LogsGroupByGroup",
+    "LogsGroupByResponse",
+    "LogsGroupBySourceEnum",
+    "LogsListWidgetAddRequest",
+    "LogsListWidgetCatalogEntry",
+    "LogsListWidgetConfig",
+    "LogsListWidgetUpdateRequest",
+    "LogsMetricRule",
     "LogsOrderBy",
+    "LogsPatternsBody",
+    "LogsPatternsDiffResponse",
+    "LogsPatternsDiffWindow",
+    "LogsPatternsResponse",
+    "LogsPatternsSparklineBucket",
+    "LogsPropertyFilter",
+    "LogsPropertyFilterOperatorEnum",
+    "LogsPropertyFilterTypeEnum",
     "LogsQuery",
     "LogsQueryBody",
+    "LogsQueryPage",
     "LogsQueryResponse",
-    "LogsQueryResponseSchema",
+    "LogsRetentionRule",
+    "LogsRetentionRuleNameSuggestion",
+    "LogsSamplingRule",
+    "LogsSamplingRuleSimulateResponse",
+    "LogsSeriesBandBucket",
+    "LogsSeriesBandSeries",
+    "LogsSeriesBandsResponse",
+    "LogsServiceActiveRule",
     "LogsServiceAggregate",
+    "LogsServiceSeverityBreakdown",
     "LogsServicesBody",
     "LogsServicesResponse",
     "LogsServicesSparklineBucket",
+    "LogsServicesSummary",
     "LogsSparklineBody",
     "LogsSparklineBreakdownBy",
     "LogsSparklineBucket",
+    "LogsSparklineRankBy",
     "LogsSparklineResponse",
     "LogsValuesResponse",
     "LogsView",
+    "LogsViewColumn",
+    "LogsViewColumnTypeEnum",
+    "Loop",
+    "LoopBehaviors",
+    "LoopBehaviorsInput",
+    "LoopConnectors",
+    "LoopConnectorsInput",
+    "LoopContextOutputs",
+    "LoopContextOutputsInput",
+    "LoopContextTarget",
+    "LoopContextTargetInput",
+    "LoopFireResult",
+    "LoopFireResultReasonEnum",
+    "LoopNotificationChannel",
+    "LoopNotificationChannelInput",
+    "LoopNotifications",
+    "LoopNotificationsInput",
+    "LoopPreview",
+    "LoopRepositoryEntry",
+    "LoopRepositoryEntryInput",
+    "LoopRun",
+    "LoopRunPage",
+    "LoopSkillBundle",
+    "LoopSkillBundleInput",
+    "LoopTrigger",
+    "LoopTriggerInput",
+    "LoopTriggerTypeEnum",
     "MADDetectorConfig",
+    "MCPActivityClientRow",
+    "MCPActivityOverview",
+    "MCPActivityRecentCall",
+    "MCPActivityStats",
+    "MCPActivityToolRow",
+    "MCPAgentGrantScopeEnum",
+    "MCPAnalyticsSubmission",
+    "MCPAnalyticsSubmissionFeedbackCategoryEnum",
+    "MCPAnalyticsSubmissionKindEnum",
+    "MCPAuditDecisionEnum",
+    "MCPAuditEvent",
     "MCPAuthTypeEnum",
+    "MCPClusterSelfRetry",
+    "MCPClusterSwitch",
+    "MCPGatewayServer",
+    "MCPGatewayServerUpdate",
+    "MCPHarnessBreakdownItem",
+    "MCPHarnessBreakdownQuery",
+    "MCPHarnessBreakdownQueryResponse",
+    "MCPInstallationScopeEnum",
+    "MCPIntentCluster",
+    "MCPIntentClusterJourney",
+    "MCPIntentClusterJourneyPath",
+    "MCPIntentClusterSnapshot",
+    "MCPIntentClusterSnapshotMeta",
+    "MCPIntentClusterSnapshotStatusEnum",
+    "MCPIntentClusterToolEntry",
+    "MCPIntentDigest",
+    "MCPIntentTheme",
+    "MCPMissingCapabilitiesItem",
+    "MCPMissingCapabilitiesQuery",
+    "MCPMissingCapabilitiesQueryResponse",
+    "MCPOrgRule",
+    "MCPPolicyPresetEnum",
+    "MCPServerCategoryEnum",
     "MCPServerInstallation",
+    "MCPServerInstallationScopeEnum",
     "MCPServerInstallationTool",
-    "MCPServerInstallationToolApprovalStateEnum",
     "MCPServerTemplate",
-    "Mappings",
+    "MCPServiceAccount",
+    "MCPServiceAccountServer",
+    "MCPServiceAccountStatusEnum",
+    "MCPServiceAccountUpdate",
+    "MCPSession",
+    "MCPSessionIntent",
+    "MCPToolApprovalStateEnum",
+    "MCPToolCall",
+    "MCPToolCallBreakdownItem",
+    "MCPToolCallBreakdownQuery",
+    "MCPToolCallBreakdownQueryResponse",
+    "MCPToolCallsAndErrorsItem",
+    "MCPToolCallsAndErrorsQuery",
+    "MCPToolCallsAndErrorsQueryResponse",
+    "MCPToolCategoriesQuery",
+    "MCPToolCategoriesQueryResponse",
+    "MCPToolCategoryCountItem",
+    "MCPToolCategoryCountsQuery",
+    "MCPToolCategoryCountsQueryResponse",
+    "MCPToolCategoryItem",
+    "MCPToolCategoryMapItem",
+    "MCPToolCategoryMapQuery",
+    "MCPToolCategoryMapQueryResponse",
+    "MCPToolDailyStatItem",
+    "MCPToolDailyStatsQuery",
+    "MCPToolDailyStatsQueryResponse",
+    "MCPToolDescriptionItem",
+    "MCPToolDescriptionsQuery",
+    "MCPToolDescriptionsQueryResponse",
+    "MCPToolFailureItem",
+    "MCPToolFailureOccurrenceItem",
+    "MCPToolFailureOccurrencesQuery",
+    "MCPToolFailureOccurrencesQueryResponse",
+    "MCPToolFailuresQuery",
+    "MCPToolFailuresQueryResponse",
+    "MCPToolNeighborItem",
+    "MCPToolNeighborsQuery",
+    "MCPToolNeighborsQueryResponse",
+    "MCPToolOverlap",
+    "MCPToolPivot",
+    "MCPToolPivotClusterEntry",
+    "MCPToolPivotCompetitor",
+    "MCPToolQualityDailyStatItem",
+    "MCPToolQualityDailyStatsQuery",
+    "MCPToolQualityDailyStatsQueryResponse",
+    "MCPToolQualityRowItem",
+    "MCPToolQualityRowsQuery",
+    "MCPToolQualityRowsQueryResponse",
+    "MCPToolQualitySortColumn",
+    "MCPToolQualitySortDirection",
+    "MCPToolSampleIntentItem",
+    "MCPToolSampleIntentsQuery",
+    "MCPToolSampleIntentsQueryResponse",
+    "MCPToolStatsItem",
+    "MCPToolStatsQuery",
+    "MCPToolStatsQueryResponse",
+    "MCPToolTopUserItem",
+    "MCPToolTopUsersQuery",
+    "MCPToolTopUsersQueryResponse",
+    "ManagedWarehouseDataStatusResponse",
+    "ManagedWarehouseDatasetStatus",
+    "ManagedWarehouseMonitoringCoverage",
+    "ManagedWarehouseMonitoringLimits",
+    "ManagedWarehouseMonitoringPoint",
+    "ManagedWarehouseMonitoringSeries",
+    "ManagedWarehouseMonitoringSeriesResponse",
+    "ManagedWarehouseMonitoringSnapshotResponse",
+    "ManagedWarehouseMonitoringTotals",
+    "ManagedWarehouseMonitoringWarehouse",
+    "ManagedWarehouseMonitoringWorker",
+    "ManagedWarehouseMonitoringWorkerSession",
+    "ManagedWarehouseReadinessStateEnum",
+    "ManagedWarehouseSourceSchemasResponse",
+    "ManagedWarehouseSourceSummary",
+    "ManagedWarehouseSourceTableStatus",
+    "ManagedWarehouseSourcesStatus",
+    "ManualMetricType",
+    "MappingsRequest",
+    "MarketingAnalyticsActionConversionGoal",
     "MarketingAnalyticsAggregatedQuery",
     "MarketingAnalyticsAggregatedQueryResponse",
+    "MarketingAnalyticsAttributionBreakdown",
+    "MarketingAnalyticsAttributionModelCell",
+    "MarketingAnalyticsAttributionPathRow",
+    "MarketingAnalyticsAttributionPathsQuery",
+    "MarketingAnalyticsAttributionPathsQueryResponse",
+    "MarketingAnalyticsAttributionQuery",
+    "MarketingAnalyticsAttributionQueryResponse",
+    "MarketingAnalyticsAttributionRow",
+    "MarketingAnalyticsCampaignFieldPreferences",
+    "MarketingAnalyticsCampaignNameMappings",
+    "MarketingAnalyticsConversionGoalList",
+    "MarketingAnalyticsCustomSourceMappings",
     "MarketingAnalyticsDrillDownLevel",
+    "MarketingAnalyticsEventConversionGoal",
     "MarketingAnalyticsItem",
     "MarketingAnalyticsOrderByEnum",
+    "MarketingAnalyticsRetentionCell",
+    "MarketingAnalyticsRetentionInterval",
+    "MarketingAnalyticsRetentionQuery",
+    "MarketingAnalyticsRetentionQueryResponse",
+    "MarketingAnalyticsRetentionRow",
+    "MarketingAnalyticsSourceMapping",
     "MarketingAnalyticsTableQuery",
     "MarketingAnalyticsTableQueryResponse",
+    "MarketingAnalyticsWarehouseConversionGoal",
+    "MarketingDiagnosticResponse",
+    "MarketingSetupSuggestion",
+    "MasterFailureGroup",
+    "MatchField",
+    "MatchedMetadata",
     "MatchedOn",
     "MatchedOnEnum",
     "MatchedRecording",
     "MatchedRecordingEvent",
     "MaterializationMode",
     "MaterializationType",
+    "MaterializeSyncFrequencyEnum",
     "MaterializedColumnsOptimizationMode",
-    "MathEnum",
     "MathGroupTypeIndex",
     "McpServerInstallationsInstallCustomResponse",
     "McpServerInstallationsInstallTemplateResponse",
     "MeanRetentionCalculation",
+    "Meeting",
+    "MeetingParticipant",
     "MeetingPlatformEnum",
-    "Merge",
     "Message",
+    "MessageAsset",
     "MessageMinimal",
-    "Method",
-    "MethodEnum",
-    "Metric",
-    "Metrics",
+    "MessagePreferences",
+    "MessageSuppression",
+    "MessageTemplate",
+    "MessageTemplateContent",
+    "MessageTemplateContentTemplatingEnum",
+    "MetricAnomalyBody",
+    "MetricAnomalyDimension",
+    "MetricAnomalyDirectionEnum",
+    "MetricAnomalyReport",
+    "MetricAttributeKey",
+    "MetricAttributeKeysResponse",
+    "MetricAttributeScopeEnum",
+    "MetricAttributeValue",
+    "MetricAttributeValuesResponse",
+    "MetricBucketDecomposition",
+    "MetricClause",
+    "MetricErrorSpike",
+    "MetricErrorSpikesResponse",
+    "MetricEventSample",
+    "MetricExplainBody",
+    "MetricExplainResponse",
+    "MetricFilter",
+    "MetricGroupBy",
+    "MetricName",
+    "MetricNamesResponse",
+    "MetricPropertyFilter",
+    "MetricQualityEnum",
+    "MetricQueryBody",
+    "MetricQueryIntervalEnum",
+    "MetricQueryPoint",
+    "MetricQueryResponse",
+    "MetricRecalculationResult",
+    "MetricRecalculationResultStatusEnum",
+    "MetricSampleView",
+    "MetricSamplesBody",
+    "MetricSamplesResponse",
+    "MetricSeries",
+    "MetricSeriesBreakdown",
+    "MetricSummary",
+    "MetricTypeEnum",
+    "MetricsAggregation",
+    "MetricsAlertConfig",
+    "MetricsAttributeScope",
+    "MetricsAxisScale",
+    "MetricsDisplaySettings",
+    "MetricsDisplayType",
+    "MetricsFilterOp",
+    "MetricsOtelType",
+    "MetricsOverviewResponse",
+    "MetricsOverviewService",
+    "MetricsQuery",
+    "MetricsQueryClause",
+    "MetricsQueryFilter",
+    "MetricsQueryGroupBy",
+    "MetricsQueryPoint",
+    "MetricsQueryResponse",
+    "MetricsQuerySeries",
+    "MetricsRecalculationStatusEnum",
+    "MetricsStatSummary",
+    "MetricsYAxisSettings",
     "MinimalFeatureFlag",
     "MinimalHedgehogConfig",
-    "MinimalPerson",
+    "ModelBreakdown",
+    "ModelBreakdownRow",
+    "ModelCatalogueResponse",
+    "ModelChoice",
     "ModelConfiguration",
+    "ModelConfigurationRequest",
     "ModelEnum",
+    "MonitorStats",
+    "MoveTileTile",
     "MultipleBreakdownOptions",
     "MultipleBreakdownType",
     "MultipleVariantHandling",
-    "MyFlagsResponse",
-    "NetworkAccessLevelEnum",
+    "NeighborDirection",
+    "NoFindingsReasonEnum",
+    "NoMatchMetadata",
     "NonIntegratedConversionsTableQuery",
     "NonIntegratedConversionsTableQueryResponse",
+    "NonPortableReferences",
     "Notebook",
+    "NotebookCellLastRun",
+    "NotebookCellState",
+    "NotebookCollabCursor",
+    "NotebookComputeOptionsResponse",
+    "NotebookComputePreset",
+    "NotebookKernelConfigResponse",
+    "NotebookKernelState",
+    "NotebookKernelStatusResponse",
     "NotebookMinimal",
+    "NotebookParentResource",
+    "NotebookSQLV2Envelope",
+    "NotebookSQLV2Frame",
+    "NotebookSQLV2InterruptResponse",
+    "NotebookSQLV2Media",
+    "NotebookSQLV2NodeTypeEnum",
+    "NotebookSQLV2Ref",
+    "NotebookSQLV2RefKindEnum",
+    "NotebookSQLV2RunResponse",
+    "NotebookSQLV2RunStatusResponse",
+    "NotebookSQLV2StateResponse",
+    "NotebookVariable",
     "NotificationDestinationTypeEnum",
     "NumericMetric",
     "NumericPropertyFilter",
@@ -2590,60 +6285,127 @@ __all__ = [
     "NumericScoreDefinitionConfig",
     "OAuthRedirectResponse",
     "OCSVMDetectorConfig",
+    "ObjectKindEnum",
     "ObjectMediaPreview",
+    "ObservationLabelDayCount",
+    "ObservationLabelStats",
+    "ObservationRetryResponse",
+    "ObservationSearchResponse",
+    "ObservationSearchResult",
+    "ObservationStats",
+    "ObservationStatusCounts",
+    "ObservationStatusEnum",
+    "ObservationTriggerEnum",
+    "ObservationVersionMarker",
+    "ObserveAlreadyScanned",
+    "ObserveResponse",
+    "OfflineExperimentItemsResponse",
     "OnErrorEnum",
-    "OrderBy",
+    "OnboardWarehouseTeamResponse",
+    "OnboardingSession",
+    "OnboardingSessionTestResponse",
+    "OnboardingSkipRequestReasonEnum",
+    "OnboardingSkippedReasonEnum",
+    "OpEnum",
+    "OpenToMergeBucket",
+    "OperationEnum",
     "OrderByEnum",
-    "OrderDirection1",
-    "OrderDirection2",
+    "OrderDirectionEnum",
+    "OrderGroupsByEnum",
     "Organization",
+    "OrganizationAIAccessRequestResponse",
     "OrganizationBasic",
+    "OrganizationDataFreshness",
+    "OrganizationDefaultExperimentStatsMethodEnum",
     "OrganizationDomain",
+    "OrganizationIntegration",
+    "OrganizationIntegrationKindEnum",
     "OrganizationInvite",
     "OrganizationMember",
+    "OrganizationMemberGithubLogin",
     "OrganizationMembershipLevelEnum",
+    "OrganizationNotificationLock",
+    "OrganizationOAuthApplication",
+    "OrganizationPluginsAccessLevelEnum",
+    "OrganizationRemoveBlockedMembersResponse",
     "OrganizationsProjectsIsGeneratingDemoDataResponse",
-    "OriginEnum",
-    "OriginProductEnum",
-    "Outcome",
+    "OtelMetricTypeEnum",
+    "OutcomeEnum",
     "OutdatedTrafficAlert",
     "OutputTypeEnum",
     "OverallHealthEnum",
+    "OverlapPolicyEnum",
     "PCADetectorConfig",
+    "PRCostSummary",
+    "PRLLMSpend",
+    "PRLifecycle",
+    "PRLifecycleEvent",
+    "PRLifecycleEventKindEnum",
     "PageURL",
+    "PaginatedAccountChannelSummaryList",
+    "PaginatedAccountEmailThreadList",
+    "PaginatedAccountEmailThreadMessageList",
+    "PaginatedAccountList",
+    "PaginatedAccountNoteList",
+    "PaginatedAccountNotebookList",
+    "PaginatedAccountRelationshipDefinitionList",
+    "PaginatedAccountSupportTicketMessageList",
+    "PaginatedAccountTrackRuleRunViewList",
     "PaginatedActionList",
     "PaginatedActivityLogList",
     "PaginatedAlertList",
     "PaginatedAnnotationList",
+    "PaginatedAnnouncementList",
     "PaginatedApprovalPolicyList",
     "PaginatedAsyncDeletionStatusList",
     "PaginatedBatchExportBackfillList",
     "PaginatedBatchExportList",
     "PaginatedBatchExportRunList",
+    "PaginatedBillingAlertConfigurationList",
+    "PaginatedBillingAlertEventList",
+    "PaginatedBriefConfigList",
+    "PaginatedCIMDVerificationTokenList",
+    "PaginatedCanvasDraftList",
+    "PaginatedCanvasList",
+    "PaginatedCanvasVersionList",
     "PaginatedChangeRequestList",
-    "PaginatedClickhouseEventList",
     "PaginatedClusteringJobList",
     "PaginatedCohortList",
     "PaginatedCommentList",
     "PaginatedConversationMinimalList",
+    "PaginatedCustomPropertyDefinitionList",
+    "PaginatedCustomPropertySourceList",
+    "PaginatedCustomPropertySyncRunList",
     "PaginatedCustomerJourneyList",
     "PaginatedCustomerProfileConfigList",
     "PaginatedDashboardBasicList",
     "PaginatedDashboardTemplateList",
+    "PaginatedDataCatalogCertificationList",
+    "PaginatedDataCatalogMetricList",
+    "PaginatedDataCatalogRelationshipProposalList",
     "PaginatedDataColorThemeList",
+    "PaginatedDataModelingJobList",
+    "PaginatedDataQualityCheckList",
+    "PaginatedDataQualityOverviewCheckList",
+    "PaginatedDataQualitySuiteRunList",
+    "PaginatedDataWarehouseExpressionList",
+    "PaginatedDataWarehouseModelPathList",
+    "PaginatedDataWarehouseSavedQueryColumnAnnotationList",
     "PaginatedDataWarehouseSavedQueryMinimalList",
     "PaginatedDatasetItemList",
     "PaginatedDatasetList",
+    "PaginatedDatasetRevisionList",
     "PaginatedDesktopRecordingList",
+    "PaginatedDigestRunList",
     "PaginatedEarlyAccessFeatureList",
     "PaginatedElementList",
-    "PaginatedEndpointResponseList",
-    "PaginatedEndpointVersionResponseList",
-    "PaginatedEnterpriseEventDefinitionList",
-    "PaginatedEnterprisePropertyDefinitionList",
+    "PaginatedEndpointList",
+    "PaginatedEndpointVersionList",
     "PaginatedErrorTrackingAssignmentRuleList",
+    "PaginatedErrorTrackingBypassRuleList",
+    "PaginatedErrorTrackingExternalReferenceResultList",
     "PaginatedErrorTrackingFingerprintList",
-    "PaginatedErrorTrackingIssueFullList",
+    "PaginatedErrorTrackingIssueList",
     "PaginatedErrorTrackingRecommendationList",
     "PaginatedErrorTrackingReleaseList",
     "PaginatedErrorTrackingSpikeEventList",
@@ -2653,105 +6415,199 @@ __all__ = [
     "PaginatedEvaluationList",
     "PaginatedEvaluationReportList",
     "PaginatedEvaluationReportRunList",
+    "PaginatedEventDefinitionList",
+    "PaginatedEventList",
     "PaginatedEventSchemaList",
+    "PaginatedExperimentBasicList",
     "PaginatedExperimentHoldoutList",
-    "PaginatedExperimentList",
     "PaginatedExperimentSavedMetricList",
     "PaginatedExportedAssetList",
+    "PaginatedExternalDataDestinationList",
     "PaginatedExternalDataSchemaList",
-    "PaginatedExternalDataSourceConnectionOptionList",
-    "PaginatedExternalDataSourceSerializersList",
+    "PaginatedExternalDataSourceList",
     "PaginatedFeatureFlagList",
+    "PaginatedFeatureRequestList",
+    "PaginatedFieldNoteList",
     "PaginatedFileDownloadSummaryList",
     "PaginatedFileSystemList",
     "PaginatedFileSystemShortcutList",
-    "PaginatedGroupList",
+    "PaginatedGatewayMemberSummaryList",
     "PaginatedGroupUsageMetricList",
     "PaginatedHealthIssueList",
-    "PaginatedHeatmapScreenshotResponseList",
     "PaginatedHogFlowMinimalList",
+    "PaginatedHogFlowRevisionBasicList",
     "PaginatedHogFunctionMinimalList",
+    "PaginatedHogFunctionRevisionBasicList",
     "PaginatedHogFunctionTemplateList",
+    "PaginatedIdentityProviderConfigList",
     "PaginatedInsightList",
+    "PaginatedInsightThresholdList",
     "PaginatedInsightVariableList",
-    "PaginatedIntegrationConfigList",
-    "PaginatedLLMPromptListList",
+    "PaginatedIntegrationList",
+    "PaginatedInterviewInviteResultList",
+    "PaginatedInterviewLinkList",
+    "PaginatedIntervieweeContextList",
+    "PaginatedKnowledgeGapSuggestionList",
+    "PaginatedKnowledgeSourceList",
+    "PaginatedLLMPromptSummaryList",
     "PaginatedLLMProviderKeyList",
-    "PaginatedLLMSkillListList",
+    "PaginatedLLMSkillSummaryList",
+    "PaginatedLegalDocumentList",
     "PaginatedLiveDebuggerBreakpointList",
     "PaginatedLogsAlertConfigurationList",
     "PaginatedLogsAlertEventList",
+    "PaginatedLogsMetricRuleList",
+    "PaginatedLogsRetentionRuleList",
+    "PaginatedLogsSamplingRuleList",
     "PaginatedLogsViewList",
+    "PaginatedLoopList",
+    "PaginatedMCPAnalyticsSubmissionList",
+    "PaginatedMCPAuditEventList",
+    "PaginatedMCPGatewayServerList",
+    "PaginatedMCPOrgRuleList",
     "PaginatedMCPServerInstallationList",
     "PaginatedMCPServerInstallationToolList",
     "PaginatedMCPServerTemplateList",
+    "PaginatedMCPServiceAccountList",
+    "PaginatedMCPSessionList",
+    "PaginatedMCPToolCallList",
+    "PaginatedMeetingList",
+    "PaginatedMessageSuppression",
+    "PaginatedMessageTemplateList",
     "PaginatedNotebookMinimalList",
     "PaginatedObjectMediaPreviewList",
+    "PaginatedOptOuts",
     "PaginatedOrganizationDomainList",
+    "PaginatedOrganizationIntegrationList",
     "PaginatedOrganizationInviteList",
     "PaginatedOrganizationList",
     "PaginatedOrganizationMemberList",
+    "PaginatedOrganizationOAuthApplicationList",
+    "PaginatedParserRecipeList",
     "PaginatedPersistedFolderList",
-    "PaginatedPersonRecordList",
+    "PaginatedPersonList",
     "PaginatedPluginLogEntryList",
+    "PaginatedProductBriefSummaryList",
     "PaginatedProductTourList",
-    "PaginatedProjectBackwardCompatBasicList",
+    "PaginatedProjectBasicList",
     "PaginatedProjectSecretAPIKeyList",
-    "PaginatedProxyRecordList",
+    "PaginatedPropertyDefinitionList",
     "PaginatedQuarantinedIdentifierEntryList",
-    "PaginatedRepoList",
+    "PaginatedReminderList",
+    "PaginatedReplayObservationList",
+    "PaginatedReplayScannerBackfillList",
+    "PaginatedReplayScannerList",
+    "PaginatedReplayScannerPromptSuggestionList",
+    "PaginatedResolvedToolPolicyList",
     "PaginatedReviewQueueItemList",
     "PaginatedReviewQueueList",
+    "PaginatedReviewRunList",
+    "PaginatedRoleExternalReferenceList",
     "PaginatedRoleList",
     "PaginatedRoleMembershipList",
-    "PaginatedRunList",
-    "PaginatedSandboxEnvironmentListList",
+    "PaginatedSCIMRequestLog",
+    "PaginatedSandboxCustomImageList",
+    "PaginatedSandboxEnvironmentList",
+    "PaginatedScheduledChangeList",
     "PaginatedSchemaPropertyGroupList",
     "PaginatedScoreDefinitionList",
-    "PaginatedSessionGroupSummaryMinimalList",
     "PaginatedSessionRecordingPlaylistList",
+    "PaginatedSignalReportArtefactList",
+    "PaginatedSignalReportList",
     "PaginatedSignalSourceConfigList",
-    "PaginatedSnapshotHistoryEntryList",
-    "PaginatedSnapshotList",
+    "PaginatedStamphogPullRequestList",
+    "PaginatedStamphogRepoConfigList",
+    "PaginatedStreamlitAppSummaryList",
     "PaginatedSubscriptionDeliveryList",
     "PaginatedSubscriptionList",
     "PaginatedSurveyList",
-    "PaginatedTableList",
-    "PaginatedTaskAutomationList",
+    "PaginatedTaggerList",
+    "PaginatedTaskChannelFeedMessageList",
+    "PaginatedTaskChannelInstructionsList",
+    "PaginatedTaskChannelList",
     "PaginatedTaskList",
-    "PaginatedTaskRunDetailList",
+    "PaginatedTaskMentionList",
+    "PaginatedTaskRunList",
     "PaginatedTaskSummaryList",
-    "PaginatedThresholdWithAlertList",
+    "PaginatedTaskThreadMessageList",
+    "PaginatedTeamBasicList",
     "PaginatedTicketList",
+    "PaginatedTicketMessageList",
     "PaginatedTicketViewList",
     "PaginatedToleratedHashEntryList",
     "PaginatedTraceReviewList",
+    "PaginatedTracingViewList",
+    "PaginatedTrendingInsightList",
+    "PaginatedUploadedMediaList",
     "PaginatedUserGitHubIntegrationListResponseList",
     "PaginatedUserInterviewList",
+    "PaginatedUserInterviewTopicList",
     "PaginatedUserList",
-    "PaginatedWebExperimentsAPIList",
+    "PaginatedVisionAlertConfigurationList",
+    "PaginatedVisionAlertEventList",
+    "PaginatedVisualReviewRepoList",
+    "PaginatedVisualReviewRunList",
+    "PaginatedVisualReviewSnapshotHistoryEntryList",
+    "PaginatedVisualReviewSnapshotList",
+    "PaginatedWarehouseColumnAnnotationList",
+    "PaginatedWarehouseColumnStatisticsList",
+    "PaginatedWarehouseTableList",
+    "PaginatedWarehouseViewLinkList",
+    "PaginatedWebExperimentList",
+    "PaginatedWizardSessionList",
     "PaginatedWorkerLogEntryList",
+    "ParserMode",
+    "ParserRecipe",
+    "PartialConversionGoalActionFilter",
+    "PartialConversionGoalDataWarehouseFilter",
+    "PartialConversionGoalEventFilter",
+    "PassRateBucket",
+    "PatchedEvaluationTargetConfigFixedWindow",
+    "PatchedEvaluationTargetConfigInactivity",
     "PathCleaningFilter",
+    "PathCleaningPreviewExample",
+    "PathCleaningSuggestionIssue",
     "PathType",
     "PathsFilter",
     "PathsLink",
     "PathsQuery",
     "PathsQueryResponse",
-    "PauseResponse",
-    "PauseStateResponse",
+    "PathsV2ActorsQuery",
+    "PathsV2Anchor",
+    "PathsV2AnchorType",
+    "PathsV2Edge",
+    "PathsV2ElementSelector",
+    "PathsV2ElementType",
+    "PathsV2Filter",
+    "PathsV2Item",
+    "PathsV2Prefix",
+    "PathsV2Query",
+    "PathsV2QueryResponse",
+    "PathsV2Results",
+    "PathsV2Row",
+    "PathsV2SegmentItem",
+    "PathsV2SegmentToFunnelResponse",
+    "PathsV2Step",
+    "PathsV2StepSource",
+    "PendingCelebration",
+    "PendingInput",
     "PendingInvite",
+    "PeriodEnum",
+    "PeriodTypeEnum",
     "PersistedFolder",
     "PersistedFolderTypeEnum",
     "Person",
     "PersonBatchResponse",
     "PersonBulkDeleteResponse",
     "PersonFilter",
-    "PersonPropertiesAtTimeDebug",
+    "PersonMetadataFilter",
+    "PersonMetadataPropertyFilter",
     "PersonPropertiesAtTimeMetadata",
     "PersonPropertiesAtTimeResponse",
     "PersonPropertyFilter",
-    "PersonRecord",
     "PersonType",
+    "PersonalSpendAnalysisResponse",
+    "PersonalSpendSummary",
     "PersonsArgMaxVersion",
     "PersonsCohortsResponse",
     "PersonsJoinMode",
@@ -2759,32 +6615,71 @@ __all__ = [
     "PersonsOnEventsMode",
     "PersonsValuesResponse",
     "PersonsValuesResponse2",
+    "PgAnalyzeIssueReference",
+    "PgAnalyzeIssueSignalExtra",
+    "PieChartSettings",
     "PinnedSceneTab",
     "PinnedSceneTabs",
+    "PinnedTaskIdsResponse",
+    "PlacementEnum",
+    "PlainThreadSignalExtra",
     "PluginLogEntry",
     "PluginLogEntrySourceEnum",
     "PluginLogEntryTypeEnum",
-    "PluginsAccessLevelEnum",
-    "Population",
-    "Position",
+    "PostHogConnectionForwardMethodEnum",
+    "PostHogConnectionForwardResponse",
+    "PostHogConnectionTarget",
+    "PostgresDestinationConfig",
+    "PostgresDestinationConfigWithType",
+    "PostgresDestinationRequest",
+    "PosthogMcpScopesEnum",
     "PrAuthorshipModeEnum",
     "PrecomputationMode",
+    "PredicateIndexUsage",
+    "PredicateIndexVerdict",
+    "PredicateScope",
+    "PreferencesLink",
     "PreprocessingConfig",
-    "PriorityEnum",
+    "PreviewInviteResult",
+    "PreviewPathCleaningSuggestionResponse",
+    "PrimaryPropertiesResponse",
+    "PrivilegeLevelEnum",
+    "ProblemTypeEnum",
+    "ProductBreakdown",
+    "ProductBreakdownRow",
+    "ProductBrief",
+    "ProductBriefStatusEnum",
+    "ProductBriefSummary",
+    "ProductBriefTriggerEnum",
+    "ProductEnablementResult",
+    "ProductIntentEntry",
     "ProductTour",
-    "ProductTourSerializerCreateUpdateOnly",
-    "ProductTourSerializerCreateUpdateOnlyCreationContextEnum",
-    "ProjectBackwardCompat",
-    "ProjectBackwardCompatBasic",
-    "ProjectBackwardCompatProductIntentsItem",
+    "ProductTourCreationContextEnum",
+    "ProductTourGenerateResponse",
+    "ProductTourGeneratedStep",
+    "ProductboardFeedbackSignalExtra",
+    "ProductsEnum",
+    "Project",
+    "ProjectBasic",
+    "ProjectContext",
+    "ProjectProductIntentsItem",
+    "ProjectProfile",
+    "ProjectProfileInventory",
+    "ProjectProfilePayload",
     "ProjectSecretAPIKey",
-    "PromotedPropertiesResponse",
-    "Property",
-    "PropertyDefinitionTypeEnum",
+    "PromptEvaluationResult",
+    "PromptEvaluationSummary",
+    "PromptSuggestionEvaluation",
+    "PromptSuggestionStatusEnum",
+    "PropertiesDataTypeEnum",
+    "PropertyAccessControlRule",
+    "PropertyAccessControlState",
+    "PropertyDefinition",
     "PropertyFilterTypeEnum",
+    "PropertyGroup",
     "PropertyGroupFilter",
     "PropertyGroupFilterValue",
-    "PropertyGroupOperator",
+    "PropertyGroupOperatorEnum",
     "PropertyGroupTypeEnum",
     "PropertyGroupsMode",
     "PropertyItem",
@@ -2792,11 +6687,33 @@ __all__ = [
     "PropertyMathType",
     "PropertyOperator",
     "PropertyType",
+    "PropertyTypeEnum",
     "PropertyValueItem",
     "PropertyValuesQuery",
     "PropertyValuesQueryResponse",
+    "ProposedStatusEnum",
+    "ProvisionWarehouseResponse",
+    "ProvisionedChannels",
     "ProxyRecord",
+    "ProxyRecordListResponse",
     "ProxyRecordStatusEnum",
+    "PullRequest",
+    "PullRequestAuthor",
+    "PullRequestCheck",
+    "PullRequestChecksResponse",
+    "PullRequestComment",
+    "PullRequestCommentReaction",
+    "PullRequestCommentsResponse",
+    "PullRequestListItem",
+    "PullRequestReviewCommentCreateResponse",
+    "PullRequestReviewCommentReactionCreateResponse",
+    "PushCISample",
+    "QuarantineEntry",
+    "QuarantineFile",
+    "QuarantineModeEnum",
+    "QuarantineRequestResult",
+    "QuarantineRequestRunnerEnum",
+    "QuarantineSourceRun",
     "QuarantinedIdentifierEntry",
     "QueryCancellation",
     "QueryIndexUsage",
@@ -2806,45 +6723,93 @@ __all__ = [
     "QueryStatusResponse",
     "QueryTiming",
     "QueryUpgradeResponse",
+    "QuotaLimitsResponse",
+    "QuotaResourceLimit",
+    "Rapid7InsightvmScannerFindingSignalExtra",
+    "RatingEnum",
+    "RawUnmatchedSample",
+    "RaygunErrorGroupSignalExtra",
+    "ReadyToMergeBucket",
     "ReasoningEffortEnum",
+    "RecapHighlight",
+    "RecapPersona",
+    "RecentActionEntry",
+    "RecentActions",
+    "RecentActivity",
+    "RecentAlertEntry",
+    "RecentAlerts",
+    "RecentCohortEntry",
+    "RecentCohorts",
+    "RecentDashboardEntry",
+    "RecentExperimentEntry",
+    "RecentExperiments",
+    "RecentFeatureFlagEntry",
+    "RecentFeatureFlags",
+    "RecentHogFlowEntry",
+    "RecentHogFlows",
+    "RecentHogFunctionEntry",
+    "RecentHogFunctions",
+    "RecentNotebookEntry",
+    "RecentNotebooks",
+    "RecentReviewerCorrections",
+    "RecentSurveyEntry",
+    "RecentSurveys",
+    "RecommendedAction",
     "RecomputeResult",
+    "RecordInteractionResponse",
+    "RecordStructuredOutputResponse",
+    "RecordVisitResponse",
     "RecordingOrder",
     "RecordingOrderDirection",
     "RecordingPropertyFilter",
     "RecordingsQuery",
+    "RecordingsQueryExperimentExposureFilter",
     "RecordingsQueryResponse",
+    "RecurrenceEnum",
+    "RecurrenceIntervalEnum",
+    "RedshiftCopyInputs",
+    "RedshiftCopyInputsAuthorization",
+    "RedshiftCopyInputsBucketCredentials",
+    "RedshiftDestinationConfig",
+    "RedshiftDestinationConfigWithType",
+    "RedshiftDestinationRequest",
+    "RedshiftExportModeEnum",
+    "ReferenceTypeEnum",
+    "RefreshIntervalEnum",
+    "RefreshStatusEnum",
     "RefreshType",
-    "Repo",
+    "RefundIneligibilityReasonEnum",
+    "RelayedMcpServer",
+    "Reminder",
+    "ReminderStatusEnum",
+    "ReplayObservation",
+    "ReplayObservationLabel",
+    "ReplayScanner",
+    "ReplayScannerBackfill",
+    "ReplayScannerPromptSuggestion",
+    "ReplayVisionScannerFindingSignalExtra",
+    "RepoOverview",
+    "RepoRef",
+    "ReportChart",
+    "ReportEvidence",
+    "ReportOutcomeEnum",
+    "ReportPriority",
+    "ReportSignalsResponse",
     "RepositoryReadinessResponse",
+    "RequestOutcomeEnum",
+    "RequiredTableStatus",
+    "ResetPasswordResponse",
+    "ResolutionSourceEnum",
+    "ResolutionStatusEnum",
     "ResolvedDateRangeResponse",
-    "Response",
-    "Response1",
-    "Response2",
-    "Response3",
-    "Response4",
-    "Response5",
-    "Response6",
-    "Response8",
-    "Response9",
-    "Response10",
-    "Response11",
-    "Response12",
-    "Response13",
-    "Response14",
-    "Response15",
-    "Response16",
-    "Response18",
-    "Response19",
-    "Response20",
-    "Response21",
-    "Response22",
-    "Response23",
-    "Response24",
-    "Response25",
-    "Response26",
-    "ResponseSamplingIntervalTypeEnum",
+    "ResolvedToolPolicy",
     "RestrictionLevelEnum",
+    "RestrictionTypeEnum",
     "ResultCustomizationBy",
+    "ResultCustomizationByPosition",
+    "ResultCustomizationByValue",
+    "ResultEnum",
+    "ResultSourceEnum",
     "RetentionDashboardDisplayType",
     "RetentionEntity",
     "RetentionEntityKind",
@@ -2856,111 +6821,285 @@ __all__ = [
     "RetentionResult",
     "RetentionType",
     "RetentionValue",
-    "RevenueAnalyticsBreakdown",
-    "RevenueAnalyticsGrossRevenueQuery",
-    "RevenueAnalyticsGrossRevenueQueryResponse",
-    "RevenueAnalyticsMRRQuery",
-    "RevenueAnalyticsMRRQueryResponse",
-    "RevenueAnalyticsMRRQueryResultItem",
-    "RevenueAnalyticsMetricsQuery",
-    "RevenueAnalyticsMetricsQueryResponse",
-    "RevenueAnalyticsOverviewItem",
-    "RevenueAnalyticsOverviewItemKey",
-    "RevenueAnalyticsOverviewQuery",
-    "RevenueAnalyticsOverviewQueryResponse",
+    "RetentionVizOptions",
+    "RetentlyFeedbackSignalExtra",
     "RevenueAnalyticsPropertyFilter",
-    "RevenueAnalyticsTopCustomersGroupBy",
-    "RevenueAnalyticsTopCustomersQuery",
-    "RevenueAnalyticsTopCustomersQueryResponse",
     "RevenueCurrencyPropertyConfig",
-    "RevenueExampleDataWarehouseTablesQuery",
-    "RevenueExampleDataWarehouseTablesQueryResponse",
-    "RevenueExampleEventsQuery",
-    "RevenueExampleEventsQueryResponse",
+    "ReviewBlindSpotsConfig",
+    "ReviewDetail",
+    "ReviewFinding",
+    "ReviewFindingLineRange",
+    "ReviewIssuePriorityEnum",
+    "ReviewModeEnum",
+    "ReviewOutputSummary",
+    "ReviewPerspectiveConfig",
+    "ReviewPerspectiveSelection",
+    "ReviewPerspectiveStatItem",
+    "ReviewPerspectiveStats",
+    "ReviewProgress",
     "ReviewQueue",
     "ReviewQueueItem",
+    "ReviewRecentReview",
+    "ReviewRecentReviewsPage",
+    "ReviewResolutionConfig",
+    "ReviewResolutionStatus",
+    "ReviewRun",
+    "ReviewRunStatusEnum",
+    "ReviewRunTriggerEnum",
+    "ReviewRunVerdictEnum",
+    "ReviewSelectionChunk",
+    "ReviewStageEnum",
     "ReviewStateCounts",
+    "ReviewTriggerRequestRunModeEnum",
+    "ReviewTriggerResponse",
+    "ReviewValidatorConfig",
+    "ReviewerCorrectionEntry",
+    "RevokeOtherSessionsResponse",
     "Role",
     "RoleAtOrganizationEnum",
+    "RoleExternalReference",
+    "RoleLookupResponse",
     "RoleMembership",
-    "Run",
+    "RoleTicketAssigneeRequest",
+    "RollbarItemSignalExtra",
+    "RunCost",
+    "RunFailureLogs",
     "RunInsightsResponse",
+    "RunPhaseEnum",
     "RunSourceEnum",
-    "RunSummary",
+    "RunStatusEnum",
+    "RunWidgetsResponse",
+    "RunningTimeBaselineStats",
+    "RunningTimeCalculationResult",
     "RuntimeAdapterEnum",
+    "S3CompatibleDestinationConfig",
+    "S3CompatibleDestinationConfigWithType",
+    "S3CompatibleDestinationRequest",
     "S3PresignedPost",
+    "SCIMRequestLog",
+    "SCIMTokenResponse",
     "SampleRatioMismatch",
+    "SamplingModeEnum",
     "SamplingRate",
+    "SandboxAttachedContextItem",
+    "SandboxAttachedContextItemTypeEnum",
+    "SandboxComputePricing",
+    "SandboxCustomImage",
     "SandboxEnvironment",
-    "SandboxEnvironmentList",
+    "SandboxEnvironmentNetworkAccessLevelEnum",
+    "SandboxMessageResponse",
+    "SavedHeatmap",
+    "SavedHeatmapListResponse",
+    "SavedHeatmapSourceEnum",
+    "SavedHeatmapStatusEnum",
+    "SavedHeatmapTypeEnum",
     "SavedInsightNode",
-    "SavedQueryStatusEnum",
-    "Scale",
+    "SavedQueryResume",
+    "SavedQuerySuspension",
+    "SavedQuerySyncFrequencyEnum",
+    "ScanDateRange",
     "ScanEvidence",
+    "ScanOutcomeEnum",
+    "ScannerCreatorsResponse",
+    "ScannerEstimateResponse",
+    "ScannerExperimentTargeting",
+    "ScannerImpact",
+    "ScannerModelEnum",
+    "ScannerOriginEnum",
+    "ScannerProviderEnum",
+    "ScannerResult",
+    "ScannerScoutCreateResponse",
+    "ScannerSelfDrivingStats",
+    "ScannerSnapshot",
+    "ScannerStatsByType",
+    "ScannerStatsResponse",
+    "ScannerTypeEnum",
+    "ScannerTypeStats",
+    "ScatterChartSettings",
     "ScenePersonalisationBasic",
-    "ScheduleEnum",
+    "ScheduledChange",
+    "ScheduledChangeAllowedModelsEnum",
+    "ScheduledChangeRecurrenceIntervalEnum",
+    "SchemaDestinations",
+    "SchemaEnforcementModeEnum",
     "SchemaPropertyGroup",
     "SchemaPropertyGroupProperty",
-    "SchemaPropertyGroupPropertyPropertyTypeEnum",
+    "SchemaPropertyGroupPropertyRequest",
+    "SchemaPropertyTypeEnum",
+    "ScopeActivityEntry",
+    "ScopeTypeEnum",
     "ScoreDefinition",
     "ScoreDefinitionConfig",
+    "ScoreDefinitionKindEnum",
+    "ScorerHistogram",
+    "ScorerStats",
+    "ScorerSummary",
+    "ScoutChatTask",
+    "ScoutEmissionReportLink",
+    "ScoutFleet",
+    "ScoutFleetEntry",
+    "ScoutLimits",
+    "ScoutMember",
+    "ScoutMetadata",
+    "ScoutNote",
+    "ScoutOriginEnum",
+    "ScoutReport",
+    "ScoutSuggestionItem",
+    "ScoutSuggestionProposedConfig",
+    "ScoutSuggestionRefresh",
+    "ScoutSuggestionSet",
+    "ScratchpadEntry",
     "SdkAssessment",
     "SdkAssessmentSeverityEnum",
     "SdkHealthReport",
+    "SdkHealthReportHealthEnum",
     "SdkReleaseAssessment",
+    "SearchMatchTypeEnum",
     "SelectionModeEnum",
-    "SentimentBatchResponse",
-    "SentimentRequestAnalysisLevelEnum",
-    "Series",
+    "SelectorKindEnum",
+    "SemgrepScannerFindingSignalExtra",
+    "SendingStatusEnum",
+    "SentimentEnum",
+    "SentryIssueSignalExtra",
+    "SeriesBandsDateRange",
     "SessionAttributionExplorerQuery",
     "SessionAttributionExplorerQueryResponse",
+    "SessionAttributionFilters",
     "SessionAttributionGroupBy",
     "SessionData",
-    "SessionGroupSummary",
-    "SessionGroupSummaryMinimal",
+    "SessionProblemEventEntry",
+    "SessionProblemSignalExtra",
     "SessionPropertyFilter",
+    "SessionQuery",
+    "SessionQueryResponse",
     "SessionRecording",
+    "SessionRecordingBulkDeleteResponse",
     "SessionRecordingExternalReference",
+    "SessionRecordingIntegration",
+    "SessionRecordingPerson",
     "SessionRecordingPlaylist",
-    "SessionRecordingPlaylistTypeEnum",
+    "SessionRecordingPlaylistPlaylistTypeEnum",
     "SessionRecordingRetentionPeriodEnum",
     "SessionRecordingType",
     "SessionRecordingsResponse",
-    "SessionSummaries",
-    "SessionSummariesConfig",
+    "SessionReplayListWidgetAddRequest",
+    "SessionReplayListWidgetCatalogEntry",
+    "SessionReplayListWidgetConfig",
+    "SessionReplayListWidgetUpdateRequest",
     "SessionTableVersion",
     "SessionsQuery",
     "SessionsQueryResponse",
     "SessionsTimelineQuery",
     "SessionsTimelineQueryResponse",
     "SessionsV2JoinMode",
-    "Settings",
+    "SettingEnum",
+    "SetupPlanResponse",
     "SeverityLevelsEnum",
     "SharePassword",
+    "SharedInterviewLink",
     "SharingConfiguration",
     "ShortcutPositionEnum",
-    "SignalReportTaskRelationshipEnum",
+    "ShortcutStorySignalExtra",
+    "SideEnum",
+    "SignalExtra",
+    "SignalMatchMetadata",
+    "SignalNode",
+    "SignalReport",
+    "SignalReportArtefact",
+    "SignalReportArtefactArtefactTypeEnum",
+    "SignalReportBillingExemptReasonEnum",
+    "SignalReportBulkStateResponse",
+    "SignalReportBulkStateResult",
+    "SignalReportFeedbackResponse",
+    "SignalReportRefund",
+    "SignalReportRefundBillingPathEnum",
+    "SignalReportRefundReasonEnum",
+    "SignalReportRefundResponse",
+    "SignalReportRefundSummaryResponse",
+    "SignalReportStateEnum",
+    "SignalReportStatusEnum",
+    "SignalScoutConfig",
+    "SignalScoutConfigNetworkAccessEnum",
+    "SignalScoutConfigOptions",
+    "SignalScoutConfigPauseReasonEnum",
+    "SignalScoutConfigStatusEnum",
+    "SignalScoutCreateResponse",
+    "SignalScoutEmission",
+    "SignalScoutManualRun",
+    "SignalScoutOutputDestinations",
+    "SignalScoutRunSummary",
+    "SignalScoutRunSummaryMetadata",
+    "SignalScoutRunSummaryMetadataDerived",
+    "SignalScoutSkillSummary",
+    "SignalScoutSlackDestination",
+    "SignalScoutSuggestionSetStatusEnum",
+    "SignalScoutWebhookDestination",
     "SignalSourceConfig",
+    "SignalSourceConfigEntry",
     "SignalSourceConfigSourceTypeEnum",
+    "SignalSourceConfigsBuckets",
+    "SignalSourceProduct",
+    "SignalSourceProductEnum",
+    "SignalSourceType",
+    "SignalUser",
     "SignalUserAutonomyConfig",
+    "SignalsProcessingPauseResponse",
     "SignalsProcessingResumeResponse",
+    "SignalsProcessingState",
+    "SignalsScoutEvidenceEntry",
+    "SignalsScoutSignalExtra",
+    "SignalsScoutTimeRange",
     "SimilarIssue",
-    "SimpleExternalDataSourceSerializers",
-    "SimpleIntervalType",
-    "Snapshot",
-    "SnapshotHistoryEntry",
+    "SizeEnum",
+    "SkillSourceEnum",
+    "SlackChannel",
+    "SlackChannelsResponse",
+    "SlackSummaryCadenceEnum",
+    "SlackThreadContextRepoResearch",
+    "SlackThreadContextResponse",
+    "SlackThreadContextRun",
+    "SlackThreadContextTask",
+    "SlackThreadContextThread",
+    "SlackThreadReference",
+    "SlackUser",
+    "SlackUsersResponse",
+    "SliceContent",
     "SnapshotManifestItem",
     "SnapshotSource",
-    "SourceProductEnum",
+    "SnowflakeDestinationConfig",
+    "SnowflakeDestinationConfigWithType",
+    "SnowflakeDestinationRequest",
+    "SnykScannerFindingSignalExtra",
+    "SonarqubeScannerFindingSignalExtra",
+    "SourceConnectLink",
+    "SourceCredential",
+    "SourceDestinations",
+    "SourceMap",
+    "SourceMappingSuggestion",
+    "SourceMatchEnum",
+    "SourcePreviewColumn",
+    "SourcePreviewResponse",
+    "SourceRoleEnum",
+    "SourceSetupResponse",
+    "SourceSetupWebhook",
+    "SourceStatusEnum",
+    "SourceTypeEnum",
     "SpanPropertyFilter",
     "SpanPropertyFilterType",
+    "SpanPropertyTypeEnum",
+    "SpanTreeNode",
     "SparklineBreakdownByEnum",
-    "StageEnum",
+    "SparklineRankByEnum",
+    "SpatialReducerEnum",
+    "SpecificityMetadata",
+    "StamphogDiscoveredInstallation",
+    "StamphogInstallInfo",
+    "StamphogPullRequest",
+    "StamphogRepoConfig",
+    "StamphogSyncInstallationResponse",
     "StartHandling",
     "StaticFilters",
-    "StatusA35Enum",
     "StatusItem",
-    "StatusReasonEnum",
     "StepOrderValue",
     "StickinessActorsQuery",
     "StickinessComputationMode",
@@ -2969,143 +7108,327 @@ __all__ = [
     "StickinessOperator",
     "StickinessQuery",
     "StickinessQueryResponse",
+    "StreamReadTokenResponse",
+    "StreamlitApp",
+    "StreamlitAppSandbox",
+    "StreamlitAppStatus",
+    "StreamlitAppSummary",
+    "StreamlitAppUserInfo",
+    "StreamlitAppVersion",
+    "StreamlitAppVersionList",
+    "StreamlitConnectInfo",
     "StringMatchOperatorEnum",
     "StringPropertyFilter",
+    "StructuredOutputRecord",
     "StructuredSummary",
-    "Style",
+    "StyleEnum",
+    "SubjectTypeEnum",
     "Subscription",
+    "SubscriptionAIWindowModeEnum",
     "SubscriptionDelivery",
     "SubscriptionDeliveryStatusEnum",
-    "SubscriptionFrequencyEnum",
+    "SubscriptionResourceTypeEnum",
+    "SubscriptionTargetEnum",
+    "SubscriptionsSummaryQuotaResponse",
     "SuccessResponse",
-    "SuggestReplyResponse",
+    "SuggestTagsResponse",
+    "SuggestedActionsEnum",
     "SuggestedQuestionsQuery",
     "SuggestedQuestionsQueryResponse",
+    "SuggestedReviewer",
+    "SuggestedRule",
+    "SuggestionStatusEnum",
     "SummarizeResponse",
     "SummarizeTypeEnum",
+    "SummarizerStats",
     "SummaryBullet",
-    "SummaryOutcome",
+    "SupportTicket",
+    "SuppressionSourceEnum",
     "Survey",
-    "SurveyAppearanceSchema",
-    "SurveyBranchingSchema",
-    "SurveyConditionEventValueSchema",
-    "SurveyConditionsSchema",
+    "SurveyAppearance",
+    "SurveyBranching",
+    "SurveyConditionEventValue",
+    "SurveyConditions",
     "SurveyEndBranching",
     "SurveyEndBranchingTypeEnum",
-    "SurveyEventsConditionSchema",
+    "SurveyEventsCondition",
     "SurveyGlobalStatsResponse",
-    "SurveyLinkQuestionSchema",
-    "SurveyLinkQuestionSchemaTypeEnum",
-    "SurveyMultipleChoiceQuestionSchema",
-    "SurveyMultipleChoiceQuestionSchemaTypeEnum",
+    "SurveyLinkQuestion",
+    "SurveyLinkQuestionTypeEnum",
+    "SurveyMatchTypeEnum",
+    "SurveyMultipleChoiceQuestion",
+    "SurveyMultipleChoiceQuestionTypeEnum",
     "SurveyNextQuestionBranching",
     "SurveyNextQuestionBranchingTypeEnum",
-    "SurveyOpenQuestionSchema",
-    "SurveyOpenQuestionSchemaTypeEnum",
-    "SurveyQuestionInputSchema",
-    "SurveyRatingQuestionSchema",
-    "SurveyRatingQuestionSchemaDisplayEnum",
-    "SurveyRatingQuestionSchemaTypeEnum",
+    "SurveyOpenQuestion",
+    "SurveyOpenQuestionTypeEnum",
+    "SurveyQuestionInput",
+    "SurveyQuestionLabel",
+    "SurveyQuestionLabelsResponse",
+    "SurveyRatingQuestion",
+    "SurveyRatingQuestionDisplayEnum",
+    "SurveyRatingQuestionTypeEnum",
+    "SurveyResponseAnswer",
     "SurveyResponseBasedBranching",
     "SurveyResponseBasedBranchingTypeEnum",
-    "SurveySerializerCreateUpdateOnly",
-    "SurveySingleChoiceQuestionSchema",
-    "SurveySingleChoiceQuestionSchemaTypeEnum",
+    "SurveyResponseExtra",
+    "SurveyResponseRow",
+    "SurveyResponsesList",
+    "SurveyResultsWidgetAddRequest",
+    "SurveyResultsWidgetCatalogEntry",
+    "SurveyResultsWidgetConfig",
+    "SurveyResultsWidgetUpdateRequest",
+    "SurveySamplingIntervalTypeEnum",
+    "SurveyScheduleEnum",
+    "SurveySingleChoiceQuestion",
+    "SurveySingleChoiceQuestionTypeEnum",
     "SurveySpecificQuestionBranching",
     "SurveySpecificQuestionBranchingTypeEnum",
     "SurveyStatsResponse",
-    "SurveyType",
+    "SurveyTypeEnum",
     "SymbolSetDownloadResponse",
-    "SyncFrequencyEnum",
-    "SyncTypeEnum",
-    "Table",
-    "TableFormatEnum",
+    "SymbolStatsPeriod",
+    "SymbolStatsQueryBody",
+    "SymbolStatsResponse",
+    "SymbolStatsRow",
+    "SymbolStatsSymbol",
+    "SyncFrequencyBlockedByEnum",
+    "SyncFrequencyBlocker",
+    "SyncFrequencyBound",
+    "SyncFrequencyBounds",
+    "SyncFrequencyOption",
+    "SyncPhaseEnum",
+    "SyncSegmentEnum",
+    "SyncStatusEnum",
     "TableSettings",
-    "TargetTypeEnum",
+    "TagCount",
+    "TagDefinition",
+    "TagSuggestion",
+    "TagSuggestionSourceEnum",
+    "Tagger",
+    "TaggerCondition",
+    "TaggerConfig",
+    "TaggerModelConfiguration",
+    "TaggerModelConfigurationWrite",
+    "TaggerTypeEnum",
     "Task",
-    "TaskAutomation",
+    "TaskActivity",
+    "TaskActivityMarkReadResponse",
+    "TaskActivityPage",
+    "TaskActivityReadMarker",
+    "TaskAnalysisEvidence",
+    "TaskAnalysisSuggestedFix",
+    "TaskAnalysisWastedEffort",
+    "TaskArtifact",
+    "TaskArtifactStatusEnum",
+    "TaskArtifactsResponse",
+    "TaskChannel",
+    "TaskChannelFeedMessage",
+    "TaskChannelInstructions",
+    "TaskCommentAnchor",
+    "TaskCommentDetail",
+    "TaskCommentEntry",
+    "TaskCommentSummary",
+    "TaskCommentTarget",
+    "TaskCommentsResponse",
     "TaskExecutionModeEnum",
+    "TaskMention",
+    "TaskOriginProductEnum",
+    "TaskPinResponse",
     "TaskRepositoriesResponse",
+    "TaskRun",
+    "TaskRunAnalysisInsightRequestCategoryEnum",
+    "TaskRunAnalysisInsightResponse",
+    "TaskRunAnalyzeResponse",
     "TaskRunArtifactFinalizeUpload",
+    "TaskRunArtifactMetadata",
     "TaskRunArtifactPrepareUpload",
     "TaskRunArtifactPrepareUploadResponse",
     "TaskRunArtifactPresignResponse",
     "TaskRunArtifactResponse",
     "TaskRunArtifactTypeEnum",
     "TaskRunArtifactUpload",
+    "TaskRunArtifactsDismissResponse",
     "TaskRunArtifactsFinalizeUploadResponse",
     "TaskRunArtifactsPrepareUploadResponse",
     "TaskRunArtifactsUploadResponse",
     "TaskRunBootstrapCreateRequestEnvironmentEnum",
     "TaskRunBootstrapCreateRequestInitialPermissionModeEnum",
+    "TaskRunCommandRequestMethodEnum",
     "TaskRunCommandResponse",
-    "TaskRunCreateRequestSchema",
-    "TaskRunDetail",
-    "TaskRunDetailProviderEnum",
+    "TaskRunCreateRequest",
+    "TaskRunEnvironmentEnum",
+    "TaskRunLivingArtifactChartResponse",
+    "TaskRunLivingArtifactResponse",
+    "TaskRunLivingArtifactsResponse",
+    "TaskRunPeer",
+    "TaskRunPeerMessageResponse",
+    "TaskRunPeersResponse",
+    "TaskRunPostHogReference",
+    "TaskRunPostHogReferenceMetadata",
+    "TaskRunPostHogReferencesResponse",
+    "TaskRunProviderEnum",
+    "TaskRunReasoningEffortEnum",
     "TaskRunRelayMessageResponse",
-    "TaskRunResumeRequestSchema",
+    "TaskRunResumeRequest",
+    "TaskRunSkillBundleMetadata",
+    "TaskRunStatusEnum",
     "TaskRunSummary",
-    "TaskRunUpdateEnvironmentEnum",
-    "TaskRunUpdateStatusEnum",
+    "TaskRuntimeEnum",
+    "TaskSearchResult",
+    "TaskSearchResultKindEnum",
+    "TaskSessionResponse",
+    "TaskSessionSyncResponse",
     "TaskStagedArtifactFinalizeUpload",
     "TaskStagedArtifactPrepareUpload",
     "TaskStagedArtifactPrepareUploadResponse",
     "TaskStagedArtifactsFinalizeUploadResponse",
     "TaskStagedArtifactsPrepareUploadResponse",
     "TaskSummary",
+    "TaskThreadMessage",
+    "TaskUsageResponse",
+    "TaskUserBasicInfo",
+    "TasksAIRunPreferences",
+    "TasksResolvedAIRunDefaults",
+    "TasksResolvedAIRunDefaultsSourceEnum",
+    "TasksTeamConfigResponse",
+    "TasksUserConfigResponse",
     "TaxonomicFilterGroupType",
+    "TeachingCanvas",
     "Team",
     "TeamBasic",
+    "TeamCIActivity",
+    "TeamCIHealthItem",
+    "TeamCIHealthList",
     "TeamCustomerAnalyticsConfig",
+    "TeamEmailReputationResponse",
+    "TeamFeatureFlagPolicyConfig",
+    "TeamMCPGatewayConfig",
     "TeamMarketingAnalyticsConfig",
+    "TeamMergeTrend",
+    "TeamMergeTrendPoint",
     "TeamRevenueAnalyticsConfig",
     "TeamTaxonomyItem",
     "TeamTaxonomyQuery",
     "TeamTaxonomyQueryResponse",
+    "TeamTestSignal",
+    "TeamWorkflowsConfig",
+    "TemplatesEnum",
+    "TemporalReducerEnum",
     "TestHogResponse",
     "TestHogResultItem",
+    "TestHogTaggerResponse",
+    "TestHogTaggerResultItem",
+    "TestHogTaggerTag",
+    "TestHogTargetConfig",
+    "TestInterviewLink",
     "TextMatching",
     "TextReprMetadata",
     "TextReprOptions",
     "TextReprResponse",
+    "TextTile",
     "ThemeModeEnum",
-    "Threshold",
     "ThresholdDetectorConfig",
-    "ThresholdOperatorEnum",
-    "ThresholdWithAlert",
+    "ThresholdRequest",
     "Ticket",
+    "TicketAssigneeRequest",
     "TicketAssignment",
+    "TicketChannelFilterEnum",
+    "TicketFullEmail",
+    "TicketMessage",
     "TicketPerson",
+    "TicketPriorityEnum",
+    "TicketSlaFilterEnum",
+    "TicketSortOrderEnum",
     "TicketStatusEnum",
+    "TicketTagsMatchEnum",
     "TicketView",
+    "TicketViewFilters",
+    "TicketViewFiltersAssigneeItem",
+    "TicketViewSorting",
+    "TierEnum",
+    "TileFilters",
+    "TileLayoutBox",
+    "TileLayouts",
+    "TileSpacingEnum",
+    "TimeRange",
+    "TimeToGreenBucket",
+    "TimeUnitType",
     "TimeWindowMode",
     "TimelineEntry",
     "TimezoneEnum",
     "ToleratedHashEntry",
     "ToolApprovalUpdateApprovalStateEnum",
+    "ToolBreakdown",
+    "ToolBreakdownRow",
+    "ToolPolicyEntry",
     "ToolbarModeEnum",
+    "TopEventEntry",
     "TopPage",
     "TopSource",
+    "TopTraceRow",
+    "TopTraces",
     "TraceNeighborsQuery",
     "TraceNeighborsQueryResponse",
+    "TraceOrderColumn",
     "TraceQuery",
     "TraceQueryResponse",
     "TraceReview",
     "TraceReviewScore",
     "TraceReviewScoreWrite",
+    "TraceSpanBreakdownOrderBy",
+    "TraceSpanBreakdownType",
+    "TraceSpansAggregationQuery",
+    "TraceSpansAggregationQueryResponse",
+    "TraceSpansAttributeBreakdownQuery",
+    "TraceSpansAttributeBreakdownQueryResponse",
     "TraceSpansQuery",
     "TraceSpansQueryResponse",
+    "TraceSpansTreeQuery",
+    "TraceSpansTreeQueryResponse",
     "TracesQuery",
     "TracesQueryResponse",
+    "TracingAggregatedSpanRow",
+    "TracingAggregationQueryBody",
+    "TracingAggregationResponse",
+    "TracingAttributeBreakdownQueryBody",
+    "TracingAttributeBreakdownQueryBodyOrderByEnum",
+    "TracingAttributeBreakdownResponse",
+    "TracingAttributeBreakdownRow",
+    "TracingAttributeEntry",
+    "TracingAttributesResponse",
+    "TracingCountBody",
+    "TracingCountResponse",
+    "TracingDateRange",
+    "TracingDurationHistogramQueryBody",
+    "TracingLatencyHeatmapCell",
+    "TracingLatencyHeatmapResponse",
+    "TracingQueryBody",
+    "TracingQueryBodyOrderByEnum",
+    "TracingSpanPropertyFilter",
+    "TracingSpanPropertyFilterOperatorEnum",
+    "TracingSparklineQueryBody",
+    "TracingTreeQueryBody",
+    "TracingView",
     "TranscriptSegment",
+    "TrendingInsight",
     "TrendsAlertConfig",
     "TrendsFilter",
     "TrendsFormulaNode",
     "TrendsQuery",
     "TrendsQueryResponse",
-    "Trigger",
+    "TrunkQuarantineDebt",
+    "TrunkQuarantineTeamDebt",
+    "TrunkQuarantinedTest",
+    "TypedInsightQuery",
+    "UnmatchedUtmSample",
+    "UpdateDashboardWidgetRequest",
+    "UpdateDashboardWidgetsBatchResponse",
     "UploadTarget",
-    "UploadedMediaCreateResponse",
+    "UploadedByEnum",
+    "UploadedMedia",
+    "UploadedMediaUploadResponse",
+    "UploadedMediaUploadStarted",
     "UrlMatching",
     "UsageMetric",
     "UsageMetricDisplay",
@@ -3113,34 +7436,104 @@ __all__ = [
     "UsageMetricsQuery",
     "UsageMetricsQueryResponse",
     "User",
+    "UserAuthSession",
     "UserBasic",
     "UserBasicInfo",
+    "UserBasicRequest",
     "UserBasicType",
     "UserBlastRadiusResponse",
+    "UserFacetSettings",
+    "UserFacetSettingsEntry",
+    "UserFacetSettingsEntrySourceTypeEnum",
     "UserGitHubAccount",
     "UserGitHubIntegrationItem",
     "UserGitHubIntegrationListResponse",
     "UserGitHubLinkStartResponse",
+    "UserGithubLogin",
     "UserInterview",
-    "UserSchema",
+    "UserInterviewClassificationEnum",
+    "UserInterviewSearchDocumentTypeEnum",
+    "UserInterviewSearchResult",
+    "UserInterviewTopic",
+    "UserPushTokenItem",
+    "UserPushTokenPlatformEnum",
+    "UserSlackLinkStartResponse",
+    "UserSlackLinkableWorkspaceItem",
+    "UserSlackLinkableWorkspaceListResponse",
+    "UserTicketAssigneeRequest",
+    "UsersMarkProductIntroSeenResponse",
+    "UservoiceFeedbackSignalExtra",
+    "UtmAlternativeSource",
+    "UtmAuditResponse",
+    "UtmEvent",
+    "UtmIssue",
+    "UtmIssueKindEnum",
+    "UtmMappingSuggestionsResponse",
     "ValidationStatusEnum",
+    "ValidatorCategoryEnum",
+    "ValueDisplay",
     "VectorSearchQuery",
     "VectorSearchQueryResponse",
     "VectorSearchResponseItem",
+    "VisibilityEnum",
+    "VisionAlertConfiguration",
+    "VisionAlertCreateDestinationTypeEnum",
+    "VisionAlertDestinationResponse",
+    "VisionAlertDirectionEnum",
+    "VisionAlertEvent",
+    "VisionAlertEventKindEnum",
+    "VisionAlertKindEnum",
+    "VisionAlertMetricEnum",
+    "VisionAlertSelection",
+    "VisionQuota",
+    "VisionScannersObserveResponse",
+    "VisionSpendDay",
+    "VisionSpendSeries",
+    "VisualReviewArtifact",
+    "VisualReviewRepo",
+    "VisualReviewRun",
+    "VisualReviewRunSummary",
+    "VisualReviewSnapshot",
+    "VisualReviewSnapshotHistoryEntry",
+    "VisualizationMethodEnum",
     "VizSpecificOptions",
     "VolumeBucket",
-    "WarehouseSavedQueriesAncestorsResponse",
+    "WarehouseColumnAnnotation",
+    "WarehouseColumnAnnotationDescriptionSourceEnum",
+    "WarehouseColumnStatistics",
+    "WarehouseConnection",
+    "WarehouseCredential",
     "WarehouseSavedQueriesDependenciesResponse",
-    "WarehouseSavedQueriesDescendantsResponse",
+    "WarehouseSavedQueriesListAncestorsResponse",
+    "WarehouseSavedQueriesListDescendantsResponse",
     "WarehouseSavedQueriesRunHistoryResponse",
     "WarehouseSavedQueriesRunHistoryResponseRunHistoryItem",
+    "WarehouseStatusResponse",
+    "WarehouseStatusResponseStateEnum",
+    "WarehouseTable",
+    "WarehouseViewLink",
+    "WarehouseViewLinkValidationResponse",
+    "WarmTaskRequestOriginProductEnum",
+    "WarmTaskResponse",
+    "WarmTaskResumeResponse",
+    "WebAgentAnalyticsQuery",
+    "WebAgentAnalyticsQueryResponse",
+    "WebAgentAnalyticsQueryType",
+    "WebAgentContentGrouping",
     "WebAnalyticsExternalSummaryQuery",
     "WebAnalyticsExternalSummaryQueryResponse",
+    "WebAnalyticsGoal",
     "WebAnalyticsItemKind",
     "WebAnalyticsOrderByDirection",
     "WebAnalyticsOrderByFields",
+    "WebAnalyticsPreComputeStrategy",
+    "WebAnalyticsRecapResponse",
     "WebAnalyticsSampling",
-    "WebExperimentsAPI",
+    "WebAnalyticsUserPreferences",
+    "WebBotsBreakdown",
+    "WebBotsTableQuery",
+    "WebBotsTableQueryResponse",
+    "WebExperiment",
     "WebExternalClicksTableQuery",
     "WebExternalClicksTableQueryResponse",
     "WebGoalsQuery",
@@ -3156,10 +7549,6 @@ __all__ = [
     "WebStatsBreakdown",
     "WebStatsTableQuery",
     "WebStatsTableQueryResponse",
-    "WebTrendsItem",
-    "WebTrendsMetric",
-    "WebTrendsQuery",
-    "WebTrendsQueryResponse",
     "WebVitalsMetric",
     "WebVitalsPathBreakdownQuery",
     "WebVitalsPathBreakdownQueryResponse",
@@ -3167,140 +7556,465 @@ __all__ = [
     "WebVitalsPathBreakdownResultItem",
     "WebVitalsPercentile",
     "WebVitalsQuery",
+    "WebhookUrl",
     "WeekStartDayEnum",
     "WeeklyDigestResponse",
+    "WelcomeInviter",
+    "WelcomePopularDashboard",
+    "WelcomeRecentActivity",
+    "WelcomeResponse",
+    "WelcomeSuggestedStep",
+    "WelcomeTeamMember",
+    "WidgetAssigneeFilter",
+    "WidgetCatalogEntry",
+    "WidgetCatalogResponse",
+    "WidgetDateRange",
+    "WidgetFilterEntry",
+    "WidgetFrame",
+    "WidgetFrameColumn",
+    "WidgetGenerateRequestModelEnum",
+    "WidgetJob",
+    "WidgetJobStatusEnum",
+    "WidgetSecurityFinding",
+    "WidgetSecurityReview",
+    "WidgetSource",
+    "WidgetStatus",
+    "WidgetTileLayoutBox",
+    "WidgetTileLayouts",
     "WidgetTypeEnum",
+    "WidgetVersion",
+    "WidgetVersionPage",
+    "WikiExport",
+    "WikiHealthFinding",
+    "WikiHealthReport",
+    "WikiPage",
+    "WikiTree",
+    "WindowDays",
+    "WizardCloudRun",
+    "WizardSession",
+    "WizardSessionUser",
+    "WizardTask",
+    "WizardTaskStatusEnum",
     "WoWChange",
+    "WoWChangeDirectionEnum",
     "WorkerLogEntry",
+    "WorkflowCost",
+    "WorkflowEmailSendingRates",
+    "WorkflowHealthBucket",
+    "WorkflowHealthItem",
+    "WorkflowJob",
+    "WorkflowJobAggregate",
+    "WorkflowRunActivity",
+    "WorkflowRunActivityPoint",
+    "WorkflowRunDetail",
+    "WorkflowRunnerCost",
+    "WorkflowStatsRow",
+    "WorkflowStatusEnum",
+    "WorkflowTypeEnum",
     "WorkflowVariablePropertyFilter",
+    "XScale",
     "YAxisPosition",
+    "YAxisScale",
     "YAxisScaleType",
     "YAxisSettings",
     "ZScoreDetectorConfig",
+    "ZendeskTicketSignalExtra",
 ]
 
 _MODULES: dict[str, str] = {
     "AIEventType": "query.llm_trace",
-    "AccessMethodEnum": "external_data_sources",
+    "AIObservabilityInstrumentationCheckEnum": "ai_observability",
+    "AIPromptConfig": "subscriptions",
+    "AIReportChart": "subscriptions",
+    "AIReportQueryDiagnostic": "subscriptions",
+    "AIWindowConfig": "subscriptions",
+    "AccessControlFilterWarning": "query.hogql_query_modifiers",
+    "AccessControlLevel": "query.experiment_exposure_query",
+    "AccessLevelEnum": "property_access_controls",
+    "Account": "accounts",
+    "AccountAssignment": "accounts",
+    "AccountChannelSummary": "accounts",
+    "AccountCustomPropertyFilter": "query.hogql_query_modifiers",
+    "AccountEmailThread": "accounts",
+    "AccountEmailThreadAddress": "accounts",
+    "AccountEmailThreadMessage": "accounts",
+    "AccountEmailThreadParticipant": "accounts",
+    "AccountNote": "account_notes",
+    "AccountNotebook": "accounts",
+    "AccountProperties": "accounts",
+    "AccountRelationship": "accounts",
+    "AccountRelationshipDefinition": "shared.account_relationship_definition",
+    "AccountSupportTicketMessage": "accounts",
+    "AccountTrackRuleCondition": "account_track_rules",
+    "AccountTrackRuleField": "account_track_rules",
+    "AccountTrackRuleFieldFieldEnum": "account_track_rules",
+    "AccountTrackRuleFieldKindEnum": "account_track_rules",
+    "AccountTrackRuleGroup": "account_track_rules",
+    "AccountTrackRulePreview": "account_track_rules",
+    "AccountTrackRuleRunView": "account_track_rules",
+    "AccountTrackRuleSample": "account_track_rules",
+    "AccountTrackRulesConfig": "account_track_rules",
+    "AccountsQuery": "query.accounts_query",
+    "AccountsQueryResponse": "query.accounts_query",
+    "AccountsQueryTableResponse": "accounts",
+    "AccountsTableAccountField": "query.accounts_table_query",
+    "AccountsTableAccountFieldColumn": "query.accounts_table_query",
+    "AccountsTableAccountFieldFilter": "query.accounts_table_query",
+    "AccountsTableAccountFieldOperator": "query.accounts_table_query",
+    "AccountsTableAccountIdFilter": "query.accounts_table_query",
+    "AccountsTableAggregateMetric": "query.accounts_table_query",
+    "AccountsTableAggregation": "query.accounts_table_query",
+    "AccountsTableAssignedFilter": "query.accounts_table_query",
+    "AccountsTableAssignedToFilter": "query.accounts_table_query",
+    "AccountsTableCountMetric": "query.accounts_table_query",
+    "AccountsTableCountThresholdMetric": "query.accounts_table_query",
+    "AccountsTableCustomPropertyColumn": "query.accounts_table_query",
+    "AccountsTableCustomPropertyFilter": "query.accounts_table_query",
+    "AccountsTableCustomPropertyHistoryColumn": "query.accounts_table_query",
+    "AccountsTableCustomPropertyHistoryPoint": "query.accounts_table_query",
+    "AccountsTableCustomPropertyOperator": "query.accounts_table_query",
+    "AccountsTableNoteCountColumn": "query.accounts_table_query",
+    "AccountsTableQuery": "query.accounts_table_query",
+    "AccountsTableQueryResponse": "query.accounts_table_query",
+    "AccountsTableRelationshipColumn": "query.accounts_table_query",
+    "AccountsTableRelationshipFilter": "query.accounts_table_query",
+    "AccountsTableRelationshipOperator": "query.accounts_table_query",
+    "AccountsTableRow": "query.accounts_table_query",
+    "AccountsTableSearchFilter": "query.accounts_table_query",
+    "AccountsTableSort": "query.accounts_table_query",
+    "AccountsTableSortDirection": "query.accounts_table_query",
+    "AccountsTableTagsColumn": "query.accounts_table_query",
+    "AccountsTableTagsFilter": "query.accounts_table_query",
+    "AccountsTableThresholdOperator": "query.accounts_table_query",
+    "AccountsTableUnassignedFilter": "query.accounts_table_query",
+    "AchievementDefinition": "web_analytics_achievements",
+    "AchievementDefinitionScopeEnum": "web_analytics_achievements",
+    "AchievementProgress": "web_analytics_achievements",
+    "AchievementStage": "web_analytics_achievements",
+    "AchievementsListResponse": "web_analytics_achievements",
+    "AcknowledgeCelebrationResponse": "web_analytics_achievements",
     "Action": "actions",
     "ActionConversionGoal": "query.hogql_query_modifiers",
-    "ActionEnum": "shared.action_enum",
     "ActionReference": "actions",
     "ActionStepJSON": "actions",
+    "ActionStepJSONRequest": "actions_requests",
     "ActionStepMatchingEnum": "actions",
     "ActionStepPropertyFilter": "actions",
+    "ActionabilityEnum": "signals_requests",
     "ActionsNode": "query.actions_node",
-    "ActionsPie": "query.viz_specific_options",
+    "ActionsPieVizOptions": "query.viz_specific_options",
+    "ActivateVersionResponse": "streamlit_apps",
     "ActiveBreakpoint": "live_debugger_breakpoints",
     "ActiveBreakpointsResponse": "live_debugger_breakpoints",
+    "ActiveDreamRun": "organizations",
+    "ActiveDreamRunRunStatusEnum": "organizations",
+    "ActiveRecalculationRun": "experiments",
+    "ActivityChange": "shared.activity_change",
+    "ActivityDetail": "shared.activity_change",
+    "ActivityEventsListWidgetAddRequest": "dashboards_requests",
+    "ActivityEventsListWidgetCatalogEntry": "dashboards",
+    "ActivityEventsListWidgetConfig": "dashboards",
+    "ActivityEventsListWidgetUpdateRequest": "dashboards_requests",
+    "ActivityEventsPropertyFilter": "dashboards",
+    "ActivityKindEnum": "task_activity",
     "ActivityLog": "shared.activity_log",
-    "ActivityLogEntry": "shared.activity_log_entry",
-    "ActivityLogPaginatedResponse": "shared.activity_log_entry",
+    "ActivityLogEntry": "shared.activity_change",
+    "ActivityLogPaginatedResponse": "shared.activity_change",
+    "ActivityMerge": "shared.activity_change",
+    "ActivityTrigger": "shared.activity_change",
+    "ActorsCompare": "query.actors_query_response",
     "ActorsPropertyTaxonomyQuery": "query.actors_property_taxonomy_query",
     "ActorsPropertyTaxonomyQueryResponse": "query.actors_property_taxonomy_query",
     "ActorsPropertyTaxonomyResponse": "query.actors_property_taxonomy_query",
     "ActorsQuery": "query.actors_query",
     "ActorsQueryResponse": "query.actors_query_response",
+    "AdapterEnum": "tasks",
+    "AddDashboardWidgetRequest": "dashboards_requests",
+    "AddDashboardWidgetsBatchResponse": "dashboards",
     "AddSnapshotsResult": "visual_review",
+    "AffectedCohortResponse": "vision",
+    "AgentKeyEnum": "mcp_gateway",
     "AgentModeEnum": "conversations",
+    "AggregatedSpanRow": "query.trace_spans_aggregation_query",
     "AggregationAxisFormat": "query.trends_query",
+    "AggregationEnum": "metrics_requests",
     "AggregationPropertyType": "query.retention_query",
     "AggregationType": "query.retention_query",
+    "AhaFeedbackSignalExtra": "signals",
+    "AiTriageResultEnum": "conversations",
     "Alert": "shared.preprocessing_config",
     "AlertCheck": "shared.preprocessing_config",
     "AlertCheckStateEnum": "shared.preprocessing_config",
     "AlertCondition": "shared.preprocessing_config",
     "AlertConditionType": "shared.preprocessing_config",
-    "AlertScheduleRestriction": "shared.preprocessing_config",
-    "AlertScheduleRestrictionWindow": "shared.preprocessing_config",
+    "AlertConfigUnion": "shared.preprocessing_config",
+    "AlertDelivery": "shared.preprocessing_config",
+    "AlertScheduleRestriction": "shared.alert_schedule_restriction",
+    "AlertScheduleRestrictionWindow": "shared.alert_schedule_restriction",
     "AlertSimulateResponse": "alerts",
+    "AlertTestDeliveryResponse": "alerts",
+    "AlertThreshold": "shared.preprocessing_config",
+    "AnalysisLevelEnum": "llm_analytics",
+    "AnalyticsAnomalyInvestigationSignalExtra": "signals",
     "Annotation": "annotations",
+    "AnnotationCreationTypeEnum": "annotations",
     "AnnotationScopeEnum": "annotations",
+    "Announcement": "announcements",
+    "AnnouncementChannel": "announcements",
+    "AnnouncementDelivery": "announcements",
+    "AnnouncementDeliveryStatusEnum": "announcements",
+    "AnnouncementStatusEnum": "announcements",
     "AppMetricSeries": "shared.app_metric_series",
     "AppMetricsResponse": "shared.app_metric_series",
     "AppMetricsTotalsResponse": "shared.app_metric_series",
+    "AppfiguresReviewSignalExtra": "signals",
+    "AppfollowReviewSignalExtra": "signals",
+    "AppliesToEnum": "mcp_gateway",
+    "ApplyPathCleaningSuggestionResponse": "web_analytics_path_cleaning_suggestions",
+    "ApplySetupOpsResponse": "marketing_analytics",
+    "ApplySetupOpsSourceEnum": "marketing_analytics_requests",
     "ApprovalPolicy": "approval_policies",
     "ApproveSnapshotInput": "visual_review_requests",
     "ArrayPropertyFilter": "actions",
     "ArrayPropertyFilterOperatorEnum": "actions",
-    "Artifact": "visual_review",
+    "ArtifactTypeEnum": "tasks",
+    "AsknicelyFeedbackSignalExtra": "signals",
     "AssigneeTypeEnum": "error_tracking_requests",
     "AsyncDeletionStatus": "persons",
+    "AttributeBreakdownRow": "query.trace_spans_attribute_breakdown_query",
+    "AttributionHealthEntry": "marketing_analytics",
+    "AttributionMode": "query.marketing_analytics_attribution_query",
     "AttributionModeEnum": "shared.team_customer_analytics_config",
-    "AutoApproveResult": "visual_review",
+    "AudienceEnum": "mcp_gateway_requests",
+    "AuditActorServiceAccount": "mcp_gateway",
+    "AuditCounts": "mcp_gateway",
+    "AuthMethodEnum": "external_data_sources",
     "AutocompleteCompletionItem": "query.hogql_autocomplete",
     "AutocompleteCompletionItemKind": "query.hogql_autocomplete",
-    "AutostartPriorityEnum": "users",
-    "AvailableFiltersResponse": "advanced_activity_logs",
-    "AvailableSetupTaskIdsEnum": "shared.available_setup_task_ids_enum",
+    "AutonomyPriorityEnum": "shared.signal_user",
+    "AvailableFiltersResponse": "shared.static_filters",
+    "AvailableServer": "mcp_server_installations",
+    "AvailableSetupTaskIdsEnum": "shared.team_customer_analytics_config",
+    "AvailableTool": "mcp_server_installations",
+    "AvailableToolsResponse": "mcp_server_installations",
+    "AwsS3DestinationConfig": "shared.aws_s3_destination_config",
+    "AwsS3DestinationConfigWithType": "shared.batch_export_run",
+    "AwsS3DestinationRequest": "shared.aws_s3_destination_config",
+    "AwsTenantFinding": "hog_flows",
+    "AwsTenantReputation": "hog_flows",
+    "AwsTenantReputationHealthEnum": "hog_flows",
+    "AzureBlobDestinationConfig": "shared.aws_s3_destination_config",
+    "AzureBlobDestinationConfigWithType": "shared.batch_export_run",
+    "AzureBlobDestinationRequest": "shared.aws_s3_destination_config",
+    "BackfillEstimateResponse": "vision",
+    "BackfillStatusEnum": "vision",
     "BaseCurrencyEnum": "shared.team_customer_analytics_config",
     "BaseMathType": "query.hogql_query_modifiers",
+    "BaselineEntry": "visual_review",
+    "BaselineOverview": "visual_review",
+    "BaselineQuarantineSummary": "visual_review",
+    "BaselineTotals": "visual_review",
     "BatchCheckResponse": "llm_analytics",
     "BatchExport": "shared.batch_export_run",
     "BatchExportBackfill": "batch_exports",
     "BatchExportBackfillProgress": "batch_exports",
-    "BatchExportBackfillStarted": "shared.batch_export_run",
+    "BatchExportBackfillStarted": "batch_exports",
     "BatchExportBackfillStatusEnum": "batch_exports",
     "BatchExportCancellation": "batch_exports",
     "BatchExportDestination": "shared.batch_export_run",
-    "BatchExportDestinationTypeEnum": "shared.batch_export_run",
+    "BatchExportDestinationConfig": "shared.batch_export_run",
+    "BatchExportDestinationDestinationEnum": "shared.batch_export_run",
+    "BatchExportDestinationRequest": "shared.aws_s3_destination_config",
+    "BatchExportDestinationRequestSchema": "shared.aws_s3_destination_config",
+    "BatchExportIntervalEnum": "shared.batch_export_run",
     "BatchExportPauseState": "shared.batch_export_run",
     "BatchExportRun": "shared.batch_export_run",
-    "BatchExportRunStatusEnum": "shared.batch_export_run_status_enum",
+    "BatchExportRunStatusEnum": "shared.enums",
+    "BehavioralEventSource": "query.hogql_query_modifiers",
     "BehavioralFilter": "shared.cohort",
+    "BehavioralPropertyFilter": "query.hogql_query_modifiers",
     "BiasRisk": "query.experiment_exposure_query",
+    "BigQueryDestinationConfig": "shared.aws_s3_destination_config",
+    "BigQueryDestinationConfigWithType": "shared.batch_export_run",
+    "BigQueryDestinationRequest": "shared.aws_s3_destination_config",
+    "BillingAlertCheckNowResponse": "organizations",
+    "BillingAlertConfiguration": "organizations",
+    "BillingAlertConfigurationMetricEnum": "organizations",
+    "BillingAlertConfigurationStateEnum": "organizations",
+    "BillingAlertConfigurationThresholdTypeEnum": "organizations",
+    "BillingAlertDestinationChanges": "organizations_requests",
+    "BillingAlertDestinationCreateData": "organizations_requests",
+    "BillingAlertDestinationResponse": "organizations",
+    "BillingAlertDestinationSummary": "organizations",
+    "BillingAlertEvent": "organizations",
+    "BillingAlertEventKindEnum": "organizations",
+    "BillingAlertEventSourceEnum": "organizations",
+    "BillingOverviewResponse": "billing",
+    "BillingPeriodResponse": "billing",
+    "BillingTimeSeriesPoint": "billing",
+    "BillingTimeSeriesResponse": "billing",
+    "BindingConstraintsEnum": "logs",
     "BlastRadius": "hog_flows",
+    "BlockedByEnum": "heatmaps",
     "BooleanScoreDefinitionConfig": "llm_analytics",
     "BounceRatePageViewMode": "query.hogql_query_modifiers",
     "BoxPlotDatum": "query.trends_query",
-    "Breakdown": "query.breakdown_filter",
-    "BreakdownAttributionType": "query.funnels_query",
-    "BreakdownFilter": "query.breakdown_filter",
+    "BoxPlotSettings": "query.data_visualization_node",
+    "BranchPRMatch": "engineering_analytics",
+    "Breakdown": "query.hogql_query_modifiers",
+    "BreakdownAttributionType": "query.enums",
+    "BreakdownFilter": "query.hogql_query_modifiers",
     "BreakdownItem": "query.insight_actors_query_options",
     "BreakdownSimulationResult": "alerts",
-    "BreakdownType": "query.breakdown_filter",
+    "BreakdownType": "query.hogql_query_modifiers",
+    "BreakdownTypeEnum": "billing",
+    "BreakdownValue": "query.error_tracking_breakdowns_query",
     "BreakpointHit": "live_debugger_breakpoints",
     "BreakpointHitsResponse": "live_debugger_breakpoints",
+    "BriefAnchors": "pulse",
+    "BriefConfig": "pulse",
+    "BriefPeriod": "pulse",
+    "BriefSection": "pulse",
+    "BriefSectionCitation": "pulse",
+    "BriefSettings": "pulse",
+    "BrokenTestRow": "engineering_analytics",
+    "BrokenTestRowStateEnum": "engineering_analytics",
+    "BrokenTestsResult": "engineering_analytics",
+    "BucketBreakdown": "llm_analytics",
+    "BucketBreakdownRow": "llm_analytics",
     "BucketingIdentifierEnum": "shared.minimal_feature_flag",
+    "BugsnagErrorSignalExtra": "signals",
+    "BuildStatusEnum": "shared.enums",
+    "BulkAddOptOutsResult": "messaging_preferences",
+    "BulkIntervieweeContextItem": "user_interview_topics_requests",
+    "BulkIntervieweeContextResponse": "user_interview_topics",
+    "BulkObserveResponse": "vision",
+    "BulkObserveResult": "vision",
+    "BulkOptOutEntry": "messaging_preferences_requests",
+    "BulkUpdateStatusResponse": "conversations",
+    "BulkUpdateTagsActionEnum": "shared.enums",
     "BulkUpdateTagsError": "shared.bulk_update_tags_error",
     "BulkUpdateTagsItem": "shared.bulk_update_tags_error",
     "BulkUpdateTagsResponse": "shared.bulk_update_tags_error",
-    "BusinessModelEnum": "shared.available_setup_task_ids_enum",
-    "ByweekdayEnum": "subscriptions",
+    "BulkUpdateTagsUUIDError": "event_definitions",
+    "BulkUpdateTagsUUIDItem": "event_definitions",
+    "BulkUpdateTagsUUIDResponse": "event_definitions",
+    "BundleFormatEnum": "shared.enums",
+    "BusinessKnowledgeSourcesTextResponse": "business_knowledge",
+    "BusinessModelEnum": "shared.team_customer_analytics_config",
+    "ButtonTile": "dashboards",
+    "CICardSummary": "engineering_analytics",
+    "CIFailureLogLine": "engineering_analytics",
+    "CIFailureLogs": "engineering_analytics",
+    "CIJobFailureLog": "engineering_analytics",
+    "CIMDVerificationToken": "organizations",
+    "CIMDVerificationTokenWithValue": "organizations",
+    "CISignalsConfig": "engineering_analytics",
+    "CIStatusRollup": "engineering_analytics",
+    "CITestRunnerEnum": "engineering_analytics",
     "COPODDetectorConfig": "shared.preprocessing_config",
     "CachedSummary": "llm_analytics",
     "CalculationIntervalEnum": "shared.preprocessing_config",
-    "CalendarHeatmapFilter": "query.hogql_autocomplete",
+    "CalendarHeatmapFilter": "query.trends_query",
     "CalendarHeatmapMathType": "query.hogql_query_modifiers",
     "CalendarHeatmapQuery": "query.hogql_autocomplete",
     "CalendarHeatmapResponse": "query.hogql_autocomplete",
+    "CalendarSyncStatus": "calendar_sync",
+    "CalendarSyncTriggerResponse": "calendar_sync",
+    "CalendarSyncTriggerResponseStatusEnum": "calendar_sync",
+    "CallToolResponse": "mcp_server_installations",
+    "CampaignAuditResult": "marketing_analytics",
+    "CampaignFieldPreference": "shared.team_customer_analytics_config",
+    "CampaignMappingSuggestion": "marketing_analytics",
+    "CandidateEvent": "marketing_analytics",
+    "CannyFeedbackSignalExtra": "signals",
+    "Canvas": "canvases",
+    "CanvasActionDefinition": "canvases",
+    "CanvasActionResult": "canvases",
+    "CanvasActionsResponse": "canvases",
+    "CanvasAgentRequestResult": "canvases",
+    "CanvasArtifactAsset": "canvases",
+    "CanvasArtifactManifest": "canvases",
+    "CanvasBuild": "canvases",
+    "CanvasBuildActionActionEnum": "canvases_requests",
+    "CanvasBuildsResponse": "canvases",
+    "CanvasCapabilities": "canvases",
+    "CanvasCapabilityWidening": "canvases",
+    "CanvasComponentMeta": "canvases",
+    "CanvasComponentSize": "canvases",
+    "CanvasDiagnostic": "canvases",
+    "CanvasDraft": "canvases",
+    "CanvasErrorReportResult": "canvases",
+    "CanvasFixRequestResult": "canvases",
+    "CanvasGrid": "canvases",
+    "CanvasGridColumnsEnum": "canvases",
+    "CanvasKindEnum": "canvases",
+    "CanvasLayout": "canvases",
+    "CanvasLayoutOpEnum": "canvases_requests",
+    "CanvasLayoutPatchOperation": "canvases_requests",
+    "CanvasLayoutResponse": "canvases",
+    "CanvasLayoutSchemaVersionEnum": "canvases",
+    "CanvasNetworkCapabilities": "canvases",
+    "CanvasPlacement": "canvases",
+    "CanvasPlacementChanges": "canvases_requests",
+    "CanvasPlacementStatusEnum": "canvases",
+    "CanvasPostHogCapabilities": "canvases",
+    "CanvasSourceAsset": "canvases",
+    "CanvasSourceDraftResponse": "canvases",
+    "CanvasSourceEditOperation": "canvases_requests",
+    "CanvasSourceProject": "canvases",
+    "CanvasSourcePublishResponse": "canvases",
+    "CanvasSourceResponse": "canvases",
+    "CanvasStateEntry": "canvases",
+    "CanvasStateResponse": "canvases",
+    "CanvasStateScopeEnum": "canvases",
+    "CanvasSummary": "canvases",
+    "CanvasValidateResponse": "canvases",
+    "CanvasVersion": "canvases",
+    "CapabilityReadiness": "marketing_analytics",
     "CapabilityState": "tasks",
     "CapabilityStateStateEnum": "tasks",
+    "CatalogueEntry": "marketing_analytics",
     "CategoricalScoreDefinitionConfig": "llm_analytics",
     "CategoricalScoreOption": "llm_analytics",
-    "CategoryEnum": "mcp_servers",
-    "CdcTableModeEnum": "shared.external_data_schema",
-    "Change": "shared.activity_log_entry",
+    "CdcTableModeEnum": "shared.external_data_source_api_version_deprecation",
     "ChangeRequest": "change_requests",
-    "ChangeRequestStateEnum": "change_requests",
+    "ChangeRequestDecisionResponse": "change_requests",
+    "ChangeRequestStateEnum": "shared.enums",
+    "ChangeRequestSummary": "scheduled_changes",
+    "ChannelContextGeneration": "task_channels",
     "ChannelDetailEnum": "conversations",
-    "ChannelSourceEnum": "conversations",
+    "ChannelEnum": "conversations",
+    "ChannelSummaryMessage": "accounts",
+    "ChannelSystemRoleEnum": "task_channels",
+    "ChannelWikiPage": "organizations",
     "ChartAxis": "query.data_visualization_node",
-    "ChartDisplayType": "query.chart_display_type",
+    "ChartAxisSettings": "query.data_visualization_node",
+    "ChartCurve": "query.chart_style",
+    "ChartDisplayType": "query.enums",
+    "ChartNumberStyle": "query.data_visualization_node",
     "ChartSettings": "query.data_visualization_node",
     "ChartSettingsDisplay": "query.data_visualization_node",
     "ChartSettingsFormatting": "query.data_visualization_node",
+    "ChartStyle": "query.chart_style",
+    "ChatTypeEnum": "signals_requests",
+    "CheckDatabaseNameResponse": "data_warehouse",
+    "CheckSchemaNameResponse": "data_warehouse",
+    "CheckTypeEnum": "shared.data_quality_subject_health",
+    "ClassifierStats": "vision",
     "ClaudeRuntimeAdapterEnum": "tasks_requests",
-    "ClaudeTaskRunCreateSchema": "tasks_requests",
-    "ClaudeTaskRunCreateSchemaInitialPermissionModeEnum": "tasks_requests",
-    "ClickhouseEvent": "events",
+    "ClaudeTaskRunCreate": "tasks_requests",
     "ClickhouseQueryProgress": "query.hogql_query_modifiers",
+    "ClusterSummary": "visual_review",
+    "ClusteringConfig": "llm_analytics",
     "ClusteringJob": "llm_analytics",
-    "ClusteringJobAnalysisLevelEnum": "llm_analytics",
+    "ClusteringMethodEnum": "llm_analytics",
+    "ClusteringRunRequest": "llm_analytics",
     "CodexRuntimeAdapterEnum": "tasks_requests",
-    "CodexTaskRunCreateSchema": "tasks_requests",
-    "CodexTaskRunCreateSchemaInitialPermissionModeEnum": "tasks_requests",
+    "CodexTaskRunCreate": "tasks_requests",
+    "CodexTaskRunCreateInitialPermissionModeEnum": "tasks_requests",
     "Cohort": "shared.cohort",
+    "CohortConditionTypeFlags": "shared.cohort",
     "CohortFilter": "shared.cohort",
     "CohortFilterGroup": "shared.cohort",
     "CohortFilters": "shared.cohort",
@@ -3309,65 +8023,203 @@ _MODULES: dict[str, str] = {
     "CohortPersonsResponse": "cohorts",
     "CohortPropertyFilter": "query.hogql_query_modifiers",
     "CohortTypeEnum": "shared.cohort",
+    "CohortUsedInCohort": "cohorts",
+    "CohortUsedInCohortsBlock": "cohorts",
+    "CohortUsedInFlag": "cohorts",
+    "CohortUsedInFlagsBlock": "cohorts",
+    "CohortUsedInInsight": "cohorts",
+    "CohortUsedInInsightsBlock": "cohorts",
+    "CohortUsedInResponse": "cohorts",
     "ColorMode": "query.data_visualization_node",
     "Comment": "comments",
-    "Compare": "query.insight_actors_query",
+    "CommentSlackThread": "comments",
+    "CommentSlackThreadRef": "comments",
+    "CommentTypeEnum": "signals",
+    "CommitDiffResponse": "signals",
+    "CommunitySkillPublishResult": "llm_skills",
     "CompareFilter": "query.hogql_query_modifiers",
     "CompareItem": "query.insight_actors_query_options",
+    "ComposeTicketResponse": "conversations",
+    "CompressionEnum": "shared.batch_export_run",
+    "ComputeRateCard": "code",
     "ConclusionEnum": "experiments",
     "ConditionalFormattingRule": "query.data_visualization_node",
+    "ConfidenceBasisEnum": "tasks_requests",
+    "ConfidenceTierEnum": "signals",
+    "ConfigScopeEnum": "organizations",
+    "ConnectFromEnum": "integrations_requests",
+    "ConnectionStateEnum": "mcp_gateway",
     "ConnectionTokenResponse": "tasks",
     "ContentEncodingEnum": "tasks_requests",
+    "ContentEnum": "signals_requests",
+    "ContentTypeEnum": "canvases",
+    "ContextLayerStatus": "organizations",
+    "ContextWindowEnum": "tasks_requests",
     "Conversation": "conversations",
+    "ConversationAgentRuntimeEnum": "conversations",
+    "ConversationMessageSender": "accounts",
+    "ConversationMessageSummary": "accounts",
     "ConversationMinimal": "conversations",
-    "ConversationStatus": "conversations",
-    "ConversationType": "conversations",
-    "ConversionGoalFilter1": "query.conversion_goal_filter",
-    "ConversionGoalFilter2": "query.conversion_goal_filter",
-    "ConversionGoalFilter3": "query.conversion_goal_filter",
+    "ConversationStatusEnum": "conversations",
+    "ConversationTask": "conversations",
+    "ConversationTopicEnum": "conversations",
+    "ConversationTypeEnum": "conversations",
+    "ConversationsRecentTicketsWidgetAddRequest": "dashboards_requests",
+    "ConversationsRecentTicketsWidgetCatalogEntry": "dashboards",
+    "ConversationsRecentTicketsWidgetConfig": "dashboards",
+    "ConversationsRecentTicketsWidgetUpdateRequest": "dashboards_requests",
+    "ConversationsTicketImage": "signals",
+    "ConversationsTicketSignalExtra": "signals",
+    "ConversionGoal": "marketing_analytics",
+    "ConversionGoalActionFilter": "query.marketing_analytics_item",
+    "ConversionGoalDataWarehouseFilter": "query.marketing_analytics_item",
+    "ConversionGoalEventFilter": "query.marketing_analytics_item",
+    "ConversionGoalKindEnum": "marketing_analytics",
+    "ConversionGoalPatch": "marketing_analytics_requests",
+    "ConversionGoalSummary": "marketing_analytics",
+    "ConversionGoalWriteResponse": "marketing_analytics",
+    "ConversionGoalWrittenList": "marketing_analytics",
+    "ConversionGoalsListResponse": "marketing_analytics",
+    "ConversionRateInputType": "experiments",
     "CookielessServerHashModeEnum": "shared.team_customer_analytics_config",
+    "CorrelatedEventDefinition": "query.funnel_correlation_query",
     "CorrelationType": "query.funnel_correlation_query",
+    "CostPerMergeBucket": "engineering_analytics",
     "CountPerActorMathType": "query.hogql_query_modifiers",
+    "CoverageStats": "vision",
+    "CrawlModeEnum": "business_knowledge",
+    "CreateLegalDocumentDocumentTypeEnum": "organizations_requests",
     "CreateRecordingRequestPlatformEnum": "desktop_recordings_requests",
     "CreateRecordingResponse": "desktop_recordings",
     "CreateRunResult": "visual_review",
-    "CreationModeEnum": "dashboards",
-    "CreationTypeEnum": "annotations",
-    "Credential": "warehouse_tables",
+    "CreateTableFromUploadFileFormatEnum": "warehouse_tables_requests",
+    "CreateTaskFromObservationResponse": "vision",
+    "CreateTextTileRequestTypeEnum": "dashboards_requests",
+    "CreatedSourceEnum": "shared.enums",
+    "CredentialRequest": "warehouse_tables_requests",
     "CurrencyCode": "query.hogql_query_modifiers",
+    "CurrencyEnum": "organizations",
+    "CurrentBranchHealth": "engineering_analytics",
+    "CurrentMapping": "marketing_analytics",
     "CurrentPersonalAPIKey": "personal_api_keys",
+    "CurrentPromptSuggestion": "vision",
+    "CustomBotDefinition": "query.hogql_query_modifiers",
+    "CustomBotField": "query.hogql_query_modifiers",
+    "CustomBotMatcher": "query.hogql_query_modifiers",
     "CustomChannelCondition": "query.hogql_query_modifiers",
     "CustomChannelField": "query.hogql_query_modifiers",
     "CustomChannelOperator": "query.hogql_query_modifiers",
     "CustomChannelRule": "query.hogql_query_modifiers",
     "CustomEventConversionGoal": "query.hogql_query_modifiers",
+    "CustomPropertyDefinition": "custom_property_definitions",
+    "CustomPropertyDefinitionTargetTypeEnum": "custom_property_definitions",
+    "CustomPropertyDisplayTypeEnum": "custom_property_definitions",
+    "CustomPropertyOption": "custom_property_definitions",
+    "CustomPropertyOptionColorEnum": "custom_property_definitions",
+    "CustomPropertyReference": "custom_property_definitions",
+    "CustomPropertySource": "shared.custom_property_source",
+    "CustomPropertySyncRun": "shared.custom_property_source",
+    "CustomPropertySyncTriggerResponse": "custom_property_sources",
+    "CustomPropertySyncTriggerResponseStatusEnum": "custom_property_sources",
+    "CustomPropertyValue": "accounts",
+    "CustomPropertyValueSuggestion": "custom_property_definitions",
+    "CustomPropertyValueSuggestionsResponse": "custom_property_definitions",
     "CustomerJourney": "customer_journeys",
     "CustomerProfileConfig": "customer_profile_configs",
     "CustomerProfileConfigScopeEnum": "customer_profile_configs",
     "Dashboard": "dashboards",
     "DashboardBasic": "dashboards",
     "DashboardCollaborator": "dashboards",
+    "DashboardCreationModeEnum": "dashboards",
+    "DashboardCustomization": "dashboards",
     "DashboardFilter": "query.dashboard_filter",
+    "DashboardFilters": "dashboards_requests",
+    "DashboardPatchTile": "dashboards_requests",
+    "DashboardPatchWidget": "dashboards_requests",
+    "DashboardPatchWidgetWidgetTypeEnum": "dashboards_requests",
+    "DashboardSubscribeNudgeResponse": "dashboards",
     "DashboardTemplate": "dashboard_templates",
     "DashboardTemplateScopeEnum": "dashboard_templates",
-    "DashboardTileBasic": "insights",
+    "DashboardTile": "dashboards",
+    "DashboardTileBasic": "shared.dashboard_tile_basic",
     "DashboardTileResult": "dashboards",
+    "DashboardWidget": "dashboards",
+    "DashboardWidgetConfig": "dashboards",
+    "DashboardWidgetRunResult": "dashboards",
+    "DataCatalogCertification": "data_catalog",
+    "DataCatalogMetric": "data_catalog",
+    "DataCatalogMetricBulkApprove": "data_catalog",
+    "DataCatalogMetricBulkDelete": "data_catalog",
+    "DataCatalogMetricBulkSkip": "data_catalog",
+    "DataCatalogMetricRun": "data_catalog",
+    "DataCatalogMetricRunRequestIntervalEnum": "data_catalog_requests",
+    "DataCatalogRelationshipProposal": "data_catalog",
     "DataColorTheme": "data_color_themes",
+    "DataColorToken": "query.result_customization_by_value",
+    "DataFreshnessProject": "organizations",
+    "DataFreshnessSource": "organizations",
+    "DataModelingJob": "data_modeling_jobs",
+    "DataModelingJobRunModeEnum": "data_modeling_jobs",
+    "DataModelingJobStatusEnum": "data_modeling_jobs",
+    "DataQualityCheck": "shared.data_quality_check",
+    "DataQualityCheckRun": "shared.data_quality_check",
+    "DataQualityCheckSeverityEnum": "shared.data_quality_subject_health",
+    "DataQualityCheckType": "shared.data_quality_check",
+    "DataQualityGateConfig": "data_warehouse",
+    "DataQualityOverviewCheck": "data_quality_checks",
+    "DataQualitySubjectHealth": "shared.data_quality_subject_health",
+    "DataQualitySuiteRun": "shared.data_quality_suite_run",
+    "DataSourceHealthEntry": "marketing_analytics",
+    "DataSourceHealthResponse": "marketing_analytics",
+    "DataTableAccountsResponse": "query.data_table_node",
+    "DataTableAccountsTableResponse": "query.data_table_node",
+    "DataTableActorsResponse": "query.data_table_node",
+    "DataTableErrorTrackingIssueCorrelationResponse": "query.data_table_node",
+    "DataTableErrorTrackingResponse": "query.data_table_node",
+    "DataTableEventsResponse": "query.data_table_node",
+    "DataTableExperimentFunnelsResponse": "query.data_table_node",
+    "DataTableExperimentTrendsResponse": "query.data_table_node",
+    "DataTableGroupsResponse": "query.data_table_node",
+    "DataTableHogQLResponse": "query.data_table_node",
+    "DataTableMarketingAnalyticsAggregatedResponse": "query.data_table_node",
+    "DataTableMarketingAnalyticsTableResponse": "query.data_table_node",
     "DataTableNode": "query.data_table_node",
     "DataTableNodeViewPropsContext": "query.data_table_node_view_props_context",
     "DataTableNodeViewPropsContextType": "query.data_table_node_view_props_context",
+    "DataTableNonIntegratedConversionsTableResponse": "query.data_table_node",
+    "DataTableSessionAttributionExplorerResponse": "query.data_table_node",
+    "DataTableSessionsResponse": "query.data_table_node",
+    "DataTableTracesResponse": "query.data_table_node",
+    "DataTableWebAgentAnalyticsResponse": "query.data_table_node",
+    "DataTableWebBotsTableResponse": "query.data_table_node",
+    "DataTableWebExternalClicksTableResponse": "query.data_table_node",
+    "DataTableWebGoalsResponse": "query.data_table_node",
+    "DataTableWebOverviewResponse": "query.data_table_node",
+    "DataTableWebStatsTableResponse": "query.data_table_node",
+    "DataTableWebVitalsPathBreakdownResponse": "query.data_table_node",
     "DataVisualizationNode": "query.data_visualization_node",
     "DataWarehouseEventsModifier": "query.hogql_query_modifiers",
+    "DataWarehouseExpression": "warehouse_expressions",
+    "DataWarehouseModelPath": "warehouse_model_paths",
     "DataWarehouseNode": "query.data_warehouse_node",
     "DataWarehousePersonPropertyFilter": "query.hogql_query_modifiers",
     "DataWarehousePropertyFilter": "query.hogql_query_modifiers",
     "DataWarehouseSavedQuery": "warehouse_saved_queries",
+    "DataWarehouseSavedQueryColumnAnnotation": "saved_query_column_annotations",
     "DataWarehouseSavedQueryFolder": "warehouse_saved_query_folders",
     "DataWarehouseSavedQueryMinimal": "warehouse_saved_queries",
+    "DataWarehouseSavedQueryOriginEnum": "warehouse_saved_queries",
+    "DataWarehouseSavedQueryQuery": "warehouse_saved_queries",
+    "DataWarehouseSavedQueryStatusEnum": "warehouse_saved_queries",
+    "DataWarehouseSourceUsage": "query.hogql_query_modifiers",
+    "DataWarehouseSyncWarning": "query.hogql_query_modifiers",
+    "DataWarehouseTableCreatedViaEnum": "warehouse_tables",
+    "DataWarehouseTableFormatEnum": "warehouse_tables",
     "DataWarehouseViewLink": "query.database_schema_query",
     "DatabaseSchemaBatchExportTable": "query.database_schema_query",
     "DatabaseSchemaDataWarehouseTable": "query.database_schema_query",
     "DatabaseSchemaEndpointTable": "query.database_schema_query",
+    "DatabaseSchemaField": "query.database_schema_query",
     "DatabaseSchemaManagedViewTable": "query.database_schema_query",
     "DatabaseSchemaManagedViewTableKind": "query.database_schema_query",
     "DatabaseSchemaMaterializedViewTable": "query.database_schema_query",
@@ -3377,54 +8229,133 @@ _MODULES: dict[str, str] = {
     "DatabaseSchemaSchema": "query.database_schema_query",
     "DatabaseSchemaSource": "query.database_schema_query",
     "DatabaseSchemaSystemTable": "query.database_schema_query",
+    "DatabaseSchemaTableCertification": "query.database_schema_query",
+    "DatabaseSchemaTableCertificationStatus": "query.database_schema_query",
     "DatabaseSchemaViewTable": "query.database_schema_query",
+    "DatabaseSerializedFieldType": "query.database_schema_query",
+    "DatabricksDestinationConfig": "shared.aws_s3_destination_config",
+    "DatabricksDestinationConfigWithType": "shared.batch_export_run",
+    "DatabricksDestinationRequest": "shared.aws_s3_destination_config",
     "Dataset": "datasets",
+    "DatasetEnum": "data_warehouse",
+    "DatasetExport": "datasets",
+    "DatasetExportStatusEnum": "datasets",
     "DatasetItem": "dataset_items",
-    "DateOperatorEnum": "shared.date_operator_enum",
+    "DatasetJSONValue": "dataset_items",
+    "DatasetRevision": "datasets",
+    "DateOperatorEnum": "shared.enums",
     "DatePropertyFilter": "actions",
     "DateRange": "query.hogql_query_modifiers",
-    "DateRangeSchema": "logs_requests",
+    "DayBreakdown": "llm_analytics",
+    "DayBreakdownRow": "llm_analytics",
     "DayItem": "query.insight_actors_query_options",
-    "DefaultExperimentStatsMethodEnum": "shared.organization",
-    "DeliveryStatusEnum": "llm_analytics",
+    "DayModelBreakdownRow": "llm_analytics",
+    "DaysOfWeekEnum": "query.hogql_query_modifiers",
+    "DecidedByEnum": "mcp_gateway",
+    "DedupeKeyEnum": "hog_flows",
+    "DeleteWarehouseOrgResponse": "data_warehouse",
+    "DeliveryConfig": "subscriptions",
+    "DeliveryPipeline": "engineering_analytics",
+    "DeliveryStageTiming": "engineering_analytics",
+    "DeliveryStageTimingStageEnum": "engineering_analytics",
     "DependentFlag": "feature_flags",
-    "DescriptionContentTypeEnum": "surveys_requests",
+    "DeploymentFrequencyBucket": "engineering_analytics",
+    "DeprovisionWarehouseResponse": "data_warehouse",
+    "DescriptionContentTypeEnum": "surveys",
+    "DesignOperation": "shared.design_operation",
+    "DesktopAccessReasonEnum": "desktop",
+    "DesktopAccessResponse": "desktop",
+    "DesktopBetaTermsAcceptance": "organizations",
     "DesktopRecording": "desktop_recordings",
     "DesktopRecordingStatusEnum": "desktop_recordings",
     "DesktopRecordingTask": "desktop_recordings",
-    "Detail": "shared.activity_log_entry",
     "DetailModeValueEnum": "llm_analytics_requests",
     "DetailedResultsAggregationType": "query.trends_query",
     "DetectorConfig": "shared.preprocessing_config",
-    "DeviceTypesEnum": "surveys_requests",
-    "DirectionEnum": "web_analytics",
+    "DeviceTypesEnum": "surveys",
+    "DiagnosticCheckResult": "organizations",
+    "DiagnosticCheckResultStatusEnum": "organizations",
+    "DiagnosticDnsRecord": "organizations",
+    "DiagnosticRemediation": "organizations",
+    "DiagnosticRemediationTypeEnum": "organizations",
+    "DiagnosticReport": "organizations",
+    "DiagnosticReportSummary": "organizations",
+    "DiagnosticReportSummaryStatusEnum": "organizations",
+    "DiagnosticSeverityEnum": "shared.enums",
+    "DiffCluster": "visual_review",
+    "DigestRun": "stamphog",
+    "DigestRunStatusEnum": "stamphog",
+    "DimensionalityReductionMethodEnum": "llm_analytics",
+    "DirectConnectionSourceOption": "external_data_sources",
+    "DismissalReasonEnum": "signals_requests",
+    "DispatchOutcomeEnum": "canvases",
     "DisplayType": "query.data_visualization_node",
     "DistanceFunc": "query.document_similarity_query",
+    "DixaConversationSignalExtra": "signals",
+    "DocsSearchResponse": "mcp_tools",
+    "DocumentSimilarityOrderBy": "query.document_similarity_query",
+    "DocumentSimilarityOrderDirection": "query.document_similarity_query",
     "DocumentSimilarityQuery": "query.document_similarity_query",
     "DocumentSimilarityQueryResponse": "query.document_similarity_query",
+    "DomainScopeEnum": "organizations",
+    "DoraOverview": "engineering_analytics",
+    "DraftCustomManifestResponse": "external_data_sources",
+    "DraftScannerResponse": "vision",
+    "DraftStatusEnum": "external_data_sources",
     "DraftStatusResponse": "product_tours",
+    "DreamFileDiff": "organizations",
+    "DreamFileDiffStatusEnum": "organizations",
+    "DreamRun": "organizations",
+    "DreamRunDetail": "organizations",
+    "DreamRunList": "organizations",
     "DurationMetric": "web_analytics",
     "DurationType": "query.hogql_query_modifiers",
     "ECODDetectorConfig": "shared.preprocessing_config",
-    "EarlyAccessFeature": "early_access_feature",
-    "EarlyAccessFeatureSerializerCreateOnly": "early_access_feature",
-    "EffectiveMembershipLevelEnum": "shared.effective_membership_level_enum",
-    "EffectivePrivilegeLevelEnum": "shared.effective_privilege_level_enum",
+    "EarlyAccessFeature": "early_access_features",
+    "EarlyAccessFeatureAssignee": "early_access_features",
+    "EarlyAccessFeatureStageEnum": "early_access_features",
+    "EditReportResponse": "signals",
+    "EffectEnum": "mcp_gateway",
     "Element": "elements",
     "ElementPropertyFilter": "query.hogql_query_modifiers",
+    "ElementPropertyFilterKey": "query.hogql_query_modifiers",
+    "ElementStats": "elements",
+    "ElementStatsResponse": "elements",
     "ElementType": "query.sessions_timeline_query",
+    "ElementValue": "elements",
+    "EmailSendingAllowance": "hog_flows",
+    "EmailSendingRates": "hog_flows",
+    "EmailSendingSuspensionStatus": "hog_flows",
+    "EmailTemplate": "messaging_templates",
+    "EmailTemplateDesign": "messaging_templates",
+    "EmailTemplateDesignBody": "messaging_templates",
+    "EmailTemplateDesignOperationEnum": "shared.design_operation",
+    "EmailThreadMessageDirectionEnum": "accounts",
+    "EmailThreadParticipantKindEnum": "accounts",
+    "EmailTrackingConsentModeEnum": "shared.team_customer_analytics_config",
     "EmbeddedDocument": "query.document_similarity_query",
     "EmbeddingDistance": "query.document_similarity_query",
-    "EmbeddingModelName": "query.embedding_model_name",
+    "EmbeddingModelName": "query.enums",
+    "EmbeddingNormalizationEnum": "llm_analytics",
     "EmbeddingRecord": "query.document_similarity_query",
+    "EmbeddingStatusEnum": "business_knowledge",
+    "EmitEligibility": "signals",
+    "EmitFindingResponse": "signals",
+    "EmitReportResponse": "signals",
     "EmptyPropertyFilter": "query.hogql_query_modifiers",
+    "EncodingEnum": "canvases",
+    "Endpoint": "endpoints",
+    "EndpointBreakdownLimitExceededSignalExtra": "signals",
     "EndpointColumn": "endpoints",
+    "EndpointExecutionFailedSignalExtra": "signals",
     "EndpointMaterialization": "endpoints",
+    "EndpointMaterializationConditions": "endpoints",
+    "EndpointMaterializationSuggestion": "endpoints",
     "EndpointRefreshMode": "endpoints_requests",
-    "EndpointResponse": "endpoints",
     "EndpointRunResponse": "endpoints",
-    "EndpointVersionResponse": "endpoints",
-    "EndpointsUsageBreakdown": "query.endpoints_usage_breakdown",
+    "EndpointVersion": "endpoints",
+    "EndpointsUsageBreakdown": "query.enums",
+    "EndpointsUsageMetric": "query.endpoints_usage_trends_query",
     "EndpointsUsageOrderByDirection": "query.endpoints_usage_table_query",
     "EndpointsUsageOrderByField": "query.endpoints_usage_table_query",
     "EndpointsUsageOverviewItem": "query.endpoints_usage_overview_query",
@@ -3435,96 +8366,159 @@ _MODULES: dict[str, str] = {
     "EndpointsUsageTableQueryResponse": "query.endpoints_usage_table_query",
     "EndpointsUsageTrendsQuery": "query.endpoints_usage_trends_query",
     "EndpointsUsageTrendsQueryResponse": "query.endpoints_usage_trends_query",
-    "EnforcementModeEnum": "event_definitions",
     "EngineEnum": "external_data_sources",
+    "EngineeringAnalyticsCIBrokenDefaultBranchSignalExtra": "signals",
+    "EngineeringAnalyticsCIDurationRegressionSignalExtra": "signals",
+    "EngineeringAnalyticsCIFlakyCheckSignalExtra": "signals",
+    "EngineeringAnalyticsPRStateEnum": "engineering_analytics",
+    "EngineeringPullRequestList": "engineering_analytics",
     "EnsembleDetectorConfig": "shared.preprocessing_config",
     "EnsembleOperator": "shared.preprocessing_config",
-    "EnterpriseEventDefinition": "event_definitions",
-    "EnterprisePropertyDefinition": "property_definitions",
     "EntityType": "query.retention_query",
-    "EnvironmentC1cEnum": "tasks",
     "EnvironmentsIsGeneratingDemoDataResponse": "environments",
+    "ErrorTrackingAggregations": "error_tracking",
+    "ErrorTrackingAssignee": "error_tracking_requests",
+    "ErrorTrackingAssigneeResponse": "error_tracking",
     "ErrorTrackingAssignmentRule": "error_tracking",
     "ErrorTrackingAssignmentRuleAssignee": "error_tracking",
     "ErrorTrackingAssignmentRuleAssigneeRequest": "error_tracking_requests",
+    "ErrorTrackingBreakdownResults": "query.error_tracking_breakdowns_query",
     "ErrorTrackingBreakdownsQuery": "query.error_tracking_breakdowns_query",
     "ErrorTrackingBreakdownsQueryResponse": "query.error_tracking_breakdowns_query",
+    "ErrorTrackingBypassRule": "error_tracking",
     "ErrorTrackingCorrelatedIssue": "query.error_tracking_issue_correlation_query",
-    "ErrorTrackingExternalReference": "query.error_tracking_issue_assignee",
-    "ErrorTrackingExternalReferenceIntegration": "query.error_tracking_issue_assignee",
+    "ErrorTrackingCorrelationPopulation": "query.error_tracking_issue_correlation_query",
+    "ErrorTrackingDateRange": "error_tracking_requests",
+    "ErrorTrackingEvent": "error_tracking",
+    "ErrorTrackingExternalIssueResult": "error_tracking",
+    "ErrorTrackingExternalIssueSearchResult": "error_tracking",
+    "ErrorTrackingExternalReference": "query.error_tracking_query_issue_assignee",
+    "ErrorTrackingExternalReferenceIntegration": "query.error_tracking_query_issue_assignee",
     "ErrorTrackingExternalReferenceIntegrationResult": "error_tracking",
     "ErrorTrackingExternalReferenceResult": "error_tracking",
     "ErrorTrackingFingerprint": "error_tracking",
+    "ErrorTrackingFingerprintProjectionPoint": "query.error_tracking_fingerprint_projection_query",
+    "ErrorTrackingFingerprintProjectionQuery": "query.error_tracking_fingerprint_projection_query",
+    "ErrorTrackingFingerprintProjectionQueryResponse": "query.error_tracking_fingerprint_projection_query",
     "ErrorTrackingGroupingRule": "error_tracking",
     "ErrorTrackingGroupingRuleAssignee": "error_tracking",
     "ErrorTrackingGroupingRuleAssigneeRequest": "error_tracking_requests",
     "ErrorTrackingGroupingRuleListResponse": "error_tracking",
-    "ErrorTrackingIssue": "query.error_tracking_query",
+    "ErrorTrackingImpact": "error_tracking",
+    "ErrorTrackingIssue": "error_tracking",
     "ErrorTrackingIssueAggregations": "query.error_tracking_query",
-    "ErrorTrackingIssueAssignee": "query.error_tracking_issue_assignee",
-    "ErrorTrackingIssueAssigneeType": "query.error_tracking_issue_assignee",
-    "ErrorTrackingIssueAssignment": "error_tracking",
-    "ErrorTrackingIssueCohort": "query.error_tracking_issue_assignee",
+    "ErrorTrackingIssueAssignee": "error_tracking",
+    "ErrorTrackingIssueAssigneeId": "error_tracking_requests",
+    "ErrorTrackingIssueAssigneeType": "query.error_tracking_query_issue_assignee",
+    "ErrorTrackingIssueAssigneeWrite": "error_tracking_requests",
+    "ErrorTrackingIssueCohort": "error_tracking",
     "ErrorTrackingIssueCorrelationQuery": "query.error_tracking_issue_correlation_query",
     "ErrorTrackingIssueCorrelationQueryResponse": "query.error_tracking_issue_correlation_query",
+    "ErrorTrackingIssueDetail": "error_tracking",
+    "ErrorTrackingIssueEventsResponse": "error_tracking",
     "ErrorTrackingIssueFilter": "query.hogql_query_modifiers",
-    "ErrorTrackingIssueFull": "error_tracking",
-    "ErrorTrackingIssueFullCohort": "error_tracking",
-    "ErrorTrackingIssueFullStatusEnum": "error_tracking",
+    "ErrorTrackingIssueListItem": "error_tracking",
     "ErrorTrackingIssueMergeResponse": "error_tracking",
+    "ErrorTrackingIssueOrderByEnum": "error_tracking_requests",
+    "ErrorTrackingIssueRelease": "query.error_tracking_releases_query",
+    "ErrorTrackingIssueSeverity": "error_tracking",
+    "ErrorTrackingIssueSeverityRuleEnum": "shared.enums",
     "ErrorTrackingIssueSplitFingerprint": "error_tracking_requests",
     "ErrorTrackingIssueSplitResponse": "error_tracking",
-    "ErrorTrackingIssueStatus": "query.error_tracking_issue_assignee",
+    "ErrorTrackingIssueStatus": "query.error_tracking_query_issue_assignee",
+    "ErrorTrackingIssueStatusEnum": "error_tracking_requests",
+    "ErrorTrackingIssueWriteStatusEnum": "error_tracking_requests",
+    "ErrorTrackingIssuesListResponse": "error_tracking",
     "ErrorTrackingIssuesValuesResponseItem": "error_tracking",
+    "ErrorTrackingLatestRelease": "error_tracking",
+    "ErrorTrackingListWidgetAddRequest": "dashboards_requests",
+    "ErrorTrackingListWidgetCatalogEntry": "dashboards",
+    "ErrorTrackingListWidgetConfig": "dashboards",
+    "ErrorTrackingListWidgetUpdateRequest": "dashboards_requests",
     "ErrorTrackingOrderBy": "query.error_tracking_query",
+    "ErrorTrackingOrderDirection": "query.enums",
     "ErrorTrackingPendingFingerprintIssueStateUpdate": "query.error_tracking_query",
     "ErrorTrackingQuery": "query.error_tracking_query",
+    "ErrorTrackingQueryIssue": "query.error_tracking_query",
+    "ErrorTrackingQueryIssueAssignee": "query.error_tracking_query_issue_assignee",
+    "ErrorTrackingQueryIssueCohort": "query.error_tracking_query_issue_assignee",
+    "ErrorTrackingQueryIssueSeverity": "query.error_tracking_query_issue_assignee",
     "ErrorTrackingQueryResponse": "query.error_tracking_query",
     "ErrorTrackingRecommendation": "error_tracking",
     "ErrorTrackingRelease": "error_tracking",
+    "ErrorTrackingReleaseSeries": "query.error_tracking_releases_query",
+    "ErrorTrackingReleasesOrderBy": "query.error_tracking_releases_query",
+    "ErrorTrackingReleasesQuery": "query.error_tracking_releases_query",
+    "ErrorTrackingReleasesQueryResponse": "query.error_tracking_releases_query",
+    "ErrorTrackingSettings": "error_tracking",
+    "ErrorTrackingSeverityRule": "error_tracking",
+    "ErrorTrackingSeverityRuleDisabledData": "error_tracking",
+    "ErrorTrackingSeverityRuleListResponse": "error_tracking",
+    "ErrorTrackingSignalExtra": "signals",
     "ErrorTrackingSimilarIssuesQuery": "query.error_tracking_similar_issues_query",
     "ErrorTrackingSimilarIssuesQueryResponse": "query.error_tracking_similar_issues_query",
     "ErrorTrackingSpikeDetectionConfig": "error_tracking",
     "ErrorTrackingSpikeEvent": "error_tracking",
     "ErrorTrackingSpikeEventIssue": "error_tracking",
     "ErrorTrackingStackFrame": "error_tracking",
-    "ErrorTrackingStackFramesBatchGetResponse": "error_tracking",
+    "ErrorTrackingStackFramesBulkGetResponse": "error_tracking",
     "ErrorTrackingSuppressionRule": "error_tracking",
     "ErrorTrackingSymbolSet": "error_tracking",
     "ErrorTrackingSymbolSetsBulkDeleteResponse": "error_tracking",
     "ErrorTrackingSymbolSetsBulkStartUploadResponse": "error_tracking",
-    "ErrorTrackingSymbolSetsCreateResponse": "error_tracking",
-    "ErrorTrackingSymbolSetsStartUploadResponse": "error_tracking",
+    "ErrorTrackingTopFrame": "error_tracking",
+    "ErrorTrackingVolumeBucket": "error_tracking",
+    "EvaluatedFeatureFlag": "feature_flags",
     "Evaluation": "evaluations",
+    "EvaluationCondition": "evaluations",
+    "EvaluationConfig": "llm_analytics",
+    "EvaluationContextSuggestionResponse": "shared.evaluation_context_suggestion_response",
+    "EvaluationDirectory": "evaluation_directories",
     "EvaluationEvaluationConfig1": "evaluations",
     "EvaluationEvaluationConfig2": "evaluations",
+    "EvaluationEvaluationConfig3": "evaluations",
     "EvaluationOutputConfig": "evaluations",
-    "EvaluationPattern": "llm_analytics",
     "EvaluationReport": "llm_analytics",
+    "EvaluationReportCitation": "llm_analytics",
     "EvaluationReportFrequencyEnum": "llm_analytics",
+    "EvaluationReportMetrics": "llm_analytics",
     "EvaluationReportRun": "llm_analytics",
+    "EvaluationReportRunContent": "llm_analytics",
+    "EvaluationReportRunDeliveryStatusEnum": "llm_analytics",
+    "EvaluationReportSection": "llm_analytics",
     "EvaluationRuntimeEnum": "shared.minimal_feature_flag",
     "EvaluationStatusEnum": "evaluations",
-    "EvaluationSummaryResponse": "llm_analytics",
-    "EvaluationSummaryStatistics": "llm_analytics",
+    "EvaluationStatusReasonEnum": "evaluations",
+    "EvaluationTargetConfigFixedWindow": "evaluations",
+    "EvaluationTargetConfigInactivity": "evaluations",
+    "EvaluationTargetEnum": "shared.enums",
     "EvaluationTypeEnum": "evaluations",
-    "EventDefinition": "query.funnel_correlation_query",
+    "Event": "events",
+    "EventDefinition": "event_definitions",
     "EventDefinitionBasic": "shared.schema_property_group",
-    "EventDefinitionRecord": "event_definitions",
+    "EventDefinitionBulkUpdateVerifiedItem": "event_definitions",
+    "EventDefinitionBulkUpdateVerifiedResponse": "event_definitions",
     "EventElement": "events",
+    "EventEnum": "task_channels_requests",
     "EventFilterConfig": "event_filter",
-    "EventFilterConfigModeEnum": "event_filter",
+    "EventFilterModeEnum": "event_filter",
+    "EventIngestionRestriction": "shared.evaluation_context_suggestion_response",
     "EventMetadataPropertyFilter": "query.hogql_query_modifiers",
     "EventOddsRatioSerialized": "query.funnel_correlation_query",
+    "EventPerson": "query.sessions_timeline_query",
     "EventPropFilter": "shared.cohort",
     "EventPropFilterTypeEnum": "shared.cohort",
     "EventPropertyFilter": "query.hogql_query_modifiers",
     "EventSchema": "event_schemas",
+    "EventStream": "event_streams",
+    "EventStreamTestMessage": "event_streams",
+    "EventSuggestionsResponse": "marketing_analytics",
     "EventTaxonomyItem": "query.event_taxonomy_query",
     "EventTaxonomyQuery": "query.event_taxonomy_query",
     "EventTaxonomyQueryResponse": "query.event_taxonomy_query",
     "EventType": "query.sessions_timeline_query",
     "EventTypeEnum": "llm_analytics_requests",
+    "EventsEnum": "loops_requests",
     "EventsHeatMapColumnAggregationResult": "query.hogql_autocomplete",
     "EventsHeatMapDataResult": "query.hogql_autocomplete",
     "EventsHeatMapRowAggregationResult": "query.hogql_autocomplete",
@@ -3533,8 +8527,11 @@ _MODULES: dict[str, str] = {
     "EventsQuery": "query.events_query",
     "EventsQueryActionStep": "query.events_query",
     "EventsQueryResponse": "query.events_query",
-    "ExistenceOperatorEnum": "shared.date_operator_enum",
+    "EvidenceEntry": "signals_requests",
+    "EvidenceTypeEnum": "tasks_requests",
+    "ExistenceOperatorEnum": "shared.enums",
     "ExistencePropertyFilter": "actions",
+    "ExistingInboxReports": "signals",
     "ExitConditionEnum": "hog_flows",
     "Experiment": "experiments",
     "ExperimentActorsQuery": "query.experiment_actors_query",
@@ -3543,13 +8540,25 @@ _MODULES: dict[str, str] = {
     "ExperimentApiExposureCriteria": "experiments",
     "ExperimentApiMetric": "experiments",
     "ExperimentApiMetricsList": "experiments",
+    "ExperimentBasic": "experiments",
     "ExperimentBreakdownResult": "query.experiment_query",
     "ExperimentDataWarehouseNode": "query.experiment_query",
     "ExperimentEventExposureConfig": "query.experiment_event_exposure_config",
+    "ExperimentEventSourceKind": "experiments",
+    "ExperimentExposureConfigKind": "experiments",
     "ExperimentExposureCriteria": "query.experiment_exposure_query",
+    "ExperimentExposureEstimateConfig": "experiments",
     "ExperimentExposureQuery": "query.experiment_exposure_query",
     "ExperimentExposureQueryResponse": "query.experiment_exposure_query",
     "ExperimentExposureTimeSeries": "query.experiment_exposure_query",
+    "ExperimentFeatureFlagFilters": "experiments_requests",
+    "ExperimentFeatureFlagInput": "experiments_requests",
+    "ExperimentFlagCleanupTarget": "experiments",
+    "ExperimentFlagCleanupTargetSourceEnum": "experiments",
+    "ExperimentFlagCleanupTask": "experiments",
+    "ExperimentFlagMultivariate": "experiments_requests",
+    "ExperimentFlagRolloutGroup": "experiments_requests",
+    "ExperimentFlagVariant": "experiments_requests",
     "ExperimentFunnelMetric": "query.experiment_query",
     "ExperimentFunnelsQuery": "query.experiment_funnels_query",
     "ExperimentFunnelsQueryResponse": "query.experiment_funnels_query",
@@ -3557,16 +8566,33 @@ _MODULES: dict[str, str] = {
     "ExperimentHoldoutType": "query.experiment_exposure_query",
     "ExperimentMeanMetric": "query.experiment_query",
     "ExperimentMetricGoal": "query.experiment_query",
-    "ExperimentMetricKindEnum": "llm_analytics",
     "ExperimentMetricMathType": "query.hogql_query_modifiers",
+    "ExperimentMetricOutlierHandling": "query.experiment_query",
     "ExperimentMetricType": "experiments",
+    "ExperimentMetricsRecalculation": "experiments",
+    "ExperimentMetricsRecalculationTriggerEnum": "experiments",
     "ExperimentParameters": "experiments",
     "ExperimentQuery": "query.experiment_query",
     "ExperimentQueryResponse": "query.experiment_query",
     "ExperimentRatioMetric": "query.experiment_query",
+    "ExperimentResultsWidgetAddRequest": "dashboards_requests",
+    "ExperimentResultsWidgetCatalogEntry": "dashboards",
+    "ExperimentResultsWidgetConfig": "dashboards",
+    "ExperimentResultsWidgetUpdateRequest": "dashboards_requests",
     "ExperimentRetentionMetric": "query.experiment_query",
+    "ExperimentRunningTimeCalculation": "experiments",
     "ExperimentSavedMetric": "experiment_saved_metrics",
-    "ExperimentSignificanceCode": "query.experiment_significance_code",
+    "ExperimentSessionBucketEnum": "experiments_requests",
+    "ExperimentSessionBucketExcludedMetric": "experiments",
+    "ExperimentSessionBucketMetric": "experiments",
+    "ExperimentSessionBucketResponse": "experiments",
+    "ExperimentSessionContextItem": "experiments",
+    "ExperimentSessionContextResponse": "experiments",
+    "ExperimentSessionContextsResponse": "experiments",
+    "ExperimentSessionEventDeltaResponse": "experiments",
+    "ExperimentSessionMetricHit": "experiments",
+    "ExperimentSessionMetricSourceHit": "experiments",
+    "ExperimentSignificanceCode": "query.enums",
     "ExperimentStatsBaseValidated": "query.experiment_query",
     "ExperimentStatsValidationFailure": "query.experiment_query",
     "ExperimentStatusEnum": "experiments",
@@ -3574,72 +8600,160 @@ _MODULES: dict[str, str] = {
     "ExperimentTrendsQuery": "query.experiment_trends_query",
     "ExperimentTrendsQueryResponse": "query.experiment_trends_query",
     "ExperimentTypeEnum": "experiments",
-    "ExperimentVariant": "experiments",
     "ExperimentVariantFunnelsBaseStats": "query.experiment_variant_funnels_base_stats",
     "ExperimentVariantResultBayesian": "query.experiment_query",
     "ExperimentVariantResultFrequentist": "query.experiment_query",
     "ExperimentVariantTrendsBaseStats": "query.experiment_variant_trends_base_stats",
-    "ExplainRequest": "logs",
-    "ExportFormatEnum": "exports",
+    "ExperimentWatchCard": "experiments",
+    "ExperimentWatchCardKindEnum": "experiments",
+    "ExperimentWatchCardStrengthEnum": "experiments",
+    "ExperimentWatchEmptyReasonEnum": "experiments",
+    "ExperimentWatchHighlight": "experiments",
+    "ExperimentWatchMultipleVariantHandlingEnum": "experiments",
+    "ExperimentWatchVariant": "experiments",
+    "ExperimentsListWidgetAddRequest": "dashboards_requests",
+    "ExperimentsListWidgetCatalogEntry": "dashboards",
+    "ExperimentsListWidgetConfig": "dashboards",
+    "ExperimentsListWidgetUpdateRequest": "dashboards_requests",
+    "ExperimentsPromptTemplatesResponseItem": "experiments",
     "ExportedAsset": "exports",
-    "ExternalDataSchema": "shared.external_data_schema",
+    "ExportedAssetCreateExportFormatEnum": "exports_requests",
+    "ExportedAssetExportFormatEnum": "exports",
+    "ExternalAccountListAssignment": "customer_analytics",
+    "ExternalAccountListItem": "customer_analytics",
+    "ExternalAccountListPage": "customer_analytics",
+    "ExternalDataDestination": "external_data_destinations",
+    "ExternalDataDestinationTypeEnum": "external_data_destinations",
+    "ExternalDataSchema": "shared.external_data_source_api_version_deprecation",
+    "ExternalDataSchemaAvailableColumnsItem": "shared.external_data_source_api_version_deprecation",
+    "ExternalDataSchemaRowFiltersItem": "shared.external_data_source_api_version_deprecation",
+    "ExternalDataSchemaSource": "shared.external_data_source_api_version_deprecation",
+    "ExternalDataSchemaSyncFrequencyEnum": "shared.external_data_source_api_version_deprecation",
+    "ExternalDataSchemaSyncTypeEnum": "shared.external_data_source_api_version_deprecation",
+    "ExternalDataSchemasCancelResponse": "external_data_schemas",
+    "ExternalDataSource": "external_data_sources",
+    "ExternalDataSourceAccessMethodEnum": "external_data_sources",
+    "ExternalDataSourceApiVersionDeprecation": "shared.external_data_source_api_version_deprecation",
+    "ExternalDataSourceBasic": "warehouse_tables",
     "ExternalDataSourceBulkUpdateSchema": "external_data_sources_requests",
+    "ExternalDataSourceBulkUpdateSchemaRowFiltersItem": "external_data_sources_requests",
     "ExternalDataSourceConnectionOption": "external_data_sources",
+    "ExternalDataSourceCreateCreatedViaEnum": "external_data_sources_requests",
+    "ExternalDataSourceCreateResponse": "external_data_sources",
+    "ExternalDataSourceCreatedViaEnum": "external_data_sources",
+    "ExternalDataSourceEntry": "signals",
     "ExternalDataSourceRevenueAnalyticsConfig": "external_data_sources",
-    "ExternalDataSourceSerializers": "external_data_sources",
-    "ExternalDataSourceTypeEnum": "shared.external_data_source_type_enum",
-    "ExternalDataSourcesCheckCdcPrerequisitesResponse": "external_data_sources",
+    "ExternalDataSourceTypeEnum": "shared.enums",
+    "ExternalDataSourcesCdcCheckNewPrerequisitesResponse": "external_data_sources",
+    "ExternalDataSourcesCdcRepairResponse": "external_data_sources",
+    "ExternalDataSourcesCdcResumeResponse": "external_data_sources",
     "ExternalQueryError": "query.web_analytics_external_summary_query",
     "ExternalQueryErrorCode": "query.web_analytics_external_summary_query",
     "ExternalQueryStatus": "query.web_analytics_external_summary_query",
+    "FacetCount": "vision",
+    "FacetFieldEnum": "logs_requests",
+    "FailedDeliveryChannelsEnum": "alerts",
+    "FailurePhaseEnum": "notebooks",
     "FeatureFlag": "feature_flags",
-    "FeatureFlagConditionGroupSchema": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagCreationContextEnum": "feature_flags",
-    "FeatureFlagFilterPropertyCohortInSchema": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFilterPropertyCohortInSchemaOperatorEnum": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFilterPropertyCohortInSchemaTypeEnum": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFilterPropertyDateSchema": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFilterPropertyExistsSchema": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFilterPropertyFlagEvaluatesSchema": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFilterPropertyFlagEvaluatesSchemaOperatorEnum": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFilterPropertyFlagEvaluatesSchemaTypeEnum": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFilterPropertyGenericSchema": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFilterPropertyGenericSchemaOperatorEnum": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFilterPropertyMultiContainsSchema": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFilterPropertyMultiContainsSchemaOperatorEnum": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFilterPropertySchema": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFilterPropertySemverSchema": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFilterPropertySemverSchemaOperatorEnum": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagFiltersSchema": "shared.feature_flag_condition_group_schema",
+    "FeatureFlagConditionAnalysis": "feature_flags",
+    "FeatureFlagConditionGroup": "shared.feature_flag_condition_group",
+    "FeatureFlagConditionPropertyAnalysis": "feature_flags",
+    "FeatureFlagCreationContextEnum": "feature_flags_requests",
+    "FeatureFlagExperimentSetMetadata": "feature_flags",
+    "FeatureFlagFilterProperty": "shared.feature_flag_condition_group",
+    "FeatureFlagFilterPropertyCohortIn": "shared.feature_flag_condition_group",
+    "FeatureFlagFilterPropertyCohortInOperatorEnum": "shared.feature_flag_condition_group",
+    "FeatureFlagFilterPropertyCohortInTypeEnum": "shared.feature_flag_condition_group",
+    "FeatureFlagFilterPropertyDate": "shared.feature_flag_condition_group",
+    "FeatureFlagFilterPropertyExists": "shared.feature_flag_condition_group",
+    "FeatureFlagFilterPropertyFlagEvaluates": "shared.feature_flag_condition_group",
+    "FeatureFlagFilterPropertyFlagEvaluatesOperatorEnum": "shared.feature_flag_condition_group",
+    "FeatureFlagFilterPropertyFlagEvaluatesTypeEnum": "shared.feature_flag_condition_group",
+    "FeatureFlagFilterPropertyGeneric": "shared.feature_flag_condition_group",
+    "FeatureFlagFilterPropertyGenericOperatorEnum": "shared.feature_flag_condition_group",
+    "FeatureFlagFilterPropertyMultiContains": "shared.feature_flag_condition_group",
+    "FeatureFlagFilterPropertyMultiContainsOperatorEnum": "shared.feature_flag_condition_group",
+    "FeatureFlagFilterPropertySemver": "shared.feature_flag_condition_group",
+    "FeatureFlagFilterPropertySemverOperatorEnum": "shared.feature_flag_condition_group",
+    "FeatureFlagFilters": "shared.minimal_feature_flag",
     "FeatureFlagGroupType": "query.experiment_exposure_query",
-    "FeatureFlagMultivariateSchema": "shared.feature_flag_condition_group_schema",
-    "FeatureFlagMultivariateVariantSchema": "shared.feature_flag_condition_group_schema",
+    "FeatureFlagMultivariate": "shared.minimal_feature_flag",
+    "FeatureFlagMultivariateVariant": "shared.minimal_feature_flag",
+    "FeatureFlagRolloutSummary": "feature_flags",
     "FeatureFlagStatusResponse": "feature_flags",
+    "FeatureFlagTestEvaluationResponse": "feature_flags",
     "FeatureFlagVersionResponse": "feature_flags",
     "FeatureFlagsBulkDeleteResponse": "feature_flags",
-    "FeatureFlagsBulkKeysResponse": "feature_flags",
+    "FeatureFlagsKeysByIdResponse": "feature_flags",
     "FeaturePropertyFilter": "query.hogql_query_modifiers",
+    "FeatureRequest": "feature_requests",
+    "FeatureRequestAccount": "feature_requests",
+    "FeatureRequestAccountLink": "feature_requests",
+    "FeatureRequestEvidence": "feature_requests",
+    "FeatureRequestEvidencePayload": "feature_requests_requests",
+    "FeatureRequestHistory": "feature_requests",
+    "FeatureRequestHistoryChange": "feature_requests",
+    "FeatureRequestHistoryChangeAfter1": "feature_requests",
+    "FeatureRequestHistoryChangeAfter2": "feature_requests",
+    "FeatureRequestHistoryChangeAfter2Account": "feature_requests",
+    "FeatureRequestHistoryChangeAfterItem": "feature_requests",
+    "FeatureRequestHistoryChangeBefore1": "feature_requests",
+    "FeatureRequestHistoryChangeBefore2": "feature_requests",
+    "FeatureRequestHistoryChangeBefore2Account": "feature_requests",
+    "FeatureRequestHistoryChangeBeforeItem": "feature_requests",
+    "FeatureRequestHistoryChangeFieldEnum": "feature_requests",
+    "FeatureRequestHistorySourceEnum": "feature_requests",
+    "FeatureRequestPriorityEnum": "feature_requests",
+    "FeatureRequestProductArea": "shared.feature_request_product_area",
+    "FeatureRequestStatusEnum": "feature_requests",
+    "FeatureRequestStatusHistory": "feature_requests",
+    "FeaturebaseFeedbackSignalExtra": "signals",
+    "FeedbackTheme": "vision",
+    "FeedbackThemeSession": "vision",
+    "FeedbackThemes": "vision",
+    "FieldNote": "field_notes",
+    "FieldNoteStatusEnum": "field_notes",
+    "FieldNoteViewport": "field_notes",
     "FileDownload": "file_download_batch_exports",
     "FileDownloadCount": "file_download_batch_exports",
     "FileDownloadFile": "file_download_batch_exports_requests",
     "FileDownloadStarted": "file_download_batch_exports",
     "FileDownloadState": "file_download_batch_exports",
     "FileDownloadSummary": "file_download_batch_exports",
+    "FileFormatEnum": "shared.batch_export_run",
     "FileSystem": "file_system",
     "FileSystemCountByPathResponse": "file_system",
-    "FileSystemCountResponse": "file_system",
-    "FileSystemShortcut": "file_system_shortcut",
-    "FileSystemUndoDeleteResponse": "file_system",
-    "FileSystemUndoDeleteResponseUndoneItem": "file_system",
+    "FileSystemCountChildrenResponse": "file_system",
+    "FileSystemRestoreResponse": "file_system",
+    "FileSystemRestoreResponseUndoneItem": "file_system",
+    "FileSystemShortcut": "file_system_shortcuts",
     "FileSystemUnfiledResponse": "file_system",
-    "FilterEnum": "llm_analytics_requests",
+    "FileUploadResponse": "warehouse_tables",
     "FilterLogicalOperator": "query.hogql_query_modifiers",
-    "Filters": "query.session_attribution_explorer_query",
+    "FinalizeResult": "visual_review",
+    "FindingTypeEnum": "hog_flows",
     "FirstEvent": "query.error_tracking_query",
     "FlagPropertyFilter": "query.hogql_query_modifiers",
-    "FlagValueItem": "flag_value",
-    "FlagValueResponse": "flag_value",
-    "FunnelConversionWindowTimeUnit": "query.funnel_conversion_window_time_unit",
+    "FlagValueItem": "feature_flags",
+    "FlagValueResponse": "feature_flags",
+    "FlakinessEntry": "visual_review",
+    "FlakinessOverview": "visual_review",
+    "FlakinessStateEnum": "visual_review",
+    "FlakinessTotals": "visual_review",
+    "FlakyTestItem": "engineering_analytics",
+    "FlakyTestItemClassificationEnum": "engineering_analytics",
+    "FlakyTestList": "engineering_analytics",
+    "FleetFindingsSummary": "signals",
+    "ForgetResponse": "signals",
+    "FramingEnum": "heatmaps",
+    "FrequencyModeEnum": "warehouse_saved_queries",
+    "FreshdeskTicketSignalExtra": "signals",
+    "FreshnessEnum": "organizations",
+    "FreshserviceTicketSignalExtra": "signals",
+    "FrillFeedbackSignalExtra": "signals",
+    "FrontConversationSignalExtra": "signals",
+    "FunnelConversionMetric": "shared.preprocessing_config",
+    "FunnelConversionWindowTimeUnit": "query.enums",
     "FunnelCorrelationActorsQuery": "query.experiment_actors_query",
     "FunnelCorrelationQuery": "query.funnel_correlation_query",
     "FunnelCorrelationResponse": "query.funnel_correlation_query",
@@ -3654,66 +8768,150 @@ _MODULES: dict[str, str] = {
     "FunnelStepReference": "query.funnels_query",
     "FunnelVizType": "query.funnels_query",
     "FunnelsActorsQuery": "query.funnel_correlation_query",
+    "FunnelsAlertConfig": "shared.preprocessing_config",
     "FunnelsDataWarehouseNode": "query.funnels_data_warehouse_node",
     "FunnelsFilter": "query.funnels_query",
     "FunnelsQuery": "query.funnels_query",
     "FunnelsQueryResponse": "query.funnels_query",
-    "GenerateResponse": "product_tours",
-    "GenerateStepResponse": "product_tours",
-    "GitHubBranchesResponse": "integrations",
+    "GapTopicActionResult": "business_knowledge",
+    "GateResultSummary": "stamphog",
+    "GatewayAgentAccess": "mcp_gateway",
+    "GatewayConnection": "mcp_gateway",
+    "GatewayMemberSummary": "mcp_gateway",
+    "GatewayYourConnection": "mcp_gateway",
+    "GeneratePathCleaningSuggestionResponse": "web_analytics_path_cleaning_suggestions",
+    "GenerateSurveyTranslationsResponse": "surveys",
+    "GeneratedSurveyQuestionTranslation": "surveys",
+    "GeneratedSurveyQuestionTranslationPatch": "surveys",
+    "GeneratedSurveyRootTranslation": "surveys",
+    "GeneratedWidgetVersionOperationEnum": "notebooks",
+    "GeneratedWidgetVersionSecurityReviewSeverityEnum": "notebooks",
+    "GenerationOperationEnum": "notebooks_requests",
+    "GenerationStatusEnum": "llm_analytics",
+    "GitHubAvailableInstallation": "integrations",
+    "GitHubAvailableInstallationsResponse": "integrations",
+    "GitHubBranchesResponse": "shared.github_repo",
+    "GitHubInstallRequestItem": "users",
+    "GitHubInstallRequestListResponse": "users",
+    "GitHubInstallRequestStatusEnum": "users",
+    "GitHubIssueSignalExtra": "signals",
+    "GitHubOAuthAuthorizeResponse": "integrations",
     "GitHubRepo": "shared.github_repo",
-    "GitHubReposRefreshResponse": "integrations",
+    "GitHubReposRefreshResponse": "shared.github_repo",
     "GitHubReposResponse": "shared.github_repo",
+    "GitHubSource": "engineering_analytics",
+    "GitHubTeam": "integrations",
+    "GitHubTeamsResponse": "integrations",
+    "GitLabIssueSignalExtra": "signals",
     "GitProviderFileLinkResolveResponse": "error_tracking",
-    "Goal": "web_analytics",
+    "GiteaIssueSignalExtra": "signals",
+    "GoalEventSample": "marketing_analytics",
+    "GoalExplanation": "marketing_analytics",
+    "GoalExplanationPeriod": "marketing_analytics",
     "GoalLine": "query.goal_line",
+    "GoalLinePosition": "query.goal_line",
+    "GoogleSearchConsoleSearchOpportunitySignalExtra": "signals",
+    "GorgiasTicketSignalExtra": "signals",
     "GradientScaleMode": "query.data_visualization_node",
+    "GranularityEnum": "tracing",
     "Group": "groups",
+    "GroupMathType": "query.hogql_query_modifiers",
     "GroupNode": "query.group_node",
     "GroupPropertyFilter": "query.hogql_query_modifiers",
-    "GroupType": "groups_types",
-    "GroupUsageMetric": "groups_types",
-    "GroupUsageMetricDisplayEnum": "groups_types",
-    "GroupUsageMetricFormatEnum": "groups_types",
+    "GroupType": "group_types",
+    "GroupUsageMetric": "group_types",
+    "GroupUsageMetricDisplayEnum": "group_types",
+    "GroupUsageMetricFormatEnum": "group_types",
+    "GroupUsageMetricMathEnum": "group_types",
+    "GroupsListResponse": "groups",
     "GroupsPropertyValuesResponse": "groups",
     "GroupsPropertyValuesResponseResultsItem": "groups",
     "GroupsQuery": "query.groups_query",
     "GroupsQueryResponse": "query.groups_query",
     "HBOSDetectorConfig": "shared.preprocessing_config",
-    "HealthEnum": "sdk_doctor",
+    "HasMetricsResponse": "metrics",
+    "HasSpansResponse": "tracing",
+    "HealthCheckSignalExtra": "signals",
+    "HealthCheckSignalExtraSeverityEnum": "signals",
     "HealthIssue": "health_issues",
+    "HealthIssueCounts": "health_issues",
+    "HealthIssueRemediation": "health_issues",
     "HealthIssueSeverityEnum": "health_issues",
     "HealthIssueStatusEnum": "health_issues",
+    "HealthIssueSummary": "health_issues",
+    "HeatmapEventItem": "heatmaps",
+    "HeatmapEventsResponse": "heatmaps",
+    "HeatmapFoldSummary": "heatmaps",
     "HeatmapGradientStop": "query.data_visualization_node",
+    "HeatmapPreflightResponse": "heatmaps",
     "HeatmapResponseItem": "heatmaps",
-    "HeatmapScreenshotResponse": "saved",
-    "HeatmapScreenshotResponseStatusEnum": "saved",
-    "HeatmapScreenshotResponseTypeEnum": "saved",
     "HeatmapSettings": "query.data_visualization_node",
+    "HeatmapSnapshotMetadata": "heatmaps",
     "HeatmapSortOrder": "query.data_visualization_node",
     "HeatmapsResponse": "heatmaps",
     "HedgehogActorAccessoryOption": "query.user_basic_type",
     "HedgehogActorColorOption": "query.user_basic_type",
     "HedgehogActorSkinOption": "query.user_basic_type",
+    "HideViewedRecordings": "query.recordings_query",
     "HogFlow": "hog_flows",
     "HogFlowAction": "hog_flows",
+    "HogFlowActionConfig": "hog_flows",
+    "HogFlowActionConfigCondition": "hog_flows",
+    "HogFlowActionConfigEventsItem": "hog_flows",
+    "HogFlowActionTypeEnum": "hog_flows",
+    "HogFlowBatchJobCancelResponse": "hog_flows",
+    "HogFlowBatchJobStateEnum": "hog_flows",
+    "HogFlowConversion": "hog_flows",
+    "HogFlowConversionEvent": "hog_flows",
+    "HogFlowEdge": "hog_flows",
+    "HogFlowEdgeTypeEnum": "hog_flows",
+    "HogFlowEmailSendingRateLimit": "hog_flows",
+    "HogFlowGraphOperation": "hog_flows_requests",
+    "HogFlowGraphOperationOpEnum": "hog_flows_requests",
     "HogFlowMasking": "hog_flows",
     "HogFlowMinimal": "hog_flows",
+    "HogFlowOriginProductEnum": "hog_flows",
+    "HogFlowPublishImpact": "hog_flows",
+    "HogFlowPublishImpactDeletedStep": "hog_flows",
+    "HogFlowPublishImpactEmptyVariable": "hog_flows",
+    "HogFlowPublishImpactMoveTarget": "hog_flows",
+    "HogFlowPublishImpactScheduleConflict": "hog_flows",
+    "HogFlowPublishResponse": "hog_flows",
+    "HogFlowRequest": "hog_flows_requests",
+    "HogFlowRevision": "hog_flows",
+    "HogFlowRevisionBasic": "hog_flows",
+    "HogFlowRunResponse": "hog_flows",
     "HogFlowSchedule": "hog_flows",
     "HogFlowScheduleStatusEnum": "hog_flows",
-    "HogFlowStatusEnum": "hog_flows",
+    "HogFlowStateEnum": "hog_flows",
     "HogFunction": "hog_functions",
     "HogFunctionFilters": "shared.hog_function_filters",
     "HogFunctionFiltersSourceEnum": "shared.hog_function_filters",
     "HogFunctionInvocation": "hog_functions",
+    "HogFunctionMapping": "hog_functions",
     "HogFunctionMappingTemplate": "shared.hog_function_template",
+    "HogFunctionMaskedSecret": "hog_functions",
     "HogFunctionMasking": "hog_functions",
     "HogFunctionMinimal": "hog_functions",
+    "HogFunctionPublishResponse": "hog_functions",
+    "HogFunctionRequest": "hog_functions_requests",
+    "HogFunctionRevision": "hog_functions",
+    "HogFunctionRevisionBasic": "hog_functions",
     "HogFunctionStatus": "hog_functions",
     "HogFunctionStatusStateEnum": "hog_functions",
     "HogFunctionTemplate": "shared.hog_function_template",
+    "HogFunctionTemplatingEnum": "hog_functions",
     "HogFunctionTypeEnum": "hog_functions",
+    "HogInvocationCancelResponse": "hog_flows",
+    "HogInvocationRerunFilter": "shared.hog_invocation_rerun_filter",
+    "HogInvocationRerunFilterStatusEnum": "shared.hog_invocation_rerun_filter",
+    "HogInvocationRerunResponse": "shared.hog_function_filters",
+    "HogInvocationResult": "hog_flows",
+    "HogInvocationResultDetail": "hog_flows",
+    "HogInvocationResultsCount": "hog_flows",
     "HogLanguage": "query.hogql_autocomplete",
+    "HogQLAlertConfig": "shared.preprocessing_config",
+    "HogQLAlertEvaluation": "shared.preprocessing_config",
     "HogQLAutocomplete": "query.hogql_autocomplete",
     "HogQLAutocompleteResponse": "query.hogql_autocomplete",
     "HogQLFilter": "shared.cohort",
@@ -3725,23 +8923,53 @@ _MODULES: dict[str, str] = {
     "HogQLQuery": "query.hogql_query",
     "HogQLQueryModifiers": "query.hogql_query_modifiers",
     "HogQLQueryResponse": "query.hogql_query",
+    "HogQLVariable": "query.hogql_query",
     "HogQuery": "query.hog_query",
     "HogQueryResponse": "query.hog_query",
+    "HogTaggerConfig": "taggers",
+    "HoneybadgerFaultSignalExtra": "signals",
     "HrefMatching": "query.events_query",
+    "HubspotTicketSignalExtra": "signals",
     "IQRDetectorConfig": "shared.preprocessing_config",
+    "IdentityProviderConfig": "organizations",
+    "ImpactEnum": "hog_flows",
+    "ImportedMcpServer": "tasks_requests",
+    "ImportedMcpServerHeader": "tasks_requests",
+    "ImportedMcpServerTypeEnum": "tasks_requests",
     "InCohortVia": "query.hogql_query_modifiers",
-    "IncrementalFieldTypeEnum": "shared.external_data_schema",
+    "InboxReportStatusBucket": "signals",
+    "IncludeEnum": "error_tracking_requests",
+    "IncrementalConfig": "warehouse_saved_queries",
+    "IncrementalEligibility": "warehouse_saved_queries",
+    "IncrementalFieldTypeEnum": "shared.external_data_source_api_version_deprecation",
+    "IncrementalState": "warehouse_saved_queries",
+    "IngestionPipelineEnum": "shared.evaluation_context_suggestion_response",
+    "IngestionWarningSample": "ingestion_warnings",
+    "IngestionWarningSparklinePoint": "ingestion_warnings",
+    "IngestionWarningSummary": "ingestion_warnings",
+    "InitialPermissionModeEnum": "shared.enums",
+    "InlineBehavioralType": "query.hogql_query_modifiers",
     "InlineCohortCalculation": "query.hogql_query_modifiers",
+    "InlineScanResponse": "vision",
+    "InputsItem": "hog_functions",
+    "InputsItemRequest": "hog_functions_requests",
     "InputsSchemaItem": "hog_functions",
     "InputsSchemaItemTypeEnum": "hog_functions",
-    "Insight": "insights",
+    "Insight": "shared.dashboard_tile_basic",
     "InsightActorsQuery": "query.insight_actors_query",
     "InsightActorsQueryOptions": "query.insight_actors_query_options",
     "InsightActorsQueryOptionsResponse": "query.insight_actors_query_options",
-    "InsightQuerySchema": "insights",
-    "InsightResolvedDateRange": "insights",
+    "InsightActorsSeries": "query.insight_actors_query_options",
+    "InsightBulkDeleteResponse": "insights",
+    "InsightBulkOperationResult": "insights",
+    "InsightBulkOperationSkipped": "insights",
+    "InsightBulkRestoreResponse": "insights",
+    "InsightBulkSetTestAccountFilterResponse": "insights",
+    "InsightFilterOverrideContext": "shared.dashboard_tile_basic",
+    "InsightResolvedDateRange": "shared.dashboard_tile_basic",
     "InsightResult": "dashboards",
-    "InsightThreshold": "shared.preprocessing_config",
+    "InsightThreshold": "insights",
+    "InsightThresholdConfiguration": "shared.preprocessing_config",
     "InsightThresholdType": "shared.preprocessing_config",
     "InsightTypeEnum": "max_tools_requests",
     "InsightVariable": "insight_variables",
@@ -3752,56 +8980,110 @@ _MODULES: dict[str, str] = {
     "InsightsThresholdBounds": "shared.preprocessing_config",
     "InstallCustomAuthTypeEnum": "mcp_server_installations_requests",
     "InstallSourceEnum": "mcp_server_installations_requests",
-    "Integration": "query.recordings_query",
-    "IntegrationConfig": "integrations",
+    "InstallationStatusEnum": "shared.github_repo",
+    "InstrumentationCheck": "ai_observability",
+    "InstrumentationCheckStatusEnum": "ai_observability",
+    "InstrumentationChecklist": "ai_observability",
+    "Integration": "integrations",
+    "IntegrationAccessRequestResponse": "integrations",
+    "IntegrationAccount": "external_data_sources",
+    "IntegrationAccountsResponse": "external_data_sources",
+    "IntegrationDiagnostic": "marketing_analytics",
+    "IntegrationEntry": "signals",
     "IntegrationFilter": "query.integration_filter",
-    "IntegrationKind": "query.integration_kind",
+    "IntegrationKind": "query.enums",
     "IntegrationKindEnum": "integrations",
+    "InteractionKindEnum": "web_analytics_achievements_requests",
+    "IntercomTicketSignalExtra": "signals",
     "InterestingNote": "llm_analytics",
-    "IntervalEnum": "shared.batch_export_run",
     "IntervalItem": "query.insight_actors_query_options",
+    "IntervalMinutesEnum": "logs_requests",
     "IntervalType": "query.hogql_query_modifiers",
+    "InterviewInviteResult": "user_interview_topics",
+    "InterviewLink": "user_interview_topics",
+    "IntervieweeContext": "user_interview_topics",
     "InvestigationInconclusiveActionEnum": "shared.preprocessing_config",
     "InvestigationStatusEnum": "shared.preprocessing_config",
-    "InvestigationVerdictEnum": "shared.preprocessing_config",
+    "InvestigationVerdictEnum": "shared.enums",
     "IsolationForestDetectorConfig": "shared.preprocessing_config",
+    "IspDailyPoint": "hog_flows",
+    "IspSendingHealth": "hog_flows",
+    "JiraIssueSignalExtra": "signals",
+    "JiraProject": "integrations",
+    "JiraProjectsResponse": "integrations",
     "JsonrpcEnum": "tasks_requests",
+    "JudgemeReviewsReviewSignalExtra": "signals",
     "KNNDetectorConfig": "shared.preprocessing_config",
-    "Key10": "query.hogql_query_modifiers",
-    "Kind": "experiments",
+    "KNNDetectorMethod": "shared.preprocessing_config",
+    "KnowledgeDocumentWindow": "business_knowledge",
+    "KnowledgeGapSuggestion": "business_knowledge",
+    "KnowledgeSearchResult": "business_knowledge",
+    "KnowledgeSource": "business_knowledge",
+    "KustomerConversationSignalExtra": "signals",
+    "LLMModelInfo": "llm_analytics",
+    "LLMModelsListResponse": "llm_analytics",
     "LLMPrompt": "llm_prompts",
     "LLMPromptEditOperation": "llm_prompts_requests",
-    "LLMPromptList": "llm_prompts",
+    "LLMPromptLabel": "llm_prompts",
+    "LLMPromptLabelSummary": "llm_prompts",
     "LLMPromptOutlineEntry": "llm_prompts",
-    "LLMPromptPublic": "llm_prompts",
     "LLMPromptResolveResponse": "llm_prompts",
+    "LLMPromptSummary": "llm_prompts",
     "LLMPromptVersionSummary": "llm_prompts",
-    "LLMProviderEnum": "shared.llm_provider_enum",
+    "LLMProviderEnum": "shared.enums",
     "LLMProviderKey": "llm_analytics",
     "LLMProviderKeyStateEnum": "llm_analytics",
+    "LLMProviderModelsSummary": "llm_analytics",
+    "LLMSentimentMessage": "query.llm_trace",
+    "LLMSentimentResult": "query.llm_trace",
     "LLMSkill": "llm_skills",
-    "LLMSkillCreate": "llm_skills",
     "LLMSkillEditOperation": "llm_skills_requests",
     "LLMSkillFile": "llm_skills",
     "LLMSkillFileEdit": "llm_skills_requests",
-    "LLMSkillFileInput": "llm_skills",
+    "LLMSkillFileInput": "shared.llm_skill_file_input",
     "LLMSkillFileManifest": "llm_skills",
-    "LLMSkillList": "llm_skills",
+    "LLMSkillMarketplaceCommand": "llm_skills",
+    "LLMSkillMarketplaceCommandStatusEnum": "llm_skills",
     "LLMSkillOutlineEntry": "llm_skills",
     "LLMSkillResolveResponse": "llm_skills",
+    "LLMSkillSummary": "llm_skills",
     "LLMSkillVersionSummary": "llm_skills",
+    "LLMTaggerConfig": "taggers",
     "LLMTrace": "query.llm_trace",
     "LLMTraceEvent": "query.llm_trace",
     "LLMTracePerson": "query.llm_trace",
     "LOFDetectorConfig": "shared.preprocessing_config",
+    "LastActiveEnum": "organizations",
     "LastEvent": "query.error_tracking_query",
+    "LastRunModeEnum": "warehouse_saved_queries",
+    "LatestTestInterview": "user_interview_topics",
+    "LayoutCompactionEnum": "dashboards",
+    "LayoutEnum": "dashboards_requests",
+    "LeadTimeBucket": "engineering_analytics",
+    "LeakedKeyReportResponse": "leaked_keys",
+    "LeakedKeyReportResponseTypeEnum": "leaked_keys",
+    "LegacyDesktopAccessResponse": "code",
+    "LegalDocument": "organizations",
+    "LegalDocumentCreator": "organizations",
+    "LegendPosition": "query.enums",
+    "LibEnum": "sdk_health",
     "LifecycleDataWarehouseNode": "query.lifecycle_data_warehouse_node",
+    "LifecycleEnum": "engineering_analytics",
     "LifecycleFilter": "query.lifecycle_query",
     "LifecycleQuery": "query.lifecycle_query",
     "LifecycleQueryResponse": "query.lifecycle_query",
+    "LifecycleStatusEnum": "notebooks",
     "LifecycleToggle": "query.lifecycle_query",
-    "LimitContext": "query.limit_context",
+    "LimitContext": "query.enums",
+    "LimitedByEnum": "logs",
+    "LinearIssueSignalExtra": "signals",
+    "LinearTeam": "integrations",
+    "LinearTeamsResponse": "integrations",
+    "LinkedSignalReport": "signals",
     "LiveDebuggerBreakpoint": "live_debugger_breakpoints",
+    "LlmEvalReportSignalExtra": "signals",
+    "LlmEvalSignalExtra": "signals",
+    "LlmsTxtFetchResponse": "web_analytics",
     "LocalEvaluationResponse": "feature_flags",
     "LogAttributeEntry": "logs",
     "LogAttributeResult": "query.log_attributes_query",
@@ -3810,153 +9092,521 @@ _MODULES: dict[str, str] = {
     "LogAttributesQueryResponse": "query.log_attributes_query",
     "LogEntry": "logs",
     "LogEntryPropertyFilter": "query.hogql_query_modifiers",
+    "LogFacetValue": "logs",
+    "LogPattern": "logs",
+    "LogPatternDiffEntry": "logs",
+    "LogPatternDiffEntryClassificationEnum": "logs",
+    "LogPatternExample": "logs",
     "LogPropertyFilter": "query.hogql_query_modifiers",
-    "LogPropertyFilterOperatorEnum": "logs_requests",
-    "LogPropertyFilterSchema": "logs_requests",
     "LogPropertyFilterType": "query.hogql_query_modifiers",
-    "LogPropertyFilterTypeEnum": "logs_requests",
-    "LogSeverityLevel": "query.log_severity_level",
+    "LogSeverityLevel": "query.enums",
     "LogValueResult": "query.log_values_query",
     "LogValuesQuery": "query.log_values_query",
     "LogValuesQueryResponse": "query.log_values_query",
     "LogsAlertConfiguration": "logs",
-    "LogsAlertConfigurationStateEnum": "logs",
+    "LogsAlertConfigurationStateEnum": "shared.enums",
+    "LogsAlertConfigurationThresholdOperatorEnum": "logs",
+    "LogsAlertDestinationConfig": "logs",
     "LogsAlertDestinationResponse": "logs",
     "LogsAlertEvent": "logs",
     "LogsAlertEventKindEnum": "logs",
+    "LogsAlertFilters": "logs",
     "LogsAlertSimulateBucket": "logs",
     "LogsAlertSimulateResponse": "logs",
+    "LogsAlertStateChangeSignalExtra": "signals",
+    "LogsAlertStateChangeSignalExtraActionEnum": "signals",
+    "LogsAlertStateChangeSignalExtraThresholdOperatorEnum": "signals",
     "LogsAlertStateInterval": "logs",
+    "LogsAnomalyBaselineStageEnum": "logs",
+    "LogsAnomalyScanBucket": "logs",
+    "LogsAnomalyScanIssue": "logs",
+    "LogsAnomalyScanIssueDirectionEnum": "logs",
+    "LogsAnomalyScanIssueStateEnum": "logs",
+    "LogsAnomalyScanResponse": "logs",
+    "LogsAnomalyScanSeries": "logs",
+    "LogsAnomalyVerdictEnum": "logs",
     "LogsAttributesResponse": "logs",
+    "LogsCompareFilter": "tracing_requests",
     "LogsCountBody": "logs_requests",
     "LogsCountRangeBucket": "logs",
     "LogsCountRangesBody": "logs_requests",
     "LogsCountRangesResponse": "logs",
     "LogsCountResponse": "logs",
-    "LogsOrderBy": "query.logs_order_by",
+    "LogsDateRange": "logs_requests",
+    "LogsExclusionRuleRuleTypeEnum": "logs",
+    "LogsExplainRequest": "logs",
+    "LogsFacetValuesBody": "logs_requests",
+    "LogsFacetValuesResponse": "logs",
+    "LogsGroupByBody": "logs_requests",
+    "LogsGroupByDimension": "logs_requests",
+    "LogsGroupByGroup": "logs",
+    "LogsGroupByResponse": "logs",
+    "LogsGroupBySourceEnum": "logs_requests",
+    "LogsListWidgetAddRequest": "dashboards_requests",
+    "LogsListWidgetCatalogEntry": "dashboards",
+    "LogsListWidgetConfig": "dashboards",
+    "LogsListWidgetUpdateRequest": "dashboards_requests",
+    "LogsMetricRule": "logs",
+    "LogsOrderBy": "query.logs_query",
+    "LogsPatternsBody": "logs_requests",
+    "LogsPatternsDiffResponse": "logs",
+    "LogsPatternsDiffWindow": "logs",
+    "LogsPatternsResponse": "logs",
+    "LogsPatternsSparklineBucket": "logs",
+    "LogsPropertyFilter": "logs_requests",
+    "LogsPropertyFilterOperatorEnum": "logs_requests",
+    "LogsPropertyFilterTypeEnum": "logs_requests",
     "LogsQuery": "query.logs_query",
     "LogsQueryBody": "logs_requests",
+    "LogsQueryPage": "logs",
     "LogsQueryResponse": "query.logs_query",
-    "LogsQueryResponseSchema": "logs",
+    "LogsRetentionRule": "logs",
+    "LogsRetentionRuleNameSuggestion": "logs",
+    "LogsSamplingRule": "logs",
+    "LogsSamplingRuleSimulateResponse": "logs",
+    "LogsSeriesBandBucket": "logs",
+    "LogsSeriesBandSeries": "logs",
+    "LogsSeriesBandsResponse": "logs",
+    "LogsServiceActiveRule": "logs",
     "LogsServiceAggregate": "logs",
+    "LogsServiceSeverityBreakdown": "logs",
     "LogsServicesBody": "logs_requests",
     "LogsServicesResponse": "logs",
     "LogsServicesSparklineBucket": "logs",
+    "LogsServicesSummary": "logs",
     "LogsSparklineBody": "logs_requests",
     "LogsSparklineBreakdownBy": "query.logs_query",
     "LogsSparklineBucket": "logs",
+    "LogsSparklineRankBy": "query.logs_query",
     "LogsSparklineResponse": "logs",
     "LogsValuesResponse": "logs",
     "LogsView": "logs",
+    "LogsViewColumn": "logs",
+    "LogsViewColumnTypeEnum": "logs",
+    "Loop": "loops",
+    "LoopBehaviors": "loops",
+    "LoopBehaviorsInput": "loops_requests",
+    "LoopConnectors": "loops",
+    "LoopConnectorsInput": "loops_requests",
+    "LoopContextOutputs": "loops",
+    "LoopContextOutputsInput": "loops_requests",
+    "LoopContextTarget": "loops",
+    "LoopContextTargetInput": "loops_requests",
+    "LoopFireResult": "loops",
+    "LoopFireResultReasonEnum": "loops",
+    "LoopNotificationChannel": "loops",
+    "LoopNotificationChannelInput": "loops_requests",
+    "LoopNotifications": "loops",
+    "LoopNotificationsInput": "loops_requests",
+    "LoopPreview": "loops",
+    "LoopRepositoryEntry": "loops",
+    "LoopRepositoryEntryInput": "loops_requests",
+    "LoopRun": "loops",
+    "LoopRunPage": "loops",
+    "LoopSkillBundle": "loops",
+    "LoopSkillBundleInput": "loops_requests",
+    "LoopTrigger": "loops",
+    "LoopTriggerInput": "loops_requests",
+    "LoopTriggerTypeEnum": "loops_requests",
     "MADDetectorConfig": "shared.preprocessing_config",
-    "MCPAuthTypeEnum": "shared.mcp_auth_type_enum",
+    "MCPActivityClientRow": "mcp_analytics",
+    "MCPActivityOverview": "mcp_analytics",
+    "MCPActivityRecentCall": "mcp_analytics",
+    "MCPActivityStats": "mcp_analytics",
+    "MCPActivityToolRow": "mcp_analytics",
+    "MCPAgentGrantScopeEnum": "shared.enums",
+    "MCPAnalyticsSubmission": "mcp_analytics",
+    "MCPAnalyticsSubmissionFeedbackCategoryEnum": "mcp_analytics_requests",
+    "MCPAnalyticsSubmissionKindEnum": "mcp_analytics",
+    "MCPAuditDecisionEnum": "mcp_gateway",
+    "MCPAuditEvent": "mcp_gateway",
+    "MCPAuthTypeEnum": "shared.enums",
+    "MCPClusterSelfRetry": "mcp_analytics",
+    "MCPClusterSwitch": "mcp_analytics",
+    "MCPGatewayServer": "mcp_gateway",
+    "MCPGatewayServerUpdate": "mcp_gateway",
+    "MCPHarnessBreakdownItem": "query.mcp_harness_breakdown_query",
+    "MCPHarnessBreakdownQuery": "query.mcp_harness_breakdown_query",
+    "MCPHarnessBreakdownQueryResponse": "query.mcp_harness_breakdown_query",
+    "MCPInstallationScopeEnum": "mcp_server_installations_requests",
+    "MCPIntentCluster": "mcp_analytics",
+    "MCPIntentClusterJourney": "mcp_analytics",
+    "MCPIntentClusterJourneyPath": "mcp_analytics",
+    "MCPIntentClusterSnapshot": "mcp_analytics",
+    "MCPIntentClusterSnapshotMeta": "mcp_analytics",
+    "MCPIntentClusterSnapshotStatusEnum": "mcp_analytics",
+    "MCPIntentClusterToolEntry": "mcp_analytics",
+    "MCPIntentDigest": "mcp_analytics",
+    "MCPIntentTheme": "mcp_analytics",
+    "MCPMissingCapabilitiesItem": "query.mcp_missing_capabilities_query",
+    "MCPMissingCapabilitiesQuery": "query.mcp_missing_capabilities_query",
+    "MCPMissingCapabilitiesQueryResponse": "query.mcp_missing_capabilities_query",
+    "MCPOrgRule": "mcp_gateway",
+    "MCPPolicyPresetEnum": "mcp_gateway",
+    "MCPServerCategoryEnum": "shared.enums",
     "MCPServerInstallation": "mcp_server_installations",
+    "MCPServerInstallationScopeEnum": "mcp_server_installations",
     "MCPServerInstallationTool": "mcp_server_installations",
-    "MCPServerInstallationToolApprovalStateEnum": "mcp_server_installations",
     "MCPServerTemplate": "mcp_servers",
-    "Mappings": "hog_functions",
+    "MCPServiceAccount": "mcp_gateway",
+    "MCPServiceAccountServer": "mcp_gateway",
+    "MCPServiceAccountStatusEnum": "mcp_gateway",
+    "MCPServiceAccountUpdate": "mcp_gateway",
+    "MCPSession": "mcp_analytics",
+    "MCPSessionIntent": "mcp_analytics",
+    "MCPToolApprovalStateEnum": "shared.enums",
+    "MCPToolCall": "mcp_analytics",
+    "MCPToolCallBreakdownItem": "query.mcp_tool_call_breakdown_query",
+    "MCPToolCallBreakdownQuery": "query.mcp_tool_call_breakdown_query",
+    "MCPToolCallBreakdownQueryResponse": "query.mcp_tool_call_breakdown_query",
+    "MCPToolCallsAndErrorsItem": "query.mcp_tool_calls_and_errors_query",
+    "MCPToolCallsAndErrorsQuery": "query.mcp_tool_calls_and_errors_query",
+    "MCPToolCallsAndErrorsQueryResponse": "query.mcp_tool_calls_and_errors_query",
+    "MCPToolCategoriesQuery": "query.mcp_tool_categories_query",
+    "MCPToolCategoriesQueryResponse": "query.mcp_tool_categories_query",
+    "MCPToolCategoryCountItem": "query.mcp_tool_category_counts_query",
+    "MCPToolCategoryCountsQuery": "query.mcp_tool_category_counts_query",
+    "MCPToolCategoryCountsQueryResponse": "query.mcp_tool_category_counts_query",
+    "MCPToolCategoryItem": "query.mcp_tool_categories_query",
+    "MCPToolCategoryMapItem": "query.mcp_tool_category_map_query",
+    "MCPToolCategoryMapQuery": "query.mcp_tool_category_map_query",
+    "MCPToolCategoryMapQueryResponse": "query.mcp_tool_category_map_query",
+    "MCPToolDailyStatItem": "query.mcp_tool_daily_stats_query",
+    "MCPToolDailyStatsQuery": "query.mcp_tool_daily_stats_query",
+    "MCPToolDailyStatsQueryResponse": "query.mcp_tool_daily_stats_query",
+    "MCPToolDescriptionItem": "query.mcp_tool_descriptions_query",
+    "MCPToolDescriptionsQuery": "query.mcp_tool_descriptions_query",
+    "MCPToolDescriptionsQueryResponse": "query.mcp_tool_descriptions_query",
+    "MCPToolFailureItem": "query.mcp_tool_failures_query",
+    "MCPToolFailureOccurrenceItem": "query.mcp_tool_failure_occurrences_query",
+    "MCPToolFailureOccurrencesQuery": "query.mcp_tool_failure_occurrences_query",
+    "MCPToolFailureOccurrencesQueryResponse": "query.mcp_tool_failure_occurrences_query",
+    "MCPToolFailuresQuery": "query.mcp_tool_failures_query",
+    "MCPToolFailuresQueryResponse": "query.mcp_tool_failures_query",
+    "MCPToolNeighborItem": "query.mcp_tool_neighbors_query",
+    "MCPToolNeighborsQuery": "query.mcp_tool_neighbors_query",
+    "MCPToolNeighborsQueryResponse": "query.mcp_tool_neighbors_query",
+    "MCPToolOverlap": "mcp_analytics",
+    "MCPToolPivot": "mcp_analytics",
+    "MCPToolPivotClusterEntry": "mcp_analytics",
+    "MCPToolPivotCompetitor": "mcp_analytics",
+    "MCPToolQualityDailyStatItem": "query.mcp_tool_quality_daily_stats_query",
+    "MCPToolQualityDailyStatsQuery": "query.mcp_tool_quality_daily_stats_query",
+    "MCPToolQualityDailyStatsQueryResponse": "query.mcp_tool_quality_daily_stats_query",
+    "MCPToolQualityRowItem": "query.mcp_tool_quality_rows_query",
+    "MCPToolQualityRowsQuery": "query.mcp_tool_quality_rows_query",
+    "MCPToolQualityRowsQueryResponse": "query.mcp_tool_quality_rows_query",
+    "MCPToolQualitySortColumn": "query.mcp_tool_quality_rows_query",
+    "MCPToolQualitySortDirection": "query.mcp_tool_quality_rows_query",
+    "MCPToolSampleIntentItem": "query.mcp_tool_sample_intents_query",
+    "MCPToolSampleIntentsQuery": "query.mcp_tool_sample_intents_query",
+    "MCPToolSampleIntentsQueryResponse": "query.mcp_tool_sample_intents_query",
+    "MCPToolStatsItem": "query.mcp_tool_stats_query",
+    "MCPToolStatsQuery": "query.mcp_tool_stats_query",
+    "MCPToolStatsQueryResponse": "query.mcp_tool_stats_query",
+    "MCPToolTopUserItem": "query.mcp_tool_top_users_query",
+    "MCPToolTopUsersQuery": "query.mcp_tool_top_users_query",
+    "MCPToolTopUsersQueryResponse": "query.mcp_tool_top_users_query",
+    "ManagedWarehouseDataStatusResponse": "data_warehouse",
+    "ManagedWarehouseDatasetStatus": "data_warehouse",
+    "ManagedWarehouseMonitoringCoverage": "data_warehouse",
+    "ManagedWarehouseMonitoringLimits": "data_warehouse",
+    "ManagedWarehouseMonitoringPoint": "data_warehouse",
+    "ManagedWarehouseMonitoringSeries": "data_warehouse",
+    "ManagedWarehouseMonitoringSeriesResponse": "data_warehouse",
+    "ManagedWarehouseMonitoringSnapshotResponse": "data_warehouse",
+    "ManagedWarehouseMonitoringTotals": "data_warehouse",
+    "ManagedWarehouseMonitoringWarehouse": "data_warehouse",
+    "ManagedWarehouseMonitoringWorker": "data_warehouse",
+    "ManagedWarehouseMonitoringWorkerSession": "data_warehouse",
+    "ManagedWarehouseReadinessStateEnum": "data_warehouse",
+    "ManagedWarehouseSourceSchemasResponse": "data_warehouse",
+    "ManagedWarehouseSourceSummary": "data_warehouse",
+    "ManagedWarehouseSourceTableStatus": "data_warehouse",
+    "ManagedWarehouseSourcesStatus": "data_warehouse",
+    "ManualMetricType": "experiments",
+    "MappingsRequest": "hog_functions_requests",
+    "MarketingAnalyticsActionConversionGoal": "shared.team_customer_analytics_config",
     "MarketingAnalyticsAggregatedQuery": "query.marketing_analytics_aggregated_query",
     "MarketingAnalyticsAggregatedQueryResponse": "query.marketing_analytics_aggregated_query",
+    "MarketingAnalyticsAttributionBreakdown": "query.enums",
+    "MarketingAnalyticsAttributionModelCell": "query.marketing_analytics_attribution_query",
+    "MarketingAnalyticsAttributionPathRow": "query.marketing_analytics_attribution_paths_query",
+    "MarketingAnalyticsAttributionPathsQuery": "query.marketing_analytics_attribution_paths_query",
+    "MarketingAnalyticsAttributionPathsQueryResponse": "query.marketing_analytics_attribution_paths_query",
+    "MarketingAnalyticsAttributionQuery": "query.marketing_analytics_attribution_query",
+    "MarketingAnalyticsAttributionQueryResponse": "query.marketing_analytics_attribution_query",
+    "MarketingAnalyticsAttributionRow": "query.marketing_analytics_attribution_query",
+    "MarketingAnalyticsCampaignFieldPreferences": "shared.team_customer_analytics_config",
+    "MarketingAnalyticsCampaignNameMappings": "shared.team_customer_analytics_config",
+    "MarketingAnalyticsConversionGoalList": "shared.team_customer_analytics_config",
+    "MarketingAnalyticsCustomSourceMappings": "shared.team_customer_analytics_config",
     "MarketingAnalyticsDrillDownLevel": "query.integration_filter",
+    "MarketingAnalyticsEventConversionGoal": "shared.team_customer_analytics_config",
     "MarketingAnalyticsItem": "query.marketing_analytics_item",
-    "MarketingAnalyticsOrderByEnum": "query.marketing_analytics_item",
+    "MarketingAnalyticsOrderByEnum": "query.enums",
+    "MarketingAnalyticsRetentionCell": "query.marketing_analytics_retention_query",
+    "MarketingAnalyticsRetentionInterval": "query.marketing_analytics_retention_query",
+    "MarketingAnalyticsRetentionQuery": "query.marketing_analytics_retention_query",
+    "MarketingAnalyticsRetentionQueryResponse": "query.marketing_analytics_retention_query",
+    "MarketingAnalyticsRetentionRow": "query.marketing_analytics_retention_query",
+    "MarketingAnalyticsSourceMapping": "shared.team_customer_analytics_config",
     "MarketingAnalyticsTableQuery": "query.marketing_analytics_table_query",
     "MarketingAnalyticsTableQueryResponse": "query.marketing_analytics_table_query",
+    "MarketingAnalyticsWarehouseConversionGoal": "shared.team_customer_analytics_config",
+    "MarketingDiagnosticResponse": "marketing_analytics",
+    "MarketingSetupSuggestion": "marketing_analytics",
+    "MasterFailureGroup": "engineering_analytics",
+    "MatchField": "shared.team_customer_analytics_config",
+    "MatchedMetadata": "signals",
     "MatchedOn": "query.log_attributes_query",
-    "MatchedOnEnum": "logs",
+    "MatchedOnEnum": "shared.enums",
     "MatchedRecording": "query.recordings_query",
     "MatchedRecordingEvent": "query.recordings_query",
     "MaterializationMode": "query.hogql_query_modifiers",
-    "MaterializationType": "query.materialization_type",
+    "MaterializationType": "query.enums",
+    "MaterializeSyncFrequencyEnum": "warehouse_saved_queries",
     "MaterializedColumnsOptimizationMode": "query.hogql_query_modifiers",
-    "MathEnum": "groups_types",
     "MathGroupTypeIndex": "query.hogql_query_modifiers",
     "McpServerInstallationsInstallCustomResponse": "mcp_server_installations",
     "McpServerInstallationsInstallTemplateResponse": "mcp_server_installations",
     "MeanRetentionCalculation": "query.retention_query",
+    "Meeting": "accounts",
+    "MeetingParticipant": "accounts",
     "MeetingPlatformEnum": "desktop_recordings",
-    "Merge": "shared.activity_log_entry",
     "Message": "conversations",
+    "MessageAsset": "shared.message_asset",
     "MessageMinimal": "conversations",
-    "Method": "shared.preprocessing_config",
-    "MethodEnum": "tasks_requests",
-    "Metric": "query.endpoints_usage_trends_query",
-    "Metrics": "query.hogql_autocomplete",
+    "MessagePreferences": "messaging_preferences",
+    "MessageSuppression": "messaging_suppressions",
+    "MessageTemplate": "messaging_templates",
+    "MessageTemplateContent": "messaging_templates",
+    "MessageTemplateContentTemplatingEnum": "messaging_templates",
+    "MetricAnomalyBody": "metrics_requests",
+    "MetricAnomalyDimension": "metrics",
+    "MetricAnomalyDirectionEnum": "metrics",
+    "MetricAnomalyReport": "metrics",
+    "MetricAttributeKey": "metrics",
+    "MetricAttributeKeysResponse": "metrics",
+    "MetricAttributeScopeEnum": "metrics_requests",
+    "MetricAttributeValue": "metrics",
+    "MetricAttributeValuesResponse": "metrics",
+    "MetricBucketDecomposition": "metrics",
+    "MetricClause": "metrics_requests",
+    "MetricErrorSpike": "metrics",
+    "MetricErrorSpikesResponse": "metrics",
+    "MetricEventSample": "metrics",
+    "MetricExplainBody": "metrics_requests",
+    "MetricExplainResponse": "metrics",
+    "MetricFilter": "metrics_requests",
+    "MetricGroupBy": "metrics_requests",
+    "MetricName": "metrics",
+    "MetricNamesResponse": "metrics",
+    "MetricPropertyFilter": "query.hogql_query_modifiers",
+    "MetricQualityEnum": "engineering_analytics",
+    "MetricQueryBody": "metrics_requests",
+    "MetricQueryIntervalEnum": "metrics_requests",
+    "MetricQueryPoint": "metrics",
+    "MetricQueryResponse": "metrics",
+    "MetricRecalculationResult": "experiments",
+    "MetricRecalculationResultStatusEnum": "experiments",
+    "MetricSampleView": "metrics",
+    "MetricSamplesBody": "metrics_requests",
+    "MetricSamplesResponse": "metrics",
+    "MetricSeries": "metrics",
+    "MetricSeriesBreakdown": "metrics",
+    "MetricSummary": "query.trends_query",
+    "MetricTypeEnum": "experiments_requests",
+    "MetricsAggregation": "query.metrics_query",
+    "MetricsAlertConfig": "shared.preprocessing_config",
+    "MetricsAttributeScope": "query.metrics_query",
+    "MetricsAxisScale": "query.metrics_query",
+    "MetricsDisplaySettings": "query.metrics_query",
+    "MetricsDisplayType": "query.metrics_query",
+    "MetricsFilterOp": "query.metrics_query",
+    "MetricsOtelType": "query.metrics_query",
+    "MetricsOverviewResponse": "metrics",
+    "MetricsOverviewService": "metrics",
+    "MetricsQuery": "query.metrics_query",
+    "MetricsQueryClause": "query.metrics_query",
+    "MetricsQueryFilter": "query.metrics_query",
+    "MetricsQueryGroupBy": "query.metrics_query",
+    "MetricsQueryPoint": "query.metrics_query",
+    "MetricsQueryResponse": "query.metrics_query",
+    "MetricsQuerySeries": "query.metrics_query",
+    "MetricsRecalculationStatusEnum": "experiments",
+    "MetricsStatSummary": "query.metrics_query",
+    "MetricsYAxisSettings": "query.metrics_query",
     "MinimalFeatureFlag": "shared.minimal_feature_flag",
     "MinimalHedgehogConfig": "query.user_basic_type",
-    "MinimalPerson": "session_recordings",
+    "ModelBreakdown": "llm_analytics",
+    "ModelBreakdownRow": "llm_analytics",
+    "ModelCatalogueResponse": "tasks",
+    "ModelChoice": "tasks",
     "ModelConfiguration": "evaluations",
+    "ModelConfigurationRequest": "evaluations_requests",
     "ModelEnum": "shared.batch_export_run",
+    "MonitorStats": "vision",
+    "MoveTileTile": "dashboards_requests",
     "MultipleBreakdownOptions": "query.insight_actors_query_options",
-    "MultipleBreakdownType": "query.breakdown_filter",
+    "MultipleBreakdownType": "query.hogql_query_modifiers",
     "MultipleVariantHandling": "query.experiment_event_exposure_config",
-    "MyFlagsResponse": "feature_flags",
-    "NetworkAccessLevelEnum": "sandbox_environments",
+    "NeighborDirection": "query.mcp_tool_neighbors_query",
+    "NoFindingsReasonEnum": "tasks_requests",
+    "NoMatchMetadata": "signals",
     "NonIntegratedConversionsTableQuery": "query.non_integrated_conversions_table_query",
     "NonIntegratedConversionsTableQueryResponse": "query.non_integrated_conversions_table_query",
+    "NonPortableReferences": "dashboard_templates",
     "Notebook": "notebooks",
+    "NotebookCellLastRun": "notebooks",
+    "NotebookCellState": "notebooks",
+    "NotebookCollabCursor": "notebooks_requests",
+    "NotebookComputeOptionsResponse": "notebooks",
+    "NotebookComputePreset": "notebooks",
+    "NotebookKernelConfigResponse": "notebooks",
+    "NotebookKernelState": "notebooks",
+    "NotebookKernelStatusResponse": "notebooks",
     "NotebookMinimal": "notebooks",
-    "NotificationDestinationTypeEnum": "logs",
+    "NotebookParentResource": "notebooks",
+    "NotebookSQLV2Envelope": "notebooks",
+    "NotebookSQLV2Frame": "notebooks",
+    "NotebookSQLV2InterruptResponse": "notebooks",
+    "NotebookSQLV2Media": "notebooks",
+    "NotebookSQLV2NodeTypeEnum": "notebooks_requests",
+    "NotebookSQLV2Ref": "notebooks_requests",
+    "NotebookSQLV2RefKindEnum": "notebooks_requests",
+    "NotebookSQLV2RunResponse": "notebooks",
+    "NotebookSQLV2RunStatusResponse": "notebooks",
+    "NotebookSQLV2StateResponse": "notebooks",
+    "NotebookVariable": "notebooks",
+    "NotificationDestinationTypeEnum": "shared.enums",
     "NumericMetric": "web_analytics",
     "NumericPropertyFilter": "actions",
     "NumericPropertyFilterOperatorEnum": "actions",
     "NumericScoreDefinitionConfig": "llm_analytics",
     "OAuthRedirectResponse": "mcp_server_installations",
     "OCSVMDetectorConfig": "shared.preprocessing_config",
+    "ObjectKindEnum": "tasks",
     "ObjectMediaPreview": "object_media_previews",
+    "ObservationLabelDayCount": "vision",
+    "ObservationLabelStats": "vision",
+    "ObservationRetryResponse": "vision",
+    "ObservationSearchResponse": "vision",
+    "ObservationSearchResult": "vision",
+    "ObservationStats": "vision",
+    "ObservationStatusCounts": "vision",
+    "ObservationStatusEnum": "vision",
+    "ObservationTriggerEnum": "vision",
+    "ObservationVersionMarker": "vision",
+    "ObserveAlreadyScanned": "vision",
+    "ObserveResponse": "vision",
+    "OfflineExperimentItemsResponse": "llm_analytics",
     "OnErrorEnum": "hog_flows",
-    "OrderBy": "query.document_similarity_query",
+    "OnboardWarehouseTeamResponse": "data_warehouse",
+    "OnboardingSession": "task_channels",
+    "OnboardingSessionTestResponse": "task_channels",
+    "OnboardingSkipRequestReasonEnum": "users_requests",
+    "OnboardingSkippedReasonEnum": "users",
+    "OpEnum": "metrics_requests",
+    "OpenToMergeBucket": "engineering_analytics",
+    "OperationEnum": "engineering_analytics_requests",
     "OrderByEnum": "logs_requests",
-    "OrderDirection1": "query.document_similarity_query",
-    "OrderDirection2": "query.error_tracking_query",
+    "OrderDirectionEnum": "shared.enums",
+    "OrderGroupsByEnum": "logs_requests",
     "Organization": "shared.organization",
+    "OrganizationAIAccessRequestResponse": "organizations",
     "OrganizationBasic": "users",
+    "OrganizationDataFreshness": "organizations",
+    "OrganizationDefaultExperimentStatsMethodEnum": "shared.organization",
     "OrganizationDomain": "organizations",
+    "OrganizationIntegration": "organizations",
+    "OrganizationIntegrationKindEnum": "organizations",
     "OrganizationInvite": "organizations",
     "OrganizationMember": "organizations",
-    "OrganizationMembershipLevelEnum": "organizations",
+    "OrganizationMemberGithubLogin": "organizations",
+    "OrganizationMembershipLevelEnum": "shared.enums",
+    "OrganizationNotificationLock": "users",
+    "OrganizationOAuthApplication": "organizations",
+    "OrganizationPluginsAccessLevelEnum": "shared.organization",
+    "OrganizationRemoveBlockedMembersResponse": "organizations",
     "OrganizationsProjectsIsGeneratingDemoDataResponse": "organizations",
-    "OriginEnum": "warehouse_saved_queries",
-    "OriginProductEnum": "tasks",
-    "Outcome": "session_recordings",
-    "OutdatedTrafficAlert": "sdk_doctor",
-    "OutputTypeEnum": "evaluations",
-    "OverallHealthEnum": "sdk_doctor",
+    "OtelMetricTypeEnum": "metrics_requests",
+    "OutcomeEnum": "mcp_analytics",
+    "OutdatedTrafficAlert": "sdk_health",
+    "OutputTypeEnum": "shared.enums",
+    "OverallHealthEnum": "sdk_health",
+    "OverlapPolicyEnum": "loops_requests",
     "PCADetectorConfig": "shared.preprocessing_config",
+    "PRCostSummary": "engineering_analytics",
+    "PRLLMSpend": "engineering_analytics",
+    "PRLifecycle": "engineering_analytics",
+    "PRLifecycleEvent": "engineering_analytics",
+    "PRLifecycleEventKindEnum": "engineering_analytics",
     "PageURL": "query.web_page_url_search_query",
+    "PaginatedAccountChannelSummaryList": "accounts",
+    "PaginatedAccountEmailThreadList": "accounts",
+    "PaginatedAccountEmailThreadMessageList": "accounts",
+    "PaginatedAccountList": "accounts",
+    "PaginatedAccountNoteList": "account_notes",
+    "PaginatedAccountNotebookList": "accounts",
+    "PaginatedAccountRelationshipDefinitionList": "account_relationship_definitions",
+    "PaginatedAccountSupportTicketMessageList": "accounts",
+    "PaginatedAccountTrackRuleRunViewList": "account_track_rules",
     "PaginatedActionList": "actions",
     "PaginatedActivityLogList": "shared.activity_log",
     "PaginatedAlertList": "alerts",
     "PaginatedAnnotationList": "annotations",
+    "PaginatedAnnouncementList": "announcements",
     "PaginatedApprovalPolicyList": "approval_policies",
     "PaginatedAsyncDeletionStatusList": "persons",
     "PaginatedBatchExportBackfillList": "batch_exports",
     "PaginatedBatchExportList": "shared.batch_export_run",
     "PaginatedBatchExportRunList": "batch_exports",
+    "PaginatedBillingAlertConfigurationList": "organizations",
+    "PaginatedBillingAlertEventList": "organizations",
+    "PaginatedBriefConfigList": "pulse",
+    "PaginatedCIMDVerificationTokenList": "organizations",
+    "PaginatedCanvasDraftList": "canvases",
+    "PaginatedCanvasList": "canvases",
+    "PaginatedCanvasVersionList": "canvases",
     "PaginatedChangeRequestList": "change_requests",
-    "PaginatedClickhouseEventList": "events",
     "PaginatedClusteringJobList": "llm_analytics",
     "PaginatedCohortList": "cohorts",
     "PaginatedCommentList": "comments",
     "PaginatedConversationMinimalList": "conversations",
+    "PaginatedCustomPropertyDefinitionList": "custom_property_definitions",
+    "PaginatedCustomPropertySourceList": "custom_property_sources",
+    "PaginatedCustomPropertySyncRunList": "custom_property_sources",
     "PaginatedCustomerJourneyList": "customer_journeys",
     "PaginatedCustomerProfileConfigList": "customer_profile_configs",
     "PaginatedDashboardBasicList": "dashboards",
     "PaginatedDashboardTemplateList": "dashboard_templates",
+    "PaginatedDataCatalogCertificationList": "data_catalog",
+    "PaginatedDataCatalogMetricList": "data_catalog",
+    "PaginatedDataCatalogRelationshipProposalList": "data_catalog",
     "PaginatedDataColorThemeList": "data_color_themes",
+    "PaginatedDataModelingJobList": "data_modeling_jobs",
+    "PaginatedDataQualityCheckList": "shared.data_quality_check",
+    "PaginatedDataQualityOverviewCheckList": "data_quality_checks",
+    "PaginatedDataQualitySuiteRunList": "shared.data_quality_suite_run",
+    "PaginatedDataWarehouseExpressionList": "warehouse_expressions",
+    "PaginatedDataWarehouseModelPathList": "warehouse_model_paths",
+    "PaginatedDataWarehouseSavedQueryColumnAnnotationList": "saved_query_column_annotations",
     "PaginatedDataWarehouseSavedQueryMinimalList": "warehouse_saved_queries",
     "PaginatedDatasetItemList": "dataset_items",
     "PaginatedDatasetList": "datasets",
+    "PaginatedDatasetRevisionList": "datasets",
     "PaginatedDesktopRecordingList": "desktop_recordings",
-    "PaginatedEarlyAccessFeatureList": "early_access_feature",
+    "PaginatedDigestRunList": "stamphog",
+    "PaginatedEarlyAccessFeatureList": "early_access_features",
     "PaginatedElementList": "elements",
-    "PaginatedEndpointResponseList": "endpoints",
-    "PaginatedEndpointVersionResponseList": "endpoints",
-    "PaginatedEnterpriseEventDefinitionList": "event_definitions",
-    "PaginatedEnterprisePropertyDefinitionList": "property_definitions",
+    "PaginatedEndpointList": "endpoints",
+    "PaginatedEndpointVersionList": "endpoints",
     "PaginatedErrorTrackingAssignmentRuleList": "error_tracking",
+    "PaginatedErrorTrackingBypassRuleList": "error_tracking",
+    "PaginatedErrorTrackingExternalReferenceResultList": "error_tracking",
     "PaginatedErrorTrackingFingerprintList": "error_tracking",
-    "PaginatedErrorTrackingIssueFullList": "error_tracking",
+    "PaginatedErrorTrackingIssueList": "error_tracking",
     "PaginatedErrorTrackingRecommendationList": "error_tracking",
     "PaginatedErrorTrackingReleaseList": "error_tracking",
     "PaginatedErrorTrackingSpikeEventList": "error_tracking",
@@ -3966,105 +9616,199 @@ _MODULES: dict[str, str] = {
     "PaginatedEvaluationList": "evaluations",
     "PaginatedEvaluationReportList": "llm_analytics",
     "PaginatedEvaluationReportRunList": "llm_analytics",
+    "PaginatedEventDefinitionList": "event_definitions",
+    "PaginatedEventList": "events",
     "PaginatedEventSchemaList": "event_schemas",
+    "PaginatedExperimentBasicList": "experiments",
     "PaginatedExperimentHoldoutList": "experiment_holdouts",
-    "PaginatedExperimentList": "experiments",
     "PaginatedExperimentSavedMetricList": "experiment_saved_metrics",
     "PaginatedExportedAssetList": "exports",
-    "PaginatedExternalDataSchemaList": "shared.external_data_schema",
-    "PaginatedExternalDataSourceConnectionOptionList": "external_data_sources",
-    "PaginatedExternalDataSourceSerializersList": "external_data_sources",
+    "PaginatedExternalDataDestinationList": "external_data_destinations",
+    "PaginatedExternalDataSchemaList": "shared.external_data_source_api_version_deprecation",
+    "PaginatedExternalDataSourceList": "external_data_sources",
     "PaginatedFeatureFlagList": "feature_flags",
+    "PaginatedFeatureRequestList": "feature_requests",
+    "PaginatedFieldNoteList": "field_notes",
     "PaginatedFileDownloadSummaryList": "file_download_batch_exports",
     "PaginatedFileSystemList": "file_system",
-    "PaginatedFileSystemShortcutList": "file_system_shortcut",
-    "PaginatedGroupList": "groups",
-    "PaginatedGroupUsageMetricList": "groups_types",
+    "PaginatedFileSystemShortcutList": "file_system_shortcuts",
+    "PaginatedGatewayMemberSummaryList": "mcp_gateway",
+    "PaginatedGroupUsageMetricList": "group_types",
     "PaginatedHealthIssueList": "health_issues",
-    "PaginatedHeatmapScreenshotResponseList": "saved",
     "PaginatedHogFlowMinimalList": "hog_flows",
+    "PaginatedHogFlowRevisionBasicList": "hog_flows",
     "PaginatedHogFunctionMinimalList": "hog_functions",
-    "PaginatedHogFunctionTemplateList": "hog_function_templates",
+    "PaginatedHogFunctionRevisionBasicList": "hog_functions",
+    "PaginatedHogFunctionTemplateList": "shared.paginated_hog_function_template_list",
+    "PaginatedIdentityProviderConfigList": "organizations",
     "PaginatedInsightList": "insights",
+    "PaginatedInsightThresholdList": "insights",
     "PaginatedInsightVariableList": "insight_variables",
-    "PaginatedIntegrationConfigList": "integrations",
-    "PaginatedLLMPromptListList": "llm_prompts",
+    "PaginatedIntegrationList": "integrations",
+    "PaginatedInterviewInviteResultList": "user_interview_topics",
+    "PaginatedInterviewLinkList": "user_interview_topics",
+    "PaginatedIntervieweeContextList": "user_interview_topics",
+    "PaginatedKnowledgeGapSuggestionList": "business_knowledge",
+    "PaginatedKnowledgeSourceList": "business_knowledge",
+    "PaginatedLLMPromptSummaryList": "llm_prompts",
     "PaginatedLLMProviderKeyList": "llm_analytics",
-    "PaginatedLLMSkillListList": "llm_skills",
+    "PaginatedLLMSkillSummaryList": "llm_skills",
+    "PaginatedLegalDocumentList": "organizations",
     "PaginatedLiveDebuggerBreakpointList": "live_debugger_breakpoints",
     "PaginatedLogsAlertConfigurationList": "logs",
     "PaginatedLogsAlertEventList": "logs",
+    "PaginatedLogsMetricRuleList": "logs",
+    "PaginatedLogsRetentionRuleList": "logs",
+    "PaginatedLogsSamplingRuleList": "logs",
     "PaginatedLogsViewList": "logs",
+    "PaginatedLoopList": "loops",
+    "PaginatedMCPAnalyticsSubmissionList": "mcp_analytics",
+    "PaginatedMCPAuditEventList": "mcp_gateway",
+    "PaginatedMCPGatewayServerList": "mcp_gateway",
+    "PaginatedMCPOrgRuleList": "mcp_gateway",
     "PaginatedMCPServerInstallationList": "mcp_server_installations",
     "PaginatedMCPServerInstallationToolList": "mcp_server_installations",
     "PaginatedMCPServerTemplateList": "mcp_servers",
+    "PaginatedMCPServiceAccountList": "mcp_gateway",
+    "PaginatedMCPSessionList": "mcp_analytics",
+    "PaginatedMCPToolCallList": "mcp_analytics",
+    "PaginatedMeetingList": "accounts",
+    "PaginatedMessageSuppression": "messaging_suppressions",
+    "PaginatedMessageTemplateList": "messaging_templates",
     "PaginatedNotebookMinimalList": "notebooks",
     "PaginatedObjectMediaPreviewList": "object_media_previews",
+    "PaginatedOptOuts": "messaging_preferences",
     "PaginatedOrganizationDomainList": "organizations",
+    "PaginatedOrganizationIntegrationList": "organizations",
     "PaginatedOrganizationInviteList": "organizations",
     "PaginatedOrganizationList": "organizations",
     "PaginatedOrganizationMemberList": "organizations",
+    "PaginatedOrganizationOAuthApplicationList": "organizations",
+    "PaginatedParserRecipeList": "llm_analytics",
     "PaginatedPersistedFolderList": "persisted_folder",
-    "PaginatedPersonRecordList": "persons",
+    "PaginatedPersonList": "persons",
     "PaginatedPluginLogEntryList": "plugin_configs",
+    "PaginatedProductBriefSummaryList": "pulse",
     "PaginatedProductTourList": "product_tours",
-    "PaginatedProjectBackwardCompatBasicList": "shared.project_backward_compat_basic",
+    "PaginatedProjectBasicList": "shared.project_basic",
     "PaginatedProjectSecretAPIKeyList": "project_secret_api_keys",
-    "PaginatedProxyRecordList": "organizations",
+    "PaginatedPropertyDefinitionList": "property_definitions",
     "PaginatedQuarantinedIdentifierEntryList": "visual_review",
-    "PaginatedRepoList": "visual_review",
+    "PaginatedReminderList": "reminders",
+    "PaginatedReplayObservationList": "vision",
+    "PaginatedReplayScannerBackfillList": "vision",
+    "PaginatedReplayScannerList": "vision",
+    "PaginatedReplayScannerPromptSuggestionList": "vision",
+    "PaginatedResolvedToolPolicyList": "mcp_gateway",
     "PaginatedReviewQueueItemList": "llm_analytics",
     "PaginatedReviewQueueList": "llm_analytics",
+    "PaginatedReviewRunList": "stamphog",
+    "PaginatedRoleExternalReferenceList": "organizations",
     "PaginatedRoleList": "organizations",
     "PaginatedRoleMembershipList": "organizations",
-    "PaginatedRunList": "visual_review",
-    "PaginatedSandboxEnvironmentListList": "sandbox_environments",
+    "PaginatedSCIMRequestLog": "organizations",
+    "PaginatedSandboxCustomImageList": "sandbox_custom_images",
+    "PaginatedSandboxEnvironmentList": "sandbox_environments",
+    "PaginatedScheduledChangeList": "scheduled_changes",
     "PaginatedSchemaPropertyGroupList": "schema_property_groups",
     "PaginatedScoreDefinitionList": "llm_analytics",
-    "PaginatedSessionGroupSummaryMinimalList": "session_group_summaries",
     "PaginatedSessionRecordingPlaylistList": "session_recording_playlists",
+    "PaginatedSignalReportArtefactList": "signals",
+    "PaginatedSignalReportList": "signals",
     "PaginatedSignalSourceConfigList": "signals",
-    "PaginatedSnapshotHistoryEntryList": "visual_review",
-    "PaginatedSnapshotList": "visual_review",
+    "PaginatedStamphogPullRequestList": "stamphog",
+    "PaginatedStamphogRepoConfigList": "stamphog",
+    "PaginatedStreamlitAppSummaryList": "streamlit_apps",
     "PaginatedSubscriptionDeliveryList": "subscriptions",
     "PaginatedSubscriptionList": "subscriptions",
     "PaginatedSurveyList": "surveys",
-    "PaginatedTableList": "warehouse_tables",
-    "PaginatedTaskAutomationList": "task_automations",
+    "PaginatedTaggerList": "taggers",
+    "PaginatedTaskChannelFeedMessageList": "task_channels",
+    "PaginatedTaskChannelInstructionsList": "task_channels",
+    "PaginatedTaskChannelList": "task_channels",
     "PaginatedTaskList": "tasks",
-    "PaginatedTaskRunDetailList": "tasks",
+    "PaginatedTaskMentionList": "task_mentions",
+    "PaginatedTaskRunList": "tasks",
     "PaginatedTaskSummaryList": "tasks",
-    "PaginatedThresholdWithAlertList": "insights",
+    "PaginatedTaskThreadMessageList": "tasks",
+    "PaginatedTeamBasicList": "environments",
     "PaginatedTicketList": "conversations",
+    "PaginatedTicketMessageList": "conversations",
     "PaginatedTicketViewList": "conversations",
     "PaginatedToleratedHashEntryList": "visual_review",
     "PaginatedTraceReviewList": "llm_analytics",
+    "PaginatedTracingViewList": "tracing",
+    "PaginatedTrendingInsightList": "insights",
+    "PaginatedUploadedMediaList": "uploaded_media",
     "PaginatedUserGitHubIntegrationListResponseList": "users",
     "PaginatedUserInterviewList": "user_interviews",
+    "PaginatedUserInterviewTopicList": "user_interview_topics",
     "PaginatedUserList": "users",
-    "PaginatedWebExperimentsAPIList": "web_experiments",
+    "PaginatedVisionAlertConfigurationList": "vision",
+    "PaginatedVisionAlertEventList": "vision",
+    "PaginatedVisualReviewRepoList": "visual_review",
+    "PaginatedVisualReviewRunList": "visual_review",
+    "PaginatedVisualReviewSnapshotHistoryEntryList": "visual_review",
+    "PaginatedVisualReviewSnapshotList": "visual_review",
+    "PaginatedWarehouseColumnAnnotationList": "warehouse_column_annotations",
+    "PaginatedWarehouseColumnStatisticsList": "warehouse_column_statistics",
+    "PaginatedWarehouseTableList": "warehouse_tables",
+    "PaginatedWarehouseViewLinkList": "warehouse_view_links",
+    "PaginatedWebExperimentList": "web_experiments",
+    "PaginatedWizardSessionList": "wizard",
     "PaginatedWorkerLogEntryList": "shared.worker_log_entry",
-    "PathCleaningFilter": "query.paths_query",
+    "ParserMode": "query.hogql_query_modifiers",
+    "ParserRecipe": "llm_analytics",
+    "PartialConversionGoalActionFilter": "marketing_analytics_requests",
+    "PartialConversionGoalDataWarehouseFilter": "marketing_analytics_requests",
+    "PartialConversionGoalEventFilter": "marketing_analytics_requests",
+    "PassRateBucket": "engineering_analytics",
+    "PatchedEvaluationTargetConfigFixedWindow": "evaluations_requests",
+    "PatchedEvaluationTargetConfigInactivity": "evaluations_requests",
+    "PathCleaningFilter": "query.path_cleaning_filter",
+    "PathCleaningPreviewExample": "web_analytics_path_cleaning_suggestions",
+    "PathCleaningSuggestionIssue": "web_analytics_path_cleaning_suggestions",
     "PathType": "query.paths_query",
     "PathsFilter": "query.paths_query",
     "PathsLink": "query.paths_query",
     "PathsQuery": "query.paths_query",
     "PathsQueryResponse": "query.paths_query",
-    "PauseResponse": "signals",
-    "PauseStateResponse": "signals",
+    "PathsV2ActorsQuery": "query.experiment_actors_query",
+    "PathsV2Anchor": "query.paths_v2_query",
+    "PathsV2AnchorType": "query.paths_v2_query",
+    "PathsV2Edge": "query.paths_v2_query",
+    "PathsV2ElementSelector": "query.experiment_actors_query",
+    "PathsV2ElementType": "query.experiment_actors_query",
+    "PathsV2Filter": "query.paths_v2_query",
+    "PathsV2Item": "query.paths_v2_query",
+    "PathsV2Prefix": "query.paths_v2_query",
+    "PathsV2Query": "query.paths_v2_query",
+    "PathsV2QueryResponse": "query.paths_v2_query",
+    "PathsV2Results": "query.paths_v2_query",
+    "PathsV2Row": "query.paths_v2_query",
+    "PathsV2SegmentItem": "paths_requests",
+    "PathsV2SegmentToFunnelResponse": "paths",
+    "PathsV2Step": "query.paths_v2_query",
+    "PathsV2StepSource": "query.paths_v2_query",
+    "PendingCelebration": "web_analytics_achievements",
+    "PendingInput": "wizard",
     "PendingInvite": "users",
+    "PeriodEnum": "hog_flows",
+    "PeriodTypeEnum": "pulse",
     "PersistedFolder": "persisted_folder",
     "PersistedFolderTypeEnum": "persisted_folder",
-    "Person": "query.sessions_timeline_query",
+    "Person": "persons",
     "PersonBatchResponse": "persons",
     "PersonBulkDeleteResponse": "persons",
     "PersonFilter": "shared.cohort",
-    "PersonPropertiesAtTimeDebug": "persons",
+    "PersonMetadataFilter": "shared.cohort",
+    "PersonMetadataPropertyFilter": "query.hogql_query_modifiers",
     "PersonPropertiesAtTimeMetadata": "persons",
     "PersonPropertiesAtTimeResponse": "persons",
     "PersonPropertyFilter": "query.hogql_query_modifiers",
-    "PersonRecord": "persons",
     "PersonType": "query.recordings_query",
+    "PersonalSpendAnalysisResponse": "llm_analytics",
+    "PersonalSpendSummary": "llm_analytics",
     "PersonsArgMaxVersion": "query.hogql_query_modifiers",
     "PersonsCohortsResponse": "persons",
     "PersonsJoinMode": "query.hogql_query_modifiers",
@@ -4072,44 +9816,105 @@ _MODULES: dict[str, str] = {
     "PersonsOnEventsMode": "query.hogql_query_modifiers",
     "PersonsValuesResponse": "persons",
     "PersonsValuesResponse2": "persons",
+    "PgAnalyzeIssueReference": "signals",
+    "PgAnalyzeIssueSignalExtra": "signals",
+    "PieChartSettings": "query.data_visualization_node",
     "PinnedSceneTab": "user_home_settings",
     "PinnedSceneTabs": "user_home_settings",
+    "PinnedTaskIdsResponse": "tasks",
+    "PlacementEnum": "dashboards",
+    "PlainThreadSignalExtra": "signals",
     "PluginLogEntry": "plugin_configs",
     "PluginLogEntrySourceEnum": "plugin_configs",
     "PluginLogEntryTypeEnum": "plugin_configs",
-    "PluginsAccessLevelEnum": "shared.organization",
-    "Population": "query.error_tracking_issue_correlation_query",
-    "Position": "query.goal_line",
+    "PostHogConnectionForwardMethodEnum": "posthog_connections_requests",
+    "PostHogConnectionForwardResponse": "posthog_connections",
+    "PostHogConnectionTarget": "posthog_connections",
+    "PostgresDestinationConfig": "shared.aws_s3_destination_config",
+    "PostgresDestinationConfigWithType": "shared.batch_export_run",
+    "PostgresDestinationRequest": "shared.aws_s3_destination_config",
+    "PosthogMcpScopesEnum": "loops_requests",
     "PrAuthorshipModeEnum": "tasks_requests",
     "PrecomputationMode": "query.experiment_query",
+    "PredicateIndexUsage": "query.hogql_query",
+    "PredicateIndexVerdict": "query.hogql_query",
+    "PredicateScope": "query.hogql_query",
+    "PreferencesLink": "messaging_preferences",
     "PreprocessingConfig": "shared.preprocessing_config",
-    "PriorityEnum": "conversations",
+    "PreviewInviteResult": "user_interview_topics",
+    "PreviewPathCleaningSuggestionResponse": "web_analytics_path_cleaning_suggestions",
+    "PrimaryPropertiesResponse": "event_definitions",
+    "PrivilegeLevelEnum": "shared.dashboard_tile_basic",
+    "ProblemTypeEnum": "signals",
+    "ProductBreakdown": "llm_analytics",
+    "ProductBreakdownRow": "llm_analytics",
+    "ProductBrief": "pulse",
+    "ProductBriefStatusEnum": "pulse",
+    "ProductBriefSummary": "pulse",
+    "ProductBriefTriggerEnum": "pulse",
+    "ProductEnablementResult": "product_enablement",
+    "ProductIntentEntry": "signals",
     "ProductTour": "product_tours",
-    "ProductTourSerializerCreateUpdateOnly": "product_tours",
-    "ProductTourSerializerCreateUpdateOnlyCreationContextEnum": "product_tours",
-    "ProjectBackwardCompat": "shared.project_backward_compat_basic",
-    "ProjectBackwardCompatBasic": "shared.project_backward_compat_basic",
-    "ProjectBackwardCompatProductIntentsItem": "shared.project_backward_compat_basic",
+    "ProductTourCreationContextEnum": "product_tours_requests",
+    "ProductTourGenerateResponse": "product_tours",
+    "ProductTourGeneratedStep": "product_tours",
+    "ProductboardFeedbackSignalExtra": "signals",
+    "ProductsEnum": "product_enablement_requests",
+    "Project": "shared.project_basic",
+    "ProjectBasic": "shared.project_basic",
+    "ProjectContext": "signals",
+    "ProjectProductIntentsItem": "shared.project_basic",
+    "ProjectProfile": "signals",
+    "ProjectProfileInventory": "signals",
+    "ProjectProfilePayload": "signals",
     "ProjectSecretAPIKey": "project_secret_api_keys",
-    "PromotedPropertiesResponse": "event_definitions",
-    "Property": "shared.property_item",
-    "PropertyDefinitionTypeEnum": "property_definitions",
-    "PropertyFilterTypeEnum": "shared.property_filter_type_enum",
+    "PromptEvaluationResult": "vision",
+    "PromptEvaluationSummary": "vision",
+    "PromptSuggestionEvaluation": "vision",
+    "PromptSuggestionStatusEnum": "vision",
+    "PropertiesDataTypeEnum": "shared.batch_export_run",
+    "PropertyAccessControlRule": "property_access_controls",
+    "PropertyAccessControlState": "property_access_controls",
+    "PropertyDefinition": "property_definitions",
+    "PropertyFilterTypeEnum": "shared.enums",
+    "PropertyGroup": "shared.property_group",
     "PropertyGroupFilter": "query.hogql_query_modifiers",
     "PropertyGroupFilterValue": "query.hogql_query_modifiers",
-    "PropertyGroupOperator": "shared.property_group_operator",
-    "PropertyGroupTypeEnum": "shared.feature_flag_condition_group_schema",
+    "PropertyGroupOperatorEnum": "shared.property_group",
+    "PropertyGroupTypeEnum": "shared.feature_flag_condition_group",
     "PropertyGroupsMode": "query.hogql_query_modifiers",
     "PropertyItem": "shared.property_item",
     "PropertyItemOperatorEnum": "shared.property_item",
     "PropertyMathType": "query.hogql_query_modifiers",
     "PropertyOperator": "query.hogql_query_modifiers",
     "PropertyType": "query.property_values_query",
+    "PropertyTypeEnum": "property_definitions",
     "PropertyValueItem": "query.property_values_query",
     "PropertyValuesQuery": "query.property_values_query",
     "PropertyValuesQueryResponse": "query.property_values_query",
+    "ProposedStatusEnum": "data_catalog_requests",
+    "ProvisionWarehouseResponse": "data_warehouse",
+    "ProvisionedChannels": "task_channels",
     "ProxyRecord": "organizations",
+    "ProxyRecordListResponse": "organizations",
     "ProxyRecordStatusEnum": "organizations",
+    "PullRequest": "engineering_analytics",
+    "PullRequestAuthor": "engineering_analytics",
+    "PullRequestCheck": "signals",
+    "PullRequestChecksResponse": "signals",
+    "PullRequestComment": "signals",
+    "PullRequestCommentReaction": "signals",
+    "PullRequestCommentsResponse": "signals",
+    "PullRequestListItem": "engineering_analytics",
+    "PullRequestReviewCommentCreateResponse": "signals",
+    "PullRequestReviewCommentReactionCreateResponse": "signals",
+    "PushCISample": "engineering_analytics",
+    "QuarantineEntry": "engineering_analytics",
+    "QuarantineFile": "engineering_analytics",
+    "QuarantineModeEnum": "engineering_analytics",
+    "QuarantineRequestResult": "engineering_analytics",
+    "QuarantineRequestRunnerEnum": "engineering_analytics_requests",
+    "QuarantineSourceRun": "visual_review",
     "QuarantinedIdentifierEntry": "visual_review",
     "QueryCancellation": "query_models",
     "QueryIndexUsage": "query.hogql_query",
@@ -4119,46 +9924,93 @@ _MODULES: dict[str, str] = {
     "QueryStatusResponse": "shared.query_status_response",
     "QueryTiming": "query.hogql_query_modifiers",
     "QueryUpgradeResponse": "query_models",
-    "RETENTION": "query.viz_specific_options",
-    "ReasoningEffortEnum": "tasks",
+    "QuotaLimitsResponse": "quota_limits",
+    "QuotaResourceLimit": "quota_limits",
+    "Rapid7InsightvmScannerFindingSignalExtra": "signals",
+    "RatingEnum": "conversations_requests",
+    "RawUnmatchedSample": "marketing_analytics",
+    "RaygunErrorGroupSignalExtra": "signals",
+    "ReadyToMergeBucket": "engineering_analytics",
+    "ReasoningEffortEnum": "shared.enums",
+    "RecapHighlight": "web_analytics",
+    "RecapPersona": "web_analytics",
+    "RecentActionEntry": "signals",
+    "RecentActions": "signals",
+    "RecentActivity": "signals",
+    "RecentAlertEntry": "signals",
+    "RecentAlerts": "signals",
+    "RecentCohortEntry": "signals",
+    "RecentCohorts": "signals",
+    "RecentDashboardEntry": "signals",
+    "RecentExperimentEntry": "signals",
+    "RecentExperiments": "signals",
+    "RecentFeatureFlagEntry": "signals",
+    "RecentFeatureFlags": "signals",
+    "RecentHogFlowEntry": "signals",
+    "RecentHogFlows": "signals",
+    "RecentHogFunctionEntry": "signals",
+    "RecentHogFunctions": "signals",
+    "RecentNotebookEntry": "signals",
+    "RecentNotebooks": "signals",
+    "RecentReviewerCorrections": "signals",
+    "RecentSurveyEntry": "signals",
+    "RecentSurveys": "signals",
+    "RecommendedAction": "marketing_analytics",
     "RecomputeResult": "visual_review",
+    "RecordInteractionResponse": "web_analytics_achievements",
+    "RecordStructuredOutputResponse": "signals",
+    "RecordVisitResponse": "web_analytics_achievements",
     "RecordingOrder": "query.recordings_query",
     "RecordingOrderDirection": "query.recordings_query",
     "RecordingPropertyFilter": "query.hogql_query_modifiers",
     "RecordingsQuery": "query.recordings_query",
+    "RecordingsQueryExperimentExposureFilter": "query.recordings_query",
     "RecordingsQueryResponse": "query.recordings_query",
-    "RefreshType": "query.refresh_type",
-    "Repo": "visual_review",
+    "RecurrenceEnum": "tasks_requests",
+    "RecurrenceIntervalEnum": "shared.enums",
+    "RedshiftCopyInputs": "shared.batch_export_run",
+    "RedshiftCopyInputsAuthorization": "shared.batch_export_run",
+    "RedshiftCopyInputsBucketCredentials": "shared.batch_export_run",
+    "RedshiftDestinationConfig": "shared.aws_s3_destination_config",
+    "RedshiftDestinationConfigWithType": "shared.batch_export_run",
+    "RedshiftDestinationRequest": "shared.aws_s3_destination_config",
+    "RedshiftExportModeEnum": "shared.batch_export_run",
+    "ReferenceTypeEnum": "tasks",
+    "RefreshIntervalEnum": "business_knowledge",
+    "RefreshStatusEnum": "business_knowledge",
+    "RefreshType": "query.enums",
+    "RefundIneligibilityReasonEnum": "signals",
+    "RelayedMcpServer": "tasks_requests",
+    "Reminder": "reminders",
+    "ReminderStatusEnum": "reminders",
+    "ReplayObservation": "vision",
+    "ReplayObservationLabel": "vision",
+    "ReplayScanner": "vision",
+    "ReplayScannerBackfill": "vision",
+    "ReplayScannerPromptSuggestion": "vision",
+    "ReplayVisionScannerFindingSignalExtra": "signals",
+    "RepoOverview": "engineering_analytics",
+    "RepoRef": "engineering_analytics",
+    "ReportChart": "shared.report_chart",
+    "ReportEvidence": "signals_requests",
+    "ReportOutcomeEnum": "canvases",
+    "ReportPriority": "signals",
+    "ReportSignalsResponse": "signals",
     "RepositoryReadinessResponse": "tasks",
+    "RequestOutcomeEnum": "canvases",
+    "RequiredTableStatus": "marketing_analytics",
+    "ResetPasswordResponse": "data_warehouse",
+    "ResolutionSourceEnum": "stamphog",
+    "ResolutionStatusEnum": "review_hog",
     "ResolvedDateRangeResponse": "query.hogql_query_modifiers",
-    "Response": "query.data_table_node",
-    "Response1": "query.data_table_node",
-    "Response10": "query.data_table_node",
-    "Response11": "query.data_table_node",
-    "Response12": "query.data_table_node",
-    "Response13": "query.data_table_node",
-    "Response14": "query.data_table_node",
-    "Response15": "query.data_table_node",
-    "Response16": "query.data_table_node",
-    "Response18": "query.data_table_node",
-    "Response19": "query.data_table_node",
-    "Response2": "query.data_table_node",
-    "Response20": "query.data_table_node",
-    "Response21": "query.data_table_node",
-    "Response22": "query.data_table_node",
-    "Response23": "query.data_table_node",
-    "Response24": "query.data_table_node",
-    "Response25": "query.data_table_node",
-    "Response26": "query.data_table_node",
-    "Response3": "query.data_table_node",
-    "Response4": "query.data_table_node",
-    "Response5": "query.data_table_node",
-    "Response6": "query.data_table_node",
-    "Response8": "query.data_table_node",
-    "Response9": "query.data_table_node",
-    "ResponseSamplingIntervalTypeEnum": "surveys",
-    "RestrictionLevelEnum": "dashboards",
-    "ResultCustomizationBy": "query.result_customization_by",
+    "ResolvedToolPolicy": "mcp_gateway",
+    "RestrictionLevelEnum": "shared.dashboard_tile_basic",
+    "RestrictionTypeEnum": "shared.evaluation_context_suggestion_response",
+    "ResultCustomizationBy": "query.result_customization_by_position",
+    "ResultCustomizationByPosition": "query.result_customization_by_position",
+    "ResultCustomizationByValue": "query.result_customization_by_value",
+    "ResultEnum": "tasks",
+    "ResultSourceEnum": "experiments",
     "RetentionDashboardDisplayType": "query.retention_query",
     "RetentionEntity": "query.retention_query",
     "RetentionEntityKind": "query.retention_query",
@@ -4170,112 +10022,286 @@ _MODULES: dict[str, str] = {
     "RetentionResult": "query.retention_query",
     "RetentionType": "query.retention_query",
     "RetentionValue": "query.retention_query",
-    "RevenueAnalyticsBreakdown": "query.revenue_analytics_breakdown",
-    "RevenueAnalyticsGrossRevenueQuery": "query.revenue_analytics_gross_revenue_query",
-    "RevenueAnalyticsGrossRevenueQueryResponse": "query.revenue_analytics_gross_revenue_query",
-    "RevenueAnalyticsMRRQuery": "query.revenue_analytics_mrr_query",
-    "RevenueAnalyticsMRRQueryResponse": "query.revenue_analytics_mrr_query",
-    "RevenueAnalyticsMRRQueryResultItem": "query.revenue_analytics_mrr_query",
-    "RevenueAnalyticsMetricsQuery": "query.revenue_analytics_metrics_query",
-    "RevenueAnalyticsMetricsQueryResponse": "query.revenue_analytics_metrics_query",
-    "RevenueAnalyticsOverviewItem": "query.revenue_analytics_overview_query",
-    "RevenueAnalyticsOverviewItemKey": "query.revenue_analytics_overview_query",
-    "RevenueAnalyticsOverviewQuery": "query.revenue_analytics_overview_query",
-    "RevenueAnalyticsOverviewQueryResponse": "query.revenue_analytics_overview_query",
+    "RetentionVizOptions": "query.viz_specific_options",
+    "RetentlyFeedbackSignalExtra": "signals",
     "RevenueAnalyticsPropertyFilter": "query.hogql_query_modifiers",
-    "RevenueAnalyticsTopCustomersGroupBy": "query.revenue_analytics_top_customers_query",
-    "RevenueAnalyticsTopCustomersQuery": "query.revenue_analytics_top_customers_query",
-    "RevenueAnalyticsTopCustomersQueryResponse": "query.revenue_analytics_top_customers_query",
     "RevenueCurrencyPropertyConfig": "query.hogql_query_modifiers",
-    "RevenueExampleDataWarehouseTablesQuery": "query.revenue_example_data_warehouse_tables_query",
-    "RevenueExampleDataWarehouseTablesQueryResponse": "query.revenue_example_data_warehouse_tables_query",
-    "RevenueExampleEventsQuery": "query.revenue_example_events_query",
-    "RevenueExampleEventsQueryResponse": "query.revenue_example_events_query",
+    "ReviewBlindSpotsConfig": "review_hog",
+    "ReviewDetail": "review_hog",
+    "ReviewFinding": "review_hog",
+    "ReviewFindingLineRange": "review_hog",
+    "ReviewIssuePriorityEnum": "review_hog",
+    "ReviewModeEnum": "stamphog",
+    "ReviewOutputSummary": "stamphog",
+    "ReviewPerspectiveConfig": "review_hog",
+    "ReviewPerspectiveSelection": "review_hog",
+    "ReviewPerspectiveStatItem": "review_hog",
+    "ReviewPerspectiveStats": "review_hog",
+    "ReviewProgress": "review_hog",
     "ReviewQueue": "llm_analytics",
     "ReviewQueueItem": "llm_analytics",
+    "ReviewRecentReview": "review_hog",
+    "ReviewRecentReviewsPage": "review_hog",
+    "ReviewResolutionConfig": "review_hog",
+    "ReviewResolutionStatus": "review_hog",
+    "ReviewRun": "stamphog",
+    "ReviewRunStatusEnum": "stamphog",
+    "ReviewRunTriggerEnum": "stamphog",
+    "ReviewRunVerdictEnum": "stamphog",
+    "ReviewSelectionChunk": "review_hog",
+    "ReviewStageEnum": "review_hog",
     "ReviewStateCounts": "visual_review",
+    "ReviewTriggerRequestRunModeEnum": "review_hog_requests",
+    "ReviewTriggerResponse": "review_hog",
+    "ReviewValidatorConfig": "review_hog",
+    "ReviewerCorrectionEntry": "signals",
+    "RevokeOtherSessionsResponse": "users",
     "Role": "organizations",
-    "RoleAtOrganizationEnum": "shared.role_at_organization_enum",
+    "RoleAtOrganizationEnum": "shared.enums",
+    "RoleExternalReference": "organizations",
+    "RoleLookupResponse": "organizations",
     "RoleMembership": "organizations",
-    "Run": "visual_review",
+    "RoleTicketAssigneeRequest": "conversations_requests",
+    "RollbarItemSignalExtra": "signals",
+    "RunCost": "engineering_analytics",
+    "RunFailureLogs": "engineering_analytics",
     "RunInsightsResponse": "dashboards",
+    "RunPhaseEnum": "wizard",
     "RunSourceEnum": "tasks_requests",
-    "RunSummary": "visual_review",
-    "RuntimeAdapterEnum": "tasks",
+    "RunStatusEnum": "shared.enums",
+    "RunWidgetsResponse": "dashboards",
+    "RunningTimeBaselineStats": "experiments_requests",
+    "RunningTimeCalculationResult": "experiments",
+    "RuntimeAdapterEnum": "shared.enums",
+    "S3CompatibleDestinationConfig": "shared.aws_s3_destination_config",
+    "S3CompatibleDestinationConfigWithType": "shared.batch_export_run",
+    "S3CompatibleDestinationRequest": "shared.aws_s3_destination_config",
     "S3PresignedPost": "tasks",
+    "SCIMRequestLog": "organizations",
+    "SCIMTokenResponse": "organizations",
     "SampleRatioMismatch": "query.experiment_exposure_query",
-    "SamplingRate": "query.sampling_rate",
+    "SamplingModeEnum": "vision",
+    "SamplingRate": "query.hogql_query_modifiers",
+    "SandboxAttachedContextItem": "conversations_requests",
+    "SandboxAttachedContextItemTypeEnum": "conversations_requests",
+    "SandboxComputePricing": "code",
+    "SandboxCustomImage": "sandbox_custom_images",
     "SandboxEnvironment": "sandbox_environments",
-    "SandboxEnvironmentList": "sandbox_environments",
+    "SandboxEnvironmentNetworkAccessLevelEnum": "sandbox_environments_requests",
+    "SandboxMessageResponse": "conversations",
+    "SavedHeatmap": "heatmaps",
+    "SavedHeatmapListResponse": "heatmaps",
+    "SavedHeatmapSourceEnum": "heatmaps",
+    "SavedHeatmapStatusEnum": "heatmaps",
+    "SavedHeatmapTypeEnum": "heatmaps",
     "SavedInsightNode": "query.saved_insight_node",
-    "SavedQueryStatusEnum": "warehouse_saved_queries",
-    "Scale": "query.data_visualization_node",
+    "SavedQueryResume": "warehouse_saved_queries",
+    "SavedQuerySuspension": "warehouse_saved_queries",
+    "SavedQuerySyncFrequencyEnum": "warehouse_saved_queries",
+    "ScanDateRange": "logs_requests",
     "ScanEvidence": "tasks",
+    "ScanOutcomeEnum": "vision",
+    "ScannerCreatorsResponse": "vision",
+    "ScannerEstimateResponse": "vision",
+    "ScannerExperimentTargeting": "vision",
+    "ScannerImpact": "vision",
+    "ScannerModelEnum": "vision",
+    "ScannerOriginEnum": "vision",
+    "ScannerProviderEnum": "vision",
+    "ScannerResult": "vision",
+    "ScannerScoutCreateResponse": "vision",
+    "ScannerSelfDrivingStats": "vision",
+    "ScannerSnapshot": "vision",
+    "ScannerStatsByType": "vision",
+    "ScannerStatsResponse": "vision",
+    "ScannerTypeEnum": "vision",
+    "ScannerTypeStats": "vision",
+    "ScatterChartSettings": "query.data_visualization_node",
     "ScenePersonalisationBasic": "users",
-    "ScheduleEnum": "surveys_requests",
+    "ScheduledChange": "scheduled_changes",
+    "ScheduledChangeAllowedModelsEnum": "scheduled_changes",
+    "ScheduledChangeRecurrenceIntervalEnum": "scheduled_changes",
+    "SchemaDestinations": "external_data_schemas",
+    "SchemaEnforcementModeEnum": "event_definitions",
     "SchemaPropertyGroup": "shared.schema_property_group",
     "SchemaPropertyGroupProperty": "shared.schema_property_group",
-    "SchemaPropertyGroupPropertyPropertyTypeEnum": "shared.schema_property_group",
+    "SchemaPropertyGroupPropertyRequest": "schema_property_groups_requests",
+    "SchemaPropertyTypeEnum": "shared.schema_property_group",
+    "ScopeActivityEntry": "signals",
+    "ScopeTypeEnum": "mcp_gateway_requests",
     "ScoreDefinition": "llm_analytics",
     "ScoreDefinitionConfig": "llm_analytics",
-    "SdkAssessment": "sdk_doctor",
-    "SdkAssessmentSeverityEnum": "sdk_doctor",
-    "SdkHealthReport": "sdk_doctor",
-    "SdkReleaseAssessment": "sdk_doctor",
+    "ScoreDefinitionKindEnum": "llm_analytics",
+    "ScorerHistogram": "vision",
+    "ScorerStats": "vision",
+    "ScorerSummary": "vision",
+    "ScoutChatTask": "signals",
+    "ScoutEmissionReportLink": "signals",
+    "ScoutFleet": "signals",
+    "ScoutFleetEntry": "signals",
+    "ScoutLimits": "signals",
+    "ScoutMember": "signals",
+    "ScoutMetadata": "signals",
+    "ScoutNote": "signals",
+    "ScoutOriginEnum": "shared.report_chart",
+    "ScoutReport": "vision",
+    "ScoutSuggestionItem": "signals",
+    "ScoutSuggestionProposedConfig": "signals",
+    "ScoutSuggestionRefresh": "signals",
+    "ScoutSuggestionSet": "signals",
+    "ScratchpadEntry": "signals",
+    "SdkAssessment": "sdk_health",
+    "SdkAssessmentSeverityEnum": "sdk_health",
+    "SdkHealthReport": "sdk_health",
+    "SdkHealthReportHealthEnum": "sdk_health",
+    "SdkReleaseAssessment": "sdk_health",
+    "SearchMatchTypeEnum": "shared.enums",
     "SelectionModeEnum": "llm_analytics",
-    "SentimentBatchResponse": "llm_analytics",
-    "SentimentRequestAnalysisLevelEnum": "llm_analytics_requests",
-    "Series": "query.insight_actors_query_options",
+    "SelectorKindEnum": "engineering_analytics",
+    "SemgrepScannerFindingSignalExtra": "signals",
+    "SendingStatusEnum": "hog_flows",
+    "SentimentEnum": "signals_requests",
+    "SentryIssueSignalExtra": "signals",
+    "SeriesBandsDateRange": "logs_requests",
     "SessionAttributionExplorerQuery": "query.session_attribution_explorer_query",
     "SessionAttributionExplorerQueryResponse": "query.session_attribution_explorer_query",
+    "SessionAttributionFilters": "query.session_attribution_explorer_query",
     "SessionAttributionGroupBy": "query.session_attribution_explorer_query",
     "SessionData": "query.experiment_query",
-    "SessionGroupSummary": "session_group_summaries",
-    "SessionGroupSummaryMinimal": "session_group_summaries",
+    "SessionProblemEventEntry": "signals",
+    "SessionProblemSignalExtra": "signals",
     "SessionPropertyFilter": "query.hogql_query_modifiers",
+    "SessionQuery": "query.session_query",
+    "SessionQueryResponse": "query.session_query",
     "SessionRecording": "session_recordings",
+    "SessionRecordingBulkDeleteResponse": "session_recordings",
     "SessionRecordingExternalReference": "query.recordings_query",
+    "SessionRecordingIntegration": "query.recordings_query",
+    "SessionRecordingPerson": "session_recordings",
     "SessionRecordingPlaylist": "session_recording_playlists",
-    "SessionRecordingPlaylistTypeEnum": "session_recording_playlists",
-    "SessionRecordingRetentionPeriodEnum": "shared.available_setup_task_ids_enum",
+    "SessionRecordingPlaylistPlaylistTypeEnum": "session_recording_playlists",
+    "SessionRecordingRetentionPeriodEnum": "shared.team_customer_analytics_config",
     "SessionRecordingType": "query.recordings_query",
     "SessionRecordingsResponse": "session_recordings",
-    "SessionSummaries": "session_summaries",
-    "SessionSummariesConfig": "session_summaries",
+    "SessionReplayListWidgetAddRequest": "dashboards_requests",
+    "SessionReplayListWidgetCatalogEntry": "dashboards",
+    "SessionReplayListWidgetConfig": "dashboards",
+    "SessionReplayListWidgetUpdateRequest": "dashboards_requests",
     "SessionTableVersion": "query.hogql_query_modifiers",
     "SessionsQuery": "query.sessions_query",
     "SessionsQueryResponse": "query.sessions_query",
     "SessionsTimelineQuery": "query.sessions_timeline_query",
     "SessionsTimelineQueryResponse": "query.sessions_timeline_query",
     "SessionsV2JoinMode": "query.hogql_query_modifiers",
-    "Settings": "query.data_visualization_node",
+    "SettingEnum": "users",
+    "SetupPlanResponse": "marketing_analytics",
     "SeverityLevelsEnum": "logs_requests",
     "SharePassword": "shared.share_password",
+    "SharedInterviewLink": "user_interview_topics",
     "SharingConfiguration": "shared.share_password",
     "ShortcutPositionEnum": "users",
-    "SignalReportTaskRelationshipEnum": "tasks",
+    "ShortcutStorySignalExtra": "signals",
+    "SideEnum": "signals",
+    "SignalExtra": "signals",
+    "SignalMatchMetadata": "signals",
+    "SignalNode": "signals",
+    "SignalReport": "signals",
+    "SignalReportArtefact": "signals",
+    "SignalReportArtefactArtefactTypeEnum": "signals",
+    "SignalReportBillingExemptReasonEnum": "signals",
+    "SignalReportBulkStateResponse": "signals",
+    "SignalReportBulkStateResult": "signals",
+    "SignalReportFeedbackResponse": "signals",
+    "SignalReportRefund": "signals",
+    "SignalReportRefundBillingPathEnum": "signals",
+    "SignalReportRefundReasonEnum": "signals",
+    "SignalReportRefundResponse": "signals",
+    "SignalReportRefundSummaryResponse": "signals",
+    "SignalReportStateEnum": "signals_requests",
+    "SignalReportStatusEnum": "signals",
+    "SignalScoutConfig": "shared.report_chart",
+    "SignalScoutConfigNetworkAccessEnum": "shared.report_chart",
+    "SignalScoutConfigOptions": "shared.signal_scout_config_options",
+    "SignalScoutConfigPauseReasonEnum": "shared.report_chart",
+    "SignalScoutConfigStatusEnum": "shared.report_chart",
+    "SignalScoutCreateResponse": "signals",
+    "SignalScoutEmission": "signals",
+    "SignalScoutManualRun": "signals",
+    "SignalScoutOutputDestinations": "shared.report_chart",
+    "SignalScoutRunSummary": "signals",
+    "SignalScoutRunSummaryMetadata": "signals",
+    "SignalScoutRunSummaryMetadataDerived": "signals",
+    "SignalScoutSkillSummary": "signals",
+    "SignalScoutSlackDestination": "shared.report_chart",
+    "SignalScoutSuggestionSetStatusEnum": "signals",
+    "SignalScoutWebhookDestination": "shared.report_chart",
     "SignalSourceConfig": "signals",
+    "SignalSourceConfigEntry": "signals",
     "SignalSourceConfigSourceTypeEnum": "signals",
+    "SignalSourceConfigsBuckets": "signals",
+    "SignalSourceProduct": "signals",
+    "SignalSourceProductEnum": "signals",
+    "SignalSourceType": "signals",
+    "SignalUser": "shared.signal_user",
     "SignalUserAutonomyConfig": "users",
+    "SignalsProcessingPauseResponse": "signals",
     "SignalsProcessingResumeResponse": "signals",
+    "SignalsProcessingState": "signals",
+    "SignalsScoutEvidenceEntry": "signals",
+    "SignalsScoutSignalExtra": "signals",
+    "SignalsScoutTimeRange": "signals",
     "SimilarIssue": "query.error_tracking_similar_issues_query",
-    "SimpleExternalDataSourceSerializers": "warehouse_tables",
-    "SimpleIntervalType": "query.revenue_analytics_breakdown",
-    "Snapshot": "visual_review",
-    "SnapshotHistoryEntry": "visual_review",
+    "SizeEnum": "shared.report_chart",
+    "SkillSourceEnum": "shared.enums",
+    "SlackChannel": "integrations",
+    "SlackChannelsResponse": "integrations",
+    "SlackSummaryCadenceEnum": "accounts",
+    "SlackThreadContextRepoResearch": "tasks",
+    "SlackThreadContextResponse": "tasks",
+    "SlackThreadContextRun": "tasks",
+    "SlackThreadContextTask": "tasks",
+    "SlackThreadContextThread": "tasks",
+    "SlackThreadReference": "tasks",
+    "SlackUser": "integrations",
+    "SlackUsersResponse": "integrations",
+    "SliceContent": "query.data_visualization_node",
     "SnapshotManifestItem": "visual_review_requests",
     "SnapshotSource": "query.recordings_query",
-    "SourceProductEnum": "signals",
+    "SnowflakeDestinationConfig": "shared.aws_s3_destination_config",
+    "SnowflakeDestinationConfigWithType": "shared.batch_export_run",
+    "SnowflakeDestinationRequest": "shared.aws_s3_destination_config",
+    "SnykScannerFindingSignalExtra": "signals",
+    "SonarqubeScannerFindingSignalExtra": "signals",
+    "SourceConnectLink": "external_data_sources",
+    "SourceCredential": "external_data_sources",
+    "SourceDestinations": "external_data_sources",
+    "SourceMap": "shared.team_customer_analytics_config",
+    "SourceMappingSuggestion": "marketing_analytics",
+    "SourceMatchEnum": "marketing_analytics",
+    "SourcePreviewColumn": "external_data_sources",
+    "SourcePreviewResponse": "external_data_sources",
+    "SourceRoleEnum": "experiments",
+    "SourceSetupResponse": "external_data_sources",
+    "SourceSetupWebhook": "external_data_sources",
+    "SourceStatusEnum": "business_knowledge",
+    "SourceTypeEnum": "business_knowledge",
     "SpanPropertyFilter": "query.hogql_query_modifiers",
     "SpanPropertyFilterType": "query.hogql_query_modifiers",
+    "SpanPropertyTypeEnum": "tracing_requests",
+    "SpanTreeNode": "query.trace_spans_tree_query",
     "SparklineBreakdownByEnum": "logs_requests",
-    "StageEnum": "early_access_feature",
+    "SparklineRankByEnum": "logs_requests",
+    "SpatialReducerEnum": "metrics",
+    "SpecificityMetadata": "signals",
+    "StamphogDiscoveredInstallation": "stamphog",
+    "StamphogInstallInfo": "stamphog",
+    "StamphogPullRequest": "stamphog",
+    "StamphogRepoConfig": "stamphog",
+    "StamphogSyncInstallationResponse": "stamphog",
     "StartHandling": "query.experiment_query",
-    "StaticFilters": "advanced_activity_logs",
-    "StatusA35Enum": "tasks",
+    "StaticFilters": "shared.static_filters",
     "StatusItem": "query.insight_actors_query_options",
-    "StatusReasonEnum": "evaluations",
-    "StepOrderValue": "query.funnel_conversion_window_time_unit",
+    "StepOrderValue": "query.enums",
     "StickinessActorsQuery": "query.experiment_actors_query",
     "StickinessComputationMode": "query.stickiness_query",
     "StickinessCriteria": "query.stickiness_query",
@@ -4283,143 +10309,327 @@ _MODULES: dict[str, str] = {
     "StickinessOperator": "query.stickiness_query",
     "StickinessQuery": "query.stickiness_query",
     "StickinessQueryResponse": "query.stickiness_query",
-    "StringMatchOperatorEnum": "shared.string_match_operator_enum",
+    "StreamReadTokenResponse": "tasks",
+    "StreamlitApp": "streamlit_apps",
+    "StreamlitAppSandbox": "streamlit_apps",
+    "StreamlitAppStatus": "streamlit_apps",
+    "StreamlitAppSummary": "streamlit_apps",
+    "StreamlitAppUserInfo": "streamlit_apps",
+    "StreamlitAppVersion": "streamlit_apps",
+    "StreamlitAppVersionList": "streamlit_apps",
+    "StreamlitConnectInfo": "streamlit_apps",
+    "StringMatchOperatorEnum": "actions",
     "StringPropertyFilter": "actions",
+    "StructuredOutputRecord": "signals_requests",
     "StructuredSummary": "llm_analytics",
-    "Style": "query.data_visualization_node",
+    "StyleEnum": "dashboards",
+    "SubjectTypeEnum": "shared.data_quality_subject_health",
     "Subscription": "subscriptions",
+    "SubscriptionAIWindowModeEnum": "subscriptions",
     "SubscriptionDelivery": "subscriptions",
     "SubscriptionDeliveryStatusEnum": "subscriptions",
-    "SubscriptionFrequencyEnum": "subscriptions",
+    "SubscriptionResourceTypeEnum": "subscriptions",
+    "SubscriptionTargetEnum": "subscriptions",
+    "SubscriptionsSummaryQuotaResponse": "subscriptions",
     "SuccessResponse": "shared.success_response",
-    "SuggestReplyResponse": "conversations",
+    "SuggestTagsResponse": "vision",
+    "SuggestedActionsEnum": "marketing_analytics",
     "SuggestedQuestionsQuery": "query.suggested_questions_query",
     "SuggestedQuestionsQueryResponse": "query.suggested_questions_query",
+    "SuggestedReviewer": "signals_requests",
+    "SuggestedRule": "web_analytics_path_cleaning_suggestions",
+    "SuggestionStatusEnum": "endpoints",
     "SummarizeResponse": "llm_analytics",
     "SummarizeTypeEnum": "llm_analytics_requests",
+    "SummarizerStats": "vision",
     "SummaryBullet": "llm_analytics",
-    "SummaryOutcome": "query.recordings_query",
+    "SupportTicket": "accounts",
+    "SuppressionSourceEnum": "messaging_suppressions",
     "Survey": "surveys",
-    "SurveyAppearanceSchema": "surveys_requests",
-    "SurveyBranchingSchema": "surveys_requests",
-    "SurveyConditionEventValueSchema": "surveys_requests",
-    "SurveyConditionsSchema": "surveys_requests",
-    "SurveyEndBranching": "surveys_requests",
-    "SurveyEndBranchingTypeEnum": "surveys_requests",
-    "SurveyEventsConditionSchema": "surveys_requests",
+    "SurveyAppearance": "surveys",
+    "SurveyBranching": "surveys",
+    "SurveyConditionEventValue": "surveys",
+    "SurveyConditions": "surveys",
+    "SurveyEndBranching": "surveys",
+    "SurveyEndBranchingTypeEnum": "surveys",
+    "SurveyEventsCondition": "surveys",
     "SurveyGlobalStatsResponse": "surveys",
-    "SurveyLinkQuestionSchema": "surveys_requests",
-    "SurveyLinkQuestionSchemaTypeEnum": "surveys_requests",
-    "SurveyMultipleChoiceQuestionSchema": "surveys_requests",
-    "SurveyMultipleChoiceQuestionSchemaTypeEnum": "surveys_requests",
-    "SurveyNextQuestionBranching": "surveys_requests",
-    "SurveyNextQuestionBranchingTypeEnum": "surveys_requests",
-    "SurveyOpenQuestionSchema": "surveys_requests",
-    "SurveyOpenQuestionSchemaTypeEnum": "surveys_requests",
-    "SurveyQuestionInputSchema": "surveys_requests",
-    "SurveyRatingQuestionSchema": "surveys_requests",
-    "SurveyRatingQuestionSchemaDisplayEnum": "surveys_requests",
-    "SurveyRatingQuestionSchemaTypeEnum": "surveys_requests",
-    "SurveyResponseBasedBranching": "surveys_requests",
-    "SurveyResponseBasedBranchingTypeEnum": "surveys_requests",
-    "SurveySerializerCreateUpdateOnly": "surveys",
-    "SurveySingleChoiceQuestionSchema": "surveys_requests",
-    "SurveySingleChoiceQuestionSchemaTypeEnum": "surveys_requests",
-    "SurveySpecificQuestionBranching": "surveys_requests",
-    "SurveySpecificQuestionBranchingTypeEnum": "surveys_requests",
+    "SurveyLinkQuestion": "surveys",
+    "SurveyLinkQuestionTypeEnum": "surveys",
+    "SurveyMatchTypeEnum": "surveys",
+    "SurveyMultipleChoiceQuestion": "surveys",
+    "SurveyMultipleChoiceQuestionTypeEnum": "surveys",
+    "SurveyNextQuestionBranching": "surveys",
+    "SurveyNextQuestionBranchingTypeEnum": "surveys",
+    "SurveyOpenQuestion": "surveys",
+    "SurveyOpenQuestionTypeEnum": "surveys",
+    "SurveyQuestionInput": "surveys",
+    "SurveyQuestionLabel": "surveys",
+    "SurveyQuestionLabelsResponse": "surveys",
+    "SurveyRatingQuestion": "surveys",
+    "SurveyRatingQuestionDisplayEnum": "surveys",
+    "SurveyRatingQuestionTypeEnum": "surveys",
+    "SurveyResponseAnswer": "surveys",
+    "SurveyResponseBasedBranching": "surveys",
+    "SurveyResponseBasedBranchingTypeEnum": "surveys",
+    "SurveyResponseExtra": "surveys",
+    "SurveyResponseRow": "surveys",
+    "SurveyResponsesList": "surveys",
+    "SurveyResultsWidgetAddRequest": "dashboards_requests",
+    "SurveyResultsWidgetCatalogEntry": "dashboards",
+    "SurveyResultsWidgetConfig": "dashboards",
+    "SurveyResultsWidgetUpdateRequest": "dashboards_requests",
+    "SurveySamplingIntervalTypeEnum": "surveys",
+    "SurveyScheduleEnum": "surveys_requests",
+    "SurveySingleChoiceQuestion": "surveys",
+    "SurveySingleChoiceQuestionTypeEnum": "surveys",
+    "SurveySpecificQuestionBranching": "surveys",
+    "SurveySpecificQuestionBranchingTypeEnum": "surveys",
     "SurveyStatsResponse": "surveys",
-    "SurveyType": "surveys",
+    "SurveyTypeEnum": "surveys",
     "SymbolSetDownloadResponse": "error_tracking",
-    "SyncFrequencyEnum": "shared.external_data_schema",
-    "SyncTypeEnum": "shared.external_data_schema",
-    "Table": "warehouse_tables",
-    "TableFormatEnum": "warehouse_tables",
+    "SymbolStatsPeriod": "tracing",
+    "SymbolStatsQueryBody": "tracing_requests",
+    "SymbolStatsResponse": "tracing",
+    "SymbolStatsRow": "tracing",
+    "SymbolStatsSymbol": "tracing_requests",
+    "SyncFrequencyBlockedByEnum": "warehouse_saved_queries",
+    "SyncFrequencyBlocker": "warehouse_saved_queries",
+    "SyncFrequencyBound": "warehouse_saved_queries",
+    "SyncFrequencyBounds": "warehouse_saved_queries",
+    "SyncFrequencyOption": "warehouse_saved_queries",
+    "SyncPhaseEnum": "shared.custom_property_source",
+    "SyncSegmentEnum": "shared.custom_property_source",
+    "SyncStatusEnum": "engineering_analytics",
     "TableSettings": "query.data_visualization_node",
-    "TargetTypeEnum": "subscriptions",
+    "TagCount": "vision",
+    "TagDefinition": "taggers",
+    "TagSuggestion": "vision",
+    "TagSuggestionSourceEnum": "vision",
+    "Tagger": "taggers",
+    "TaggerCondition": "taggers",
+    "TaggerConfig": "taggers",
+    "TaggerModelConfiguration": "taggers",
+    "TaggerModelConfigurationWrite": "taggers_requests",
+    "TaggerTypeEnum": "taggers",
     "Task": "tasks",
-    "TaskAutomation": "task_automations",
+    "TaskActivity": "task_activity",
+    "TaskActivityMarkReadResponse": "task_activity",
+    "TaskActivityPage": "task_activity",
+    "TaskActivityReadMarker": "task_activity_requests",
+    "TaskAnalysisEvidence": "tasks_requests",
+    "TaskAnalysisSuggestedFix": "tasks_requests",
+    "TaskAnalysisWastedEffort": "tasks_requests",
+    "TaskArtifact": "tasks",
+    "TaskArtifactStatusEnum": "tasks",
+    "TaskArtifactsResponse": "tasks",
+    "TaskChannel": "task_channels",
+    "TaskChannelFeedMessage": "task_channels",
+    "TaskChannelInstructions": "task_channels",
+    "TaskCommentAnchor": "tasks",
+    "TaskCommentDetail": "tasks",
+    "TaskCommentEntry": "tasks",
+    "TaskCommentSummary": "tasks",
+    "TaskCommentTarget": "tasks",
+    "TaskCommentsResponse": "tasks",
     "TaskExecutionModeEnum": "tasks_requests",
+    "TaskMention": "task_mentions",
+    "TaskOriginProductEnum": "tasks_requests",
+    "TaskPinResponse": "tasks",
     "TaskRepositoriesResponse": "tasks",
+    "TaskRun": "tasks",
+    "TaskRunAnalysisInsightRequestCategoryEnum": "tasks_requests",
+    "TaskRunAnalysisInsightResponse": "tasks",
+    "TaskRunAnalyzeResponse": "tasks",
     "TaskRunArtifactFinalizeUpload": "tasks_requests",
+    "TaskRunArtifactMetadata": "tasks",
     "TaskRunArtifactPrepareUpload": "tasks_requests",
     "TaskRunArtifactPrepareUploadResponse": "tasks",
     "TaskRunArtifactPresignResponse": "tasks",
     "TaskRunArtifactResponse": "tasks",
     "TaskRunArtifactTypeEnum": "tasks_requests",
     "TaskRunArtifactUpload": "tasks_requests",
+    "TaskRunArtifactsDismissResponse": "tasks",
     "TaskRunArtifactsFinalizeUploadResponse": "tasks",
     "TaskRunArtifactsPrepareUploadResponse": "tasks",
     "TaskRunArtifactsUploadResponse": "tasks",
     "TaskRunBootstrapCreateRequestEnvironmentEnum": "tasks_requests",
     "TaskRunBootstrapCreateRequestInitialPermissionModeEnum": "tasks_requests",
+    "TaskRunCommandRequestMethodEnum": "tasks_requests",
     "TaskRunCommandResponse": "tasks",
-    "TaskRunCreateRequestSchema": "tasks_requests",
-    "TaskRunDetail": "tasks",
-    "TaskRunDetailProviderEnum": "tasks",
+    "TaskRunCreateRequest": "tasks_requests",
+    "TaskRunEnvironmentEnum": "tasks",
+    "TaskRunLivingArtifactChartResponse": "tasks",
+    "TaskRunLivingArtifactResponse": "tasks",
+    "TaskRunLivingArtifactsResponse": "tasks",
+    "TaskRunPeer": "tasks",
+    "TaskRunPeerMessageResponse": "tasks",
+    "TaskRunPeersResponse": "tasks",
+    "TaskRunPostHogReference": "tasks_requests",
+    "TaskRunPostHogReferenceMetadata": "tasks",
+    "TaskRunPostHogReferencesResponse": "tasks",
+    "TaskRunProviderEnum": "tasks",
+    "TaskRunReasoningEffortEnum": "tasks",
     "TaskRunRelayMessageResponse": "tasks",
-    "TaskRunResumeRequestSchema": "tasks_requests",
+    "TaskRunResumeRequest": "tasks_requests",
+    "TaskRunSkillBundleMetadata": "tasks",
+    "TaskRunStatusEnum": "tasks",
     "TaskRunSummary": "tasks",
-    "TaskRunUpdateEnvironmentEnum": "tasks_requests",
-    "TaskRunUpdateStatusEnum": "tasks_requests",
+    "TaskRuntimeEnum": "shared.enums",
+    "TaskSearchResult": "tasks",
+    "TaskSearchResultKindEnum": "tasks",
+    "TaskSessionResponse": "tasks",
+    "TaskSessionSyncResponse": "tasks",
     "TaskStagedArtifactFinalizeUpload": "tasks_requests",
     "TaskStagedArtifactPrepareUpload": "tasks_requests",
     "TaskStagedArtifactPrepareUploadResponse": "tasks",
     "TaskStagedArtifactsFinalizeUploadResponse": "tasks",
     "TaskStagedArtifactsPrepareUploadResponse": "tasks",
     "TaskSummary": "tasks",
+    "TaskThreadMessage": "tasks",
+    "TaskUsageResponse": "tasks",
+    "TaskUserBasicInfo": "shared.task_user_basic_info",
+    "TasksAIRunPreferences": "tasks",
+    "TasksResolvedAIRunDefaults": "tasks",
+    "TasksResolvedAIRunDefaultsSourceEnum": "tasks",
+    "TasksTeamConfigResponse": "tasks",
+    "TasksUserConfigResponse": "tasks",
     "TaxonomicFilterGroupType": "query.data_table_node_view_props_context",
-    "Team": "shared.team_customer_analytics_config",
-    "TeamBasic": "users",
+    "TeachingCanvas": "task_channels",
+    "Team": "shared.evaluation_context_suggestion_response",
+    "TeamBasic": "shared.team_basic",
+    "TeamCIActivity": "engineering_analytics",
+    "TeamCIHealthItem": "engineering_analytics",
+    "TeamCIHealthList": "engineering_analytics",
     "TeamCustomerAnalyticsConfig": "shared.team_customer_analytics_config",
+    "TeamEmailReputationResponse": "hog_flows",
+    "TeamFeatureFlagPolicyConfig": "shared.team_customer_analytics_config",
+    "TeamMCPGatewayConfig": "mcp_gateway",
     "TeamMarketingAnalyticsConfig": "shared.team_customer_analytics_config",
+    "TeamMergeTrend": "engineering_analytics",
+    "TeamMergeTrendPoint": "engineering_analytics",
     "TeamRevenueAnalyticsConfig": "shared.team_customer_analytics_config",
     "TeamTaxonomyItem": "query.team_taxonomy_query",
     "TeamTaxonomyQuery": "query.team_taxonomy_query",
     "TeamTaxonomyQueryResponse": "query.team_taxonomy_query",
+    "TeamTestSignal": "engineering_analytics",
+    "TeamWorkflowsConfig": "shared.team_customer_analytics_config",
+    "TemplatesEnum": "experiments_requests",
+    "TemporalReducerEnum": "metrics",
     "TestHogResponse": "evaluations",
     "TestHogResultItem": "evaluations",
+    "TestHogTaggerResponse": "taggers",
+    "TestHogTaggerResultItem": "taggers",
+    "TestHogTaggerTag": "taggers_requests",
+    "TestHogTargetConfig": "evaluations_requests",
+    "TestInterviewLink": "user_interview_topics",
     "TextMatching": "query.events_query",
     "TextReprMetadata": "llm_analytics",
     "TextReprOptions": "llm_analytics_requests",
     "TextReprResponse": "llm_analytics",
+    "TextTile": "dashboards",
     "ThemeModeEnum": "users",
-    "Threshold": "shared.preprocessing_config",
     "ThresholdDetectorConfig": "shared.preprocessing_config",
-    "ThresholdOperatorEnum": "logs",
-    "ThresholdWithAlert": "insights",
+    "ThresholdRequest": "alerts_requests",
     "Ticket": "conversations",
+    "TicketAssigneeRequest": "conversations_requests",
     "TicketAssignment": "conversations",
+    "TicketChannelFilterEnum": "conversations",
+    "TicketFullEmail": "conversations",
+    "TicketMessage": "conversations",
     "TicketPerson": "conversations",
+    "TicketPriorityEnum": "conversations",
+    "TicketSlaFilterEnum": "conversations",
+    "TicketSortOrderEnum": "conversations",
     "TicketStatusEnum": "conversations",
+    "TicketTagsMatchEnum": "conversations",
     "TicketView": "conversations",
+    "TicketViewFilters": "conversations",
+    "TicketViewFiltersAssigneeItem": "conversations",
+    "TicketViewSorting": "conversations",
+    "TierEnum": "logs",
+    "TileFilters": "shared.dashboard_tile_basic",
+    "TileLayoutBox": "dashboards",
+    "TileLayouts": "dashboards",
+    "TileSpacingEnum": "dashboards",
+    "TimeRange": "signals_requests",
+    "TimeToGreenBucket": "engineering_analytics",
+    "TimeUnitType": "query.hogql_query_modifiers",
     "TimeWindowMode": "query.retention_query",
     "TimelineEntry": "query.sessions_timeline_query",
-    "TimezoneEnum": "shared.timezone_enum",
+    "TimezoneEnum": "shared.enums",
     "ToleratedHashEntry": "visual_review",
     "ToolApprovalUpdateApprovalStateEnum": "mcp_server_installations_requests",
+    "ToolBreakdown": "llm_analytics",
+    "ToolBreakdownRow": "llm_analytics",
+    "ToolPolicyEntry": "mcp_gateway_requests",
     "ToolbarModeEnum": "users",
+    "TopEventEntry": "signals",
     "TopPage": "web_analytics",
     "TopSource": "web_analytics",
+    "TopTraceRow": "llm_analytics",
+    "TopTraces": "llm_analytics",
     "TraceNeighborsQuery": "query.trace_neighbors_query",
     "TraceNeighborsQueryResponse": "query.trace_neighbors_query",
+    "TraceOrderColumn": "query.trace_spans_query",
     "TraceQuery": "query.trace_query",
     "TraceQueryResponse": "query.trace_query",
     "TraceReview": "llm_analytics",
     "TraceReviewScore": "llm_analytics",
     "TraceReviewScoreWrite": "llm_analytics_requests",
+    "TraceSpanBreakdownOrderBy": "query.trace_spans_attribute_breakdown_query",
+    "TraceSpanBreakdownType": "query.trace_spans_attribute_breakdown_query",
+    "TraceSpansAggregationQuery": "query.trace_spans_aggregation_query",
+    "TraceSpansAggregationQueryResponse": "query.trace_spans_aggregation_query",
+    "TraceSpansAttributeBreakdownQuery": "query.trace_spans_attribute_breakdown_query",
+    "TraceSpansAttributeBreakdownQueryResponse": "query.trace_spans_attribute_breakdown_query",
     "TraceSpansQuery": "query.trace_spans_query",
     "TraceSpansQueryResponse": "query.trace_spans_query",
+    "TraceSpansTreeQuery": "query.trace_spans_tree_query",
+    "TraceSpansTreeQueryResponse": "query.trace_spans_tree_query",
     "TracesQuery": "query.traces_query",
     "TracesQueryResponse": "query.traces_query",
+    "TracingAggregatedSpanRow": "tracing",
+    "TracingAggregationQueryBody": "tracing_requests",
+    "TracingAggregationResponse": "tracing",
+    "TracingAttributeBreakdownQueryBody": "tracing_requests",
+    "TracingAttributeBreakdownQueryBodyOrderByEnum": "tracing_requests",
+    "TracingAttributeBreakdownResponse": "tracing",
+    "TracingAttributeBreakdownRow": "tracing",
+    "TracingAttributeEntry": "tracing",
+    "TracingAttributesResponse": "tracing",
+    "TracingCountBody": "tracing_requests",
+    "TracingCountResponse": "tracing",
+    "TracingDateRange": "tracing_requests",
+    "TracingDurationHistogramQueryBody": "tracing_requests",
+    "TracingLatencyHeatmapCell": "tracing",
+    "TracingLatencyHeatmapResponse": "tracing",
+    "TracingQueryBody": "tracing_requests",
+    "TracingQueryBodyOrderByEnum": "tracing_requests",
+    "TracingSpanPropertyFilter": "tracing_requests",
+    "TracingSpanPropertyFilterOperatorEnum": "tracing_requests",
+    "TracingSparklineQueryBody": "tracing_requests",
+    "TracingTreeQueryBody": "tracing_requests",
+    "TracingView": "tracing",
     "TranscriptSegment": "desktop_recordings",
+    "TrendingInsight": "insights",
     "TrendsAlertConfig": "shared.preprocessing_config",
     "TrendsFilter": "query.trends_query",
     "TrendsFormulaNode": "query.trends_query",
     "TrendsQuery": "query.trends_query",
     "TrendsQueryResponse": "query.trends_query",
-    "Trigger": "shared.activity_log_entry",
+    "TrunkQuarantineDebt": "engineering_analytics",
+    "TrunkQuarantineTeamDebt": "engineering_analytics",
+    "TrunkQuarantinedTest": "engineering_analytics",
+    "TypedInsightQuery": "shared.dashboard_tile_basic",
+    "UnmatchedUtmSample": "marketing_analytics",
+    "UpdateDashboardWidgetRequest": "dashboards_requests",
+    "UpdateDashboardWidgetsBatchResponse": "dashboards",
     "UploadTarget": "visual_review",
-    "UploadedMediaCreateResponse": "uploaded_media",
+    "UploadedByEnum": "tasks",
+    "UploadedMedia": "uploaded_media",
+    "UploadedMediaUploadResponse": "uploaded_media",
+    "UploadedMediaUploadStarted": "uploaded_media",
     "UrlMatching": "query.events_query",
     "UsageMetric": "query.usage_metrics_query",
     "UsageMetricDisplay": "query.usage_metrics_query",
@@ -4427,34 +10637,104 @@ _MODULES: dict[str, str] = {
     "UsageMetricsQuery": "query.usage_metrics_query",
     "UsageMetricsQueryResponse": "query.usage_metrics_query",
     "User": "users",
+    "UserAuthSession": "users",
     "UserBasic": "shared.user_basic",
     "UserBasicInfo": "visual_review",
+    "UserBasicRequest": "shared.user_basic_request",
     "UserBasicType": "query.user_basic_type",
     "UserBlastRadiusResponse": "feature_flags",
+    "UserFacetSettings": "user_facet_settings",
+    "UserFacetSettingsEntry": "user_facet_settings",
+    "UserFacetSettingsEntrySourceTypeEnum": "user_facet_settings",
     "UserGitHubAccount": "users",
     "UserGitHubIntegrationItem": "users",
     "UserGitHubIntegrationListResponse": "users",
     "UserGitHubLinkStartResponse": "users",
+    "UserGithubLogin": "users",
     "UserInterview": "user_interviews",
-    "UserSchema": "users",
+    "UserInterviewClassificationEnum": "user_interviews",
+    "UserInterviewSearchDocumentTypeEnum": "user_interviews",
+    "UserInterviewSearchResult": "user_interviews",
+    "UserInterviewTopic": "user_interview_topics",
+    "UserPushTokenItem": "users",
+    "UserPushTokenPlatformEnum": "users",
+    "UserSlackLinkStartResponse": "users",
+    "UserSlackLinkableWorkspaceItem": "users",
+    "UserSlackLinkableWorkspaceListResponse": "users",
+    "UserTicketAssigneeRequest": "conversations_requests",
+    "UsersMarkProductIntroSeenResponse": "users",
+    "UservoiceFeedbackSignalExtra": "signals",
+    "UtmAlternativeSource": "marketing_analytics",
+    "UtmAuditResponse": "marketing_analytics",
+    "UtmEvent": "marketing_analytics",
+    "UtmIssue": "marketing_analytics",
+    "UtmIssueKindEnum": "marketing_analytics",
+    "UtmMappingSuggestionsResponse": "marketing_analytics",
     "ValidationStatusEnum": "change_requests",
+    "ValidatorCategoryEnum": "review_hog",
+    "ValueDisplay": "query.data_visualization_node",
     "VectorSearchQuery": "query.vector_search_query",
     "VectorSearchQueryResponse": "query.vector_search_query",
     "VectorSearchResponseItem": "query.vector_search_query",
+    "VisibilityEnum": "loops_requests",
+    "VisionAlertConfiguration": "vision",
+    "VisionAlertCreateDestinationTypeEnum": "vision_requests",
+    "VisionAlertDestinationResponse": "vision",
+    "VisionAlertDirectionEnum": "vision",
+    "VisionAlertEvent": "vision",
+    "VisionAlertEventKindEnum": "vision",
+    "VisionAlertKindEnum": "vision",
+    "VisionAlertMetricEnum": "vision",
+    "VisionAlertSelection": "vision",
+    "VisionQuota": "vision",
+    "VisionScannersObserveResponse": "vision",
+    "VisionSpendDay": "vision",
+    "VisionSpendSeries": "vision",
+    "VisualReviewArtifact": "visual_review",
+    "VisualReviewRepo": "visual_review",
+    "VisualReviewRun": "visual_review",
+    "VisualReviewRunSummary": "visual_review",
+    "VisualReviewSnapshot": "visual_review",
+    "VisualReviewSnapshotHistoryEntry": "visual_review",
+    "VisualizationMethodEnum": "llm_analytics",
     "VizSpecificOptions": "query.viz_specific_options",
     "VolumeBucket": "query.error_tracking_query",
-    "WarehouseSavedQueriesAncestorsResponse": "warehouse_saved_queries",
+    "WarehouseColumnAnnotation": "warehouse_column_annotations",
+    "WarehouseColumnAnnotationDescriptionSourceEnum": "shared.enums",
+    "WarehouseColumnStatistics": "warehouse_column_statistics",
+    "WarehouseConnection": "data_warehouse",
+    "WarehouseCredential": "warehouse_tables",
     "WarehouseSavedQueriesDependenciesResponse": "warehouse_saved_queries",
-    "WarehouseSavedQueriesDescendantsResponse": "warehouse_saved_queries",
+    "WarehouseSavedQueriesListAncestorsResponse": "warehouse_saved_queries",
+    "WarehouseSavedQueriesListDescendantsResponse": "warehouse_saved_queries",
     "WarehouseSavedQueriesRunHistoryResponse": "warehouse_saved_queries",
     "WarehouseSavedQueriesRunHistoryResponseRunHistoryItem": "warehouse_saved_queries",
+    "WarehouseStatusResponse": "data_warehouse",
+    "WarehouseStatusResponseStateEnum": "data_warehouse",
+    "WarehouseTable": "warehouse_tables",
+    "WarehouseViewLink": "warehouse_view_links",
+    "WarehouseViewLinkValidationResponse": "warehouse_view_links",
+    "WarmTaskRequestOriginProductEnum": "tasks_requests",
+    "WarmTaskResponse": "tasks",
+    "WarmTaskResumeResponse": "tasks",
+    "WebAgentAnalyticsQuery": "query.web_agent_analytics_query",
+    "WebAgentAnalyticsQueryResponse": "query.web_agent_analytics_query",
+    "WebAgentAnalyticsQueryType": "query.web_agent_analytics_query",
+    "WebAgentContentGrouping": "query.web_agent_analytics_query",
     "WebAnalyticsExternalSummaryQuery": "query.web_analytics_external_summary_query",
     "WebAnalyticsExternalSummaryQueryResponse": "query.web_analytics_external_summary_query",
-    "WebAnalyticsItemKind": "query.web_analytics_item_kind",
-    "WebAnalyticsOrderByDirection": "query.web_analytics_order_by_direction",
-    "WebAnalyticsOrderByFields": "query.web_analytics_order_by_direction",
-    "WebAnalyticsSampling": "query.sampling_rate",
-    "WebExperimentsAPI": "web_experiments",
+    "WebAnalyticsGoal": "web_analytics",
+    "WebAnalyticsItemKind": "query.enums",
+    "WebAnalyticsOrderByDirection": "query.enums",
+    "WebAnalyticsOrderByFields": "query.enums",
+    "WebAnalyticsPreComputeStrategy": "query.enums",
+    "WebAnalyticsRecapResponse": "web_analytics",
+    "WebAnalyticsSampling": "query.hogql_query_modifiers",
+    "WebAnalyticsUserPreferences": "web_analytics_achievements",
+    "WebBotsBreakdown": "query.web_bots_table_query",
+    "WebBotsTableQuery": "query.web_bots_table_query",
+    "WebBotsTableQueryResponse": "query.web_bots_table_query",
+    "WebExperiment": "web_experiments",
     "WebExternalClicksTableQuery": "query.web_external_clicks_table_query",
     "WebExternalClicksTableQueryResponse": "query.web_external_clicks_table_query",
     "WebGoalsQuery": "query.web_goals_query",
@@ -4470,10 +10750,6 @@ _MODULES: dict[str, str] = {
     "WebStatsBreakdown": "query.web_stats_table_query",
     "WebStatsTableQuery": "query.web_stats_table_query",
     "WebStatsTableQueryResponse": "query.web_stats_table_query",
-    "WebTrendsItem": "query.hogql_autocomplete",
-    "WebTrendsMetric": "query.hogql_autocomplete",
-    "WebTrendsQuery": "query.hogql_autocomplete",
-    "WebTrendsQueryResponse": "query.hogql_autocomplete",
     "WebVitalsMetric": "query.web_vitals_path_breakdown_query",
     "WebVitalsPathBreakdownQuery": "query.web_vitals_path_breakdown_query",
     "WebVitalsPathBreakdownQueryResponse": "query.web_vitals_path_breakdown_query",
@@ -4481,16 +10757,69 @@ _MODULES: dict[str, str] = {
     "WebVitalsPathBreakdownResultItem": "query.web_vitals_path_breakdown_query",
     "WebVitalsPercentile": "query.web_vitals_path_breakdown_query",
     "WebVitalsQuery": "query.web_vitals_query",
-    "WeekStartDayEnum": "shared.available_setup_task_ids_enum",
+    "WebhookUrl": "messaging_preferences",
+    "WeekStartDayEnum": "shared.team_customer_analytics_config",
     "WeeklyDigestResponse": "web_analytics",
-    "WidgetTypeEnum": "surveys_requests",
+    "WelcomeInviter": "organizations",
+    "WelcomePopularDashboard": "organizations",
+    "WelcomeRecentActivity": "organizations",
+    "WelcomeResponse": "organizations",
+    "WelcomeSuggestedStep": "organizations",
+    "WelcomeTeamMember": "organizations",
+    "WidgetAssigneeFilter": "dashboards",
+    "WidgetCatalogEntry": "dashboards",
+    "WidgetCatalogResponse": "dashboards",
+    "WidgetDateRange": "dashboards",
+    "WidgetFilterEntry": "dashboards",
+    "WidgetFrame": "notebooks",
+    "WidgetFrameColumn": "notebooks",
+    "WidgetGenerateRequestModelEnum": "notebooks_requests",
+    "WidgetJob": "notebooks",
+    "WidgetJobStatusEnum": "notebooks",
+    "WidgetSecurityFinding": "notebooks",
+    "WidgetSecurityReview": "notebooks",
+    "WidgetSource": "notebooks",
+    "WidgetStatus": "notebooks",
+    "WidgetTileLayoutBox": "dashboards_requests",
+    "WidgetTileLayouts": "dashboards_requests",
+    "WidgetTypeEnum": "surveys",
+    "WidgetVersion": "notebooks",
+    "WidgetVersionPage": "notebooks",
+    "WikiExport": "organizations",
+    "WikiHealthFinding": "organizations",
+    "WikiHealthReport": "organizations",
+    "WikiPage": "organizations",
+    "WikiTree": "organizations",
+    "WindowDays": "query.accounts_table_query",
+    "WizardCloudRun": "tasks",
+    "WizardSession": "wizard",
+    "WizardSessionUser": "wizard",
+    "WizardTask": "wizard",
+    "WizardTaskStatusEnum": "wizard",
     "WoWChange": "web_analytics",
+    "WoWChangeDirectionEnum": "web_analytics",
     "WorkerLogEntry": "shared.worker_log_entry",
+    "WorkflowCost": "engineering_analytics",
+    "WorkflowEmailSendingRates": "hog_flows",
+    "WorkflowHealthBucket": "engineering_analytics",
+    "WorkflowHealthItem": "engineering_analytics",
+    "WorkflowJob": "engineering_analytics",
+    "WorkflowJobAggregate": "engineering_analytics",
+    "WorkflowRunActivity": "engineering_analytics",
+    "WorkflowRunActivityPoint": "engineering_analytics",
+    "WorkflowRunDetail": "engineering_analytics",
+    "WorkflowRunnerCost": "engineering_analytics",
+    "WorkflowStatsRow": "hog_flows",
+    "WorkflowStatusEnum": "data_warehouse",
+    "WorkflowTypeEnum": "data_warehouse",
     "WorkflowVariablePropertyFilter": "query.hogql_query_modifiers",
+    "XScale": "query.data_visualization_node",
     "YAxisPosition": "query.data_visualization_node",
+    "YAxisScale": "query.data_visualization_node",
     "YAxisScaleType": "query.trends_query",
     "YAxisSettings": "query.data_visualization_node",
     "ZScoreDetectorConfig": "shared.preprocessing_config",
+    "ZendeskTicketSignalExtra": "signals",
 }
 
 if not TYPE_CHECKING:

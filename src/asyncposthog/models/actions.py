@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from asyncposthog.model import Model
-from pydantic import Field
 
-from .shared.date_operator_enum import DateOperatorEnum, ExistenceOperatorEnum
-from .shared.property_filter_type_enum import PropertyFilterTypeEnum
-from .shared.string_match_operator_enum import StringMatchOperatorEnum
+from .shared.enums import DateOperatorEnum, ExistenceOperatorEnum, PropertyFilterTypeEnum
 from .shared.user_basic import UserBasic
 
 __all__ = [
@@ -27,6 +24,7 @@ __all__ = [
     "NumericPropertyFilter",
     "NumericPropertyFilterOperatorEnum",
     "PaginatedActionList",
+    "StringMatchOperatorEnum",
     "StringPropertyFilter",
 ]
 
@@ -65,6 +63,20 @@ class NumericPropertyFilter(Model):
     value: float
 
 
+StringMatchOperatorEnum: TypeAlias = Literal[
+    "exact",
+    "is_not",
+    "icontains",
+    "not_icontains",
+    "starts_with",
+    "not_starts_with",
+    "ends_with",
+    "not_ends_with",
+    "regex",
+    "not_regex",
+]
+
+
 class StringPropertyFilter(Model):
     key: str
     operator: StringMatchOperatorEnum | str | None = None
@@ -96,23 +108,34 @@ class ActionStepJSON(Model):
 
 
 class Action(Model):
-    create_in_folder: Annotated[str | None, Field(alias="_create_in_folder")] = None
+    """Events under one name."""
+
     bytecode_error: str | None
     created_at: datetime
-    created_by: UserBasic
+    """When the action was created."""
+    created_by: UserBasic | None
+    """The user who created the action."""
     creation_context: str | None
     deleted: bool | None = None
+    """Whether the action is deleted. Setting it is how actions are deleted and restored."""
     description: str | None = None
+    """A description of the action."""
     id: int
+    """The number of the action."""
     is_action: bool
     is_calculating: bool
     last_calculated_at: datetime | None = None
     name: str | None = None
+    """The name of the action."""
     pinned_at: datetime | None = None
     post_to_slack: bool | None = None
+    """Whether matching events are posted to Slack."""
     slack_message_format: str | None = None
+    """The text of the message to Slack."""
     steps: list[ActionStepJSON] | None = None
-    tags: list[Any] | None = None
+    """What matches: an event fulfils one of the steps."""
+    tags: list[str] | None = None
+    """Tags of the action."""
     team_id: int
     user_access_level: str | None
 

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
 
 from .shared.preprocessing_config import Alert
 
-__all__ = ["AlertSimulateResponse", "BreakdownSimulationResult", "PaginatedAlertList"]
+__all__ = [
+    "AlertSimulateResponse",
+    "AlertTestDeliveryResponse",
+    "BreakdownSimulationResult",
+    "FailedDeliveryChannelsEnum",
+    "PaginatedAlertList",
+]
 
 
 class BreakdownSimulationResult(Model):
@@ -19,9 +25,9 @@ class BreakdownSimulationResult(Model):
     label: str
     scores: list[float | None]
     sub_detector_scores: list[dict[str, Any]] | None = None
-    total_points: float
+    total_points: int
     triggered_dates: list[str]
-    triggered_indices: list[float]
+    triggered_indices: list[int]
 
 
 class AlertSimulateResponse(Model):
@@ -35,6 +41,15 @@ class AlertSimulateResponse(Model):
     total_points: int
     triggered_dates: list[str]
     triggered_indices: list[int]
+
+
+FailedDeliveryChannelsEnum: TypeAlias = Literal["email", "destination"]
+
+
+class AlertTestDeliveryResponse(Model):
+    destination_count: int
+    email_recipient_count: int
+    failed_delivery_channels: list[FailedDeliveryChannelsEnum | str]
 
 
 class PaginatedAlertList(Model):

@@ -10,30 +10,47 @@ from asyncposthog.model import Model
 
 from .shared.user_basic import UserBasic
 
-__all__ = ["Annotation", "AnnotationScopeEnum", "CreationTypeEnum", "PaginatedAnnotationList"]
+__all__ = [
+    "Annotation",
+    "AnnotationCreationTypeEnum",
+    "AnnotationScopeEnum",
+    "PaginatedAnnotationList",
+]
+
+AnnotationCreationTypeEnum: TypeAlias = Literal["USR", "GIT"]
 
 AnnotationScopeEnum: TypeAlias = Literal[
     "dashboard_item", "dashboard", "project", "organization", "recording"
 ]
 
-CreationTypeEnum: TypeAlias = Literal["USR", "GIT"]
-
 
 class Annotation(Model):
+    """A mark in the charts of a project."""
+
     content: str | None = None
+    """The text of the annotation."""
     created_at: datetime | None
-    created_by: UserBasic
-    creation_type: CreationTypeEnum | str | None = None
+    created_by: UserBasic | None
+    creation_type: AnnotationCreationTypeEnum | str | None = None
+    """Whether a user (`USR`) or a GitHub integration (`GIT`) created it."""
     dashboard_id: int | None = None
+    """The id of the dashboard it is shown in."""
     dashboard_item: int | None = None
+    """The id of the insight it is shown in."""
     dashboard_name: str | None
     date_marker: datetime | None = None
+    """The moment it marks."""
     deleted: bool | None = None
+    """Whether the annotation is deleted. Setting it is how annotations are deleted and restored."""
+    emoji: str | None = None
+    hidden_in_user_interface: bool | None = None
     id: int
+    """The number of the annotation."""
     insight_derived_name: str | None
     insight_name: str | None
     insight_short_id: str | None
     scope: AnnotationScopeEnum | str | None = None
+    """Where it is shown: one insight, one dashboard, the project or the organization."""
     updated_at: datetime
 
 

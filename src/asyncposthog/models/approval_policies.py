@@ -19,10 +19,10 @@ class ApprovalPolicy(Model):
     allow_self_approve: bool | None = None
     approver_config: Any
     bypass_org_membership_levels: Any = None
-    bypass_roles: list[str] | None = None
+    bypass_roles: list[UUID] | None = None
     conditions: Any = None
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     enabled: bool | None = None
     expires_after: str | None = None
     id: UUID

@@ -14,6 +14,7 @@ from .shared.batch_export_run import BatchExportRun
 __all__ = [
     "BatchExportBackfill",
     "BatchExportBackfillProgress",
+    "BatchExportBackfillStarted",
     "BatchExportBackfillStatusEnum",
     "BatchExportCancellation",
     "PaginatedBatchExportBackfillList",
@@ -22,9 +23,9 @@ __all__ = [
 
 
 class BatchExportBackfillProgress(Model):
-    finished_runs: float | None = None
+    finished_runs: int | None = None
     progress: float | None = None
-    total_runs: float | None = None
+    total_runs: int | None = None
 
 
 BatchExportBackfillStatusEnum: TypeAlias = Literal[
@@ -41,18 +42,28 @@ BatchExportBackfillStatusEnum: TypeAlias = Literal[
 
 
 class BatchExportBackfill(Model):
-    adjusted_start_at: str | None = None
+    """A backfill of a batch export."""
+
+    adjusted_start_at: datetime | None = None
     batch_export: UUID
     created_at: datetime
     end_at: datetime | None = None
+    """The end of the range of time."""
     finished_at: datetime | None = None
     id: UUID
     last_updated_at: datetime
     progress: BatchExportBackfillProgress | None
+    """How many of the runs are complete."""
     start_at: datetime | None = None
+    """The start of the range of time."""
     status: BatchExportBackfillStatusEnum | str
+    """How far it is."""
     team: int
     total_records_count: int | None = None
+
+
+class BatchExportBackfillStarted(Model):
+    backfill_id: UUID | str
 
 
 class BatchExportCancellation(Model):

@@ -9,33 +9,30 @@ from uuid import UUID
 
 from asyncposthog.model import Model
 
+from .shared.enums import ChangeRequestStateEnum
 from .shared.user_basic import UserBasic
 
 __all__ = [
     "ChangeRequest",
-    "ChangeRequestStateEnum",
+    "ChangeRequestDecisionResponse",
     "PaginatedChangeRequestList",
     "ValidationStatusEnum",
 ]
 
-ChangeRequestStateEnum: TypeAlias = Literal[
-    "pending", "approved", "applied", "rejected", "expired", "failed"
-]
-
-ValidationStatusEnum: TypeAlias = Literal["valid", "invalid", "expired", "stale"]
+ValidationStatusEnum: TypeAlias = Literal["valid", "invalid", "stale"]
 
 
 class ChangeRequest(Model):
     action_key: str
     action_version: int
     applied_at: datetime | None
-    applied_by: UserBasic
+    applied_by: UserBasic | None
     apply_error: str
     approvals: list[dict[str, Any]]
     can_approve: bool
     can_cancel: bool
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     expires_at: datetime
     id: UUID
     intent: Any
@@ -51,6 +48,13 @@ class ChangeRequest(Model):
     validated_at: datetime | None
     validation_errors: Any
     validation_status: ValidationStatusEnum | str
+
+
+class ChangeRequestDecisionResponse(Model):
+    change_request: ChangeRequest
+    message: str
+    result: Any = None
+    status: str
 
 
 class PaginatedChangeRequestList(Model):

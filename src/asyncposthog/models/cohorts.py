@@ -15,6 +15,13 @@ __all__ = [
     "CohortPersonResult",
     "CohortPersonResultTypeEnum",
     "CohortPersonsResponse",
+    "CohortUsedInCohort",
+    "CohortUsedInCohortsBlock",
+    "CohortUsedInFlag",
+    "CohortUsedInFlagsBlock",
+    "CohortUsedInInsight",
+    "CohortUsedInInsightsBlock",
+    "CohortUsedInResponse",
     "PaginatedCohortList",
 ]
 
@@ -39,6 +46,47 @@ class CohortPersonsResponse(Model):
     next: str | None
     previous: str | None
     results: list[CohortPersonResult]
+
+
+class CohortUsedInCohort(Model):
+    id: int
+    name: str
+
+
+class CohortUsedInCohortsBlock(Model):
+    has_more: bool
+    results: list[CohortUsedInCohort]
+    total: int
+
+
+class CohortUsedInFlag(Model):
+    id: int
+    key: str
+    name: str | None
+
+
+class CohortUsedInFlagsBlock(Model):
+    has_more: bool
+    results: list[CohortUsedInFlag]
+    total: int
+
+
+class CohortUsedInInsight(Model):
+    id: int
+    name: str
+    short_id: str
+
+
+class CohortUsedInInsightsBlock(Model):
+    has_more: bool
+    results: list[CohortUsedInInsight]
+    total: int
+
+
+class CohortUsedInResponse(Model):
+    cohorts: CohortUsedInCohortsBlock
+    feature_flags: CohortUsedInFlagsBlock
+    insights: CohortUsedInInsightsBlock
 
 
 class PaginatedCohortList(Model):

@@ -11,23 +11,53 @@ from asyncposthog.model import Model
 
 from .shared.user_basic import UserBasic
 
-__all__ = ["Comment", "PaginatedCommentList"]
+__all__ = ["Comment", "CommentSlackThread", "CommentSlackThreadRef", "PaginatedCommentList"]
+
+
+class CommentSlackThreadRef(Model):
+    channel_id: str
+    channel_name: str
+    url: str
 
 
 class Comment(Model):
+    """A comment on an object."""
+
+    completed_at: datetime | None
+    """When the task was done."""
+    completed_by: UserBasic | None
     content: str | None = None
+    """The text of the comment."""
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     deleted: bool | None = None
     id: UUID
+    is_task: bool | None = None
+    """Whether it is a task."""
     item_context: Any = None
     item_id: str | None = None
-    mentions: list[int] | None = None
+    """The id of the object."""
     rich_content: Any = None
-    scope: str
-    slug: str | None = None
+    scope: str | None = None
+    """The kind of object, such as `Notebook`."""
+    slack_thread: CommentSlackThreadRef | None
     source_comment: UUID | None = None
+    """The comment it replies to."""
     version: int
+
+
+class CommentSlackThread(Model):
+    created_at: datetime
+    created_by: UserBasic | None
+    id: UUID
+    integration: int
+    item_id: str | None
+    scope: str
+    slack_channel_id: str
+    slack_channel_name: str
+    slack_team_id: str | None
+    slack_thread_ts: str
+    source_comment: UUID
 
 
 class PaginatedCommentList(Model):

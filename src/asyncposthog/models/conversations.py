@@ -4,33 +4,52 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
+from pydantic import Field
 
+from .shared.enums import TaskRuntimeEnum
+from .shared.task_user_basic_info import TaskUserBasicInfo
 from .shared.user_basic import UserBasic
 
 __all__ = [
     "AgentModeEnum",
+    "AiTriageResultEnum",
+    "BulkUpdateStatusResponse",
     "ChannelDetailEnum",
-    "ChannelSourceEnum",
+    "ChannelEnum",
+    "ComposeTicketResponse",
     "Conversation",
+    "ConversationAgentRuntimeEnum",
     "ConversationMinimal",
-    "ConversationStatus",
-    "ConversationType",
+    "ConversationStatusEnum",
+    "ConversationTask",
+    "ConversationTopicEnum",
+    "ConversationTypeEnum",
     "Message",
     "MessageMinimal",
     "PaginatedConversationMinimalList",
     "PaginatedTicketList",
+    "PaginatedTicketMessageList",
     "PaginatedTicketViewList",
-    "PriorityEnum",
-    "SuggestReplyResponse",
+    "SandboxMessageResponse",
     "Ticket",
     "TicketAssignment",
+    "TicketChannelFilterEnum",
+    "TicketFullEmail",
+    "TicketMessage",
     "TicketPerson",
+    "TicketPriorityEnum",
+    "TicketSlaFilterEnum",
+    "TicketSortOrderEnum",
     "TicketStatusEnum",
+    "TicketTagsMatchEnum",
     "TicketView",
+    "TicketViewFilters",
+    "TicketViewFiltersAssigneeItem",
+    "TicketViewSorting",
 ]
 
 AgentModeEnum: TypeAlias = Literal[
@@ -45,7 +64,25 @@ AgentModeEnum: TypeAlias = Literal[
     "flags",
     "llm_analytics",
     "sandbox",
+    "user_interview",
+    "customer_analytics",
 ]
+
+AiTriageResultEnum: TypeAlias = Literal[
+    "persisted",
+    "escalated_with_best",
+    "escalated_no_reply",
+    "skipped_unactionable",
+    "blocked_unsafe",
+    "blocked_unsafe_reply",
+    "in_progress",
+]
+
+
+class BulkUpdateStatusResponse(Model):
+    ids: list[UUID]
+    updated: int
+
 
 ChannelDetailEnum: TypeAlias = Literal[
     "slack_channel_message",
@@ -55,17 +92,64 @@ ChannelDetailEnum: TypeAlias = Literal[
     "teams_bot_mention",
     "widget_embedded",
     "widget_api",
+    "github_issue",
 ]
 
-ChannelSourceEnum: TypeAlias = Literal["widget", "email", "slack", "teams"]
+ChannelEnum: TypeAlias = Literal["widget", "email", "slack", "teams", "github"]
 
-ConversationStatus: TypeAlias = Literal["idle", "in_progress", "canceling"]
 
-ConversationType: TypeAlias = Literal["assistant", "tool_call", "deep_research", "slack"]
+class ComposeTicketResponse(Model):
+    id: UUID
+    ticket_number: int
+
+
+ConversationAgentRuntimeEnum: TypeAlias = Literal["langgraph", "sandbox"]
+
+ConversationStatusEnum: TypeAlias = Literal["idle", "in_progress", "canceling"]
+
+
+class ConversationTask(Model):
+    archived: bool
+    archived_at: datetime | None
+    ci_prompt: str | None
+    created_at: datetime | None = None
+    created_by: TaskUserBasicInfo | None = None
+    description: str
+    github_integration: int | None
+    github_user_integration: UUID | None
+    id: UUID
+    internal: bool
+    json_schema: dict[str, Any] | None
+    latest_run: UUID | None
+    origin_product: str
+    repository: str | None
+    runtime: TaskRuntimeEnum | str
+    signal_report: UUID | None
+    slug: str
+    task_number: int | None
+    title: str
+    title_manually_set: bool
+    updated_at: datetime | None = None
+
+
+ConversationTopicEnum: TypeAlias = Literal[
+    "web_analytics",
+    "product_analytics",
+    "session_replay",
+    "surveys",
+    "feature_flags",
+    "experiments",
+    "error_tracking",
+    "data_warehouse",
+    "other",
+]
+
+ConversationTypeEnum: TypeAlias = Literal["assistant", "tool_call", "deep_research", "slack"]
 
 
 class Conversation(Model):
     agent_mode: str | None
+    agent_runtime: ConversationAgentRuntimeEnum | str
     created_at: datetime | None
     has_unsupported_content: bool
     id: UUID
@@ -75,9 +159,11 @@ class Conversation(Model):
     pending_approvals: list[dict[str, Any]]
     slack_thread_key: str | None
     slack_workspace_domain: str | None
-    status: ConversationStatus | str
+    status: ConversationStatusEnum | str
+    task: ConversationTask | None
     title: str | None
-    type: ConversationType | str
+    topic: ConversationTopicEnum | str | None
+    type: ConversationTypeEnum | str
     updated_at: datetime | None
     user: UserBasic
 
@@ -88,9 +174,11 @@ class ConversationMinimal(Model):
     is_internal: bool | None
     slack_thread_key: str | None
     slack_workspace_domain: str | None
-    status: ConversationStatus | str
+    status: ConversationStatusEnum | str
+    task: ConversationTask | None
     title: str | None
-    type: ConversationType | str
+    topic: ConversationTopicEnum | str | None
+    type: ConversationTypeEnum | str
     updated_at: datetime | None
     user: UserBasic
 
@@ -100,11 +188,11 @@ class Message(Model):
     billing_context: Any = None
     content: str | None
     contextual_tools: dict[str, Any] | None = None
-    conversation: str
+    conversation: UUID
     is_sandbox: bool | None = None
     resume_payload: Any = None
     session_id: str | None = None
-    trace_id: str
+    trace_id: UUID
     ui_context: Any = None
 
 
@@ -117,9 +205,6 @@ class PaginatedConversationMinimalList(Model):
     next: str | None = None
     previous: str | None = None
     results: list[ConversationMinimal]
-
-
-PriorityEnum: TypeAlias = Literal["low", "medium", "high"]
 
 
 class TicketAssignment(Model):
@@ -138,28 +223,36 @@ class TicketPerson(Model):
     properties: dict[str, Any]
 
 
+TicketPriorityEnum: TypeAlias = Literal["low", "medium", "high", "critical"]
+
 TicketStatusEnum: TypeAlias = Literal["new", "open", "pending", "on_hold", "resolved"]
 
 
 class Ticket(Model):
     ai_resolved: bool | None = None
+    ai_triage: Any
     anonymous_traits: Any = None
     assignee: TicketAssignment
     cc_participants: Any
     channel_detail: ChannelDetailEnum | str | None
-    channel_source: ChannelSourceEnum | str
+    channel_source: ChannelEnum | str
     created_at: datetime
     distinct_id: str
     email_from: str | None
     email_subject: str | None
     email_to: str | None
     escalation_reason: str | None = None
+    github_issue_number: int | None
+    github_repo: str | None
     id: UUID
+    identity_verified: bool | None
     last_message_at: datetime | None
     last_message_text: str | None
     message_count: int
+    organization_id: str | None
+    organization_id_source: str | None
     person: TicketPerson | None
-    priority: PriorityEnum | Literal[""] | str | None = None
+    priority: TicketPriorityEnum | Literal[""] | str | None = None
     session_context: Any
     session_id: str | None
     sla_due_at: datetime | None = None
@@ -168,11 +261,13 @@ class Ticket(Model):
     slack_thread_ts: str | None
     snoozed_until: datetime | None = None
     status: TicketStatusEnum | str | None = None
-    tags: list[Any] | None = None
+    tags: list[str] | None = None
     ticket_number: int
     unread_customer_count: int
     unread_team_count: int
     updated_at: datetime
+    user_access_level: str | None
+    zendesk_ticket_id: int | None
 
 
 class PaginatedTicketList(Model):
@@ -182,11 +277,70 @@ class PaginatedTicketList(Model):
     results: list[Ticket]
 
 
+class TicketMessage(Model):
+    author_email: str | None
+    author_name: str
+    author_type: str
+    content: str
+    created_at: datetime
+    has_full_email_content: bool
+    id: UUID
+    is_private: bool
+    rich_content: Any
+    version: int
+
+
+class PaginatedTicketMessageList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[TicketMessage]
+
+
+TicketChannelFilterEnum: TypeAlias = Literal["widget", "email", "slack", "teams", "github", "all"]
+
+TicketSlaFilterEnum: TypeAlias = Literal["breached", "at-risk", "on-track", "all"]
+
+TicketTagsMatchEnum: TypeAlias = Literal["any", "all"]
+
+
+class TicketViewFiltersAssigneeItem(Model):
+    id: str | int
+    type: Literal["user", "role"] | str
+
+
+TicketSortOrderEnum: TypeAlias = Literal[1, -1]
+
+
+class TicketViewSorting(Model):
+    column_key: Annotated[str, Field(alias="columnKey")]
+    order: TicketSortOrderEnum | int
+
+
+class TicketViewFilters(Model):
+    ai_triage_result: Annotated[
+        list[AiTriageResultEnum | str] | None, Field(alias="aiTriageResult")
+    ] = None
+    assignee: list[TicketViewFiltersAssigneeItem | Literal["me", "unassigned"] | str] | None = None
+    channel: TicketChannelFilterEnum | str | None = None
+    date_from: Annotated[str | None, Field(alias="dateFrom")] = None
+    date_to: Annotated[str | None, Field(alias="dateTo")] = None
+    priority: list[TicketPriorityEnum | str] | None = None
+    search: str | None = None
+    sla: TicketSlaFilterEnum | str | None = None
+    sorting: TicketViewSorting | None = None
+    status: list[TicketStatusEnum | str] | None = None
+    tags: list[str] | None = None
+    tags_exclude: Annotated[list[str] | None, Field(alias="tagsExclude")] = None
+    tags_match: Annotated[TicketTagsMatchEnum | str | None, Field(alias="tagsMatch")] = None
+
+
 class TicketView(Model):
     created_at: datetime
-    created_by: UserBasic
-    filters: dict[str, Any] | None = None
+    created_by: UserBasic | None
+    filters: TicketViewFilters | None = None
     id: UUID
+    is_favorited: bool | None = None
     name: str
     short_id: str
 
@@ -198,5 +352,13 @@ class PaginatedTicketViewList(Model):
     results: list[TicketView]
 
 
-class SuggestReplyResponse(Model):
-    suggestion: str
+class SandboxMessageResponse(Model):
+    just_created_run: bool
+    run_id: str
+    run_status: str
+    task_id: str
+    trace_id: str | None
+
+
+class TicketFullEmail(Model):
+    content: str

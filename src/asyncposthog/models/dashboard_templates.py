@@ -11,21 +11,33 @@ from asyncposthog.model import Model
 
 from .shared.user_basic import UserBasic
 
-__all__ = ["DashboardTemplate", "DashboardTemplateScopeEnum", "PaginatedDashboardTemplateList"]
+__all__ = [
+    "DashboardTemplate",
+    "DashboardTemplateScopeEnum",
+    "NonPortableReferences",
+    "PaginatedDashboardTemplateList",
+]
 
-DashboardTemplateScopeEnum: TypeAlias = Literal["team", "global", "feature_flag"]
+DashboardTemplateScopeEnum: TypeAlias = Literal["team", "organization", "global", "feature_flag"]
+
+
+class NonPortableReferences(Model):
+    actions: int
+    cohorts: int
+    warehouse_tables: list[str]
 
 
 class DashboardTemplate(Model):
     availability_contexts: list[str] | None = None
     created_at: datetime | None
-    created_by: UserBasic
+    created_by: UserBasic | None
     dashboard_description: str | None = None
     dashboard_filters: Any = None
     deleted: bool | None = None
     id: UUID
     image_url: str | None = None
     is_featured: bool | None = None
+    non_portable_references: NonPortableReferences
     scope: DashboardTemplateScopeEnum | Literal[""] | str | None = None
     tags: list[str] | None = None
     team_id: int | None

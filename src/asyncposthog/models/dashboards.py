@@ -10,69 +10,392 @@ from uuid import UUID
 from asyncposthog.model import Model
 from pydantic import Field
 
-from .shared.effective_privilege_level_enum import EffectivePrivilegeLevelEnum
+from .query.dashboard_filter import DashboardFilter
+from .query.hogql_query_modifiers import PropertyOperator
+from .shared.dashboard_tile_basic import (
+    DashboardTileBasic,
+    Insight,
+    PrivilegeLevelEnum,
+    RestrictionLevelEnum,
+    TileFilters,
+)
+from .shared.enums import SearchMatchTypeEnum
 from .shared.user_basic import UserBasic
 
 __all__ = [
-    "CreationModeEnum",
+    "ActivityEventsListWidgetCatalogEntry",
+    "ActivityEventsListWidgetConfig",
+    "ActivityEventsPropertyFilter",
+    "AddDashboardWidgetsBatchResponse",
+    "ButtonTile",
+    "ConversationsRecentTicketsWidgetCatalogEntry",
+    "ConversationsRecentTicketsWidgetConfig",
     "Dashboard",
     "DashboardBasic",
     "DashboardCollaborator",
+    "DashboardCreationModeEnum",
+    "DashboardCustomization",
+    "DashboardSubscribeNudgeResponse",
+    "DashboardTile",
     "DashboardTileResult",
+    "DashboardWidget",
+    "DashboardWidgetConfig",
+    "DashboardWidgetRunResult",
+    "ErrorTrackingListWidgetCatalogEntry",
+    "ErrorTrackingListWidgetConfig",
+    "ExperimentResultsWidgetCatalogEntry",
+    "ExperimentResultsWidgetConfig",
+    "ExperimentsListWidgetCatalogEntry",
+    "ExperimentsListWidgetConfig",
     "InsightResult",
+    "LayoutCompactionEnum",
+    "LogsListWidgetCatalogEntry",
+    "LogsListWidgetConfig",
     "PaginatedDashboardBasicList",
-    "RestrictionLevelEnum",
+    "PlacementEnum",
     "RunInsightsResponse",
+    "RunWidgetsResponse",
+    "SessionReplayListWidgetCatalogEntry",
+    "SessionReplayListWidgetConfig",
+    "StyleEnum",
+    "SurveyResultsWidgetCatalogEntry",
+    "SurveyResultsWidgetConfig",
+    "TextTile",
+    "TileLayoutBox",
+    "TileLayouts",
+    "TileSpacingEnum",
+    "UpdateDashboardWidgetsBatchResponse",
+    "WidgetAssigneeFilter",
+    "WidgetCatalogEntry",
+    "WidgetCatalogResponse",
+    "WidgetDateRange",
+    "WidgetFilterEntry",
 ]
 
-CreationModeEnum: TypeAlias = Literal["default", "template", "duplicate", "unlisted"]
 
-RestrictionLevelEnum: TypeAlias = Literal[21, 37]
+class ActivityEventsPropertyFilter(Model):
+    key: str
+    label: str | None = None
+    operator: PropertyOperator | str
+    type: Literal["event", "person"] | str
+    value: list[str | float | bool] | str | float | bool | None = None
+
+
+class WidgetDateRange(Model):
+    date_from: (
+        Literal["-1M", "-30M", "-1h", "-3h", "-24h", "-7d", "-14d", "-30d", "-90d"] | str | None
+    ) = None
+
+
+class WidgetFilterEntry(Model):
+    filter_id: Annotated[str, Field(alias="filterId")]
+    operator: PropertyOperator | str
+    option_id: Annotated[str, Field(alias="optionId")]
+    property_name: Annotated[str, Field(alias="propertyName")]
+    value: str | list[str] | None = None
+
+
+class ActivityEventsListWidgetConfig(Model):
+    date_range: Annotated[WidgetDateRange | None, Field(alias="dateRange")] = None
+    event_name: Annotated[str | None, Field(alias="eventName")] = None
+    filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
+    limit: int | None = None
+    properties: list[ActivityEventsPropertyFilter] | None = None
+    widget_filters: Annotated[dict[str, WidgetFilterEntry] | None, Field(alias="widgetFilters")] = (
+        None
+    )
+
+
+class ActivityEventsListWidgetCatalogEntry(Model):
+    widget_type: Literal["activity_events_list"] = "activity_events_list"
+    config_schema: ActivityEventsListWidgetConfig
+    description: str
+    group_id: str
+    group_label: str
+    label: str
+    live: bool
+    required_product_access: str | None = None
+
+
+PlacementEnum: TypeAlias = Literal["left", "right"]
+
+StyleEnum: TypeAlias = Literal["primary", "secondary"]
+
+
+class ButtonTile(Model):
+    created_by: UserBasic | None
+    dashboard_tiles: list[DashboardTileBasic]
+    id: UUID
+    last_modified_at: datetime
+    last_modified_by: UserBasic | None
+    placement: PlacementEnum | str | None = None
+    style: StyleEnum | str | None = None
+    team: int
+    text: str
+    url: str
+
+
+class WidgetAssigneeFilter(Model):
+    id: str | int
+    type: Literal["user", "role"] | str
+
+
+class ConversationsRecentTicketsWidgetConfig(Model):
+    assignees: list[WidgetAssigneeFilter | Literal["me", "unassigned"] | str] | None = None
+    channel: Literal["widget", "email", "slack", "teams", "github", "all"] | str | None = None
+    limit: int | None = None
+    priorities: list[Literal["low", "medium", "high", "critical"] | str] | None = None
+    saved_view_id: Annotated[str | None, Field(alias="savedViewId")] = None
+    search: str | None = None
+    status: Literal["new", "open", "pending", "on_hold", "resolved", "all"] | str | None = None
+
+
+class ErrorTrackingListWidgetConfig(Model):
+    assignee: WidgetAssigneeFilter | None = None
+    date_range: Annotated[WidgetDateRange | None, Field(alias="dateRange")] = None
+    filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
+    limit: int | None = None
+    order_by: Annotated[
+        Literal["last_seen", "first_seen", "occurrences", "users", "sessions"] | str | None,
+        Field(alias="orderBy"),
+    ] = None
+    order_direction: Annotated[
+        Literal["ASC", "DESC"] | str | None, Field(alias="orderDirection")
+    ] = None
+    status: (
+        Literal["archived", "active", "resolved", "pending_release", "suppressed", "all"]
+        | str
+        | None
+    ) = None
+    widget_filters: Annotated[dict[str, WidgetFilterEntry] | None, Field(alias="widgetFilters")] = (
+        None
+    )
+
+
+class ExperimentResultsWidgetConfig(Model):
+    experiment_id: Annotated[int | None, Field(alias="experimentId")] = None
+
+
+class ExperimentsListWidgetConfig(Model):
+    created_by: Annotated[int | None, Field(alias="createdBy")] = None
+    limit: int | None = None
+    order_by: Annotated[
+        Literal["created_at", "name", "start_date"] | str | None, Field(alias="orderBy")
+    ] = None
+    order_direction: Annotated[
+        Literal["ASC", "DESC"] | str | None, Field(alias="orderDirection")
+    ] = None
+    status: (
+        Literal["draft", "running", "paused", "exposure_frozen", "stopped", "all"] | str | None
+    ) = None
+
+
+class LogsListWidgetConfig(Model):
+    date_range: Annotated[WidgetDateRange | None, Field(alias="dateRange")] = None
+    limit: int | None = None
+    order_by: Annotated[Literal["latest", "earliest"] | str | None, Field(alias="orderBy")] = None
+    saved_view_id: Annotated[str | None, Field(alias="savedViewId")] = None
+    service_names: Annotated[list[str] | None, Field(alias="serviceNames")] = None
+    severity_levels: Annotated[
+        list[Literal["trace", "debug", "info", "warn", "error", "fatal"] | str] | None,
+        Field(alias="severityLevels"),
+    ] = None
+    timezone: Literal["UTC", "local"] | str | None = None
+    wrap_lines: Annotated[bool | None, Field(alias="wrapLines")] = None
+
+
+class SessionReplayListWidgetConfig(Model):
+    collection_id: Annotated[str | None, Field(alias="collectionId")] = None
+    date_range: Annotated[WidgetDateRange | None, Field(alias="dateRange")] = None
+    filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
+    limit: int | None = None
+    order_by: Annotated[
+        Literal[
+            "start_time",
+            "activity_score",
+            "recording_duration",
+            "duration",
+            "click_count",
+            "console_error_count",
+        ]
+        | str
+        | None,
+        Field(alias="orderBy"),
+    ] = None
+    order_direction: Annotated[
+        Literal["ASC", "DESC"] | str | None, Field(alias="orderDirection")
+    ] = None
+    saved_filter_id: Annotated[str | None, Field(alias="savedFilterId")] = None
+    widget_filters: Annotated[dict[str, WidgetFilterEntry] | None, Field(alias="widgetFilters")] = (
+        None
+    )
+
+
+class SurveyResultsWidgetConfig(Model):
+    date_range: Annotated[WidgetDateRange | None, Field(alias="dateRange")] = None
+    limit: int | None = None
+    survey_id: Annotated[str | None, Field(alias="surveyId")] = None
+
+
+DashboardWidgetConfig: TypeAlias = (
+    ActivityEventsListWidgetConfig
+    | ErrorTrackingListWidgetConfig
+    | SessionReplayListWidgetConfig
+    | ExperimentsListWidgetConfig
+    | ExperimentResultsWidgetConfig
+    | SurveyResultsWidgetConfig
+    | LogsListWidgetConfig
+    | ConversationsRecentTicketsWidgetConfig
+)
+
+
+class DashboardWidget(Model):
+    config: DashboardWidgetConfig | None = None
+    created_by: UserBasic | None
+    dashboard_tiles: list[DashboardTileBasic]
+    description: str | None = None
+    id: UUID
+    last_modified_at: datetime
+    last_modified_by: UserBasic | None
+    name: str | None = None
+    team: int
+    widget_type: str
+
+
+class TextTile(Model):
+    body: str | None = None
+    created_by: UserBasic | None
+    dashboard_tiles: list[DashboardTileBasic]
+    id: int
+    last_modified_at: datetime
+    last_modified_by: UserBasic | None
+    team: int
+
+
+class TileLayoutBox(Model):
+    h: int | None = None
+    w: int | None = None
+    x: int | None = None
+    y: int | None = None
+
+
+class TileLayouts(Model):
+    sm: TileLayoutBox | None = None
+    xs: TileLayoutBox | None = None
+
+
+class DashboardTile(Model):
+    """A tile of a dashboard."""
+
+    button_tile: ButtonTile | None
+    color: str | None = None
+    """The colour of the tile."""
+    filters_overrides: TileFilters | None = None
+    id: int | None = None
+    """The number of the tile."""
+    insight: Insight | None
+    """The insight of the tile, with its result."""
+    layouts: TileLayouts | None = None
+    """Position and size, for small and large screens."""
+    show_description: bool | None = None
+    text: TextTile | None
+    """The text of the tile, in Markdown."""
+    transparent_background: bool | None = None
+    widget: DashboardWidget | None = None
+    """The widget of the tile."""
+
+
+class AddDashboardWidgetsBatchResponse(Model):
+    tiles: list[DashboardTile]
+
+
+class ConversationsRecentTicketsWidgetCatalogEntry(Model):
+    widget_type: Literal["conversations_recent_tickets"] = "conversations_recent_tickets"
+    config_schema: ConversationsRecentTicketsWidgetConfig
+    description: str
+    group_id: str
+    group_label: str
+    label: str
+    live: bool
+    required_product_access: str | None = None
+
+
+DashboardCreationModeEnum: TypeAlias = Literal["default", "template", "duplicate", "unlisted"]
+
+LayoutCompactionEnum: TypeAlias = Literal["vertical", "horizontal", "stable"]
+
+TileSpacingEnum: TypeAlias = Literal["tight", "condensed", "standard", "relaxed", "wide"]
+
+
+class DashboardCustomization(Model):
+    layout_compaction: LayoutCompactionEnum | str | None = None
+    tile_spacing: TileSpacingEnum | str | None = None
 
 
 class Dashboard(Model):
-    create_in_folder: Annotated[str | None, Field(alias="_create_in_folder")] = None
+    """A dashboard with its tiles."""
+
     access_control_version: str
     breakdown_colors: Any = None
     created_at: datetime
-    created_by: UserBasic
-    creation_mode: CreationModeEnum | str
+    """When the dashboard was created."""
+    created_by: UserBasic | None
+    """The user who created the dashboard."""
+    creation_mode: DashboardCreationModeEnum | str
+    """How it was created: `default`, `template`, `duplicate` or `unlisted`."""
+    customization: DashboardCustomization
     data_color_theme_id: int | None = None
-    delete_insights: bool | None = None
     deleted: bool | None = None
+    """Whether the dashboard is deleted. Setting it is how dashboards are deleted and restored."""
     description: str | None = None
-    effective_privilege_level: EffectivePrivilegeLevelEnum | int
-    effective_restriction_level: EffectivePrivilegeLevelEnum | int
-    filters: dict[str, Any]
+    """A description of the dashboard."""
+    effective_privilege_level: PrivilegeLevelEnum | int
+    effective_restriction_level: RestrictionLevelEnum | int
+    file_system_id: UUID | None
+    file_system_path: str | None
+    filters: DashboardFilter
+    """Filters that apply to all insights of the dashboard."""
+    folder: str | None
     id: int
+    """The number of the dashboard."""
     is_shared: bool
+    """Whether the dashboard is shared publicly."""
     last_accessed_at: datetime | None = None
     last_refresh: datetime | None = None
+    """When its insights were last computed."""
     last_viewed_at: datetime | None
     name: str | None = None
-    persisted_filters: dict[str, Any] | None
+    """The name of the dashboard."""
+    persisted_filters: DashboardFilter | None
     persisted_variables: dict[str, Any] | None
     pinned: bool | None = None
+    """Whether the dashboard is pinned to the top of lists."""
     quick_filter_ids: list[str] | None = None
     restriction_level: RestrictionLevelEnum | int | None = None
-    tags: list[Any] | None = None
+    """Who may edit: everyone in the project, or collaborators only."""
+    tags: list[str] | None = None
+    """Tags of the dashboard."""
     team_id: int
-    tiles: list[dict[str, Any]] | None
-    use_dashboard: int | None = None
-    use_template: str | None = None
+    tiles: list[DashboardTile] | None
+    """The tiles, each with an insight, a text or a widget. Null in lists."""
     user_access_level: str | None
+    """What the user of the key may do with the dashboard."""
     variables: dict[str, Any] | None
+    """Values of variables that apply to all insights of the dashboard."""
 
 
 class DashboardBasic(Model):
     access_control_version: str
     created_at: datetime
-    created_by: UserBasic
-    creation_mode: CreationModeEnum | str
+    created_by: UserBasic | None
+    creation_mode: DashboardCreationModeEnum | str
     deleted: bool
     description: str
-    effective_privilege_level: EffectivePrivilegeLevelEnum | int
-    effective_restriction_level: EffectivePrivilegeLevelEnum | int
+    effective_privilege_level: PrivilegeLevelEnum | int
+    effective_restriction_level: RestrictionLevelEnum | int
+    file_system_id: UUID | None
+    file_system_path: str | None
+    folder: str | None
     id: int
     is_shared: bool
     last_accessed_at: datetime | None
@@ -81,7 +404,8 @@ class DashboardBasic(Model):
     name: str | None
     pinned: bool
     restriction_level: RestrictionLevelEnum | int
-    tags: list[Any] | None = None
+    search_match_type: SearchMatchTypeEnum | str | None
+    tags: list[str] | None = None
     team_id: int
     user_access_level: str | None
 
@@ -93,7 +417,10 @@ class DashboardCollaborator(Model):
     level: RestrictionLevelEnum | int
     updated_at: datetime
     user: UserBasic
-    user_uuid: UUID | None = None
+
+
+class DashboardSubscribeNudgeResponse(Model):
+    created: bool
 
 
 class InsightResult(Model):
@@ -109,6 +436,57 @@ class DashboardTileResult(Model):
     insight: InsightResult
 
 
+class DashboardWidgetRunResult(Model):
+    error: str | None
+    result: Any
+    tile_id: int
+    widget_type: str | None
+
+
+class ErrorTrackingListWidgetCatalogEntry(Model):
+    widget_type: Literal["error_tracking_list"] = "error_tracking_list"
+    config_schema: ErrorTrackingListWidgetConfig
+    description: str
+    group_id: str
+    group_label: str
+    label: str
+    live: bool
+    required_product_access: str | None = None
+
+
+class ExperimentResultsWidgetCatalogEntry(Model):
+    widget_type: Literal["experiment_results"] = "experiment_results"
+    config_schema: ExperimentResultsWidgetConfig
+    description: str
+    group_id: str
+    group_label: str
+    label: str
+    live: bool
+    required_product_access: str | None = None
+
+
+class ExperimentsListWidgetCatalogEntry(Model):
+    widget_type: Literal["experiments_list"] = "experiments_list"
+    config_schema: ExperimentsListWidgetConfig
+    description: str
+    group_id: str
+    group_label: str
+    label: str
+    live: bool
+    required_product_access: str | None = None
+
+
+class LogsListWidgetCatalogEntry(Model):
+    widget_type: Literal["logs_list"] = "logs_list"
+    config_schema: LogsListWidgetConfig
+    description: str
+    group_id: str
+    group_label: str
+    label: str
+    live: bool
+    required_product_access: str | None = None
+
+
 class PaginatedDashboardBasicList(Model):
     count: int
     next: str | None = None
@@ -118,3 +496,50 @@ class PaginatedDashboardBasicList(Model):
 
 class RunInsightsResponse(Model):
     results: list[DashboardTileResult]
+
+
+class RunWidgetsResponse(Model):
+    results: list[DashboardWidgetRunResult]
+
+
+class SessionReplayListWidgetCatalogEntry(Model):
+    widget_type: Literal["session_replay_list"] = "session_replay_list"
+    config_schema: SessionReplayListWidgetConfig
+    description: str
+    group_id: str
+    group_label: str
+    label: str
+    live: bool
+    required_product_access: str | None = None
+
+
+class SurveyResultsWidgetCatalogEntry(Model):
+    widget_type: Literal["survey_results"] = "survey_results"
+    config_schema: SurveyResultsWidgetConfig
+    description: str
+    group_id: str
+    group_label: str
+    label: str
+    live: bool
+    required_product_access: str | None = None
+
+
+class UpdateDashboardWidgetsBatchResponse(Model):
+    tiles: list[DashboardTile]
+
+
+WidgetCatalogEntry: TypeAlias = Annotated[
+    ActivityEventsListWidgetCatalogEntry
+    | ErrorTrackingListWidgetCatalogEntry
+    | SessionReplayListWidgetCatalogEntry
+    | ExperimentsListWidgetCatalogEntry
+    | ExperimentResultsWidgetCatalogEntry
+    | SurveyResultsWidgetCatalogEntry
+    | LogsListWidgetCatalogEntry
+    | ConversationsRecentTicketsWidgetCatalogEntry,
+    Field(discriminator="widget_type"),
+]
+
+
+class WidgetCatalogResponse(Model):
+    results: list[WidgetCatalogEntry]

@@ -16,7 +16,7 @@ __all__ = ["DataColorTheme", "PaginatedDataColorThemeList"]
 class DataColorTheme(Model):
     colors: Any = None
     created_at: datetime | None
-    created_by: UserBasic
+    created_by: UserBasic | None
     id: int
     is_global: bool
     name: str

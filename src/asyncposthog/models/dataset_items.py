@@ -4,30 +4,40 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
 
 from .shared.user_basic import UserBasic
 
-__all__ = ["DatasetItem", "PaginatedDatasetItemList"]
+__all__ = ["DatasetItem", "DatasetJSONValue", "PaginatedDatasetItemList"]
+
+DatasetJSONValue: TypeAlias = dict[str, Any] | list[Any] | str | float | bool
 
 
 class DatasetItem(Model):
+    archived: bool
+    client_item_id: str | None
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     dataset: UUID
-    deleted: bool | None = None
+    dataset_revision: int
+    dataset_revision_id: UUID
+    expected_output: DatasetJSONValue | None
     id: UUID
-    input: Any = None
-    metadata: Any = None
-    output: Any = None
-    ref_source_id: str | None = None
-    ref_timestamp: datetime | None = None
-    ref_trace_id: str | None = None
-    team: int
+    input: DatasetJSONValue
+    metadata: dict[str, Any]
+    source_event_id: str | None
+    source_output: DatasetJSONValue | None
+    source_timestamp: datetime | None
+    source_trace_id: str | None
+    team_id: int
     updated_at: datetime | None
+    version: int
+    version_created_at: datetime
+    version_created_by: UserBasic | None
+    version_id: UUID
 
 
 class PaginatedDatasetItemList(Model):

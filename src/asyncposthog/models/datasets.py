@@ -4,26 +4,58 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
 
 from .shared.user_basic import UserBasic
 
-__all__ = ["Dataset", "PaginatedDatasetList"]
+__all__ = [
+    "Dataset",
+    "DatasetExport",
+    "DatasetExportStatusEnum",
+    "DatasetRevision",
+    "PaginatedDatasetList",
+    "PaginatedDatasetRevisionList",
+]
 
 
 class Dataset(Model):
+    archived: bool
     created_at: datetime
-    created_by: UserBasic
-    deleted: bool | None = None
-    description: str | None = None
+    created_by: UserBasic | None
+    current_revision: int | None
+    current_revision_id: UUID | None
+    description: str
     id: UUID
-    metadata: Any = None
+    metadata: dict[str, Any]
     name: str
-    team: int
+    team_id: int
     updated_at: datetime | None
+    user_access_level: str | None
+
+
+DatasetExportStatusEnum: TypeAlias = Literal["pending", "complete", "failed"]
+
+
+class DatasetExport(Model):
+    created_at: datetime
+    dataset_revision: int
+    exception: str | None
+    expires_after: datetime
+    filename: str
+    id: int
+    status: DatasetExportStatusEnum | str
+
+
+class DatasetRevision(Model):
+    created_at: datetime
+    created_by: UserBasic | None
+    dataset_id: UUID
+    id: UUID
+    revision: int
+    team_id: int
 
 
 class PaginatedDatasetList(Model):
@@ -31,3 +63,10 @@ class PaginatedDatasetList(Model):
     next: str | None = None
     previous: str | None = None
     results: list[Dataset]
+
+
+class PaginatedDatasetRevisionList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[DatasetRevision]

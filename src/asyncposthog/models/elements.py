@@ -7,7 +7,13 @@ from typing import Any
 
 from asyncposthog.model import Model
 
-__all__ = ["Element", "PaginatedElementList"]
+__all__ = [
+    "Element",
+    "ElementStats",
+    "ElementStatsResponse",
+    "ElementValue",
+    "PaginatedElementList",
+]
 
 
 class Element(Model):
@@ -20,6 +26,23 @@ class Element(Model):
     order: int | None = None
     tag_name: str | None = None
     text: str | None = None
+
+
+class ElementStats(Model):
+    count: int
+    elements: list[Element]
+    hash: str | None
+    type: str
+
+
+class ElementStatsResponse(Model):
+    next: str | None
+    previous: str | None
+    results: list[ElementStats]
+
+
+class ElementValue(Model):
+    name: str
 
 
 class PaginatedElementList(Model):

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
+from uuid import UUID
 
 from asyncposthog.model import Model
 from pydantic import Field
@@ -12,13 +13,16 @@ from pydantic import Field
 from .shared.user_basic import UserBasic
 
 __all__ = [
+    "Endpoint",
     "EndpointColumn",
     "EndpointMaterialization",
-    "EndpointResponse",
+    "EndpointMaterializationConditions",
+    "EndpointMaterializationSuggestion",
     "EndpointRunResponse",
-    "EndpointVersionResponse",
-    "PaginatedEndpointResponseList",
-    "PaginatedEndpointVersionResponseList",
+    "EndpointVersion",
+    "PaginatedEndpointList",
+    "PaginatedEndpointVersionList",
+    "SuggestionStatusEnum",
 ]
 
 
@@ -29,85 +33,122 @@ class EndpointColumn(Model):
 
 class EndpointMaterialization(Model):
     can_materialize: bool
+    enabled: bool
     error: str | None = None
     last_materialized_at: str | None = None
     name: str
+    ready: bool
     reason: str | None = None
-    saved_query_id: str | None = None
+    saved_query_id: UUID | None = None
     status: str | None = None
 
 
-class EndpointResponse(Model):
+class Endpoint(Model):
+    """A published query."""
+
     bucket_overrides: dict[str, Any] | None
     columns: list[EndpointColumn]
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     current_version: int
-    current_version_id: str | None = None
+    """The number of the current version."""
+    current_version_id: UUID | None = None
     data_freshness_seconds: int
     derived_from_insight: str | None
     description: str | None
     endpoint_path: str
-    id: str
+    id: UUID
     is_active: bool
+    """Whether it can be run."""
     is_materialized: bool
-    last_executed_at: str | None
+    """Whether its result is stored."""
+    last_executed_at: datetime | None
     materialization: EndpointMaterialization
     name: str
+    """The name, which is part of the address."""
+    optional_breakdown_properties: list[str]
     query: Any
+    """The query."""
+    tags: list[str]
     ui_url: str | None
     updated_at: datetime
     url: str | None
     versions_count: int
+    endpoint_is_active: bool | None = None
+    version: int | None = None
+    version_created_at: str | None = None
+    version_created_by: UserBasic | None = None
+    version_id: UUID | None = None
+    version_updated_at: str | None = None
+
+
+class EndpointMaterializationConditions(Model):
+    conditions_source: str
+    rewrite_contract: str
+
+
+SuggestionStatusEnum: TypeAlias = Literal["ok", "cannot_fix", "invalid", "model_error"]
+
+
+class EndpointMaterializationSuggestion(Model):
+    attempts: int
+    error: str | None
+    explanation: str | None
+    original_reason: str
+    suggested_query: str | None
+    suggestion_status: SuggestionStatusEnum | str
 
 
 class EndpointRunResponse(Model):
     columns: list[str] | None = None
     endpoint_version: int | None = None
+    execution_id: UUID | None = None
     has_more: Annotated[bool | None, Field(alias="hasMore")] = None
     name: str
     results: list[Any] | None = None
 
 
-class EndpointVersionResponse(Model):
+class EndpointVersion(Model):
     bucket_overrides: dict[str, Any] | None
     columns: list[EndpointColumn]
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     current_version: int
-    current_version_id: str | None = None
+    current_version_id: UUID | None = None
     data_freshness_seconds: int
     derived_from_insight: str | None
     description: str | None
     endpoint_is_active: bool
     endpoint_path: str
-    id: str
+    id: UUID
     is_active: bool
     is_materialized: bool
-    last_executed_at: str | None
+    last_executed_at: datetime | None
     materialization: EndpointMaterialization
     name: str
+    optional_breakdown_properties: list[str]
     query: Any
+    tags: list[str]
     ui_url: str | None
     updated_at: datetime
     url: str | None
     version: int
     version_created_at: str
     version_created_by: UserBasic | None
-    version_id: str
+    version_id: UUID
     version_updated_at: str | None
     versions_count: int
 
 
-class PaginatedEndpointResponseList(Model):
+class PaginatedEndpointList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[EndpointResponse]
+    results: list[Endpoint]
 
 
-class PaginatedEndpointVersionResponseList(Model):
+class PaginatedEndpointVersionList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[EndpointVersionResponse]
+    results: list[EndpointVersion]

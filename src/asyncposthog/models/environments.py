@@ -5,8 +5,17 @@ from __future__ import annotations
 
 from asyncposthog.model import Model
 
-__all__ = ["EnvironmentsIsGeneratingDemoDataResponse"]
+from .shared.team_basic import TeamBasic
+
+__all__ = ["EnvironmentsIsGeneratingDemoDataResponse", "PaginatedTeamBasicList"]
 
 
 class EnvironmentsIsGeneratingDemoDataResponse(Model):
     is_generating_demo_data: bool
+
+
+class PaginatedTeamBasicList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[TeamBasic]

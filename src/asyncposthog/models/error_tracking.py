@@ -4,44 +4,66 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
+from pydantic import Field
+
+from .query.hogql_query_modifiers import PropertyGroupFilterValue
+from .shared.enums import ErrorTrackingIssueSeverityRuleEnum
 
 __all__ = [
+    "ErrorTrackingAggregations",
+    "ErrorTrackingAssigneeResponse",
     "ErrorTrackingAssignmentRule",
     "ErrorTrackingAssignmentRuleAssignee",
+    "ErrorTrackingBypassRule",
+    "ErrorTrackingEvent",
+    "ErrorTrackingExternalIssueResult",
+    "ErrorTrackingExternalIssueSearchResult",
     "ErrorTrackingExternalReferenceIntegrationResult",
     "ErrorTrackingExternalReferenceResult",
     "ErrorTrackingFingerprint",
     "ErrorTrackingGroupingRule",
     "ErrorTrackingGroupingRuleAssignee",
     "ErrorTrackingGroupingRuleListResponse",
-    "ErrorTrackingIssueAssignment",
-    "ErrorTrackingIssueFull",
-    "ErrorTrackingIssueFullCohort",
-    "ErrorTrackingIssueFullStatusEnum",
+    "ErrorTrackingImpact",
+    "ErrorTrackingIssue",
+    "ErrorTrackingIssueAssignee",
+    "ErrorTrackingIssueCohort",
+    "ErrorTrackingIssueDetail",
+    "ErrorTrackingIssueEventsResponse",
+    "ErrorTrackingIssueListItem",
     "ErrorTrackingIssueMergeResponse",
+    "ErrorTrackingIssueSeverity",
     "ErrorTrackingIssueSplitResponse",
+    "ErrorTrackingIssuesListResponse",
     "ErrorTrackingIssuesValuesResponseItem",
+    "ErrorTrackingLatestRelease",
     "ErrorTrackingRecommendation",
     "ErrorTrackingRelease",
+    "ErrorTrackingSettings",
+    "ErrorTrackingSeverityRule",
+    "ErrorTrackingSeverityRuleDisabledData",
+    "ErrorTrackingSeverityRuleListResponse",
     "ErrorTrackingSpikeDetectionConfig",
     "ErrorTrackingSpikeEvent",
     "ErrorTrackingSpikeEventIssue",
     "ErrorTrackingStackFrame",
-    "ErrorTrackingStackFramesBatchGetResponse",
+    "ErrorTrackingStackFramesBulkGetResponse",
     "ErrorTrackingSuppressionRule",
     "ErrorTrackingSymbolSet",
     "ErrorTrackingSymbolSetsBulkDeleteResponse",
     "ErrorTrackingSymbolSetsBulkStartUploadResponse",
-    "ErrorTrackingSymbolSetsCreateResponse",
-    "ErrorTrackingSymbolSetsStartUploadResponse",
+    "ErrorTrackingTopFrame",
+    "ErrorTrackingVolumeBucket",
     "GitProviderFileLinkResolveResponse",
     "PaginatedErrorTrackingAssignmentRuleList",
+    "PaginatedErrorTrackingBypassRuleList",
+    "PaginatedErrorTrackingExternalReferenceResultList",
     "PaginatedErrorTrackingFingerprintList",
-    "PaginatedErrorTrackingIssueFullList",
+    "PaginatedErrorTrackingIssueList",
     "PaginatedErrorTrackingRecommendationList",
     "PaginatedErrorTrackingReleaseList",
     "PaginatedErrorTrackingSpikeEventList",
@@ -52,19 +74,64 @@ __all__ = [
 ]
 
 
+class ErrorTrackingVolumeBucket(Model):
+    label: str
+    value: float | None = None
+
+
+class ErrorTrackingAggregations(Model):
+    occurrences: float | None = None
+    sessions: float | None = None
+    users: float | None = None
+    volume_range: Annotated[list[float] | None, Field(alias="volumeRange")] = None
+    volume_buckets: list[ErrorTrackingVolumeBucket] | None = None
+
+
+class ErrorTrackingAssigneeResponse(Model):
+    id: str | int | None = None
+    type: str | None = None
+
+
 class ErrorTrackingAssignmentRuleAssignee(Model):
-    id: int | str | None = None
+    id: int | UUID | None = None
     type: Literal["user", "role"] | str | None = None
 
 
 class ErrorTrackingAssignmentRule(Model):
     assignee: ErrorTrackingAssignmentRuleAssignee | None
     created_at: datetime
-    disabled_data: Any = None
-    filters: Any
+    disabled_data: Any
+    filters: PropertyGroupFilterValue | None
     id: UUID
     order_key: int
     updated_at: datetime
+
+
+class ErrorTrackingBypassRule(Model):
+    created_at: datetime
+    disabled_data: Any
+    filters: PropertyGroupFilterValue | None
+    id: UUID
+    order_key: int
+    updated_at: datetime
+
+
+class ErrorTrackingEvent(Model):
+    distinct_id: str | None = None
+    properties: dict[str, Any] | None = None
+    timestamp: datetime | None = None
+    uuid: str | None = None
+
+
+class ErrorTrackingExternalIssueResult(Model):
+    external_context: dict[str, Any]
+    id: str
+    title: str
+    url: str
+
+
+class ErrorTrackingExternalIssueSearchResult(Model):
+    issues: list[ErrorTrackingExternalIssueResult]
 
 
 class ErrorTrackingExternalReferenceIntegrationResult(Model):
@@ -74,32 +141,29 @@ class ErrorTrackingExternalReferenceIntegrationResult(Model):
 
 
 class ErrorTrackingExternalReferenceResult(Model):
-    config: Any
     external_url: str
-    id: str
+    id: UUID
     integration: ErrorTrackingExternalReferenceIntegrationResult
-    integration_id: int
-    issue: str
 
 
 class ErrorTrackingFingerprint(Model):
     created_at: datetime
     fingerprint: str
-    id: str
+    id: UUID
     issue_id: UUID
 
 
 class ErrorTrackingGroupingRuleAssignee(Model):
-    id: int | str | None = None
+    id: int | UUID | None = None
     type: Literal["user", "role"] | str | None = None
 
 
 class ErrorTrackingGroupingRule(Model):
     assignee: ErrorTrackingGroupingRuleAssignee | None
     created_at: datetime
-    description: str | None = None
-    disabled_data: Any = None
-    filters: Any
+    description: str | None
+    disabled_data: Any
+    filters: PropertyGroupFilterValue | None
     id: UUID
     issue: dict[str, str] | None
     order_key: int
@@ -110,30 +174,93 @@ class ErrorTrackingGroupingRuleListResponse(Model):
     results: list[ErrorTrackingGroupingRule]
 
 
-class ErrorTrackingIssueAssignment(Model):
+class ErrorTrackingImpact(Model):
+    occurrences: float | None = None
+    sessions: float | None = None
+    users: float | None = None
+
+
+class ErrorTrackingIssueAssignee(Model):
     id: int | str | None
     type: str
 
 
-class ErrorTrackingIssueFullCohort(Model):
-    id: int | None = None
-    name: str | None = None
+class ErrorTrackingIssueCohort(Model):
+    id: int
+    name: str
 
 
-ErrorTrackingIssueFullStatusEnum: TypeAlias = Literal[
-    "archived", "active", "resolved", "pending_release", "suppressed"
-]
+ErrorTrackingIssueSeverity: TypeAlias = Literal["low", "medium", "high", "critical"]
 
 
-class ErrorTrackingIssueFull(Model):
-    assignee: ErrorTrackingIssueAssignment
-    cohort: ErrorTrackingIssueFullCohort | None
-    description: str | None = None
+class ErrorTrackingIssue(Model):
+    assignee: ErrorTrackingIssueAssignee | None
+    cohort: ErrorTrackingIssueCohort | None
+    description: str | None
     external_issues: list[ErrorTrackingExternalReferenceResult]
-    first_seen: str
-    id: str
+    first_seen: datetime | None
+    id: UUID
+    name: str | None
+    severity: ErrorTrackingIssueSeverity | str | None
+    status: str
+
+
+class ErrorTrackingLatestRelease(Model):
+    branch: str | None = None
+    commit_id: str | None = None
+    project: str | None = None
+    repo_name: str | None = None
+    timestamp: str | None = None
+    version: str | None = None
+
+
+class ErrorTrackingTopFrame(Model):
+    column: int | None = None
+    function: str | None = None
+    in_app: bool | None = None
+    line: int | None = None
+    source: str | None = None
+
+
+class ErrorTrackingIssueDetail(Model):
+    aggregations: ErrorTrackingAggregations | None = None
+    assignee: ErrorTrackingAssigneeResponse | None = None
+    description: str | None = None
+    first_seen: datetime | None = None
+    function: str | None = None
+    id: UUID
+    impact: ErrorTrackingImpact | None = None
+    last_seen: datetime | None = None
+    latest_release: ErrorTrackingLatestRelease | None = None
+    library: str | None = None
     name: str | None = None
-    status: ErrorTrackingIssueFullStatusEnum | str | None = None
+    severity: ErrorTrackingIssueSeverity | str | None = None
+    source: str | None = None
+    sparkline: list[float] | None = None
+    status: str | None = None
+    top_in_app_frame: ErrorTrackingTopFrame | None = None
+
+
+class ErrorTrackingIssueEventsResponse(Model):
+    has_more: Annotated[bool, Field(alias="hasMore")]
+    limit: int
+    next_offset: Annotated[int | None, Field(alias="nextOffset")] = None
+    offset: int
+    results: list[ErrorTrackingEvent]
+
+
+class ErrorTrackingIssueListItem(Model):
+    aggregations: ErrorTrackingAggregations | None = None
+    assignee: ErrorTrackingAssigneeResponse | None = None
+    description: str | None = None
+    first_seen: datetime | None = None
+    id: UUID
+    last_seen: datetime | None = None
+    library: str | None = None
+    name: str | None = None
+    severity: ErrorTrackingIssueSeverity | str | None = None
+    source: str | None = None
+    status: str | None = None
 
 
 class ErrorTrackingIssueMergeResponse(Model):
@@ -141,8 +268,16 @@ class ErrorTrackingIssueMergeResponse(Model):
 
 
 class ErrorTrackingIssueSplitResponse(Model):
-    new_issue_ids: list[str]
+    new_issue_ids: list[UUID]
     success: bool
+
+
+class ErrorTrackingIssuesListResponse(Model):
+    has_more: Annotated[bool, Field(alias="hasMore")]
+    limit: int
+    next_offset: Annotated[int | None, Field(alias="nextOffset")] = None
+    offset: int
+    results: list[ErrorTrackingIssueListItem]
 
 
 class ErrorTrackingIssuesValuesResponseItem(Model):
@@ -150,12 +285,13 @@ class ErrorTrackingIssuesValuesResponseItem(Model):
 
 
 class ErrorTrackingRecommendation(Model):
-    computed_at: str | None
+    completed: bool
+    computed_at: datetime | None
     created_at: datetime
-    dismissed_at: str | None
-    id: str
+    dismissed_at: datetime | None
+    id: UUID
     meta: Any
-    next_refresh_at: str | None
+    status: str
     type: str
     updated_at: datetime
 
@@ -164,10 +300,37 @@ class ErrorTrackingRelease(Model):
     created_at: datetime
     hash_id: str
     id: UUID
-    metadata: Any = None
+    metadata: dict[str, Any] | None
     project: str
     team_id: int
     version: str
+
+
+class ErrorTrackingSettings(Model):
+    per_issue_rate_limit_bucket_size_minutes: int | None = None
+    per_issue_rate_limit_value: int | None = None
+    project_rate_limit_bucket_size_minutes: int | None = None
+    project_rate_limit_value: int | None = None
+
+
+class ErrorTrackingSeverityRuleDisabledData(Model):
+    issue: dict[str, Any] | None = None
+    message: str | None = None
+    properties: dict[str, Any] | None = None
+
+
+class ErrorTrackingSeverityRule(Model):
+    created_at: datetime
+    disabled_data: ErrorTrackingSeverityRuleDisabledData | None
+    filters: PropertyGroupFilterValue
+    id: UUID
+    order_key: int
+    severity: ErrorTrackingIssueSeverityRuleEnum | str
+    updated_at: datetime
+
+
+class ErrorTrackingSeverityRuleListResponse(Model):
+    results: list[ErrorTrackingSeverityRule]
 
 
 class ErrorTrackingSpikeDetectionConfig(Model):
@@ -184,45 +347,45 @@ class ErrorTrackingSpikeEventIssue(Model):
 
 class ErrorTrackingSpikeEvent(Model):
     computed_baseline: float
-    current_bucket_value: float
+    current_bucket_value: int
     detected_at: datetime
     id: UUID
     issue: ErrorTrackingSpikeEventIssue
 
 
 class ErrorTrackingStackFrame(Model):
-    contents: Any
-    context: Any = None
+    contents: dict[str, Any]
+    context: dict[str, Any] | None
     created_at: datetime
     id: UUID
     raw_id: str
-    release: ErrorTrackingRelease
+    release: ErrorTrackingRelease | None
     resolved: bool
-    symbol_set_ref: str | None = None
+    symbol_set_ref: str | None
 
 
-class ErrorTrackingStackFramesBatchGetResponse(Model):
+class ErrorTrackingStackFramesBulkGetResponse(Model):
     results: list[ErrorTrackingStackFrame]
 
 
 class ErrorTrackingSuppressionRule(Model):
     created_at: datetime
-    disabled_data: Any = None
-    filters: Any
+    disabled_data: Any
+    filters: PropertyGroupFilterValue | None
     id: UUID
     order_key: int
-    sampling_rate: float | None = None
+    sampling_rate: float
     updated_at: datetime
 
 
 class ErrorTrackingSymbolSet(Model):
     created_at: datetime
-    failure_reason: str | None = None
+    failure_reason: str | None
+    has_uploaded_file: bool
     id: UUID
-    last_used: datetime | None = None
+    last_used: datetime | None
     ref: str
-    release: dict[str, Any] | None
-    storage_ptr: str | None = None
+    release: ErrorTrackingRelease | None
     team_id: int
 
 
@@ -232,15 +395,6 @@ class ErrorTrackingSymbolSetsBulkDeleteResponse(Model):
 
 class ErrorTrackingSymbolSetsBulkStartUploadResponse(Model):
     id_map: dict[str, dict[str, Any]]
-
-
-class ErrorTrackingSymbolSetsCreateResponse(Model):
-    ok: bool
-
-
-class ErrorTrackingSymbolSetsStartUploadResponse(Model):
-    presigned_url: dict[str, Any]
-    symbol_set_id: str
 
 
 class GitProviderFileLinkResolveResponse(Model):
@@ -256,6 +410,20 @@ class PaginatedErrorTrackingAssignmentRuleList(Model):
     results: list[ErrorTrackingAssignmentRule]
 
 
+class PaginatedErrorTrackingBypassRuleList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[ErrorTrackingBypassRule]
+
+
+class PaginatedErrorTrackingExternalReferenceResultList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[ErrorTrackingExternalReferenceResult]
+
+
 class PaginatedErrorTrackingFingerprintList(Model):
     count: int
     next: str | None = None
@@ -263,11 +431,11 @@ class PaginatedErrorTrackingFingerprintList(Model):
     results: list[ErrorTrackingFingerprint]
 
 
-class PaginatedErrorTrackingIssueFullList(Model):
+class PaginatedErrorTrackingIssueList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[ErrorTrackingIssueFull]
+    results: list[ErrorTrackingIssue]
 
 
 class PaginatedErrorTrackingRecommendationList(Model):

@@ -4,30 +4,80 @@
 from __future__ import annotations
 
 from typing import Literal, TypeAlias
+from uuid import UUID
 
 from asyncposthog.model import Model
 
 __all__ = [
     "AssigneeTypeEnum",
+    "ErrorTrackingAssignee",
     "ErrorTrackingAssignmentRuleAssigneeRequest",
+    "ErrorTrackingDateRange",
     "ErrorTrackingGroupingRuleAssigneeRequest",
+    "ErrorTrackingIssueAssigneeId",
+    "ErrorTrackingIssueAssigneeWrite",
+    "ErrorTrackingIssueOrderByEnum",
     "ErrorTrackingIssueSplitFingerprint",
+    "ErrorTrackingIssueStatusEnum",
+    "ErrorTrackingIssueWriteStatusEnum",
+    "IncludeEnum",
 ]
 
 AssigneeTypeEnum: TypeAlias = Literal["user", "role"]
 
 
-class ErrorTrackingAssignmentRuleAssigneeRequest(Model):
-    id: int | str
+class ErrorTrackingAssignee(Model):
+    id: str | int
     type: AssigneeTypeEnum | str
+
+
+class ErrorTrackingAssignmentRuleAssigneeRequest(Model):
+    id: int | UUID
+    type: AssigneeTypeEnum | str
+
+
+class ErrorTrackingDateRange(Model):
+    date_from: str | None = None
+    date_to: str | None = None
 
 
 class ErrorTrackingGroupingRuleAssigneeRequest(Model):
-    id: int | str
+    id: int | UUID
     type: AssigneeTypeEnum | str
+
+
+ErrorTrackingIssueAssigneeId: TypeAlias = int | str
+
+
+class ErrorTrackingIssueAssigneeWrite(Model):
+    id: ErrorTrackingIssueAssigneeId
+    type: AssigneeTypeEnum | str
+
+
+ErrorTrackingIssueOrderByEnum: TypeAlias = Literal[
+    "last_seen", "first_seen", "occurrences", "users", "sessions"
+]
 
 
 class ErrorTrackingIssueSplitFingerprint(Model):
     description: str | None = None
     fingerprint: str
     name: str | None = None
+
+
+ErrorTrackingIssueStatusEnum: TypeAlias = Literal[
+    "archived", "active", "resolved", "pending_release", "suppressed", "all"
+]
+
+ErrorTrackingIssueWriteStatusEnum: TypeAlias = Literal["active", "resolved", "suppressed"]
+
+IncludeEnum: TypeAlias = Literal[
+    "exception",
+    "stacktrace",
+    "code_variables",
+    "environment",
+    "release",
+    "navigation",
+    "correlation",
+    "diagnostics",
+]

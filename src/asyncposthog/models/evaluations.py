@@ -4,28 +4,38 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
+from pydantic import Field
 
-from .shared.llm_provider_enum import LLMProviderEnum
+from .shared.enums import EvaluationTargetEnum, LLMProviderEnum, OutputTypeEnum
 from .shared.user_basic import UserBasic
 
 __all__ = [
     "Evaluation",
+    "EvaluationCondition",
     "EvaluationEvaluationConfig1",
     "EvaluationEvaluationConfig2",
+    "EvaluationEvaluationConfig3",
     "EvaluationOutputConfig",
     "EvaluationStatusEnum",
+    "EvaluationStatusReasonEnum",
+    "EvaluationTargetConfigFixedWindow",
+    "EvaluationTargetConfigInactivity",
     "EvaluationTypeEnum",
     "ModelConfiguration",
-    "OutputTypeEnum",
     "PaginatedEvaluationList",
-    "StatusReasonEnum",
     "TestHogResponse",
     "TestHogResultItem",
 ]
+
+
+class EvaluationCondition(Model):
+    id: str
+    properties: list[dict[str, Any]] | None = None
+    rollout_percentage: float | None = None
 
 
 class EvaluationEvaluationConfig1(Model):
@@ -36,46 +46,92 @@ class EvaluationEvaluationConfig2(Model):
     source: str
 
 
+class EvaluationEvaluationConfig3(Model):
+    source: Literal["user_messages"] = "user_messages"
+
+
 class EvaluationOutputConfig(Model):
     allows_na: bool | None = None
 
 
 EvaluationStatusEnum: TypeAlias = Literal["active", "paused", "error"]
 
-EvaluationTypeEnum: TypeAlias = Literal["llm_judge", "hog"]
+EvaluationStatusReasonEnum: TypeAlias = Literal[
+    "provider_key_required",
+    "provider_key_deleted",
+    "no_default_model",
+    "provider_key_invalid",
+    "provider_key_permission_denied",
+    "provider_key_quota_exceeded",
+    "provider_key_rate_limited",
+    "model_not_found",
+    "hog_error",
+]
+
+
+class EvaluationTargetConfigFixedWindow(Model):
+    strategy: Literal["fixed_window"] = "fixed_window"
+    window_seconds: int | None = None
+
+
+class EvaluationTargetConfigInactivity(Model):
+    strategy: Literal["inactivity"] = "inactivity"
+    max_age_seconds: int | None = None
+    quiet_period_seconds: int | None = None
+
+
+EvaluationTypeEnum: TypeAlias = Literal["llm_judge", "hog", "sentiment"]
 
 
 class ModelConfiguration(Model):
     model: str
     provider: LLMProviderEnum | str
-    provider_key_id: str | None = None
+    provider_key_id: UUID | None = None
     provider_key_name: str | None
 
 
-OutputTypeEnum: TypeAlias = Literal["boolean"]
-
-StatusReasonEnum: TypeAlias = Literal[
-    "trial_limit_reached", "model_not_allowed", "provider_key_deleted"
-]
-
-
 class Evaluation(Model):
-    conditions: Any = None
+    """An evaluation of AI output."""
+
+    conditions: list[EvaluationCondition] | None = None
+    """Which generations are judged, and which share of them."""
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     deleted: bool | None = None
     description: str | None = None
+    directory_id: UUID | None = None
     enabled: bool | None = None
-    evaluation_config: EvaluationEvaluationConfig1 | EvaluationEvaluationConfig2 | None = None
+    """Whether it runs on new generations."""
+    evaluation_config: (
+        EvaluationEvaluationConfig1
+        | EvaluationEvaluationConfig2
+        | EvaluationEvaluationConfig3
+        | None
+    ) = None
+    """The prompt or the code."""
     evaluation_type: EvaluationTypeEnum | str
+    """Whether a language model (`llm_judge`) or code (`hog`) judges."""
     id: UUID
     model_configuration: ModelConfiguration | None = None
+    """The model that judges."""
     name: str
+    """The name of the evaluation."""
     output_config: EvaluationOutputConfig | None = None
-    output_type: OutputTypeEnum | str = "boolean"
+    output_type: OutputTypeEnum | str
+    """What the judgement is, such as `boolean`."""
     status: EvaluationStatusEnum | str
-    status_reason: StatusReasonEnum | str | None
+    status_reason: EvaluationStatusReasonEnum | str | None
+    status_reason_detail: str | None
+    target: EvaluationTargetEnum | str | None = None
+    target_config: (
+        Annotated[
+            EvaluationTargetConfigFixedWindow | EvaluationTargetConfigInactivity,
+            Field(discriminator="strategy"),
+        ]
+        | None
+    ) = None
     updated_at: datetime
+    user_access_level: str | None
 
 
 class PaginatedEvaluationList(Model):
@@ -87,12 +143,14 @@ class PaginatedEvaluationList(Model):
 
 class TestHogResultItem(Model):
     error: str | None
-    event_uuid: str
+    event_uuid: str | None
     input_preview: str
     output_preview: str
     reasoning: str | None
     result: bool | None
-    trace_id: str | None = None
+    sample_id: str
+    sample_type: EvaluationTargetEnum | str
+    trace_id: str | None
 
 
 class TestHogResponse(Model):

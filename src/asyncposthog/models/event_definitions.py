@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
@@ -12,66 +12,89 @@ from asyncposthog.model import Model
 from .shared.user_basic import UserBasic
 
 __all__ = [
-    "EnforcementModeEnum",
-    "EnterpriseEventDefinition",
-    "EventDefinitionRecord",
-    "PaginatedEnterpriseEventDefinitionList",
-    "PromotedPropertiesResponse",
+    "BulkUpdateTagsUUIDError",
+    "BulkUpdateTagsUUIDItem",
+    "BulkUpdateTagsUUIDResponse",
+    "EventDefinition",
+    "EventDefinitionBulkUpdateVerifiedItem",
+    "EventDefinitionBulkUpdateVerifiedResponse",
+    "PaginatedEventDefinitionList",
+    "PrimaryPropertiesResponse",
+    "SchemaEnforcementModeEnum",
 ]
 
-EnforcementModeEnum: TypeAlias = Literal["allow", "reject"]
+
+class BulkUpdateTagsUUIDError(Model):
+    id: UUID
+    reason: str
 
 
-class EnterpriseEventDefinition(Model):
+class BulkUpdateTagsUUIDItem(Model):
+    id: UUID
+    tags: list[str]
+
+
+class BulkUpdateTagsUUIDResponse(Model):
+    skipped: list[BulkUpdateTagsUUIDError]
+    updated: list[BulkUpdateTagsUUIDItem]
+
+
+SchemaEnforcementModeEnum: TypeAlias = Literal["allow", "reject"]
+
+
+class EventDefinition(Model):
+    """The definition of an event."""
+
     action_id: int
     created_at: datetime | None
-    created_by: UserBasic
+    created_by: UserBasic | None
     default_columns: list[str] | None = None
     description: str | None = None
-    enforcement_mode: EnforcementModeEnum | str | None = None
+    """What the event means."""
+    enforcement_mode: SchemaEnforcementModeEnum | str | None = None
     hidden: bool | None = None
+    """Whether the event is hidden in the web app."""
     id: UUID
+    """The uuid of the definition."""
     is_action: bool
     is_calculating: bool
     last_calculated_at: datetime
     last_seen_at: datetime | None
+    """When the event was last seen."""
     last_updated_at: datetime
-    media_preview_urls: list[str]
+    media_preview_urls: list[str] | None = None
     name: str
+    """The name of the event."""
     owner: int | None = None
+    """The user who is responsible for the event."""
     post_to_slack: bool | None = None
-    promoted_property: str | None = None
-    tags: list[Any] | None = None
-    updated_at: datetime
-    updated_by: UserBasic
+    primary_property: str | None = None
+    tags: list[str] | None = None
+    """Tags of the event."""
+    updated_at: datetime | None = None
+    updated_by: UserBasic | None = None
     verified: bool | None = None
-    verified_at: datetime | None
-    verified_by: UserBasic
+    """Whether the event was verified as the one to use."""
+    verified_at: datetime | None = None
+    verified_by: UserBasic | None = None
 
 
-class EventDefinitionRecord(Model):
-    action_id: int
-    created_at: datetime | None = None
-    created_by: UserBasic
-    enforcement_mode: EnforcementModeEnum | str | None = None
+class EventDefinitionBulkUpdateVerifiedItem(Model):
     id: UUID
-    is_action: bool
-    is_calculating: bool
-    last_calculated_at: datetime
-    last_seen_at: datetime | None = None
-    last_updated_at: datetime
-    name: str
-    post_to_slack: bool | None = None
-    promoted_property: str | None = None
-    tags: list[Any] | None = None
+    verified: bool
 
 
-class PaginatedEnterpriseEventDefinitionList(Model):
+class EventDefinitionBulkUpdateVerifiedResponse(Model):
+    skipped: list[BulkUpdateTagsUUIDError]
+    updated: list[EventDefinitionBulkUpdateVerifiedItem]
+
+
+class PaginatedEventDefinitionList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[EnterpriseEventDefinition]
+    results: list[EventDefinition]
 
 
-class PromotedPropertiesResponse(Model):
-    promoted_properties: dict[str, str]
+class PrimaryPropertiesResponse(Model):
+    primary_properties: dict[str, str]

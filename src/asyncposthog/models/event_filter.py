@@ -9,15 +9,15 @@ from uuid import UUID
 
 from asyncposthog.model import Model
 
-__all__ = ["EventFilterConfig", "EventFilterConfigModeEnum"]
+__all__ = ["EventFilterConfig", "EventFilterModeEnum"]
 
-EventFilterConfigModeEnum: TypeAlias = Literal["disabled", "dry_run", "live"]
+EventFilterModeEnum: TypeAlias = Literal["disabled", "dry_run", "live"]
 
 
 class EventFilterConfig(Model):
     created_at: datetime
     filter_tree: Any = None
     id: UUID
-    mode: EventFilterConfigModeEnum | str | None = None
+    mode: EventFilterModeEnum | str | None = None
     test_cases: Any = None
     updated_at: datetime

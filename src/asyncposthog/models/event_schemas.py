@@ -18,7 +18,6 @@ class EventSchema(Model):
     event_definition: UUID
     id: UUID
     property_group: SchemaPropertyGroup
-    property_group_id: UUID | None = None
     updated_at: datetime
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from asyncposthog.model import Model
 
-__all__ = ["ClickhouseEvent", "EventElement", "PaginatedClickhouseEventList"]
+__all__ = ["Event", "EventElement", "PaginatedEventList"]
 
 
 class EventElement(Model):
@@ -24,17 +24,26 @@ class EventElement(Model):
     text: str | None = None
 
 
-class ClickhouseEvent(Model):
+class Event(Model):
+    """An event."""
+
     distinct_id: str
+    """The distinct id that caused it."""
     elements: list[EventElement]
+    """The elements of the page, for autocaptured events."""
     elements_chain: str
     event: str
+    """The name of the event, such as `$pageview`."""
     id: str
+    """The uuid of the event."""
     person: dict[str, Any] | None
+    """The person, if one is known."""
     properties: dict[str, Any]
+    """The properties of the event."""
     timestamp: datetime
+    """When it happened."""
 
 
-class PaginatedClickhouseEventList(Model):
+class PaginatedEventList(Model):
     next: str | None = None
-    results: list[ClickhouseEvent] | None = None
+    results: list[Event] | None = None

@@ -14,13 +14,17 @@ __all__ = ["ExperimentSavedMetric", "PaginatedExperimentSavedMetricList"]
 
 
 class ExperimentSavedMetric(Model):
+    """A metric that experiments share."""
+
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     description: str | None = None
     id: int
     name: str
+    """The name of the metric."""
     query: Any
-    tags: list[Any] | None = None
+    """The definition of the metric."""
+    tags: list[str] | None = None
     updated_at: datetime
     user_access_level: str | None
 

@@ -4,57 +4,188 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from uuid import UUID
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
-from .query.experiment_query import ExperimentMetricGoal, StartHandling
-from .query.funnel_conversion_window_time_unit import FunnelConversionWindowTimeUnit
-from .query.hogql_query_modifiers import EventPropertyFilter
+from .query.enums import FunnelConversionWindowTimeUnit
+from .query.experiment_event_exposure_config import MultipleVariantHandling
+from .query.experiment_query import (
+    ExperimentMetricGoal,
+    ExperimentMetricOutlierHandling,
+    StartHandling,
+)
+from .query.hogql_query_modifiers import (
+    EventPropertyFilter,
+    ExperimentMetricMathType,
+    MathGroupTypeIndex,
+)
+from .shared.enums import RunStatusEnum
 from .shared.experiment_holdout import ExperimentHoldout
 from .shared.minimal_feature_flag import MinimalFeatureFlag
 from .shared.user_basic import UserBasic
 
+if TYPE_CHECKING:
+    from .query.hogql_query_modifiers import (
+        AccountCustomPropertyFilter,
+        BehavioralPropertyFilter,
+        CohortPropertyFilter,
+        DataWarehousePersonPropertyFilter,
+        DataWarehousePropertyFilter,
+        ElementPropertyFilter,
+        EmptyPropertyFilter,
+        ErrorTrackingIssueFilter,
+        EventMetadataPropertyFilter,
+        FeaturePropertyFilter,
+        FlagPropertyFilter,
+        GroupPropertyFilter,
+        HogQLPropertyFilter,
+        LogEntryPropertyFilter,
+        LogPropertyFilter,
+        MetricPropertyFilter,
+        PersonMetadataPropertyFilter,
+        PersonPropertyFilter,
+        RecordingPropertyFilter,
+        RevenueAnalyticsPropertyFilter,
+        SessionPropertyFilter,
+        SpanPropertyFilter,
+        WorkflowVariablePropertyFilter,
+    )
+
 __all__ = [
+    "ActiveRecalculationRun",
     "ConclusionEnum",
+    "ConversionRateInputType",
     "Experiment",
     "ExperimentApiEventSource",
     "ExperimentApiExposureConfig",
     "ExperimentApiExposureCriteria",
     "ExperimentApiMetric",
     "ExperimentApiMetricsList",
+    "ExperimentBasic",
+    "ExperimentEventSourceKind",
+    "ExperimentExposureConfigKind",
+    "ExperimentExposureEstimateConfig",
+    "ExperimentFlagCleanupTarget",
+    "ExperimentFlagCleanupTargetSourceEnum",
+    "ExperimentFlagCleanupTask",
     "ExperimentMetricType",
+    "ExperimentMetricsRecalculation",
+    "ExperimentMetricsRecalculationTriggerEnum",
     "ExperimentParameters",
+    "ExperimentRunningTimeCalculation",
+    "ExperimentSessionBucketExcludedMetric",
+    "ExperimentSessionBucketMetric",
+    "ExperimentSessionBucketResponse",
+    "ExperimentSessionContextItem",
+    "ExperimentSessionContextResponse",
+    "ExperimentSessionContextsResponse",
+    "ExperimentSessionEventDeltaResponse",
+    "ExperimentSessionMetricHit",
+    "ExperimentSessionMetricSourceHit",
     "ExperimentStatusEnum",
     "ExperimentToSavedMetric",
     "ExperimentTypeEnum",
-    "ExperimentVariant",
-    "Kind",
-    "PaginatedExperimentList",
+    "ExperimentWatchCard",
+    "ExperimentWatchCardKindEnum",
+    "ExperimentWatchCardStrengthEnum",
+    "ExperimentWatchEmptyReasonEnum",
+    "ExperimentWatchHighlight",
+    "ExperimentWatchMultipleVariantHandlingEnum",
+    "ExperimentWatchVariant",
+    "ExperimentsPromptTemplatesResponseItem",
+    "ManualMetricType",
+    "MetricRecalculationResult",
+    "MetricRecalculationResultStatusEnum",
+    "MetricsRecalculationStatusEnum",
+    "PaginatedExperimentBasicList",
+    "ResultSourceEnum",
+    "RunningTimeCalculationResult",
+    "SourceRoleEnum",
 ]
+
+if TYPE_CHECKING:
+    _EventPropertyFilterUnion: TypeAlias = "Annotated[EventPropertyFilter | PersonPropertyFilter | PersonMetadataPropertyFilter | ElementPropertyFilter | EventMetadataPropertyFilter | SessionPropertyFilter | CohortPropertyFilter | RecordingPropertyFilter | LogEntryPropertyFilter | GroupPropertyFilter | FeaturePropertyFilter | FlagPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter | DataWarehousePropertyFilter | DataWarehousePersonPropertyFilter | ErrorTrackingIssueFilter | LogPropertyFilter | MetricPropertyFilter | SpanPropertyFilter | RevenueAnalyticsPropertyFilter | AccountCustomPropertyFilter | WorkflowVariablePropertyFilter | BehavioralPropertyFilter, Field(discriminator='type')]"
+else:
+    _EventPropertyFilterUnion = deferred_union(
+        __name__,
+        "type",
+        "type",
+        {
+            "event": "EventPropertyFilter",
+            "person": "PersonPropertyFilter",
+            "person_metadata": "PersonMetadataPropertyFilter",
+            "element": "ElementPropertyFilter",
+            "event_metadata": "EventMetadataPropertyFilter",
+            "session": "SessionPropertyFilter",
+            "cohort": "CohortPropertyFilter",
+            "recording": "RecordingPropertyFilter",
+            "log_entry": "LogEntryPropertyFilter",
+            "group": "GroupPropertyFilter",
+            "feature": "FeaturePropertyFilter",
+            "flag": "FlagPropertyFilter",
+            "hogql": "HogQLPropertyFilter",
+            "empty": "EmptyPropertyFilter",
+            "data_warehouse": "DataWarehousePropertyFilter",
+            "data_warehouse_person_property": "DataWarehousePersonPropertyFilter",
+            "error_tracking_issue": "ErrorTrackingIssueFilter",
+            "log": "LogPropertyFilter",
+            "log_attribute": "LogPropertyFilter",
+            "log_resource_attribute": "LogPropertyFilter",
+            "metric_attribute": "MetricPropertyFilter",
+            "span": "SpanPropertyFilter",
+            "span_attribute": "SpanPropertyFilter",
+            "span_resource_attribute": "SpanPropertyFilter",
+            "revenue_analytics": "RevenueAnalyticsPropertyFilter",
+            "account_custom_property": "AccountCustomPropertyFilter",
+            "workflow_variable": "WorkflowVariablePropertyFilter",
+            "behavioral": "BehavioralPropertyFilter",
+        },
+    )
+
+MetricsRecalculationStatusEnum: TypeAlias = Literal["pending", "in_progress", "completed", "failed"]
+
+
+class ActiveRecalculationRun(Model):
+    id: UUID
+    status: MetricsRecalculationStatusEnum | str
+
 
 ConclusionEnum: TypeAlias = Literal["won", "lost", "inconclusive", "stopped_early", "invalid"]
 
+ConversionRateInputType: TypeAlias = Literal["manual", "automatic"]
+
+ExperimentExposureConfigKind: TypeAlias = Literal["ExperimentEventExposureConfig", "ActionsNode"]
+
 
 class ExperimentApiExposureConfig(Model):
-    event: str
-    kind: Literal["ExperimentEventExposureConfig"] | str | None = None
-    properties: list[EventPropertyFilter]
+    event: str | None = None
+    id: int | None = None
+    kind: ExperimentExposureConfigKind | str | None = None
+    properties: list[_EventPropertyFilterUnion]
 
 
 class ExperimentApiExposureCriteria(Model):
+    activation_config: ExperimentApiExposureConfig | None = None
     exposure_config: ExperimentApiExposureConfig | None = None
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
+    multiple_variant_handling: MultipleVariantHandling | str | None = None
 
 
-Kind: TypeAlias = Literal["EventsNode", "ActionsNode"]
+ExperimentEventSourceKind: TypeAlias = Literal["EventsNode", "ActionsNode"]
 
 
 class ExperimentApiEventSource(Model):
     event: str | None = None
     id: int | None = None
-    kind: Kind | str
+    kind: ExperimentEventSourceKind | str
+    math: ExperimentMetricMathType | str | None = None
+    math_group_type_index: MathGroupTypeIndex | int | None = None
+    math_hogql: str | None = None
+    math_property: str | None = None
     properties: list[EventPropertyFilter] | None = None
 
 
@@ -65,38 +196,59 @@ class ExperimentApiMetric(Model):
     completion_event: ExperimentApiEventSource | None = None
     conversion_window: int | None = None
     denominator: ExperimentApiEventSource | None = None
+    denominator_outlier_handling: ExperimentMetricOutlierHandling | None = None
     goal: ExperimentMetricGoal | str | None = None
-    kind: Literal["ExperimentMetric"] | str | None = None
+    ignore_zeros: bool | None = None
+    kind: Literal["ExperimentMetric"] | str = "ExperimentMetric"
+    lower_bound_percentile: float | None = None
     metric_type: ExperimentMetricType | str
     name: str | None = None
     numerator: ExperimentApiEventSource | None = None
-    retention_window_end: float | None = None
-    retention_window_start: float | None = None
+    numerator_outlier_handling: ExperimentMetricOutlierHandling | None = None
+    retention_window_end: int | None = None
+    retention_window_start: int | None = None
     retention_window_unit: FunnelConversionWindowTimeUnit | str | None = None
     series: list[ExperimentApiEventSource] | None = None
     source: ExperimentApiEventSource | None = None
     start_event: ExperimentApiEventSource | None = None
     start_handling: StartHandling | str | None = None
+    threshold: float | None = None
+    upper_bound_percentile: float | None = None
     uuid: str | None = None
 
 
 ExperimentApiMetricsList: TypeAlias = list[ExperimentApiMetric]
 
 
-class ExperimentVariant(Model):
-    key: str
-    name: str | None = None
-    rollout_percentage: float | None = None
-    split_percent: float | None = None
-
-
 class ExperimentParameters(Model):
-    feature_flag_variants: list[ExperimentVariant] | None = None
     minimum_detectable_effect: float | None = None
-    rollout_percentage: float | None = None
+    variant_notes: dict[str, str] | None = None
 
 
-ExperimentStatusEnum: TypeAlias = Literal["draft", "running", "stopped"]
+ManualMetricType: TypeAlias = Literal["funnel", "mean_count", "mean_sum_or_avg"]
+
+
+class ExperimentExposureEstimateConfig(Model):
+    conversion_rate_input_type: Annotated[
+        ConversionRateInputType | str, Field(alias="conversionRateInputType")
+    ]
+    manual_baseline_value: Annotated[float | None, Field(alias="manualBaselineValue")] = None
+    manual_exposure_rate: Annotated[float | None, Field(alias="manualExposureRate")] = None
+    manual_metric_type: Annotated[
+        ManualMetricType | str | None, Field(alias="manualMetricType")
+    ] = None
+
+
+class ExperimentRunningTimeCalculation(Model):
+    exposure_estimate_config: ExperimentExposureEstimateConfig | None = None
+    minimum_detectable_effect: float | None = None
+    recommended_running_time: float | None = None
+    recommended_sample_size: float | None = None
+
+
+ExperimentStatusEnum: TypeAlias = Literal[
+    "draft", "running", "paused", "exposure_frozen", "stopped"
+]
 
 
 class ExperimentToSavedMetric(Model):
@@ -113,46 +265,302 @@ ExperimentTypeEnum: TypeAlias = Literal["web", "product"]
 
 
 class Experiment(Model):
-    create_in_folder: Annotated[str | None, Field(alias="_create_in_folder")] = None
-    allow_unknown_events: bool | None = None
+    """An experiment."""
+
     archived: bool | None = None
+    """Whether it is archived."""
+    can_freeze_exposure: bool
     conclusion: ConclusionEnum | str | None = None
+    """The outcome: `won`, `lost`, `inconclusive`, `stopped_early` or `invalid`."""
     conclusion_comment: str | None = None
+    """A comment on the outcome."""
     created_at: datetime
-    created_by: UserBasic
+    """When the experiment was created."""
+    created_by: UserBasic | None
+    """The user who created the experiment."""
     deleted: bool | None = None
+    """Whether the experiment is deleted. Setting it is how experiments are deleted and restored."""
     description: str | None = None
+    """A description, usually the hypothesis."""
     end_date: datetime | None = None
+    """When it ended; null while it runs."""
+    excluded_variants: list[str] | None = None
     exposure_cohort: int | None
     exposure_criteria: ExperimentApiExposureCriteria | None = None
+    """Which events count as an exposure, and whether internal users are left out."""
     feature_flag: MinimalFeatureFlag
+    """Its feature flag."""
     feature_flag_key: str
+    """The key of its feature flag; the flag is created if it does not exist."""
     filters: Any = None
+    flag_cleanup_task_id: UUID | None
     holdout: ExperimentHoldout
     holdout_id: int | None = None
+    """The id of the holdout whose users are excluded."""
     id: int
+    """The number of the experiment."""
+    is_legacy: bool
     metrics: ExperimentApiMetricsList | None = None
+    """The primary metrics."""
     metrics_secondary: ExperimentApiMetricsList | None = None
+    """The secondary metrics."""
     name: str
+    """The name of the experiment."""
     only_count_matured_users: bool | None = None
     parameters: ExperimentParameters | None = None
+    """Variants, shares and the minimum effect to detect."""
     primary_metrics_ordered_uuids: Any = None
+    repository: str | None = None
+    resolved_exposure_event: str
+    running_time_calculation: ExperimentRunningTimeCalculation | None = None
     saved_metrics: list[ExperimentToSavedMetric]
     saved_metrics_ids: list[Any] | None = None
+    """Shared metrics to use, by their ids."""
     scheduling_config: Any = None
     secondary_metrics: Any = None
     secondary_metrics_ordered_uuids: Any = None
     start_date: datetime | None = None
+    """When it started; null for a draft."""
     stats_config: Any = None
-    status: ExperimentStatusEnum | str | None
+    """The statistical method and its settings."""
+    status: ExperimentStatusEnum | str
     type: ExperimentTypeEnum | str | None = None
-    update_feature_flag_params: bool | None = None
+    """Whether it is about a `product` or a web page (`web`)."""
+    updated_at: datetime
+    user_access_level: str | None
+    version: int | None = None
+
+
+class ExperimentBasic(Model):
+    archived: bool | None = None
+    conclusion: ConclusionEnum | str | None = None
+    conclusion_comment: str | None = None
+    created_at: datetime
+    created_by: UserBasic | None
+    deleted: bool | None = None
+    description: str | None = None
+    end_date: datetime | None = None
+    excluded_variants: list[str] | None = None
+    exposure_cohort: int | None
+    feature_flag: MinimalFeatureFlag
+    feature_flag_key: str
+    holdout: ExperimentHoldout
+    id: int
+    is_legacy: bool
+    name: str
+    parameters: ExperimentParameters | None = None
+    running_time_calculation: ExperimentRunningTimeCalculation | None = None
+    start_date: datetime | None = None
+    status: ExperimentStatusEnum | str
+    type: ExperimentTypeEnum | str | None = None
     updated_at: datetime
     user_access_level: str | None
 
 
-class PaginatedExperimentList(Model):
+ExperimentFlagCleanupTargetSourceEnum: TypeAlias = Literal[
+    "explicit", "team_default", "single_repo", "ambiguous", "no_integration"
+]
+
+
+class ExperimentFlagCleanupTarget(Model):
+    candidates: list[str]
+    repository: str | None
+    source: ExperimentFlagCleanupTargetSourceEnum | str
+
+
+class ExperimentFlagCleanupTask(Model):
+    can_view_task: bool
+    is_terminal: bool
+    pr_url: str | None
+    run_status: RunStatusEnum | str
+    task_id: UUID
+
+
+ExperimentMetricsRecalculationTriggerEnum: TypeAlias = Literal[
+    "manual",
+    "agent_mcp",
+    "cold_run",
+    "stale_refresh",
+    "auto_refresh",
+    "experiment_config_change",
+    "metric_config_change",
+    "config_change",
+    "experiment_launch",
+    "experiment_stop",
+    "experiment_update",
+]
+
+MetricRecalculationResultStatusEnum: TypeAlias = Literal["pending", "completed", "failed"]
+
+
+class MetricRecalculationResult(Model):
+    error_message: str | None
+    metric_uuid: str
+    result: Any
+    status: MetricRecalculationResultStatusEnum | str
+
+
+ResultSourceEnum: TypeAlias = Literal["recalculation", "timeseries_fallback"]
+
+
+class ExperimentMetricsRecalculation(Model):
+    active_run: ActiveRecalculationRun | None
+    completed_at: datetime | None
+    completed_metrics: int
+    created_at: datetime
+    estimated_rows_total: int | None = None
+    experiment_id: int
+    failed_metrics: int
+    id: UUID
+    is_existing: bool
+    metric_errors: Any
+    metric_retries: Any
+    query_to: datetime | None
+    result_source: ResultSourceEnum | str
+    results: list[MetricRecalculationResult]
+    rows_read: int | None = None
+    started_at: datetime | None
+    status: MetricsRecalculationStatusEnum | str
+    total_metrics: int
+    trigger: ExperimentMetricsRecalculationTriggerEnum | str
+
+
+class ExperimentSessionBucketExcludedMetric(Model):
+    metric_name: str
+    metric_uuid: str
+    reason: str
+
+
+class ExperimentSessionBucketMetric(Model):
+    metric_name: str
+    metric_uuid: str
+
+
+class ExperimentSessionBucketResponse(Model):
+    considered_metrics: list[ExperimentSessionBucketMetric]
+    date_from: datetime
+    date_to: datetime
+    excluded_metrics: list[ExperimentSessionBucketExcludedMetric]
+    filter_test_accounts: bool
+    session_ids: list[str]
+    truncated: bool
+    used_exposure_fallback: bool
+
+
+SourceRoleEnum: TypeAlias = Literal[
+    "source", "step", "numerator", "denominator", "retention_start", "retention_completion"
+]
+
+
+class ExperimentSessionMetricSourceHit(Model):
+    event_count: int
+    first_timestamp: datetime
+    source_index: int
+    source_name: str
+    source_role: SourceRoleEnum | str
+    source_total: int
+    timestamps: list[datetime]
+
+
+class ExperimentSessionMetricHit(Model):
+    event_count: int
+    first_timestamp: datetime
+    metric_name: str
+    metric_uuid: str
+    sources: list[ExperimentSessionMetricSourceHit]
+    timestamps: list[datetime]
+
+
+class ExperimentSessionContextItem(Model):
+    experiment_end_date: datetime | None
+    experiment_id: int
+    experiment_name: str
+    experiment_start_date: datetime | None
+    first_exposure_timestamp: datetime | None
+    flag_key: str
+    metrics_in_session: list[ExperimentSessionMetricHit]
+    multiple_variants: bool
+    variant: str
+    variants_seen: list[str]
+
+
+class ExperimentSessionContextResponse(Model):
+    results: list[ExperimentSessionContextItem]
+    session_id: str
+
+
+class ExperimentSessionContextsResponse(Model):
+    results: list[ExperimentSessionContextResponse]
+
+
+ExperimentWatchCardKindEnum: TypeAlias = Literal["behavior", "friction", "variant_only", "metric"]
+
+ExperimentWatchCardStrengthEnum: TypeAlias = Literal["only", "far_more", "more", "slightly_more"]
+
+
+class ExperimentWatchHighlight(Model):
+    reason: str
+    session_id: str
+
+
+class ExperimentWatchCard(Model):
+    event: str
+    highlights: list[ExperimentWatchHighlight]
+    kind: ExperimentWatchCardKindEnum | str
+    metric_name: str | None
+    recording_count: int
+    session_ids: list[str]
+    strength: ExperimentWatchCardStrengthEnum | str | None
+    variant: str
+
+
+ExperimentWatchEmptyReasonEnum: TypeAlias = Literal[
+    "too_early", "no_separation", "no_recordings", "no_session_linked_exposures"
+]
+
+ExperimentWatchMultipleVariantHandlingEnum: TypeAlias = Literal["exclude", "first_seen"]
+
+
+class ExperimentWatchVariant(Model):
+    key: str
+    persons: int
+    sessions: int
+
+
+class ExperimentSessionEventDeltaResponse(Model):
+    cards: list[ExperimentWatchCard]
+    date_from: datetime
+    date_to: datetime
+    dropped_duplicate_cards: int
+    empty_reason: ExperimentWatchEmptyReasonEnum | str | None
+    events_truncated: bool
+    filter_test_accounts: bool
+    max_card_recordings: int
+    metric_events: list[str]
+    min_variant_persons: int
+    multiple_variant_handling: ExperimentWatchMultipleVariantHandlingEnum | str
+    multiple_variant_persons: int
+    sessions_truncated: bool
+    too_early: bool
+    used_exposure_fallback: bool
+    variants: list[ExperimentWatchVariant]
+
+
+class ExperimentsPromptTemplatesResponseItem(Model):
+    description: str
+    key: str
+    label: str
+
+
+class PaginatedExperimentBasicList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[Experiment]
+    results: list[ExperimentBasic]
+
+
+class RunningTimeCalculationResult(Model):
+    baseline_value: float | None
+    recommended_running_time_days: int | None
+    recommended_sample_size: int | None
+    variance: float | None

@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
 
-__all__ = ["ExportFormatEnum", "ExportedAsset", "PaginatedExportedAssetList"]
+__all__ = ["ExportedAsset", "ExportedAssetExportFormatEnum", "PaginatedExportedAssetList"]
 
-ExportFormatEnum: TypeAlias = Literal[
+ExportedAssetExportFormatEnum: TypeAlias = Literal[
     "image/png",
     "application/pdf",
     "text/csv",
@@ -19,20 +19,31 @@ ExportFormatEnum: TypeAlias = Literal[
     "video/mp4",
     "image/gif",
     "application/json",
+    "application/x-ndjson",
 ]
 
 
 class ExportedAsset(Model):
+    """An exported file."""
+
     created_at: datetime
     dashboard: int | None = None
+    """The dashboard to export."""
     exception: str | None
+    """The error, if it failed."""
     expires_after: datetime | None
     export_context: Any = None
-    export_format: ExportFormatEnum | str
+    """What to export, if it is neither an insight nor a dashboard."""
+    export_format: ExportedAssetExportFormatEnum | str
+    """The media type, such as `image/png` or `text/csv`."""
     filename: str
     has_content: bool
+    """Whether the file is ready."""
     id: int
+    """The number of the export."""
     insight: int | None = None
+    """The insight to export."""
+    user_access_level: str | None
 
 
 class PaginatedExportedAssetList(Model):

@@ -9,28 +9,65 @@ from uuid import UUID
 
 from asyncposthog.model import Model
 
-from .shared.external_data_source_type_enum import ExternalDataSourceTypeEnum
+from .shared.enums import ExternalDataSourceTypeEnum
+from .shared.external_data_source_api_version_deprecation import (
+    ExternalDataSourceApiVersionDeprecation,
+)
 
 __all__ = [
-    "AccessMethodEnum",
+    "AuthMethodEnum",
+    "DirectConnectionSourceOption",
+    "DraftCustomManifestResponse",
+    "DraftStatusEnum",
     "EngineEnum",
+    "ExternalDataSource",
+    "ExternalDataSourceAccessMethodEnum",
     "ExternalDataSourceConnectionOption",
+    "ExternalDataSourceCreateResponse",
+    "ExternalDataSourceCreatedViaEnum",
     "ExternalDataSourceRevenueAnalyticsConfig",
-    "ExternalDataSourceSerializers",
-    "ExternalDataSourcesCheckCdcPrerequisitesResponse",
-    "PaginatedExternalDataSourceConnectionOptionList",
-    "PaginatedExternalDataSourceSerializersList",
+    "ExternalDataSourcesCdcCheckNewPrerequisitesResponse",
+    "ExternalDataSourcesCdcRepairResponse",
+    "ExternalDataSourcesCdcResumeResponse",
+    "IntegrationAccount",
+    "IntegrationAccountsResponse",
+    "PaginatedExternalDataSourceList",
+    "SourceConnectLink",
+    "SourceCredential",
+    "SourceDestinations",
+    "SourcePreviewColumn",
+    "SourcePreviewResponse",
+    "SourceSetupResponse",
+    "SourceSetupWebhook",
 ]
 
-AccessMethodEnum: TypeAlias = Literal["warehouse", "direct"]
-
-EngineEnum: TypeAlias = Literal["duckdb", "postgres"]
+AuthMethodEnum: TypeAlias = Literal["oauth", "credentials"]
 
 
-class ExternalDataSourceConnectionOption(Model):
-    engine: EngineEnum | str | None
-    id: str
-    prefix: str | None
+class DirectConnectionSourceOption(Model):
+    icon_path: str | None
+    label: str
+    source_type: ExternalDataSourceTypeEnum | str
+
+
+DraftStatusEnum: TypeAlias = Literal["ok", "invalid", "model_error"]
+
+
+class DraftCustomManifestResponse(Model):
+    attempts: int
+    draft_status: DraftStatusEnum | str
+    error: str | None
+    manifest_json: str | None
+    resource_names: list[str]
+
+
+EngineEnum: TypeAlias = Literal[
+    "duckdb", "postgres", "mysql", "snowflake", "redshift", "clickhouse", "motherduck", "trino"
+]
+
+ExternalDataSourceAccessMethodEnum: TypeAlias = Literal["warehouse", "direct"]
+
+ExternalDataSourceCreatedViaEnum: TypeAlias = Literal["web", "api", "mcp", "wizard", "self_driving"]
 
 
 class ExternalDataSourceRevenueAnalyticsConfig(Model):
@@ -38,41 +75,128 @@ class ExternalDataSourceRevenueAnalyticsConfig(Model):
     include_invoiceless_charges: bool | None = None
 
 
-class ExternalDataSourceSerializers(Model):
-    access_method: AccessMethodEnum | str
-    account_id: str | None = None
-    client_secret: str | None = None
+class ExternalDataSource(Model):
+    """A source that imports data."""
+
+    access_method: ExternalDataSourceAccessMethodEnum | str
+    api_version: str | None
+    api_version_deprecation: ExternalDataSourceApiVersionDeprecation | None
+    auto_sync_new_schemas: bool | None = None
+    auto_sync_schema_patterns: list[str] | None = None
     created_at: datetime
     created_by: str | None
+    created_via: ExternalDataSourceCreatedViaEnum | str | None = None
     description: str | None = None
+    direct_query_enabled: bool | None = None
     engine: EngineEnum | str | None
     id: UUID
+    """The uuid of the source."""
     job_inputs: Any = None
+    """Credentials and settings. Secrets are left out of responses."""
     last_run_at: str | None
+    """When the latest import ended."""
     latest_error: str | None
+    """The last error."""
     prefix: str | None = None
+    """The start of the names of its tables."""
     revenue_analytics_config: ExternalDataSourceRevenueAnalyticsConfig
     schemas: list[dict[str, Any]]
+    """Its tables."""
     source_type: ExternalDataSourceTypeEnum | str
+    """The kind of source, such as `Stripe` or `Postgres`."""
     status: str
+    """The state of the latest import."""
+    supports_column_selection: bool
     supports_webhooks: bool
     user_access_level: str | None
 
 
-class ExternalDataSourcesCheckCdcPrerequisitesResponse(Model):
+class ExternalDataSourceConnectionOption(Model):
+    access_method: ExternalDataSourceAccessMethodEnum | str
+    description: str | None
+    engine: EngineEnum | str | None
+    id: UUID
+    is_builtin_managed_warehouse: bool
+    prefix: str | None
+    source_type: ExternalDataSourceTypeEnum | str
+    supports_hogql: bool
+
+
+class ExternalDataSourceCreateResponse(Model):
+    id: UUID
+
+
+class ExternalDataSourcesCdcCheckNewPrerequisitesResponse(Model):
     errors: list[str] | None = None
     valid: bool | None = None
 
 
-class PaginatedExternalDataSourceConnectionOptionList(Model):
+class ExternalDataSourcesCdcRepairResponse(Model):
+    schemas_reset: int | None = None
+    success: bool | None = None
+
+
+class ExternalDataSourcesCdcResumeResponse(Model):
+    success: bool | None = None
+
+
+class IntegrationAccount(Model):
+    badges: list[str]
+    display_name: str
+    group: str | None
+    is_primary: bool
+    secondary_text: str | None
+    value: str
+
+
+class IntegrationAccountsResponse(Model):
+    accounts: list[IntegrationAccount]
+
+
+class PaginatedExternalDataSourceList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[ExternalDataSourceConnectionOption]
+    results: list[ExternalDataSource]
 
 
-class PaginatedExternalDataSourceSerializersList(Model):
-    count: int
-    next: str | None = None
-    previous: str | None = None
-    results: list[ExternalDataSourceSerializers]
+class SourceConnectLink(Model):
+    auth_method: AuthMethodEnum | str
+    connect_url: str
+    instructions: str
+    source_type: str
+
+
+class SourceCredential(Model):
+    created_at: datetime
+    credential_id: UUID
+    expires_at: datetime
+    source_type: str
+
+
+class SourceDestinations(Model):
+    destination_ids: list[UUID]
+
+
+class SourcePreviewColumn(Model):
+    name: str
+    type: str
+
+
+class SourcePreviewResponse(Model):
+    columns: list[SourcePreviewColumn]
+    error: str | None
+    row_count: int
+    rows: list[dict[str, Any]]
+
+
+class SourceSetupWebhook(Model):
+    error: str | None
+    pending_inputs: list[str]
+    success: bool
+    webhook_url: str | None
+
+
+class SourceSetupResponse(Model):
+    id: UUID
+    webhook: SourceSetupWebhook | None = None

@@ -3,19 +3,43 @@
 
 from __future__ import annotations
 
+from datetime import time
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
 from asyncposthog.model import Model
 
-from .shared.external_data_schema import CdcTableModeEnum, SyncTypeEnum
+from .shared.external_data_source_api_version_deprecation import (
+    CdcTableModeEnum,
+    ExternalDataSchemaSyncTypeEnum,
+)
 
-__all__ = ["ExternalDataSourceBulkUpdateSchema"]
+__all__ = [
+    "ExternalDataSourceBulkUpdateSchema",
+    "ExternalDataSourceBulkUpdateSchemaRowFiltersItem",
+    "ExternalDataSourceCreateCreatedViaEnum",
+]
+
+
+class ExternalDataSourceBulkUpdateSchemaRowFiltersItem(Model):
+    column: str
+    operator: str
+    value: Any
 
 
 class ExternalDataSourceBulkUpdateSchema(Model):
+    apply_sync_defaults: bool | None = None
     cdc_table_mode: CdcTableModeEnum | str | None = None
-    id: str
+    enabled_columns: list[str] | None = None
+    id: UUID
     incremental_field: str | None = None
     incremental_field_type: str | None = None
+    primary_key_columns: list[str] | None = None
+    row_filters: list[ExternalDataSourceBulkUpdateSchemaRowFiltersItem] | None = None
     should_sync: bool | None = None
     sync_frequency: str | None = None
-    sync_time_of_day: str | None = None
-    sync_type: SyncTypeEnum | str | None = None
+    sync_time_of_day: time | None = None
+    sync_type: ExternalDataSchemaSyncTypeEnum | str | None = None
+
+
+ExternalDataSourceCreateCreatedViaEnum: TypeAlias = Literal["web", "api", "mcp"]

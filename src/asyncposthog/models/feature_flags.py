@@ -4,28 +4,34 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from asyncposthog.model import Model
-from pydantic import Field
 
 from .shared.minimal_feature_flag import (
     BucketingIdentifierEnum,
     EvaluationRuntimeEnum,
+    FeatureFlagFilters,
     MinimalFeatureFlag,
 )
 from .shared.user_basic import UserBasic
 
 __all__ = [
     "DependentFlag",
+    "EvaluatedFeatureFlag",
     "FeatureFlag",
-    "FeatureFlagCreationContextEnum",
+    "FeatureFlagConditionAnalysis",
+    "FeatureFlagConditionPropertyAnalysis",
+    "FeatureFlagExperimentSetMetadata",
+    "FeatureFlagRolloutSummary",
     "FeatureFlagStatusResponse",
+    "FeatureFlagTestEvaluationResponse",
     "FeatureFlagVersionResponse",
     "FeatureFlagsBulkDeleteResponse",
-    "FeatureFlagsBulkKeysResponse",
+    "FeatureFlagsKeysByIdResponse",
+    "FlagValueItem",
+    "FlagValueResponse",
     "LocalEvaluationResponse",
-    "MyFlagsResponse",
     "PaginatedFeatureFlagList",
     "UserBlastRadiusResponse",
 ]
@@ -37,59 +43,123 @@ class DependentFlag(Model):
     name: str
 
 
-FeatureFlagCreationContextEnum: TypeAlias = Literal[
-    "feature_flags",
-    "experiments",
-    "surveys",
-    "early_access_features",
-    "web_experiments",
-    "product_tours",
-]
+class EvaluatedFeatureFlag(Model):
+    feature_flag: MinimalFeatureFlag
+    value: Any
+
+
+class FeatureFlagExperimentSetMetadata(Model):
+    id: int
+    is_running: bool
+    name: str
 
 
 class FeatureFlag(Model):
-    create_in_folder: Annotated[str | None, Field(alias="_create_in_folder")] = None
-    should_create_usage_dashboard: Annotated[
-        bool | None, Field(alias="_should_create_usage_dashboard")
-    ] = None
+    """A feature flag."""
+
     active: bool | None = None
+    """Whether the flag is on. A flag that is off is false for everyone."""
     analytics_dashboards: list[int] | None = None
+    archived: bool | None = None
+    """Whether the flag is archived."""
     bucketing_identifier: BucketingIdentifierEnum | Literal[""] | str | None = None
+    """What decides about the variant: the distinct id or the device id."""
     can_edit: bool
     created_at: datetime | None = None
-    created_by: UserBasic
-    creation_context: FeatureFlagCreationContextEnum | str | None = None
+    """When the flag was created."""
+    created_by: UserBasic | None
+    """The user who created the flag."""
     deleted: bool | None = None
+    """Whether the flag is deleted. Setting it is how flags are deleted and restored."""
     ensure_experience_continuity: bool | None = None
-    evaluation_contexts: list[Any] | None = None
+    """Whether a person keeps the value after logging in."""
     evaluation_runtime: EvaluationRuntimeEnum | Literal[""] | str | None = None
+    """Where the flag may be evaluated: `server`, `client` or `all`."""
     experiment_set: list[int]
-    experiment_set_metadata: list[dict[str, Any]]
+    """The ids of experiments that use the flag."""
+    experiment_set_metadata: list[FeatureFlagExperimentSetMetadata]
     features: dict[str, Any]
-    filters: dict[str, Any] | None = None
+    """Early access features that use the flag."""
+    filters: FeatureFlagFilters | None = None
+    """Release conditions (`groups`), variants (`multivariate`) and payloads (`payloads`). An
+    update replaces them as a whole.
+    """
     has_encrypted_payloads: bool | None = None
+    """Whether payloads are encrypted; `feature_flags.remote_config` decrypts them."""
     has_enriched_analytics: bool | None = None
     id: int
+    """The number of the flag, unique in the instance."""
+    is_eligible_for_experiment: bool
     is_remote_configuration: bool | None = None
+    """Whether the flag is remote config: a payload without conditions."""
     is_used_in_replay_settings: bool
     key: str
+    """The name that code asks for. Unique in the project."""
     last_called_at: datetime | None = None
-    last_modified_by: UserBasic
+    """When the flag was last evaluated, roughly."""
+    last_modified_by: UserBasic | None
     name: str | None = None
-    performed_rollback: bool | None = None
-    rollback_conditions: Any = None
+    """A description of the flag. Its name is `key`."""
     status: str
+    """Whether the flag is in use: `ACTIVE`, `STALE`, `INACTIVE` and so on."""
     surveys: dict[str, Any]
-    tags: list[Any] | None = None
+    """Surveys that use the flag."""
+    tags: list[str] | None = None
+    """Tags of the flag."""
     updated_at: datetime | None
-    usage_dashboard: int
+    usage_dashboard: int | None
+    """The id of the dashboard about the use of the flag."""
     user_access_level: str | None
+    """What the user of the key may do with the flag."""
     version: int | None = None
+    """Counts the changes. An update that gives an outdated version conflicts (409)."""
+
+
+class FeatureFlagConditionPropertyAnalysis(Model):
+    actual_value: Any
+    explanation: str
+    key: str
+    matched: bool
+    operator: str
+    type: str
+    value: Any
+
+
+class FeatureFlagConditionAnalysis(Model):
+    explanation: str
+    index: int
+    matched: bool
+    properties: list[FeatureFlagConditionPropertyAnalysis]
+    properties_matched: bool | None = None
+    rollout_excluded: bool
+    rollout_percentage: float
+    variant: str | None
+
+
+class FeatureFlagRolloutSummary(Model):
+    effectively_full_rollout: bool
+    has_targeting_conditions: bool
+    is_multivariate: bool
+    max_rollout_percentage: float | None
 
 
 class FeatureFlagStatusResponse(Model):
     reason: str
+    reason_states_rollout: bool
+    rollout: FeatureFlagRolloutSummary
     status: str
+
+
+class FeatureFlagTestEvaluationResponse(Model):
+    condition_index: int | None
+    conditions: list[FeatureFlagConditionAnalysis]
+    evaluation_distinct_id: str | None
+    flag_key: str
+    payload: Any
+    person_properties: dict[str, Any]
+    reason: str
+    reason_description: str | None = None
+    result: Any
 
 
 class FeatureFlagVersionResponse(Model):
@@ -100,7 +170,7 @@ class FeatureFlagVersionResponse(Model):
     deleted: bool | None = None
     ensure_experience_continuity: bool | None = None
     evaluation_runtime: EvaluationRuntimeEnum | Literal[""] | str | None = None
-    filters: dict[str, Any]
+    filters: FeatureFlagFilters
     has_encrypted_payloads: bool | None = None
     has_enriched_analytics: bool | None = None
     id: int
@@ -110,8 +180,6 @@ class FeatureFlagVersionResponse(Model):
     last_called_at: datetime | None = None
     modified_by: int | None
     name: str | None = None
-    performed_rollback: bool | None = None
-    rollback_conditions: Any = None
     version: int | None = None
     version_timestamp: datetime | None
 
@@ -121,20 +189,24 @@ class FeatureFlagsBulkDeleteResponse(Model):
     errors: list[dict[str, Any]]
 
 
-class FeatureFlagsBulkKeysResponse(Model):
+class FeatureFlagsKeysByIdResponse(Model):
     keys: dict[str, str]
     warning: str | None = None
+
+
+class FlagValueItem(Model):
+    name: Any
+
+
+class FlagValueResponse(Model):
+    refreshing: bool
+    results: list[FlagValueItem]
 
 
 class LocalEvaluationResponse(Model):
     cohorts: dict[str, Any]
     flags: list[MinimalFeatureFlag]
     group_type_mapping: dict[str, str]
-
-
-class MyFlagsResponse(Model):
-    feature_flag: MinimalFeatureFlag
-    value: Any
 
 
 class PaginatedFeatureFlagList(Model):

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from asyncposthog.model import Model
 
-from .shared.batch_export_run_status_enum import BatchExportRunStatusEnum
+from .shared.enums import BatchExportRunStatusEnum
 
 __all__ = [
     "FileDownload",

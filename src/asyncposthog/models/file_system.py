@@ -9,12 +9,14 @@ from uuid import UUID
 
 from asyncposthog.model import Model
 
+from .shared.user_basic import UserBasic
+
 __all__ = [
     "FileSystem",
     "FileSystemCountByPathResponse",
-    "FileSystemCountResponse",
-    "FileSystemUndoDeleteResponse",
-    "FileSystemUndoDeleteResponseUndoneItem",
+    "FileSystemCountChildrenResponse",
+    "FileSystemRestoreResponse",
+    "FileSystemRestoreResponseUndoneItem",
     "FileSystemUnfiledResponse",
     "PaginatedFileSystemList",
 ]
@@ -22,6 +24,7 @@ __all__ = [
 
 class FileSystem(Model):
     created_at: datetime
+    created_by: UserBasic | None
     depth: int | None
     href: str | None = None
     id: UUID
@@ -31,6 +34,7 @@ class FileSystem(Model):
     ref: str | None = None
     shortcut: bool | None = None
     type: str | None = None
+    user_access_level: str | None
 
 
 class FileSystemCountByPathResponse(Model):
@@ -39,19 +43,19 @@ class FileSystemCountByPathResponse(Model):
     has_more: bool | None = None
 
 
-class FileSystemCountResponse(Model):
+class FileSystemCountChildrenResponse(Model):
     count: int
     entries: list[FileSystem] | None = None
     has_more: bool | None = None
 
 
-class FileSystemUndoDeleteResponseUndoneItem(Model):
+class FileSystemRestoreResponseUndoneItem(Model):
     ref: str | None = None
     type: str | None = None
 
 
-class FileSystemUndoDeleteResponse(Model):
-    undone: list[FileSystemUndoDeleteResponseUndoneItem]
+class FileSystemRestoreResponse(Model):
+    undone: list[FileSystemRestoreResponseUndoneItem]
 
 
 class FileSystemUnfiledResponse(Model):

@@ -10,17 +10,29 @@ from asyncposthog.model import Model
 
 __all__ = [
     "Group",
+    "GroupsListResponse",
     "GroupsPropertyValuesResponse",
     "GroupsPropertyValuesResponseResultsItem",
-    "PaginatedGroupList",
 ]
 
 
 class Group(Model):
+    """A group, such as a company."""
+
     created_at: datetime
+    """When the group was first seen."""
     group_key: str
+    """The key that identifies it within its type."""
     group_properties: Any = None
+    """The properties of the group."""
     group_type_index: int
+    """The index of its type."""
+
+
+class GroupsListResponse(Model):
+    next: str | None = None
+    previous: str | None = None
+    results: list[Group]
 
 
 class GroupsPropertyValuesResponseResultsItem(Model):
@@ -31,9 +43,3 @@ class GroupsPropertyValuesResponseResultsItem(Model):
 class GroupsPropertyValuesResponse(Model):
     refreshing: bool | None = None
     results: list[GroupsPropertyValuesResponseResultsItem]
-
-
-class PaginatedGroupList(Model):
-    next: str | None = None
-    previous: str | None = None
-    results: list[Group]

@@ -11,10 +11,19 @@ from asyncposthog.model import Model
 
 __all__ = [
     "HealthIssue",
+    "HealthIssueCounts",
+    "HealthIssueRemediation",
     "HealthIssueSeverityEnum",
     "HealthIssueStatusEnum",
+    "HealthIssueSummary",
     "PaginatedHealthIssueList",
 ]
+
+
+class HealthIssueRemediation(Model):
+    agent: str
+    human: str
+
 
 HealthIssueSeverityEnum: TypeAlias = Literal["critical", "warning", "info"]
 
@@ -26,11 +35,27 @@ class HealthIssue(Model):
     dismissed: bool | None = None
     id: UUID
     kind: str
-    payload: Any
+    payload: dict[str, Any]
     resolved_at: datetime | None
     severity: HealthIssueSeverityEnum | str
+    snoozed_until: str | None = None
     status: HealthIssueStatusEnum | str
     updated_at: datetime
+    link: str | None = None
+    remediation: HealthIssueRemediation | None = None
+    summary: str | None = None
+    title: str | None = None
+
+
+class HealthIssueCounts(Model):
+    by_kind: dict[str, int]
+    by_severity: dict[str, int]
+    total: int
+
+
+class HealthIssueSummary(Model):
+    snoozed: HealthIssueCounts
+    unsnoozed: HealthIssueCounts
 
 
 class PaginatedHealthIssueList(Model):

@@ -3,9 +3,64 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Literal, TypeAlias
+from uuid import UUID
+
 from asyncposthog.model import Model
 
-__all__ = ["HeatmapResponseItem", "HeatmapsResponse"]
+from .shared.user_basic import UserBasic
+
+__all__ = [
+    "BlockedByEnum",
+    "FramingEnum",
+    "HeatmapEventItem",
+    "HeatmapEventsResponse",
+    "HeatmapFoldSummary",
+    "HeatmapPreflightResponse",
+    "HeatmapResponseItem",
+    "HeatmapSnapshotMetadata",
+    "HeatmapsResponse",
+    "SavedHeatmap",
+    "SavedHeatmapListResponse",
+    "SavedHeatmapSourceEnum",
+    "SavedHeatmapStatusEnum",
+    "SavedHeatmapTypeEnum",
+]
+
+BlockedByEnum: TypeAlias = Literal["x_frame_options", "frame_ancestors"]
+
+FramingEnum: TypeAlias = Literal["allowed", "blocked", "unknown"]
+
+
+class HeatmapEventItem(Model):
+    current_url: str
+    distinct_id: str
+    pointer_relative_x: float
+    pointer_y: int
+    session_id: str | None = None
+    timestamp: datetime
+    type: str
+
+
+class HeatmapEventsResponse(Model):
+    has_more: bool
+    results: list[HeatmapEventItem]
+    total_count: int
+
+
+class HeatmapFoldSummary(Model):
+    below_fold_count: int
+    median_viewport_height: int | None
+    pct_below_fold: float
+    total_count: int
+
+
+class HeatmapPreflightResponse(Model):
+    blocked_by: BlockedByEnum | str | None
+    body_excerpt: str | None
+    framing: FramingEnum | str
+    http_status: int | None
 
 
 class HeatmapResponseItem(Model):
@@ -15,5 +70,45 @@ class HeatmapResponseItem(Model):
     pointer_y: int
 
 
+class HeatmapSnapshotMetadata(Model):
+    has_content: bool
+    width: int
+
+
 class HeatmapsResponse(Model):
+    fold: HeatmapFoldSummary | None = None
+    has_more: bool | None = None
     results: list[HeatmapResponseItem]
+
+
+SavedHeatmapSourceEnum: TypeAlias = Literal["server", "toolbar"]
+
+SavedHeatmapStatusEnum: TypeAlias = Literal["processing", "completed", "failed"]
+
+SavedHeatmapTypeEnum: TypeAlias = Literal["screenshot", "iframe", "recording"]
+
+
+class SavedHeatmap(Model):
+    block_consent_modals: bool | None = None
+    created_at: datetime
+    created_by: UserBasic | None
+    data_url: str | None = None
+    deleted: bool | None = None
+    exception: str | None
+    has_content: bool
+    id: UUID
+    name: str | None = None
+    short_id: str
+    snapshots: list[HeatmapSnapshotMetadata]
+    source: SavedHeatmapSourceEnum | str
+    status: SavedHeatmapStatusEnum | str
+    target_widths: list[int]
+    type: SavedHeatmapTypeEnum | str | None = None
+    updated_at: datetime
+    url: str
+    user_access_level: str | None
+
+
+class SavedHeatmapListResponse(Model):
+    count: int
+    results: list[SavedHeatmap]

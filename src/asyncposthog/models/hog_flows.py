@@ -4,32 +4,128 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
+from pydantic import Field
 
 from .shared.hog_function_filters import HogFunctionFilters
 from .shared.user_basic import UserBasic
 
 __all__ = [
+    "AwsTenantFinding",
+    "AwsTenantReputation",
+    "AwsTenantReputationHealthEnum",
     "BlastRadius",
+    "DedupeKeyEnum",
+    "EmailSendingAllowance",
+    "EmailSendingRates",
+    "EmailSendingSuspensionStatus",
     "ExitConditionEnum",
+    "FindingTypeEnum",
     "HogFlow",
     "HogFlowAction",
+    "HogFlowActionConfig",
+    "HogFlowActionConfigCondition",
+    "HogFlowActionConfigEventsItem",
+    "HogFlowActionTypeEnum",
+    "HogFlowBatchJobCancelResponse",
+    "HogFlowBatchJobStateEnum",
+    "HogFlowConversion",
+    "HogFlowConversionEvent",
+    "HogFlowEdge",
+    "HogFlowEdgeTypeEnum",
+    "HogFlowEmailSendingRateLimit",
     "HogFlowMasking",
     "HogFlowMinimal",
+    "HogFlowOriginProductEnum",
+    "HogFlowPublishImpact",
+    "HogFlowPublishImpactDeletedStep",
+    "HogFlowPublishImpactEmptyVariable",
+    "HogFlowPublishImpactMoveTarget",
+    "HogFlowPublishImpactScheduleConflict",
+    "HogFlowPublishResponse",
+    "HogFlowRevision",
+    "HogFlowRevisionBasic",
+    "HogFlowRunResponse",
     "HogFlowSchedule",
     "HogFlowScheduleStatusEnum",
-    "HogFlowStatusEnum",
+    "HogFlowStateEnum",
+    "HogInvocationCancelResponse",
+    "HogInvocationResult",
+    "HogInvocationResultDetail",
+    "HogInvocationResultsCount",
+    "ImpactEnum",
+    "IspDailyPoint",
+    "IspSendingHealth",
     "OnErrorEnum",
     "PaginatedHogFlowMinimalList",
+    "PaginatedHogFlowRevisionBasicList",
+    "PeriodEnum",
+    "SendingStatusEnum",
+    "TeamEmailReputationResponse",
+    "WorkflowEmailSendingRates",
+    "WorkflowStatsRow",
 ]
+
+FindingTypeEnum: TypeAlias = Literal[
+    "DKIM", "DMARC", "SPF", "BIMI", "COMPLAINT", "BOUNCE", "FEEDBACK_3P", "IP_LISTING"
+]
+
+ImpactEnum: TypeAlias = Literal["LOW", "HIGH"]
+
+
+class AwsTenantFinding(Model):
+    description: str
+    finding_type: FindingTypeEnum | str
+    impact: ImpactEnum | str
+    last_updated_at: datetime | None
+
+
+AwsTenantReputationHealthEnum: TypeAlias = Literal["healthy", "warning", "critical", "suspended"]
+
+SendingStatusEnum: TypeAlias = Literal["ENABLED", "REINSTATED", "DISABLED"]
+
+
+class AwsTenantReputation(Model):
+    findings: list[AwsTenantFinding]
+    health: AwsTenantReputationHealthEnum | str
+    sending_status: SendingStatusEnum | str
+
+
+DedupeKeyEnum: TypeAlias = Literal["email"]
 
 
 class BlastRadius(Model):
     affected: int
+    confirm_token: str
+    dedupe_key: DedupeKeyEnum | str | None
+    limit: int
     total: int
+
+
+class EmailSendingAllowance(Model):
+    emails_per_day: int
+    emails_per_hour: int
+    emails_sent_last_day: int
+    emails_sent_last_hour: int
+    enforced: bool
+    max_batch_audience: int
+    max_tier: int
+    tier: int
+
+
+class EmailSendingRates(Model):
+    bounce_rate: float
+    complaint_rate: float
+    emails_sent: int
+
+
+class EmailSendingSuspensionStatus(Model):
+    email_sending_suspended: bool
+    email_sending_suspended_at: datetime | None
+    email_sending_suspension_reason: str
 
 
 ExitConditionEnum: TypeAlias = Literal[
@@ -39,71 +135,90 @@ ExitConditionEnum: TypeAlias = Literal[
     "exit_only_at_end",
 ]
 
-OnErrorEnum: TypeAlias = Literal["continue", "abort", "complete", "branch"]
+
+class HogFlowActionConfigCondition(Model):
+    filters: HogFunctionFilters | None = None
+    name: str | None = None
+
+
+class HogFlowActionConfigEventsItem(Model):
+    filters: HogFunctionFilters | None = None
+    name: str | None = None
+
+
+class HogFlowActionConfig(Model):
+    condition: HogFlowActionConfigCondition | None = None
+    events: list[HogFlowActionConfigEventsItem] | None = None
+    max_wait_duration: str
+
+
+HogFlowActionTypeEnum: TypeAlias = Literal[
+    "trigger",
+    "function",
+    "function_email",
+    "function_sms",
+    "function_push",
+    "delay",
+    "wait_until_condition",
+    "wait_until_time_window",
+    "conditional_branch",
+    "random_cohort_branch",
+    "exit",
+]
+
+OnErrorEnum: TypeAlias = Literal["continue", "abort"]
 
 
 class HogFlowAction(Model):
-    config: Any
-    created_at: float | None = None
+    config: dict[str, Any] | HogFlowActionConfig
+    created_at: int | None = None
     description: str | None = None
     filters: HogFunctionFilters | None = None
     id: str
     name: str
     on_error: OnErrorEnum | str | None = None
     output_variable: Any = None
-    type: str
-    updated_at: float | None = None
+    type: HogFlowActionTypeEnum | str
+    updated_at: int | None = None
+
+
+class HogFlowConversionEvent(Model):
+    filters: HogFunctionFilters
+
+
+class HogFlowConversion(Model):
+    bytecode: Any = None
+    events: list[HogFlowConversionEvent] | None = None
+    filters: list[dict[str, Any]] | None = None
+    window_minutes: int | None = None
+
+
+HogFlowEdgeTypeEnum: TypeAlias = Literal["continue", "branch"]
+
+
+class HogFlowEdge(Model):
+    from_: Annotated[str, Field(alias="from")]
+    index: int | None = None
+    to: str
+    type: HogFlowEdgeTypeEnum | str
+
+
+PeriodEnum: TypeAlias = Literal["minute", "hour"]
+
+
+class HogFlowEmailSendingRateLimit(Model):
+    count: int
+    period: PeriodEnum | str
 
 
 class HogFlowMasking(Model):
     bytecode: Any = None
     hash: str
-    threshold: float | None = None
+    threshold: int | None = None
     ttl: int | None = None
 
 
-HogFlowStatusEnum: TypeAlias = Literal["draft", "active", "archived"]
-
-
-class HogFlow(Model):
-    abort_action: str | None
-    actions: list[HogFlowAction]
-    billable_action_types: Any
-    conversion: Any = None
-    created_at: datetime
-    created_by: UserBasic
-    description: str | None = None
-    edges: Any = None
-    exit_condition: ExitConditionEnum | str | None = None
-    id: UUID
-    name: str | None = None
-    status: HogFlowStatusEnum | str | None = None
-    trigger: Any = None
-    trigger_masking: HogFlowMasking | None = None
-    updated_at: datetime
-    variables: list[dict[str, str]] | None = None
-    version: int
-
-
-class HogFlowMinimal(Model):
-    abort_action: str | None
-    actions: Any
-    billable_action_types: Any
-    conversion: Any
-    created_at: datetime
-    created_by: UserBasic
-    description: str
-    edges: Any
-    exit_condition: ExitConditionEnum | str
-    id: str
-    name: str | None
-    status: HogFlowStatusEnum | str
-    trigger: Any
-    trigger_masking: Any
-    updated_at: datetime
-    variables: Any
-    version: int
-
+HogFlowOriginProductEnum: TypeAlias = Literal["loops"]
 
 HogFlowScheduleStatusEnum: TypeAlias = Literal["active", "paused", "completed"]
 
@@ -120,8 +235,233 @@ class HogFlowSchedule(Model):
     variables: Any = None
 
 
+HogFlowStateEnum: TypeAlias = Literal["draft", "active", "archived"]
+
+
+class HogFlow(Model):
+    """A workflow."""
+
+    abort_action: str | None
+    action_redirects: dict[str, str] | None
+    actions: list[HogFlowAction]
+    """The steps."""
+    billable_action_types: Any
+    conversion: HogFlowConversion | None = None
+    """What counts as success."""
+    created_at: datetime
+    created_by: UserBasic | None
+    description: str | None = None
+    draft: Any
+    draft_updated_at: datetime | None
+    edges: list[HogFlowEdge] | None = None
+    """The connections between steps."""
+    email_sending_rate_limit: HogFlowEmailSendingRateLimit | None = None
+    exit_condition: ExitConditionEnum | str | None = None
+    """When a person leaves it before its end."""
+    id: UUID
+    """The uuid of the workflow."""
+    name: str | None = None
+    """The name of the workflow."""
+    origin_product: HogFlowOriginProductEnum | str | None = None
+    schedules: list[HogFlowSchedule]
+    status: HogFlowStateEnum | str | None = None
+    """`draft`, `active` or `archived`."""
+    trigger: Any
+    """What starts it."""
+    trigger_masking: HogFlowMasking | None = None
+    updated_at: datetime
+    user_access_level: str | None
+    variables: list[dict[str, str]] | None = None
+    version: int
+
+
+HogFlowBatchJobStateEnum: TypeAlias = Literal[
+    "waiting", "queued", "active", "completed", "cancelled", "failed"
+]
+
+
+class HogFlowBatchJobCancelResponse(Model):
+    done: bool
+    marked: int
+    remaining: int
+    status: HogFlowBatchJobStateEnum | str
+
+
+class HogFlowMinimal(Model):
+    abort_action: str | None
+    actions: list[HogFlowAction]
+    billable_action_types: Any
+    conversion: HogFlowConversion | None
+    created_at: datetime
+    created_by: UserBasic | None
+    description: str
+    edges: list[HogFlowEdge]
+    email_sending_rate_limit: HogFlowEmailSendingRateLimit | None
+    exit_condition: ExitConditionEnum | str
+    id: UUID
+    name: str | None
+    origin_product: HogFlowOriginProductEnum | str | None
+    status: HogFlowStateEnum | str
+    trigger: Any
+    trigger_masking: HogFlowMasking | None
+    updated_at: datetime
+    user_access_level: str | None
+    variables: Any
+    version: int
+
+
+class HogFlowPublishImpactMoveTarget(Model):
+    action_id: str
+    name: str
+
+
+class HogFlowPublishImpactDeletedStep(Model):
+    action_id: str
+    exits: bool
+    moves_to: HogFlowPublishImpactMoveTarget | None
+    name: str
+    runs: int | None
+
+
+class HogFlowPublishImpactEmptyVariable(Model):
+    referenced_by: list[str]
+    set_by: str | None
+    variable: str
+
+
+class HogFlowPublishImpactScheduleConflict(Model):
+    schedule_id: str
+    variables: list[str]
+
+
+class HogFlowPublishImpact(Model):
+    deleted_steps: list[HogFlowPublishImpactDeletedStep]
+    empty_variables: list[HogFlowPublishImpactEmptyVariable]
+    position_unknown: int | None
+    schedule_conflicts: list[HogFlowPublishImpactScheduleConflict]
+
+
+class HogFlowPublishResponse(Model):
+    confirm_token: str | None
+    draft_updated_at: datetime | None
+    impact: HogFlowPublishImpact | None
+    in_flight_runs: int | None
+    published: bool
+    workflow: HogFlow | None = None
+
+
+class HogFlowRevision(Model):
+    content: Any
+    created_at: datetime
+    created_by: UserBasic | None
+    version: int
+
+
+class HogFlowRevisionBasic(Model):
+    created_at: datetime
+    created_by: UserBasic | None
+    version: int
+
+
+class HogFlowRunResponse(Model):
+    invocation_id: str
+    status: str
+
+
+class HogInvocationCancelResponse(Model):
+    done: bool
+    marked: int
+    remaining: int
+
+
+class HogInvocationResult(Model):
+    attempts: int
+    distinct_id: str
+    duration_ms: int | None
+    error_kind: str
+    error_message: str
+    finished_at: datetime | None
+    invocation_id: str
+    is_retry: bool
+    person_id: str
+    scheduled_at: datetime
+    started_at: datetime | None
+    status: str
+
+
+class HogInvocationResultDetail(Model):
+    attempts: int
+    distinct_id: str
+    duration_ms: int | None
+    error_kind: str
+    error_message: str
+    finished_at: datetime | None
+    invocation_globals: dict[str, Any]
+    invocation_id: str
+    is_retry: bool
+    person_id: str
+    scheduled_at: datetime
+    started_at: datetime | None
+    status: str
+
+
+class HogInvocationResultsCount(Model):
+    count: int
+
+
+class IspDailyPoint(Model):
+    bounce_rate: float
+    date: str
+    delivery_rate: float
+    emails_sent: int
+
+
+class IspSendingHealth(Model):
+    bounce_rate: float | None
+    complaint_rate: float | None
+    daily: list[IspDailyPoint]
+    delivery_rate: float | None
+    emails_sent: int
+    isp: str
+    unavailable: list[str]
+
+
 class PaginatedHogFlowMinimalList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
     results: list[HogFlowMinimal]
+
+
+class PaginatedHogFlowRevisionBasicList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[HogFlowRevisionBasic]
+
+
+class WorkflowEmailSendingRates(Model):
+    bounce_rate: float
+    complaint_rate: float
+    emails_sent: int
+    hog_flow_id: UUID
+    hog_flow_name: str
+
+
+class TeamEmailReputationResponse(Model):
+    aws: AwsTenantReputation | None
+    email_sending_suspended: bool
+    email_sending_suspended_at: datetime | None
+    email_sending_suspension_reason: str
+    isp_shared_domains: list[str]
+    isp_withheld_domains: list[str]
+    isps: list[IspSendingHealth]
+    reputation: EmailSendingRates | None
+    sending_allowance: EmailSendingAllowance | None
+    workflows: list[WorkflowEmailSendingRates]
+
+
+class WorkflowStatsRow(Model):
+    failed: int
+    succeeded: int
+    workflow_id: str

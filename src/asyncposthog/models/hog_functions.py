@@ -10,6 +10,7 @@ from uuid import UUID
 from asyncposthog.model import Model
 from pydantic import Field
 
+from .shared.enums import SearchMatchTypeEnum
 from .shared.hog_function_filters import HogFunctionFilters
 from .shared.hog_function_template import HogFunctionTemplate
 from .shared.user_basic import UserBasic
@@ -17,16 +18,85 @@ from .shared.user_basic import UserBasic
 __all__ = [
     "HogFunction",
     "HogFunctionInvocation",
+    "HogFunctionMapping",
+    "HogFunctionMaskedSecret",
     "HogFunctionMasking",
     "HogFunctionMinimal",
+    "HogFunctionPublishResponse",
+    "HogFunctionRevision",
+    "HogFunctionRevisionBasic",
     "HogFunctionStatus",
     "HogFunctionStatusStateEnum",
+    "HogFunctionTemplatingEnum",
     "HogFunctionTypeEnum",
+    "InputsItem",
     "InputsSchemaItem",
     "InputsSchemaItemTypeEnum",
-    "Mappings",
     "PaginatedHogFunctionMinimalList",
+    "PaginatedHogFunctionRevisionBasicList",
 ]
+
+HogFunctionTemplatingEnum: TypeAlias = Literal["hog", "liquid"]
+
+
+class InputsItem(Model):
+    bytecode: list[Any]
+    order: int
+    templating: HogFunctionTemplatingEnum | str | None = None
+    transpiled: Any
+    value: Any = None
+
+
+InputsSchemaItemTypeEnum: TypeAlias = Literal[
+    "string",
+    "number",
+    "boolean",
+    "dictionary",
+    "choice",
+    "json",
+    "integration",
+    "integration_multi",
+    "integration_field",
+    "email",
+    "native_email",
+    "posthog_assignee",
+    "posthog_ticket_tags",
+    "posthog_business_hours",
+    "non_failure_status_codes",
+    "customer_analytics_account_properties",
+    "customer_analytics_account_relationships",
+    "task_model",
+    "task_repository",
+    "task_mcp_installations",
+    "signals_scout",
+    "task_skills",
+]
+
+
+class InputsSchemaItem(Model):
+    choices: list[dict[str, Any]] | None = None
+    default: Any = None
+    description: str | None = None
+    hidden: bool | None = None
+    integration: str | None = None
+    integration_field: str | None = None
+    integration_key: str | None = None
+    key: str
+    label: str | None = None
+    required: bool | None = None
+    required_scopes: Annotated[str | None, Field(alias="requiredScopes")] = None
+    requires_field: str | None = None
+    searchable: bool | None = None
+    secret: bool | None = None
+    templating: bool | Literal["hog", "liquid"] | str | None = None
+    type: InputsSchemaItemTypeEnum | str
+
+
+class HogFunctionMapping(Model):
+    filters: HogFunctionFilters | None = None
+    inputs: dict[str, InputsItem] | None = None
+    inputs_schema: list[InputsSchemaItem] | None = None
+    name: str | None = None
 
 
 class HogFunctionMasking(Model):
@@ -52,102 +122,103 @@ HogFunctionTypeEnum: TypeAlias = Literal[
     "warehouse_source_webhook",
     "site_app",
     "transformation",
+    "transformation_log",
 ]
-
-InputsSchemaItemTypeEnum: TypeAlias = Literal[
-    "string",
-    "number",
-    "boolean",
-    "dictionary",
-    "choice",
-    "json",
-    "integration",
-    "integration_field",
-    "email",
-    "native_email",
-    "posthog_assignee",
-    "posthog_ticket_tags",
-    "posthog_business_hours",
-]
-
-
-class InputsSchemaItem(Model):
-    choices: list[dict[str, Any]] | None = None
-    default: Any = None
-    description: str | None = None
-    hidden: bool | None = None
-    integration: str | None = None
-    integration_field: str | None = None
-    integration_key: str | None = None
-    key: str
-    label: str | None = None
-    required: bool | None = None
-    required_scopes: Annotated[str | None, Field(alias="requiredScopes")] = None
-    requires_field: str | None = None
-    secret: bool | None = None
-    templating: bool | Literal["hog", "liquid"] | str | None = None
-    type: InputsSchemaItemTypeEnum | str
-
-
-class Mappings(Model):
-    filters: HogFunctionFilters | None = None
-    inputs: dict[str, Any] | None = None
-    inputs_schema: list[InputsSchemaItem] | None = None
-    name: str | None = None
 
 
 class HogFunction(Model):
-    create_in_folder: Annotated[str | None, Field(alias="_create_in_folder")] = None
+    """A function in the Hog language."""
+
     batch_export_id: UUID | None
     bytecode: Any
     created_at: datetime
-    created_by: UserBasic
-    deleted: bool | None = None
+    created_by: UserBasic | None
     description: str | None = None
+    draft: Any
+    draft_updated_at: datetime | None
     enabled: bool | None = None
+    """Whether it runs."""
     execution_order: int | None = None
+    """The position among transformations."""
     filters: HogFunctionFilters | None = None
+    """Which events it runs for."""
     hog: str | None = None
+    """The code."""
     icon_url: str | None = None
     id: UUID
-    inputs: dict[str, Any] | None = None
+    """The uuid of the function."""
+    inputs: dict[str, InputsItem] | None = None
+    """The values of the inputs. Secret ones are masked in responses."""
     inputs_schema: list[InputsSchemaItem] | None = None
-    mappings: list[Mappings] | None = None
+    """The inputs it has."""
+    mappings: list[HogFunctionMapping] | None = None
     masking: HogFunctionMasking | None = None
     name: str | None = None
+    """The name of the function."""
+    search_match_type: SearchMatchTypeEnum | str | None
     status: HogFunctionStatus | None
+    """Whether it works or was disabled after errors."""
     template: HogFunctionTemplate
-    template_id: str | None = None
     transpiled: str | None
     type: HogFunctionTypeEnum | str | None = None
+    """`destination`, `transformation`, `site_app`, `internal_destination` and so on."""
     updated_at: datetime
+    version: int
 
 
 class HogFunctionInvocation(Model):
-    clickhouse_event: dict[str, Any] | None = None
-    configuration: HogFunction | None = None
-    globals: dict[str, Any] | None = None
     invocation_id: str | None = None
     logs: list[Any]
-    mock_async_functions: bool | None = None
     status: str
+
+
+class HogFunctionMaskedSecret(Model):
+    draft_input_keys: list[str]
+    enabled: bool
+    id: UUID
+    input_keys: list[str]
+    name: str
+    type: str
 
 
 class HogFunctionMinimal(Model):
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     description: str
+    draft_updated_at: datetime | None
     enabled: bool
     execution_order: int | None
-    filters: Any
+    filters: HogFunctionFilters | None
     hog: str
     icon_url: str | None
     id: UUID
     name: str | None
+    search_match_type: SearchMatchTypeEnum | str | None
     status: HogFunctionStatus | None
     template: HogFunctionTemplate
     type: str | None
     updated_at: datetime
+
+
+class HogFunctionPublishResponse(Model):
+    changed_fields: list[str] | None
+    confirm_token: str | None
+    draft_updated_at: datetime | None
+    function: HogFunction | None = None
+    published: bool
+
+
+class HogFunctionRevision(Model):
+    content: Any
+    created_at: datetime
+    created_by: UserBasic | None
+    version: int
+
+
+class HogFunctionRevisionBasic(Model):
+    created_at: datetime
+    created_by: UserBasic | None
+    version: int
 
 
 class PaginatedHogFunctionMinimalList(Model):
@@ -155,3 +226,10 @@ class PaginatedHogFunctionMinimalList(Model):
     next: str | None = None
     previous: str | None = None
     results: list[HogFunctionMinimal]
+
+
+class PaginatedHogFunctionRevisionBasicList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[HogFunctionRevisionBasic]

@@ -20,9 +20,12 @@ class InsightVariable(Model):
     created_by: int | None
     default_value: Any = None
     id: UUID
+    is_multi: bool | None = None
     name: str
     type: InsightVariableTypeEnum | str
     values: Any = None
+    values_query: str | None = None
+    values_query_connection_id: str | None = None
 
 
 class PaginatedInsightVariableList(Model):

@@ -4,86 +4,65 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
-from pydantic import Field
 
-from .query.data_table_node import DataTableNode
-from .query.data_visualization_node import DataVisualizationNode
-from .query.hog_query import HogQuery
-from .query.insight_viz_node import InsightVizNode
-from .shared.effective_privilege_level_enum import EffectivePrivilegeLevelEnum
-from .shared.preprocessing_config import Alert, InsightThreshold
+from .shared.dashboard_tile_basic import DashboardTileBasic, Insight, TypedInsightQuery
+from .shared.enums import SearchMatchTypeEnum
+from .shared.preprocessing_config import Alert, InsightThresholdConfiguration
 from .shared.user_basic import UserBasic
 
 __all__ = [
-    "DashboardTileBasic",
-    "Insight",
-    "InsightQuerySchema",
-    "InsightResolvedDateRange",
+    "InsightBulkDeleteResponse",
+    "InsightBulkOperationResult",
+    "InsightBulkOperationSkipped",
+    "InsightBulkRestoreResponse",
+    "InsightBulkSetTestAccountFilterResponse",
+    "InsightThreshold",
     "InsightsAnalyzeResponse",
     "InsightsGenerateMetadataResponse",
     "PaginatedInsightList",
-    "PaginatedThresholdWithAlertList",
-    "ThresholdWithAlert",
+    "PaginatedInsightThresholdList",
+    "PaginatedTrendingInsightList",
+    "TrendingInsight",
 ]
 
 
-class DashboardTileBasic(Model):
-    dashboard_id: int
-    deleted: bool | None = None
+class InsightBulkOperationResult(Model):
     id: int
+    name: str | None
 
 
-InsightQuerySchema: TypeAlias = Annotated[
-    InsightVizNode | DataTableNode | DataVisualizationNode | HogQuery, Field(discriminator="kind")
-]
-
-
-class InsightResolvedDateRange(Model):
-    date_from: str | None = None
-    date_to: str | None = None
-
-
-class Insight(Model):
-    create_in_folder: Annotated[str | None, Field(alias="_create_in_folder")] = None
-    alerts: list[Any]
-    cache_target_age: datetime | None
-    columns: list[str] | None
-    created_at: datetime | None
-    created_by: UserBasic
-    dashboard_tiles: list[DashboardTileBasic]
-    dashboards: list[int] | None = None
-    deleted: bool | None = None
-    derived_name: str | None = None
-    description: str | None = None
-    effective_privilege_level: EffectivePrivilegeLevelEnum | int
-    effective_restriction_level: EffectivePrivilegeLevelEnum | int
-    favorited: bool | None = None
-    has_more: Annotated[bool | None, Field(alias="hasMore")]
-    hogql: str | None
+class InsightBulkOperationSkipped(Model):
     id: int
-    is_cached: bool
-    is_sample: bool
-    last_modified_at: datetime
-    last_modified_by: UserBasic
-    last_refresh: datetime | None
-    last_viewed_at: datetime | None
+    reason: str
+
+
+class InsightBulkDeleteResponse(Model):
+    deleted: list[InsightBulkOperationResult]
+    skipped: list[InsightBulkOperationSkipped]
+
+
+class InsightBulkRestoreResponse(Model):
+    restored: list[InsightBulkOperationResult]
+    skipped: list[InsightBulkOperationSkipped]
+
+
+class InsightBulkSetTestAccountFilterResponse(Model):
+    legacy: int
+    skipped: int
+    unchanged: int
+    unsupported: int
+    updated: int
+
+
+class InsightThreshold(Model):
+    alerts: list[Alert]
+    configuration: InsightThresholdConfiguration
+    created_at: datetime
+    id: UUID
     name: str | None = None
-    next_allowed_client_refresh: datetime | None
-    order: int | None = None
-    query: InsightQuerySchema | None = None
-    query_status: Any
-    resolved_date_range: InsightResolvedDateRange | None
-    result: Any
-    short_id: str
-    tags: list[Any] | None = None
-    timezone: str | None
-    types: list[Any] | None
-    updated_at: datetime
-    user_access_level: str | None
 
 
 class InsightsAnalyzeResponse(Model):
@@ -102,16 +81,40 @@ class PaginatedInsightList(Model):
     results: list[Insight]
 
 
-class ThresholdWithAlert(Model):
-    alerts: list[Alert]
-    configuration: InsightThreshold
-    created_at: datetime
-    id: UUID
-    name: str | None = None
-
-
-class PaginatedThresholdWithAlertList(Model):
+class PaginatedInsightThresholdList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[ThresholdWithAlert]
+    results: list[InsightThreshold]
+
+
+class TrendingInsight(Model):
+    created_at: datetime | None
+    created_by: UserBasic | None
+    dashboard_tiles: list[DashboardTileBasic]
+    dashboards: list[int] | None = None
+    derived_name: str | None = None
+    description: str | None = None
+    favorited: bool | None = None
+    id: int
+    last_modified_at: datetime | None = None
+    last_modified_by: UserBasic | None
+    last_refresh: datetime | None
+    last_viewed_at: datetime | None
+    name: str | None = None
+    query: TypedInsightQuery | None = None
+    refreshing: bool
+    search_match_type: SearchMatchTypeEnum | str | None
+    short_id: str
+    tags: list[str] | None = None
+    updated_at: datetime
+    user_access_level: str | None
+    view_count: int
+    viewers: list[UserBasic]
+
+
+class PaginatedTrendingInsightList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[TrendingInsight]

@@ -4,33 +4,67 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from pydantic import Field
 
-from .shared.github_repo import GitHubRepo
+from .shared.github_repo import InstallationStatusEnum
 from .shared.user_basic import UserBasic
 
 __all__ = [
-    "GitHubBranchesResponse",
-    "GitHubReposRefreshResponse",
-    "IntegrationConfig",
+    "GitHubAvailableInstallation",
+    "GitHubAvailableInstallationsResponse",
+    "GitHubOAuthAuthorizeResponse",
+    "GitHubTeam",
+    "GitHubTeamsResponse",
+    "Integration",
+    "IntegrationAccessRequestResponse",
     "IntegrationKindEnum",
-    "PaginatedIntegrationConfigList",
+    "JiraProject",
+    "JiraProjectsResponse",
+    "LinearTeam",
+    "LinearTeamsResponse",
+    "PaginatedIntegrationList",
+    "SlackChannel",
+    "SlackChannelsResponse",
+    "SlackUser",
+    "SlackUsersResponse",
 ]
 
 
-class GitHubBranchesResponse(Model):
-    branches: list[str]
-    default_branch: str | None = None
+class GitHubAvailableInstallation(Model):
+    account_name: str | None
+    account_type: str | None
+    installation_id: str
+    source_team_id: int | None
+
+
+class GitHubAvailableInstallationsResponse(Model):
+    installations: list[GitHubAvailableInstallation]
+    personal_github_connected: bool
+
+
+class GitHubOAuthAuthorizeResponse(Model):
+    oauth_url: str
+
+
+class GitHubTeam(Model):
+    id: int
+    name: str
+    slug: str
+
+
+class GitHubTeamsResponse(Model):
     has_more: bool
-
-
-class GitHubReposRefreshResponse(Model):
-    repositories: list[GitHubRepo]
+    teams: list[GitHubTeam]
 
 
 IntegrationKindEnum: TypeAlias = Literal[
+    "anthropic",
+    "apns",
+    "aws-redshift",
+    "aws-s3",
     "azure-blob",
     "bing-ads",
     "clickup",
@@ -43,42 +77,111 @@ IntegrationKindEnum: TypeAlias = Literal[
     "github",
     "gitlab",
     "google-ads",
+    "google-analytics",
+    "google-calendar",
     "google-cloud-service-account",
     "google-cloud-storage",
     "google-pubsub",
+    "google-search-console",
     "google-sheets",
     "hubspot",
+    "instagram",
     "intercom",
     "jira",
     "linear",
     "linkedin-ads",
     "meta-ads",
+    "pardot",
     "pinterest-ads",
     "postgresql",
+    "posthog",
     "reddit-ads",
+    "resend",
+    "s3-compatible",
     "salesforce",
     "slack",
     "slack-posthog-code",
     "snapchat",
+    "snowflake",
     "stripe",
     "tiktok-ads",
     "twilio",
     "vercel",
+    "youtube-analytics",
 ]
 
 
-class IntegrationConfig(Model):
+class Integration(Model):
+    """A connection to another service."""
+
     config: Any = None
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     display_name: str
+    """The name of the connected account."""
     errors: str
+    """What is wrong with it."""
+    files_write_requestable: bool
     id: int
+    """The number of the integration."""
+    installation_shared: bool | None
+    installation_status: InstallationStatusEnum | str | None
     kind: IntegrationKindEnum | str
+    """The service, such as `slack`."""
 
 
-class PaginatedIntegrationConfigList(Model):
+class IntegrationAccessRequestResponse(Model):
+    success: bool
+
+
+class JiraProject(Model):
+    id: str
+    key: str
+    name: str
+
+
+class JiraProjectsResponse(Model):
+    projects: list[JiraProject]
+
+
+class LinearTeam(Model):
+    id: str
+    name: str
+
+
+class LinearTeamsResponse(Model):
+    teams: list[LinearTeam]
+
+
+class PaginatedIntegrationList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[IntegrationConfig]
+    results: list[Integration]
+
+
+class SlackChannel(Model):
+    id: str
+    is_ext_shared: bool
+    is_member: bool
+    is_private: bool
+    is_private_without_access: bool
+    name: str
+
+
+class SlackChannelsResponse(Model):
+    channels: list[SlackChannel]
+    has_more: bool | None = None
+    last_refreshed_at: Annotated[str | None, Field(alias="lastRefreshedAt")] = None
+
+
+class SlackUser(Model):
+    display_name: str
+    id: str
+    name: str
+
+
+class SlackUsersResponse(Model):
+    has_more: bool | None = None
+    last_refreshed_at: Annotated[str | None, Field(alias="lastRefreshedAt")] = None
+    users: list[SlackUser]

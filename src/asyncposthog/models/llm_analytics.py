@@ -3,57 +3,88 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
 
-from .shared.llm_provider_enum import LLMProviderEnum
+from .shared.enums import EvaluationTargetEnum, LLMProviderEnum, OutputTypeEnum
 from .shared.user_basic import UserBasic
 
 __all__ = [
+    "AnalysisLevelEnum",
     "BatchCheckResponse",
     "BooleanScoreDefinitionConfig",
+    "BucketBreakdown",
+    "BucketBreakdownRow",
     "CachedSummary",
     "CategoricalScoreDefinitionConfig",
     "CategoricalScoreOption",
+    "ClusteringConfig",
     "ClusteringJob",
-    "ClusteringJobAnalysisLevelEnum",
-    "DeliveryStatusEnum",
-    "EvaluationPattern",
+    "ClusteringMethodEnum",
+    "ClusteringRunRequest",
+    "DayBreakdown",
+    "DayBreakdownRow",
+    "DayModelBreakdownRow",
+    "DimensionalityReductionMethodEnum",
+    "EmbeddingNormalizationEnum",
+    "EvaluationConfig",
     "EvaluationReport",
+    "EvaluationReportCitation",
     "EvaluationReportFrequencyEnum",
+    "EvaluationReportMetrics",
     "EvaluationReportRun",
-    "EvaluationSummaryResponse",
-    "EvaluationSummaryStatistics",
-    "ExperimentMetricKindEnum",
+    "EvaluationReportRunContent",
+    "EvaluationReportRunDeliveryStatusEnum",
+    "EvaluationReportSection",
+    "GenerationStatusEnum",
     "InterestingNote",
+    "LLMModelInfo",
+    "LLMModelsListResponse",
     "LLMProviderKey",
     "LLMProviderKeyStateEnum",
+    "LLMProviderModelsSummary",
+    "ModelBreakdown",
+    "ModelBreakdownRow",
     "NumericScoreDefinitionConfig",
+    "OfflineExperimentItemsResponse",
     "PaginatedClusteringJobList",
     "PaginatedEvaluationReportList",
     "PaginatedEvaluationReportRunList",
     "PaginatedLLMProviderKeyList",
+    "PaginatedParserRecipeList",
     "PaginatedReviewQueueItemList",
     "PaginatedReviewQueueList",
     "PaginatedScoreDefinitionList",
     "PaginatedTraceReviewList",
+    "ParserRecipe",
+    "PersonalSpendAnalysisResponse",
+    "PersonalSpendSummary",
+    "ProductBreakdown",
+    "ProductBreakdownRow",
     "ReviewQueue",
     "ReviewQueueItem",
     "ScoreDefinition",
     "ScoreDefinitionConfig",
+    "ScoreDefinitionKindEnum",
     "SelectionModeEnum",
-    "SentimentBatchResponse",
     "StructuredSummary",
     "SummarizeResponse",
     "SummaryBullet",
     "TextReprMetadata",
     "TextReprResponse",
+    "ToolBreakdown",
+    "ToolBreakdownRow",
+    "TopTraceRow",
+    "TopTraces",
     "TraceReview",
     "TraceReviewScore",
+    "VisualizationMethodEnum",
 ]
+
+AnalysisLevelEnum: TypeAlias = Literal["trace", "generation", "evaluation"]
 
 
 class CachedSummary(Model):
@@ -71,6 +102,26 @@ class BooleanScoreDefinitionConfig(Model):
     true_label: str | None = None
 
 
+class BucketBreakdownRow(Model):
+    bucket_start: datetime
+    cache_creation_cost_usd: float
+    cache_creation_input_tokens: int
+    cache_read_cost_usd: float
+    cache_read_input_tokens: int
+    cost_usd: float
+    event_count: int
+    input_cost_usd: float
+    input_tokens: int
+    output_cost_usd: float
+    output_tokens: int
+
+
+class BucketBreakdown(Model):
+    bucket_minutes: int
+    items: list[BucketBreakdownRow]
+    truncated: bool
+
+
 class CategoricalScoreOption(Model):
     key: str
     label: str
@@ -80,33 +131,97 @@ SelectionModeEnum: TypeAlias = Literal["single", "multiple"]
 
 
 class CategoricalScoreDefinitionConfig(Model):
-    max_selections: float | None = None
-    min_selections: float | None = None
+    max_selections: int | None = None
+    min_selections: int | None = None
     options: list[CategoricalScoreOption]
     selection_mode: SelectionModeEnum | str | None = None
 
 
-ClusteringJobAnalysisLevelEnum: TypeAlias = Literal["trace", "generation", "evaluation"]
+class ClusteringConfig(Model):
+    created_at: datetime
+    event_filters: list[dict[str, Any]]
+    updated_at: datetime
 
 
 class ClusteringJob(Model):
-    analysis_level: ClusteringJobAnalysisLevelEnum | str
+    analysis_level: AnalysisLevelEnum | str
     created_at: datetime
     enabled: bool | None = None
-    event_filters: Any = None
+    event_filters: list[dict[str, Any]] | None = None
     id: UUID
     name: str
     updated_at: datetime
 
 
-DeliveryStatusEnum: TypeAlias = Literal["pending", "delivered", "partial_failure", "failed"]
+ClusteringMethodEnum: TypeAlias = Literal["hdbscan", "kmeans"]
+
+DimensionalityReductionMethodEnum: TypeAlias = Literal["none", "umap", "pca"]
+
+EmbeddingNormalizationEnum: TypeAlias = Literal["none", "l2"]
+
+VisualizationMethodEnum: TypeAlias = Literal["umap", "pca", "tsne"]
 
 
-class EvaluationPattern(Model):
-    description: str
-    example_generation_ids: list[str]
-    frequency: str
-    title: str
+class ClusteringRunRequest(Model):
+    clustering_job_id: UUID | None = None
+    clustering_method: ClusteringMethodEnum | str | None = None
+    dimensionality_reduction_method: DimensionalityReductionMethodEnum | str | None = None
+    dimensionality_reduction_ndims: int | None = None
+    embedding_normalization: EmbeddingNormalizationEnum | str | None = None
+    event_filters: list[dict[str, Any]] | None = None
+    hdbscan_min_samples: int | None = None
+    kmeans_max_k: int | None = None
+    kmeans_min_k: int | None = None
+    lookback_days: int | None = None
+    max_samples: int | None = None
+    min_cluster_size_fraction: float | None = None
+    run_label: str | None = None
+    visualization_method: VisualizationMethodEnum | str | None = None
+
+
+class DayBreakdownRow(Model):
+    cost_usd: float
+    day: date
+    event_count: int
+    input_tokens: int
+    output_tokens: int
+
+
+class DayBreakdown(Model):
+    items: list[DayBreakdownRow]
+    truncated: bool
+
+
+class DayModelBreakdownRow(Model):
+    cost_usd: float
+    day: date
+    generation_count: int
+    input_tokens: int
+    model: str | None
+    output_tokens: int
+
+
+LLMProviderKeyStateEnum: TypeAlias = Literal["unknown", "ok", "invalid", "error"]
+
+
+class LLMProviderKey(Model):
+    api_key_masked: str
+    api_version_display: str | None
+    azure_endpoint_display: str | None
+    created_at: datetime
+    created_by: UserBasic | None
+    error_message: str | None
+    id: UUID
+    last_used_at: datetime | None
+    name: str
+    provider: LLMProviderEnum | str
+    state: LLMProviderKeyStateEnum | str
+
+
+class EvaluationConfig(Model):
+    active_provider_key: LLMProviderKey | None
+    created_at: datetime
+    updated_at: datetime
 
 
 EvaluationReportFrequencyEnum: TypeAlias = Literal["scheduled", "every_n"]
@@ -117,51 +232,77 @@ class EvaluationReport(Model):
     created_at: datetime
     created_by: int | None
     daily_run_cap: int | None = None
-    deleted: bool | None = None
+    deleted: bool
     delivery_targets: Any = None
     enabled: bool | None = None
     evaluation: UUID
     frequency: EvaluationReportFrequencyEnum | str | None = None
+    generated_report_count: int
     id: UUID
     last_delivered_at: datetime | None
+    last_generated_at: datetime | None
     max_sample_size: int | None = None
     next_delivery_date: datetime | None
     report_prompt_guidance: str | None = None
     rrule: str | None = None
-    starts_at: datetime | None = None
-    timezone_name: str | None = None
+    starts_at: datetime | None
+    timezone_name: str
     trigger_threshold: int | None = None
 
 
+class EvaluationReportCitation(Model):
+    generation_id: str | None = None
+    reason: str | None = None
+    session_id: str | None = None
+    trace_id: str | None = None
+
+
+class EvaluationReportMetrics(Model):
+    output_type: OutputTypeEnum | str | None = None
+    pass_rate: float | None = None
+    period_end: str | None = None
+    period_start: str | None = None
+    previous_pass_rate: float | None = None
+    previous_result_counts: dict[str, int] | None = None
+    previous_result_rates: dict[str, float] | None = None
+    previous_total_runs: int | None = None
+    result_counts: dict[str, int] | None = None
+    result_rates: dict[str, float] | None = None
+    total_runs: int | None = None
+
+
+class EvaluationReportSection(Model):
+    content: str | None = None
+    title: str | None = None
+
+
+GenerationStatusEnum: TypeAlias = Literal["completed", "metrics_unavailable"]
+
+
+class EvaluationReportRunContent(Model):
+    citations: list[EvaluationReportCitation] | None = None
+    evaluation_target: EvaluationTargetEnum | str | None = None
+    generation_status: GenerationStatusEnum | str | None = None
+    metrics: EvaluationReportMetrics | None = None
+    sections: list[EvaluationReportSection] | None = None
+    title: str | None = None
+
+
+EvaluationReportRunDeliveryStatusEnum: TypeAlias = Literal[
+    "pending", "generated", "delivered", "partial_failure", "failed"
+]
+
+
 class EvaluationReportRun(Model):
-    content: Any
+    content: EvaluationReportRunContent
     created_at: datetime
-    delivery_errors: Any
-    delivery_status: DeliveryStatusEnum | str
+    delivery_errors: list[str]
+    delivery_status: EvaluationReportRunDeliveryStatusEnum | str
     id: UUID
-    metadata: Any
+    metadata: EvaluationReportMetrics | None
     period_end: datetime
     period_start: datetime
     report: UUID
-
-
-class EvaluationSummaryStatistics(Model):
-    fail_count: int
-    na_count: int
-    pass_count: int
-    total_analyzed: int
-
-
-class EvaluationSummaryResponse(Model):
-    fail_patterns: list[EvaluationPattern]
-    na_patterns: list[EvaluationPattern]
-    overall_assessment: str
-    pass_patterns: list[EvaluationPattern]
-    recommendations: list[str]
-    statistics: EvaluationSummaryStatistics
-
-
-ExperimentMetricKindEnum: TypeAlias = Literal["categorical", "numeric", "boolean"]
 
 
 class InterestingNote(Model):
@@ -169,31 +310,43 @@ class InterestingNote(Model):
     text: str
 
 
-LLMProviderKeyStateEnum: TypeAlias = Literal["unknown", "ok", "invalid", "error"]
+class LLMModelInfo(Model):
+    id: str
+    provider: str
 
 
-class LLMProviderKey(Model):
-    api_key: str | None = None
-    api_key_masked: str
-    api_version: str | None = None
-    api_version_display: str | None
-    azure_endpoint: str | None = None
-    azure_endpoint_display: str | None
-    created_at: datetime
-    created_by: UserBasic
-    error_message: str | None
-    id: UUID
-    last_used_at: datetime | None
-    name: str
-    provider: LLMProviderEnum | str
-    set_as_active: bool | None = None
-    state: LLMProviderKeyStateEnum | str
+class LLMProviderModelsSummary(Model):
+    model_count: int
+    provider: str
+    requires_provider_key: bool
+
+
+class LLMModelsListResponse(Model):
+    models: list[LLMModelInfo]
+    providers: list[LLMProviderModelsSummary]
+
+
+class ModelBreakdownRow(Model):
+    cost_usd: float
+    generation_count: int
+    input_tokens: int
+    model: str | None
+    output_tokens: int
+
+
+class ModelBreakdown(Model):
+    items: list[ModelBreakdownRow]
+    truncated: bool
 
 
 class NumericScoreDefinitionConfig(Model):
     max: float | None = None
     min: float | None = None
     step: float | None = None
+
+
+class OfflineExperimentItemsResponse(Model):
+    results: list[list[Any]]
 
 
 class PaginatedClusteringJobList(Model):
@@ -224,11 +377,27 @@ class PaginatedLLMProviderKeyList(Model):
     results: list[LLMProviderKey]
 
 
+class ParserRecipe(Model):
+    created_at: datetime
+    created_by: UserBasic | None
+    id: UUID
+    name: str
+    source: str
+    updated_at: datetime | None
+
+
+class PaginatedParserRecipeList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[ParserRecipe]
+
+
 class ReviewQueueItem(Model):
     created_at: datetime
-    created_by: UserBasic
-    id: str
-    queue_id: str
+    created_by: UserBasic | None
+    id: UUID
+    queue_id: UUID
     queue_name: str
     team: int
     trace_id: str
@@ -244,8 +413,8 @@ class PaginatedReviewQueueItemList(Model):
 
 class ReviewQueue(Model):
     created_at: datetime
-    created_by: UserBasic
-    id: str
+    created_by: UserBasic | None
+    id: UUID
     name: str
     pending_item_count: int
     team: int
@@ -263,6 +432,8 @@ ScoreDefinitionConfig: TypeAlias = (
     CategoricalScoreDefinitionConfig | NumericScoreDefinitionConfig | BooleanScoreDefinitionConfig
 )
 
+ScoreDefinitionKindEnum: TypeAlias = Literal["categorical", "numeric", "boolean"]
+
 
 class ScoreDefinition(Model):
     archived: bool
@@ -270,9 +441,10 @@ class ScoreDefinition(Model):
     created_at: datetime
     created_by: UserBasic | None
     current_version: int
+    current_version_id: UUID | None
     description: str
     id: UUID
-    kind: ExperimentMetricKindEnum | str
+    kind: ScoreDefinitionKindEnum | str
     name: str
     team: int
     updated_at: datetime | None
@@ -291,12 +463,12 @@ class TraceReviewScore(Model):
     created_at: datetime
     definition_archived: bool
     definition_config: ScoreDefinitionConfig
-    definition_id: str
+    definition_id: UUID
     definition_kind: str
     definition_name: str
     definition_version: int
-    definition_version_id: str
-    id: str
+    definition_version_id: UUID
+    id: UUID
     numeric_value: str | None
     updated_at: datetime | None
 
@@ -304,12 +476,13 @@ class TraceReviewScore(Model):
 class TraceReview(Model):
     comment: str | None
     created_at: datetime
-    created_by: UserBasic
-    id: str
-    reviewed_by: UserBasic
+    created_by: UserBasic | None
+    id: UUID
+    reviewed_by: UserBasic | None
     scores: list[TraceReviewScore]
     team: int
     trace_id: str
+    trace_url: str
     updated_at: datetime | None
 
 
@@ -320,8 +493,61 @@ class PaginatedTraceReviewList(Model):
     results: list[TraceReview]
 
 
-class SentimentBatchResponse(Model):
-    results: dict[str, Any]
+class PersonalSpendSummary(Model):
+    date_from: datetime
+    date_to: datetime
+    event_count: int
+    product: str
+    scoped_cost_usd: float
+    scoped_event_count: int
+    total_cost_usd: float
+
+
+class ProductBreakdownRow(Model):
+    cost_usd: float
+    event_count: int
+    product: str | None
+
+
+class ProductBreakdown(Model):
+    items: list[ProductBreakdownRow]
+    truncated: bool
+
+
+class ToolBreakdownRow(Model):
+    avg_input_tokens: float
+    cost_usd: float
+    generation_count: int
+    share_of_scoped: float
+    tool: str | None
+
+
+class ToolBreakdown(Model):
+    items: list[ToolBreakdownRow]
+    truncated: bool
+
+
+class TopTraceRow(Model):
+    cost_usd: float
+    generation_count: int
+    started_at: datetime | None
+    trace_id: str | None
+
+
+class TopTraces(Model):
+    items: list[TopTraceRow]
+    truncated: bool
+
+
+class PersonalSpendAnalysisResponse(Model):
+    by_bucket: BucketBreakdown | None = None
+    by_day: DayBreakdown
+    by_day_model: list[DayModelBreakdownRow]
+    by_model: ModelBreakdown
+    by_product: ProductBreakdown
+    by_tool: ToolBreakdown
+    summary: PersonalSpendSummary
+    top_traces: TopTraces
 
 
 class SummaryBullet(Model):

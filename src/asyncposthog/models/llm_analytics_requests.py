@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from typing import Literal, TypeAlias
+from uuid import UUID
 
 from asyncposthog.model import Model
 
 __all__ = [
     "DetailModeValueEnum",
     "EventTypeEnum",
-    "FilterEnum",
-    "SentimentRequestAnalysisLevelEnum",
     "SummarizeTypeEnum",
     "TextReprOptions",
     "TraceReviewScoreWrite",
@@ -20,10 +19,6 @@ __all__ = [
 DetailModeValueEnum: TypeAlias = Literal["minimal", "detailed"]
 
 EventTypeEnum: TypeAlias = Literal["$ai_generation", "$ai_span", "$ai_embedding", "$ai_trace"]
-
-FilterEnum: TypeAlias = Literal["all", "pass", "fail", "na"]
-
-SentimentRequestAnalysisLevelEnum: TypeAlias = Literal["trace", "generation"]
 
 SummarizeTypeEnum: TypeAlias = Literal["trace", "event"]
 
@@ -44,6 +39,6 @@ class TextReprOptions(Model):
 class TraceReviewScoreWrite(Model):
     boolean_value: bool | None = None
     categorical_values: list[str] | None = None
-    definition_id: str
-    definition_version_id: str | None = None
+    definition_id: UUID
+    definition_version_id: UUID | None = None
     numeric_value: str | None = None

@@ -13,12 +13,13 @@ from .shared.user_basic import UserBasic
 
 __all__ = [
     "LLMPrompt",
-    "LLMPromptList",
+    "LLMPromptLabel",
+    "LLMPromptLabelSummary",
     "LLMPromptOutlineEntry",
-    "LLMPromptPublic",
     "LLMPromptResolveResponse",
+    "LLMPromptSummary",
     "LLMPromptVersionSummary",
-    "PaginatedLLMPromptListList",
+    "PaginatedLLMPromptSummaryList",
 ]
 
 
@@ -28,12 +29,15 @@ class LLMPromptOutlineEntry(Model):
 
 
 class LLMPrompt(Model):
+    activity_item_id: str | None = None
+    config: dict[str, Any] | None = None
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None = None
     deleted: bool
     first_version_created_at: str
     id: UUID
     is_latest: bool
+    labels: list[str] | None = None
     latest_version: int
     name: str
     outline: list[LLMPromptOutlineEntry]
@@ -41,15 +45,54 @@ class LLMPrompt(Model):
     updated_at: datetime
     version: int
     version_count: int
+    version_description: str | None = None
+    label: str | None = None
+    prompt_preview: str | None = None
 
 
-class LLMPromptList(Model):
+class LLMPromptLabel(Model):
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
+    id: UUID
+    name: str
+    prompt_name: str
+    updated_at: datetime
+    version: int
+
+
+class LLMPromptLabelSummary(Model):
+    name: str
+    version: int
+
+
+class LLMPromptVersionSummary(Model):
+    created_at: datetime
+    created_by: UserBasic | None
+    id: UUID
+    is_latest: bool
+    labels: list[str]
+    version: int
+    version_description: str | None
+
+
+class LLMPromptResolveResponse(Model):
+    has_more: bool
+    labels: list[LLMPromptLabel]
+    prompt: LLMPrompt
+    versions: list[LLMPromptVersionSummary]
+
+
+class LLMPromptSummary(Model):
+    activity_item_id: str
+    all_labels: list[LLMPromptLabelSummary]
+    config: dict[str, Any] | None = None
+    created_at: datetime
+    created_by: UserBasic | None
     deleted: bool
     first_version_created_at: str
-    id: str
+    id: UUID
     is_latest: bool
+    labels: list[str]
     latest_version: int
     name: str
     outline: list[LLMPromptOutlineEntry]
@@ -59,40 +102,11 @@ class LLMPromptList(Model):
     updated_at: datetime
     version: int
     version_count: int
+    version_description: str | None
 
 
-class LLMPromptPublic(Model):
-    created_at: datetime
-    deleted: bool
-    first_version_created_at: str
-    id: str
-    is_latest: bool
-    latest_version: int
-    name: str
-    outline: list[LLMPromptOutlineEntry]
-    prompt: Any = None
-    prompt_preview: str | None = None
-    updated_at: datetime
-    version: int
-    version_count: int
-
-
-class LLMPromptVersionSummary(Model):
-    created_at: datetime
-    created_by: UserBasic
-    id: str
-    is_latest: bool
-    version: int
-
-
-class LLMPromptResolveResponse(Model):
-    has_more: bool
-    prompt: LLMPrompt
-    versions: list[LLMPromptVersionSummary]
-
-
-class PaginatedLLMPromptListList(Model):
+class PaginatedLLMPromptSummaryList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[LLMPromptList]
+    results: list[LLMPromptSummary]

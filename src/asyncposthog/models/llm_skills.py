@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
@@ -12,17 +12,24 @@ from asyncposthog.model import Model
 from .shared.user_basic import UserBasic
 
 __all__ = [
+    "CommunitySkillPublishResult",
     "LLMSkill",
-    "LLMSkillCreate",
     "LLMSkillFile",
-    "LLMSkillFileInput",
     "LLMSkillFileManifest",
-    "LLMSkillList",
+    "LLMSkillMarketplaceCommand",
+    "LLMSkillMarketplaceCommandStatusEnum",
     "LLMSkillOutlineEntry",
     "LLMSkillResolveResponse",
+    "LLMSkillSummary",
     "LLMSkillVersionSummary",
-    "PaginatedLLMSkillListList",
+    "PaginatedLLMSkillSummaryList",
 ]
+
+
+class CommunitySkillPublishResult(Model):
+    branch: str
+    pr_number: int
+    pr_url: str
 
 
 class LLMSkillFileManifest(Model):
@@ -38,9 +45,12 @@ class LLMSkillOutlineEntry(Model):
 class LLMSkill(Model):
     allowed_tools: list[str] | None = None
     body: str
+    body_next_offset: int | None
+    body_total_length: int
+    category: str
     compatibility: str | None = None
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     deleted: bool
     description: str
     files: list[LLMSkillFileManifest]
@@ -52,37 +62,11 @@ class LLMSkill(Model):
     metadata: dict[str, Any] | None = None
     name: str
     outline: list[LLMSkillOutlineEntry]
+    owners: list[UserBasic]
     updated_at: datetime
     version: int
     version_count: int
-
-
-class LLMSkillFileInput(Model):
-    content: str
-    content_type: str | None = None
-    path: str
-
-
-class LLMSkillCreate(Model):
-    allowed_tools: list[str] | None = None
-    body: str
-    compatibility: str | None = None
-    created_at: datetime
-    created_by: UserBasic
-    deleted: bool
-    description: str
-    files: list[LLMSkillFileInput] | None = None
-    first_version_created_at: str
-    id: UUID
-    is_latest: bool
-    latest_version: int
-    license: str | None = None
-    metadata: dict[str, Any] | None = None
-    name: str
-    outline: list[LLMSkillOutlineEntry]
-    updated_at: datetime
-    version: int
-    version_count: int
+    version_description: str | None
 
 
 class LLMSkillFile(Model):
@@ -91,11 +75,47 @@ class LLMSkillFile(Model):
     path: str
 
 
-class LLMSkillList(Model):
+LLMSkillMarketplaceCommandStatusEnum: TypeAlias = Literal["absent", "exists", "created", "rotated"]
+
+
+class LLMSkillMarketplaceCommand(Model):
+    codex_command: str | None
+    codex_command_template: str
+    command: str | None
+    command_template: str
+    connected: bool
+    created_at: datetime | None
+    label: str
+    last_rolled_at: datetime | None
+    marketplace_name: str
+    mask_value: str | None
+    plugin_name: str
+    repo_url: str
+    status: LLMSkillMarketplaceCommandStatusEnum | str
+    token: str | None
+
+
+class LLMSkillVersionSummary(Model):
+    created_at: datetime
+    created_by: UserBasic | None
+    id: UUID
+    is_latest: bool
+    version: int
+    version_description: str | None
+
+
+class LLMSkillResolveResponse(Model):
+    has_more: bool
+    skill: LLMSkill
+    versions: list[LLMSkillVersionSummary]
+
+
+class LLMSkillSummary(Model):
     allowed_tools: list[str] | None = None
+    category: str
     compatibility: str | None = None
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     deleted: bool
     description: str
     first_version_created_at: str
@@ -106,27 +126,15 @@ class LLMSkillList(Model):
     metadata: dict[str, Any] | None = None
     name: str
     outline: list[LLMSkillOutlineEntry]
+    owners: list[UserBasic]
     updated_at: datetime
     version: int
     version_count: int
+    version_description: str | None
 
 
-class LLMSkillVersionSummary(Model):
-    created_at: datetime
-    created_by: UserBasic
-    id: str
-    is_latest: bool
-    version: int
-
-
-class LLMSkillResolveResponse(Model):
-    has_more: bool
-    skill: LLMSkill
-    versions: list[LLMSkillVersionSummary]
-
-
-class PaginatedLLMSkillListList(Model):
+class PaginatedLLMSkillSummaryList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[LLMSkillList]
+    results: list[LLMSkillSummary]

@@ -10,49 +10,91 @@ from uuid import UUID
 from asyncposthog.model import Model
 from pydantic import Field
 
+from .query.enums import LogSeverityLevel
+from .query.hogql_query_modifiers import PropertyGroupFilter
+from .shared.alert_schedule_restriction import AlertScheduleRestriction
+from .shared.enums import (
+    LogsAlertConfigurationStateEnum,
+    MatchedOnEnum,
+    NotificationDestinationTypeEnum,
+)
 from .shared.user_basic import UserBasic
 
 __all__ = [
-    "ExplainRequest",
+    "BindingConstraintsEnum",
+    "LimitedByEnum",
     "LogAttributeEntry",
     "LogAttributeValue",
     "LogEntry",
+    "LogFacetValue",
+    "LogPattern",
+    "LogPatternDiffEntry",
+    "LogPatternDiffEntryClassificationEnum",
+    "LogPatternExample",
     "LogsAlertConfiguration",
-    "LogsAlertConfigurationStateEnum",
+    "LogsAlertConfigurationThresholdOperatorEnum",
+    "LogsAlertDestinationConfig",
     "LogsAlertDestinationResponse",
     "LogsAlertEvent",
     "LogsAlertEventKindEnum",
+    "LogsAlertFilters",
     "LogsAlertSimulateBucket",
     "LogsAlertSimulateResponse",
     "LogsAlertStateInterval",
+    "LogsAnomalyBaselineStageEnum",
+    "LogsAnomalyScanBucket",
+    "LogsAnomalyScanIssue",
+    "LogsAnomalyScanIssueDirectionEnum",
+    "LogsAnomalyScanIssueStateEnum",
+    "LogsAnomalyScanResponse",
+    "LogsAnomalyScanSeries",
+    "LogsAnomalyVerdictEnum",
     "LogsAttributesResponse",
     "LogsCountRangeBucket",
     "LogsCountRangesResponse",
     "LogsCountResponse",
-    "LogsQueryResponseSchema",
+    "LogsExclusionRuleRuleTypeEnum",
+    "LogsExplainRequest",
+    "LogsFacetValuesResponse",
+    "LogsGroupByGroup",
+    "LogsGroupByResponse",
+    "LogsMetricRule",
+    "LogsPatternsDiffResponse",
+    "LogsPatternsDiffWindow",
+    "LogsPatternsResponse",
+    "LogsPatternsSparklineBucket",
+    "LogsQueryPage",
+    "LogsRetentionRule",
+    "LogsRetentionRuleNameSuggestion",
+    "LogsSamplingRule",
+    "LogsSamplingRuleSimulateResponse",
+    "LogsSeriesBandBucket",
+    "LogsSeriesBandSeries",
+    "LogsSeriesBandsResponse",
+    "LogsServiceActiveRule",
     "LogsServiceAggregate",
+    "LogsServiceSeverityBreakdown",
     "LogsServicesResponse",
     "LogsServicesSparklineBucket",
+    "LogsServicesSummary",
     "LogsSparklineBucket",
     "LogsSparklineResponse",
     "LogsValuesResponse",
     "LogsView",
-    "MatchedOnEnum",
-    "NotificationDestinationTypeEnum",
+    "LogsViewColumn",
+    "LogsViewColumnTypeEnum",
     "PaginatedLogsAlertConfigurationList",
     "PaginatedLogsAlertEventList",
+    "PaginatedLogsMetricRuleList",
+    "PaginatedLogsRetentionRuleList",
+    "PaginatedLogsSamplingRuleList",
     "PaginatedLogsViewList",
-    "ThresholdOperatorEnum",
+    "TierEnum",
 ]
 
+BindingConstraintsEnum: TypeAlias = Literal["team_retention", "byte_budget"]
 
-class ExplainRequest(Model):
-    force_refresh: bool | None = None
-    timestamp: str
-    uuid: str
-
-
-MatchedOnEnum: TypeAlias = Literal["key", "value"]
+LimitedByEnum: TypeAlias = Literal["series_history", "team_retention", "byte_budget"]
 
 
 class LogAttributeEntry(Model):
@@ -63,6 +105,7 @@ class LogAttributeEntry(Model):
 
 
 class LogAttributeValue(Model):
+    count: int | None = None
     id: str
     name: str
 
@@ -83,21 +126,71 @@ class LogEntry(Model):
     uuid: str
 
 
-LogsAlertConfigurationStateEnum: TypeAlias = Literal[
-    "not_firing", "firing", "pending_resolve", "errored", "snoozed", "broken"
-]
+class LogFacetValue(Model):
+    count: int
+    value: str
+
+
+class LogPatternExample(Model):
+    body: str
+    service_name: str
+    severity_text: str
+    timestamp: str
+
+
+class LogPattern(Model):
+    count: int
+    error_count: int
+    estimated_count: int
+    estimated_error_count: int
+    examples: list[LogPatternExample]
+    first_seen: str
+    last_seen: str
+    match_literal: str | None
+    match_regex: str | None
+    pattern: str
+    services: list[str]
+    severity_counts: dict[str, int]
+    sparkline: list[int]
+    volume_share_pct: float
+
+
+LogPatternDiffEntryClassificationEnum: TypeAlias = Literal["new", "rate_shift", "gone", "unchanged"]
+
+
+class LogPatternDiffEntry(Model):
+    baseline_estimated_count: int | None
+    baseline_volume_share_pct: float | None
+    classification: LogPatternDiffEntryClassificationEnum | str
+    pattern: LogPattern
+    rate_ratio: float | None
+
+
+LogsAlertConfigurationThresholdOperatorEnum: TypeAlias = Literal["above", "below"]
+
+
+class LogsAlertDestinationConfig(Model):
+    enabled: bool
+    hog_function_ids: list[UUID]
+    slack_channel_id: str | None = None
+    slack_workspace_id: int | None = None
+    type: NotificationDestinationTypeEnum | str
+    webhook_url: str | None = None
+
+
+class LogsAlertFilters(Model):
+    filter_group: Annotated[PropertyGroupFilter | None, Field(alias="filterGroup")] = None
+    service_names: Annotated[list[str] | None, Field(alias="serviceNames")] = None
+    severity_levels: Annotated[
+        list[LogSeverityLevel | str] | None, Field(alias="severityLevels")
+    ] = None
 
 
 class LogsAlertStateInterval(Model):
     enabled: bool
-    end: str
-    start: str
+    end: datetime
+    start: datetime
     state: LogsAlertConfigurationStateEnum | str
-
-
-NotificationDestinationTypeEnum: TypeAlias = Literal["slack", "webhook"]
-
-ThresholdOperatorEnum: TypeAlias = Literal["above", "below"]
 
 
 class LogsAlertConfiguration(Model):
@@ -105,40 +198,43 @@ class LogsAlertConfiguration(Model):
     consecutive_failures: int
     cooldown_minutes: int | None = None
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     datapoints_to_alarm: int | None = None
     destination_types: list[NotificationDestinationTypeEnum | str]
     enabled: bool | None = None
     evaluation_periods: int | None = None
-    filters: Any
+    filters: LogsAlertFilters | None = None
+    first_enabled_at: datetime | None
     id: UUID
     last_checked_at: datetime | None
     last_error_message: str | None
     last_notified_at: datetime | None
-    name: str
+    name: str | None = None
     next_check_at: datetime | None
+    schedule_restriction: AlertScheduleRestriction | None = None
     snooze_until: datetime | None = None
     state: LogsAlertConfigurationStateEnum | str
     state_timeline: list[LogsAlertStateInterval]
-    threshold_count: int
-    threshold_operator: ThresholdOperatorEnum | str | None = None
+    threshold_count: int | None = None
+    threshold_operator: LogsAlertConfigurationThresholdOperatorEnum | str | None = None
     updated_at: datetime | None
     window_minutes: int | None = None
+    destinations: list[LogsAlertDestinationConfig] | None = None
 
 
 class LogsAlertDestinationResponse(Model):
-    hog_function_ids: list[str]
+    hog_function_ids: list[UUID]
 
 
 LogsAlertEventKindEnum: TypeAlias = Literal[
-    "check", "reset", "enable", "disable", "snooze", "unsnooze", "threshold_change"
+    "check", "reset", "enable", "disable", "snooze", "unsnooze", "threshold_change", "broken_config"
 ]
 
 
 class LogsAlertEvent(Model):
     created_at: datetime
     error_message: str | None
-    id: str
+    id: UUID
     kind: LogsAlertEventKindEnum | str
     query_duration_ms: int | None
     result_count: int | None
@@ -153,7 +249,7 @@ class LogsAlertSimulateBucket(Model):
     reason: str
     state: str
     threshold_breached: bool
-    timestamp: str
+    timestamp: datetime
 
 
 class LogsAlertSimulateResponse(Model):
@@ -163,6 +259,63 @@ class LogsAlertSimulateResponse(Model):
     threshold_count: int
     threshold_operator: str
     total_buckets: int
+
+
+LogsAnomalyBaselineStageEnum: TypeAlias = Literal[
+    "insufficient", "cold_start", "developing", "mature"
+]
+
+LogsAnomalyVerdictEnum: TypeAlias = Literal["spike", "drop", "silence"]
+
+
+class LogsAnomalyScanBucket(Model):
+    expected: float | None
+    lower: float | None
+    observed: float
+    stage: LogsAnomalyBaselineStageEnum | str | None
+    time: datetime
+    upper: float | None
+    verdict: LogsAnomalyVerdictEnum | str | None
+
+
+LogsAnomalyScanIssueDirectionEnum: TypeAlias = Literal["up", "down"]
+
+LogsAnomalyScanIssueStateEnum: TypeAlias = Literal["pending", "active", "resolved"]
+
+
+class LogsAnomalyScanIssue(Model):
+    anomalous_bucket_times: list[datetime]
+    direction: LogsAnomalyScanIssueDirectionEnum | str
+    kind: LogsAnomalyVerdictEnum | str
+    last_anomalous_at: datetime
+    opened_at: datetime
+    resolved_at: datetime | None
+    severity: str | None
+    state: LogsAnomalyScanIssueStateEnum | str
+
+
+TierEnum: TypeAlias = Literal["a", "b", "c", "d"]
+
+
+class LogsAnomalyScanSeries(Model):
+    buckets: list[LogsAnomalyScanBucket]
+    history_start: datetime | None
+    limited_by: LimitedByEnum | str | None
+    severity: str
+    stage: LogsAnomalyBaselineStageEnum | str | None
+    tier: TierEnum | str | None
+
+
+class LogsAnomalyScanResponse(Model):
+    binding_constraints: list[BindingConstraintsEnum | str]
+    degraded: bool
+    eval_clipped: bool
+    eval_end: datetime
+    eval_start: datetime
+    issues: list[LogsAnomalyScanIssue]
+    lookback_days: float
+    series: list[LogsAnomalyScanSeries]
+    service_name: str
 
 
 class LogsAttributesResponse(Model):
@@ -185,7 +338,79 @@ class LogsCountResponse(Model):
     count: int
 
 
-class LogsQueryResponseSchema(Model):
+LogsExclusionRuleRuleTypeEnum: TypeAlias = Literal["severity_sampling", "path_drop", "rate_limit"]
+
+
+class LogsExplainRequest(Model):
+    force_refresh: bool | None = None
+    timestamp: datetime
+    uuid: str
+
+
+class LogsFacetValuesResponse(Model):
+    results: list[LogFacetValue]
+
+
+class LogsGroupByGroup(Model):
+    error_count: int
+    last_seen: str
+    log_count: int
+    value: str
+    values: list[str]
+
+
+class LogsGroupByResponse(Model):
+    groups: list[LogsGroupByGroup]
+    total_groups: int
+    total_logs: int
+    truncated: bool
+
+
+class LogsMetricRule(Model):
+    created_at: datetime
+    created_by: int
+    enabled: bool | None = None
+    filter_group: Any = None
+    group_by: list[str] | None = None
+    id: UUID
+    metric_name: str
+    name: str
+    updated_at: datetime | None
+    value_attribute: str | None = None
+    version: int
+
+
+class LogsPatternsDiffWindow(Model):
+    date_from: str
+    date_to: str
+    sample_coverage_pct: float
+    sampled: bool
+    scanned_count: int
+    total_count: int
+
+
+class LogsPatternsDiffResponse(Model):
+    baseline: LogsPatternsDiffWindow
+    current: LogsPatternsDiffWindow
+    entries: list[LogPatternDiffEntry]
+
+
+class LogsPatternsSparklineBucket(Model):
+    end: str
+    start: str
+
+
+class LogsPatternsResponse(Model):
+    patterns: list[LogPattern]
+    sample_coverage_pct: float
+    sampled: bool
+    scanned_count: int
+    sparkline_buckets: list[LogsPatternsSparklineBucket]
+    total_count: int
+
+
+class LogsQueryPage(Model):
+    columns: list[str] | None = None
     has_more: Annotated[bool, Field(alias="hasMore")]
     max_exportable_logs: Annotated[int, Field(alias="maxExportableLogs")]
     next_cursor: Annotated[str | None, Field(alias="nextCursor")] = None
@@ -193,11 +418,91 @@ class LogsQueryResponseSchema(Model):
     results: list[LogEntry]
 
 
+class LogsRetentionRule(Model):
+    config: Any
+    created_at: datetime
+    created_by: int
+    enabled: bool | None = None
+    id: UUID
+    name: str
+    priority: int | None = None
+    updated_at: datetime | None
+    version: int
+
+
+class LogsRetentionRuleNameSuggestion(Model):
+    name: str
+
+
+class LogsSamplingRule(Model):
+    config: Any
+    created_at: datetime
+    created_by: int
+    enabled: bool | None = None
+    id: UUID
+    name: str
+    priority: int | None = None
+    rule_type: LogsExclusionRuleRuleTypeEnum | str
+    scope_attribute_filters: list[dict[str, Any]] | None = None
+    scope_path_pattern: str | None = None
+    scope_service: str | None = None
+    updated_at: datetime | None
+    version: int
+
+
+class LogsSamplingRuleSimulateResponse(Model):
+    estimated_reduction_pct: float
+    notes: str
+
+
+class LogsSeriesBandBucket(Model):
+    lower: float | None
+    observed: int
+    time: datetime
+    upper: float | None
+
+
+class LogsSeriesBandSeries(Model):
+    band_ready_at: datetime | None
+    baseline_weeks: int
+    buckets: list[LogsSeriesBandBucket]
+    environment: str
+    history_start: datetime
+    namespace: str
+    severity: str
+    total_count: int
+
+
+class LogsSeriesBandsResponse(Model):
+    interval_minutes: int
+    series: list[LogsSeriesBandSeries]
+    series_truncated: bool
+    service_name: str
+    window_end: datetime
+    window_start: datetime
+
+
+class LogsServiceActiveRule(Model):
+    rule_id: UUID
+    rule_name: str
+    summary_string: str
+
+
+class LogsServiceSeverityBreakdown(Model):
+    debug: int
+    error: int
+    info: int
+    warn: int
+
+
 class LogsServiceAggregate(Model):
+    active_rules: list[LogsServiceActiveRule] | None = None
     error_count: int
     error_rate: float
     log_count: int
     service_name: str
+    severity_breakdown: LogsServiceSeverityBreakdown | None = None
+    volume_share_pct: float | None = None
 
 
 class LogsServicesSparklineBucket(Model):
@@ -206,12 +511,20 @@ class LogsServicesSparklineBucket(Model):
     time: str
 
 
+class LogsServicesSummary(Model):
+    top_services_count: int
+    top_services_volume_share_pct: float
+
+
 class LogsServicesResponse(Model):
     services: list[LogsServiceAggregate]
     sparkline: list[LogsServicesSparklineBucket]
+    summary: LogsServicesSummary | None = None
+    total_services: int
 
 
 class LogsSparklineBucket(Model):
+    bytes_uncompressed: int | None = None
     count: int
     service: str | None = None
     severity: str | None = None
@@ -227,9 +540,23 @@ class LogsValuesResponse(Model):
     results: list[LogAttributeValue]
 
 
+LogsViewColumnTypeEnum: TypeAlias = Literal[
+    "timestamp", "level", "source", "trace_id", "span_id", "pattern", "message", "custom"
+]
+
+
+class LogsViewColumn(Model):
+    expression: str | None = None
+    id: str
+    name: str | None = None
+    type: LogsViewColumnTypeEnum | str
+    width: int | None = None
+
+
 class LogsView(Model):
+    columns: list[LogsViewColumn] | None = None
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     filters: dict[str, Any] | None = None
     id: UUID
     name: str
@@ -250,6 +577,27 @@ class PaginatedLogsAlertEventList(Model):
     next: str | None = None
     previous: str | None = None
     results: list[LogsAlertEvent]
+
+
+class PaginatedLogsMetricRuleList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[LogsMetricRule]
+
+
+class PaginatedLogsRetentionRuleList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[LogsRetentionRule]
+
+
+class PaginatedLogsSamplingRuleList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[LogsSamplingRule]
 
 
 class PaginatedLogsViewList(Model):

@@ -3,37 +3,57 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
 from pydantic import Field
 
 __all__ = [
-    "DateRangeSchema",
-    "LogPropertyFilterOperatorEnum",
-    "LogPropertyFilterSchema",
-    "LogPropertyFilterTypeEnum",
+    "FacetFieldEnum",
+    "IntervalMinutesEnum",
     "LogsCountBody",
     "LogsCountRangesBody",
+    "LogsDateRange",
+    "LogsFacetValuesBody",
+    "LogsGroupByBody",
+    "LogsGroupByDimension",
+    "LogsGroupBySourceEnum",
+    "LogsPatternsBody",
+    "LogsPropertyFilter",
+    "LogsPropertyFilterOperatorEnum",
+    "LogsPropertyFilterTypeEnum",
     "LogsQueryBody",
     "LogsServicesBody",
     "LogsSparklineBody",
     "OrderByEnum",
+    "OrderGroupsByEnum",
+    "ScanDateRange",
+    "SeriesBandsDateRange",
     "SeverityLevelsEnum",
     "SparklineBreakdownByEnum",
+    "SparklineRankByEnum",
 ]
 
+FacetFieldEnum: TypeAlias = Literal["severity_text", "service_name"]
 
-class DateRangeSchema(Model):
+IntervalMinutesEnum: TypeAlias = Literal[60]
+
+
+class LogsDateRange(Model):
     date_from: str | None = None
     date_to: str | None = None
 
 
-LogPropertyFilterOperatorEnum: TypeAlias = Literal[
+LogsPropertyFilterOperatorEnum: TypeAlias = Literal[
     "exact",
     "is_not",
     "icontains",
     "not_icontains",
+    "starts_with",
+    "not_starts_with",
+    "ends_with",
+    "not_ends_with",
     "regex",
     "not_regex",
     "gt",
@@ -45,13 +65,13 @@ LogPropertyFilterOperatorEnum: TypeAlias = Literal[
     "is_not_set",
 ]
 
-LogPropertyFilterTypeEnum: TypeAlias = Literal["log", "log_attribute", "log_resource_attribute"]
+LogsPropertyFilterTypeEnum: TypeAlias = Literal["log", "log_attribute", "log_resource_attribute"]
 
 
-class LogPropertyFilterSchema(Model):
+class LogsPropertyFilter(Model):
     key: str
-    operator: LogPropertyFilterOperatorEnum | str
-    type: LogPropertyFilterTypeEnum | str
+    operator: LogsPropertyFilterOperatorEnum | str
+    type: LogsPropertyFilterTypeEnum | str
     value: Any = None
 
 
@@ -59,8 +79,8 @@ SeverityLevelsEnum: TypeAlias = Literal["trace", "debug", "info", "warn", "error
 
 
 class LogsCountBody(Model):
-    date_range: Annotated[DateRangeSchema | None, Field(alias="dateRange")] = None
-    filter_group: Annotated[list[LogPropertyFilterSchema] | None, Field(alias="filterGroup")] = None
+    date_range: Annotated[LogsDateRange | None, Field(alias="dateRange")] = None
+    filter_group: Annotated[list[LogsPropertyFilter] | None, Field(alias="filterGroup")] = None
     search_term: Annotated[str | None, Field(alias="searchTerm")] = None
     service_names: Annotated[list[str] | None, Field(alias="serviceNames")] = None
     severity_levels: Annotated[
@@ -69,8 +89,8 @@ class LogsCountBody(Model):
 
 
 class LogsCountRangesBody(Model):
-    date_range: Annotated[DateRangeSchema | None, Field(alias="dateRange")] = None
-    filter_group: Annotated[list[LogPropertyFilterSchema] | None, Field(alias="filterGroup")] = None
+    date_range: Annotated[LogsDateRange | None, Field(alias="dateRange")] = None
+    filter_group: Annotated[list[LogsPropertyFilter] | None, Field(alias="filterGroup")] = None
     search_term: Annotated[str | None, Field(alias="searchTerm")] = None
     service_names: Annotated[list[str] | None, Field(alias="serviceNames")] = None
     severity_levels: Annotated[
@@ -79,15 +99,71 @@ class LogsCountRangesBody(Model):
     target_buckets: Annotated[int | None, Field(alias="targetBuckets")] = None
 
 
+class LogsFacetValuesBody(Model):
+    date_range: Annotated[LogsDateRange | None, Field(alias="dateRange")] = None
+    facet_attribute: Annotated[str | None, Field(alias="facetAttribute")] = None
+    facet_field: Annotated[FacetFieldEnum | str | None, Field(alias="facetField")] = None
+    facet_resource_attribute: Annotated[str | None, Field(alias="facetResourceAttribute")] = None
+    facet_search: Annotated[str | None, Field(alias="facetSearch")] = None
+    filter_group: Annotated[list[LogsPropertyFilter] | None, Field(alias="filterGroup")] = None
+    person_id: Annotated[str | None, Field(alias="personId")] = None
+    search_term: Annotated[str | None, Field(alias="searchTerm")] = None
+    service_names: Annotated[list[str] | None, Field(alias="serviceNames")] = None
+    severity_levels: Annotated[
+        list[SeverityLevelsEnum | str] | None, Field(alias="severityLevels")
+    ] = None
+
+
+LogsGroupBySourceEnum: TypeAlias = Literal["log", "resource", "column"]
+
+
+class LogsGroupByDimension(Model):
+    key: str
+    source: LogsGroupBySourceEnum | str | None = None
+
+
+OrderGroupsByEnum: TypeAlias = Literal["log_count", "error_count", "last_seen"]
+
+
+class LogsGroupByBody(Model):
+    date_range: Annotated[LogsDateRange | None, Field(alias="dateRange")] = None
+    filter_group: Annotated[list[LogsPropertyFilter] | None, Field(alias="filterGroup")] = None
+    group_by: Annotated[str | None, Field(alias="groupBy")] = None
+    group_by_source: Annotated[LogsGroupBySourceEnum | str | None, Field(alias="groupBySource")] = (
+        None
+    )
+    group_bys: Annotated[list[LogsGroupByDimension] | None, Field(alias="groupBys")] = None
+    limit: int | None = None
+    order_groups_by: Annotated[OrderGroupsByEnum | str | None, Field(alias="orderGroupsBy")] = None
+    search_term: Annotated[str | None, Field(alias="searchTerm")] = None
+    service_names: Annotated[list[str] | None, Field(alias="serviceNames")] = None
+    severity_levels: Annotated[
+        list[SeverityLevelsEnum | str] | None, Field(alias="severityLevels")
+    ] = None
+
+
+class LogsPatternsBody(Model):
+    date_range: Annotated[LogsDateRange | None, Field(alias="dateRange")] = None
+    filter_group: Annotated[list[LogsPropertyFilter] | None, Field(alias="filterGroup")] = None
+    search_term: Annotated[str | None, Field(alias="searchTerm")] = None
+    service_names: Annotated[list[str] | None, Field(alias="serviceNames")] = None
+    severity_levels: Annotated[
+        list[SeverityLevelsEnum | str] | None, Field(alias="severityLevels")
+    ] = None
+
+
 OrderByEnum: TypeAlias = Literal["latest", "earliest"]
 
 
 class LogsQueryBody(Model):
     after: str | None = None
-    date_range: Annotated[DateRangeSchema | None, Field(alias="dateRange")] = None
-    filter_group: Annotated[list[LogPropertyFilterSchema] | None, Field(alias="filterGroup")] = None
+    custom_columns: Annotated[list[str] | None, Field(alias="customColumns")] = None
+    date_range: Annotated[LogsDateRange | None, Field(alias="dateRange")] = None
+    exclude_attributes: Annotated[bool | None, Field(alias="excludeAttributes")] = None
+    filter_group: Annotated[list[LogsPropertyFilter] | None, Field(alias="filterGroup")] = None
     limit: int | None = None
     order_by: Annotated[OrderByEnum | str | None, Field(alias="orderBy")] = None
+    person_id: Annotated[str | None, Field(alias="personId")] = None
     search_term: Annotated[str | None, Field(alias="searchTerm")] = None
     service_names: Annotated[list[str] | None, Field(alias="serviceNames")] = None
     severity_levels: Annotated[
@@ -96,9 +172,10 @@ class LogsQueryBody(Model):
 
 
 class LogsServicesBody(Model):
-    date_range: Annotated[DateRangeSchema | None, Field(alias="dateRange")] = None
-    filter_group: Annotated[list[LogPropertyFilterSchema] | None, Field(alias="filterGroup")] = None
+    date_range: Annotated[LogsDateRange | None, Field(alias="dateRange")] = None
+    filter_group: Annotated[list[LogsPropertyFilter] | None, Field(alias="filterGroup")] = None
     search_term: Annotated[str | None, Field(alias="searchTerm")] = None
+    service_name_search: Annotated[str | None, Field(alias="serviceNameSearch")] = None
     service_names: Annotated[list[str] | None, Field(alias="serviceNames")] = None
     severity_levels: Annotated[
         list[SeverityLevelsEnum | str] | None, Field(alias="severityLevels")
@@ -107,10 +184,13 @@ class LogsServicesBody(Model):
 
 SparklineBreakdownByEnum: TypeAlias = Literal["severity", "service"]
 
+SparklineRankByEnum: TypeAlias = Literal["count", "bytes"]
+
 
 class LogsSparklineBody(Model):
-    date_range: Annotated[DateRangeSchema | None, Field(alias="dateRange")] = None
-    filter_group: Annotated[list[LogPropertyFilterSchema] | None, Field(alias="filterGroup")] = None
+    date_range: Annotated[LogsDateRange | None, Field(alias="dateRange")] = None
+    filter_group: Annotated[list[LogsPropertyFilter] | None, Field(alias="filterGroup")] = None
+    person_id: Annotated[str | None, Field(alias="personId")] = None
     search_term: Annotated[str | None, Field(alias="searchTerm")] = None
     service_names: Annotated[list[str] | None, Field(alias="serviceNames")] = None
     severity_levels: Annotated[
@@ -119,3 +199,16 @@ class LogsSparklineBody(Model):
     sparkline_breakdown_by: Annotated[
         SparklineBreakdownByEnum | str | None, Field(alias="sparklineBreakdownBy")
     ] = None
+    sparkline_rank_by: Annotated[
+        SparklineRankByEnum | str | None, Field(alias="sparklineRankBy")
+    ] = None
+
+
+class ScanDateRange(Model):
+    date_from: datetime
+    date_to: datetime
+
+
+class SeriesBandsDateRange(Model):
+    date_from: str | None = None
+    date_to: str | None = None

@@ -9,12 +9,16 @@ from uuid import UUID
 
 from asyncposthog.model import Model
 
-from .shared.mcp_auth_type_enum import MCPAuthTypeEnum
+from .shared.enums import MCPAuthTypeEnum, MCPToolApprovalStateEnum
 
 __all__ = [
+    "AvailableServer",
+    "AvailableTool",
+    "AvailableToolsResponse",
+    "CallToolResponse",
     "MCPServerInstallation",
+    "MCPServerInstallationScopeEnum",
     "MCPServerInstallationTool",
-    "MCPServerInstallationToolApprovalStateEnum",
     "McpServerInstallationsInstallCustomResponse",
     "McpServerInstallationsInstallTemplateResponse",
     "OAuthRedirectResponse",
@@ -23,38 +27,67 @@ __all__ = [
 ]
 
 
+class AvailableTool(Model):
+    annotations: dict[str, Any]
+    approval_state: MCPToolApprovalStateEnum | str
+    description: str
+    input_schema: dict[str, Any]
+    name: str
+
+
+class AvailableServer(Model):
+    installation_id: UUID
+    name: str
+    slug: str
+    tools: list[AvailableTool]
+
+
+class AvailableToolsResponse(Model):
+    servers: list[AvailableServer]
+
+
+class CallToolResponse(Model):
+    content: list[dict[str, Any]]
+    is_error: bool
+    structured_content: dict[str, Any] | None = None
+
+
+MCPServerInstallationScopeEnum: TypeAlias = Literal["personal", "shared"]
+
+
 class MCPServerInstallation(Model):
     auth_type: MCPAuthTypeEnum | str | None = None
     created_at: datetime
-    description: str | None = None
+    description: str
     display_name: str | None = None
+    icon_domain: str
     icon_key: str
     id: UUID
     is_enabled: bool | None = None
+    is_owner: bool
     name: str
     needs_reauth: bool
     pending_oauth: bool
     proxy_url: str
+    scope: MCPServerInstallationScopeEnum | str
     template_id: UUID | None
     tool_count: int
     updated_at: datetime | None
     url: str | None = None
 
 
-MCPServerInstallationToolApprovalStateEnum: TypeAlias = Literal[
-    "approved", "needs_approval", "do_not_use"
-]
-
-
 class MCPServerInstallationTool(Model):
-    approval_state: MCPServerInstallationToolApprovalStateEnum | str | None = None
+    approval_state: MCPToolApprovalStateEnum | str
     created_at: datetime
+    decided_by: str
     description: str
     display_name: str
     id: UUID
     input_schema: Any
     last_seen_at: datetime
+    locked: bool
     removed_at: datetime | None
+    team_state: MCPToolApprovalStateEnum | str | None
     tool_name: str
     updated_at: datetime | None
 

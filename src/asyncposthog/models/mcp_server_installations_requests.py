@@ -5,10 +5,17 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-__all__ = ["InstallCustomAuthTypeEnum", "InstallSourceEnum", "ToolApprovalUpdateApprovalStateEnum"]
+__all__ = [
+    "InstallCustomAuthTypeEnum",
+    "InstallSourceEnum",
+    "MCPInstallationScopeEnum",
+    "ToolApprovalUpdateApprovalStateEnum",
+]
 
 InstallCustomAuthTypeEnum: TypeAlias = Literal["api_key", "oauth"]
 
 InstallSourceEnum: TypeAlias = Literal["posthog", "posthog-code"]
+
+MCPInstallationScopeEnum: TypeAlias = Literal["personal", "shared"]
 
 ToolApprovalUpdateApprovalStateEnum: TypeAlias = Literal["approved", "needs_approval", "do_not_use"]

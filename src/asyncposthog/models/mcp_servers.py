@@ -3,24 +3,22 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
 
-from .shared.mcp_auth_type_enum import MCPAuthTypeEnum
+from .shared.enums import MCPAuthTypeEnum, MCPServerCategoryEnum
 
-__all__ = ["CategoryEnum", "MCPServerTemplate", "PaginatedMCPServerTemplateList"]
-
-CategoryEnum: TypeAlias = Literal["business", "data", "design", "dev", "infra", "productivity"]
+__all__ = ["MCPServerTemplate", "PaginatedMCPServerTemplateList"]
 
 
 class MCPServerTemplate(Model):
     auth_type: MCPAuthTypeEnum | str | None = None
-    category: CategoryEnum | str | None = None
+    category: MCPServerCategoryEnum | str | None = None
     description: str | None = None
     docs_url: str | None = None
-    icon_key: str | None = None
+    icon_domain: str
+    icon_key: str
     id: UUID
     name: str
     url: str

@@ -4,44 +4,246 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
 from pydantic import Field
 
+from .shared.enums import BuildStatusEnum, ErrorTrackingIssueSeverityRuleEnum
 from .shared.user_basic import UserBasic
 
-__all__ = ["Notebook", "NotebookMinimal", "PaginatedNotebookMinimalList"]
+__all__ = [
+    "FailurePhaseEnum",
+    "GeneratedWidgetVersionOperationEnum",
+    "GeneratedWidgetVersionSecurityReviewSeverityEnum",
+    "LifecycleStatusEnum",
+    "Notebook",
+    "NotebookCellLastRun",
+    "NotebookCellState",
+    "NotebookComputeOptionsResponse",
+    "NotebookComputePreset",
+    "NotebookKernelConfigResponse",
+    "NotebookKernelState",
+    "NotebookKernelStatusResponse",
+    "NotebookMinimal",
+    "NotebookParentResource",
+    "NotebookSQLV2Envelope",
+    "NotebookSQLV2Frame",
+    "NotebookSQLV2InterruptResponse",
+    "NotebookSQLV2Media",
+    "NotebookSQLV2RunResponse",
+    "NotebookSQLV2RunStatusResponse",
+    "NotebookSQLV2StateResponse",
+    "NotebookVariable",
+    "PaginatedNotebookMinimalList",
+    "WidgetFrame",
+    "WidgetFrameColumn",
+    "WidgetJob",
+    "WidgetJobStatusEnum",
+    "WidgetSecurityFinding",
+    "WidgetSecurityReview",
+    "WidgetSource",
+    "WidgetStatus",
+    "WidgetVersion",
+    "WidgetVersionPage",
+]
+
+FailurePhaseEnum: TypeAlias = Literal[
+    "generating_source", "reviewing_source", "publishing_source", "unknown"
+]
+
+GeneratedWidgetVersionOperationEnum: TypeAlias = Literal[
+    "initial", "regenerate", "improve", "revert"
+]
+
+GeneratedWidgetVersionSecurityReviewSeverityEnum: TypeAlias = Literal[
+    "none", "low", "medium", "high", "critical"
+]
+
+LifecycleStatusEnum: TypeAlias = Literal[
+    "awaiting_generation", "generating", "building", "ready", "failed", "incompatible"
+]
+
+
+class NotebookParentResource(Model):
+    id: UUID
+    type: Literal["account"] | str = "account"
+
+
+class NotebookVariable(Model):
+    name: str
+    type: str
+    value: Any = None
 
 
 class Notebook(Model):
-    create_in_folder: Annotated[str | None, Field(alias="_create_in_folder")] = None
+    """A notebook."""
+
     content: Any = None
+    """The document, as a ProseMirror tree."""
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     deleted: bool | None = None
+    """Whether the notebook is deleted. Setting it is how notebooks are deleted and restored."""
     id: UUID
     last_modified_at: datetime
-    last_modified_by: UserBasic
+    last_modified_by: UserBasic | None
+    parent_resource: NotebookParentResource | None
     short_id: str
+    """The id in the address of the notebook in the web app."""
     text_content: str | None = None
+    """The text of the document, for searching."""
     title: str | None = None
+    """The title of the notebook."""
     user_access_level: str | None
+    variables: list[NotebookVariable] | None = None
     version: int | None = None
+    """Counts the changes. A change of the content needs the current one."""
+
+
+class NotebookCellLastRun(Model):
+    columns: list[str] | None = None
+    error: str | None = None
+    finished_at: datetime
+    row_count: int | None = None
+    run_id: UUID
+    status: str
+
+
+class NotebookCellState(Model):
+    cell_type: str
+    code: str
+    dataframe_name: str
+    dependents: list[str]
+    depends_on: list[str]
+    last_run: NotebookCellLastRun | None = None
+    node_id: str
+    status: str
+
+
+class NotebookComputePreset(Model):
+    cpu_cores: float
+    description: str
+    hourly_price: float
+    key: str
+    memory_gb: float
+    name: str
+
+
+class NotebookComputeOptionsResponse(Model):
+    allowed_cpu_cores: list[float]
+    allowed_idle_timeout_seconds: list[int]
+    allowed_memory_gb: list[float]
+    cpu_rate_per_core_hour: float
+    currency: str
+    default_preset_key: str
+    memory_rate_per_gb_hour: float
+    presets: list[NotebookComputePreset]
+
+
+class NotebookKernelConfigResponse(Model):
+    cpu_cores: float | None = None
+    hourly_price: float
+    idle_timeout_seconds: int | None = None
+    memory_gb: float | None = None
+    preset_key: str | None = None
+    restart_required: bool
+    restarted: bool
+
+
+class NotebookKernelState(Model):
+    cpu_cores: float | None = None
+    idle_timeout_seconds: int | None = None
+    memory_gb: float | None = None
+    status: str
+
+
+class NotebookSQLV2Frame(Model):
+    columns: list[list[str]] | None = None
+    kind: str
+    name: str
+    row_count: int | None = None
+    row_count_is_estimate: bool | None = None
+
+
+class NotebookKernelStatusResponse(Model):
+    backend: str | None = None
+    cpu_cores: float
+    disk_size_gb: float | None = None
+    frames: list[NotebookSQLV2Frame]
+    hourly_price: float
+    idle_timeout_seconds: int | None = None
+    kernel_id: str | None = None
+    kernel_pid: int | None = None
+    last_error: str | None = None
+    last_used_at: datetime | None = None
+    memory_gb: float
+    preset_key: str | None = None
+    runtime_id: UUID | None = None
+    sandbox_id: str | None = None
+    status: str
 
 
 class NotebookMinimal(Model):
-    create_in_folder: Annotated[str | None, Field(alias="_create_in_folder")] = None
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     deleted: bool
     id: UUID
     last_modified_at: datetime
-    last_modified_by: UserBasic
+    last_modified_by: UserBasic | None
     short_id: str
     title: str | None
     user_access_level: str | None
+
+
+class NotebookSQLV2Media(Model):
+    data: str
+    mime_type: str
+
+
+class NotebookSQLV2Envelope(Model):
+    columns: list[str] | None = None
+    error: str | None = None
+    first_page: list[list[Any]] | None = None
+    frames: list[NotebookSQLV2Frame] | None = None
+    has_more: bool | None = None
+    media: list[NotebookSQLV2Media] | None = None
+    result_id: UUID | None = None
+    row_count: int | None = None
+    status: str
+    stderr: str | None = None
+    stdout: str | None = None
+    timings: dict[str, float] | None = None
+    types: list[list[str]] | None = None
+
+
+class NotebookSQLV2InterruptResponse(Model):
+    detail: str | None = None
+    status: str
+
+
+class NotebookSQLV2RunResponse(Model):
+    run_id: UUID
+    sandbox_hourly_price: float | None = None
+    starts_sandbox: bool
+
+
+class NotebookSQLV2RunStatusResponse(Model):
+    error: str | None = None
+    result: NotebookSQLV2Envelope | None = None
+    rows: list[list[Any]] | None = None
+    status: str
+
+
+class NotebookSQLV2StateResponse(Model):
+    cells: list[NotebookCellState]
+    content: Any = None
+    kernel: NotebookKernelState
+    markdown: str | None
+    notebook_id: str
+    title: str | None
+    version: int | None
 
 
 class PaginatedNotebookMinimalList(Model):
@@ -49,3 +251,90 @@ class PaginatedNotebookMinimalList(Model):
     next: str | None = None
     previous: str | None = None
     results: list[NotebookMinimal]
+
+
+class WidgetFrameColumn(Model):
+    name: str
+    type: str
+
+
+class WidgetFrame(Model):
+    columns: list[WidgetFrameColumn]
+    included_row_count: Annotated[int, Field(alias="includedRowCount")]
+    name: str
+    next_offset: Annotated[int | None, Field(alias="nextOffset")]
+    offset: int
+    rows: list[list[Any]]
+    run_id: Annotated[UUID, Field(alias="runId")]
+    total_row_count: Annotated[int, Field(alias="totalRowCount")]
+    truncated: bool
+
+
+WidgetJobStatusEnum: TypeAlias = Literal["queued", "generating", "publishing"]
+
+
+class WidgetJob(Model):
+    created_at: datetime
+    id: UUID
+    model: str
+    phase: str
+    started_at: datetime | None
+    status: WidgetJobStatusEnum | str
+
+
+class WidgetSecurityFinding(Model):
+    details: str
+    severity: ErrorTrackingIssueSeverityRuleEnum | str
+    title: str
+
+
+class WidgetSecurityReview(Model):
+    findings: list[WidgetSecurityFinding]
+    model: str
+    review_version: str
+    reviewed_at: datetime
+    severity: GeneratedWidgetVersionSecurityReviewSeverityEnum | str
+    summary: str
+
+
+class WidgetSource(Model):
+    source: str
+
+
+class WidgetStatus(Model):
+    active_job: WidgetJob | None
+    artifact_url: str | None = None
+    build_hash: str | None
+    current_version_id: UUID | None
+    error_code: str | None = None
+    error_detail: str | None = None
+    failure_phase: FailurePhaseEnum | str | None = None
+    frame_names: list[str]
+    has_versions: bool
+    instance_id: UUID | None
+    lifecycle_status: LifecycleStatusEnum | str
+    security_review: WidgetSecurityReview | None
+    widget_id: UUID | None
+
+
+class WidgetVersion(Model):
+    artifact_url: str | None
+    build_hash: str | None
+    build_status: BuildStatusEnum | str | None
+    created_at: datetime
+    effective_prompt: str
+    frame_names: list[str]
+    id: UUID
+    is_current: bool
+    model: str | None
+    parent_version_id: UUID | None
+    prompt_delta: str
+    security_review: WidgetSecurityReview | None
+    version: int
+    version_operation: GeneratedWidgetVersionOperationEnum | str
+
+
+class WidgetVersionPage(Model):
+    count: int
+    next_offset: int | None
+    results: list[WidgetVersion]

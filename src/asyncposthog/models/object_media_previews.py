@@ -14,14 +14,11 @@ __all__ = ["ObjectMediaPreview", "PaginatedObjectMediaPreviewList"]
 
 class ObjectMediaPreview(Model):
     created_at: datetime
-    event_definition_id: UUID | None = None
-    exported_asset_id: UUID | None = None
     id: UUID
     media_type: str
     media_url: str
     metadata: Any = None
     updated_at: datetime | None
-    uploaded_media_id: UUID | None = None
 
 
 class PaginatedObjectMediaPreviewList(Model):

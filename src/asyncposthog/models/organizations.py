@@ -3,85 +3,507 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
 
+from .shared.enums import (
+    NotificationDestinationTypeEnum,
+    OrganizationMembershipLevelEnum,
+    SearchMatchTypeEnum,
+)
 from .shared.organization import Organization
 from .shared.user_basic import UserBasic
 
 __all__ = [
+    "ActiveDreamRun",
+    "ActiveDreamRunRunStatusEnum",
+    "BillingAlertCheckNowResponse",
+    "BillingAlertConfiguration",
+    "BillingAlertConfigurationMetricEnum",
+    "BillingAlertConfigurationStateEnum",
+    "BillingAlertConfigurationThresholdTypeEnum",
+    "BillingAlertDestinationResponse",
+    "BillingAlertDestinationSummary",
+    "BillingAlertEvent",
+    "BillingAlertEventKindEnum",
+    "BillingAlertEventSourceEnum",
+    "CIMDVerificationToken",
+    "CIMDVerificationTokenWithValue",
+    "ChannelWikiPage",
+    "ConfigScopeEnum",
+    "ContextLayerStatus",
+    "CurrencyEnum",
+    "DataFreshnessProject",
+    "DataFreshnessSource",
+    "DesktopBetaTermsAcceptance",
+    "DiagnosticCheckResult",
+    "DiagnosticCheckResultStatusEnum",
+    "DiagnosticDnsRecord",
+    "DiagnosticRemediation",
+    "DiagnosticRemediationTypeEnum",
+    "DiagnosticReport",
+    "DiagnosticReportSummary",
+    "DiagnosticReportSummaryStatusEnum",
+    "DomainScopeEnum",
+    "DreamFileDiff",
+    "DreamFileDiffStatusEnum",
+    "DreamRun",
+    "DreamRunDetail",
+    "DreamRunList",
+    "FreshnessEnum",
+    "IdentityProviderConfig",
+    "LastActiveEnum",
+    "LegalDocument",
+    "LegalDocumentCreator",
+    "OrganizationAIAccessRequestResponse",
+    "OrganizationDataFreshness",
     "OrganizationDomain",
+    "OrganizationIntegration",
+    "OrganizationIntegrationKindEnum",
     "OrganizationInvite",
     "OrganizationMember",
-    "OrganizationMembershipLevelEnum",
+    "OrganizationMemberGithubLogin",
+    "OrganizationOAuthApplication",
+    "OrganizationRemoveBlockedMembersResponse",
     "OrganizationsProjectsIsGeneratingDemoDataResponse",
+    "PaginatedBillingAlertConfigurationList",
+    "PaginatedBillingAlertEventList",
+    "PaginatedCIMDVerificationTokenList",
+    "PaginatedIdentityProviderConfigList",
+    "PaginatedLegalDocumentList",
     "PaginatedOrganizationDomainList",
+    "PaginatedOrganizationIntegrationList",
     "PaginatedOrganizationInviteList",
     "PaginatedOrganizationList",
     "PaginatedOrganizationMemberList",
-    "PaginatedProxyRecordList",
+    "PaginatedOrganizationOAuthApplicationList",
+    "PaginatedRoleExternalReferenceList",
     "PaginatedRoleList",
     "PaginatedRoleMembershipList",
+    "PaginatedSCIMRequestLog",
     "ProxyRecord",
+    "ProxyRecordListResponse",
     "ProxyRecordStatusEnum",
     "Role",
+    "RoleExternalReference",
+    "RoleLookupResponse",
     "RoleMembership",
+    "SCIMRequestLog",
+    "SCIMTokenResponse",
+    "WelcomeInviter",
+    "WelcomePopularDashboard",
+    "WelcomeRecentActivity",
+    "WelcomeResponse",
+    "WelcomeSuggestedStep",
+    "WelcomeTeamMember",
+    "WikiExport",
+    "WikiHealthFinding",
+    "WikiHealthReport",
+    "WikiPage",
+    "WikiTree",
 ]
+
+ActiveDreamRunRunStatusEnum: TypeAlias = Literal["not_started", "queued", "in_progress"]
+
+
+class ActiveDreamRun(Model):
+    run_status: ActiveDreamRunRunStatusEnum | str
+    started_at: datetime
+
+
+BillingAlertConfigurationMetricEnum: TypeAlias = Literal["spend", "projected_spend"]
+
+BillingAlertConfigurationStateEnum: TypeAlias = Literal[
+    "not_firing", "firing", "errored", "snoozed", "broken"
+]
+
+BillingAlertEventKindEnum: TypeAlias = Literal[
+    "check", "firing", "resolved", "errored", "broken_config"
+]
+
+BillingAlertEventSourceEnum: TypeAlias = Literal["scheduled", "manual"]
+
+
+class BillingAlertEvent(Model):
+    absolute_delta: str | None
+    attempt_number: int
+    baseline_value: str | None
+    configuration_revision: int
+    created_at: datetime
+    current_value: str | None
+    error_code: str | None
+    error_message: str | None
+    evaluation_date: date | None
+    id: UUID
+    kind: BillingAlertEventKindEnum | str
+    metric: BillingAlertConfigurationMetricEnum | str
+    notification_sent_at: datetime | None
+    period_end: datetime | None
+    period_start: datetime | None
+    query_duration_ms: int | None
+    reason: str
+    relative_delta_percentage: str | None
+    source: BillingAlertEventSourceEnum | str
+    state_after: BillingAlertConfigurationStateEnum | str | None
+    state_before: BillingAlertConfigurationStateEnum | str | None
+    targets_notified: Any
+    threshold_breached: bool
+
+
+class BillingAlertCheckNowResponse(Model):
+    current_value: str | None = None
+    dispatched_destinations: int
+    event: BillingAlertEvent | None = None
+    preview: bool
+    threshold_breached: bool
+
+
+BillingAlertConfigurationThresholdTypeEnum: TypeAlias = Literal[
+    "relative_increase", "absolute_value", "absolute_increase"
+]
+
+
+class BillingAlertDestinationSummary(Model):
+    hog_function_ids: list[UUID]
+    type: NotificationDestinationTypeEnum | str
+
+
+CurrencyEnum: TypeAlias = Literal["USD"]
+
+
+class BillingAlertConfiguration(Model):
+    baseline_window_days: int | None = None
+    configuration_revision: int
+    consecutive_failures: int
+    cooldown_hours: int | None = None
+    created_at: datetime
+    created_by_id: int | None
+    currency: CurrencyEnum | str = "USD"
+    description: str | None = None
+    destinations: list[BillingAlertDestinationSummary]
+    enabled: bool | None = None
+    evaluation_delay_hours: int | None = None
+    execution_team_id: int | None
+    id: UUID
+    last_checked_at: datetime | None
+    last_notified_at: datetime | None
+    metric: BillingAlertConfigurationMetricEnum | str | None = None
+    minimum_value: str | None = None
+    name: str
+    next_check_at: datetime | None
+    organization_id: UUID
+    snoozed_until: datetime | None = None
+    state: BillingAlertConfigurationStateEnum | str
+    threshold_percentage: str | None = None
+    threshold_type: BillingAlertConfigurationThresholdTypeEnum | str | None = None
+    threshold_value: str | None = None
+    updated_at: datetime | None
+    updated_by_id: int | None
+
+
+class BillingAlertDestinationResponse(Model):
+    hog_function_ids: list[UUID]
+
+
+class CIMDVerificationToken(Model):
+    cimd_url: str | None
+    created_at: datetime
+    created_by: UserBasic | None
+    id: UUID
+    label: str
+    last_used_at: datetime | None
+    mask_value: str | None
+
+
+class CIMDVerificationTokenWithValue(Model):
+    cimd_url: str | None
+    created_at: datetime
+    created_by: UserBasic | None
+    id: UUID
+    label: str
+    last_used_at: datetime | None
+    mask_value: str | None
+    value: str
+
+
+class ChannelWikiPage(Model):
+    exists: bool | None = None
+    path: str
+
+
+ConfigScopeEnum: TypeAlias = Literal["saml", "scim", "xaa"]
+
+
+class ContextLayerStatus(Model):
+    head_sha: str
+
+
+class DataFreshnessSource(Model):
+    data_source: str
+    last_data_at: datetime
+
+
+FreshnessEnum: TypeAlias = Literal["never", "live", "stale"]
+
+
+class DataFreshnessProject(Model):
+    freshness: FreshnessEnum | str
+    last_data_at: datetime | None
+    sources: list[DataFreshnessSource]
+    team_id: int
+
+
+class DesktopBetaTermsAcceptance(Model):
+    is_desktop_beta_terms_accepted: bool
+
+
+DiagnosticCheckResultStatusEnum: TypeAlias = Literal["passed", "warned", "failed", "skipped"]
+
+
+class DiagnosticDnsRecord(Model):
+    name: str
+    type: str
+    value: str
+
+
+DiagnosticRemediationTypeEnum: TypeAlias = Literal["dns", "config", "wait", "retry"]
+
+
+class DiagnosticRemediation(Model):
+    records: list[DiagnosticDnsRecord]
+    summary: str
+    type: DiagnosticRemediationTypeEnum | str
+
+
+class DiagnosticCheckResult(Model):
+    detail: str
+    id: str
+    name: str
+    remediation: DiagnosticRemediation | None = None
+    status: DiagnosticCheckResultStatusEnum | str
+
+
+DiagnosticReportSummaryStatusEnum: TypeAlias = Literal["healthy", "warn", "fail"]
+
+
+class DiagnosticReportSummary(Model):
+    next_action: str | None
+    primary_issue: str | None
+    status: DiagnosticReportSummaryStatusEnum | str
+
+
+class DiagnosticReport(Model):
+    checks: list[DiagnosticCheckResult]
+    ran_at: datetime
+    summary: DiagnosticReportSummary
+
+
+DomainScopeEnum: TypeAlias = Literal["all", "selected"]
+
+DreamFileDiffStatusEnum: TypeAlias = Literal["added", "modified", "deleted"]
+
+
+class DreamFileDiff(Model):
+    patch: str
+    path: str
+    status: DreamFileDiffStatusEnum | str
+    truncated: bool
+
+
+class DreamRun(Model):
+    committed_at: datetime
+    date: str
+    pages_added: int
+    pages_deleted: int
+    pages_modified: int
+    sha: str
+    summary: str
+
+
+class DreamRunDetail(Model):
+    files: list[DreamFileDiff]
+    run: DreamRun
+
+
+class DreamRunList(Model):
+    active_run: ActiveDreamRun | None
+    dreams: list[DreamRun]
+    head_sha: str
+
+
+class IdentityProviderConfig(Model):
+    config_scope: ConfigScopeEnum | Literal[""] | str | None = None
+    created_at: datetime
+    domain_scope: DomainScopeEnum | Literal[""] | str | None = None
+    has_id_jag: bool
+    has_saml: bool
+    has_scim: bool
+    id: UUID
+    id_jag_allowed_clients: list[str] | None = None
+    id_jag_issuer_url: str | None = None
+    id_jag_jwks_url: str | None = None
+    name: str | None = None
+    organization_domain_ids: list[UUID] | None = None
+    saml_acs_url: str | None = None
+    saml_entity_id: str | None = None
+    saml_relay_state: str
+    saml_x509_cert: str | None = None
+    scim_base_url: str
+    scim_bearer_token: str | None
+    scim_enabled: bool | None = None
+    updated_at: datetime
+
+
+LastActiveEnum: TypeAlias = Literal["today", "this_week", "inactive", "never"]
+
+
+class LegalDocumentCreator(Model):
+    email: str
+    first_name: str
+
+
+class LegalDocument(Model):
+    company_name: str
+    created_at: datetime
+    created_by: LegalDocumentCreator | None
+    document_type: str
+    id: UUID
+    representative_email: str
+    signed_pdf_stored: bool
+    status: str
+
+
+class OrganizationAIAccessRequestResponse(Model):
+    success: bool
+
+
+class OrganizationDataFreshness(Model):
+    lookback_days: int
+    quiet_after_days: int
+    results: list[DataFreshnessProject]
 
 
 class OrganizationDomain(Model):
     domain: str
-    has_saml: bool
-    has_scim: bool
     id: UUID
     is_verified: bool
     jit_provisioning_enabled: bool | None = None
-    saml_acs_url: str | None = None
-    saml_entity_id: str | None = None
-    saml_x509_cert: str | None = None
     scim_base_url: str | None
-    scim_bearer_token: str | None
-    scim_enabled: bool | None = None
     sso_enforcement: str | None = None
     verification_challenge: str
     verified_at: datetime | None
 
 
-OrganizationMembershipLevelEnum: TypeAlias = Literal[1, 8, 15]
+OrganizationIntegrationKindEnum: TypeAlias = Literal["vercel"]
+
+
+class OrganizationIntegration(Model):
+    config: Any
+    created_at: datetime
+    created_by: UserBasic | None
+    id: UUID
+    integration_id: str | None
+    kind: OrganizationIntegrationKindEnum | str = "vercel"
+    updated_at: datetime
 
 
 class OrganizationInvite(Model):
-    combine_pending_invites: bool | None = None
+    """An invitation to an organization."""
+
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     emailing_attempt_made: bool
     first_name: str | None = None
     id: UUID
     is_expired: bool
+    """Whether it can no longer be accepted."""
     level: OrganizationMembershipLevelEnum | int | None = None
+    """The access level that the new member gets: 1 member, 8 admin, 15 owner."""
     message: str | None = None
+    """A text for the email."""
     private_project_access: Any = None
-    send_email: bool | None = None
     target_email: str
+    """The address it is sent to."""
     updated_at: datetime
 
 
 class OrganizationMember(Model):
+    """The membership of a user in an organization."""
+
     has_social_auth: bool
     id: UUID
     is_2fa_enabled: bool
     joined_at: datetime
+    """When the user joined."""
     last_login: datetime
+    """When the user last logged in."""
     level: OrganizationMembershipLevelEnum | int | None = None
+    """The access level: 1 member, 8 admin, 15 owner."""
+    search_match_type: SearchMatchTypeEnum | str | None
     updated_at: datetime
     user: UserBasic
+    """The user."""
+
+
+class OrganizationMemberGithubLogin(Model):
+    github_login: str | None
+
+
+class OrganizationOAuthApplication(Model):
+    client_id: str | None = None
+    created: datetime
+    id: UUID
+    is_verified: bool | None = None
+    name: str | None = None
+    redirect_uris_list: list[str]
+    updated: datetime
+
+
+class OrganizationRemoveBlockedMembersResponse(Model):
+    removed_members: int
+    success: bool
 
 
 class OrganizationsProjectsIsGeneratingDemoDataResponse(Model):
     is_generating_demo_data: bool
+
+
+class PaginatedBillingAlertConfigurationList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[BillingAlertConfiguration]
+
+
+class PaginatedBillingAlertEventList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[BillingAlertEvent]
+
+
+class PaginatedCIMDVerificationTokenList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[CIMDVerificationToken]
+
+
+class PaginatedIdentityProviderConfigList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[IdentityProviderConfig]
+
+
+class PaginatedLegalDocumentList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[LegalDocument]
 
 
 class PaginatedOrganizationDomainList(Model):
@@ -89,6 +511,13 @@ class PaginatedOrganizationDomainList(Model):
     next: str | None = None
     previous: str | None = None
     results: list[OrganizationDomain]
+
+
+class PaginatedOrganizationIntegrationList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[OrganizationIntegration]
 
 
 class PaginatedOrganizationInviteList(Model):
@@ -112,36 +541,43 @@ class PaginatedOrganizationMemberList(Model):
     results: list[OrganizationMember]
 
 
-ProxyRecordStatusEnum: TypeAlias = Literal[
-    "waiting", "issuing", "valid", "warning", "erroring", "deleting", "timed_out"
-]
-
-
-class ProxyRecord(Model):
-    created_at: datetime
-    created_by: int
-    domain: str
-    id: UUID
-    message: str | None
-    status: ProxyRecordStatusEnum | str
-    target_cname: str
-    updated_at: datetime
-
-
-class PaginatedProxyRecordList(Model):
+class PaginatedOrganizationOAuthApplicationList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[ProxyRecord]
+    results: list[OrganizationOAuthApplication]
+
+
+class RoleExternalReference(Model):
+    created_at: datetime
+    created_by: UserBasic | None
+    id: UUID
+    provider: str
+    provider_organization_id: str
+    provider_role_id: str
+    provider_role_name: str
+    provider_role_slug: str | None = None
+    role: UUID
+
+
+class PaginatedRoleExternalReferenceList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[RoleExternalReference]
 
 
 class Role(Model):
+    """A role in an organization."""
+
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     id: UUID
     is_default: bool
     members: list[dict[str, Any]]
+    """The members with the role."""
     name: str
+    """The name of the role."""
 
 
 class PaginatedRoleList(Model):
@@ -158,7 +594,6 @@ class RoleMembership(Model):
     role_id: UUID
     updated_at: datetime
     user: UserBasic
-    user_uuid: UUID | None = None
 
 
 class PaginatedRoleMembershipList(Model):
@@ -166,3 +601,131 @@ class PaginatedRoleMembershipList(Model):
     next: str | None = None
     previous: str | None = None
     results: list[RoleMembership]
+
+
+class SCIMRequestLog(Model):
+    created_at: datetime
+    duration_ms: int | None
+    id: UUID
+    identity_provider: str
+    request_body: Any
+    request_headers: Any
+    request_method: str
+    request_path: str
+    response_body: Any
+    response_status: int
+
+
+class PaginatedSCIMRequestLog(Model):
+    count: int
+    next: str | None
+    previous: str | None
+    results: list[SCIMRequestLog]
+
+
+ProxyRecordStatusEnum: TypeAlias = Literal[
+    "waiting", "issuing", "valid", "warning", "erroring", "deleting", "timed_out"
+]
+
+
+class ProxyRecord(Model):
+    created_at: datetime
+    created_by: int
+    domain: str
+    id: UUID
+    message: str | None
+    root_redirect_supported: bool
+    root_redirect_url: str | None
+    status: ProxyRecordStatusEnum | str
+    target_cname: str
+    updated_at: datetime
+
+
+class ProxyRecordListResponse(Model):
+    max_proxy_records: int
+    results: list[ProxyRecord]
+
+
+class RoleLookupResponse(Model):
+    reference: RoleExternalReference | None
+
+
+class SCIMTokenResponse(Model):
+    scim_bearer_token: str
+    scim_enabled: bool
+
+
+class WelcomeInviter(Model):
+    email: str
+    name: str
+
+
+class WelcomePopularDashboard(Model):
+    description: str
+    id: int
+    name: str
+    team_id: int
+    url: str
+
+
+class WelcomeRecentActivity(Model):
+    actor_name: str
+    entity_name: str
+    entity_url: str | None
+    timestamp: datetime
+    type: str
+
+
+class WelcomeSuggestedStep(Model):
+    docs_href: str | None = None
+    href: str
+    label: str
+    product_key: str | None = None
+    reason: str
+
+
+class WelcomeTeamMember(Model):
+    avatar: str | None
+    email: str
+    last_active: LastActiveEnum | str
+    name: str
+    role: str
+
+
+class WelcomeResponse(Model):
+    inviter: WelcomeInviter | None
+    is_organization_first_user: bool
+    organization_name: str
+    popular_dashboards: list[WelcomePopularDashboard]
+    products_in_use: list[str]
+    recent_activity: list[WelcomeRecentActivity]
+    suggested_next_steps: list[WelcomeSuggestedStep]
+    team_members: list[WelcomeTeamMember]
+
+
+class WikiExport(Model):
+    head_sha: str
+    url: str
+
+
+class WikiHealthFinding(Model):
+    category: str
+    message: str
+    path: str
+
+
+class WikiHealthReport(Model):
+    findings: list[WikiHealthFinding]
+    head_sha: str
+
+
+class WikiPage(Model):
+    content: str
+    head_sha: str
+    path: str
+    updated_at: datetime
+
+
+class WikiTree(Model):
+    head_sha: str
+    paths: list[str]

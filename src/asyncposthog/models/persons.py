@@ -14,13 +14,12 @@ from .shared.cohort import Cohort
 __all__ = [
     "AsyncDeletionStatus",
     "PaginatedAsyncDeletionStatusList",
-    "PaginatedPersonRecordList",
+    "PaginatedPersonList",
+    "Person",
     "PersonBatchResponse",
     "PersonBulkDeleteResponse",
-    "PersonPropertiesAtTimeDebug",
     "PersonPropertiesAtTimeMetadata",
     "PersonPropertiesAtTimeResponse",
-    "PersonRecord",
     "PersonsCohortsResponse",
     "PersonsValuesResponse",
     "PersonsValuesResponse2",
@@ -41,25 +40,34 @@ class PaginatedAsyncDeletionStatusList(Model):
     results: list[AsyncDeletionStatus] | None = None
 
 
-class PersonRecord(Model):
+class Person(Model):
+    """A user of your product."""
+
     created_at: datetime
+    """When the person was first seen."""
     distinct_ids: list[str]
+    """The distinct ids of the person."""
     id: int
+    """The number of the person."""
     last_seen_at: datetime | None
+    """When the person was last seen."""
     name: str
+    """The name shown in the web app, by the project's settings."""
     properties: Any = None
+    """The properties of the person."""
     uuid: UUID
+    """The uuid of the person; `person_id` in events and queries."""
 
 
-class PaginatedPersonRecordList(Model):
+class PaginatedPersonList(Model):
     count: int | None = None
     next: str | None = None
     previous: str | None = None
-    results: list[PersonRecord] | None = None
+    results: list[Person] | None = None
 
 
 class PersonBatchResponse(Model):
-    results: dict[str, PersonRecord]
+    results: dict[str, Person]
 
 
 class PersonBulkDeleteResponse(Model):
@@ -68,14 +76,6 @@ class PersonBulkDeleteResponse(Model):
     persons_deleted: int
     persons_found: int
     recordings_queued_for_deletion: bool
-
-
-class PersonPropertiesAtTimeDebug(Model):
-    error: str | None = None
-    events: list[dict[str, Any]]
-    events_found: int
-    params: dict[str, Any]
-    query: str
 
 
 class PersonPropertiesAtTimeMetadata(Model):
@@ -90,14 +90,13 @@ class PersonPropertiesAtTimeMetadata(Model):
 
 class PersonPropertiesAtTimeResponse(Model):
     created_at: datetime
-    debug: PersonPropertiesAtTimeDebug | None = None
     distinct_ids: list[str]
     id: int
-    last_seen_at: str | None
+    last_seen_at: datetime | None
     name: str
     point_in_time_metadata: PersonPropertiesAtTimeMetadata
     properties: dict[str, str | None]
-    uuid: str
+    uuid: UUID
 
 
 class PersonsCohortsResponse(Model):

@@ -4,22 +4,21 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any
 from uuid import UUID
 
 from asyncposthog.model import Model
 
-from .shared.minimal_feature_flag import MinimalFeatureFlag
+from .shared.enums import SearchMatchTypeEnum
+from .shared.minimal_feature_flag import FeatureFlagFilters, MinimalFeatureFlag
 from .shared.user_basic import UserBasic
 
 __all__ = [
     "DraftStatusResponse",
-    "GenerateResponse",
-    "GenerateStepResponse",
     "PaginatedProductTourList",
     "ProductTour",
-    "ProductTourSerializerCreateUpdateOnly",
-    "ProductTourSerializerCreateUpdateOnlyCreationContextEnum",
+    "ProductTourGenerateResponse",
+    "ProductTourGeneratedStep",
 ]
 
 
@@ -28,32 +27,23 @@ class DraftStatusResponse(Model):
     updated_at: datetime
 
 
-class GenerateStepResponse(Model):
-    description: str
-    step_id: str
-    title: str
-
-
-class GenerateResponse(Model):
-    steps: list[GenerateStepResponse]
-
-
 class ProductTour(Model):
     archived: bool | None = None
     auto_launch: bool | None = None
     content: Any = None
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     description: str | None = None
-    draft_content: Any
+    draft_content: Any = None
     end_date: datetime | None = None
-    has_draft: bool
+    has_draft: bool | None = None
     id: UUID
-    internal_targeting_flag: MinimalFeatureFlag
-    linked_flag: MinimalFeatureFlag
+    internal_targeting_flag: MinimalFeatureFlag | None
+    linked_flag: MinimalFeatureFlag | None
     name: str
+    search_match_type: SearchMatchTypeEnum | str | None = None
     start_date: datetime | None = None
-    targeting_flag_filters: dict[str, Any] | None
+    targeting_flag_filters: FeatureFlagFilters | None = None
     updated_at: datetime
 
 
@@ -64,23 +54,11 @@ class PaginatedProductTourList(Model):
     results: list[ProductTour]
 
 
-ProductTourSerializerCreateUpdateOnlyCreationContextEnum: TypeAlias = Literal["app", "toolbar"]
+class ProductTourGeneratedStep(Model):
+    description: str
+    step_id: str
+    title: str
 
 
-class ProductTourSerializerCreateUpdateOnly(Model):
-    archived: bool | None = None
-    auto_launch: bool | None = None
-    content: Any = None
-    created_at: datetime
-    created_by: UserBasic
-    creation_context: ProductTourSerializerCreateUpdateOnlyCreationContextEnum | str | None = None
-    description: str | None = None
-    end_date: datetime | None = None
-    id: UUID
-    internal_targeting_flag: MinimalFeatureFlag
-    linked_flag: MinimalFeatureFlag
-    linked_flag_id: int | None = None
-    name: str
-    start_date: datetime | None = None
-    targeting_flag_filters: Any = None
-    updated_at: datetime
+class ProductTourGenerateResponse(Model):
+    steps: list[ProductTourGeneratedStep]

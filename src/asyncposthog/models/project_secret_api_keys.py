@@ -7,12 +7,14 @@ from datetime import datetime
 
 from asyncposthog.model import Model
 
+from .shared.user_basic import UserBasic
+
 __all__ = ["PaginatedProjectSecretAPIKeyList", "ProjectSecretAPIKey"]
 
 
 class ProjectSecretAPIKey(Model):
     created_at: datetime
-    created_by: int | None
+    created_by: UserBasic | None
     id: str
     label: str
     last_rolled_at: datetime | None

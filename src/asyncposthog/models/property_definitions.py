@@ -11,35 +11,40 @@ from asyncposthog.model import Model
 
 from .shared.user_basic import UserBasic
 
-__all__ = [
-    "EnterprisePropertyDefinition",
-    "PaginatedEnterprisePropertyDefinitionList",
-    "PropertyDefinitionTypeEnum",
-]
+__all__ = ["PaginatedPropertyDefinitionList", "PropertyDefinition", "PropertyTypeEnum"]
 
-PropertyDefinitionTypeEnum: TypeAlias = Literal[
-    "DateTime", "String", "Numeric", "Boolean", "Duration"
-]
+PropertyTypeEnum: TypeAlias = Literal["DateTime", "String", "Numeric", "Boolean", "Duration"]
 
 
-class EnterprisePropertyDefinition(Model):
+class PropertyDefinition(Model):
+    """The definition of a property."""
+
     description: str | None = None
+    """What the property means."""
     hidden: bool | None = None
+    """Whether the property is hidden in the web app."""
     id: UUID
+    """The uuid of the definition."""
     is_numerical: bool
+    """Whether its values are numbers."""
     is_seen_on_filtered_events: bool | None
     name: str
-    property_type: PropertyDefinitionTypeEnum | Literal[""] | str | None = None
-    tags: list[Any] | None = None
+    """The name of the property."""
+    property_type: PropertyTypeEnum | Literal[""] | str | None = None
+    """The type of its values: String, Numeric, Boolean, DateTime or Duration."""
+    tags: list[str] | None = None
+    """Tags of the property."""
     updated_at: datetime
-    updated_by: UserBasic
+    updated_by: UserBasic | None
     verified: bool | None = None
+    """Whether the property was verified as the one to use."""
     verified_at: datetime | None
-    verified_by: UserBasic
+    verified_by: UserBasic | None
+    warehouse_origin: Any
 
 
-class PaginatedEnterprisePropertyDefinitionList(Model):
+class PaginatedPropertyDefinitionList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[EnterprisePropertyDefinition]
+    results: list[PropertyDefinition]

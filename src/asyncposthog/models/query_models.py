@@ -3,89 +3,231 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
+from pydantic import Field
 
-from .query.actions_node import ActionsNode
-from .query.actors_property_taxonomy_query import ActorsPropertyTaxonomyQuery
-from .query.actors_query import ActorsQuery
-from .query.data_table_node import DataTableNode
-from .query.data_visualization_node import DataVisualizationNode
-from .query.data_warehouse_node import DataWarehouseNode
-from .query.database_schema_query import DatabaseSchemaQuery
-from .query.document_similarity_query import DocumentSimilarityQuery
-from .query.endpoints_usage_overview_query import EndpointsUsageOverviewQuery
-from .query.endpoints_usage_table_query import EndpointsUsageTableQuery
-from .query.endpoints_usage_trends_query import EndpointsUsageTrendsQuery
-from .query.error_tracking_breakdowns_query import ErrorTrackingBreakdownsQuery
-from .query.error_tracking_issue_correlation_query import ErrorTrackingIssueCorrelationQuery
-from .query.error_tracking_query import ErrorTrackingQuery
-from .query.error_tracking_similar_issues_query import ErrorTrackingSimilarIssuesQuery
-from .query.event_taxonomy_query import EventTaxonomyQuery
-from .query.events_node import EventsNode
-from .query.events_query import EventsQuery
-from .query.experiment_exposure_query import ExperimentExposureQuery
-from .query.experiment_funnels_query import ExperimentFunnelsQuery
-from .query.experiment_query import ExperimentQuery
-from .query.experiment_trends_query import ExperimentTrendsQuery
-from .query.funnel_correlation_query import FunnelCorrelationQuery
-from .query.funnels_data_warehouse_node import FunnelsDataWarehouseNode
-from .query.funnels_query import FunnelsQuery
-from .query.groups_query import GroupsQuery
-from .query.hog_query import HogQuery
-from .query.hogql_autocomplete import HogQLAutocomplete, HogQLMetadata
-from .query.hogql_query import HogQLQuery
-from .query.insight_actors_query import InsightActorsQuery
-from .query.insight_actors_query_options import InsightActorsQueryOptions
-from .query.insight_viz_node import InsightVizNode
-from .query.lifecycle_data_warehouse_node import LifecycleDataWarehouseNode
-from .query.lifecycle_query import LifecycleQuery
-from .query.log_attributes_query import LogAttributesQuery
-from .query.log_values_query import LogValuesQuery
-from .query.logs_query import LogsQuery
-from .query.marketing_analytics_aggregated_query import MarketingAnalyticsAggregatedQuery
-from .query.marketing_analytics_table_query import MarketingAnalyticsTableQuery
-from .query.non_integrated_conversions_table_query import NonIntegratedConversionsTableQuery
-from .query.paths_query import PathsQuery
-from .query.persons_node import PersonsNode
-from .query.property_values_query import PropertyValuesQuery
-from .query.recordings_query import RecordingsQuery
-from .query.retention_query import RetentionQuery
-from .query.revenue_analytics_gross_revenue_query import RevenueAnalyticsGrossRevenueQuery
-from .query.revenue_analytics_metrics_query import RevenueAnalyticsMetricsQuery
-from .query.revenue_analytics_mrr_query import RevenueAnalyticsMRRQuery
-from .query.revenue_analytics_overview_query import RevenueAnalyticsOverviewQuery
-from .query.revenue_analytics_top_customers_query import RevenueAnalyticsTopCustomersQuery
-from .query.revenue_example_data_warehouse_tables_query import (
-    RevenueExampleDataWarehouseTablesQuery,
-)
-from .query.revenue_example_events_query import RevenueExampleEventsQuery
-from .query.saved_insight_node import SavedInsightNode
-from .query.session_attribution_explorer_query import SessionAttributionExplorerQuery
-from .query.sessions_query import SessionsQuery
-from .query.sessions_timeline_query import SessionsTimelineQuery
-from .query.stickiness_query import StickinessQuery
-from .query.suggested_questions_query import SuggestedQuestionsQuery
-from .query.team_taxonomy_query import TeamTaxonomyQuery
-from .query.trace_neighbors_query import TraceNeighborsQuery
-from .query.trace_query import TraceQuery
-from .query.trace_spans_query import TraceSpansQuery
-from .query.traces_query import TracesQuery
-from .query.trends_query import TrendsQuery
-from .query.usage_metrics_query import UsageMetricsQuery
-from .query.vector_search_query import VectorSearchQuery
-from .query.web_analytics_external_summary_query import WebAnalyticsExternalSummaryQuery
-from .query.web_external_clicks_table_query import WebExternalClicksTableQuery
-from .query.web_goals_query import WebGoalsQuery
-from .query.web_notable_changes_query import WebNotableChangesQuery
-from .query.web_overview_query import WebOverviewQuery
-from .query.web_page_url_search_query import WebPageURLSearchQuery
-from .query.web_stats_table_query import WebStatsTableQuery
-from .query.web_vitals_path_breakdown_query import WebVitalsPathBreakdownQuery
-from .query.web_vitals_query import WebVitalsQuery
+if TYPE_CHECKING:
+    from .query.accounts_query import AccountsQuery
+    from .query.accounts_table_query import AccountsTableQuery
+    from .query.actions_node import ActionsNode
+    from .query.actors_property_taxonomy_query import ActorsPropertyTaxonomyQuery
+    from .query.actors_query import ActorsQuery
+    from .query.data_table_node import DataTableNode
+    from .query.data_visualization_node import DataVisualizationNode
+    from .query.data_warehouse_node import DataWarehouseNode
+    from .query.database_schema_query import DatabaseSchemaQuery
+    from .query.document_similarity_query import DocumentSimilarityQuery
+    from .query.endpoints_usage_overview_query import EndpointsUsageOverviewQuery
+    from .query.endpoints_usage_table_query import EndpointsUsageTableQuery
+    from .query.endpoints_usage_trends_query import EndpointsUsageTrendsQuery
+    from .query.error_tracking_breakdowns_query import ErrorTrackingBreakdownsQuery
+    from .query.error_tracking_fingerprint_projection_query import (
+        ErrorTrackingFingerprintProjectionQuery,
+    )
+    from .query.error_tracking_issue_correlation_query import ErrorTrackingIssueCorrelationQuery
+    from .query.error_tracking_query import ErrorTrackingQuery
+    from .query.error_tracking_releases_query import ErrorTrackingReleasesQuery
+    from .query.error_tracking_similar_issues_query import ErrorTrackingSimilarIssuesQuery
+    from .query.event_taxonomy_query import EventTaxonomyQuery
+    from .query.events_node import EventsNode
+    from .query.events_query import EventsQuery
+    from .query.experiment_exposure_query import ExperimentExposureQuery
+    from .query.experiment_funnels_query import ExperimentFunnelsQuery
+    from .query.experiment_query import ExperimentQuery
+    from .query.experiment_trends_query import ExperimentTrendsQuery
+    from .query.funnel_correlation_query import FunnelCorrelationQuery
+    from .query.funnels_data_warehouse_node import FunnelsDataWarehouseNode
+    from .query.funnels_query import FunnelsQuery
+    from .query.groups_query import GroupsQuery
+    from .query.hog_query import HogQuery
+    from .query.hogql_autocomplete import HogQLAutocomplete, HogQLMetadata
+    from .query.hogql_query import HogQLQuery
+    from .query.insight_actors_query import InsightActorsQuery
+    from .query.insight_actors_query_options import InsightActorsQueryOptions
+    from .query.insight_viz_node import InsightVizNode
+    from .query.lifecycle_data_warehouse_node import LifecycleDataWarehouseNode
+    from .query.lifecycle_query import LifecycleQuery
+    from .query.log_attributes_query import LogAttributesQuery
+    from .query.log_values_query import LogValuesQuery
+    from .query.logs_query import LogsQuery
+    from .query.marketing_analytics_aggregated_query import MarketingAnalyticsAggregatedQuery
+    from .query.marketing_analytics_attribution_paths_query import (
+        MarketingAnalyticsAttributionPathsQuery,
+    )
+    from .query.marketing_analytics_attribution_query import MarketingAnalyticsAttributionQuery
+    from .query.marketing_analytics_retention_query import MarketingAnalyticsRetentionQuery
+    from .query.marketing_analytics_table_query import MarketingAnalyticsTableQuery
+    from .query.mcp_harness_breakdown_query import MCPHarnessBreakdownQuery
+    from .query.mcp_missing_capabilities_query import MCPMissingCapabilitiesQuery
+    from .query.mcp_tool_call_breakdown_query import MCPToolCallBreakdownQuery
+    from .query.mcp_tool_calls_and_errors_query import MCPToolCallsAndErrorsQuery
+    from .query.mcp_tool_categories_query import MCPToolCategoriesQuery
+    from .query.mcp_tool_category_counts_query import MCPToolCategoryCountsQuery
+    from .query.mcp_tool_category_map_query import MCPToolCategoryMapQuery
+    from .query.mcp_tool_daily_stats_query import MCPToolDailyStatsQuery
+    from .query.mcp_tool_descriptions_query import MCPToolDescriptionsQuery
+    from .query.mcp_tool_failure_occurrences_query import MCPToolFailureOccurrencesQuery
+    from .query.mcp_tool_failures_query import MCPToolFailuresQuery
+    from .query.mcp_tool_neighbors_query import MCPToolNeighborsQuery
+    from .query.mcp_tool_quality_daily_stats_query import MCPToolQualityDailyStatsQuery
+    from .query.mcp_tool_quality_rows_query import MCPToolQualityRowsQuery
+    from .query.mcp_tool_sample_intents_query import MCPToolSampleIntentsQuery
+    from .query.mcp_tool_stats_query import MCPToolStatsQuery
+    from .query.mcp_tool_top_users_query import MCPToolTopUsersQuery
+    from .query.metrics_query import MetricsQuery
+    from .query.non_integrated_conversions_table_query import NonIntegratedConversionsTableQuery
+    from .query.paths_query import PathsQuery
+    from .query.paths_v2_query import PathsV2Query
+    from .query.persons_node import PersonsNode
+    from .query.property_values_query import PropertyValuesQuery
+    from .query.recordings_query import RecordingsQuery
+    from .query.retention_query import RetentionQuery
+    from .query.saved_insight_node import SavedInsightNode
+    from .query.session_attribution_explorer_query import SessionAttributionExplorerQuery
+    from .query.session_query import SessionQuery
+    from .query.sessions_query import SessionsQuery
+    from .query.sessions_timeline_query import SessionsTimelineQuery
+    from .query.stickiness_query import StickinessQuery
+    from .query.suggested_questions_query import SuggestedQuestionsQuery
+    from .query.team_taxonomy_query import TeamTaxonomyQuery
+    from .query.trace_neighbors_query import TraceNeighborsQuery
+    from .query.trace_query import TraceQuery
+    from .query.trace_spans_aggregation_query import TraceSpansAggregationQuery
+    from .query.trace_spans_attribute_breakdown_query import TraceSpansAttributeBreakdownQuery
+    from .query.trace_spans_query import TraceSpansQuery
+    from .query.trace_spans_tree_query import TraceSpansTreeQuery
+    from .query.traces_query import TracesQuery
+    from .query.trends_query import TrendsQuery
+    from .query.usage_metrics_query import UsageMetricsQuery
+    from .query.vector_search_query import VectorSearchQuery
+    from .query.web_agent_analytics_query import WebAgentAnalyticsQuery
+    from .query.web_analytics_external_summary_query import WebAnalyticsExternalSummaryQuery
+    from .query.web_bots_table_query import WebBotsTableQuery
+    from .query.web_external_clicks_table_query import WebExternalClicksTableQuery
+    from .query.web_goals_query import WebGoalsQuery
+    from .query.web_notable_changes_query import WebNotableChangesQuery
+    from .query.web_overview_query import WebOverviewQuery
+    from .query.web_page_url_search_query import WebPageURLSearchQuery
+    from .query.web_stats_table_query import WebStatsTableQuery
+    from .query.web_vitals_path_breakdown_query import WebVitalsPathBreakdownQuery
+    from .query.web_vitals_query import WebVitalsQuery
 
 __all__ = ["QueryCancellation", "QueryResponseAlternative", "QueryUpgradeResponse"]
+
+if TYPE_CHECKING:
+    _EventsNodeUnion: TypeAlias = "Annotated[EventsNode | ActionsNode | PersonsNode | DataWarehouseNode | FunnelsDataWarehouseNode | LifecycleDataWarehouseNode | EventsQuery | SessionsQuery | ActorsQuery | GroupsQuery | InsightActorsQuery | InsightActorsQueryOptions | SessionsTimelineQuery | HogQuery | HogQLQuery | HogQLMetadata | HogQLAutocomplete | SessionAttributionExplorerQuery | ErrorTrackingQuery | ErrorTrackingSimilarIssuesQuery | ErrorTrackingFingerprintProjectionQuery | ErrorTrackingBreakdownsQuery | ErrorTrackingReleasesQuery | ErrorTrackingIssueCorrelationQuery | ExperimentFunnelsQuery | ExperimentTrendsQuery | ExperimentQuery | ExperimentExposureQuery | DocumentSimilarityQuery | WebOverviewQuery | WebStatsTableQuery | WebExternalClicksTableQuery | WebBotsTableQuery | WebAgentAnalyticsQuery | WebGoalsQuery | WebVitalsQuery | WebVitalsPathBreakdownQuery | WebPageURLSearchQuery | WebAnalyticsExternalSummaryQuery | WebNotableChangesQuery | MarketingAnalyticsTableQuery | MarketingAnalyticsAggregatedQuery | MarketingAnalyticsAttributionQuery | MarketingAnalyticsAttributionPathsQuery | MarketingAnalyticsRetentionQuery | NonIntegratedConversionsTableQuery | DataVisualizationNode | DataTableNode | SavedInsightNode | InsightVizNode | TrendsQuery | FunnelsQuery | RetentionQuery | PathsQuery | PathsV2Query | StickinessQuery | LifecycleQuery | FunnelCorrelationQuery | DatabaseSchemaQuery | RecordingsQuery | LogsQuery | LogAttributesQuery | LogValuesQuery | MetricsQuery | TraceSpansQuery | TraceSpansAggregationQuery | TraceSpansTreeQuery | TraceSpansAttributeBreakdownQuery | SuggestedQuestionsQuery | TeamTaxonomyQuery | EventTaxonomyQuery | ActorsPropertyTaxonomyQuery | TracesQuery | TraceQuery | SessionQuery | TraceNeighborsQuery | VectorSearchQuery | UsageMetricsQuery | AccountsQuery | AccountsTableQuery | EndpointsUsageOverviewQuery | EndpointsUsageTableQuery | EndpointsUsageTrendsQuery | MCPToolCallBreakdownQuery | MCPToolCallsAndErrorsQuery | MCPHarnessBreakdownQuery | MCPToolTopUsersQuery | MCPToolFailuresQuery | MCPToolFailureOccurrencesQuery | MCPToolStatsQuery | MCPToolDailyStatsQuery | MCPToolQualityRowsQuery | MCPToolQualityDailyStatsQuery | MCPToolCategoryCountsQuery | MCPToolCategoriesQuery | MCPToolCategoryMapQuery | MCPToolDescriptionsQuery | MCPToolSampleIntentsQuery | MCPToolNeighborsQuery | MCPMissingCapabilitiesQuery | PropertyValuesQuery, Field(discriminator='kind')]"
+else:
+    _EventsNodeUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "EventsNode": "EventsNode",
+            "ActionsNode": "ActionsNode",
+            "PersonsNode": "PersonsNode",
+            "DataWarehouseNode": "DataWarehouseNode",
+            "FunnelsDataWarehouseNode": "FunnelsDataWarehouseNode",
+            "LifecycleDataWarehouseNode": "LifecycleDataWarehouseNode",
+            "EventsQuery": "EventsQuery",
+            "SessionsQuery": "SessionsQuery",
+            "ActorsQuery": "ActorsQuery",
+            "GroupsQuery": "GroupsQuery",
+            "InsightActorsQuery": "InsightActorsQuery",
+            "InsightActorsQueryOptions": "InsightActorsQueryOptions",
+            "SessionsTimelineQuery": "SessionsTimelineQuery",
+            "HogQuery": "HogQuery",
+            "HogQLQuery": "HogQLQuery",
+            "HogQLMetadata": "HogQLMetadata",
+            "HogQLAutocomplete": "HogQLAutocomplete",
+            "SessionAttributionExplorerQuery": "SessionAttributionExplorerQuery",
+            "ErrorTrackingQuery": "ErrorTrackingQuery",
+            "ErrorTrackingSimilarIssuesQuery": "ErrorTrackingSimilarIssuesQuery",
+            "ErrorTrackingFingerprintProjectionQuery": "ErrorTrackingFingerprintProjectionQuery",
+            "ErrorTrackingBreakdownsQuery": "ErrorTrackingBreakdownsQuery",
+            "ErrorTrackingReleasesQuery": "ErrorTrackingReleasesQuery",
+            "ErrorTrackingIssueCorrelationQuery": "ErrorTrackingIssueCorrelationQuery",
+            "ExperimentFunnelsQuery": "ExperimentFunnelsQuery",
+            "ExperimentTrendsQuery": "ExperimentTrendsQuery",
+            "ExperimentQuery": "ExperimentQuery",
+            "ExperimentExposureQuery": "ExperimentExposureQuery",
+            "DocumentSimilarityQuery": "DocumentSimilarityQuery",
+            "WebOverviewQuery": "WebOverviewQuery",
+            "WebStatsTableQuery": "WebStatsTableQuery",
+            "WebExternalClicksTableQuery": "WebExternalClicksTableQuery",
+            "WebBotsTableQuery": "WebBotsTableQuery",
+            "WebAgentAnalyticsQuery": "WebAgentAnalyticsQuery",
+            "WebGoalsQuery": "WebGoalsQuery",
+            "WebVitalsQuery": "WebVitalsQuery",
+            "WebVitalsPathBreakdownQuery": "WebVitalsPathBreakdownQuery",
+            "WebPageURLSearchQuery": "WebPageURLSearchQuery",
+            "WebAnalyticsExternalSummaryQuery": "WebAnalyticsExternalSummaryQuery",
+            "WebNotableChangesQuery": "WebNotableChangesQuery",
+            "MarketingAnalyticsTableQuery": "MarketingAnalyticsTableQuery",
+            "MarketingAnalyticsAggregatedQuery": "MarketingAnalyticsAggregatedQuery",
+            "MarketingAnalyticsAttributionQuery": "MarketingAnalyticsAttributionQuery",
+            "MarketingAnalyticsAttributionPathsQuery": "MarketingAnalyticsAttributionPathsQuery",
+            "MarketingAnalyticsRetentionQuery": "MarketingAnalyticsRetentionQuery",
+            "NonIntegratedConversionsTableQuery": "NonIntegratedConversionsTableQuery",
+            "DataVisualizationNode": "DataVisualizationNode",
+            "DataTableNode": "DataTableNode",
+            "SavedInsightNode": "SavedInsightNode",
+            "InsightVizNode": "InsightVizNode",
+            "TrendsQuery": "TrendsQuery",
+            "FunnelsQuery": "FunnelsQuery",
+            "RetentionQuery": "RetentionQuery",
+            "PathsQuery": "PathsQuery",
+            "PathsV2Query": "PathsV2Query",
+            "StickinessQuery": "StickinessQuery",
+            "LifecycleQuery": "LifecycleQuery",
+            "FunnelCorrelationQuery": "FunnelCorrelationQuery",
+            "DatabaseSchemaQuery": "DatabaseSchemaQuery",
+            "RecordingsQuery": "RecordingsQuery",
+            "LogsQuery": "LogsQuery",
+            "LogAttributesQuery": "LogAttributesQuery",
+            "LogValuesQuery": "LogValuesQuery",
+            "MetricsQuery": "MetricsQuery",
+            "TraceSpansQuery": "TraceSpansQuery",
+            "TraceSpansAggregationQuery": "TraceSpansAggregationQuery",
+            "TraceSpansTreeQuery": "TraceSpansTreeQuery",
+            "TraceSpansAttributeBreakdownQuery": "TraceSpansAttributeBreakdownQuery",
+            "SuggestedQuestionsQuery": "SuggestedQuestionsQuery",
+            "TeamTaxonomyQuery": "TeamTaxonomyQuery",
+            "EventTaxonomyQuery": "EventTaxonomyQuery",
+            "ActorsPropertyTaxonomyQuery": "ActorsPropertyTaxonomyQuery",
+            "TracesQuery": "TracesQuery",
+            "TraceQuery": "TraceQuery",
+            "SessionQuery": "SessionQuery",
+            "TraceNeighborsQuery": "TraceNeighborsQuery",
+            "VectorSearchQuery": "VectorSearchQuery",
+            "UsageMetricsQuery": "UsageMetricsQuery",
+            "AccountsQuery": "AccountsQuery",
+            "AccountsTableQuery": "AccountsTableQuery",
+            "EndpointsUsageOverviewQuery": "EndpointsUsageOverviewQuery",
+            "EndpointsUsageTableQuery": "EndpointsUsageTableQuery",
+            "EndpointsUsageTrendsQuery": "EndpointsUsageTrendsQuery",
+            "MCPToolCallBreakdownQuery": "MCPToolCallBreakdownQuery",
+            "MCPToolCallsAndErrorsQuery": "MCPToolCallsAndErrorsQuery",
+            "MCPHarnessBreakdownQuery": "MCPHarnessBreakdownQuery",
+            "MCPToolTopUsersQuery": "MCPToolTopUsersQuery",
+            "MCPToolFailuresQuery": "MCPToolFailuresQuery",
+            "MCPToolFailureOccurrencesQuery": "MCPToolFailureOccurrencesQuery",
+            "MCPToolStatsQuery": "MCPToolStatsQuery",
+            "MCPToolDailyStatsQuery": "MCPToolDailyStatsQuery",
+            "MCPToolQualityRowsQuery": "MCPToolQualityRowsQuery",
+            "MCPToolQualityDailyStatsQuery": "MCPToolQualityDailyStatsQuery",
+            "MCPToolCategoryCountsQuery": "MCPToolCategoryCountsQuery",
+            "MCPToolCategoriesQuery": "MCPToolCategoriesQuery",
+            "MCPToolCategoryMapQuery": "MCPToolCategoryMapQuery",
+            "MCPToolDescriptionsQuery": "MCPToolDescriptionsQuery",
+            "MCPToolSampleIntentsQuery": "MCPToolSampleIntentsQuery",
+            "MCPToolNeighborsQuery": "MCPToolNeighborsQuery",
+            "MCPMissingCapabilitiesQuery": "MCPMissingCapabilitiesQuery",
+            "PropertyValuesQuery": "PropertyValuesQuery",
+        },
+    )
 
 
 class QueryCancellation(Model):
@@ -96,81 +238,4 @@ QueryResponseAlternative: TypeAlias = Any
 
 
 class QueryUpgradeResponse(Model):
-    query: (
-        EventsNode
-        | ActionsNode
-        | PersonsNode
-        | DataWarehouseNode
-        | FunnelsDataWarehouseNode
-        | LifecycleDataWarehouseNode
-        | EventsQuery
-        | SessionsQuery
-        | ActorsQuery
-        | GroupsQuery
-        | InsightActorsQuery
-        | InsightActorsQueryOptions
-        | SessionsTimelineQuery
-        | HogQuery
-        | HogQLQuery
-        | HogQLMetadata
-        | HogQLAutocomplete
-        | SessionAttributionExplorerQuery
-        | RevenueExampleEventsQuery
-        | RevenueExampleDataWarehouseTablesQuery
-        | ErrorTrackingQuery
-        | ErrorTrackingSimilarIssuesQuery
-        | ErrorTrackingBreakdownsQuery
-        | ErrorTrackingIssueCorrelationQuery
-        | ExperimentFunnelsQuery
-        | ExperimentTrendsQuery
-        | ExperimentQuery
-        | ExperimentExposureQuery
-        | DocumentSimilarityQuery
-        | WebOverviewQuery
-        | WebStatsTableQuery
-        | WebExternalClicksTableQuery
-        | WebGoalsQuery
-        | WebVitalsQuery
-        | WebVitalsPathBreakdownQuery
-        | WebPageURLSearchQuery
-        | WebAnalyticsExternalSummaryQuery
-        | WebNotableChangesQuery
-        | RevenueAnalyticsGrossRevenueQuery
-        | RevenueAnalyticsMetricsQuery
-        | RevenueAnalyticsMRRQuery
-        | RevenueAnalyticsOverviewQuery
-        | RevenueAnalyticsTopCustomersQuery
-        | MarketingAnalyticsTableQuery
-        | MarketingAnalyticsAggregatedQuery
-        | NonIntegratedConversionsTableQuery
-        | DataVisualizationNode
-        | DataTableNode
-        | SavedInsightNode
-        | InsightVizNode
-        | TrendsQuery
-        | FunnelsQuery
-        | RetentionQuery
-        | PathsQuery
-        | StickinessQuery
-        | LifecycleQuery
-        | FunnelCorrelationQuery
-        | DatabaseSchemaQuery
-        | RecordingsQuery
-        | LogsQuery
-        | LogAttributesQuery
-        | LogValuesQuery
-        | TraceSpansQuery
-        | SuggestedQuestionsQuery
-        | TeamTaxonomyQuery
-        | EventTaxonomyQuery
-        | ActorsPropertyTaxonomyQuery
-        | TracesQuery
-        | TraceQuery
-        | TraceNeighborsQuery
-        | VectorSearchQuery
-        | UsageMetricsQuery
-        | EndpointsUsageOverviewQuery
-        | EndpointsUsageTableQuery
-        | EndpointsUsageTrendsQuery
-        | PropertyValuesQuery
-    )
+    query: _EventsNodeUnion

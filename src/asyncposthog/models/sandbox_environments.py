@@ -4,54 +4,37 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from uuid import UUID
 
 from asyncposthog.model import Model
 
-from .shared.user_basic import UserBasic
+from .shared.task_user_basic_info import TaskUserBasicInfo
 
-__all__ = [
-    "NetworkAccessLevelEnum",
-    "PaginatedSandboxEnvironmentListList",
-    "SandboxEnvironment",
-    "SandboxEnvironmentList",
-]
-
-NetworkAccessLevelEnum: TypeAlias = Literal["trusted", "full", "custom"]
-
-
-class SandboxEnvironmentList(Model):
-    allowed_domains: list[str] | None = None
-    created_at: datetime
-    created_by: UserBasic
-    id: str
-    internal: bool | None = None
-    name: str
-    network_access_level: NetworkAccessLevelEnum | str | None = None
-    private: bool | None = None
-    repositories: list[str] | None = None
-    updated_at: datetime
-
-
-class PaginatedSandboxEnvironmentListList(Model):
-    count: int
-    next: str | None = None
-    previous: str | None = None
-    results: list[SandboxEnvironmentList]
+__all__ = ["PaginatedSandboxEnvironmentList", "SandboxEnvironment"]
 
 
 class SandboxEnvironment(Model):
     allowed_domains: list[str] | None = None
-    created_at: datetime
-    created_by: UserBasic
-    effective_domains: list[str]
-    environment_variables: Any = None
-    has_environment_variables: bool
-    id: str
-    include_default_domains: bool | None = None
+    created_at: datetime | None = None
+    created_by: TaskUserBasicInfo | None = None
+    custom_image_id: UUID | None = None
+    custom_image_name: str | None = None
+    custom_image_status: str | None = None
+    effective_domains: list[str] | None = None
+    environment_variable_keys: list[str] | None = None
+    has_environment_variables: bool | None = None
+    id: UUID
+    include_default_domains: bool
     internal: bool
     name: str
-    network_access_level: NetworkAccessLevelEnum | str | None = None
-    private: bool | None = None
+    network_access_level: str
+    private: bool
     repositories: list[str] | None = None
-    updated_at: datetime
+    updated_at: datetime | None = None
+
+
+class PaginatedSandboxEnvironmentList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[SandboxEnvironment]

@@ -4,39 +4,44 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
-from pydantic import Field
 
 from .shared.user_basic import UserBasic
 
 __all__ = [
     "PaginatedSessionRecordingPlaylistList",
     "SessionRecordingPlaylist",
-    "SessionRecordingPlaylistTypeEnum",
+    "SessionRecordingPlaylistPlaylistTypeEnum",
 ]
 
-SessionRecordingPlaylistTypeEnum: TypeAlias = Literal["collection", "filters"]
+SessionRecordingPlaylistPlaylistTypeEnum: TypeAlias = Literal["collection", "filters"]
 
 
 class SessionRecordingPlaylist(Model):
-    create_in_folder: Annotated[str | None, Field(alias="_create_in_folder")] = None
+    """Saved filters for recordings, or a collection of recordings."""
+
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     deleted: bool | None = None
     derived_name: str | None = None
     description: str | None = None
     filters: Any = None
+    """The filters, for a playlist of type `filters`."""
     id: int
     is_synthetic: bool
     last_modified_at: datetime
-    last_modified_by: UserBasic
+    last_modified_by: UserBasic | None
     name: str | None = None
+    """The name of the playlist."""
     pinned: bool | None = None
-    recordings_counts: dict[str, dict[str, float | bool | None]]
+    """Whether it is pinned to the top of lists."""
+    recordings_counts: dict[str, dict[str, int | bool | None]]
     short_id: str
-    type: SessionRecordingPlaylistTypeEnum | str | None = None
+    """The id in the address of the playlist in the web app."""
+    type: SessionRecordingPlaylistPlaylistTypeEnum | str | None = None
+    """Saved filters (`filters`) or a `collection`."""
 
 
 class PaginatedSessionRecordingPlaylistList(Model):

@@ -9,52 +9,78 @@ from uuid import UUID
 
 from asyncposthog.model import Model
 
-__all__ = ["MinimalPerson", "Outcome", "SessionRecording", "SessionRecordingsResponse"]
+__all__ = [
+    "SessionRecording",
+    "SessionRecordingBulkDeleteResponse",
+    "SessionRecordingPerson",
+    "SessionRecordingsResponse",
+]
 
 
-class MinimalPerson(Model):
+class SessionRecordingPerson(Model):
     created_at: datetime
     distinct_ids: list[str]
     id: int
-    last_seen_at: str | None
+    last_seen_at: datetime | None
     name: str
     properties: Any = None
     uuid: UUID
 
 
-class Outcome(Model):
-    description: str | None = None
-    success: bool | None = None
-
-
 class SessionRecording(Model):
+    """The metadata of a session recording."""
+
     active_seconds: int | None
+    """Seconds with activity."""
     activity_score: float | None
     click_count: int | None
+    """The number of clicks."""
     console_error_count: int | None
+    """The number of errors in the console."""
     console_log_count: int | None
     console_warn_count: int | None
     distinct_id: str | None
+    """The distinct id of the user."""
     end_time: datetime | None
+    """When the recording ends."""
+    event_count: int | None
     expiry_time: datetime | None
+    """When it is deleted."""
     external_references: list[dict[str, Any]]
-    has_summary: bool
     id: str
+    """The id of the session."""
     inactive_seconds: int | None
+    """Seconds without activity."""
     keypress_count: int | None
+    """The number of key presses."""
+    matches_filters: bool
     mouse_activity_count: int | None
     ongoing: bool
-    person: MinimalPerson | None = None
+    """Whether it is still going on."""
+    person: SessionRecordingPerson | None = None
+    """The person who was recorded."""
     recording_duration: int
-    recording_ttl: float | None
+    """Its length in seconds."""
+    recording_ttl: int | None
     retention_period_days: int | None
     snapshot_library: str | None
     snapshot_source: str | None
+    """Whether it is from the `web` or from `mobile`."""
     start_time: datetime | None
+    """When the recording starts."""
     start_url: str | None
-    summary_outcome: Outcome | None
+    """The first page."""
+    total_size: int | None
     viewed: bool
+    """Whether the user of the key has viewed it."""
     viewers: list[str]
+
+
+class SessionRecordingBulkDeleteResponse(Model):
+    deleted_count: int
+    failed_ids: list[str]
+    success: bool
+    total_requested: int
 
 
 class SessionRecordingsResponse(Model):

@@ -4,48 +4,827 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
+from pydantic import Field
+
+from .shared.enums import InvestigationVerdictEnum, RunStatusEnum
+from .shared.report_chart import ReportChart, ScoutOriginEnum, SignalScoutConfig
+from .shared.signal_user import AutonomyPriorityEnum, SignalUser
 
 __all__ = [
+    "AhaFeedbackSignalExtra",
+    "AnalyticsAnomalyInvestigationSignalExtra",
+    "AppfiguresReviewSignalExtra",
+    "AppfollowReviewSignalExtra",
+    "AsknicelyFeedbackSignalExtra",
+    "BugsnagErrorSignalExtra",
+    "CannyFeedbackSignalExtra",
+    "CommentTypeEnum",
+    "CommitDiffResponse",
+    "ConfidenceTierEnum",
+    "ConversationsTicketImage",
+    "ConversationsTicketSignalExtra",
+    "DixaConversationSignalExtra",
+    "EditReportResponse",
+    "EmitEligibility",
+    "EmitFindingResponse",
+    "EmitReportResponse",
+    "EndpointBreakdownLimitExceededSignalExtra",
+    "EndpointExecutionFailedSignalExtra",
+    "EngineeringAnalyticsCIBrokenDefaultBranchSignalExtra",
+    "EngineeringAnalyticsCIDurationRegressionSignalExtra",
+    "EngineeringAnalyticsCIFlakyCheckSignalExtra",
+    "ErrorTrackingSignalExtra",
+    "ExistingInboxReports",
+    "ExternalDataSourceEntry",
+    "FeaturebaseFeedbackSignalExtra",
+    "FleetFindingsSummary",
+    "ForgetResponse",
+    "FreshdeskTicketSignalExtra",
+    "FreshserviceTicketSignalExtra",
+    "FrillFeedbackSignalExtra",
+    "FrontConversationSignalExtra",
+    "GitHubIssueSignalExtra",
+    "GitLabIssueSignalExtra",
+    "GiteaIssueSignalExtra",
+    "GoogleSearchConsoleSearchOpportunitySignalExtra",
+    "GorgiasTicketSignalExtra",
+    "HealthCheckSignalExtra",
+    "HealthCheckSignalExtraSeverityEnum",
+    "HoneybadgerFaultSignalExtra",
+    "HubspotTicketSignalExtra",
+    "InboxReportStatusBucket",
+    "IntegrationEntry",
+    "IntercomTicketSignalExtra",
+    "JiraIssueSignalExtra",
+    "JudgemeReviewsReviewSignalExtra",
+    "KustomerConversationSignalExtra",
+    "LinearIssueSignalExtra",
+    "LinkedSignalReport",
+    "LlmEvalReportSignalExtra",
+    "LlmEvalSignalExtra",
+    "LogsAlertStateChangeSignalExtra",
+    "LogsAlertStateChangeSignalExtraActionEnum",
+    "LogsAlertStateChangeSignalExtraThresholdOperatorEnum",
+    "MatchedMetadata",
+    "NoMatchMetadata",
+    "PaginatedSignalReportArtefactList",
+    "PaginatedSignalReportList",
     "PaginatedSignalSourceConfigList",
-    "PauseResponse",
-    "PauseStateResponse",
+    "PgAnalyzeIssueReference",
+    "PgAnalyzeIssueSignalExtra",
+    "PlainThreadSignalExtra",
+    "ProblemTypeEnum",
+    "ProductIntentEntry",
+    "ProductboardFeedbackSignalExtra",
+    "ProjectContext",
+    "ProjectProfile",
+    "ProjectProfileInventory",
+    "ProjectProfilePayload",
+    "PullRequestCheck",
+    "PullRequestChecksResponse",
+    "PullRequestComment",
+    "PullRequestCommentReaction",
+    "PullRequestCommentsResponse",
+    "PullRequestReviewCommentCreateResponse",
+    "PullRequestReviewCommentReactionCreateResponse",
+    "Rapid7InsightvmScannerFindingSignalExtra",
+    "RaygunErrorGroupSignalExtra",
+    "RecentActionEntry",
+    "RecentActions",
+    "RecentActivity",
+    "RecentAlertEntry",
+    "RecentAlerts",
+    "RecentCohortEntry",
+    "RecentCohorts",
+    "RecentDashboardEntry",
+    "RecentExperimentEntry",
+    "RecentExperiments",
+    "RecentFeatureFlagEntry",
+    "RecentFeatureFlags",
+    "RecentHogFlowEntry",
+    "RecentHogFlows",
+    "RecentHogFunctionEntry",
+    "RecentHogFunctions",
+    "RecentNotebookEntry",
+    "RecentNotebooks",
+    "RecentReviewerCorrections",
+    "RecentSurveyEntry",
+    "RecentSurveys",
+    "RecordStructuredOutputResponse",
+    "RefundIneligibilityReasonEnum",
+    "ReplayVisionScannerFindingSignalExtra",
+    "ReportPriority",
+    "ReportSignalsResponse",
+    "RetentlyFeedbackSignalExtra",
+    "ReviewerCorrectionEntry",
+    "RollbarItemSignalExtra",
+    "ScopeActivityEntry",
+    "ScoutChatTask",
+    "ScoutEmissionReportLink",
+    "ScoutFleet",
+    "ScoutFleetEntry",
+    "ScoutLimits",
+    "ScoutMember",
+    "ScoutMetadata",
+    "ScoutNote",
+    "ScoutSuggestionItem",
+    "ScoutSuggestionProposedConfig",
+    "ScoutSuggestionRefresh",
+    "ScoutSuggestionSet",
+    "ScratchpadEntry",
+    "SemgrepScannerFindingSignalExtra",
+    "SentryIssueSignalExtra",
+    "SessionProblemEventEntry",
+    "SessionProblemSignalExtra",
+    "ShortcutStorySignalExtra",
+    "SideEnum",
+    "SignalExtra",
+    "SignalMatchMetadata",
+    "SignalNode",
+    "SignalReport",
+    "SignalReportArtefact",
+    "SignalReportArtefactArtefactTypeEnum",
+    "SignalReportBillingExemptReasonEnum",
+    "SignalReportBulkStateResponse",
+    "SignalReportBulkStateResult",
+    "SignalReportFeedbackResponse",
+    "SignalReportRefund",
+    "SignalReportRefundBillingPathEnum",
+    "SignalReportRefundReasonEnum",
+    "SignalReportRefundResponse",
+    "SignalReportRefundSummaryResponse",
+    "SignalReportStatusEnum",
+    "SignalScoutCreateResponse",
+    "SignalScoutEmission",
+    "SignalScoutManualRun",
+    "SignalScoutRunSummary",
+    "SignalScoutRunSummaryMetadata",
+    "SignalScoutRunSummaryMetadataDerived",
+    "SignalScoutSkillSummary",
+    "SignalScoutSuggestionSetStatusEnum",
     "SignalSourceConfig",
+    "SignalSourceConfigEntry",
     "SignalSourceConfigSourceTypeEnum",
+    "SignalSourceConfigsBuckets",
+    "SignalSourceProduct",
+    "SignalSourceProductEnum",
+    "SignalSourceType",
+    "SignalsProcessingPauseResponse",
     "SignalsProcessingResumeResponse",
-    "SourceProductEnum",
+    "SignalsProcessingState",
+    "SignalsScoutEvidenceEntry",
+    "SignalsScoutSignalExtra",
+    "SignalsScoutTimeRange",
+    "SnykScannerFindingSignalExtra",
+    "SonarqubeScannerFindingSignalExtra",
+    "SpecificityMetadata",
+    "TopEventEntry",
+    "UservoiceFeedbackSignalExtra",
+    "ZendeskTicketSignalExtra",
 ]
+
+
+class AhaFeedbackSignalExtra(Model):
+    created_at: str | None
+    score: str | None
+    url: str | None
+    votes: str | None
+    workflow_status: str | None
+
+
+class AnalyticsAnomalyInvestigationSignalExtra(Model):
+    alert_check_id: str
+    alert_id: str
+    alert_name: str
+    detector_type: str
+    insight_id: str
+    insight_name: str | None = None
+    insight_short_id: str | None = None
+    notebook_short_id: str | None = None
+    triggered_dates: list[str] | None = None
+    url: str
+    verdict: InvestigationVerdictEnum | str
+
+
+class AppfiguresReviewSignalExtra(Model):
+    date: str | None
+    product: str | None
+    stars: str | None
+    version: str | None
+
+
+class AppfollowReviewSignalExtra(Model):
+    app_version: str | None
+    date: str | None
+    rating: str | None
+    store: str | None
+
+
+class AsknicelyFeedbackSignalExtra(Model):
+    created: str | None
+    question_type: str | None
+    score: str | None
+    segment: str | None
+    status: str | None
+
+
+class BugsnagErrorSignalExtra(Model):
+    context: str | None
+    first_seen: str | None
+    last_seen: str | None
+    severity: str | None
+    status: str | None
+
+
+class CannyFeedbackSignalExtra(Model):
+    created: str | None
+    score: str | None
+    status: str | None
+    tags: list[Any]
+    url: str | None
+    vote_count: Annotated[str | None, Field(alias="voteCount")]
+
+
+CommentTypeEnum: TypeAlias = Literal["conversation", "review"]
+
+
+class CommitDiffResponse(Model):
+    diff: str
+    truncated: bool
+
+
+ConfidenceTierEnum: TypeAlias = Literal["low", "medium", "high"]
+
+
+class ConversationsTicketImage(Model):
+    author: str
+    url: str
+
+
+class ConversationsTicketSignalExtra(Model):
+    channel_detail: str | None
+    channel_source: str
+    created_at: str
+    email_subject: str | None
+    images: list[ConversationsTicketImage] | None = None
+    priority: str | None
+    status: str
+    ticket_number: int
+
+
+class DixaConversationSignalExtra(Model):
+    channel: str | None
+    created_at: str | None
+    status: str | None
+    tags: list[Any]
+
+
+class EditReportResponse(Model):
+    charts_set: int | None
+    note_appended: bool
+    report_id: str
+    reviewers_set: bool
+    suggested_prompts_set: int | None
+    updated_fields: list[str]
+
+
+class EmitEligibility(Model):
+    ai_processing_approved: bool
+    can_emit: bool
+    remediation: str | None
+    source_enabled: bool
+
+
+class EmitFindingResponse(Model):
+    emitted: bool
+    finding_id: str
+    remediation: str | None
+    skipped_reason: str | None
+
+
+class EmitReportResponse(Model):
+    emitted: bool
+    remediation: str | None
+    report_id: str | None
+    report_status: str | None
+    safety_explanation: str | None
+    skipped_reason: str | None
+
+
+class EndpointBreakdownLimitExceededSignalExtra(Model):
+    breakdown_limit: int
+    endpoint_name: str
+
+
+class EndpointExecutionFailedSignalExtra(Model):
+    endpoint_name: str
+    endpoint_version: int | None
+    error_class: str
+    error_message: str
+    materialized: bool
+    saved_query_id: str | None
+
+
+class EngineeringAnalyticsCIBrokenDefaultBranchSignalExtra(Model):
+    branch: str
+    conclusive_run_count: int
+    conclusive_success_rate: float
+    latest_conclusion: str
+    repo_name: str
+    repo_owner: str
+    window_hours: int
+    workflow_name: str
+
+
+class EngineeringAnalyticsCIDurationRegressionSignalExtra(Model):
+    baseline_p50_seconds: float
+    baseline_p95_seconds: float
+    current_p50_seconds: float
+    current_p95_seconds: float
+    pct_increase: float
+    repo_name: str
+    repo_owner: str
+    window_days: int
+    workflow_name: str
+
+
+class EngineeringAnalyticsCIFlakyCheckSignalExtra(Model):
+    failed_attempt: int
+    flaky_count: int
+    head_sha: str
+    job_name: str
+    passed_attempt: int
+    repo_name: str
+    repo_owner: str
+    run_id: int
+    window_days: int
+    workflow_name: str
+
+
+class ErrorTrackingSignalExtra(Model):
+    fingerprint: str
+
+
+class InboxReportStatusBucket(Model):
+    count: int
+    status: str
+
+
+class ExistingInboxReports(Model):
+    by_status: list[InboxReportStatusBucket]
+    total: int
+
+
+class ExternalDataSourceEntry(Model):
+    created_at: str | None
+    last_run_at: str | None
+    latest_error: str | None
+    prefix: str
+    source_type: str
+    status: str
+
+
+class FeaturebaseFeedbackSignalExtra(Model):
+    created_at: Annotated[str | None, Field(alias="createdAt")]
+    status: str | None
+    tags: list[Any]
+    upvotes: str | None
+
+
+class FleetFindingsSummary(Model):
+    authored_report_count: int
+    count: int
+    edited_report_count: int
+    latest_at: datetime | None
+    run_count: int
+    scout_count: int
+
+
+class ForgetResponse(Model):
+    deleted: bool
+
+
+class FreshdeskTicketSignalExtra(Model):
+    created_at: str | None
+    priority: str | None
+    status: str | None
+    tags: list[Any]
+    type: str | None
+
+
+class FreshserviceTicketSignalExtra(Model):
+    category: str | None
+    created_at: str | None
+    priority: str | None
+    status: str | None
+    tags: list[Any]
+    type: str | None
+
+
+class FrillFeedbackSignalExtra(Model):
+    created_at: str | None
+    status: str | None
+    topics: list[Any]
+    vote_count: str | None
+
+
+class FrontConversationSignalExtra(Model):
+    created_at: str | None
+    status: str | None
+    tags: list[Any]
+
+
+class GitHubIssueSignalExtra(Model):
+    author_association: str | None = None
+    author_login: str | None = None
+    created_at: str
+    html_url: str
+    labels: list[str]
+    locked: bool
+    number: int
+    state: str
+    updated_at: str
+
+
+class GitLabIssueSignalExtra(Model):
+    created_at: str | None
+    iid: str | None
+    labels: list[Any]
+    project_id: str | None
+    state: str | None
+
+
+class GiteaIssueSignalExtra(Model):
+    created_at: str | None
+    html_url: str | None
+    labels: list[Any]
+    number: str | None
+    state: str | None
+
+
+class GoogleSearchConsoleSearchOpportunitySignalExtra(Model):
+    clicks: int
+    ctr: float
+    date: str
+    impressions: int
+    page: str
+    position: float
+    query: str
+
+
+class GorgiasTicketSignalExtra(Model):
+    channel: str | None
+    created_datetime: str | None
+    priority: str | None
+    status: str | None
+    tags: list[Any]
+
+
+HealthCheckSignalExtraSeverityEnum: TypeAlias = Literal["critical", "warning", "info"]
+
+
+class HealthCheckSignalExtra(Model):
+    issue_id: str
+    kind: str
+    link: str
+    payload: dict[str, Any]
+    severity: HealthCheckSignalExtraSeverityEnum | str
+    summary: str
+    title: str
+    url: str
+
+
+class HoneybadgerFaultSignalExtra(Model):
+    action: str | None
+    component: str | None
+    created_at: str | None
+    environment: str | None
+    tags: list[Any]
+    url: str | None
+
+
+class HubspotTicketSignalExtra(Model):
+    createdate: str | None
+    hs_pipeline_stage: str | None
+    hs_ticket_category: str | None
+    hs_ticket_priority: str | None
+
+
+class IntegrationEntry(Model):
+    created_at: str | None
+    kind: str
+
+
+class IntercomTicketSignalExtra(Model):
+    admin_assignee_id: str | None
+    created_at: str | None
+    priority: str | None
+    state: str | None
+
+
+class JiraIssueSignalExtra(Model):
+    assignee: str | None
+    created: str | None
+    key: str
+    labels: list[str]
+    priority: str | None
+    status: str | None
+    updated: str | None
+    url: str | None
+
+
+class JudgemeReviewsReviewSignalExtra(Model):
+    created_at: str | None
+    product_title: str | None
+    rating: str | None
+    verified: str | None
+
+
+class KustomerConversationSignalExtra(Model):
+    created_at: Annotated[str | None, Field(alias="createdAt")]
+    priority: str | None
+    status: str | None
+    tags: list[Any]
+
+
+class LinearIssueSignalExtra(Model):
+    created_at: str
+    identifier: str
+    labels: list[str]
+    number: int
+    priority: int
+    priority_label: str
+    state_name: str | None
+    state_type: str | None
+    team_name: str | None
+    updated_at: str
+    url: str
+
+
+class LinkedSignalReport(Model):
+    id: UUID
+    status: str
+    title: str | None
+
+
+class LlmEvalReportSignalExtra(Model):
+    evaluation_description: str
+    evaluation_id: str
+    evaluation_name: str
+    period_end: str
+    period_start: str
+    report_id: str
+    report_run_id: str
+
+
+class LlmEvalSignalExtra(Model):
+    evaluation_id: str
+    model: str | None = None
+    provider: str | None = None
+    target_event_id: str | None = None
+    target_event_type: str | None = None
+    trace_id: str
+
+
+LogsAlertStateChangeSignalExtraActionEnum: TypeAlias = Literal["firing", "broken"]
+
+LogsAlertStateChangeSignalExtraThresholdOperatorEnum: TypeAlias = Literal["above", "below"]
+
+
+class LogsAlertStateChangeSignalExtra(Model):
+    action: LogsAlertStateChangeSignalExtraActionEnum | str
+    alert_id: str
+    alert_name: str
+    consecutive_failures: int
+    filters: dict[str, Any]
+    result_count: int | None
+    threshold_count: int
+    threshold_operator: LogsAlertStateChangeSignalExtraThresholdOperatorEnum | str
+    url: str
+    window_minutes: int
+
+
+class SpecificityMetadata(Model):
+    pr_title: str
+    reason: str
+    specific_enough: bool
+
+
+class MatchedMetadata(Model):
+    match_query: str
+    parent_signal_id: str
+    reason: str
+    specificity: SpecificityMetadata | None = None
+
+
+class NoMatchMetadata(Model):
+    reason: str
+    rejected_signal_ids: list[str]
+    specificity_rejection: SpecificityMetadata | None = None
+
+
+SignalReportArtefactArtefactTypeEnum: TypeAlias = Literal[
+    "video_segment",
+    "safety_judgment",
+    "actionability_judgment",
+    "priority_judgment",
+    "signal_finding",
+    "repo_selection",
+    "suggested_reviewers",
+    "channel_assignment",
+    "dismissal",
+    "code_reference",
+    "commit",
+    "task_run",
+    "note",
+    "title_change",
+    "summary_change",
+    "code_review",
+    "related_to",
+]
+
+
+class SignalReportArtefact(Model):
+    content: dict[str, Any] | list[Any]
+    created_at: datetime
+    created_by: SignalUser | None = None
+    id: UUID
+    task_id: UUID | None
+    type: SignalReportArtefactArtefactTypeEnum | str
+    updated_at: datetime | None
+    report_id: UUID | None = None
+
+
+class PaginatedSignalReportArtefactList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[SignalReportArtefact]
+
+
+RefundIneligibilityReasonEnum: TypeAlias = Literal[
+    "already_refunded", "billing_exempt", "no_billable_pr", "out_of_period"
+]
+
+SignalReportBillingExemptReasonEnum: TypeAlias = Literal[
+    "posthog_health_check", "posthog_onboarding", "posthog_system"
+]
+
+SignalReportRefundBillingPathEnum: TypeAlias = Literal["excluded", "credited"]
+
+SignalReportRefundReasonEnum: TypeAlias = Literal[
+    "pr_incorrect", "pr_not_useful", "duplicate", "other"
+]
+
+
+class SignalReportRefund(Model):
+    billing_path: SignalReportRefundBillingPathEnum | str
+    billing_synced: bool
+    created_at: datetime
+    credit_amount_usd: str | None
+    credits: int
+    id: UUID
+    note: str
+    pr_run_created_at: datetime
+    pr_url: str
+    reason: SignalReportRefundReasonEnum | str
+
+
+SignalReportStatusEnum: TypeAlias = Literal[
+    "potential",
+    "candidate",
+    "in_progress",
+    "pending_input",
+    "ready",
+    "resolved",
+    "failed",
+    "deleted",
+    "suppressed",
+]
+
+
+class SignalReport(Model):
+    actionability: str | None
+    already_addressed: bool | None
+    artefact_count: int
+    billing_exempt_reason: SignalReportBillingExemptReasonEnum | str | None
+    channel_id: UUID | None
+    charts: list[ReportChart]
+    created_at: datetime
+    dismissal_note: str | None
+    dismissal_reason: str | None
+    id: UUID
+    implementation_pr_merged: bool
+    implementation_pr_url: str | None
+    is_suggested_reviewer: bool
+    priority: str | None
+    refund: SignalReportRefund | None
+    refund_ineligibility_reason: RefundIneligibilityReasonEnum | str | None
+    scout_name: str | None
+    signal_count: int
+    signals_at_run: int
+    source_products: list[str]
+    status: SignalReportStatusEnum | str
+    suggested_prompts: list[str]
+    summary: str | None
+    title: str | None
+    total_weight: float
+    updated_at: datetime
+
+
+class PaginatedSignalReportList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[SignalReport]
+
 
 SignalSourceConfigSourceTypeEnum: TypeAlias = Literal[
     "session_analysis_cluster",
-    "evaluation",
+    "evaluation_report",
     "issue",
     "ticket",
     "issue_created",
     "issue_reopened",
     "issue_spiking",
+    "cross_source_issue",
+    "alert_state_change",
+    "health_issue",
+    "endpoint_execution_failed",
+    "endpoint_breakdown_limit_exceeded",
+    "scanner_finding",
+    "anomaly_investigation",
+    "feedback",
+    "review",
+    "ci_flaky_check",
+    "ci_broken_default_branch",
+    "ci_duration_regression",
+    "search_opportunity",
 ]
 
-SourceProductEnum: TypeAlias = Literal[
+SignalSourceProductEnum: TypeAlias = Literal[
     "session_replay",
     "llm_analytics",
     "github",
     "linear",
+    "jira",
     "zendesk",
     "conversations",
     "error_tracking",
+    "pganalyze",
+    "signals_scout",
+    "logs",
+    "health_checks",
+    "endpoints",
+    "replay_vision",
+    "analytics",
+    "freshdesk",
+    "freshservice",
+    "front",
+    "gorgias",
+    "kustomer",
+    "dixa",
+    "plain",
+    "gitlab",
+    "gitea",
+    "shortcut",
+    "sentry",
+    "rollbar",
+    "bugsnag",
+    "honeybadger",
+    "raygun",
+    "snyk",
+    "sonarqube",
+    "semgrep",
+    "rapid7_insightvm",
+    "featurebase",
+    "frill",
+    "aha",
+    "uservoice",
+    "productboard",
+    "canny",
+    "asknicely",
+    "retently",
+    "appfigures",
+    "appfollow",
+    "judgeme_reviews",
+    "intercom",
+    "hubspot",
+    "engineering_analytics",
+    "google_search_console",
 ]
 
 
 class SignalSourceConfig(Model):
-    config: Any = None
+    config: dict[str, Any] | None = None
     created_at: datetime
     enabled: bool | None = None
     id: UUID
-    source_product: SourceProductEnum | str
+    source_product: SignalSourceProductEnum | str
     source_type: SignalSourceConfigSourceTypeEnum | str
     status: str | None
     updated_at: datetime
@@ -58,15 +837,859 @@ class PaginatedSignalSourceConfigList(Model):
     results: list[SignalSourceConfig]
 
 
-class PauseResponse(Model):
-    paused_until: str
+class PgAnalyzeIssueReference(Model):
+    kind: str | None = None
+    name: str | None = None
+    query_text: Annotated[str | None, Field(alias="queryText")] = None
+    url: str | None = None
+
+
+class PgAnalyzeIssueSignalExtra(Model):
+    database_id: str | None
+    references: list[PgAnalyzeIssueReference]
+    server_human_id: str | None
+    server_name: str | None
+    severity: str | None
+    synced_at: str
+
+
+class PlainThreadSignalExtra(Model):
+    created_at: Annotated[str | None, Field(alias="createdAt")]
+    labels: list[Any]
+    priority: str | None
+    status: str | None
+
+
+ProblemTypeEnum: TypeAlias = Literal[
+    "confusion", "abandonment", "blocking_exception", "non_blocking_exception", "failure"
+]
+
+
+class ProductIntentEntry(Model):
+    activated_at: str | None
+    created_at: str | None
+    product_type: str
+
+
+class ProductboardFeedbackSignalExtra(Model):
+    created_at: Annotated[str | None, Field(alias="createdAt")]
+    display_url: Annotated[str | None, Field(alias="displayUrl")]
+    state: str | None
+    tags: list[Any]
+
+
+class ProjectContext(Model):
+    app_urls: list[str]
+    product_description: str | None
+
+
+class RecentActionEntry(Model):
+    id: int
+    name: str
+    updated_at: str | None
+
+
+class RecentActions(Model):
+    recent: list[RecentActionEntry]
+    total_count: int
+
+
+class ScopeActivityEntry(Model):
+    edits: int
+    last_edit: str | None
+    scope: str
+    users: int
+
+
+class RecentActivity(Model):
+    by_scope: list[ScopeActivityEntry]
+    window_days: int
+
+
+class RecentAlertEntry(Model):
+    calculation_interval: str | None
+    created_at: str | None
+    enabled: bool
+    id: str
+    insight_id: int | None
+    name: str
+    state: str
+
+
+class RecentAlerts(Model):
+    enabled_count: int
+    recent: list[RecentAlertEntry]
+    total_count: int
+
+
+class RecentCohortEntry(Model):
+    count: int | None
+    created_at: str | None
+    id: int
+    is_static: bool
+    name: str
+
+
+class RecentCohorts(Model):
+    recent: list[RecentCohortEntry]
+    total_count: int
+
+
+class RecentDashboardEntry(Model):
+    created_at: str | None
+    id: int
+    last_accessed_at: str | None
+    last_refresh: str | None
+    name: str
+
+
+class RecentExperimentEntry(Model):
+    feature_flag_key: str | None
+    id: int
+    name: str
     status: str
+    updated_at: str | None
 
 
-class PauseStateResponse(Model):
-    paused_until: str | None
+class RecentExperiments(Model):
+    recent: list[RecentExperimentEntry]
+    running_count: int
+    total_count: int
+
+
+class RecentFeatureFlagEntry(Model):
+    active: bool
+    id: int
+    key: str
+    name: str
+    updated_at: str | None
+
+
+class RecentFeatureFlags(Model):
+    active_count: int
+    recent: list[RecentFeatureFlagEntry]
+    total_count: int
+
+
+class RecentHogFlowEntry(Model):
+    id: str
+    name: str
+    status: str
+    updated_at: str | None
+
+
+class RecentHogFlows(Model):
+    active_count: int
+    recent: list[RecentHogFlowEntry]
+    total_count: int
+
+
+class RecentHogFunctionEntry(Model):
+    enabled: bool
+    id: str
+    kind: str | None
+    name: str
+    type: str | None
+    updated_at: str | None
+
+
+class RecentHogFunctions(Model):
+    enabled_count: int
+    recent: list[RecentHogFunctionEntry]
+    total_count: int
+
+
+class RecentNotebookEntry(Model):
+    last_modified_at: str | None
+    short_id: str
+    title: str
+
+
+class RecentNotebooks(Model):
+    recent: list[RecentNotebookEntry]
+    total_count: int
+
+
+class ReviewerCorrectionEntry(Model):
+    after: list[str]
+    at: str | None
+    before: list[str]
+    report_id: str
+    report_title: str | None
+
+
+class RecentReviewerCorrections(Model):
+    corrections: list[ReviewerCorrectionEntry]
+    window_days: int
+
+
+class RecentSurveyEntry(Model):
+    id: str
+    name: str
+    status: str
+    type: str
+    updated_at: str | None
+
+
+class RecentSurveys(Model):
+    active_count: int
+    recent: list[RecentSurveyEntry]
+    total_count: int
+
+
+class ScoutFleetEntry(Model):
+    emit: bool
+    last_emitted_at: str | None
+    last_run_at: str | None
+    not_running_reason: str | None
+    pause_reason: str | None
+    run_cron_schedule: str | None
+    run_interval_minutes: int
+    skill_name: str
+
+
+class ScoutFleet(Model):
+    disabled: list[ScoutFleetEntry]
+    emitted_lookback_days: int
+    enabled: list[ScoutFleetEntry]
+
+
+class SignalSourceConfigEntry(Model):
+    source_product: str
+    source_type: str
+
+
+class SignalSourceConfigsBuckets(Model):
+    disabled: list[SignalSourceConfigEntry]
+    enabled: list[SignalSourceConfigEntry]
+
+
+class TopEventEntry(Model):
+    count: int
+    distinct_users: int
+    event: str
+    first_seen_in_window: str | None
+    last_seen_in_window: str | None
+    recent_24h_count: int
+    recent_24h_users: int
+    window_days: int
+
+
+class ProjectProfileInventory(Model):
+    emit_eligibility: EmitEligibility
+    existing_inbox_reports: ExistingInboxReports
+    external_data_sources: list[ExternalDataSourceEntry]
+    integrations: list[IntegrationEntry]
+    product_intents: list[ProductIntentEntry]
+    products_in_use: list[str]
+    project_context: ProjectContext
+    recent_actions: RecentActions
+    recent_activity: RecentActivity
+    recent_alerts: RecentAlerts
+    recent_cohorts: RecentCohorts
+    recent_dashboards: list[RecentDashboardEntry]
+    recent_experiments: RecentExperiments
+    recent_feature_flags: RecentFeatureFlags
+    recent_hog_flows: RecentHogFlows
+    recent_hog_functions: RecentHogFunctions
+    recent_notebooks: RecentNotebooks
+    recent_reviewer_corrections: RecentReviewerCorrections
+    recent_surveys: RecentSurveys
+    scout_fleet: ScoutFleet
+    signal_source_configs: SignalSourceConfigsBuckets
+    top_events: list[TopEventEntry] | None
+
+
+class ProjectProfilePayload(Model):
+    inventory: ProjectProfileInventory
+
+
+class ProjectProfile(Model):
+    computed_at: str
+    expires_at: str
+    payload: ProjectProfilePayload
+    profile_id: str
+    source_version: str
+
+
+class PullRequestCheck(Model):
+    conclusion: str | None
+    name: str
+    status: str | None
+    url: str | None
+
+
+class PullRequestChecksResponse(Model):
+    checks: list[PullRequestCheck]
+
+
+class PullRequestCommentReaction(Model):
+    content: str
+    id: str
+    user_login: str | None
+
+
+SideEnum: TypeAlias = Literal["LEFT", "RIGHT"]
+
+
+class PullRequestComment(Model):
+    author: str | None
+    author_avatar_url: str | None
+    body: str
+    comment_type: CommentTypeEnum | str
+    commit_id: str | None
+    created_at: str | None
+    diff_hunk: str | None
+    id: str
+    in_reply_to_id: str | None
+    line: int | None
+    path: str | None
+    reactions: list[PullRequestCommentReaction]
+    side: SideEnum | str | None
+    start_line: int | None
+    url: str | None
+
+
+class PullRequestCommentsResponse(Model):
+    comments: list[PullRequestComment]
+
+
+class PullRequestReviewCommentCreateResponse(Model):
+    comment: PullRequestComment
+
+
+class PullRequestReviewCommentReactionCreateResponse(Model):
+    reaction: PullRequestCommentReaction
+
+
+class Rapid7InsightvmScannerFindingSignalExtra(Model):
+    added: str | None
+    cvss_v3_score: str | None
+    published: str | None
+    severity: str | None
+
+
+class RaygunErrorGroupSignalExtra(Model):
+    application_url: Annotated[str | None, Field(alias="applicationUrl")]
+    created_at: Annotated[str | None, Field(alias="createdAt")]
+    last_occurred_at: Annotated[str | None, Field(alias="lastOccurredAt")]
+    status: str | None
+
+
+class RecordStructuredOutputResponse(Model):
+    record_ids: list[UUID]
+    recorded_count: int
+
+
+class ReplayVisionScannerFindingSignalExtra(Model):
+    confidence: float
+    distinct_id: str | None = None
+    end_time: float
+    exported_asset_id: int
+    observation_id: str
+    problem_type: str
+    recording_active_seconds: float | None = None
+    recording_duration: float | None = None
+    recording_end_time: str | None = None
+    recording_start_time: str | None = None
+    scanner_id: str
+    scanner_name: str
+    scanner_type: str
+    session_id: str
+    start_time: float
+    url: str
+
+
+ReportPriority: TypeAlias = Literal["P0", "P1", "P2", "P3", "P4"]
+
+
+class RetentlyFeedbackSignalExtra(Model):
+    created_date: Annotated[str | None, Field(alias="createdDate")]
+    feedback_topics: Annotated[list[Any], Field(alias="feedbackTopics")]
+    rating_category: Annotated[str | None, Field(alias="ratingCategory")]
+    resolved: str | None
+    score: str | None
+
+
+class RollbarItemSignalExtra(Model):
+    environment: str | None
+    framework: str | None
+    last_occurrence_timestamp: str | None
+    level: str | None
+    status: str | None
+
+
+class SemgrepScannerFindingSignalExtra(Model):
+    confidence: str | None
+    created_at: str | None
+    severity: str | None
+    state: str | None
+    status: str | None
+
+
+class SentryIssueSignalExtra(Model):
+    first_seen: Annotated[str | None, Field(alias="firstSeen")]
+    level: str | None
+    permalink: str | None
+    short_id: Annotated[str | None, Field(alias="shortId")]
+    status: str | None
+
+
+class SessionProblemEventEntry(Model):
+    current_url: str | None = None
+    event: str
+    event_type: str | None = None
+    interaction_text: str | None = None
+    timestamp: str
+
+
+class SessionProblemSignalExtra(Model):
+    distinct_id: str
+    end_time: str
+    event_history: list[SessionProblemEventEntry] | None = None
+    exported_asset_id: int | None = None
+    problem_type: ProblemTypeEnum | str
+    segment_title: str
+    session_active_seconds: float | None = None
+    session_duration: float | None = None
+    session_end_time: str | None = None
+    session_id: str
+    session_start_time: str | None = None
+    start_time: str
+
+
+class ShortcutStorySignalExtra(Model):
+    created_at: str | None
+    labels: list[Any]
+    story_type: str | None
+    workflow_state_id: str | None
+
+
+class SignalsScoutEvidenceEntry(Model):
+    entity_id: str | None = None
+    source_product: str
+    summary: str
+
+
+class SignalsScoutTimeRange(Model):
+    date_from: str
+    date_to: str
+
+
+class SignalsScoutSignalExtra(Model):
+    confidence: float
+    dedupe_keys: list[str] | None = None
+    evidence: list[SignalsScoutEvidenceEntry]
+    finding_id: str
+    hypothesis: str | None = None
+    mcp_trace_id: str | None = None
+    scout_run_id: str
+    severity: ReportPriority | str | None = None
+    skill_name: str
+    skill_version: int
+    tags: list[str] | None = None
+    task_id: str | None = None
+    task_run_id: str
+    time_range: SignalsScoutTimeRange | None = None
+
+
+class SnykScannerFindingSignalExtra(Model):
+    created_at: str | None
+    effective_severity_level: str | None
+    status: str | None
+    type: str | None
+
+
+class SonarqubeScannerFindingSignalExtra(Model):
+    component: str | None
+    creation_date: Annotated[str | None, Field(alias="creationDate")]
+    rule: str | None
+    severity: str | None
+    status: str | None
+    type: str | None
+
+
+class UservoiceFeedbackSignalExtra(Model):
+    category_name: str | None
+    created_at: str | None
+    state: str | None
+    vote_count: str | None
+
+
+class ZendeskTicketSignalExtra(Model):
+    created_at: str
+    priority: str | None
+    status: str
+    tags: list[str]
+    type: str | None
+    url: str
+
+
+SignalExtra: TypeAlias = (
+    SessionProblemSignalExtra
+    | LlmEvalSignalExtra
+    | LlmEvalReportSignalExtra
+    | ZendeskTicketSignalExtra
+    | GitHubIssueSignalExtra
+    | LinearIssueSignalExtra
+    | JiraIssueSignalExtra
+    | ConversationsTicketSignalExtra
+    | ErrorTrackingSignalExtra
+    | PgAnalyzeIssueSignalExtra
+    | EndpointExecutionFailedSignalExtra
+    | EndpointBreakdownLimitExceededSignalExtra
+    | SignalsScoutSignalExtra
+    | LogsAlertStateChangeSignalExtra
+    | ReplayVisionScannerFindingSignalExtra
+    | AnalyticsAnomalyInvestigationSignalExtra
+    | HealthCheckSignalExtra
+    | EngineeringAnalyticsCIFlakyCheckSignalExtra
+    | EngineeringAnalyticsCIBrokenDefaultBranchSignalExtra
+    | EngineeringAnalyticsCIDurationRegressionSignalExtra
+    | FreshdeskTicketSignalExtra
+    | FreshserviceTicketSignalExtra
+    | FrontConversationSignalExtra
+    | GorgiasTicketSignalExtra
+    | KustomerConversationSignalExtra
+    | DixaConversationSignalExtra
+    | PlainThreadSignalExtra
+    | GitLabIssueSignalExtra
+    | GiteaIssueSignalExtra
+    | ShortcutStorySignalExtra
+    | SentryIssueSignalExtra
+    | RollbarItemSignalExtra
+    | BugsnagErrorSignalExtra
+    | HoneybadgerFaultSignalExtra
+    | RaygunErrorGroupSignalExtra
+    | SnykScannerFindingSignalExtra
+    | SonarqubeScannerFindingSignalExtra
+    | SemgrepScannerFindingSignalExtra
+    | Rapid7InsightvmScannerFindingSignalExtra
+    | FeaturebaseFeedbackSignalExtra
+    | FrillFeedbackSignalExtra
+    | AhaFeedbackSignalExtra
+    | UservoiceFeedbackSignalExtra
+    | ProductboardFeedbackSignalExtra
+    | CannyFeedbackSignalExtra
+    | AsknicelyFeedbackSignalExtra
+    | RetentlyFeedbackSignalExtra
+    | AppfiguresReviewSignalExtra
+    | AppfollowReviewSignalExtra
+    | JudgemeReviewsReviewSignalExtra
+    | IntercomTicketSignalExtra
+    | HubspotTicketSignalExtra
+    | GoogleSearchConsoleSearchOpportunitySignalExtra
+)
+
+SignalMatchMetadata: TypeAlias = MatchedMetadata | NoMatchMetadata
+
+SignalSourceProduct: TypeAlias = Literal[
+    "session_replay",
+    "llm_analytics",
+    "github",
+    "linear",
+    "jira",
+    "zendesk",
+    "conversations",
+    "error_tracking",
+    "endpoints",
+    "pganalyze",
+    "signals_scout",
+    "logs",
+    "health_checks",
+    "replay_vision",
+    "analytics",
+    "freshdesk",
+    "freshservice",
+    "front",
+    "gorgias",
+    "kustomer",
+    "dixa",
+    "plain",
+    "gitlab",
+    "gitea",
+    "shortcut",
+    "sentry",
+    "rollbar",
+    "bugsnag",
+    "honeybadger",
+    "raygun",
+    "snyk",
+    "sonarqube",
+    "semgrep",
+    "rapid7_insightvm",
+    "featurebase",
+    "frill",
+    "aha",
+    "uservoice",
+    "productboard",
+    "canny",
+    "asknicely",
+    "retently",
+    "appfigures",
+    "appfollow",
+    "judgeme_reviews",
+    "intercom",
+    "hubspot",
+    "engineering_analytics",
+    "google_search_console",
+]
+
+SignalSourceType: TypeAlias = Literal[
+    "session_analysis_cluster",
+    "session_problem",
+    "evaluation",
+    "evaluation_report",
+    "issue",
+    "ticket",
+    "issue_created",
+    "issue_reopened",
+    "issue_spiking",
+    "endpoint_execution_failed",
+    "endpoint_breakdown_limit_exceeded",
+    "cross_source_issue",
+    "alert_state_change",
+    "health_issue",
+    "scanner_finding",
+    "anomaly_investigation",
+    "feedback",
+    "review",
+    "ci_flaky_check",
+    "ci_broken_default_branch",
+    "ci_duration_regression",
+    "search_opportunity",
+]
+
+
+class SignalNode(Model):
+    content: str
+    extra: SignalExtra
+    match_metadata: SignalMatchMetadata | None = None
+    signal_id: str
+    source_id: str
+    source_product: SignalSourceProduct | str
+    source_type: SignalSourceType | str
+    timestamp: datetime
+    weight: float
+
+
+class ReportSignalsResponse(Model):
+    report: SignalReport
+    signals: list[SignalNode]
+
+
+class ScoutChatTask(Model):
+    task_id: UUID
+
+
+class ScoutEmissionReportLink(Model):
+    finding_id: str
+    report: LinkedSignalReport | None
+    source_id: str
+
+
+class ScoutLimits(Model):
+    max_runs_per_day: int | None
+    max_runs_per_tick: int
+    runs_remaining_today: int | None
+    runs_today: int
+
+
+class ScoutMember(Model):
+    email: str
+    first_name: str
+    github_login: str | None
+    last_name: str
+    user_uuid: str
+
+
+class ScoutMetadata(Model):
+    banner_message: str | None
+    enrolled: bool
+    limits: ScoutLimits
+
+
+class ScoutNote(Model):
+    content: str
+    created_at: str | None
+    created_by_name: str | None
+    expires_at: str | None
+    id: str
+    origin: str
+    skill_name: str
+
+
+class ScoutSuggestionProposedConfig(Model):
+    emit: bool
+    run_cron_schedule: str | None = None
+    run_interval_minutes: int | None = None
+
+
+class ScoutSuggestionItem(Model):
+    confidence: ConfidenceTierEnum | str
+    description: str
+    draft_body: str
+    gap: bool
+    id: str
+    kind: ScoutOriginEnum | str
+    proposed_config: ScoutSuggestionProposedConfig
+    skill_name: str
+    title: str
+    why_here: str
+
+
+class ScoutSuggestionRefresh(Model):
+    workflow_id: str
+
+
+SignalScoutSuggestionSetStatusEnum: TypeAlias = Literal["fresh", "stale", "failed", "empty"]
+
+
+class ScoutSuggestionSet(Model):
+    fleet_snapshot: list[str]
+    generated_at: datetime | None
+    items: list[ScoutSuggestionItem]
+    model: str
+    status: SignalScoutSuggestionSetStatusEnum | str
+
+
+class ScratchpadEntry(Model):
+    content: str
+    created_at: str | None
+    created_by_run_id: str | None
+    created_by_run_url: str | None = None
+    created_by_skill: str | None = None
+    expires_at: str | None = None
+    key: str
+    updated_at: str | None
+
+
+class SignalReportBulkStateResult(Model):
+    detail: str | None = None
+    id: UUID
+    outcome: str
+    status: str | None = None
+
+
+class SignalReportBulkStateResponse(Model):
+    failed_count: int
+    not_found_count: int
+    results: list[SignalReportBulkStateResult]
+    skipped_count: int
+    transitioned_count: int
+
+
+class SignalReportFeedbackResponse(Model):
+    forwarded: bool
+
+
+class SignalReportRefundResponse(Model):
+    already_refunded: bool
+    billing_path: SignalReportRefundBillingPathEnum | str
+    billing_synced: bool
+    created_at: datetime
+    credit_amount_usd: str | None
+    credits: int
+    id: UUID
+    note: str
+    pr_run_created_at: datetime
+    pr_url: str
+    reason: SignalReportRefundReasonEnum | str
+
+
+class SignalReportRefundSummaryResponse(Model):
+    credited_credits: int
+    credited_refund_count: int
+    period_billable_credits: int
+    quota_limited: bool
+
+
+class SignalScoutSkillSummary(Model):
+    allowed_tools: list[str]
+    description: str
+    id: UUID
+    name: str
+    version: int
+
+
+class SignalScoutCreateResponse(Model):
+    config: SignalScoutConfig
+    created: bool
+    skill: SignalScoutSkillSummary
+
+
+class SignalScoutEmission(Model):
+    confidence: float
+    description: str
+    emitted_at: datetime
+    finding_id: str
+    id: UUID
+    run_id: str
+    severity: AutonomyPriorityEnum | str | None
+    source_id: str
+    tags: list[str]
+    weight: float
+
+
+class SignalScoutManualRun(Model):
+    skill_name: str
+    started: bool
+    workflow_id: str
+
+
+class SignalScoutRunSummaryMetadataDerived(Model):
+    has_chart: bool
+    has_edit_report: bool
+    has_emit_report: bool
+    has_self_improvement: bool
+    has_self_validation: bool
+    has_structured_output: bool
+
+
+class SignalScoutRunSummaryMetadata(Model):
+    business_knowledge_maintained: bool | None = None
+    derived: SignalScoutRunSummaryMetadataDerived | None = None
+    github_guidance: bool | None = None
+    harness_prompt_version: str | None = None
+    model: str | None = None
+    network_access: str | None = None
+    reasoning_effort: str | None = None
+    report_channel: str | None = None
+    runtime_adapter: str | None = None
+    skill_origin: str | None = None
+    triggered_by: str | None = None
+
+
+class SignalScoutRunSummary(Model):
+    completed_at: str | None
+    created_at: str
+    edited_report_ids: list[str]
+    emitted_count: int
+    emitted_finding_ids: list[str]
+    emitted_report_ids: list[str]
+    error: str | None = None
+    failure_reason: str | None = None
+    metadata: SignalScoutRunSummaryMetadata
+    run_id: str
+    skill_name: str
+    skill_version: int
+    started_at: str
+    status: RunStatusEnum | str
+    summary: str
+    task_id: str | None = None
+    task_run_id: str | None = None
+    task_url: str | None = None
+
+
+class SignalsProcessingPauseResponse(Model):
+    paused_until: datetime
+    status: str
 
 
 class SignalsProcessingResumeResponse(Model):
     status: str
     was_paused: bool
+
+
+class SignalsProcessingState(Model):
+    paused_until: datetime | None

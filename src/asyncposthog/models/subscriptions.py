@@ -9,27 +9,67 @@ from uuid import UUID
 
 from asyncposthog.model import Model
 
+from .shared.enums import RecurrenceIntervalEnum
 from .shared.user_basic import UserBasic
 
 __all__ = [
-    "ByweekdayEnum",
+    "AIPromptConfig",
+    "AIReportChart",
+    "AIReportQueryDiagnostic",
+    "AIWindowConfig",
+    "DeliveryConfig",
     "PaginatedSubscriptionDeliveryList",
     "PaginatedSubscriptionList",
     "Subscription",
+    "SubscriptionAIWindowModeEnum",
     "SubscriptionDelivery",
     "SubscriptionDeliveryStatusEnum",
-    "SubscriptionFrequencyEnum",
-    "TargetTypeEnum",
+    "SubscriptionResourceTypeEnum",
+    "SubscriptionTargetEnum",
+    "SubscriptionsSummaryQuotaResponse",
 ]
 
-ByweekdayEnum: TypeAlias = Literal[
-    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"
+SubscriptionAIWindowModeEnum: TypeAlias = Literal[
+    "since_last_sent", "last_n_days", "days_ago_range"
 ]
+
+
+class AIWindowConfig(Model):
+    end_days_ago: int | None = None
+    mode: SubscriptionAIWindowModeEnum | str | None = None
+    start_days_ago: int | None = None
+
+
+class AIPromptConfig(Model):
+    window: AIWindowConfig | None = None
+
+
+class AIReportChart(Model):
+    export_asset_id: int
+    step_index: int
+    title: str
+
+
+class AIReportQueryDiagnostic(Model):
+    description: str
+    error_type: str | None
+    hogql: str
+    human_readable_error: str | None = None
+    ok: bool
+
+
+class DeliveryConfig(Model):
+    post_all_insights_in_main_message: bool | None = None
+
 
 SubscriptionDeliveryStatusEnum: TypeAlias = Literal["starting", "completed", "failed", "skipped"]
 
 
 class SubscriptionDelivery(Model):
+    ai_report: str | None
+    ai_report_charts: list[AIReportChart] | None
+    ai_report_diagnostics: list[AIReportQueryDiagnostic] | None
+    ai_report_prompt: str | None
     change_summary: str | None
     content_snapshot: Any
     created_at: datetime
@@ -55,37 +95,63 @@ class PaginatedSubscriptionDeliveryList(Model):
     results: list[SubscriptionDelivery]
 
 
-SubscriptionFrequencyEnum: TypeAlias = Literal["daily", "weekly", "monthly", "yearly"]
+SubscriptionResourceTypeEnum: TypeAlias = Literal["insight", "dashboard", "ai_prompt"]
 
-TargetTypeEnum: TypeAlias = Literal["email", "slack", "webhook"]
+SubscriptionTargetEnum: TypeAlias = Literal["email", "slack", "teams"]
 
 
 class Subscription(Model):
+    """A regular delivery of an insight or a dashboard."""
+
+    ai_prompt_config: AIPromptConfig | None = None
     bysetpos: int | None = None
-    byweekday: list[ByweekdayEnum | str] | None = None
+    byweekday: (
+        list[
+            Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+            | str
+        ]
+        | None
+    ) = None
+    """The days of the week."""
     count: int | None = None
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     dashboard: int | None = None
+    """The id of the dashboard."""
     dashboard_export_insights: list[int] | None = None
     deleted: bool | None = None
-    frequency: SubscriptionFrequencyEnum | str
+    """Whether the subscription is deleted. Setting it is how subscriptions are deleted and
+    restored.
+    """
+    delivery_config: DeliveryConfig | None = None
+    enabled: bool | None = None
+    frequency: RecurrenceIntervalEnum | str
+    """`daily`, `weekly`, `monthly` or `yearly`."""
     id: int
     insight: int | None = None
+    """The id of the insight."""
     insight_short_id: str | None
     integration_id: int | None = None
-    interval: int | None = None
+    interval: int
+    """Every so many days, weeks, months or years."""
     invite_message: str | None = None
     next_delivery_date: datetime | None
+    """When the next delivery is due."""
+    prompt: str | None = None
     resource_name: str | None
+    resource_type: SubscriptionResourceTypeEnum | str
     start_date: datetime
+    """When the deliveries begin."""
     summary: str
     summary_enabled: bool | None = None
     summary_prompt_guide: str | None = None
-    target_type: TargetTypeEnum | str
+    target_type: SubscriptionTargetEnum | str
+    """`email`, `slack` or `webhook`."""
     target_value: str
+    """Addresses, a channel or a URL, depending on the type."""
     title: str | None = None
     until_date: datetime | None = None
+    """When the deliveries end."""
 
 
 class PaginatedSubscriptionList(Model):
@@ -93,3 +159,9 @@ class PaginatedSubscriptionList(Model):
     next: str | None = None
     previous: str | None = None
     results: list[Subscription]
+
+
+class SubscriptionsSummaryQuotaResponse(Model):
+    active_count: int
+    at_limit: bool
+    limit: int | None

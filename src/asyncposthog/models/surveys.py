@@ -10,62 +10,370 @@ from uuid import UUID
 from asyncposthog.model import Model
 from pydantic import Field
 
+from .shared.enums import SearchMatchTypeEnum
 from .shared.minimal_feature_flag import MinimalFeatureFlag
 from .shared.user_basic import UserBasic
 
 __all__ = [
+    "DescriptionContentTypeEnum",
+    "DeviceTypesEnum",
+    "GenerateSurveyTranslationsResponse",
+    "GeneratedSurveyQuestionTranslation",
+    "GeneratedSurveyQuestionTranslationPatch",
+    "GeneratedSurveyRootTranslation",
     "PaginatedSurveyList",
-    "ResponseSamplingIntervalTypeEnum",
     "Survey",
+    "SurveyAppearance",
+    "SurveyBranching",
+    "SurveyConditionEventValue",
+    "SurveyConditions",
+    "SurveyEndBranching",
+    "SurveyEndBranchingTypeEnum",
+    "SurveyEventsCondition",
     "SurveyGlobalStatsResponse",
-    "SurveySerializerCreateUpdateOnly",
+    "SurveyLinkQuestion",
+    "SurveyLinkQuestionTypeEnum",
+    "SurveyMatchTypeEnum",
+    "SurveyMultipleChoiceQuestion",
+    "SurveyMultipleChoiceQuestionTypeEnum",
+    "SurveyNextQuestionBranching",
+    "SurveyNextQuestionBranchingTypeEnum",
+    "SurveyOpenQuestion",
+    "SurveyOpenQuestionTypeEnum",
+    "SurveyQuestionInput",
+    "SurveyQuestionLabel",
+    "SurveyQuestionLabelsResponse",
+    "SurveyRatingQuestion",
+    "SurveyRatingQuestionDisplayEnum",
+    "SurveyRatingQuestionTypeEnum",
+    "SurveyResponseAnswer",
+    "SurveyResponseBasedBranching",
+    "SurveyResponseBasedBranchingTypeEnum",
+    "SurveyResponseExtra",
+    "SurveyResponseRow",
+    "SurveyResponsesList",
+    "SurveySamplingIntervalTypeEnum",
+    "SurveySingleChoiceQuestion",
+    "SurveySingleChoiceQuestionTypeEnum",
+    "SurveySpecificQuestionBranching",
+    "SurveySpecificQuestionBranchingTypeEnum",
     "SurveyStatsResponse",
-    "SurveyType",
+    "SurveyTypeEnum",
+    "WidgetTypeEnum",
 ]
 
-ResponseSamplingIntervalTypeEnum: TypeAlias = Literal["day", "week", "month"]
+DescriptionContentTypeEnum: TypeAlias = Literal["html", "text"]
 
-SurveyType: TypeAlias = Literal["popover", "widget", "external_survey", "api"]
+DeviceTypesEnum: TypeAlias = Literal["Desktop", "Mobile", "Tablet"]
+
+
+class GeneratedSurveyQuestionTranslation(Model):
+    button_text: Annotated[str | None, Field(alias="buttonText")] = None
+    choices: list[str] | None = None
+    description: str | None = None
+    link: str | None = None
+    lower_bound_label: Annotated[str | None, Field(alias="lowerBoundLabel")] = None
+    question: str | None = None
+    upper_bound_label: Annotated[str | None, Field(alias="upperBoundLabel")] = None
+
+
+class GeneratedSurveyQuestionTranslationPatch(Model):
+    id: str
+    translations: dict[str, GeneratedSurveyQuestionTranslation]
+
+
+class GeneratedSurveyRootTranslation(Model):
+    name: str | None = None
+    thank_you_message_close_button_text: Annotated[
+        str | None, Field(alias="thankYouMessageCloseButtonText")
+    ] = None
+    thank_you_message_description: Annotated[
+        str | None, Field(alias="thankYouMessageDescription")
+    ] = None
+    thank_you_message_header: Annotated[str | None, Field(alias="thankYouMessageHeader")] = None
+
+
+class GenerateSurveyTranslationsResponse(Model):
+    generated_field_paths: list[str]
+    questions: list[GeneratedSurveyQuestionTranslationPatch]
+    trace_id: str
+    translations: dict[str, GeneratedSurveyRootTranslation]
+
+
+WidgetTypeEnum: TypeAlias = Literal["button", "tab", "selector"]
+
+
+class SurveyAppearance(Model):
+    allow_go_back: Annotated[bool | None, Field(alias="allowGoBack")] = None
+    auto_disappear: Annotated[bool | None, Field(alias="autoDisappear")] = None
+    back_button_text: Annotated[str | None, Field(alias="backButtonText")] = None
+    background_color: Annotated[str | None, Field(alias="backgroundColor")] = None
+    border_color: Annotated[str | None, Field(alias="borderColor")] = None
+    box_padding: Annotated[str | None, Field(alias="boxPadding")] = None
+    description_text_color: Annotated[str | None, Field(alias="descriptionTextColor")] = None
+    disabled_button_opacity: Annotated[str | None, Field(alias="disabledButtonOpacity")] = None
+    display_thank_you_message: Annotated[bool | None, Field(alias="displayThankYouMessage")] = None
+    font_family: Annotated[str | None, Field(alias="fontFamily")] = None
+    max_width: Annotated[str | None, Field(alias="maxWidth")] = None
+    placeholder: str | None = None
+    rating_button_active_color: Annotated[str | None, Field(alias="ratingButtonActiveColor")] = None
+    rating_button_color: Annotated[str | None, Field(alias="ratingButtonColor")] = None
+    rating_button_hover_color: Annotated[str | None, Field(alias="ratingButtonHoverColor")] = None
+    shuffle_questions: Annotated[bool | None, Field(alias="shuffleQuestions")] = None
+    submit_button_color: Annotated[str | None, Field(alias="submitButtonColor")] = None
+    submit_button_text: Annotated[str | None, Field(alias="submitButtonText")] = None
+    submit_button_text_color: Annotated[str | None, Field(alias="submitButtonTextColor")] = None
+    survey_popup_delay_seconds: Annotated[int | None, Field(alias="surveyPopupDelaySeconds")] = None
+    text_color: Annotated[str | None, Field(alias="textColor")] = None
+    thank_you_message_close_button_text: Annotated[
+        str | None, Field(alias="thankYouMessageCloseButtonText")
+    ] = None
+    thank_you_message_description: Annotated[
+        str | None, Field(alias="thankYouMessageDescription")
+    ] = None
+    thank_you_message_description_content_type: Annotated[
+        DescriptionContentTypeEnum | str | None,
+        Field(alias="thankYouMessageDescriptionContentType"),
+    ] = None
+    thank_you_message_header: Annotated[str | None, Field(alias="thankYouMessageHeader")] = None
+    white_label: Annotated[bool | None, Field(alias="whiteLabel")] = None
+    widget_color: Annotated[str | None, Field(alias="widgetColor")] = None
+    widget_label: Annotated[str | None, Field(alias="widgetLabel")] = None
+    widget_selector: Annotated[str | None, Field(alias="widgetSelector")] = None
+    widget_type: Annotated[WidgetTypeEnum | str | None, Field(alias="widgetType")] = None
+    z_index: Annotated[str | None, Field(alias="zIndex")] = None
+
+
+class SurveyConditionEventValue(Model):
+    name: str
+
+
+class SurveyEventsCondition(Model):
+    repeated_activation: Annotated[bool | None, Field(alias="repeatedActivation")] = None
+    values: list[SurveyConditionEventValue] | None = None
+
+
+SurveyMatchTypeEnum: TypeAlias = Literal[
+    "regex", "not_regex", "exact", "is_not", "icontains", "not_icontains"
+]
+
+
+class SurveyConditions(Model):
+    device_types: Annotated[list[DeviceTypesEnum | str] | None, Field(alias="deviceTypes")] = None
+    device_types_match_type: Annotated[
+        SurveyMatchTypeEnum | str | None, Field(alias="deviceTypesMatchType")
+    ] = None
+    events: SurveyEventsCondition | None = None
+    linked_flag_variant: Annotated[str | None, Field(alias="linkedFlagVariant")] = None
+    seen_survey_wait_period_in_days: Annotated[
+        int | None, Field(alias="seenSurveyWaitPeriodInDays")
+    ] = None
+    selector: str | None = None
+    url: str | None = None
+    url_match_type: Annotated[SurveyMatchTypeEnum | str | None, Field(alias="urlMatchType")] = None
+
+
+SurveyLinkQuestionTypeEnum: TypeAlias = Literal["link"]
+
+
+class SurveyLinkQuestion(Model):
+    type: SurveyLinkQuestionTypeEnum = "link"
+    button_text: Annotated[str | None, Field(alias="buttonText")] = None
+    description: str | None = None
+    description_content_type: Annotated[
+        DescriptionContentTypeEnum | str | None, Field(alias="descriptionContentType")
+    ] = None
+    id: str | None = None
+    link: str
+    optional: bool | None = None
+    question: str
+
+
+SurveyMultipleChoiceQuestionTypeEnum: TypeAlias = Literal["multiple_choice"]
+
+
+class SurveyMultipleChoiceQuestion(Model):
+    type: SurveyMultipleChoiceQuestionTypeEnum = "multiple_choice"
+    button_text: Annotated[str | None, Field(alias="buttonText")] = None
+    choices: list[str]
+    description: str | None = None
+    description_content_type: Annotated[
+        DescriptionContentTypeEnum | str | None, Field(alias="descriptionContentType")
+    ] = None
+    has_open_choice: Annotated[bool | None, Field(alias="hasOpenChoice")] = None
+    id: str | None = None
+    optional: bool | None = None
+    question: str
+    shuffle_options: Annotated[bool | None, Field(alias="shuffleOptions")] = None
+
+
+SurveyOpenQuestionTypeEnum: TypeAlias = Literal["open"]
+
+
+class SurveyOpenQuestion(Model):
+    type: SurveyOpenQuestionTypeEnum = "open"
+    button_text: Annotated[str | None, Field(alias="buttonText")] = None
+    description: str | None = None
+    description_content_type: Annotated[
+        DescriptionContentTypeEnum | str | None, Field(alias="descriptionContentType")
+    ] = None
+    id: str | None = None
+    optional: bool | None = None
+    question: str
+
+
+SurveyEndBranchingTypeEnum: TypeAlias = Literal["end"]
+
+
+class SurveyEndBranching(Model):
+    type: SurveyEndBranchingTypeEnum = "end"
+
+
+SurveyNextQuestionBranchingTypeEnum: TypeAlias = Literal["next_question"]
+
+
+class SurveyNextQuestionBranching(Model):
+    type: SurveyNextQuestionBranchingTypeEnum = "next_question"
+
+
+SurveyResponseBasedBranchingTypeEnum: TypeAlias = Literal["response_based"]
+
+
+class SurveyResponseBasedBranching(Model):
+    type: SurveyResponseBasedBranchingTypeEnum = "response_based"
+    response_values: Annotated[dict[str, int | Literal["end"] | str], Field(alias="responseValues")]
+
+
+SurveySpecificQuestionBranchingTypeEnum: TypeAlias = Literal["specific_question"]
+
+
+class SurveySpecificQuestionBranching(Model):
+    type: SurveySpecificQuestionBranchingTypeEnum = "specific_question"
+    index: int
+
+
+SurveyBranching: TypeAlias = Annotated[
+    SurveyNextQuestionBranching
+    | SurveyEndBranching
+    | SurveySpecificQuestionBranching
+    | SurveyResponseBasedBranching,
+    Field(discriminator="type"),
+]
+
+SurveyRatingQuestionDisplayEnum: TypeAlias = Literal["number", "emoji"]
+
+SurveyRatingQuestionTypeEnum: TypeAlias = Literal["rating"]
+
+
+class SurveyRatingQuestion(Model):
+    type: SurveyRatingQuestionTypeEnum = "rating"
+    branching: SurveyBranching | None = None
+    button_text: Annotated[str | None, Field(alias="buttonText")] = None
+    description: str | None = None
+    description_content_type: Annotated[
+        DescriptionContentTypeEnum | str | None, Field(alias="descriptionContentType")
+    ] = None
+    display: SurveyRatingQuestionDisplayEnum | str | None = None
+    id: str | None = None
+    lower_bound_label: Annotated[str | None, Field(alias="lowerBoundLabel")] = None
+    optional: bool | None = None
+    question: str
+    scale: int | None = None
+    upper_bound_label: Annotated[str | None, Field(alias="upperBoundLabel")] = None
+
+
+SurveySingleChoiceQuestionTypeEnum: TypeAlias = Literal["single_choice"]
+
+
+class SurveySingleChoiceQuestion(Model):
+    type: SurveySingleChoiceQuestionTypeEnum = "single_choice"
+    branching: SurveyBranching | None = None
+    button_text: Annotated[str | None, Field(alias="buttonText")] = None
+    choices: list[str]
+    description: str | None = None
+    description_content_type: Annotated[
+        DescriptionContentTypeEnum | str | None, Field(alias="descriptionContentType")
+    ] = None
+    has_open_choice: Annotated[bool | None, Field(alias="hasOpenChoice")] = None
+    id: str | None = None
+    optional: bool | None = None
+    question: str
+    shuffle_options: Annotated[bool | None, Field(alias="shuffleOptions")] = None
+
+
+SurveyQuestionInput: TypeAlias = Annotated[
+    SurveyOpenQuestion
+    | SurveyLinkQuestion
+    | SurveyRatingQuestion
+    | SurveySingleChoiceQuestion
+    | SurveyMultipleChoiceQuestion,
+    Field(discriminator="type"),
+]
+
+SurveySamplingIntervalTypeEnum: TypeAlias = Literal["day", "week", "month"]
+
+SurveyTypeEnum: TypeAlias = Literal["popover", "widget", "external_survey", "api"]
 
 
 class Survey(Model):
-    appearance: Any = None
+    """A survey."""
+
+    appearance: SurveyAppearance | None = None
+    """Colours, position and texts."""
     archived: bool | None = None
-    conditions: dict[str, Any] | None
+    """Whether it is archived."""
+    base_language: str | None = None
+    conditions: SurveyConditions | None = None
+    """When it is shown: address, device, events and so on."""
     created_at: datetime
-    created_by: UserBasic
+    """When the survey was created."""
+    created_by: UserBasic | None
+    """The user who created the survey."""
     current_iteration: int | None = None
     current_iteration_start_date: datetime | None = None
     description: str | None = None
+    """A description of the survey."""
     enable_iframe_embedding: bool | None = None
     enable_partial_responses: bool | None = None
     end_date: datetime | None = None
-    feature_flag_keys: list[dict[str, str | None]]
+    """When it ended; null while it runs."""
+    feature_flag_keys: list[dict[str, str | None]] | None = None
     form_content: Any = None
     id: UUID
-    internal_targeting_flag: MinimalFeatureFlag
+    """The uuid of the survey."""
+    internal_targeting_flag: MinimalFeatureFlag | None
     iteration_count: int | None = None
     iteration_frequency_days: int | None = None
     iteration_start_dates: list[datetime | None] | None = None
-    linked_flag: MinimalFeatureFlag
+    linked_flag: MinimalFeatureFlag | None
+    """The feature flag that has to be on for it to be shown."""
     linked_flag_id: int | None = None
+    """The id of the feature flag that has to be on for it to be shown."""
     linked_insight_id: int | None = None
     name: str
-    questions: Any = None
+    """The name of the survey."""
+    questions: list[SurveyQuestionInput] | None = None
+    """The questions with their types and choices. An update replaces them as a whole."""
     response_sampling_daily_limits: Any = None
     response_sampling_interval: int | None = None
-    response_sampling_interval_type: ResponseSamplingIntervalTypeEnum | Literal[""] | str | None = (
+    response_sampling_interval_type: SurveySamplingIntervalTypeEnum | Literal[""] | str | None = (
         None
     )
     response_sampling_limit: int | None = None
     response_sampling_start_date: datetime | None = None
     responses_limit: int | None = None
+    """The number of responses at which it ends."""
     schedule: str | None = None
+    """Whether it is shown `once`, in `recurring` iterations, or `always`."""
+    search_match_type: SearchMatchTypeEnum | str | None = None
     start_date: datetime | None = None
-    targeting_flag: MinimalFeatureFlag
+    """When it started; null for a draft."""
+    targeting_flag: MinimalFeatureFlag | None
+    """The feature flag that chooses the users it is shown to."""
     translations: Any = None
-    type: SurveyType | str
-    user_access_level: str | None
+    type: SurveyTypeEnum | str
+    """How it is shown: `popover`, `widget`, `external_survey` or `api`."""
+    user_access_level: str | None = None
 
 
 class PaginatedSurveyList(Model):
@@ -80,51 +388,57 @@ class SurveyGlobalStatsResponse(Model):
     stats: dict[str, Any]
 
 
-class SurveySerializerCreateUpdateOnly(Model):
-    create_in_folder: Annotated[str | None, Field(alias="_create_in_folder")] = None
-    appearance: Any = None
-    archived: bool | None = None
-    conditions: Any = None
-    created_at: datetime
-    created_by: UserBasic
-    current_iteration: int | None = None
-    current_iteration_start_date: datetime | None = None
-    description: str | None = None
-    enable_iframe_embedding: bool | None = None
-    enable_partial_responses: bool | None = None
-    end_date: datetime | None = None
-    form_content: Any = None
-    id: UUID
-    internal_targeting_flag: MinimalFeatureFlag
-    iteration_count: int | None = None
-    iteration_frequency_days: int | None = None
-    iteration_start_dates: list[datetime | None] | None = None
-    linked_flag: MinimalFeatureFlag
-    linked_flag_id: int | None = None
-    linked_insight_id: int | None = None
-    name: str
-    questions: Any = None
-    remove_targeting_flag: bool | None = None
-    response_sampling_daily_limits: Any = None
-    response_sampling_interval: int | None = None
-    response_sampling_interval_type: ResponseSamplingIntervalTypeEnum | Literal[""] | str | None = (
-        None
-    )
-    response_sampling_limit: int | None = None
-    response_sampling_start_date: datetime | None = None
-    responses_limit: int | None = None
-    schedule: str | None = None
-    start_date: datetime | None = None
-    targeting_flag: MinimalFeatureFlag
-    targeting_flag_filters: Any = None
-    targeting_flag_id: int | None = None
-    translations: Any = None
-    type: SurveyType | str
+class SurveyQuestionLabel(Model):
+    question_id: str
+    question_index: int
+    question_text: str
+    survey_id: str
+    survey_name: str
+
+
+class SurveyQuestionLabelsResponse(Model):
+    labels: list[SurveyQuestionLabel]
+
+
+class SurveyResponseAnswer(Model):
+    answer: Any
+    question_id: str
+    question_index: int
+    question_text: str
+    question_type: str
+
+
+class SurveyResponseExtra(Model):
+    browser: str | None = None
+    current_url: str | None = None
+    device_type: str | None = None
+    geoip_city_name: str | None = None
+    geoip_country_code: str | None = None
+    geoip_country_name: str | None = None
+    iteration: str | None = None
+    os: str | None = None
+
+
+class SurveyResponseRow(Model):
+    answers: list[SurveyResponseAnswer]
+    distinct_id: str
+    extra: SurveyResponseExtra
+    session_id: str | None
+    submitted_at: datetime
+    uuid: str
+
+
+class SurveyResponsesList(Model):
+    has_more: bool
+    limit: int
+    offset: int
+    results: list[SurveyResponseRow]
 
 
 class SurveyStatsResponse(Model):
-    end_date: str | None
+    end_date: datetime | None
+    per_question_stats: list[Any] | None = None
     rates: dict[str, Any]
-    start_date: str | None
+    start_date: datetime | None
     stats: dict[str, Any]
     survey_id: str

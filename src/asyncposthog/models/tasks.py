@@ -10,41 +10,107 @@ from uuid import UUID
 from asyncposthog.model import Model
 from pydantic import Field
 
-from .shared.user_basic import UserBasic
+from .shared.enums import (
+    BundleFormatEnum,
+    ReasoningEffortEnum,
+    RuntimeAdapterEnum,
+    SkillSourceEnum,
+    TaskRuntimeEnum,
+)
+from .shared.task_user_basic_info import TaskUserBasicInfo
 
 __all__ = [
+    "AdapterEnum",
+    "ArtifactTypeEnum",
     "CapabilityState",
     "CapabilityStateStateEnum",
     "ConnectionTokenResponse",
-    "EnvironmentC1cEnum",
-    "OriginProductEnum",
+    "ModelCatalogueResponse",
+    "ModelChoice",
+    "ObjectKindEnum",
     "PaginatedTaskList",
-    "PaginatedTaskRunDetailList",
+    "PaginatedTaskRunList",
     "PaginatedTaskSummaryList",
-    "ReasoningEffortEnum",
+    "PaginatedTaskThreadMessageList",
+    "PinnedTaskIdsResponse",
+    "ReferenceTypeEnum",
     "RepositoryReadinessResponse",
-    "RuntimeAdapterEnum",
+    "ResultEnum",
     "S3PresignedPost",
     "ScanEvidence",
-    "SignalReportTaskRelationshipEnum",
-    "StatusA35Enum",
+    "SlackThreadContextRepoResearch",
+    "SlackThreadContextResponse",
+    "SlackThreadContextRun",
+    "SlackThreadContextTask",
+    "SlackThreadContextThread",
+    "SlackThreadReference",
+    "StreamReadTokenResponse",
     "Task",
+    "TaskArtifact",
+    "TaskArtifactStatusEnum",
+    "TaskArtifactsResponse",
+    "TaskCommentAnchor",
+    "TaskCommentDetail",
+    "TaskCommentEntry",
+    "TaskCommentSummary",
+    "TaskCommentTarget",
+    "TaskCommentsResponse",
+    "TaskPinResponse",
     "TaskRepositoriesResponse",
+    "TaskRun",
+    "TaskRunAnalysisInsightResponse",
+    "TaskRunAnalyzeResponse",
+    "TaskRunArtifactMetadata",
     "TaskRunArtifactPrepareUploadResponse",
     "TaskRunArtifactPresignResponse",
     "TaskRunArtifactResponse",
+    "TaskRunArtifactsDismissResponse",
     "TaskRunArtifactsFinalizeUploadResponse",
     "TaskRunArtifactsPrepareUploadResponse",
     "TaskRunArtifactsUploadResponse",
     "TaskRunCommandResponse",
-    "TaskRunDetail",
-    "TaskRunDetailProviderEnum",
+    "TaskRunEnvironmentEnum",
+    "TaskRunLivingArtifactChartResponse",
+    "TaskRunLivingArtifactResponse",
+    "TaskRunLivingArtifactsResponse",
+    "TaskRunPeer",
+    "TaskRunPeerMessageResponse",
+    "TaskRunPeersResponse",
+    "TaskRunPostHogReferenceMetadata",
+    "TaskRunPostHogReferencesResponse",
+    "TaskRunProviderEnum",
+    "TaskRunReasoningEffortEnum",
     "TaskRunRelayMessageResponse",
+    "TaskRunSkillBundleMetadata",
+    "TaskRunStatusEnum",
     "TaskRunSummary",
+    "TaskSearchResult",
+    "TaskSearchResultKindEnum",
+    "TaskSessionResponse",
+    "TaskSessionSyncResponse",
     "TaskStagedArtifactPrepareUploadResponse",
     "TaskStagedArtifactsFinalizeUploadResponse",
     "TaskStagedArtifactsPrepareUploadResponse",
     "TaskSummary",
+    "TaskThreadMessage",
+    "TaskUsageResponse",
+    "TasksAIRunPreferences",
+    "TasksResolvedAIRunDefaults",
+    "TasksResolvedAIRunDefaultsSourceEnum",
+    "TasksTeamConfigResponse",
+    "TasksUserConfigResponse",
+    "UploadedByEnum",
+    "WarmTaskResponse",
+    "WarmTaskResumeResponse",
+    "WizardCloudRun",
+]
+
+AdapterEnum: TypeAlias = Literal[
+    "slack_message", "slack_canvas", "slack_file", "document_connector", "github_pr"
+]
+
+ArtifactTypeEnum: TypeAlias = Literal[
+    "slack_message", "slack_canvas", "document", "spreadsheet", "dashboard", "file", "github_pr"
 ]
 
 CapabilityStateStateEnum: TypeAlias = Literal[
@@ -63,41 +129,152 @@ class ConnectionTokenResponse(Model):
     token: str
 
 
-EnvironmentC1cEnum: TypeAlias = Literal["local", "cloud"]
+class ModelChoice(Model):
+    display_name: str
+    model: str
+    runtime_adapter: RuntimeAdapterEnum | str
+    supported_efforts: list[ReasoningEffortEnum | str]
 
-OriginProductEnum: TypeAlias = Literal[
-    "error_tracking",
-    "eval_clusters",
-    "user_created",
-    "automation",
-    "slack",
-    "support_queue",
-    "session_summaries",
-    "signal_report",
+
+class ModelCatalogueResponse(Model):
+    models: list[ModelChoice]
+
+
+ObjectKindEnum: TypeAlias = Literal[
+    "insight",
+    "hogql",
+    "dashboard",
+    "error",
+    "replay",
+    "flag",
+    "experiment",
+    "survey",
+    "ticket",
+    "trace",
+    "eval",
+    "event",
+    "cohort",
+    "action",
+    "person",
 ]
 
-SignalReportTaskRelationshipEnum: TypeAlias = Literal["implementation"]
+
+class SlackThreadReference(Model):
+    channel: str
+    created_at: str | None = None
+    url: str
+
+
+ReferenceTypeEnum: TypeAlias = Literal["posthog_object"]
+
+
+class TaskRunPostHogReferenceMetadata(Model):
+    object_id: str
+    object_kind: ObjectKindEnum | str
+    occurrence_count: int
+    reference_type: ReferenceTypeEnum = "posthog_object"
+    source_message_ids: list[str]
+
+
+class TaskRunSkillBundleMetadata(Model):
+    bundle_format: BundleFormatEnum = "zip"
+    content_sha256: str
+    schema_version: int
+    skill_name: str
+    skill_source: SkillSourceEnum | str
+
+
+TaskRunArtifactMetadata: TypeAlias = TaskRunSkillBundleMetadata | TaskRunPostHogReferenceMetadata
+
+UploadedByEnum: TypeAlias = Literal["agent", "user"]
+
+
+class TaskRunArtifactResponse(Model):
+    content_type: str | None = None
+    dismissed_at: str | None = None
+    id: str | None = None
+    metadata: TaskRunArtifactMetadata | None = None
+    name: str
+    size: int | None = None
+    source: str | None = None
+    storage_path: str | None = None
+    type: str
+    uploaded_at: str
+    uploaded_by: UploadedByEnum | str | None = None
+    uploaded_by_user_id: int | None = None
+    url: str | None = None
+
+
+TaskRunProviderEnum: TypeAlias = Literal["anthropic", "openai"]
+
+TaskRunReasoningEffortEnum: TypeAlias = Literal[
+    "off", "minimal", "low", "medium", "high", "xhigh", "max", "ultracode"
+]
+
+
+class TaskRun(Model):
+    """A run of the coding agent."""
+
+    artifacts: list[TaskRunArtifactResponse]
+    branch: str | None
+    """The Git branch."""
+    completed_at: datetime | None = None
+    created_at: datetime | None = None
+    environment: str
+    error_message: str | None
+    """The error, if it failed."""
+    id: UUID
+    """The uuid of the run."""
+    log_url: str | None = None
+    model: str | None = None
+    output: dict[str, Any] | None
+    """What came of it, such as a pull request."""
+    preview_available: bool | None = None
+    provider: TaskRunProviderEnum | str | None = None
+    reasoning_effort: TaskRunReasoningEffortEnum | str | None = None
+    runtime_adapter: RuntimeAdapterEnum | str | None = None
+    stage: str | None
+    state: dict[str, Any]
+    status: str
+    """How far it is."""
+    task: UUID
+    updated_at: datetime | None = None
 
 
 class Task(Model):
-    ci_prompt: str | None = None
-    created_at: datetime
-    created_by: UserBasic
-    description: str | None = None
-    github_integration: int | None = None
-    id: str
-    internal: bool | None = None
-    json_schema: Any = None
-    latest_run: dict[str, Any] | None
-    origin_product: OriginProductEnum | str | None = None
-    repository: str | None = None
-    signal_report: str | None = None
-    signal_report_task_relationship: SignalReportTaskRelationshipEnum | str | None = None
+    """A task for the coding agent."""
+
+    archived: bool
+    archived_at: datetime | None
+    channel: UUID | None = None
+    ci_prompt: str | None
+    created_at: datetime | None = None
+    created_by: TaskUserBasicInfo | None = None
+    description: str
+    """What the agent is to do."""
+    github_integration: int | None
+    github_user_integration: UUID | None
+    id: UUID
+    """The uuid of the task."""
+    internal: bool
+    json_schema: dict[str, Any] | None
+    last_activity_at: datetime | None = None
+    latest_run: TaskRun | None = None
+    """The latest run."""
+    origin_key: str | None = None
+    origin_product: str
+    repositories: list[str]
+    repository: str | None
+    """The repository, as `owner/name`."""
+    runtime: TaskRuntimeEnum | str
+    signal_report: UUID | None
+    slack_thread_references: list[SlackThreadReference]
     slug: str
     task_number: int | None
-    title: str | None = None
-    title_manually_set: bool | None = None
-    updated_at: datetime
+    title: str
+    """The title of the task."""
+    title_manually_set: bool
+    updated_at: datetime | None = None
 
 
 class PaginatedTaskList(Model):
@@ -107,66 +284,32 @@ class PaginatedTaskList(Model):
     results: list[Task]
 
 
-ReasoningEffortEnum: TypeAlias = Literal["low", "medium", "high", "xhigh", "max"]
+class PaginatedTaskRunList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[TaskRun]
 
-RuntimeAdapterEnum: TypeAlias = Literal["claude", "codex"]
 
-StatusA35Enum: TypeAlias = Literal[
+TaskRunEnvironmentEnum: TypeAlias = Literal["local", "cloud"]
+
+TaskRunStatusEnum: TypeAlias = Literal[
     "not_started", "queued", "in_progress", "completed", "failed", "cancelled"
 ]
 
 
-class TaskRunArtifactResponse(Model):
-    content_type: str | None = None
-    id: str | None = None
-    name: str
-    size: int | None = None
-    source: str | None = None
-    storage_path: str
-    type: str
-    uploaded_at: str
-
-
-TaskRunDetailProviderEnum: TypeAlias = Literal["anthropic", "openai"]
-
-
-class TaskRunDetail(Model):
-    artifacts: list[TaskRunArtifactResponse]
-    branch: str | None = None
-    completed_at: datetime | None
-    created_at: datetime
-    environment: EnvironmentC1cEnum | str | None = None
-    error_message: str | None = None
-    id: UUID
-    log_url: str | None
-    model: str | None
-    output: Any = None
-    provider: TaskRunDetailProviderEnum | str | None
-    reasoning_effort: ReasoningEffortEnum | str | None
-    runtime_adapter: RuntimeAdapterEnum | str | None
-    stage: str | None = None
-    state: Any = None
-    status: StatusA35Enum | str | None = None
-    task: UUID
-    updated_at: datetime
-
-
-class PaginatedTaskRunDetailList(Model):
-    count: int
-    next: str | None = None
-    previous: str | None = None
-    results: list[TaskRunDetail]
-
-
 class TaskRunSummary(Model):
-    environment: EnvironmentC1cEnum | str | None
-    status: StatusA35Enum | str | None
+    environment: TaskRunEnvironmentEnum | str | None
+    id: UUID
+    status: TaskRunStatusEnum | str | None
 
 
 class TaskSummary(Model):
     created_at: datetime
-    id: str
-    latest_run: TaskRunSummary | None
+    created_by_id: int | None
+    id: UUID
+    latest_run: TaskRunSummary | None = None
+    origin_product: str | None = None
     repository: str | None
     title: str
     updated_at: datetime
@@ -179,28 +322,55 @@ class PaginatedTaskSummaryList(Model):
     results: list[TaskSummary]
 
 
+class TaskThreadMessage(Model):
+    author: TaskUserBasicInfo | None = None
+    author_kind: str
+    content: str
+    created_at: datetime
+    event: str
+    forwarded_by: TaskUserBasicInfo | None = None
+    forwarded_to_agent_at: datetime | None = None
+    id: UUID
+    payload: dict[str, Any]
+    task: UUID
+
+
+class PaginatedTaskThreadMessageList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[TaskThreadMessage]
+
+
+class PinnedTaskIdsResponse(Model):
+    task_ids: list[UUID]
+
+
 class ScanEvidence(Model):
-    detected_files_count: Annotated[float, Field(alias="detectedFilesCount")]
-    event_name_count: Annotated[float, Field(alias="eventNameCount")]
-    files_scanned: Annotated[float, Field(alias="filesScanned")]
+    detected_files_count: Annotated[int, Field(alias="detectedFilesCount")]
+    event_name_count: Annotated[int, Field(alias="eventNameCount")]
+    files_scanned: Annotated[int, Field(alias="filesScanned")]
     found_error_signal: Annotated[bool, Field(alias="foundErrorSignal")]
     found_posthog_capture: Annotated[bool, Field(alias="foundPosthogCapture")]
     found_posthog_init: Annotated[bool, Field(alias="foundPosthogInit")]
 
 
 class RepositoryReadinessResponse(Model):
-    cache_age_seconds: Annotated[float, Field(alias="cacheAgeSeconds")]
+    cache_age_seconds: Annotated[int, Field(alias="cacheAgeSeconds")]
     classification: str
     core_suggestions: Annotated[CapabilityState, Field(alias="coreSuggestions")]
     error_insights: Annotated[CapabilityState, Field(alias="errorInsights")]
-    evidence_task_count: Annotated[float, Field(alias="evidenceTaskCount")]
+    evidence_task_count: Annotated[int, Field(alias="evidenceTaskCount")]
     excluded: bool
     generated_at: Annotated[str, Field(alias="generatedAt")]
     overall: str
     replay_insights: Annotated[CapabilityState, Field(alias="replayInsights")]
     repository: str
     scan: ScanEvidence | None = None
-    window_days: Annotated[float, Field(alias="windowDays")]
+    window_days: Annotated[int, Field(alias="windowDays")]
+
+
+ResultEnum: TypeAlias = Literal["accepted", "target_finished", "rejected"]
 
 
 class S3PresignedPost(Model):
@@ -208,14 +378,158 @@ class S3PresignedPost(Model):
     url: str
 
 
+class SlackThreadContextRepoResearch(Model):
+    log_url: str | None
+    run_id: str
+    sandbox_url: str | None
+    status: str | None
+    task_id: str
+    task_processing_workflow_id: str
+    task_processing_workflow_url: str | None
+    task_view_url: str
+
+
+class SlackThreadContextRun(Model):
+    admin_url: str
+    completed_at: datetime | None
+    created_at: datetime
+    error_message: str | None
+    id: str
+    log_url: str | None
+    mention_workflow_id: str | None
+    mention_workflow_url: str | None
+    pr_url: str | None
+    repo_research: SlackThreadContextRepoResearch | None
+    sandbox_url: str | None
+    status: str
+    task_processing_workflow_id: str
+    task_processing_workflow_url: str | None
+    task_view_url: str
+
+
+class SlackThreadContextTask(Model):
+    admin_url: str
+    created_at: datetime
+    id: str
+    origin_product: str
+    repository: str | None
+    team_id: int
+    title: str
+    url: str
+
+
+class SlackThreadContextThread(Model):
+    channel: str
+    mapping_admin_url: str | None
+    mentioning_slack_user_id: str | None
+    queue_workflow_id: str | None
+    queue_workflow_url: str | None
+    slack_workspace_id: str | None
+    thread_ts: str
+    url: str
+
+
+class SlackThreadContextResponse(Model):
+    runs: list[SlackThreadContextRun]
+    task: SlackThreadContextTask | None
+    thread: SlackThreadContextThread
+
+
+class StreamReadTokenResponse(Model):
+    stream_base_url: str | None
+    token: str
+
+
+class TaskArtifact(Model):
+    id: str
+    name: str
+    type: str
+
+
+TaskArtifactStatusEnum: TypeAlias = Literal["active", "failed"]
+
+
+class TaskArtifactsResponse(Model):
+    artifacts: list[TaskArtifact]
+
+
+class TaskCommentAnchor(Model):
+    end: int | None = None
+    height: float | None = None
+    kind: str | None = None
+    prefix: str | None = None
+    quote: str | None = None
+    start: int | None = None
+    suffix: str | None = None
+    width: float | None = None
+    x: float | None = None
+    y: float | None = None
+
+
+class TaskCommentEntry(Model):
+    anchor: TaskCommentAnchor | None
+    author: str | None
+    canvas_version_id: str | None
+    content: str
+    content_next_offset: int | None
+    content_truncated: bool
+    created_at: datetime
+    id: UUID
+
+
+class TaskCommentTarget(Model):
+    id: str
+    name: str
+    type: str
+
+
+class TaskCommentDetail(Model):
+    comments: list[TaskCommentEntry]
+    id: UUID
+    next: str | None
+    resolved: bool
+    target: TaskCommentTarget
+
+
+class TaskCommentSummary(Model):
+    content: str
+    content_truncated: bool
+    created_at: datetime
+    id: UUID
+    reply_count: int
+    resolved: bool
+    selected_text: str | None
+    target: TaskCommentTarget
+
+
+class TaskCommentsResponse(Model):
+    comments: list[TaskCommentSummary]
+    next: str | None
+
+
+class TaskPinResponse(Model):
+    pinned: bool
+    task_id: UUID
+
+
 class TaskRepositoriesResponse(Model):
     repositories: list[str]
+
+
+class TaskRunAnalysisInsightResponse(Model):
+    insight_index: int
+
+
+class TaskRunAnalyzeResponse(Model):
+    analysis_task_id: UUID
+    created: bool
 
 
 class TaskRunArtifactPrepareUploadResponse(Model):
     content_type: str | None = None
     expires_in: int
     id: str
+    metadata: TaskRunSkillBundleMetadata | None = None
     name: str
     presigned_post: S3PresignedPost
     size: int
@@ -227,6 +541,10 @@ class TaskRunArtifactPrepareUploadResponse(Model):
 class TaskRunArtifactPresignResponse(Model):
     expires_in: int
     url: str
+
+
+class TaskRunArtifactsDismissResponse(Model):
+    artifacts: list[TaskRunArtifactResponse]
 
 
 class TaskRunArtifactsFinalizeUploadResponse(Model):
@@ -245,7 +563,63 @@ class TaskRunCommandResponse(Model):
     error: dict[str, Any] | None = None
     id: Any = None
     jsonrpc: str
-    result: dict[str, Any] | None = None
+    result: Any = None
+
+
+class TaskRunLivingArtifactResponse(Model):
+    adapter: AdapterEnum | str
+    artifact_type: ArtifactTypeEnum | str
+    created_at: str | None = None
+    current_version: int
+    id: str
+    location: Any
+    metadata: Any
+    name: str
+    run_id: str
+    status: TaskArtifactStatusEnum | str
+    task_id: str
+    team_id: int
+    updated_at: str | None = None
+    versions: list[dict[str, Any]]
+    content: str | None = None
+
+
+class TaskRunLivingArtifactChartResponse(Model):
+    artifact: TaskRunLivingArtifactResponse
+    export_asset_id: int
+    url: str | None = None
+
+
+class TaskRunLivingArtifactsResponse(Model):
+    artifacts: list[TaskRunLivingArtifactResponse]
+
+
+class TaskRunPeer(Model):
+    created_by_email: str | None
+    model: str | None
+    repository: str | None
+    run_id: str
+    runtime: str
+    sendable: bool
+    stage: str | None
+    status: str
+    task_id: str
+    task_title: str
+    updated_at: str | None
+
+
+class TaskRunPeerMessageResponse(Model):
+    detail: str
+    message_id: str | None = None
+    result: ResultEnum | str
+
+
+class TaskRunPeersResponse(Model):
+    peers: list[TaskRunPeer]
+
+
+class TaskRunPostHogReferencesResponse(Model):
+    artifacts: list[TaskRunArtifactResponse]
 
 
 class TaskRunRelayMessageResponse(Model):
@@ -253,10 +627,36 @@ class TaskRunRelayMessageResponse(Model):
     status: str
 
 
+TaskSearchResultKindEnum: TypeAlias = Literal["task", "pull_request", "artifact", "channel"]
+
+
+class TaskSearchResult(Model):
+    channel_id: UUID | None
+    id: UUID
+    kind: TaskSearchResultKindEnum | str
+    metadata: Any
+    subtitle: str
+    task_id: UUID | None
+    task_run_id: UUID | None
+    title: str
+
+
+class TaskSessionResponse(Model):
+    content_sha256: str | None
+    download_url: str | None
+    id: UUID
+
+
+class TaskSessionSyncResponse(Model):
+    content_sha256: str
+    id: UUID
+
+
 class TaskStagedArtifactPrepareUploadResponse(Model):
     content_type: str | None = None
     expires_in: int
     id: str
+    metadata: TaskRunSkillBundleMetadata | None = None
     name: str
     presigned_post: S3PresignedPost
     size: int
@@ -271,3 +671,51 @@ class TaskStagedArtifactsFinalizeUploadResponse(Model):
 
 class TaskStagedArtifactsPrepareUploadResponse(Model):
     artifacts: list[TaskStagedArtifactPrepareUploadResponse]
+
+
+class TaskUsageResponse(Model):
+    compute_cost_usd: float
+    token_cost_usd: float
+    total_cost_usd: float
+
+
+class TasksAIRunPreferences(Model):
+    model: str | None = None
+    reasoning_effort: ReasoningEffortEnum | str | None = None
+    runtime_adapter: RuntimeAdapterEnum | str | None = None
+
+
+TasksResolvedAIRunDefaultsSourceEnum: TypeAlias = Literal["user", "team", "none"]
+
+
+class TasksResolvedAIRunDefaults(Model):
+    model: str | None
+    reasoning_effort: str | None
+    runtime_adapter: str | None
+    source: TasksResolvedAIRunDefaultsSourceEnum | str
+
+
+class TasksTeamConfigResponse(Model):
+    ai_run_preferences: TasksAIRunPreferences
+
+
+class TasksUserConfigResponse(Model):
+    ai_run_preferences: TasksAIRunPreferences
+    resolved_ai_run_defaults: TasksResolvedAIRunDefaults
+
+
+class WarmTaskResponse(Model):
+    run_id: UUID
+    task_id: UUID
+
+
+class WarmTaskResumeResponse(Model):
+    run_id: UUID
+    task_id: UUID
+
+
+class WizardCloudRun(Model):
+    run_id: UUID
+    started_at: datetime | None = None
+    status: str
+    task_id: UUID

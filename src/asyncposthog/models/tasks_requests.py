@@ -4,108 +4,228 @@
 from __future__ import annotations
 
 from typing import Literal, TypeAlias
+from uuid import UUID
 
 from asyncposthog.model import Model
 
-from .tasks import ReasoningEffortEnum
+from .shared.enums import InitialPermissionModeEnum, ReasoningEffortEnum
+from .tasks import ObjectKindEnum, TaskRunSkillBundleMetadata
 
 __all__ = [
     "ClaudeRuntimeAdapterEnum",
-    "ClaudeTaskRunCreateSchema",
-    "ClaudeTaskRunCreateSchemaInitialPermissionModeEnum",
+    "ClaudeTaskRunCreate",
     "CodexRuntimeAdapterEnum",
-    "CodexTaskRunCreateSchema",
-    "CodexTaskRunCreateSchemaInitialPermissionModeEnum",
+    "CodexTaskRunCreate",
+    "CodexTaskRunCreateInitialPermissionModeEnum",
+    "ConfidenceBasisEnum",
     "ContentEncodingEnum",
+    "ContextWindowEnum",
+    "EvidenceTypeEnum",
+    "ImportedMcpServer",
+    "ImportedMcpServerHeader",
+    "ImportedMcpServerTypeEnum",
     "JsonrpcEnum",
-    "MethodEnum",
+    "NoFindingsReasonEnum",
     "PrAuthorshipModeEnum",
+    "RecurrenceEnum",
+    "RelayedMcpServer",
     "RunSourceEnum",
+    "TaskAnalysisEvidence",
+    "TaskAnalysisSuggestedFix",
+    "TaskAnalysisWastedEffort",
     "TaskExecutionModeEnum",
+    "TaskOriginProductEnum",
+    "TaskRunAnalysisInsightRequestCategoryEnum",
     "TaskRunArtifactFinalizeUpload",
     "TaskRunArtifactPrepareUpload",
     "TaskRunArtifactTypeEnum",
     "TaskRunArtifactUpload",
     "TaskRunBootstrapCreateRequestEnvironmentEnum",
     "TaskRunBootstrapCreateRequestInitialPermissionModeEnum",
-    "TaskRunCreateRequestSchema",
-    "TaskRunResumeRequestSchema",
-    "TaskRunUpdateEnvironmentEnum",
-    "TaskRunUpdateStatusEnum",
+    "TaskRunCommandRequestMethodEnum",
+    "TaskRunCreateRequest",
+    "TaskRunPostHogReference",
+    "TaskRunResumeRequest",
     "TaskStagedArtifactFinalizeUpload",
     "TaskStagedArtifactPrepareUpload",
+    "WarmTaskRequestOriginProductEnum",
 ]
 
 ClaudeRuntimeAdapterEnum: TypeAlias = Literal["claude"]
 
-ClaudeTaskRunCreateSchemaInitialPermissionModeEnum: TypeAlias = Literal[
-    "default", "acceptEdits", "plan", "bypassPermissions", "auto"
-]
+ContextWindowEnum: TypeAlias = Literal["200k", "1m"]
+
+
+class ImportedMcpServerHeader(Model):
+    name: str
+    value: str
+
+
+ImportedMcpServerTypeEnum: TypeAlias = Literal["http", "sse"]
+
+
+class ImportedMcpServer(Model):
+    headers: list[ImportedMcpServerHeader] | None = None
+    name: str
+    type: ImportedMcpServerTypeEnum | str
+    url: str
+
 
 PrAuthorshipModeEnum: TypeAlias = Literal["user", "bot"]
+
+
+class RelayedMcpServer(Model):
+    name: str
+
 
 RunSourceEnum: TypeAlias = Literal["manual", "signal_report"]
 
 TaskExecutionModeEnum: TypeAlias = Literal["interactive", "background"]
 
 
-class ClaudeTaskRunCreateSchema(Model):
+class ClaudeTaskRunCreate(Model):
+    auto_publish: bool | None = None
+    benjamin_enabled: bool | None = None
     branch: str | None = None
+    context_window: ContextWindowEnum | str | None = None
+    custom_image_id: UUID | None = None
+    fast_mode: bool | None = None
     github_user_token: str | None = None
-    initial_permission_mode: ClaudeTaskRunCreateSchemaInitialPermissionModeEnum | str | None = None
+    imported_mcp_servers: list[ImportedMcpServer] | None = None
+    initial_permission_mode: InitialPermissionModeEnum | str | None = None
     mode: TaskExecutionModeEnum | str | None = None
     model: str
     pending_user_artifact_ids: list[str] | None = None
     pending_user_message: str | None = None
     pr_authorship_mode: PrAuthorshipModeEnum | str | None = None
     reasoning_effort: ReasoningEffortEnum | str | None = None
-    resume_from_run_id: str | None = None
+    relayed_mcp_servers: list[RelayedMcpServer] | None = None
+    resume_from_run_id: UUID | None = None
+    rtk_enabled: bool | None = None
     run_source: RunSourceEnum | str | None = None
     runtime_adapter: ClaudeRuntimeAdapterEnum = "claude"
-    sandbox_environment_id: str | None = None
+    sandbox_environment_id: UUID | None = None
     signal_report_id: str | None = None
 
 
 CodexRuntimeAdapterEnum: TypeAlias = Literal["codex"]
 
-CodexTaskRunCreateSchemaInitialPermissionModeEnum: TypeAlias = Literal[
-    "auto", "read-only", "full-access"
+CodexTaskRunCreateInitialPermissionModeEnum: TypeAlias = Literal[
+    "plan", "auto", "read-only", "full-access"
 ]
 
 
-class CodexTaskRunCreateSchema(Model):
+class CodexTaskRunCreate(Model):
+    auto_publish: bool | None = None
+    benjamin_enabled: bool | None = None
     branch: str | None = None
+    context_window: ContextWindowEnum | str | None = None
+    custom_image_id: UUID | None = None
+    fast_mode: bool | None = None
     github_user_token: str | None = None
-    initial_permission_mode: CodexTaskRunCreateSchemaInitialPermissionModeEnum | str | None = None
+    imported_mcp_servers: list[ImportedMcpServer] | None = None
+    initial_permission_mode: CodexTaskRunCreateInitialPermissionModeEnum | str | None = None
     mode: TaskExecutionModeEnum | str | None = None
     model: str
     pending_user_artifact_ids: list[str] | None = None
     pending_user_message: str | None = None
     pr_authorship_mode: PrAuthorshipModeEnum | str | None = None
     reasoning_effort: ReasoningEffortEnum | str | None = None
-    resume_from_run_id: str | None = None
+    relayed_mcp_servers: list[RelayedMcpServer] | None = None
+    resume_from_run_id: UUID | None = None
+    rtk_enabled: bool | None = None
     run_source: RunSourceEnum | str | None = None
     runtime_adapter: CodexRuntimeAdapterEnum = "codex"
-    sandbox_environment_id: str | None = None
+    sandbox_environment_id: UUID | None = None
     signal_report_id: str | None = None
 
 
+ConfidenceBasisEnum: TypeAlias = Literal["directly_observed", "inferred"]
+
 ContentEncodingEnum: TypeAlias = Literal["utf-8", "base64"]
+
+EvidenceTypeEnum: TypeAlias = Literal["transcript_quote", "command_output", "measured_count"]
 
 JsonrpcEnum: TypeAlias = Literal["2.0"]
 
-MethodEnum: TypeAlias = Literal[
-    "user_message", "cancel", "close", "permission_response", "set_config_option"
+NoFindingsReasonEnum: TypeAlias = Literal[
+    "run_was_efficient", "too_short_to_judge", "insufficient_visibility"
+]
+
+RecurrenceEnum: TypeAlias = Literal["every_run_in_this_repo", "runs_touching_this_area", "one_off"]
+
+
+class TaskAnalysisEvidence(Model):
+    evidence_type: EvidenceTypeEnum | str
+    quote: str
+
+
+class TaskAnalysisSuggestedFix(Model):
+    change: str
+    done_when: str
+    env_var_names: list[str] | None = None
+    required_services: list[str] | None = None
+    setup_commands: list[str] | None = None
+
+
+class TaskAnalysisWastedEffort(Model):
+    output_bytes: int | None = None
+    seconds: int | None = None
+    tokens: int | None = None
+    tool_calls: int | None = None
+
+
+TaskOriginProductEnum: TypeAlias = Literal[
+    "onboarding",
+    "error_tracking",
+    "eval_clusters",
+    "user_created",
+    "slack",
+    "support_queue",
+    "session_summaries",
+    "posthog_ai",
+    "experiments",
+    "signal_report",
+    "signals_scout",
+    "scout_suggestions",
+    "support_reply",
+    "hogdesk",
+    "review_hog",
+    "image_builder",
+    "loop",
+    "mcp_analytics",
+    "signals_chat",
+    "task_analysis",
+    "workflow",
+]
+
+TaskRunAnalysisInsightRequestCategoryEnum: TypeAlias = Literal[
+    "environment_failure",
+    "missing_tool",
+    "verbose_output",
+    "redundant_work",
+    "missing_capability",
+    "instruction_gap",
+    "wasted_retry",
+    "other",
 ]
 
 TaskRunArtifactTypeEnum: TypeAlias = Literal[
-    "plan", "context", "reference", "output", "artifact", "tree_snapshot", "user_attachment"
+    "plan",
+    "context",
+    "reference",
+    "output",
+    "artifact",
+    "tree_snapshot",
+    "user_attachment",
+    "skill_bundle",
 ]
 
 
 class TaskRunArtifactFinalizeUpload(Model):
     content_type: str | None = None
     id: str
+    metadata: TaskRunSkillBundleMetadata | None = None
     name: str
     source: str | None = None
     storage_path: str
@@ -114,6 +234,7 @@ class TaskRunArtifactFinalizeUpload(Model):
 
 class TaskRunArtifactPrepareUpload(Model):
     content_type: str | None = None
+    metadata: TaskRunSkillBundleMetadata | None = None
     name: str
     size: int
     source: str | None = None
@@ -124,6 +245,7 @@ class TaskRunArtifactUpload(Model):
     content: str
     content_encoding: ContentEncodingEnum | str | None = None
     content_type: str | None = None
+    metadata: TaskRunSkillBundleMetadata | None = None
     name: str
     source: str | None = None
     type: TaskRunArtifactTypeEnum | str
@@ -135,33 +257,47 @@ TaskRunBootstrapCreateRequestInitialPermissionModeEnum: TypeAlias = Literal[
     "default", "acceptEdits", "plan", "bypassPermissions", "auto", "read-only", "full-access"
 ]
 
+TaskRunCommandRequestMethodEnum: TypeAlias = Literal[
+    "user_message",
+    "cancel",
+    "close",
+    "permission_response",
+    "set_config_option",
+    "mcp_response",
+    "pi/rpc",
+    "queue_get",
+    "queue_clear",
+    "side_question",
+]
 
-class TaskRunResumeRequestSchema(Model):
+
+class TaskRunResumeRequest(Model):
     branch: str | None = None
+    custom_image_id: UUID | None = None
     github_user_token: str | None = None
     mode: TaskExecutionModeEnum | str | None = None
     pending_user_message: str | None = None
     pr_authorship_mode: PrAuthorshipModeEnum | str | None = None
-    resume_from_run_id: str | None = None
+    resume_from_run_id: UUID | None = None
     run_source: RunSourceEnum | str | None = None
-    sandbox_environment_id: str | None = None
+    sandbox_environment_id: UUID | None = None
     signal_report_id: str | None = None
 
 
-TaskRunCreateRequestSchema: TypeAlias = (
-    ClaudeTaskRunCreateSchema | CodexTaskRunCreateSchema | TaskRunResumeRequestSchema
-)
+TaskRunCreateRequest: TypeAlias = ClaudeTaskRunCreate | CodexTaskRunCreate | TaskRunResumeRequest
 
-TaskRunUpdateEnvironmentEnum: TypeAlias = Literal["local"]
 
-TaskRunUpdateStatusEnum: TypeAlias = Literal[
-    "not_started", "queued", "in_progress", "completed", "failed", "cancelled"
-]
+class TaskRunPostHogReference(Model):
+    name: str
+    object_id: str
+    object_kind: ObjectKindEnum | str
+    source_message_id: str
 
 
 class TaskStagedArtifactFinalizeUpload(Model):
     content_type: str | None = None
     id: str
+    metadata: TaskRunSkillBundleMetadata | None = None
     name: str
     source: str | None = None
     storage_path: str
@@ -170,7 +306,11 @@ class TaskStagedArtifactFinalizeUpload(Model):
 
 class TaskStagedArtifactPrepareUpload(Model):
     content_type: str | None = None
+    metadata: TaskRunSkillBundleMetadata | None = None
     name: str
     size: int
     source: str | None = None
     type: TaskRunArtifactTypeEnum | str
+
+
+WarmTaskRequestOriginProductEnum: TypeAlias = Literal["user_created", "posthog_ai"]

@@ -3,12 +3,44 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from uuid import UUID
+
 from asyncposthog.model import Model
 
-__all__ = ["UploadedMediaCreateResponse"]
+__all__ = [
+    "PaginatedUploadedMediaList",
+    "UploadedMedia",
+    "UploadedMediaUploadResponse",
+    "UploadedMediaUploadStarted",
+]
 
 
-class UploadedMediaCreateResponse(Model):
+class UploadedMedia(Model):
+    content_type: str | None
+    created_at: datetime
+    id: UUID
+    name: str
+    purpose: str | None
+    size_bytes: int | None
+    url: str
+
+
+class PaginatedUploadedMediaList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[UploadedMedia]
+
+
+class UploadedMediaUploadResponse(Model):
     id: str
     image_location: str
     name: str
+
+
+class UploadedMediaUploadStarted(Model):
+    expires_in: int
+    form_fields: dict[str, str]
+    id: UUID
+    upload_url: str

@@ -4,22 +4,33 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
 
 from .shared.user_basic import UserBasic
 
-__all__ = ["PaginatedUserInterviewList", "UserInterview"]
+__all__ = [
+    "PaginatedUserInterviewList",
+    "UserInterview",
+    "UserInterviewClassificationEnum",
+    "UserInterviewSearchDocumentTypeEnum",
+    "UserInterviewSearchResult",
+]
+
+UserInterviewClassificationEnum: TypeAlias = Literal["abandoned", "off-topic"]
 
 
 class UserInterview(Model):
-    audio: bytes | None = None
+    classifications: list[UserInterviewClassificationEnum | str] | None = None
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     id: UUID
     interviewee_emails: list[str] | None = None
+    interviewee_identifier: str
     summary: str | None = None
+    topic: UUID | None
     transcript: str
 
 
@@ -28,3 +39,16 @@ class PaginatedUserInterviewList(Model):
     next: str | None = None
     previous: str | None = None
     results: list[UserInterview]
+
+
+UserInterviewSearchDocumentTypeEnum: TypeAlias = Literal["transcript", "summary"]
+
+
+class UserInterviewSearchResult(Model):
+    content_snippet: str
+    created_at: datetime
+    document_type: UserInterviewSearchDocumentTypeEnum | str
+    interview_id: UUID
+    interviewee_identifier: str
+    similarity: float
+    topic_id: UUID | None

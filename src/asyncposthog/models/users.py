@@ -9,32 +9,64 @@ from uuid import UUID
 
 from asyncposthog.model import Model
 
-from .shared.effective_membership_level_enum import EffectiveMembershipLevelEnum
+from .shared.enums import OrganizationMembershipLevelEnum, RoleAtOrganizationEnum
+from .shared.github_repo import InstallationStatusEnum
 from .shared.organization import Organization
-from .shared.role_at_organization_enum import RoleAtOrganizationEnum
-from .shared.timezone_enum import TimezoneEnum
+from .shared.signal_user import AutonomyPriorityEnum, SignalUser
+from .shared.team_basic import TeamBasic
 
 __all__ = [
-    "AutostartPriorityEnum",
+    "GitHubInstallRequestItem",
+    "GitHubInstallRequestListResponse",
+    "GitHubInstallRequestStatusEnum",
+    "OnboardingSkippedReasonEnum",
     "OrganizationBasic",
+    "OrganizationNotificationLock",
     "PaginatedUserGitHubIntegrationListResponseList",
     "PaginatedUserList",
     "PendingInvite",
+    "RevokeOtherSessionsResponse",
     "ScenePersonalisationBasic",
+    "SettingEnum",
     "ShortcutPositionEnum",
     "SignalUserAutonomyConfig",
-    "TeamBasic",
     "ThemeModeEnum",
     "ToolbarModeEnum",
     "User",
+    "UserAuthSession",
     "UserGitHubAccount",
     "UserGitHubIntegrationItem",
     "UserGitHubIntegrationListResponse",
     "UserGitHubLinkStartResponse",
-    "UserSchema",
+    "UserGithubLogin",
+    "UserPushTokenItem",
+    "UserPushTokenPlatformEnum",
+    "UserSlackLinkStartResponse",
+    "UserSlackLinkableWorkspaceItem",
+    "UserSlackLinkableWorkspaceListResponse",
+    "UsersMarkProductIntroSeenResponse",
 ]
 
-AutostartPriorityEnum: TypeAlias = Literal["P0", "P1", "P2", "P3", "P4"]
+GitHubInstallRequestStatusEnum: TypeAlias = Literal["pending", "approved", "unidentified"]
+
+
+class GitHubInstallRequestItem(Model):
+    account_login: str | None = None
+    account_type: str | None = None
+    github_login: str
+    id: UUID
+    installation_id: str | None = None
+    requested_at: datetime
+    resolved_at: datetime | None = None
+    status: GitHubInstallRequestStatusEnum | str
+
+
+class GitHubInstallRequestListResponse(Model):
+    install_url: str | None = None
+    results: list[GitHubInstallRequestItem]
+
+
+OnboardingSkippedReasonEnum: TypeAlias = Literal["delegated", "later", "other", "provisioned"]
 
 
 class OrganizationBasic(Model):
@@ -44,9 +76,29 @@ class OrganizationBasic(Model):
     is_pending_deletion: bool | None = None
     logo_media_id: UUID | None
     members_can_use_personal_api_keys: bool | None = None
-    membership_level: EffectiveMembershipLevelEnum | int | None
+    membership_level: OrganizationMembershipLevelEnum | int
     name: str
     slug: str
+
+
+SettingEnum: TypeAlias = Literal[
+    "discussions_mentioned",
+    "error_tracking_issue_assigned",
+    "error_tracking_weekly_digest_project_enabled",
+    "materialized_view_sync_failed",
+    "materialized_view_sync_failed_daily",
+    "materialized_view_sync_failed_immediate",
+    "organization_member_join_email_disabled",
+    "pipeline_notifications_disabled",
+    "project_weekly_digest_disabled",
+    "web_analytics_weekly_digest_project_enabled",
+]
+
+
+class OrganizationNotificationLock(Model):
+    locked_value: bool
+    scope_id: str
+    setting: SettingEnum | str
 
 
 class UserGitHubAccount(Model):
@@ -57,7 +109,11 @@ class UserGitHubAccount(Model):
 class UserGitHubIntegrationItem(Model):
     account: UserGitHubAccount | None = None
     created_at: datetime
+    github_login: str | None = None
+    id: UUID
     installation_id: str
+    installation_shared: bool
+    installation_status: InstallationStatusEnum | str
     kind: str
     repository_selection: str | None = None
     uses_shared_installation: bool
@@ -89,68 +145,71 @@ class ScenePersonalisationBasic(Model):
 
 ShortcutPositionEnum: TypeAlias = Literal["above", "below", "hidden"]
 
-
-class TeamBasic(Model):
-    access_control: bool
-    api_token: str
-    completed_snippet_onboarding: bool
-    has_completed_onboarding_for: Any
-    id: int
-    ingested_event: bool
-    is_demo: bool
-    name: str
-    organization: UUID
-    project_id: int
-    timezone: TimezoneEnum | str
-    uuid: UUID
-
-
 ThemeModeEnum: TypeAlias = Literal["light", "dark", "system"]
 
 ToolbarModeEnum: TypeAlias = Literal["disabled", "toolbar"]
 
 
 class User(Model):
+    """A user of the PostHog application."""
+
+    active_realtime_notification_types: list[str]
     allow_impersonation: bool | None = None
     allow_sidebar_suggestions: bool | None = None
     anonymize_data: bool | None = None
-    current_password: str | None = None
     date_joined: datetime
     distinct_id: str | None
+    """The distinct id of the user in PostHog's own analytics."""
     email: str
+    """The email address."""
     events_column_config: Any = None
     first_name: str | None = None
+    """The first name."""
     has_password: bool
     has_seen_product_intro_for: Any = None
     has_social_auth: bool
     has_sso_enforcement: bool
     hedgehog_config: Any = None
+    hide_mcp_hints: bool | None = None
     id: int
     is_2fa_enabled: bool
     is_email_verified: bool | None
     is_impersonated: bool | None
     is_impersonated_read_only: bool | None
+    is_impersonated_reason: str | None
     is_impersonated_until: str | None
     is_organization_first_user: bool | None
     is_staff: bool | None = None
+    """Whether it is an administrator of the instance."""
     last_name: str | None = None
+    """The last name."""
+    notification_locks: list[OrganizationNotificationLock]
     notification_settings: dict[str, Any] | None = None
+    onboarding_delegated_to_invite: UUID | None
+    onboarding_delegated_to_organization_id: UUID | None
+    onboarding_delegation_accepted_at: datetime | None
+    onboarding_skipped_at: datetime | None
+    onboarding_skipped_organization_id: UUID | None
+    onboarding_skipped_reason: OnboardingSkippedReasonEnum | str | None
     organization: Organization
+    """The organization that is open now."""
     organizations: list[OrganizationBasic]
+    """All organizations of the user."""
     passkeys_enabled_for_2fa: bool | None = None
-    password: str | None = None
     pending_email: str | None
     pending_invites: list[PendingInvite]
+    requires_credential_review: bool
     role_at_organization: RoleAtOrganizationEnum | str | None = None
     scene_personalisation: list[ScenePersonalisationBasic]
     sensitive_session_expires_at: str | None
-    set_current_organization: str | None = None
-    set_current_team: str | None = None
     shortcut_position: ShortcutPositionEnum | Literal[""] | str | None = None
     team: TeamBasic
+    """The project that is open now."""
     theme_mode: ThemeModeEnum | Literal[""] | str | None = None
     toolbar_mode: ToolbarModeEnum | Literal[""] | str | None = None
+    ui_configuration: Any = None
     uuid: UUID
+    """The uuid of the user."""
 
 
 class PaginatedUserList(Model):
@@ -160,22 +219,64 @@ class PaginatedUserList(Model):
     results: list[User]
 
 
-class UserSchema(Model):
-    email: str
-    first_name: str
-    id: int
-    last_name: str
-    uuid: UUID
+class RevokeOtherSessionsResponse(Model):
+    revoked_count: int
 
 
 class SignalUserAutonomyConfig(Model):
-    autostart_priority: AutostartPriorityEnum | Literal[""] | str | None = None
+    autostart_priority: AutonomyPriorityEnum | Literal[""] | str | None = None
     created_at: datetime
     id: UUID
+    slack_notification_channel: str | None = None
+    slack_notification_integration_id: int | None
+    slack_notification_min_priority: AutonomyPriorityEnum | Literal[""] | str | None = None
     updated_at: datetime
-    user: UserSchema
+    user: SignalUser
+
+
+class UserAuthSession(Model):
+    created_at: datetime | None
+    device: str
+    id: UUID
+    is_current: bool
+    last_activity: datetime
+    location: str
+    login_method: str
 
 
 class UserGitHubLinkStartResponse(Model):
     connect_flow: str
     install_url: str
+
+
+class UserGithubLogin(Model):
+    github_login: str | None
+
+
+UserPushTokenPlatformEnum: TypeAlias = Literal["ios", "android", "web"]
+
+
+class UserPushTokenItem(Model):
+    created_at: datetime
+    id: UUID
+    last_seen_at: datetime
+    platform: UserPushTokenPlatformEnum | str
+
+
+class UserSlackLinkStartResponse(Model):
+    install_url: str
+
+
+class UserSlackLinkableWorkspaceItem(Model):
+    posthog_organization_name: str
+    posthog_team_id: int
+    posthog_team_name: str
+    slack_team_id: str
+    slack_team_name: str | None = None
+
+
+class UserSlackLinkableWorkspaceListResponse(Model):
+    results: list[UserSlackLinkableWorkspaceItem]
+
+
+UsersMarkProductIntroSeenResponse: TypeAlias = dict[str, bool]

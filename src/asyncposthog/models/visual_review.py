@@ -4,34 +4,47 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
 from pydantic import Field
 
+from .shared.enums import SearchMatchTypeEnum
+
 __all__ = [
     "AddSnapshotsResult",
-    "Artifact",
-    "AutoApproveResult",
+    "BaselineEntry",
+    "BaselineOverview",
+    "BaselineQuarantineSummary",
+    "BaselineTotals",
+    "ClusterSummary",
     "CreateRunResult",
+    "DiffCluster",
+    "FinalizeResult",
+    "FlakinessEntry",
+    "FlakinessOverview",
+    "FlakinessStateEnum",
+    "FlakinessTotals",
     "PaginatedQuarantinedIdentifierEntryList",
-    "PaginatedRepoList",
-    "PaginatedRunList",
-    "PaginatedSnapshotHistoryEntryList",
-    "PaginatedSnapshotList",
     "PaginatedToleratedHashEntryList",
+    "PaginatedVisualReviewRepoList",
+    "PaginatedVisualReviewRunList",
+    "PaginatedVisualReviewSnapshotHistoryEntryList",
+    "PaginatedVisualReviewSnapshotList",
+    "QuarantineSourceRun",
     "QuarantinedIdentifierEntry",
     "RecomputeResult",
-    "Repo",
     "ReviewStateCounts",
-    "Run",
-    "RunSummary",
-    "Snapshot",
-    "SnapshotHistoryEntry",
     "ToleratedHashEntry",
     "UploadTarget",
     "UserBasicInfo",
+    "VisualReviewArtifact",
+    "VisualReviewRepo",
+    "VisualReviewRun",
+    "VisualReviewRunSummary",
+    "VisualReviewSnapshot",
+    "VisualReviewSnapshotHistoryEntry",
 ]
 
 
@@ -46,15 +59,83 @@ class AddSnapshotsResult(Model):
     uploads: list[UploadTarget]
 
 
-class Artifact(Model):
-    content_hash: str
-    download_url: str | None
-    height: int | None
+class QuarantineSourceRun(Model):
+    branch: str
+    commit_sha: str
+    created_at: datetime
     id: UUID
+    pr_number: int | None = None
+
+
+class UserBasicInfo(Model):
+    email: str
+    first_name: str
+    id: int
+
+
+class BaselineQuarantineSummary(Model):
+    created_at: datetime
+    created_by: UserBasicInfo | None = None
+    expires_at: datetime | None
+    id: UUID
+    reason: str
+    source: str
+    source_run: QuarantineSourceRun | None = None
+
+
+class BaselineEntry(Model):
+    baseline_change_count: int
+    browser: str | None
+    height: int | None
+    identifier: str
+    is_quarantined: bool
+    last_run_at: datetime
+    quarantine: BaselineQuarantineSummary | None = None
+    recent_drift_avg: float | None
+    run_type: str
+    thumbnail_hash: str | None
+    tolerate_count_30d: int
+    tolerate_count_90d: int
     width: int | None
 
 
-class RunSummary(Model):
+class BaselineTotals(Model):
+    all_snapshots: int
+    by_run_type: dict[str, int]
+    currently_quarantined: int
+    frequently_tolerated: int
+    recently_tolerated: int
+
+
+class BaselineOverview(Model):
+    entries: list[BaselineEntry]
+    generated_at: datetime
+    totals: BaselineTotals
+    truncated: bool
+
+
+class DiffCluster(Model):
+    centroid_x: float
+    centroid_y: float
+    height: int
+    pixel_count: int
+    width: int
+    x: int
+    y: int
+
+
+class ClusterSummary(Model):
+    items: list[DiffCluster]
+    total: int
+    truncated: bool
+
+
+class CreateRunResult(Model):
+    run_id: UUID
+    uploads: list[UploadTarget]
+
+
+class VisualReviewRunSummary(Model):
     changed: int
     new: int
     removed: int
@@ -64,50 +145,92 @@ class RunSummary(Model):
     unresolved: int | None = None
 
 
-class UserBasicInfo(Model):
-    email: str
-    first_name: str
-    id: int
-
-
-class Run(Model):
+class VisualReviewRun(Model):
     approved: bool
-    approved_at: str | None
+    approved_at: datetime | None
     approved_by: UserBasicInfo | None = None
     branch: str
     commit_sha: str
     completed_at: datetime | None
     created_at: datetime
     error_message: str | None
-    id: str
+    id: UUID
     is_stale: bool | None = None
     metadata: dict[str, Any] | None = None
     pr_number: int | None
-    repo_id: str
+    repo_id: UUID
     run_type: str
+    search_match_type: SearchMatchTypeEnum | str | None
     status: str
-    summary: RunSummary
-    superseded_by_id: str | None = None
+    summary: VisualReviewRunSummary
+    superseded_by_id: UUID | None = None
 
 
-class AutoApproveResult(Model):
+class FinalizeResult(Model):
     baseline_content: str
-    run: Run
+    run: VisualReviewRun
 
 
-class CreateRunResult(Model):
-    run_id: str
-    uploads: list[UploadTarget]
+FlakinessStateEnum: TypeAlias = Literal["broken", "unstable", "at_risk", "noisy", "clean"]
+
+
+class FlakinessEntry(Model):
+    avg_diff_percentage: float | None = None
+    baseline_age_days: int | None = None
+    baseline_moved_day_index: int | None = None
+    browser: str | None
+    daily_hard_counts: list[int]
+    daily_soft_counts: list[int]
+    flakiness_state: FlakinessStateEnum | str
+    hard_count: int
+    hard_rate: float
+    headroom: float | None = None
+    height: int | None
+    identifier: str
+    is_quarantined: bool
+    last_flaked_at: datetime | None = None
+    needs_decision: bool
+    quarantine: BaselineQuarantineSummary | None = None
+    run_type: str
+    soft_count: int
+    soft_rate: float
+    thumbnail_hash: str | None
+    variant_count: int
+    width: int | None
+    window_runs: int
+    worst_soft_diff_percentage: float | None = None
+
+
+class FlakinessTotals(Model):
+    at_risk: int
+    broken: int
+    by_run_type: dict[str, int]
+    clean: int
+    listed: int
+    needs_decision: int
+    noisy: int
+    quarantined: int
+    tracked: int
+    unstable: int
+
+
+class FlakinessOverview(Model):
+    entries: list[FlakinessEntry]
+    generated_at: datetime
+    totals: FlakinessTotals
+    truncated: bool
 
 
 class QuarantinedIdentifierEntry(Model):
     created_at: datetime
     created_by: UserBasicInfo | None = None
-    expires_at: str | None
-    id: str
+    expires_at: datetime | None
+    id: UUID
     identifier: str
     reason: str
     run_type: str
+    source: str
+    source_run: QuarantineSourceRun | None = None
     updated_at: datetime
 
 
@@ -118,79 +241,14 @@ class PaginatedQuarantinedIdentifierEntryList(Model):
     results: list[QuarantinedIdentifierEntry]
 
 
-class Repo(Model):
-    baseline_file_paths: dict[str, str]
-    created_at: datetime
-    enable_pr_comments: bool
-    id: str
-    repo_external_id: int
-    repo_full_name: str
-    team_id: int
-
-
-class PaginatedRepoList(Model):
-    count: int
-    next: str | None = None
-    previous: str | None = None
-    results: list[Repo]
-
-
-class PaginatedRunList(Model):
-    count: int
-    next: str | None = None
-    previous: str | None = None
-    results: list[Run]
-
-
-class SnapshotHistoryEntry(Model):
-    branch: str
-    commit_sha: str
-    created_at: datetime
-    result: str
-    run_id: str
-
-
-class PaginatedSnapshotHistoryEntryList(Model):
-    count: int
-    next: str | None = None
-    previous: str | None = None
-    results: list[SnapshotHistoryEntry]
-
-
-class Snapshot(Model):
-    approved_hash: str
-    baseline_artifact: Artifact | None = None
-    classification_reason: str
-    current_artifact: Artifact | None = None
-    diff_artifact: Artifact | None = None
-    diff_percentage: float | None
-    diff_pixel_count: int | None
-    id: str
-    identifier: str
-    is_quarantined: bool | None = None
-    metadata: dict[str, Any] | None = None
-    result: str
-    review_state: str
-    reviewed_at: str | None
-    reviewed_by: UserBasicInfo | None = None
-    tolerated_hash_id: str | None = None
-
-
-class PaginatedSnapshotList(Model):
-    count: int
-    next: str | None = None
-    previous: str | None = None
-    results: list[Snapshot]
-
-
 class ToleratedHashEntry(Model):
     alternate_hash: str
     baseline_hash: str
     created_at: datetime
     diff_percentage: float | None
-    id: str
+    id: UUID
     reason: str
-    source_run_id: str | None
+    source_run_id: UUID | None
 
 
 class PaginatedToleratedHashEntryList(Model):
@@ -200,11 +258,98 @@ class PaginatedToleratedHashEntryList(Model):
     results: list[ToleratedHashEntry]
 
 
+class VisualReviewRepo(Model):
+    baseline_file_paths: dict[str, str]
+    created_at: datetime
+    enable_pr_comments: bool
+    id: UUID
+    repo_external_id: int
+    repo_full_name: str
+    team_id: int
+
+
+class PaginatedVisualReviewRepoList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[VisualReviewRepo]
+
+
+class PaginatedVisualReviewRunList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[VisualReviewRun]
+
+
+class VisualReviewArtifact(Model):
+    content_hash: str
+    download_url: str | None
+    height: int | None
+    id: UUID
+    width: int | None
+
+
+class VisualReviewSnapshotHistoryEntry(Model):
+    branch: str
+    change_kind: str | None = None
+    commit_sha: str
+    created_at: datetime
+    current_artifact: VisualReviewArtifact | None = None
+    diff_percentage: float | None = None
+    pr_number: int | None = None
+    result: str
+    review_state: str | None = None
+    run_id: UUID
+    size_mismatch: bool | None = None
+    snapshot_id: UUID
+    ssim_score: float | None = None
+
+
+class PaginatedVisualReviewSnapshotHistoryEntryList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    results: list[VisualReviewSnapshotHistoryEntry]
+
+
+class VisualReviewSnapshot(Model):
+    approved_hash: str
+    baseline_artifact: VisualReviewArtifact | None = None
+    change_kind: str | None = None
+    classification_reason: str
+    cluster_summary: ClusterSummary | None = None
+    current_artifact: VisualReviewArtifact | None = None
+    diff_artifact: VisualReviewArtifact | None = None
+    diff_percentage: float | None
+    diff_pixel_count: int | None
+    id: UUID
+    identifier: str
+    is_quarantined: bool | None = None
+    metadata: dict[str, Any] | None = None
+    result: str
+    review_state: str
+    reviewed_at: datetime | None
+    reviewed_by: UserBasicInfo | None = None
+    run_id: UUID
+    size_mismatch: bool | None = None
+    ssim_score: float | None = None
+    tolerated_hash_id: UUID | None = None
+
+
+class PaginatedVisualReviewSnapshotList(Model):
+    count: int
+    next: str | None = None
+    previous: str | None = None
+    quarantined_count: int | None = None
+    results: list[VisualReviewSnapshot]
+
+
 class RecomputeResult(Model):
     ci_rerun_error: str | None = None
     ci_rerun_triggered: bool
     counts_changed: bool
-    run: Run
+    run: VisualReviewRun
     unresolved: int
 
 

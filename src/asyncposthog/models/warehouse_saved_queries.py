@@ -14,64 +14,182 @@ from .shared.user_basic import UserBasic
 __all__ = [
     "DataWarehouseSavedQuery",
     "DataWarehouseSavedQueryMinimal",
-    "OriginEnum",
+    "DataWarehouseSavedQueryOriginEnum",
+    "DataWarehouseSavedQueryQuery",
+    "DataWarehouseSavedQueryStatusEnum",
+    "FrequencyModeEnum",
+    "IncrementalConfig",
+    "IncrementalEligibility",
+    "IncrementalState",
+    "LastRunModeEnum",
+    "MaterializeSyncFrequencyEnum",
     "PaginatedDataWarehouseSavedQueryMinimalList",
-    "SavedQueryStatusEnum",
-    "WarehouseSavedQueriesAncestorsResponse",
+    "SavedQueryResume",
+    "SavedQuerySuspension",
+    "SavedQuerySyncFrequencyEnum",
+    "SyncFrequencyBlockedByEnum",
+    "SyncFrequencyBlocker",
+    "SyncFrequencyBound",
+    "SyncFrequencyBounds",
+    "SyncFrequencyOption",
     "WarehouseSavedQueriesDependenciesResponse",
-    "WarehouseSavedQueriesDescendantsResponse",
+    "WarehouseSavedQueriesListAncestorsResponse",
+    "WarehouseSavedQueriesListDescendantsResponse",
     "WarehouseSavedQueriesRunHistoryResponse",
     "WarehouseSavedQueriesRunHistoryResponseRunHistoryItem",
 ]
 
-OriginEnum: TypeAlias = Literal["data_warehouse", "endpoint", "managed_viewset"]
+DataWarehouseSavedQueryOriginEnum: TypeAlias = Literal[
+    "data_warehouse", "endpoint", "managed_viewset"
+]
 
-SavedQueryStatusEnum: TypeAlias = Literal["Cancelled", "Modified", "Completed", "Failed", "Running"]
+
+class DataWarehouseSavedQueryQuery(Model):
+    kind: Literal["HogQLQuery"] | str = "HogQLQuery"
+    query: str
+
+
+DataWarehouseSavedQueryStatusEnum: TypeAlias = Literal[
+    "Cancelled", "Modified", "Completed", "Failed", "Running"
+]
+
+
+class IncrementalConfig(Model):
+    enabled: bool | None = None
+    incremental_key: str
+    lookback_seconds: int | None = None
+    unique_key: list[str]
+
+
+LastRunModeEnum: TypeAlias = Literal["incremental", "full_refresh"]
+
+
+class IncrementalState(Model):
+    definition_fingerprint: str | None = None
+    last_full_refresh_at: str | None = None
+    last_run_mode: LastRunModeEnum | str | None = None
+    watermark: str | None = None
+
+
+class SavedQuerySuspension(Model):
+    at: datetime
+    job_id: str
+    reason: str
+
+
+SavedQuerySyncFrequencyEnum: TypeAlias = Literal[
+    "never", "15min", "30min", "1hour", "6hour", "12hour", "24hour", "7day", "30day"
+]
+
+FrequencyModeEnum: TypeAlias = Literal[
+    "tiered", "dag_schedule", "managed_viewset", "legacy", "no_node"
+]
+
+
+class SyncFrequencyBlocker(Model):
+    id: str
+    name: str
+
+
+class SyncFrequencyBound(Model):
+    blocker: SyncFrequencyBlocker | None
+    label: str
+
+
+MaterializeSyncFrequencyEnum: TypeAlias = Literal[
+    "15min", "30min", "1hour", "6hour", "12hour", "24hour", "7day", "30day"
+]
+
+SyncFrequencyBlockedByEnum: TypeAlias = Literal["source", "consumer"]
+
+
+class SyncFrequencyOption(Model):
+    allowed: bool
+    blocked_by: SyncFrequencyBlockedByEnum | str | None
+    blocker: SyncFrequencyBlocker | None
+    cadence: MaterializeSyncFrequencyEnum | str
+
+
+class SyncFrequencyBounds(Model):
+    best_effort_sources: list[SyncFrequencyBlocker]
+    best_effort_sources_withheld: bool
+    ceiling: SyncFrequencyBound | None
+    floor: SyncFrequencyBound | None
+    frequency_mode: FrequencyModeEnum | str
+    options: list[SyncFrequencyOption]
 
 
 class DataWarehouseSavedQuery(Model):
+    """A view of the data warehouse."""
+
     columns: list[dict[str, Any]]
+    """The columns with their types."""
     created_at: datetime
-    created_by: UserBasic
-    dag_id: str | None = None
+    created_by: UserBasic | None
     deleted: bool | None = None
-    edited_history_id: str | None = None
-    expires_at: str | None
-    folder_id: str | None = None
+    description: str | None = None
+    expires_at: datetime | None
+    folder_id: UUID | None = None
     folder_name: str | None
     id: UUID
+    """The uuid of the view."""
+    incremental: IncrementalConfig | None = None
+    incremental_state: IncrementalState | None
     is_materialized: bool | None
+    """Whether its result is stored."""
     is_test: bool | None = None
     last_run_at: datetime | None
+    """When its result was last computed."""
     latest_error: str | None
+    """The last error."""
     latest_history_id: int | None
     managed_viewset_kind: str | None
     name: str
-    origin: OriginEnum | str | None
-    query: Any = None
-    soft_update: bool | None = None
-    status: SavedQueryStatusEnum | str | None
-    sync_frequency: str | None
+    """The name to select from."""
+    origin: DataWarehouseSavedQueryOriginEnum | str | None
+    query: DataWarehouseSavedQueryQuery
+    """The query: `{"kind": "HogQLQuery", "query": "select …"}`."""
+    status: DataWarehouseSavedQueryStatusEnum | str | None
+    """The state of the latest computation."""
+    suspended: dict[str, SavedQuerySuspension]
+    sync_frequency: SavedQuerySyncFrequencyEnum | str | None = None
+    """How often its result is computed anew."""
+    sync_frequency_bounds: SyncFrequencyBounds
+    sync_frequency_managed_by_dag: bool
+    user_access_level: str | None
 
 
 class DataWarehouseSavedQueryMinimal(Model):
     columns: list[dict[str, Any]]
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     deleted: bool | None
+    description: str
     expires_at: datetime | None
     folder_id: UUID | None
     folder_name: str | None
     id: UUID
+    is_incremental: bool
     is_materialized: bool | None
     is_test: bool
     last_run_at: datetime | None
     latest_error: str | None
     managed_viewset_kind: str | None
     name: str
-    origin: OriginEnum | str | None
-    status: SavedQueryStatusEnum | str | None
+    origin: DataWarehouseSavedQueryOriginEnum | str | None
+    status: DataWarehouseSavedQueryStatusEnum | str | None
     sync_frequency: str | None
+    sync_frequency_managed_by_dag: bool
+    user_access_level: str | None
+
+
+class IncrementalEligibility(Model):
+    blockers: list[str]
+    eligible: bool
+    key_candidate_types: dict[str, str]
+    key_candidates: list[str]
+    unique_key_candidates: list[str]
+    warnings: list[str]
 
 
 class PaginatedDataWarehouseSavedQueryMinimalList(Model):
@@ -81,8 +199,8 @@ class PaginatedDataWarehouseSavedQueryMinimalList(Model):
     results: list[DataWarehouseSavedQueryMinimal]
 
 
-class WarehouseSavedQueriesAncestorsResponse(Model):
-    ancestors: list[str]
+class SavedQueryResume(Model):
+    resumed: bool
 
 
 class WarehouseSavedQueriesDependenciesResponse(Model):
@@ -90,7 +208,11 @@ class WarehouseSavedQueriesDependenciesResponse(Model):
     upstream_count: int
 
 
-class WarehouseSavedQueriesDescendantsResponse(Model):
+class WarehouseSavedQueriesListAncestorsResponse(Model):
+    ancestors: list[str]
+
+
+class WarehouseSavedQueriesListDescendantsResponse(Model):
     descendants: list[str]
 
 

@@ -15,7 +15,8 @@ __all__ = ["DataWarehouseSavedQueryFolder"]
 
 class DataWarehouseSavedQueryFolder(Model):
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     id: UUID
     name: str
+    user_access_level: str | None
     view_count: int

@@ -9,27 +9,29 @@ from uuid import UUID
 
 from asyncposthog.model import Model
 
-from .shared.external_data_source_type_enum import ExternalDataSourceTypeEnum
+from .shared.enums import ExternalDataSourceTypeEnum
 from .shared.user_basic import UserBasic
 
 __all__ = [
-    "Credential",
-    "PaginatedTableList",
-    "SimpleExternalDataSourceSerializers",
-    "Table",
-    "TableFormatEnum",
+    "DataWarehouseTableCreatedViaEnum",
+    "DataWarehouseTableFormatEnum",
+    "ExternalDataSourceBasic",
+    "FileUploadResponse",
+    "PaginatedWarehouseTableList",
+    "WarehouseCredential",
+    "WarehouseTable",
+]
+
+DataWarehouseTableCreatedViaEnum: TypeAlias = Literal[
+    "web", "api", "mcp", "wizard", "self_driving", "source", "materialized_view", "demo"
+]
+
+DataWarehouseTableFormatEnum: TypeAlias = Literal[
+    "CSV", "CSVWithNames", "Parquet", "JSONEachRow", "Delta", "DeltaS3Wrapper"
 ]
 
 
-class Credential(Model):
-    access_key: str | None = None
-    access_secret: str | None = None
-    created_at: datetime
-    created_by: UserBasic
-    id: UUID
-
-
-class SimpleExternalDataSourceSerializers(Model):
+class ExternalDataSourceBasic(Model):
     created_at: datetime
     created_by: int | None
     id: UUID
@@ -37,28 +39,48 @@ class SimpleExternalDataSourceSerializers(Model):
     status: str
 
 
-TableFormatEnum: TypeAlias = Literal[
-    "CSV", "CSVWithNames", "Parquet", "JSONEachRow", "Delta", "DeltaS3Wrapper"
-]
+class FileUploadResponse(Model):
+    file_format: str
+    filename: str
+    size_bytes: int
+    upload_id: UUID
 
 
-class Table(Model):
-    columns: list[dict[str, Any]]
+class WarehouseCredential(Model):
     created_at: datetime
-    created_by: UserBasic
-    credential: Credential
-    deleted: bool | None = None
-    external_data_source: SimpleExternalDataSourceSerializers
-    external_schema: dict[str, Any] | None
-    format: TableFormatEnum | str
+    created_by: UserBasic | None
     id: UUID
+
+
+class WarehouseTable(Model):
+    """A table of the data warehouse."""
+
+    columns: list[dict[str, Any]]
+    """The columns with their types."""
+    created_at: datetime
+    created_by: UserBasic | None
+    created_via: DataWarehouseTableCreatedViaEnum | str | None
+    credential: WarehouseCredential
+    """The key for the bucket."""
+    deleted: bool | None = None
+    external_data_source: ExternalDataSourceBasic
+    """The source that imports it."""
+    external_schema: dict[str, Any] | None
+    format: DataWarehouseTableFormatEnum | str
+    """The format of its files."""
+    hogql_name: str
+    id: UUID
+    """The uuid of the table."""
     name: str
+    """The name to select from."""
     options: dict[str, Any] | None = None
     url_pattern: str
+    """Where its files are, with `*` as a placeholder."""
+    user_access_level: str | None
 
 
-class PaginatedTableList(Model):
+class PaginatedWarehouseTableList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[Table]
+    results: list[WarehouseTable]

@@ -3,29 +3,34 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal, TypeAlias
 
 from asyncposthog.model import Model
 
 __all__ = [
-    "DirectionEnum",
     "DurationMetric",
-    "Goal",
+    "LlmsTxtFetchResponse",
     "NumericMetric",
+    "RecapHighlight",
+    "RecapPersona",
     "TopPage",
     "TopSource",
+    "WebAnalyticsGoal",
+    "WebAnalyticsRecapResponse",
     "WeeklyDigestResponse",
     "WoWChange",
+    "WoWChangeDirectionEnum",
 ]
 
-DirectionEnum: TypeAlias = Literal["Up", "Down"]
+WoWChangeDirectionEnum: TypeAlias = Literal["Up", "Down"]
 
 
 class WoWChange(Model):
     color: str
-    direction: DirectionEnum | str
+    direction: WoWChangeDirectionEnum | str
     long_text: str
-    percent: float
+    percent: int
     text: str
 
 
@@ -35,16 +40,31 @@ class DurationMetric(Model):
     previous: str | None
 
 
-class Goal(Model):
-    change: WoWChange | None
-    conversions: float
-    name: str
+class LlmsTxtFetchResponse(Model):
+    content: str
+    url: str
 
 
 class NumericMetric(Model):
     change: WoWChange | None
     current: float
     previous: float | None
+
+
+class RecapHighlight(Model):
+    detail: str
+    emoji: str
+    id: str
+    title: str
+    value: str
+
+
+class RecapPersona(Model):
+    blurb: str
+    color: str
+    emoji: str
+    id: str
+    name: str
 
 
 class TopPage(Model):
@@ -60,11 +80,36 @@ class TopSource(Model):
     visitors: int
 
 
+class WebAnalyticsGoal(Model):
+    change: WoWChange | None
+    conversions: int
+    name: str
+
+
+class WebAnalyticsRecapResponse(Model):
+    avg_session_duration: DurationMetric
+    bounce_rate: NumericMetric
+    dashboard_url: str
+    goals: list[WebAnalyticsGoal]
+    highlights: list[RecapHighlight]
+    pageviews: NumericMetric
+    period_end: date
+    period_label: str
+    period_start: date
+    persona: RecapPersona
+    project_name: str
+    recap_url: str
+    sessions: NumericMetric
+    top_pages: list[TopPage]
+    top_sources: list[TopSource]
+    visitors: NumericMetric
+
+
 class WeeklyDigestResponse(Model):
     avg_session_duration: DurationMetric
     bounce_rate: NumericMetric
     dashboard_url: str
-    goals: list[Goal]
+    goals: list[WebAnalyticsGoal]
     pageviews: NumericMetric
     sessions: NumericMetric
     top_pages: list[TopPage]

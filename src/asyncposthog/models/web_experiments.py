@@ -8,19 +8,24 @@ from typing import Any
 
 from asyncposthog.model import Model
 
-__all__ = ["PaginatedWebExperimentsAPIList", "WebExperimentsAPI"]
+__all__ = ["PaginatedWebExperimentList", "WebExperiment"]
 
 
-class WebExperimentsAPI(Model):
+class WebExperiment(Model):
+    """An experiment on a web page."""
+
     created_at: datetime | None = None
     feature_flag_key: str
+    """The key of its feature flag."""
     id: int
     name: str
+    """The name of the experiment."""
     variants: Any
+    """The changes of the page, by variant."""
 
 
-class PaginatedWebExperimentsAPIList(Model):
+class PaginatedWebExperimentList(Model):
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[WebExperimentsAPI]
+    results: list[WebExperiment]

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from asyncposthog.operation import Operation
+from asyncposthog.operation import TOTAL_PARAMETER, Operation
 from asyncposthog.types import OMIT
 
 from .page import Page
@@ -17,7 +17,6 @@ from .strategies import STRATEGIES
 
 __all__ = ["Cursor", "Items", "Pages", "cursor", "get_call", "get_fetch", "with_fetch"]
 
-_TOTAL = "include_total"
 _USAGE = "await it for a page, or iterate it with `async for`"
 
 T = TypeVar("T")
@@ -317,25 +316,19 @@ def cursor(
     if operation.pagination is None:
         raise ValueError(f"{operation.id} is not a paginated list")
     _validate_int("concurrency", concurrency, 1)
-    has_total = _supports_total(operation)
-    if concurrency > 1 and operation.pagination.style != "offset" and not has_total:
+    if concurrency > 1 and not operation.pages_in_any_order:
         raise ValueError(
             f"{operation.id} cannot fetch pages concurrently: each page says where the next one "
             "begins. Leave `concurrency` at 1"
         )
     parameters = {name: value for name, value in (query or {}).items() if value is not OMIT}
-    if concurrency > 1 and has_total:
-        parameters.setdefault(_TOTAL, True)
+    if concurrency > 1 and any(p.name == TOTAL_PARAMETER for p in operation.query_parameters):
+        parameters.setdefault(TOTAL_PARAMETER, True)
     for name, minimum in (("limit", 1), ("page_size", 1), ("page", 1), ("offset", 0)):
         if name in parameters and not isinstance(parameters[name], str):
             _validate_int(name, parameters[name], minimum)
     call = ListCall(operation, parameters or None, body, path)
     return Cursor(call, fetch, concurrency=concurrency, strict=strict, start=PageState())
-
-
-def _supports_total(operation: Operation) -> bool:
-    """Return whether a list gives a count on request, from which offsets can be computed."""
-    return any(parameter.name == _TOTAL for parameter in operation.query_parameters)
 
 
 def _validate_int(name: str, value: object, minimum: int) -> None:

@@ -54,7 +54,7 @@ class QueryResult(Sequence[Row]):
         self.raw: Final = raw
         """The whole response as JSON data."""
         self.query_id: Final = query_id
-        """The id under which it ran, for `ph.query.log(id)`; None if it is unknown."""
+        """The id under which it ran, for `ph.query.get_log(id)`; None if it is unknown."""
         self.truncated: Final = truncated_at is not None
         """Whether the server truncated it at a number of rows that the query did not ask for."""
 

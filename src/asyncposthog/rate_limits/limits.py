@@ -234,7 +234,7 @@ SERVER_QUEUE_TIMEOUT: Final = 30.0
 _QUERY_BUCKET: Final = "api_queries_burst"
 # POST actions that count against the query limits and run no query.
 _NON_QUERY_ACTIONS: Final = ("endpoints", "upgrade", "check_auth_for_async", "last_execution_times",
-                "materialization_preview")  # fmt: skip
+                "materialization_preview", "materialization_suggestion")  # fmt: skip
 
 
 def needs_query_slot(operation: Operation) -> bool:

@@ -27,7 +27,6 @@ from .limits import (
 __all__ = ["LimitResolver", "LimitedCall", "registered_operation"]
 
 _PROJECT: Final = re.compile(r"/api/(?:projects|environments)/([^/]+)/")
-_ORGANIZATION: Final = re.compile(r"/api/organizations/[^/]+/")
 
 
 @lru_cache(maxsize=1024)
@@ -55,11 +54,10 @@ def registered_operation(method: str, path: str) -> Operation | None:
 
 
 def _family(path: str) -> str:
-    """Return the registry family of a path: its first segment after the project."""
+    """Return the first segment of a path after the project: the family of most operations."""
     project = _PROJECT.match(path)
-    if project is None:
-        return "organizations" if _ORGANIZATION.match(path) else path[5:].partition("/")[0]
-    return path[project.end() :].partition("/")[0].replace("-", "_") or "projects"
+    rest = path[5:] if project is None else path[project.end() :]
+    return rest.partition("/")[0].replace("-", "_") or "projects"
 
 
 @cache
@@ -69,7 +67,8 @@ def _families() -> frozenset[str]:
 
 def _patterns(family: str) -> tuple[tuple[Operation, re.Pattern[str]], ...]:
     # The name comes from a path that a user typed, so it must not reach import_module unchecked.
-    return _compiled(family) if family in _families() else ()
+    names = (family, *registry.OTHER_FAMILIES.get(family, ()))
+    return tuple(found for name in names if name in _families() for found in _compiled(name))
 
 
 @cache
@@ -81,7 +80,7 @@ def _compiled(family: str) -> tuple[tuple[Operation, re.Pattern[str]], ...]:
 
 def _path_regex(operation: Operation) -> str:
     multi_segment = {p.name for p in operation.path_parameters if p.multi_segment}
-    parts = re.split(r"\{([^{}]*)\}", operation.path)
+    parts = re.split(r"\{([^{}]*)\}", f"{operation.path.rstrip('/')}/")
     return "".join(
         (".+" if part in multi_segment else "[^/]+") if index % 2 else re.escape(part)
         for index, part in enumerate(parts)

@@ -9,105 +9,168 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from asyncposthog.core.executor import Executor
 
+    from .account_notes import AccountNotes
+    from .account_relationship_definitions import AccountRelationshipDefinitions
+    from .account_track_rules import AccountTrackRules
+    from .accounts import Accounts
     from .actions import Actions
     from .activity_log import ActivityLog
     from .advanced_activity_logs import AdvancedActivityLogs
+    from .ai_observability import AiObservability
     from .alerts import Alerts
     from .annotations import Annotations
+    from .announcements import Announcements
     from .approval_policies import ApprovalPolicies
     from .batch_exports import BatchExports
+    from .billing import Billing
+    from .business_knowledge import BusinessKnowledge
+    from .calendar_sync import CalendarSync
+    from .canvases import Canvases
     from .change_requests import ChangeRequests
+    from .code import Code
     from .cohorts import Cohorts
     from .comments import Comments
     from .conversations import Conversations
+    from .custom_property_definitions import CustomPropertyDefinitions
+    from .custom_property_sources import CustomPropertySources
+    from .customer_analytics import CustomerAnalytics
     from .customer_journeys import CustomerJourneys
     from .customer_profile_configs import CustomerProfileConfigs
     from .dashboard_templates import DashboardTemplates
     from .dashboards import Dashboards
+    from .data_catalog import DataCatalog
     from .data_color_themes import DataColorThemes
+    from .data_modeling_jobs import DataModelingJobs
+    from .data_quality_checks import DataQualityChecks
+    from .data_quality_runs import DataQualityRuns
+    from .data_warehouse import DataWarehouse
     from .dataset_items import DatasetItems
     from .datasets import Datasets
+    from .desktop import Desktop
     from .desktop_recordings import DesktopRecordings
-    from .early_access_feature import EarlyAccessFeature
+    from .early_access_features import EarlyAccessFeatures
     from .elements import Elements
     from .endpoints import Endpoints
+    from .engineering_analytics import EngineeringAnalytics
     from .environments import Environments
     from .error_tracking import ErrorTracking
+    from .evaluation_directories import EvaluationDirectories
     from .evaluation_runs import EvaluationRuns
     from .evaluations import Evaluations
     from .event_definitions import EventDefinitions
     from .event_filter import EventFilter
     from .event_schemas import EventSchemas
+    from .event_streams import EventStreams
     from .events import Events
     from .experiment_holdouts import ExperimentHoldouts
     from .experiment_saved_metrics import ExperimentSavedMetrics
     from .experiments import Experiments
     from .exports import Exports
+    from .external_data_destinations import ExternalDataDestinations
     from .external_data_schemas import ExternalDataSchemas
     from .external_data_sources import ExternalDataSources
     from .feature_flags import FeatureFlags
+    from .feature_request_product_areas import FeatureRequestProductAreas
+    from .feature_requests import FeatureRequests
+    from .field_notes import FieldNotes
     from .file_download_batch_exports import FileDownloadBatchExports
     from .file_system import FileSystem
-    from .file_system_shortcut import FileSystemShortcut
-    from .flag_value import FlagValue
+    from .file_system_shortcuts import FileSystemShortcuts
+    from .group_types import GroupTypes
     from .groups import Groups
-    from .groups_types import GroupsTypes
     from .health_issues import HealthIssues
-    from .heatmap_screenshots import HeatmapScreenshots
     from .heatmaps import Heatmaps
     from .hog_flows import HogFlows
     from .hog_function_templates import HogFunctionTemplates
     from .hog_functions import HogFunctions
+    from .ingestion_warnings import IngestionWarnings
     from .insight_variables import InsightVariables
     from .insights import Insights
     from .integrations import Integrations
     from .js_snippet import JsSnippet
+    from .leaked_keys import LeakedKeys
     from .live_debugger_breakpoints import LiveDebuggerBreakpoints
     from .llm_analytics import LlmAnalytics
     from .llm_prompts import LlmPrompts
     from .llm_skills import LlmSkills
     from .logs import Logs
+    from .loops import Loops
+    from .managed_viewsets import ManagedViewsets
+    from .marketing_analytics import MarketingAnalytics
     from .max_tools import MaxTools
+    from .mcp_analytics import McpAnalytics
+    from .mcp_gateway import McpGateway
     from .mcp_server_installations import McpServerInstallations
     from .mcp_servers import McpServers
     from .mcp_tools import McpTools
+    from .messaging_preferences import MessagingPreferences
+    from .messaging_suppressions import MessagingSuppressions
+    from .messaging_templates import MessagingTemplates
+    from .metrics import Metrics
     from .notebooks import Notebooks
     from .object_media_previews import ObjectMediaPreviews
     from .organizations import Organizations
+    from .paths import Paths
     from .persisted_folder import PersistedFolder
     from .personal_api_keys import PersonalApiKeys
     from .persons import Persons
     from .plugin_configs import PluginConfigs
+    from .posthog_connections import PosthogConnections
+    from .product_enablement import ProductEnablement
     from .product_tours import ProductTours
     from .project_secret_api_keys import ProjectSecretApiKeys
     from .projects import Projects
+    from .property_access_controls import PropertyAccessControls
     from .property_definitions import PropertyDefinitions
+    from .public_hog_function_templates import PublicHogFunctionTemplates
+    from .pulse import Pulse
     from .query import Query
+    from .quota_limits import QuotaLimits
+    from .reminders import Reminders
+    from .review_hog import ReviewHog
+    from .sandbox_custom_images import SandboxCustomImages
     from .sandbox_environments import SandboxEnvironments
-    from .saved import Saved
+    from .saved_query_column_annotations import SavedQueryColumnAnnotations
+    from .scheduled_changes import ScheduledChanges
     from .schema_property_groups import SchemaPropertyGroups
-    from .sdk_doctor import SdkDoctor
-    from .session_group_summaries import SessionGroupSummaries
+    from .sdk_health import SdkHealth
     from .session_recording_playlists import SessionRecordingPlaylists
     from .session_recordings import SessionRecordings
-    from .session_summaries import SessionSummaries
     from .sessions import Sessions
     from .signals import Signals
+    from .stamphog import Stamphog
+    from .streamlit_apps import StreamlitApps
     from .subscriptions import Subscriptions
     from .surveys import Surveys
-    from .task_automations import TaskAutomations
+    from .taggers import Taggers
+    from .task_activity import TaskActivity
+    from .task_channels import TaskChannels
+    from .task_mentions import TaskMentions
     from .tasks import Tasks
+    from .tracing import Tracing
     from .uploaded_media import UploadedMedia
+    from .user_facet_settings import UserFacetSettings
     from .user_home_settings import UserHomeSettings
+    from .user_interview_topics import UserInterviewTopics
     from .user_interviews import UserInterviews
     from .users import Users
+    from .vision import Vision
     from .visual_review import VisualReview
+    from .warehouse_column_annotations import WarehouseColumnAnnotations
+    from .warehouse_column_statistics import WarehouseColumnStatistics
+    from .warehouse_dag import WarehouseDag
+    from .warehouse_expressions import WarehouseExpressions
+    from .warehouse_model_paths import WarehouseModelPaths
     from .warehouse_saved_queries import WarehouseSavedQueries
     from .warehouse_saved_query_folders import WarehouseSavedQueryFolders
     from .warehouse_tables import WarehouseTables
+    from .warehouse_view_links import WarehouseViewLinks
     from .web_analytics import WebAnalytics
+    from .web_analytics_achievements import WebAnalyticsAchievements
+    from .web_analytics_path_cleaning_suggestions import WebAnalyticsPathCleaningSuggestions
     from .web_experiments import WebExperiments
     from .web_vitals import WebVitals
+    from .wizard import Wizard
 
 __all__ = ["Resources"]
 
@@ -118,130 +181,278 @@ class Resources:
     _executor: Executor
 
     @cached_property
+    def account_notes(self) -> AccountNotes:
+        """A note that a team member wrote about a customer account."""
+        from .account_notes import AccountNotes
+
+        return AccountNotes(self._executor)
+
+    @cached_property
+    def account_relationship_definitions(self) -> AccountRelationshipDefinitions:
+        """A kind of relationship between accounts and team members, such as "account owner"."""
+        from .account_relationship_definitions import AccountRelationshipDefinitions
+
+        return AccountRelationshipDefinitions(self._executor)
+
+    @cached_property
+    def account_track_rules(self) -> AccountTrackRules:
+        """Rules that decide which groups are tracked as customer accounts."""
+        from .account_track_rules import AccountTrackRules
+
+        return AccountTrackRules(self._executor)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """A customer account of customer analytics, usually a group such as a company."""
+        from .accounts import Accounts
+
+        return Accounts(self._executor)
+
+    @cached_property
     def actions(self) -> Actions:
-        """Operations on `actions`."""
+        """An action combines events and autocaptured interactions under one name, so that insights
+        can use them as one event.
+        """
         from .actions import Actions
 
         return Actions(self._executor)
 
     @cached_property
     def activity_log(self) -> ActivityLog:
-        """Operations on `activity_log`."""
+        """The audit trail of a project: who changed what, and when."""
         from .activity_log import ActivityLog
 
         return ActivityLog(self._executor)
 
     @cached_property
     def advanced_activity_logs(self) -> AdvancedActivityLogs:
-        """Operations on `advanced_activity_logs`."""
+        """The audit trail of a project with more filters and an export."""
         from .advanced_activity_logs import AdvancedActivityLogs
 
         return AdvancedActivityLogs(self._executor)
 
     @cached_property
+    def ai_observability(self) -> AiObservability:
+        """Tools for observing applications that use language models."""
+        from .ai_observability import AiObservability
+
+        return AiObservability(self._executor)
+
+    @cached_property
     def alerts(self) -> Alerts:
-        """Operations on `alerts`."""
+        """An alert watches an insight and notifies its subscribers when a value crosses a
+        threshold or is anomalous.
+        """
         from .alerts import Alerts
 
         return Alerts(self._executor)
 
     @cached_property
     def annotations(self) -> Annotations:
-        """Operations on `annotations`."""
+        """An annotation marks a moment, such as a release, in the charts of a project."""
         from .annotations import Annotations
 
         return Annotations(self._executor)
 
     @cached_property
+    def announcements(self) -> Announcements:
+        """A message to the users of an organization in a chosen channel."""
+        from .announcements import Announcements
+
+        return Announcements(self._executor)
+
+    @cached_property
     def approval_policies(self) -> ApprovalPolicies:
-        """Operations on `approval_policies`."""
+        """A policy names the changes that need an approval, and who may give it."""
         from .approval_policies import ApprovalPolicies
 
         return ApprovalPolicies(self._executor)
 
     @cached_property
     def batch_exports(self) -> BatchExports:
-        """Operations on `batch_exports`."""
+        """A batch export copies events, persons or sessions to a destination such as S3 or
+        BigQuery on a schedule.
+        """
         from .batch_exports import BatchExports
 
         return BatchExports(self._executor)
 
     @cached_property
+    def billing(self) -> Billing:
+        """Plan, usage and invoices of the organization of the key."""
+        from .billing import Billing
+
+        return Billing(self._executor)
+
+    @cached_property
+    def business_knowledge(self) -> BusinessKnowledge:
+        """Documents about a business that AI features and support replies draw on."""
+        from .business_knowledge import BusinessKnowledge
+
+        return BusinessKnowledge(self._executor)
+
+    @cached_property
+    def calendar_sync(self) -> CalendarSync:
+        """The synchronisation of meetings from connected calendars."""
+        from .calendar_sync import CalendarSync
+
+        return CalendarSync(self._executor)
+
+    @cached_property
+    def canvases(self) -> Canvases:
+        """A canvas is a small web app that runs on project data; an agent can edit it."""
+        from .canvases import Canvases
+
+        return Canvases(self._executor)
+
+    @cached_property
     def change_requests(self) -> ChangeRequests:
-        """Operations on `change_requests`."""
+        """A change that waits for an approval demanded by a policy."""
         from .change_requests import ChangeRequests
 
         return ChangeRequests(self._executor)
 
     @cached_property
+    def code(self) -> Code:
+        """Settings and prices of PostHog Code."""
+        from .code import Code
+
+        return Code(self._executor)
+
+    @cached_property
     def cohorts(self) -> Cohorts:
-        """Operations on `cohorts`."""
+        """A cohort is a group of persons: listed once (static) or computed from conditions
+        (dynamic).
+        """
         from .cohorts import Cohorts
 
         return Cohorts(self._executor)
 
     @cached_property
     def comments(self) -> Comments:
-        """Operations on `comments`."""
+        """A comment, or a task in one, on an object such as an insight, a recording or a notebook."""
         from .comments import Comments
 
         return Comments(self._executor)
 
     @cached_property
     def conversations(self) -> Conversations:
-        """Operations on `conversations`."""
+        """A conversation with PostHog AI. (Customer support has `conversations.tickets`.)"""
         from .conversations import Conversations
 
         return Conversations(self._executor)
 
     @cached_property
+    def custom_property_definitions(self) -> CustomPropertyDefinitions:
+        """A custom property that accounts or persons can have, with a type."""
+        from .custom_property_definitions import CustomPropertyDefinitions
+
+        return CustomPropertyDefinitions(self._executor)
+
+    @cached_property
+    def custom_property_sources(self) -> CustomPropertySources:
+        """A source that fills a custom property from events, a query or the warehouse."""
+        from .custom_property_sources import CustomPropertySources
+
+        return CustomPropertySources(self._executor)
+
+    @cached_property
+    def customer_analytics(self) -> CustomerAnalytics:
+        """Customer analytics for external systems."""
+        from .customer_analytics import CustomerAnalytics
+
+        return CustomerAnalytics(self._executor)
+
+    @cached_property
     def customer_journeys(self) -> CustomerJourneys:
-        """Operations on `customer_journeys`."""
+        """A customer journey names the funnel that accounts go through."""
         from .customer_journeys import CustomerJourneys
 
         return CustomerJourneys(self._executor)
 
     @cached_property
     def customer_profile_configs(self) -> CustomerProfileConfigs:
-        """Operations on `customer_profile_configs`."""
+        """Which properties and panels the profile of a person or group shows."""
         from .customer_profile_configs import CustomerProfileConfigs
 
         return CustomerProfileConfigs(self._executor)
 
     @cached_property
     def dashboard_templates(self) -> DashboardTemplates:
-        """Operations on `dashboard_templates`."""
+        """A template from which dashboards with their insights are created."""
         from .dashboard_templates import DashboardTemplates
 
         return DashboardTemplates(self._executor)
 
     @cached_property
     def dashboards(self) -> Dashboards:
-        """Operations on `dashboards`."""
+        """A dashboard shows insights, text and widgets as tiles, with shared filters."""
         from .dashboards import Dashboards
 
         return Dashboards(self._executor)
 
     @cached_property
+    def data_catalog(self) -> DataCatalog:
+        """Certified metrics and relationships of the data in a project."""
+        from .data_catalog import DataCatalog
+
+        return DataCatalog(self._executor)
+
+    @cached_property
     def data_color_themes(self) -> DataColorThemes:
-        """Operations on `data_color_themes`."""
+        """A palette for the series of charts."""
         from .data_color_themes import DataColorThemes
 
         return DataColorThemes(self._executor)
 
     @cached_property
+    def data_modeling_jobs(self) -> DataModelingJobs:
+        """One execution of a materialized view."""
+        from .data_modeling_jobs import DataModelingJobs
+
+        return DataModelingJobs(self._executor)
+
+    @cached_property
+    def data_quality_checks(self) -> DataQualityChecks:
+        """A test of the data in a table or view, such as "no nulls"."""
+        from .data_quality_checks import DataQualityChecks
+
+        return DataQualityChecks(self._executor)
+
+    @cached_property
+    def data_quality_runs(self) -> DataQualityRuns:
+        """One execution of the data quality checks of a project."""
+        from .data_quality_runs import DataQualityRuns
+
+        return DataQualityRuns(self._executor)
+
+    @cached_property
+    def data_warehouse(self) -> DataWarehouse:
+        """State and settings of the data warehouse of a project."""
+        from .data_warehouse import DataWarehouse
+
+        return DataWarehouse(self._executor)
+
+    @cached_property
     def dataset_items(self) -> DatasetItems:
-        """Operations on `dataset_items`."""
+        """An input, with the expected output, for testing an AI application."""
         from .dataset_items import DatasetItems
 
         return DatasetItems(self._executor)
 
     @cached_property
     def datasets(self) -> Datasets:
-        """Operations on `datasets`."""
+        """A set of examples for testing an AI application."""
         from .datasets import Datasets
 
         return Datasets(self._executor)
+
+    @cached_property
+    def desktop(self) -> Desktop:
+        """Access to the PostHog desktop app."""
+        from .desktop import Desktop
+
+        return Desktop(self._executor)
 
     @cached_property
     def desktop_recordings(self) -> DesktopRecordings:
@@ -251,29 +462,36 @@ class Resources:
         return DesktopRecordings(self._executor)
 
     @cached_property
-    def early_access_feature(self) -> EarlyAccessFeature:
-        """Operations on `early_access_feature`."""
-        from .early_access_feature import EarlyAccessFeature
+    def early_access_features(self) -> EarlyAccessFeatures:
+        """A feature that users can opt in to before its release; a feature flag controls it."""
+        from .early_access_features import EarlyAccessFeatures
 
-        return EarlyAccessFeature(self._executor)
+        return EarlyAccessFeatures(self._executor)
 
     @cached_property
     def elements(self) -> Elements:
-        """Operations on `elements`."""
+        """An element of a page that autocapture recorded."""
         from .elements import Elements
 
         return Elements(self._executor)
 
     @cached_property
     def endpoints(self) -> Endpoints:
-        """Operations on `endpoints`."""
+        """An endpoint publishes a saved query under a URL of its own, optionally materialized."""
         from .endpoints import Endpoints
 
         return Endpoints(self._executor)
 
     @cached_property
+    def engineering_analytics(self) -> EngineeringAnalytics:
+        """Figures about pull requests, CI workflows and tests, from GitHub data."""
+        from .engineering_analytics import EngineeringAnalytics
+
+        return EngineeringAnalytics(self._executor)
+
+    @cached_property
     def environments(self) -> Environments:
-        """Operations on `environments`."""
+        """An environment of a project. PostHog has deprecated environments: use projects."""
         from .environments import Environments
 
         return Environments(self._executor)
@@ -286,197 +504,242 @@ class Resources:
         return ErrorTracking(self._executor)
 
     @cached_property
+    def evaluation_directories(self) -> EvaluationDirectories:
+        """A folder of evaluations."""
+        from .evaluation_directories import EvaluationDirectories
+
+        return EvaluationDirectories(self._executor)
+
+    @cached_property
     def evaluation_runs(self) -> EvaluationRuns:
-        """Operations on `evaluation_runs`."""
+        """One run of an evaluation on a trace or generation."""
         from .evaluation_runs import EvaluationRuns
 
         return EvaluationRuns(self._executor)
 
     @cached_property
     def evaluations(self) -> Evaluations:
-        """Operations on `evaluations`."""
+        """An evaluation judges the output of an AI application, by a language model or by Hog
+        code.
+        """
         from .evaluations import Evaluations
 
         return Evaluations(self._executor)
 
     @cached_property
     def event_definitions(self) -> EventDefinitions:
-        """Operations on `event_definitions`."""
+        """The definition of an event name that the project has received: description, owner, tags,
+        verification.
+        """
         from .event_definitions import EventDefinitions
 
         return EventDefinitions(self._executor)
 
     @cached_property
     def event_filter(self) -> EventFilter:
-        """Operations on `event_filter`."""
+        """A filter that drops unwanted events at ingestion."""
         from .event_filter import EventFilter
 
         return EventFilter(self._executor)
 
     @cached_property
     def event_schemas(self) -> EventSchemas:
-        """Operations on `event_schemas`."""
+        """The link between an event and the property groups that it should have."""
         from .event_schemas import EventSchemas
 
         return EventSchemas(self._executor)
 
     @cached_property
+    def event_streams(self) -> EventStreams:
+        """A live subscription that posts matching events to Slack accounts."""
+        from .event_streams import EventStreams
+
+        return EventStreams(self._executor)
+
+    @cached_property
     def events(self) -> Events:
-        """Operations on `events`."""
+        """An event that a person caused or a server sent. For more than a few, use a query or a
+        batch export.
+        """
         from .events import Events
 
         return Events(self._executor)
 
     @cached_property
     def experiment_holdouts(self) -> ExperimentHoldouts:
-        """Operations on `experiment_holdouts`."""
+        """A group of users that is excluded from experiments."""
         from .experiment_holdouts import ExperimentHoldouts
 
         return ExperimentHoldouts(self._executor)
 
     @cached_property
     def experiment_saved_metrics(self) -> ExperimentSavedMetrics:
-        """Operations on `experiment_saved_metrics`."""
+        """A metric that several experiments can share."""
         from .experiment_saved_metrics import ExperimentSavedMetrics
 
         return ExperimentSavedMetrics(self._executor)
 
     @cached_property
     def experiments(self) -> Experiments:
-        """Operations on `experiments`."""
+        """An experiment compares variants of a feature flag by metrics."""
         from .experiments import Experiments
 
         return Experiments(self._executor)
 
     @cached_property
     def exports(self) -> Exports:
-        """Operations on `exports`."""
+        """A file exported from an insight, a dashboard or a query: an image, CSV or the like."""
         from .exports import Exports
 
         return Exports(self._executor)
 
     @cached_property
+    def external_data_destinations(self) -> ExternalDataDestinations:
+        """A destination that imported data is written to."""
+        from .external_data_destinations import ExternalDataDestinations
+
+        return ExternalDataDestinations(self._executor)
+
+    @cached_property
     def external_data_schemas(self) -> ExternalDataSchemas:
-        """Operations on `external_data_schemas`."""
+        """A table of an external data source, with its way of syncing."""
         from .external_data_schemas import ExternalDataSchemas
 
         return ExternalDataSchemas(self._executor)
 
     @cached_property
     def external_data_sources(self) -> ExternalDataSources:
-        """Operations on `external_data_sources`."""
+        """A connection that imports tables from Stripe, Postgres and other systems into the
+        warehouse.
+        """
         from .external_data_sources import ExternalDataSources
 
         return ExternalDataSources(self._executor)
 
     @cached_property
     def feature_flags(self) -> FeatureFlags:
-        """Operations on `feature_flags`."""
+        """A feature flag turns a feature on for those who match its release conditions, or gives
+        them a variant.
+        """
         from .feature_flags import FeatureFlags
 
         return FeatureFlags(self._executor)
 
     @cached_property
+    def feature_request_product_areas(self) -> FeatureRequestProductAreas:
+        """A part of the product that feature requests belong to."""
+        from .feature_request_product_areas import FeatureRequestProductAreas
+
+        return FeatureRequestProductAreas(self._executor)
+
+    @cached_property
+    def feature_requests(self) -> FeatureRequests:
+        """A wish of customers, with the evidence for it and the accounts that want it."""
+        from .feature_requests import FeatureRequests
+
+        return FeatureRequests(self._executor)
+
+    @cached_property
+    def field_notes(self) -> FieldNotes:
+        """A note about what was learned from users."""
+        from .field_notes import FieldNotes
+
+        return FieldNotes(self._executor)
+
+    @cached_property
     def file_download_batch_exports(self) -> FileDownloadBatchExports:
-        """Operations on `file_download_batch_exports`."""
+        """A one-time export of events to files that can be downloaded."""
         from .file_download_batch_exports import FileDownloadBatchExports
 
         return FileDownloadBatchExports(self._executor)
 
     @cached_property
     def file_system(self) -> FileSystem:
-        """Operations on `file_system`."""
+        """The tree of folders in the web app: each item refers to an insight, a flag and so on."""
         from .file_system import FileSystem
 
         return FileSystem(self._executor)
 
     @cached_property
-    def file_system_shortcut(self) -> FileSystemShortcut:
-        """Operations on `file_system_shortcut`."""
-        from .file_system_shortcut import FileSystemShortcut
+    def file_system_shortcuts(self) -> FileSystemShortcuts:
+        """A user's shortcut to an item of the file system."""
+        from .file_system_shortcuts import FileSystemShortcuts
 
-        return FileSystemShortcut(self._executor)
+        return FileSystemShortcuts(self._executor)
 
     @cached_property
-    def flag_value(self) -> FlagValue:
-        """Operations on `flag_value`."""
-        from .flag_value import FlagValue
+    def group_types(self) -> GroupTypes:
+        """A kind of group, such as "company"; a project has up to five."""
+        from .group_types import GroupTypes
 
-        return FlagValue(self._executor)
+        return GroupTypes(self._executor)
 
     @cached_property
     def groups(self) -> Groups:
-        """Operations on `groups`."""
+        """A group, such as a company, that events belong to."""
         from .groups import Groups
 
         return Groups(self._executor)
 
     @cached_property
-    def groups_types(self) -> GroupsTypes:
-        """Operations on `groups_types`."""
-        from .groups_types import GroupsTypes
-
-        return GroupsTypes(self._executor)
-
-    @cached_property
     def health_issues(self) -> HealthIssues:
-        """Operations on `health_issues`."""
+        """A problem with the setup of a project that PostHog found, such as an old SDK."""
         from .health_issues import HealthIssues
 
         return HealthIssues(self._executor)
 
     @cached_property
-    def heatmap_screenshots(self) -> HeatmapScreenshots:
-        """Operations on `heatmap_screenshots`."""
-        from .heatmap_screenshots import HeatmapScreenshots
-
-        return HeatmapScreenshots(self._executor)
-
-    @cached_property
     def heatmaps(self) -> Heatmaps:
-        """Operations on `heatmaps`."""
+        """Where users click, move and scroll on a page."""
         from .heatmaps import Heatmaps
 
         return Heatmaps(self._executor)
 
     @cached_property
     def hog_flows(self) -> HogFlows:
-        """Operations on `hog_flows`."""
+        """A workflow: a trigger, and the steps that follow it (PostHog calls it Hog flow)."""
         from .hog_flows import HogFlows
 
         return HogFlows(self._executor)
 
     @cached_property
     def hog_function_templates(self) -> HogFunctionTemplates:
-        """Operations on `hog_function_templates`."""
+        """A template for a function, such as "send to Slack"."""
         from .hog_function_templates import HogFunctionTemplates
 
         return HogFunctionTemplates(self._executor)
 
     @cached_property
     def hog_functions(self) -> HogFunctions:
-        """Operations on `hog_functions`."""
+        """A function in the Hog language: a destination, a transformation, an alert or site code."""
         from .hog_functions import HogFunctions
 
         return HogFunctions(self._executor)
 
     @cached_property
+    def ingestion_warnings(self) -> IngestionWarnings:
+        """An event that could not be processed as it was sent, and why."""
+        from .ingestion_warnings import IngestionWarnings
+
+        return IngestionWarnings(self._executor)
+
+    @cached_property
     def insight_variables(self) -> InsightVariables:
-        """Operations on `insight_variables`."""
+        """A variable that SQL insights and dashboards can use."""
         from .insight_variables import InsightVariables
 
         return InsightVariables(self._executor)
 
     @cached_property
     def insights(self) -> Insights:
-        """Operations on `insights`."""
+        """An insight is a saved query with its chart: a trend, a funnel, SQL and so on."""
         from .insights import Insights
 
         return Insights(self._executor)
 
     @cached_property
     def integrations(self) -> Integrations:
-        """Operations on `integrations`."""
+        """A connection to a service such as Slack, GitHub or Google Ads that other features use."""
         from .integrations import Integrations
 
         return Integrations(self._executor)
@@ -489,88 +752,165 @@ class Resources:
         return JsSnippet(self._executor)
 
     @cached_property
+    def leaked_keys(self) -> LeakedKeys:
+        """Revokes keys that were published by accident."""
+        from .leaked_keys import LeakedKeys
+
+        return LeakedKeys(self._executor)
+
+    @cached_property
     def live_debugger_breakpoints(self) -> LiveDebuggerBreakpoints:
-        """Operations on `live_debugger_breakpoints`."""
+        """A breakpoint in running code that records variables without stopping."""
         from .live_debugger_breakpoints import LiveDebuggerBreakpoints
 
         return LiveDebuggerBreakpoints(self._executor)
 
     @cached_property
     def llm_analytics(self) -> LlmAnalytics:
-        """Operations on `llm_analytics`."""
+        """Tools for traces and generations of language models."""
         from .llm_analytics import LlmAnalytics
 
         return LlmAnalytics(self._executor)
 
     @cached_property
     def llm_prompts(self) -> LlmPrompts:
-        """Operations on `llm_prompts`."""
+        """A prompt for a language model, with versions and labels."""
         from .llm_prompts import LlmPrompts
 
         return LlmPrompts(self._executor)
 
     @cached_property
     def llm_skills(self) -> LlmSkills:
-        """Operations on `llm_skills`."""
+        """A skill: instructions and files for an AI agent, with versions."""
         from .llm_skills import LlmSkills
 
         return LlmSkills(self._executor)
 
     @cached_property
     def logs(self) -> Logs:
-        """Operations on `logs`."""
+        """Log lines that applications sent."""
         from .logs import Logs
 
         return Logs(self._executor)
 
     @cached_property
+    def loops(self) -> Loops:
+        """A loop starts a coding agent again and again, on a schedule or by a trigger."""
+        from .loops import Loops
+
+        return Loops(self._executor)
+
+    @cached_property
+    def managed_viewsets(self) -> ManagedViewsets:
+        """A set of warehouse views that PostHog maintains."""
+        from .managed_viewsets import ManagedViewsets
+
+        return ManagedViewsets(self._executor)
+
+    @cached_property
+    def marketing_analytics(self) -> MarketingAnalytics:
+        """The setup of marketing analytics: ad platforms, UTM mappings, conversion goals."""
+        from .marketing_analytics import MarketingAnalytics
+
+        return MarketingAnalytics(self._executor)
+
+    @cached_property
     def max_tools(self) -> MaxTools:
-        """Operations on `max_tools`."""
+        """Tools of PostHog AI."""
         from .max_tools import MaxTools
 
         return MaxTools(self._executor)
 
     @cached_property
+    def mcp_analytics(self) -> McpAnalytics:
+        """Operations on `mcp_analytics`."""
+        from .mcp_analytics import McpAnalytics
+
+        return McpAnalytics(self._executor)
+
+    @cached_property
+    def mcp_gateway(self) -> McpGateway:
+        """Access of an organization's agents to MCP servers."""
+        from .mcp_gateway import McpGateway
+
+        return McpGateway(self._executor)
+
+    @cached_property
     def mcp_server_installations(self) -> McpServerInstallations:
-        """Operations on `mcp_server_installations`."""
+        """An MCP server that a user has connected."""
         from .mcp_server_installations import McpServerInstallations
 
         return McpServerInstallations(self._executor)
 
     @cached_property
     def mcp_servers(self) -> McpServers:
-        """Operations on `mcp_servers`."""
+        """An MCP server that can be installed."""
         from .mcp_servers import McpServers
 
         return McpServers(self._executor)
 
     @cached_property
     def mcp_tools(self) -> McpTools:
-        """Operations on `mcp_tools`."""
+        """A tool of PostHog's own MCP server."""
         from .mcp_tools import McpTools
 
         return McpTools(self._executor)
 
     @cached_property
+    def messaging_preferences(self) -> MessagingPreferences:
+        """Operations on `messaging_preferences`."""
+        from .messaging_preferences import MessagingPreferences
+
+        return MessagingPreferences(self._executor)
+
+    @cached_property
+    def messaging_suppressions(self) -> MessagingSuppressions:
+        """Addresses that no message is sent to, such as bounced ones."""
+        from .messaging_suppressions import MessagingSuppressions
+
+        return MessagingSuppressions(self._executor)
+
+    @cached_property
+    def messaging_templates(self) -> MessagingTemplates:
+        """A template for messages of workflows."""
+        from .messaging_templates import MessagingTemplates
+
+        return MessagingTemplates(self._executor)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """Metrics of applications: counters, gauges and histograms."""
+        from .metrics import Metrics
+
+        return Metrics(self._executor)
+
+    @cached_property
     def notebooks(self) -> Notebooks:
-        """Operations on `notebooks`."""
+        """A notebook is a document of text, insights, recordings and queries."""
         from .notebooks import Notebooks
 
         return Notebooks(self._executor)
 
     @cached_property
     def object_media_previews(self) -> ObjectMediaPreviews:
-        """Operations on `object_media_previews`."""
+        """An image that illustrates an event."""
         from .object_media_previews import ObjectMediaPreviews
 
         return ObjectMediaPreviews(self._executor)
 
     @cached_property
     def organizations(self) -> Organizations:
-        """Operations on `organizations`."""
+        """An organization: its members, settings and projects."""
         from .organizations import Organizations
 
         return Organizations(self._executor)
+
+    @cached_property
+    def paths(self) -> Paths:
+        """Paths that users take."""
+        from .paths import Paths
+
+        return Paths(self._executor)
 
     @cached_property
     def persisted_folder(self) -> PersistedFolder:
@@ -581,231 +921,415 @@ class Resources:
 
     @cached_property
     def personal_api_keys(self) -> PersonalApiKeys:
-        """Operations on `personal_api_keys`."""
+        """A personal API key acts for a user."""
         from .personal_api_keys import PersonalApiKeys
 
         return PersonalApiKeys(self._executor)
 
     @cached_property
     def persons(self) -> Persons:
-        """Operations on `persons`."""
+        """A person is a user of your product, with properties and one or more distinct ids."""
         from .persons import Persons
 
         return Persons(self._executor)
 
     @cached_property
     def plugin_configs(self) -> PluginConfigs:
-        """Operations on `plugin_configs`."""
+        """An installed app of the old plugin system."""
         from .plugin_configs import PluginConfigs
 
         return PluginConfigs(self._executor)
 
     @cached_property
+    def posthog_connections(self) -> PosthogConnections:
+        """A connection to another PostHog instance or region."""
+        from .posthog_connections import PosthogConnections
+
+        return PosthogConnections(self._executor)
+
+    @cached_property
+    def product_enablement(self) -> ProductEnablement:
+        """The activation of products for a project."""
+        from .product_enablement import ProductEnablement
+
+        return ProductEnablement(self._executor)
+
+    @cached_property
     def product_tours(self) -> ProductTours:
-        """Operations on `product_tours`."""
+        """A tour guides users of your product through its interface."""
         from .product_tours import ProductTours
 
         return ProductTours(self._executor)
 
     @cached_property
     def project_secret_api_keys(self) -> ProjectSecretApiKeys:
-        """Operations on `project_secret_api_keys`."""
+        """A secret key of a project for servers, with scopes."""
         from .project_secret_api_keys import ProjectSecretApiKeys
 
         return ProjectSecretApiKeys(self._executor)
 
     @cached_property
     def projects(self) -> Projects:
-        """Operations on `projects`."""
+        """A project holds the events of one product, with its settings and keys."""
         from .projects import Projects
 
         return Projects(self._executor)
 
     @cached_property
+    def property_access_controls(self) -> PropertyAccessControls:
+        """Who may see a property."""
+        from .property_access_controls import PropertyAccessControls
+
+        return PropertyAccessControls(self._executor)
+
+    @cached_property
     def property_definitions(self) -> PropertyDefinitions:
-        """Operations on `property_definitions`."""
+        """The definition of a property of events, persons or groups: type, description, tags."""
         from .property_definitions import PropertyDefinitions
 
         return PropertyDefinitions(self._executor)
 
     @cached_property
+    def public_hog_function_templates(self) -> PublicHogFunctionTemplates:
+        """Templates for Hog functions, as the public documentation lists them."""
+        from .public_hog_function_templates import PublicHogFunctionTemplates
+
+        return PublicHogFunctionTemplates(self._executor)
+
+    @cached_property
+    def pulse(self) -> Pulse:
+        """Written briefs on what changed in a project."""
+        from .pulse import Pulse
+
+        return Pulse(self._executor)
+
+    @cached_property
     def query(self) -> Query:
-        """Operations on `query`."""
+        """Runs a query: HogQL, a trend, a funnel and so on."""
         from .query import Query
 
         return Query(self._executor)
 
     @cached_property
+    def quota_limits(self) -> QuotaLimits:
+        """Products whose quota is used up."""
+        from .quota_limits import QuotaLimits
+
+        return QuotaLimits(self._executor)
+
+    @cached_property
+    def reminders(self) -> Reminders:
+        """A reminder of a user."""
+        from .reminders import Reminders
+
+        return Reminders(self._executor)
+
+    @cached_property
+    def review_hog(self) -> ReviewHog:
+        """Automatic reviews of pull requests."""
+        from .review_hog import ReviewHog
+
+        return ReviewHog(self._executor)
+
+    @cached_property
+    def sandbox_custom_images(self) -> SandboxCustomImages:
+        """A container image for the sandboxes of coding agents."""
+        from .sandbox_custom_images import SandboxCustomImages
+
+        return SandboxCustomImages(self._executor)
+
+    @cached_property
     def sandbox_environments(self) -> SandboxEnvironments:
-        """Operations on `sandbox_environments`."""
+        """Network access and variables of the sandboxes of coding agents."""
         from .sandbox_environments import SandboxEnvironments
 
         return SandboxEnvironments(self._executor)
 
     @cached_property
-    def saved(self) -> Saved:
-        """Operations on `saved`."""
-        from .saved import Saved
+    def saved_query_column_annotations(self) -> SavedQueryColumnAnnotations:
+        """A description of a column of a warehouse view."""
+        from .saved_query_column_annotations import SavedQueryColumnAnnotations
 
-        return Saved(self._executor)
+        return SavedQueryColumnAnnotations(self._executor)
+
+    @cached_property
+    def scheduled_changes(self) -> ScheduledChanges:
+        """A change of a feature flag that is made at a later time."""
+        from .scheduled_changes import ScheduledChanges
+
+        return ScheduledChanges(self._executor)
 
     @cached_property
     def schema_property_groups(self) -> SchemaPropertyGroups:
-        """Operations on `schema_property_groups`."""
+        """A set of properties that events can be required to have."""
         from .schema_property_groups import SchemaPropertyGroups
 
         return SchemaPropertyGroups(self._executor)
 
     @cached_property
-    def sdk_doctor(self) -> SdkDoctor:
-        """Operations on `sdk_doctor`."""
-        from .sdk_doctor import SdkDoctor
+    def sdk_health(self) -> SdkHealth:
+        """Whether the SDKs that send events are up to date."""
+        from .sdk_health import SdkHealth
 
-        return SdkDoctor(self._executor)
-
-    @cached_property
-    def session_group_summaries(self) -> SessionGroupSummaries:
-        """Operations on `session_group_summaries`."""
-        from .session_group_summaries import SessionGroupSummaries
-
-        return SessionGroupSummaries(self._executor)
+        return SdkHealth(self._executor)
 
     @cached_property
     def session_recording_playlists(self) -> SessionRecordingPlaylists:
-        """Operations on `session_recording_playlists`."""
+        """A playlist of session recordings: saved filters, or a collection."""
         from .session_recording_playlists import SessionRecordingPlaylists
 
         return SessionRecordingPlaylists(self._executor)
 
     @cached_property
     def session_recordings(self) -> SessionRecordings:
-        """Operations on `session_recordings`."""
+        """A recording of what a user saw and did in one session."""
         from .session_recordings import SessionRecordings
 
         return SessionRecordings(self._executor)
 
     @cached_property
-    def session_summaries(self) -> SessionSummaries:
-        """Operations on `session_summaries`."""
-        from .session_summaries import SessionSummaries
-
-        return SessionSummaries(self._executor)
-
-    @cached_property
     def sessions(self) -> Sessions:
-        """Operations on `sessions`."""
+        """Properties of sessions."""
         from .sessions import Sessions
 
         return Sessions(self._executor)
 
     @cached_property
     def signals(self) -> Signals:
-        """Operations on `signals`."""
+        """Findings that PostHog derives from errors, recordings, tickets and other sources."""
         from .signals import Signals
 
         return Signals(self._executor)
 
     @cached_property
+    def stamphog(self) -> Stamphog:
+        """Automatic approval of pull requests."""
+        from .stamphog import Stamphog
+
+        return Stamphog(self._executor)
+
+    @cached_property
+    def streamlit_apps(self) -> StreamlitApps:
+        """A Streamlit app that PostHog hosts."""
+        from .streamlit_apps import StreamlitApps
+
+        return StreamlitApps(self._executor)
+
+    @cached_property
     def subscriptions(self) -> Subscriptions:
-        """Operations on `subscriptions`."""
+        """A subscription sends an insight or a dashboard by email or Slack on a schedule."""
         from .subscriptions import Subscriptions
 
         return Subscriptions(self._executor)
 
     @cached_property
     def surveys(self) -> Surveys:
-        """Operations on `surveys`."""
+        """A survey asks users of your product questions, in a popover, by API or on a page of its
+        own.
+        """
         from .surveys import Surveys
 
         return Surveys(self._executor)
 
     @cached_property
-    def task_automations(self) -> TaskAutomations:
-        """Operations on `task_automations`."""
-        from .task_automations import TaskAutomations
+    def taggers(self) -> Taggers:
+        """A tagger labels traces or generations, by a language model or by Hog code."""
+        from .taggers import Taggers
 
-        return TaskAutomations(self._executor)
+        return Taggers(self._executor)
+
+    @cached_property
+    def task_activity(self) -> TaskActivity:
+        """What happened in the tasks of a user."""
+        from .task_activity import TaskActivity
+
+        return TaskActivity(self._executor)
+
+    @cached_property
+    def task_channels(self) -> TaskChannels:
+        """A channel groups tasks and their conversations."""
+        from .task_channels import TaskChannels
+
+        return TaskChannels(self._executor)
+
+    @cached_property
+    def task_mentions(self) -> TaskMentions:
+        """A mention of a user in a task."""
+        from .task_mentions import TaskMentions
+
+        return TaskMentions(self._executor)
 
     @cached_property
     def tasks(self) -> Tasks:
-        """Operations on `tasks`."""
+        """A task is work for the coding agent."""
         from .tasks import Tasks
 
         return Tasks(self._executor)
 
     @cached_property
+    def tracing(self) -> Tracing:
+        """Distributed traces of applications."""
+        from .tracing import Tracing
+
+        return Tracing(self._executor)
+
+    @cached_property
     def uploaded_media(self) -> UploadedMedia:
-        """Operations on `uploaded_media`."""
+        """An image for notebooks, emails and text tiles."""
         from .uploaded_media import UploadedMedia
 
         return UploadedMedia(self._executor)
 
     @cached_property
+    def user_facet_settings(self) -> UserFacetSettings:
+        """Which facets a user sees in lists."""
+        from .user_facet_settings import UserFacetSettings
+
+        return UserFacetSettings(self._executor)
+
+    @cached_property
     def user_home_settings(self) -> UserHomeSettings:
-        """Operations on `user_home_settings`."""
+        """The tabs and the home page of a user."""
         from .user_home_settings import UserHomeSettings
 
         return UserHomeSettings(self._executor)
 
     @cached_property
+    def user_interview_topics(self) -> UserInterviewTopics:
+        """A topic on which users are interviewed."""
+        from .user_interview_topics import UserInterviewTopics
+
+        return UserInterviewTopics(self._executor)
+
+    @cached_property
     def user_interviews(self) -> UserInterviews:
-        """Operations on `user_interviews`."""
+        """The transcript and the summary of an interview."""
         from .user_interviews import UserInterviews
 
         return UserInterviews(self._executor)
 
     @cached_property
     def users(self) -> Users:
-        """Operations on `users`."""
+        """A user of the PostHog application. `@me` is the user of the key."""
         from .users import Users
 
         return Users(self._executor)
 
     @cached_property
+    def vision(self) -> Vision:
+        """Scanners that watch session recordings with a vision model."""
+        from .vision import Vision
+
+        return Vision(self._executor)
+
+    @cached_property
     def visual_review(self) -> VisualReview:
-        """Operations on `visual_review`."""
+        """Comparison of screenshots in CI."""
         from .visual_review import VisualReview
 
         return VisualReview(self._executor)
 
     @cached_property
+    def warehouse_column_annotations(self) -> WarehouseColumnAnnotations:
+        """A description of a column of a warehouse table."""
+        from .warehouse_column_annotations import WarehouseColumnAnnotations
+
+        return WarehouseColumnAnnotations(self._executor)
+
+    @cached_property
+    def warehouse_column_statistics(self) -> WarehouseColumnStatistics:
+        """Figures about the values of a column."""
+        from .warehouse_column_statistics import WarehouseColumnStatistics
+
+        return WarehouseColumnStatistics(self._executor)
+
+    @cached_property
+    def warehouse_dag(self) -> WarehouseDag:
+        """Which views depend on which."""
+        from .warehouse_dag import WarehouseDag
+
+        return WarehouseDag(self._executor)
+
+    @cached_property
+    def warehouse_expressions(self) -> WarehouseExpressions:
+        """A computed column of a table."""
+        from .warehouse_expressions import WarehouseExpressions
+
+        return WarehouseExpressions(self._executor)
+
+    @cached_property
+    def warehouse_model_paths(self) -> WarehouseModelPaths:
+        """Where a view stands in the graph of views."""
+        from .warehouse_model_paths import WarehouseModelPaths
+
+        return WarehouseModelPaths(self._executor)
+
+    @cached_property
     def warehouse_saved_queries(self) -> WarehouseSavedQueries:
-        """Operations on `warehouse_saved_queries`."""
+        """A view: a saved HogQL query that other queries can select from; it can be materialized."""
         from .warehouse_saved_queries import WarehouseSavedQueries
 
         return WarehouseSavedQueries(self._executor)
 
     @cached_property
     def warehouse_saved_query_folders(self) -> WarehouseSavedQueryFolders:
-        """Operations on `warehouse_saved_query_folders`."""
+        """A folder of warehouse views."""
         from .warehouse_saved_query_folders import WarehouseSavedQueryFolders
 
         return WarehouseSavedQueryFolders(self._executor)
 
     @cached_property
     def warehouse_tables(self) -> WarehouseTables:
-        """Operations on `warehouse_tables`."""
+        """A table of the data warehouse: imported, or files in your own bucket."""
         from .warehouse_tables import WarehouseTables
 
         return WarehouseTables(self._executor)
 
     @cached_property
+    def warehouse_view_links(self) -> WarehouseViewLinks:
+        """A join between two tables or views."""
+        from .warehouse_view_links import WarehouseViewLinks
+
+        return WarehouseViewLinks(self._executor)
+
+    @cached_property
     def web_analytics(self) -> WebAnalytics:
-        """Operations on `web_analytics`."""
+        """Visitors, page views and sources of traffic."""
         from .web_analytics import WebAnalytics
 
         return WebAnalytics(self._executor)
 
     @cached_property
+    def web_analytics_achievements(self) -> WebAnalyticsAchievements:
+        """Goals that the web analytics of a project reached."""
+        from .web_analytics_achievements import WebAnalyticsAchievements
+
+        return WebAnalyticsAchievements(self._executor)
+
+    @cached_property
+    def web_analytics_path_cleaning_suggestions(self) -> WebAnalyticsPathCleaningSuggestions:
+        """Rules that make similar URL paths one."""
+        from .web_analytics_path_cleaning_suggestions import WebAnalyticsPathCleaningSuggestions
+
+        return WebAnalyticsPathCleaningSuggestions(self._executor)
+
+    @cached_property
     def web_experiments(self) -> WebExperiments:
-        """Operations on `web_experiments`."""
+        """An experiment that changes the elements of a web page, without code."""
         from .web_experiments import WebExperiments
 
         return WebExperiments(self._executor)
 
     @cached_property
     def web_vitals(self) -> WebVitals:
-        """Operations on `web_vitals`."""
+        """Loading and interaction times of pages."""
         from .web_vitals import WebVitals
 
         return WebVitals(self._executor)
+
+    @cached_property
+    def wizard(self) -> Wizard:
+        """Sessions of the setup wizard."""
+        from .wizard import Wizard
+
+        return Wizard(self._executor)

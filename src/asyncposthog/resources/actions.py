@@ -20,23 +20,31 @@ __all__ = ["Actions"]
 
 
 class Actions(Resource):
-    """Operations on `actions`."""
+    """An action combines events and autocaptured interactions under one name, so that insights can
+    use them as one event.
+    """
 
     async def bulk_update_tags(
         self,
         *,
-        action: m.ActionEnum,
+        action: m.BulkUpdateTagsActionEnum,
         ids: Sequence[int],
         tags: Sequence[str],
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.BulkUpdateTagsResponse:
-        """Bulk update tags: an action on actions.
+        """Add, remove or set the tags of several actions.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/actions/bulk_update_tags/`; limits `burst` and
         `sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `BulkUpdateTagsResponse`.
         """
         return await self._call(
             registry.BULK_UPDATE_TAGS,
@@ -57,16 +65,32 @@ class Actions(Resource):
         pinned_at: Timestamp | None | Omit = OMIT,
         post_to_slack: bool | Omit = OMIT,
         slack_message_format: str | Omit = OMIT,
-        steps: Sequence[m.ActionStepJSON | Mapping[str, JSON]] | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        steps: Sequence[m.ActionStepJSONRequest | Mapping[str, JSON] | m.ActionStepJSON]
+        | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Action:
-        """Create one of the actions.
+        """Create an action. An event matches if it fulfils any of the `steps`.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/actions/`; scope `action:write`; limits `burst` and
         `sustained`.
+
+        Args:
+            format: The format of the response.
+            create_in_folder: The folder of the file system to create it in.
+            deleted: Whether the action is deleted. Setting it is how actions are deleted and
+                restored.
+            description: A description of the action.
+            name: The name of the action.
+            post_to_slack: Whether matching events are posted to Slack.
+            slack_message_format: The text of the message to Slack.
+            steps: What matches: an event fulfils one of the steps.
+            tags: Tags of the action.
+
+        Returns:
+            `Action`.
         """
         return await self._call(
             registry.CREATE,
@@ -87,10 +111,13 @@ class Actions(Resource):
         )
 
     async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> m.Action:
-        """Delete one of the actions.
+        """Delete an action (soft delete). `restore` undoes it.
 
         `PATCH /api/projects/{project_id}/actions/{id}/`; with `{"deleted": true}`, as the
         server refuses DELETE here; scope `action:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Action`.
         """
         return await self._call(registry.DELETE, (id,), options=options)
 
@@ -102,34 +129,64 @@ class Actions(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Action:
-        """Get one of the actions.
+        """Get an action with its steps.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/actions/{id}/`; scope `action:read`; limits `burst` and
         `sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `Action`.
         """
         return await self._call(registry.GET, (id,), query={"format": format}, options=options)
 
     def list(
         self,
         *,
+        created_by: str | Omit = OMIT,
         format: Literal["csv", "json"] | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        ordering: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+        tags: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Action]:
-        """List the actions.
+        """List actions.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/actions/`; scope `action:read`; limits `burst` and
         `sustained`; pages: offset.
+
+        Args:
+            created_by: Only what this user created.
+            format: The format of the response.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            ordering: The field to sort by; `-` in front means descending.
+            search: Only results that contain this text.
+            tags: Only results with these tags.
+
+        Returns:
+            All `Action`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
-            query={"format": format, "limit": limit, "offset": offset},
+            query={
+                "created_by": created_by,
+                "format": format,
+                "limit": limit,
+                "offset": offset,
+                "ordering": ordering,
+                "search": search,
+                "tags": tags,
+            },
             concurrency=concurrency,
             options=options,
         )
@@ -140,23 +197,22 @@ class Actions(Resource):
         /,
         *,
         format: Literal["csv", "json"] | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActionReference]:
-        """References: an action on actions.
+        """List the insights, cohorts and other objects that use an action.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
-        `GET /api/projects/{project_id}/actions/{id}/references/`; limits `burst` and
-        `sustained`; pages: single.
+        `GET /api/projects/{project_id}/actions/{id}/references/`; scope `action:read`; limits
+        `burst` and `sustained`; pages: single.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            All `ActionReference`, page by page as you iterate.
         """
-        return self._cursor(
-            registry.REFERENCES,
-            (id,),
-            query={"format": format},
-            concurrency=concurrency,
-            options=options,
-        )
+        return self._cursor(registry.REFERENCES, (id,), query={"format": format}, options=options)
 
     async def replace(
         self,
@@ -172,16 +228,32 @@ class Actions(Resource):
         pinned_at: Timestamp | None | Omit = OMIT,
         post_to_slack: bool | Omit = OMIT,
         slack_message_format: str | Omit = OMIT,
-        steps: Sequence[m.ActionStepJSON | Mapping[str, JSON]] | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        steps: Sequence[m.ActionStepJSONRequest | Mapping[str, JSON] | m.ActionStepJSON]
+        | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Action:
-        """Replace one of the actions.
+        """Replace all fields of an action.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `PUT /api/projects/{project_id}/actions/{id}/`; scope `action:write`; limits `burst` and
         `sustained`.
+
+        Args:
+            format: The format of the response.
+            create_in_folder: The folder of the file system to create it in.
+            deleted: Whether the action is deleted. Setting it is how actions are deleted and
+                restored.
+            description: A description of the action.
+            name: The name of the action.
+            post_to_slack: Whether matching events are posted to Slack.
+            slack_message_format: The text of the message to Slack.
+            steps: What matches: an event fulfils one of the steps.
+            tags: Tags of the action.
+
+        Returns:
+            `Action`.
         """
         return await self._call(
             registry.REPLACE,
@@ -203,10 +275,16 @@ class Actions(Resource):
         )
 
     async def restore(self, id: int, /, *, options: RequestOptions | None = None) -> m.Action:
-        """Undo the deletion of one of the actions.
+        """Undo the deletion of an action.
+
+        An action combines events and autocaptured interactions under one name, so that insights
+        can use them as one event.
 
         `PATCH /api/projects/{project_id}/actions/{id}/`; with `{"deleted": false}`, as the
         server refuses DELETE here; scope `action:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Action`.
         """
         return await self._call(registry.RESTORE, (id,), options=options)
 
@@ -224,16 +302,32 @@ class Actions(Resource):
         pinned_at: Timestamp | None | Omit = OMIT,
         post_to_slack: bool | Omit = OMIT,
         slack_message_format: str | Omit = OMIT,
-        steps: Sequence[m.ActionStepJSON | Mapping[str, JSON]] | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        steps: Sequence[m.ActionStepJSONRequest | Mapping[str, JSON] | m.ActionStepJSON]
+        | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Action:
-        """Change the given fields of one of the actions.
+        """Change the given fields of an action. `steps` is replaced as a whole.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `PATCH /api/projects/{project_id}/actions/{id}/`; scope `action:write`; limits `burst`
         and `sustained`.
+
+        Args:
+            format: The format of the response.
+            create_in_folder: The folder of the file system to create it in.
+            deleted: Whether the action is deleted. Setting it is how actions are deleted and
+                restored.
+            description: A description of the action.
+            name: The name of the action.
+            post_to_slack: Whether matching events are posted to Slack.
+            slack_message_format: The text of the message to Slack.
+            steps: What matches: an event fulfils one of the steps.
+            tags: Tags of the action.
+
+        Returns:
+            `Action`.
         """
         return await self._call(
             registry.UPDATE,

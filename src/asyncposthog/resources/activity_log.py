@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import OMIT, Omit, RequestOptions
@@ -20,29 +21,39 @@ __all__ = ["ActivityLog"]
 
 
 class ActivityLog(Resource):
-    """Operations on `activity_log`."""
+    """The audit trail of a project: who changed what, and when."""
 
     def list(
         self,
         *,
         cursor: str | Omit = OMIT,
         item_id: str | Omit = OMIT,
-        ordering: Literal["created_at", "-created_at"] | Omit = OMIT,
+        ordering: Literal["-created_at", "created_at"] | Omit = OMIT,
         page: int | Omit = OMIT,
         page_size: int | Omit = OMIT,
         scope: str | Omit = OMIT,
         scopes: Sequence[str] | Omit = OMIT,
-        user: str | Omit = OMIT,
-        concurrency: int = 1,
+        user: UUID | str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLog]:
-        """List the activity log.
+        """List what was changed in a project, and by whom.
 
         Paginated by cursor; page_size may be up to 1,000. On PostHog Cloud this is a paid
         feature; without it the server responds with 402.
 
         `GET /api/projects/{project_id}/activity_log/`; scope `activity_log:read`; limits
         `burst` and `sustained`; pages: cursor.
+
+        Args:
+            cursor: Where the page starts, as the previous page says.
+            ordering: The field to sort by; `-` in front means descending. Default:
+                `"-created_at"`.
+            page: The number of the page, from 1.
+            page_size: The number of results in a page. Default: `100`.
+            scope: Only results of this scope.
+
+        Returns:
+            All `ActivityLog`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -56,6 +67,5 @@ class ActivityLog(Resource):
                 "scopes": scopes,
                 "user": user,
             },
-            concurrency=concurrency,
             options=options,
         )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from asyncposthog.core.resource import Resource
@@ -21,15 +21,18 @@ __all__ = ["AdvancedActivityLogs"]
 
 
 class AdvancedActivityLogs(Resource):
-    """Operations on `advanced_activity_logs`."""
+    """The audit trail of a project with more filters and an export."""
 
     async def available_filters(
         self, *, options: RequestOptions | None = None
     ) -> m.AvailableFiltersResponse:
-        """Available filters: an action on advanced activity logs.
+        """List the values that the audit trail can be filtered by.
 
-        `GET /api/projects/{project_id}/advanced_activity_logs/available_filters/`; limits
-        `burst` and `sustained`.
+        `GET /api/projects/{project_id}/advanced_activity_logs/available_filters/`; scope
+        `activity_log:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `AvailableFiltersResponse`.
         """
         return await self._call(registry.AVAILABLE_FILTERS, options=options)
 
@@ -38,20 +41,32 @@ class AdvancedActivityLogs(Resource):
         *,
         activity: str,
         scope: str,
-        user: m.UserBasic | Mapping[str, JSON],
+        user: m.UserBasicRequest | Mapping[str, JSON] | m.UserBasic,
         client: str | None | Omit = OMIT,
         created_at: Timestamp | Omit = OMIT,
         detail: JSON | Omit = OMIT,
+        ip_address: str | None | Omit = OMIT,
         is_system: bool | None | Omit = OMIT,
         item_id: str | None | Omit = OMIT,
         organization_id: UUID | str | None | Omit = OMIT,
+        team_id: int | None | Omit = OMIT,
         was_impersonated: bool | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ActivityLog:
-        """Export: an action on advanced activity logs.
+        """Start an export of the audit trail.
 
-        `POST /api/projects/{project_id}/advanced_activity_logs/export/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/advanced_activity_logs/export/`; scope
+        `activity_log:read`; limits `burst` and `sustained`.
+
+        Args:
+            activity: What was done, such as `updated`.
+            scope: The kind of object.
+            user: The user who made it.
+            detail: The fields with their old and new values.
+            item_id: The id of the object.
+
+        Returns:
+            `ActivityLog`.
         """
         return await self._call(
             registry.EXPORT,
@@ -62,9 +77,11 @@ class AdvancedActivityLogs(Resource):
                 "client": client,
                 "created_at": created_at,
                 "detail": detail,
+                "ip_address": ip_address,
                 "is_system": is_system,
                 "item_id": item_id,
                 "organization_id": organization_id,
+                "team_id": team_id,
                 "was_impersonated": was_impersonated,
             },
             options=options,
@@ -76,24 +93,43 @@ class AdvancedActivityLogs(Resource):
         activities: Sequence[str] | Omit = OMIT,
         clients: Sequence[str] | Omit = OMIT,
         detail_filters: str | Omit = OMIT,
-        end_date: str | Omit = OMIT,
+        end_date: Timestamp | Omit = OMIT,
+        follow: bool | Omit = OMIT,
         hogql_filter: str | Omit = OMIT,
+        include_values: bool | Omit = OMIT,
+        ip_addresses: Sequence[str] | Omit = OMIT,
         is_system: bool | Omit = OMIT,
         item_ids: Sequence[str] | Omit = OMIT,
+        ordering: Literal["-created_at", "created_at"] | Omit = OMIT,
         page: int | Omit = OMIT,
         page_size: int | Omit = OMIT,
+        schema: Literal["ocsf"] | Omit = OMIT,
         scopes: Sequence[str] | Omit = OMIT,
         search_text: str | Omit = OMIT,
-        start_date: str | Omit = OMIT,
-        users: Sequence[str] | Omit = OMIT,
+        start_date: Timestamp | Omit = OMIT,
+        team_ids: Sequence[int] | Omit = OMIT,
+        users: Sequence[UUID | str] | Omit = OMIT,
         was_impersonated: bool | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLog]:
-        """List the advanced activity logs.
+        """List what was changed in a project, filtered by user, object, action and time.
 
         `GET /api/projects/{project_id}/advanced_activity_logs/`; scope `activity_log:read`;
         limits `burst` and `sustained`; pages: page.
+
+        Args:
+            end_date: The last day of the range of time.
+            follow: Default: `false`.
+            include_values: Default: `false`.
+            ordering: The field to sort by; `-` in front means descending. Default:
+                `"-created_at"`.
+            page: The number of the page, from 1.
+            page_size: The number of results in a page. Default: `100`.
+            start_date: The first day of the range of time.
+            team_ids: The ids of projects.
+
+        Returns:
+            All `ActivityLog`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -102,17 +138,22 @@ class AdvancedActivityLogs(Resource):
                 "clients": clients,
                 "detail_filters": detail_filters,
                 "end_date": end_date,
+                "follow": follow,
                 "hogql_filter": hogql_filter,
+                "include_values": include_values,
+                "ip_addresses": ip_addresses,
                 "is_system": is_system,
                 "item_ids": item_ids,
+                "ordering": ordering,
                 "page": page,
                 "page_size": page_size,
+                "schema": schema,
                 "scopes": scopes,
                 "search_text": search_text,
                 "start_date": start_date,
+                "team_ids": team_ids,
                 "users": users,
                 "was_impersonated": was_impersonated,
             },
-            concurrency=concurrency,
             options=options,
         )

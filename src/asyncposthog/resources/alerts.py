@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
@@ -21,17 +22,25 @@ __all__ = ["Alerts"]
 
 
 class Alerts(Resource):
-    """Operations on `alerts`."""
+    """An alert watches an insight and notifies its subscribers when a value crosses a threshold or
+    is anomalous.
+    """
 
     async def create(
         self,
         *,
         insight: int,
         subscribed_users: Sequence[int],
-        threshold: m.Threshold | Mapping[str, JSON],
+        threshold: m.ThresholdRequest | Mapping[str, JSON] | m.AlertThreshold,
         calculation_interval: m.CalculationIntervalEnum | Omit = OMIT,
         condition: m.AlertCondition | Mapping[str, JSON] | None | Omit = OMIT,
-        config: m.TrendsAlertConfig | Mapping[str, JSON] | None | Omit = OMIT,
+        config: m.TrendsAlertConfig
+        | Mapping[str, JSON]
+        | m.HogQLAlertConfig
+        | m.FunnelsAlertConfig
+        | m.MetricsAlertConfig
+        | None
+        | Omit = OMIT,
         detector_config: Model | Mapping[str, JSON] | None | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         investigation_agent_enabled: bool | Omit = OMIT,
@@ -43,9 +52,25 @@ class Alerts(Resource):
         snoozed_until: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Alert:
-        """Create one of the alerts.
+        """Create an alert on an insight.
 
-        `POST /api/projects/{project_id}/alerts/`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/alerts/`; scope `alert:write`; limits `burst` and
+        `sustained`.
+
+        Args:
+            insight: The id of the insight; the insight itself in responses.
+            subscribed_users: Who is notified.
+            threshold: The bounds.
+            calculation_interval: How often it is checked: `hourly`, `daily`, `weekly` or
+                `monthly`.
+            condition: How a value is compared: absolute, or with the previous one.
+            config: Which series is watched.
+            detector_config: The anomaly detector, if there is no threshold.
+            enabled: Whether it is checked.
+            snoozed_until: No notification before this time.
+
+        Returns:
+            `Alert`.
         """
         return await self._call(
             registry.CREATE,
@@ -69,16 +94,17 @@ class Alerts(Resource):
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the alerts.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an alert.
 
-        `DELETE /api/projects/{project_id}/alerts/{id}/`; limits `burst` and `sustained`.
+        `DELETE /api/projects/{project_id}/alerts/{id}/`; scope `alert:write`; limits `burst`
+        and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         checks_date_from: str | Omit = OMIT,
@@ -87,9 +113,13 @@ class Alerts(Resource):
         checks_offset: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Alert:
-        """Get one of the alerts.
+        """Get an alert with its latest checks.
 
-        `GET /api/projects/{project_id}/alerts/{id}/`; limits `burst` and `sustained`.
+        `GET /api/projects/{project_id}/alerts/{id}/`; scope `alert:read`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `Alert`.
         """
         return await self._call(
             registry.GET,
@@ -106,33 +136,62 @@ class Alerts(Resource):
     def list(
         self,
         *,
+        created_by: UUID | str | Omit = OMIT,
+        has_detector: bool | Omit = OMIT,
+        insight_id: int | Omit = OMIT,
+        insight_tag: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        search: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Alert]:
-        """List the alerts.
+        """List alerts on insights.
 
-        `GET /api/projects/{project_id}/alerts/`; limits `burst` and `sustained`; pages: offset.
+        `GET /api/projects/{project_id}/alerts/`; scope `alert:read`; limits `burst` and
+        `sustained`; pages: offset.
+
+        Args:
+            created_by: Only what this user created.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+
+        Returns:
+            All `Alert`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
-            query={"limit": limit, "offset": offset},
+            query={
+                "created_by": created_by,
+                "has_detector": has_detector,
+                "insight_id": insight_id,
+                "insight_tag": insight_tag,
+                "limit": limit,
+                "offset": offset,
+                "search": search,
+            },
             concurrency=concurrency,
             options=options,
         )
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         insight: int,
         subscribed_users: Sequence[int],
-        threshold: m.Threshold | Mapping[str, JSON],
+        threshold: m.ThresholdRequest | Mapping[str, JSON] | m.AlertThreshold,
         calculation_interval: m.CalculationIntervalEnum | Omit = OMIT,
         condition: m.AlertCondition | Mapping[str, JSON] | None | Omit = OMIT,
-        config: m.TrendsAlertConfig | Mapping[str, JSON] | None | Omit = OMIT,
+        config: m.TrendsAlertConfig
+        | Mapping[str, JSON]
+        | m.HogQLAlertConfig
+        | m.FunnelsAlertConfig
+        | m.MetricsAlertConfig
+        | None
+        | Omit = OMIT,
         detector_config: Model | Mapping[str, JSON] | None | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         investigation_agent_enabled: bool | Omit = OMIT,
@@ -144,9 +203,25 @@ class Alerts(Resource):
         snoozed_until: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Alert:
-        """Replace one of the alerts.
+        """Replace all fields of an alert.
 
-        `PUT /api/projects/{project_id}/alerts/{id}/`; limits `burst` and `sustained`.
+        `PUT /api/projects/{project_id}/alerts/{id}/`; scope `alert:write`; limits `burst` and
+        `sustained`.
+
+        Args:
+            insight: The id of the insight; the insight itself in responses.
+            subscribed_users: Who is notified.
+            threshold: The bounds.
+            calculation_interval: How often it is checked: `hourly`, `daily`, `weekly` or
+                `monthly`.
+            condition: How a value is compared: absolute, or with the previous one.
+            config: Which series is watched.
+            detector_config: The anomaly detector, if there is no threshold.
+            enabled: Whether it is checked.
+            snoozed_until: No notification before this time.
+
+        Returns:
+            `Alert`.
         """
         return await self._call(
             registry.REPLACE,
@@ -174,35 +249,69 @@ class Alerts(Resource):
     async def simulate(
         self,
         *,
-        detector_config: Model | Mapping[str, JSON],
-        insight: int,
+        insight: int | str,
+        config: m.TrendsAlertConfig
+        | Mapping[str, JSON]
+        | m.HogQLAlertConfig
+        | m.FunnelsAlertConfig
+        | m.MetricsAlertConfig
+        | None
+        | Omit = OMIT,
         date_from: str | None | Omit = OMIT,
+        detector_config: Model | Mapping[str, JSON] | Omit = OMIT,
         series_index: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.AlertSimulateResponse:
-        """Simulate: an action on alerts.
+        """Run an anomaly detector on past data, to see when it would have fired.
 
-        `POST /api/projects/{project_id}/alerts/simulate/`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/alerts/simulate/`; scope `alert:read`, `insight:read`;
+        limits `burst` and `sustained`.
+
+        Args:
+            series_index: Default: `0`.
+
+        Returns:
+            `AlertSimulateResponse`.
         """
         return await self._call(
             registry.SIMULATE,
             body={
-                "detector_config": detector_config,
                 "insight": insight,
+                "config": config,
                 "date_from": date_from,
+                "detector_config": detector_config,
                 "series_index": series_index,
             },
             options=options,
         )
 
+    async def test_delivery(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.AlertTestDeliveryResponse:
+        """Send a test notification of an alert.
+
+        `POST /api/projects/{project_id}/alerts/{id}/test-delivery/`; scope `alert:write`;
+        limits `alert_test_delivery`.
+
+        Returns:
+            `AlertTestDeliveryResponse`.
+        """
+        return await self._call(registry.TEST_DELIVERY, (id,), options=options)
+
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         calculation_interval: m.CalculationIntervalEnum | Omit = OMIT,
         condition: m.AlertCondition | Mapping[str, JSON] | None | Omit = OMIT,
-        config: m.TrendsAlertConfig | Mapping[str, JSON] | None | Omit = OMIT,
+        config: m.TrendsAlertConfig
+        | Mapping[str, JSON]
+        | m.HogQLAlertConfig
+        | m.FunnelsAlertConfig
+        | m.MetricsAlertConfig
+        | None
+        | Omit = OMIT,
         detector_config: Model | Mapping[str, JSON] | None | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         insight: int | Omit = OMIT,
@@ -214,12 +323,28 @@ class Alerts(Resource):
         skip_weekend: bool | None | Omit = OMIT,
         snoozed_until: str | None | Omit = OMIT,
         subscribed_users: Sequence[int] | Omit = OMIT,
-        threshold: m.Threshold | Mapping[str, JSON] | Omit = OMIT,
+        threshold: m.ThresholdRequest | Mapping[str, JSON] | m.AlertThreshold | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Alert:
-        """Change the given fields of one of the alerts.
+        """Change the given fields of an alert.
 
-        `PATCH /api/projects/{project_id}/alerts/{id}/`; limits `burst` and `sustained`.
+        `PATCH /api/projects/{project_id}/alerts/{id}/`; scope `alert:write`; limits `burst` and
+        `sustained`.
+
+        Args:
+            calculation_interval: How often it is checked: `hourly`, `daily`, `weekly` or
+                `monthly`.
+            condition: How a value is compared: absolute, or with the previous one.
+            config: Which series is watched.
+            detector_config: The anomaly detector, if there is no threshold.
+            enabled: Whether it is checked.
+            insight: The id of the insight; the insight itself in responses.
+            snoozed_until: No notification before this time.
+            subscribed_users: Who is notified.
+            threshold: The bounds.
+
+        Returns:
+            `Alert`.
         """
         return await self._call(
             registry.UPDATE,

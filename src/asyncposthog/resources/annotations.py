@@ -19,50 +19,77 @@ __all__ = ["Annotations"]
 
 
 class Annotations(Resource):
-    """Operations on `annotations`."""
+    """An annotation marks a moment, such as a release, in the charts of a project."""
 
     async def create(
         self,
         *,
         content: str | None | Omit = OMIT,
-        creation_type: m.CreationTypeEnum | Omit = OMIT,
+        creation_type: m.AnnotationCreationTypeEnum | Omit = OMIT,
+        dashboard_id: int | None | Omit = OMIT,
         dashboard_item: int | None | Omit = OMIT,
         date_marker: Timestamp | None | Omit = OMIT,
         deleted: bool | Omit = OMIT,
+        emoji: str | None | Omit = OMIT,
+        hidden_in_user_interface: bool | None | Omit = OMIT,
         scope: m.AnnotationScopeEnum | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Annotation:
-        """Create one of the annotations.
+        """Create an annotation at `date_marker`, for one insight, one dashboard, the project or
+        the organization.
 
         `POST /api/projects/{project_id}/annotations/`; scope `annotation:write`; limits `burst`
         and `sustained`.
+
+        Args:
+            content: The text of the annotation.
+            creation_type: Whether a user (`USR`) or a GitHub integration (`GIT`) created it.
+            dashboard_id: The id of the dashboard it is shown in.
+            dashboard_item: The id of the insight it is shown in.
+            date_marker: The moment it marks.
+            deleted: Whether the annotation is deleted. Setting it is how annotations are
+                deleted and restored.
+            scope: Where it is shown: one insight, one dashboard, the project or the
+                organization.
+
+        Returns:
+            `Annotation`.
         """
         return await self._call(
             registry.CREATE,
             body={
                 "content": content,
                 "creation_type": creation_type,
+                "dashboard_id": dashboard_id,
                 "dashboard_item": dashboard_item,
                 "date_marker": date_marker,
                 "deleted": deleted,
+                "emoji": emoji,
+                "hidden_in_user_interface": hidden_in_user_interface,
                 "scope": scope,
             },
             options=options,
         )
 
     async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> m.Annotation:
-        """Delete one of the annotations.
+        """Delete an annotation (soft delete). `restore` undoes it.
 
         `PATCH /api/projects/{project_id}/annotations/{id}/`; with `{"deleted": true}`, as the
         server refuses DELETE here; scope `annotation:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Annotation`.
         """
         return await self._call(registry.DELETE, (id,), options=options)
 
     async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Annotation:
-        """Get one of the annotations.
+        """Get an annotation.
 
         `GET /api/projects/{project_id}/annotations/{id}/`; scope `annotation:read`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `Annotation`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -75,10 +102,18 @@ class Annotations(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Annotation]:
-        """List the annotations.
+        """List annotations, newest first.
 
         `GET /api/projects/{project_id}/annotations/`; scope `annotation:read`; limits `burst`
         and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+
+        Returns:
+            All `Annotation`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -93,17 +128,36 @@ class Annotations(Resource):
         /,
         *,
         content: str | None | Omit = OMIT,
-        creation_type: m.CreationTypeEnum | Omit = OMIT,
+        creation_type: m.AnnotationCreationTypeEnum | Omit = OMIT,
+        dashboard_id: int | None | Omit = OMIT,
         dashboard_item: int | None | Omit = OMIT,
         date_marker: Timestamp | None | Omit = OMIT,
         deleted: bool | Omit = OMIT,
+        emoji: str | None | Omit = OMIT,
+        hidden_in_user_interface: bool | None | Omit = OMIT,
         scope: m.AnnotationScopeEnum | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Annotation:
-        """Replace one of the annotations.
+        """Replace all fields of an annotation.
+
+        An annotation marks a moment, such as a release, in the charts of a project.
 
         `PUT /api/projects/{project_id}/annotations/{id}/`; scope `annotation:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            content: The text of the annotation.
+            creation_type: Whether a user (`USR`) or a GitHub integration (`GIT`) created it.
+            dashboard_id: The id of the dashboard it is shown in.
+            dashboard_item: The id of the insight it is shown in.
+            date_marker: The moment it marks.
+            deleted: Whether the annotation is deleted. Setting it is how annotations are
+                deleted and restored.
+            scope: Where it is shown: one insight, one dashboard, the project or the
+                organization.
+
+        Returns:
+            `Annotation`.
         """
         return await self._call(
             registry.REPLACE,
@@ -111,19 +165,27 @@ class Annotations(Resource):
             body={
                 "content": content,
                 "creation_type": creation_type,
+                "dashboard_id": dashboard_id,
                 "dashboard_item": dashboard_item,
                 "date_marker": date_marker,
                 "deleted": deleted,
+                "emoji": emoji,
+                "hidden_in_user_interface": hidden_in_user_interface,
                 "scope": scope,
             },
             options=options,
         )
 
     async def restore(self, id: int, /, *, options: RequestOptions | None = None) -> m.Annotation:
-        """Undo the deletion of one of the annotations.
+        """Undo the deletion of an annotation.
+
+        An annotation marks a moment, such as a release, in the charts of a project.
 
         `PATCH /api/projects/{project_id}/annotations/{id}/`; with `{"deleted": false}`, as the
         server refuses DELETE here; scope `annotation:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Annotation`.
         """
         return await self._call(registry.RESTORE, (id,), options=options)
 
@@ -133,17 +195,34 @@ class Annotations(Resource):
         /,
         *,
         content: str | None | Omit = OMIT,
-        creation_type: m.CreationTypeEnum | Omit = OMIT,
+        creation_type: m.AnnotationCreationTypeEnum | Omit = OMIT,
+        dashboard_id: int | None | Omit = OMIT,
         dashboard_item: int | None | Omit = OMIT,
         date_marker: Timestamp | None | Omit = OMIT,
         deleted: bool | Omit = OMIT,
+        emoji: str | None | Omit = OMIT,
+        hidden_in_user_interface: bool | None | Omit = OMIT,
         scope: m.AnnotationScopeEnum | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Annotation:
-        """Change the given fields of one of the annotations.
+        """Change the given fields of an annotation.
 
         `PATCH /api/projects/{project_id}/annotations/{id}/`; scope `annotation:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            content: The text of the annotation.
+            creation_type: Whether a user (`USR`) or a GitHub integration (`GIT`) created it.
+            dashboard_id: The id of the dashboard it is shown in.
+            dashboard_item: The id of the insight it is shown in.
+            date_marker: The moment it marks.
+            deleted: Whether the annotation is deleted. Setting it is how annotations are
+                deleted and restored.
+            scope: Where it is shown: one insight, one dashboard, the project or the
+                organization.
+
+        Returns:
+            `Annotation`.
         """
         return await self._call(
             registry.UPDATE,
@@ -151,9 +230,12 @@ class Annotations(Resource):
             body={
                 "content": content,
                 "creation_type": creation_type,
+                "dashboard_id": dashboard_id,
                 "dashboard_item": dashboard_item,
                 "date_marker": date_marker,
                 "deleted": deleted,
+                "emoji": emoji,
+                "hidden_in_user_interface": hidden_in_user_interface,
                 "scope": scope,
             },
             options=options,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
@@ -20,7 +21,7 @@ __all__ = ["ApprovalPolicies"]
 
 
 class ApprovalPolicies(Resource):
-    """Operations on `approval_policies`."""
+    """A policy names the changes that need an approval, and who may give it."""
 
     async def create(
         self,
@@ -29,15 +30,21 @@ class ApprovalPolicies(Resource):
         approver_config: JSON,
         allow_self_approve: bool | Omit = OMIT,
         bypass_org_membership_levels: JSON | Omit = OMIT,
-        bypass_roles: Sequence[str] | Omit = OMIT,
+        bypass_roles: Sequence[UUID | str] | Omit = OMIT,
         conditions: JSON | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         expires_after: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ApprovalPolicy:
-        """Create one of the approval policies.
+        """Create an approval policy.
 
-        `POST /api/projects/{project_id}/approval_policies/`; limits `burst` and `sustained`.
+        A policy names the changes that need an approval, and who may give it.
+
+        `POST /api/projects/{project_id}/approval_policies/`; scope `approvals:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `ApprovalPolicy`.
         """
         return await self._call(
             registry.CREATE,
@@ -54,19 +61,28 @@ class ApprovalPolicies(Resource):
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the approval policies.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an approval policy.
 
-        `DELETE /api/projects/{project_id}/approval_policies/{id}/`; limits `burst` and
-        `sustained`.
+        A policy names the changes that need an approval, and who may give it.
+
+        `DELETE /api/projects/{project_id}/approval_policies/{id}/`; scope `approvals:write`;
+        limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.ApprovalPolicy:
-        """Get one of the approval policies.
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ApprovalPolicy:
+        """Get an approval policy.
 
-        `GET /api/projects/{project_id}/approval_policies/{id}/`; limits `burst` and
-        `sustained`.
+        A policy names the changes that need an approval, and who may give it.
+
+        `GET /api/projects/{project_id}/approval_policies/{id}/`; scope `approvals:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `ApprovalPolicy`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -78,10 +94,19 @@ class ApprovalPolicies(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ApprovalPolicy]:
-        """List the approval policies.
+        """List approval policies.
 
-        `GET /api/projects/{project_id}/approval_policies/`; limits `burst` and `sustained`;
-        pages: offset.
+        A policy names the changes that need an approval, and who may give it.
+
+        `GET /api/projects/{project_id}/approval_policies/`; scope `approvals:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ApprovalPolicy`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -92,23 +117,28 @@ class ApprovalPolicies(Resource):
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         action_key: str,
         approver_config: JSON,
         allow_self_approve: bool | Omit = OMIT,
         bypass_org_membership_levels: JSON | Omit = OMIT,
-        bypass_roles: Sequence[str] | Omit = OMIT,
+        bypass_roles: Sequence[UUID | str] | Omit = OMIT,
         conditions: JSON | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         expires_after: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ApprovalPolicy:
-        """Replace one of the approval policies.
+        """Replace all fields of an approval policy.
 
-        `PUT /api/projects/{project_id}/approval_policies/{id}/`; limits `burst` and
-        `sustained`.
+        A policy names the changes that need an approval, and who may give it.
+
+        `PUT /api/projects/{project_id}/approval_policies/{id}/`; scope `approvals:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `ApprovalPolicy`.
         """
         return await self._call(
             registry.REPLACE,
@@ -128,23 +158,28 @@ class ApprovalPolicies(Resource):
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         action_key: str | Omit = OMIT,
         allow_self_approve: bool | Omit = OMIT,
         approver_config: JSON | Omit = OMIT,
         bypass_org_membership_levels: JSON | Omit = OMIT,
-        bypass_roles: Sequence[str] | Omit = OMIT,
+        bypass_roles: Sequence[UUID | str] | Omit = OMIT,
         conditions: JSON | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         expires_after: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ApprovalPolicy:
-        """Change the given fields of one of the approval policies.
+        """Change the given fields of an approval policy.
 
-        `PATCH /api/projects/{project_id}/approval_policies/{id}/`; limits `burst` and
-        `sustained`.
+        A policy names the changes that need an approval, and who may give it.
+
+        `PATCH /api/projects/{project_id}/approval_policies/{id}/`; scope `approvals:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `ApprovalPolicy`.
         """
         return await self._call(
             registry.UPDATE,

@@ -14,6 +14,7 @@ from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 from ..registry.families import batch_exports as registry
 
 if TYPE_CHECKING:
+    from asyncposthog.model import Model
     from asyncposthog.pagination import Cursor
 
     from .. import models as m
@@ -22,7 +23,7 @@ __all__ = ["BatchExports", "BatchExportsBackfills", "BatchExportsRuns"]
 
 
 class BatchExportsBackfills(Resource):
-    """Operations on `batch_exports.backfills`."""
+    """A backfill runs a batch export for a past range of time."""
 
     async def cancel(
         self,
@@ -32,11 +33,14 @@ class BatchExportsBackfills(Resource):
         *,
         options: RequestOptions | None = None,
     ) -> m.BatchExportCancellation:
-        """Cancel: an action on batch exports backfills.
+        """Cancel a backfill.
 
         `POST
         /api/projects/{project_id}/batch_exports/{batch_export_id}/backfills/{id}/cancel/`;
         scope `batch_export:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `BatchExportCancellation`.
         """
         return await self._call(
             registry.BACKFILLS_CANCEL,
@@ -56,7 +60,7 @@ class BatchExportsBackfills(Resource):
         start_at: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.BatchExportBackfillStarted:
-        """Create one of the batch exports backfills.
+        """Start a backfill: the batch export runs for every interval of a past range of time.
 
         Daily and weekly exports take dates, others a date-time with an offset. Too many at once
         is a 429 without Retry-After; repeating a backfill duplicates its rows at the
@@ -64,6 +68,9 @@ class BatchExportsBackfills(Resource):
 
         `POST /api/projects/{project_id}/batch_exports/{batch_export_id}/backfills/`; scope
         `batch_export:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `BatchExportBackfillStarted`.
         """
         return await self._call(
             registry.BACKFILLS_CREATE,
@@ -80,10 +87,13 @@ class BatchExportsBackfills(Resource):
         *,
         options: RequestOptions | None = None,
     ) -> m.BatchExportBackfill:
-        """Get one of the batch exports backfills.
+        """Get a backfill with its progress.
 
         `GET /api/projects/{project_id}/batch_exports/{batch_export_id}/backfills/{id}/`; scope
         `batch_export:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `BatchExportBackfill`.
         """
         return await self._call(
             registry.BACKFILLS_GET,
@@ -101,25 +111,30 @@ class BatchExportsBackfills(Resource):
         *,
         cursor: str | Omit = OMIT,
         ordering: str | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.BatchExportBackfill]:
-        """List the batch exports backfills.
+        """List the backfills of a batch export, newest first.
 
         `GET /api/projects/{project_id}/batch_exports/{batch_export_id}/backfills/`; scope
         `batch_export:read`; limits `burst` and `sustained`; pages: cursor.
+
+        Args:
+            cursor: Where the page starts, as the previous page says.
+            ordering: The field to sort by; `-` in front means descending.
+
+        Returns:
+            All `BatchExportBackfill`, page by page as you iterate.
         """
         return self._cursor(
             registry.BACKFILLS_LIST,
             (batch_export_id,),
             query={"cursor": cursor, "ordering": ordering},
-            concurrency=concurrency,
             options=options,
         )
 
 
 class BatchExportsRuns(Resource):
-    """Operations on `batch_exports.runs`."""
+    """A run is one execution of a batch export, for one interval."""
 
     async def cancel(
         self,
@@ -129,10 +144,13 @@ class BatchExportsRuns(Resource):
         *,
         options: RequestOptions | None = None,
     ) -> m.BatchExportCancellation:
-        """Cancel: an action on batch exports runs.
+        """Cancel a run of a batch export.
 
         `POST /api/projects/{project_id}/batch_exports/{batch_export_id}/runs/{id}/cancel/`;
         scope `batch_export:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `BatchExportCancellation`.
         """
         return await self._call(
             registry.RUNS_CANCEL,
@@ -151,10 +169,13 @@ class BatchExportsRuns(Resource):
         *,
         options: RequestOptions | None = None,
     ) -> m.BatchExportRun:
-        """Get one of the batch exports runs.
+        """Get one run of a batch export with its status and counts.
 
         `GET /api/projects/{project_id}/batch_exports/{batch_export_id}/runs/{id}/`; scope
         `batch_export:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `BatchExportRun`.
         """
         return await self._call(
             registry.RUNS_GET,
@@ -176,16 +197,41 @@ class BatchExportsRuns(Resource):
         end: str | Omit = OMIT,
         ordering: str | Omit = OMIT,
         start: str | Omit = OMIT,
-        status: Sequence[m.BatchExportRunStatusEnum] | Omit = OMIT,
-        concurrency: int = 1,
+        status: Sequence[
+            Literal[
+                "Cancelled",
+                "Completed",
+                "ContinuedAsNew",
+                "Failed",
+                "FailedRetryable",
+                "FailedBilling",
+                "Terminated",
+                "TimedOut",
+                "Running",
+                "Starting",
+            ]
+        ]
+        | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> Cursor[m.BatchExportRun]:
-        """List the batch exports runs.
+        """List the runs of a batch export, newest first.
 
         Lists the last seven days unless `after` is given.
 
         `GET /api/projects/{project_id}/batch_exports/{batch_export_id}/runs/`; scope
         `batch_export:read`; limits `burst` and `sustained`; pages: cursor.
+
+        Args:
+            after: Only what is later than this time.
+            before: Only what is earlier than this time.
+            cursor: Where the page starts, as the previous page says.
+            end: The end of the interval, if runs are sorted by it.
+            ordering: The field to sort by; `-` in front means descending.
+            start: The start of the interval, if runs are sorted by it.
+            status: Only results with this status.
+
+        Returns:
+            All `BatchExportRun`, page by page as you iterate.
         """
         return self._cursor(
             registry.RUNS_LIST,
@@ -199,7 +245,6 @@ class BatchExportsRuns(Resource):
                 "start": start,
                 "status": status,
             },
-            concurrency=concurrency,
             options=options,
         )
 
@@ -209,18 +254,30 @@ class BatchExportsRuns(Resource):
         id: UUID | str,
         /,
         *,
-        after: str | Omit = OMIT,
-        before: str | Omit = OMIT,
+        after: Timestamp | Omit = OMIT,
+        before: Timestamp | Omit = OMIT,
         instance_id: str | Omit = OMIT,
         level: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         search: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Logs: an action on batch exports runs.
+        """List log entries of one run.
 
-        `GET /api/projects/{project_id}/batch_exports/{batch_export_id}/runs/{id}/logs/`; limits
-        `burst` and `sustained`.
+        `GET /api/projects/{project_id}/batch_exports/{batch_export_id}/runs/{id}/logs/`; scope
+        `batch_export:read`; limits `burst` and `sustained`.
+
+        Args:
+            after: Only what is later than this time.
+            before: Only what is earlier than this time.
+            instance_id: Only log entries of this run.
+            level: Only log entries of these levels, separated by commas.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            search: Only results that contain this text.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.RUNS_LOGS,
@@ -247,10 +304,13 @@ class BatchExportsRuns(Resource):
         *,
         options: RequestOptions | None = None,
     ) -> m.BatchExportBackfillStarted:
-        """Retry: an action on batch exports runs.
+        """Run an interval of a batch export again.
 
         `POST /api/projects/{project_id}/batch_exports/{batch_export_id}/runs/{id}/retry/`;
         scope `batch_export:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `BatchExportBackfillStarted`.
         """
         return await self._call(
             registry.RUNS_RETRY,
@@ -263,39 +323,55 @@ class BatchExportsRuns(Resource):
 
 
 class BatchExports(Resource):
-    """Operations on `batch_exports`."""
+    """A batch export copies events, persons or sessions to a destination such as S3 or BigQuery on
+    a schedule.
+    """
 
     @cached_property
     def backfills(self) -> BatchExportsBackfills:
-        """Operations on `batch_exports.backfills`."""
+        """A backfill runs a batch export for a past range of time."""
         return BatchExportsBackfills(self._executor)
 
     @cached_property
     def runs(self) -> BatchExportsRuns:
-        """Operations on `batch_exports.runs`."""
+        """A run is one execution of a batch export, for one interval."""
         return BatchExportsRuns(self._executor)
 
     async def create(
         self,
         *,
-        destination: m.BatchExportDestination | Mapping[str, JSON],
-        interval: m.IntervalEnum,
+        destination: Model | Mapping[str, JSON],
+        interval: m.BatchExportIntervalEnum,
         name: str,
-        end_at: Timestamp | None | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         hogql_query: str | Omit = OMIT,
-        model: m.ModelEnum | Literal[""] | None | Omit = OMIT,
+        model: m.ModelEnum | Omit = OMIT,
         offset_day: int | None | Omit = OMIT,
         offset_hour: int | None | Omit = OMIT,
         paused: bool | Omit = OMIT,
-        start_at: Timestamp | None | Omit = OMIT,
-        timezone: m.TimezoneEnum | None | Omit = OMIT,
+        timezone: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.BatchExport:
-        """Create one of the batch exports.
+        """Create a batch export. The first run starts at the end of the next interval.
 
         `POST /api/projects/{project_id}/batch_exports/`; scope `batch_export:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            destination: Where to: the type, its configuration and an integration with the
+                credentials.
+            interval: How often: `hour`, `day`, `week`, `every 5 minutes` or `every 15 minutes`.
+            name: The name of the batch export.
+            filters: Conditions on the exported events.
+            hogql_query: The query whose result is exported, for the model `hogql`.
+            model: What is exported: `events`, `persons`, `sessions` or `hogql`.
+            offset_day: The day on which weekly intervals start; 0 is Sunday.
+            offset_hour: The hour at which daily and weekly intervals start.
+            paused: Whether it is paused.
+            timezone: The time zone of daily and weekly intervals.
+
+        Returns:
+            `BatchExport`.
         """
         return await self._call(
             registry.CREATE,
@@ -303,21 +379,19 @@ class BatchExports(Resource):
                 "destination": destination,
                 "interval": interval,
                 "name": name,
-                "end_at": end_at,
                 "filters": filters,
                 "hogql_query": hogql_query,
                 "model": model,
                 "offset_day": offset_day,
                 "offset_hour": offset_hour,
                 "paused": paused,
-                "start_at": start_at,
                 "timezone": timezone,
             },
             options=options,
         )
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the batch exports.
+        """Delete a batch export and cancel its runs. Exported files stay.
 
         `DELETE /api/projects/{project_id}/batch_exports/{id}/`; scope `batch_export:write`;
         limits `burst` and `sustained`.
@@ -327,10 +401,13 @@ class BatchExports(Resource):
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.BatchExport:
-        """Get one of the batch exports.
+        """Get a batch export with its latest runs.
 
         `GET /api/projects/{project_id}/batch_exports/{id}/`; scope `batch_export:read`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `BatchExport`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -342,10 +419,17 @@ class BatchExports(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.BatchExport]:
-        """List the batch exports.
+        """List batch exports.
 
         `GET /api/projects/{project_id}/batch_exports/`; scope `batch_export:read`; limits
         `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `BatchExport`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -354,27 +438,53 @@ class BatchExports(Resource):
             options=options,
         )
 
+    async def list_test_steps(
+        self, *, destination: str, options: RequestOptions | None = None
+    ) -> JSON:
+        """List the test steps of a kind of destination.
+
+        `GET /api/projects/{project_id}/batch_exports/test/`; scope `batch_export:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.LIST_TEST_STEPS, query={"destination": destination}, options=options
+        )
+
     def logs(
         self,
         id: UUID | str,
         /,
         *,
-        after: str | Omit = OMIT,
-        before: str | Omit = OMIT,
+        after: Timestamp | Omit = OMIT,
+        before: Timestamp | Omit = OMIT,
         instance_id: str | Omit = OMIT,
         level: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         search: str | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.WorkerLogEntry]:
-        """Logs: an action on batch exports.
+        """List log entries of a batch export.
 
         Newest first, 50 entries by default, up to 500 with `limit`; use `before` for older
         entries.
 
-        `GET /api/projects/{project_id}/batch_exports/{id}/logs/`; limits `burst` and
-        `sustained`; pages: single.
+        `GET /api/projects/{project_id}/batch_exports/{id}/logs/`; scope `batch_export:read`;
+        limits `burst` and `sustained`; pages: single.
+
+        Args:
+            after: Only what is later than this time.
+            before: Only what is earlier than this time.
+            instance_id: Only log entries of this run.
+            level: Only log entries of these levels, separated by commas.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            search: Only results that contain this text.
+
+        Returns:
+            All `WorkerLogEntry`, page by page as you iterate.
         """
         return self._cursor(
             registry.LOGS,
@@ -387,17 +497,19 @@ class BatchExports(Resource):
                 "limit": limit,
                 "search": search,
             },
-            concurrency=concurrency,
             options=options,
         )
 
     async def pause(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.BatchExportPauseState:
-        """Pause: an action on batch exports.
+        """Pause a batch export: no runs start until it is unpaused.
 
         `POST /api/projects/{project_id}/batch_exports/{id}/pause/`; scope `batch_export:write`;
         limits `burst` and `sustained`.
+
+        Returns:
+            `BatchExportPauseState`.
         """
         return await self._call(registry.PAUSE, (id,), options=options)
 
@@ -406,24 +518,38 @@ class BatchExports(Resource):
         id: UUID | str,
         /,
         *,
-        destination: m.BatchExportDestination | Mapping[str, JSON],
-        interval: m.IntervalEnum,
+        destination: Model | Mapping[str, JSON],
+        interval: m.BatchExportIntervalEnum,
         name: str,
-        end_at: Timestamp | None | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         hogql_query: str | Omit = OMIT,
-        model: m.ModelEnum | Literal[""] | None | Omit = OMIT,
+        model: m.ModelEnum | Omit = OMIT,
         offset_day: int | None | Omit = OMIT,
         offset_hour: int | None | Omit = OMIT,
         paused: bool | Omit = OMIT,
-        start_at: Timestamp | None | Omit = OMIT,
-        timezone: m.TimezoneEnum | None | Omit = OMIT,
+        timezone: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.BatchExport:
-        """Replace one of the batch exports.
+        """Replace all fields of a batch export.
 
         `PUT /api/projects/{project_id}/batch_exports/{id}/`; scope `batch_export:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            destination: Where to: the type, its configuration and an integration with the
+                credentials.
+            interval: How often: `hour`, `day`, `week`, `every 5 minutes` or `every 15 minutes`.
+            name: The name of the batch export.
+            filters: Conditions on the exported events.
+            hogql_query: The query whose result is exported, for the model `hogql`.
+            model: What is exported: `events`, `persons`, `sessions` or `hogql`.
+            offset_day: The day on which weekly intervals start; 0 is Sunday.
+            offset_hour: The hour at which daily and weekly intervals start.
+            paused: Whether it is paused.
+            timezone: The time zone of daily and weekly intervals.
+
+        Returns:
+            `BatchExport`.
         """
         return await self._call(
             registry.REPLACE,
@@ -432,26 +558,24 @@ class BatchExports(Resource):
                 "destination": destination,
                 "interval": interval,
                 "name": name,
-                "end_at": end_at,
                 "filters": filters,
                 "hogql_query": hogql_query,
                 "model": model,
                 "offset_day": offset_day,
                 "offset_hour": offset_hour,
                 "paused": paused,
-                "start_at": start_at,
                 "timezone": timezone,
             },
             options=options,
         )
 
-    async def run_test_step(
+    async def test_new_step(
         self,
-        id: UUID | str,
-        /,
         *,
-        destination: m.BatchExportDestination | Mapping[str, JSON],
-        interval: m.IntervalEnum,
+        destination: m.BatchExportDestinationRequestSchema
+        | Mapping[str, JSON]
+        | m.BatchExportDestination,
+        interval: Literal["hour", "day", "week", "every 5 minutes", "every 15 minutes"],
         name: str,
         end_at: Timestamp | None | Omit = OMIT,
         hogql_query: str | Omit = OMIT,
@@ -460,13 +584,62 @@ class BatchExports(Resource):
         step: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Run test step: an action on batch exports.
+        """Run one test step for a batch export that does not exist yet.
+
+        `POST /api/projects/{project_id}/batch_exports/run_test_step_new/`; scope
+        `batch_export:write`; limits `burst` and `sustained`.
+
+        Args:
+            step: Default: `0`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.TEST_NEW_STEP,
+            body={
+                "destination": destination,
+                "interval": interval,
+                "name": name,
+                "end_at": end_at,
+                "hogql_query": hogql_query,
+                "model": model,
+                "start_at": start_at,
+                "step": step,
+            },
+            options=options,
+        )
+
+    async def test_step(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        destination: m.BatchExportDestinationRequestSchema
+        | Mapping[str, JSON]
+        | m.BatchExportDestination,
+        interval: Literal["hour", "day", "week", "every 5 minutes", "every 15 minutes"],
+        name: str,
+        end_at: Timestamp | None | Omit = OMIT,
+        hogql_query: str | Omit = OMIT,
+        model: m.ModelEnum | None | Omit = OMIT,
+        start_at: Timestamp | None | Omit = OMIT,
+        step: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Run one test step, such as "credentials are valid", for a batch export.
 
         `POST /api/projects/{project_id}/batch_exports/{id}/run_test_step/`; scope
         `batch_export:write`; limits `burst` and `sustained`.
+
+        Args:
+            step: Default: `0`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.RUN_TEST_STEP,
+            registry.TEST_STEP,
             (id,),
             body={
                 "destination": destination,
@@ -480,47 +653,6 @@ class BatchExports(Resource):
             },
             options=options,
         )
-
-    async def run_test_step_new(
-        self,
-        *,
-        destination: m.BatchExportDestination | Mapping[str, JSON],
-        interval: m.IntervalEnum,
-        name: str,
-        end_at: Timestamp | None | Omit = OMIT,
-        hogql_query: str | Omit = OMIT,
-        model: m.ModelEnum | None | Omit = OMIT,
-        start_at: Timestamp | None | Omit = OMIT,
-        step: int | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Run test step new: an action on batch exports.
-
-        `POST /api/projects/{project_id}/batch_exports/run_test_step_new/`; scope
-        `batch_export:write`; limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.RUN_TEST_STEP_NEW,
-            body={
-                "destination": destination,
-                "interval": interval,
-                "name": name,
-                "end_at": end_at,
-                "hogql_query": hogql_query,
-                "model": model,
-                "start_at": start_at,
-                "step": step,
-            },
-            options=options,
-        )
-
-    async def test(self, *, destination: str, options: RequestOptions | None = None) -> JSON:
-        """Test: an action on batch exports.
-
-        `GET /api/projects/{project_id}/batch_exports/test/`; scope `batch_export:read`; limits
-        `burst` and `sustained`.
-        """
-        return await self._call(registry.TEST, query={"destination": destination}, options=options)
 
     async def unpause(
         self,
@@ -530,10 +662,16 @@ class BatchExports(Resource):
         backfill: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.BatchExportPauseState:
-        """Unpause: an action on batch exports.
+        """Continue a paused batch export; `backfill` also exports what was missed.
 
         `POST /api/projects/{project_id}/batch_exports/{id}/unpause/`; scope
         `batch_export:write`; limits `burst` and `sustained`.
+
+        Args:
+            backfill: Default: `false`.
+
+        Returns:
+            `BatchExportPauseState`.
         """
         return await self._call(
             registry.UNPAUSE, (id,), body={"backfill": backfill}, options=options
@@ -544,31 +682,44 @@ class BatchExports(Resource):
         id: UUID | str,
         /,
         *,
-        destination: m.BatchExportDestination | Mapping[str, JSON] | Omit = OMIT,
-        end_at: Timestamp | None | Omit = OMIT,
+        destination: Model | Mapping[str, JSON] | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         hogql_query: str | Omit = OMIT,
-        interval: m.IntervalEnum | Omit = OMIT,
-        model: m.ModelEnum | Literal[""] | None | Omit = OMIT,
+        interval: m.BatchExportIntervalEnum | Omit = OMIT,
+        model: m.ModelEnum | Omit = OMIT,
         name: str | Omit = OMIT,
         offset_day: int | None | Omit = OMIT,
         offset_hour: int | None | Omit = OMIT,
         paused: bool | Omit = OMIT,
-        start_at: Timestamp | None | Omit = OMIT,
-        timezone: m.TimezoneEnum | None | Omit = OMIT,
+        timezone: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.BatchExport:
-        """Change the given fields of one of the batch exports.
+        """Change the given fields of a batch export. The destination's type cannot be changed.
 
         `PATCH /api/projects/{project_id}/batch_exports/{id}/`; scope `batch_export:write`;
         limits `burst` and `sustained`.
+
+        Args:
+            destination: Where to: the type, its configuration and an integration with the
+                credentials.
+            filters: Conditions on the exported events.
+            hogql_query: The query whose result is exported, for the model `hogql`.
+            interval: How often: `hour`, `day`, `week`, `every 5 minutes` or `every 15 minutes`.
+            model: What is exported: `events`, `persons`, `sessions` or `hogql`.
+            name: The name of the batch export.
+            offset_day: The day on which weekly intervals start; 0 is Sunday.
+            offset_hour: The hour at which daily and weekly intervals start.
+            paused: Whether it is paused.
+            timezone: The time zone of daily and weekly intervals.
+
+        Returns:
+            `BatchExport`.
         """
         return await self._call(
             registry.UPDATE,
             (id,),
             body={
                 "destination": destination,
-                "end_at": end_at,
                 "filters": filters,
                 "hogql_query": hogql_query,
                 "interval": interval,
@@ -577,7 +728,6 @@ class BatchExports(Resource):
                 "offset_day": offset_day,
                 "offset_hour": offset_hour,
                 "paused": paused,
-                "start_at": start_at,
                 "timezone": timezone,
             },
             options=options,

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import OMIT, Omit, RequestOptions
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
 from ..registry.families import change_requests as registry
 
@@ -20,30 +21,58 @@ __all__ = ["ChangeRequests"]
 
 
 class ChangeRequests(Resource):
-    """Operations on `change_requests`."""
+    """A change that waits for an approval demanded by a policy."""
 
     async def approve(
-        self, id: str, /, *, options: RequestOptions | None = None
+        self, id: UUID | str, /, *, reason: str | Omit = OMIT, options: RequestOptions | None = None
+    ) -> m.ChangeRequestDecisionResponse:
+        """Approve a change request.
+
+        A change that waits for an approval demanded by a policy.
+
+        `POST /api/projects/{project_id}/change_requests/{id}/approve/`; scope
+        `approvals:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ChangeRequestDecisionResponse`.
+        """
+        return await self._call(registry.APPROVE, (id,), body={"reason": reason}, options=options)
+
+    async def cancel(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
     ) -> m.ChangeRequest:
-        """Approve: an action on change requests.
+        """Cancel a change request.
 
-        `POST /api/projects/{project_id}/change_requests/{id}/approve/`; limits `burst` and
-        `sustained`.
+        A change that waits for an approval demanded by a policy.
+
+        `POST /api/projects/{project_id}/change_requests/{id}/cancel/`; scope `approvals:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            `ChangeRequest`.
         """
-        return await self._call(registry.APPROVE, (id,), options=options)
+        return await self._call(registry.CANCEL, (id,), body=body, options=options)
 
-    async def cancel(self, id: str, /, *, options: RequestOptions | None = None) -> m.ChangeRequest:
-        """Cancel: an action on change requests.
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ChangeRequest:
+        """Get a change request.
 
-        `POST /api/projects/{project_id}/change_requests/{id}/cancel/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(registry.CANCEL, (id,), options=options)
+        A change that waits for an approval demanded by a policy.
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.ChangeRequest:
-        """Get one of the change requests.
+        `GET /api/projects/{project_id}/change_requests/{id}/`; scope `approvals:read`; limits
+        `burst` and `sustained`.
 
-        `GET /api/projects/{project_id}/change_requests/{id}/`; limits `burst` and `sustained`.
+        Returns:
+            `ChangeRequest`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -60,10 +89,19 @@ class ChangeRequests(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ChangeRequest]:
-        """List the change requests.
+        """List change requests.
 
-        `GET /api/projects/{project_id}/change_requests/`; limits `burst` and `sustained`;
-        pages: offset.
+        A change that waits for an approval demanded by a policy.
+
+        `GET /api/projects/{project_id}/change_requests/`; scope `approvals:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ChangeRequest`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -80,10 +118,17 @@ class ChangeRequests(Resource):
             options=options,
         )
 
-    async def reject(self, id: str, /, *, options: RequestOptions | None = None) -> m.ChangeRequest:
-        """Reject: an action on change requests.
+    async def reject(
+        self, id: UUID | str, /, *, reason: str, options: RequestOptions | None = None
+    ) -> m.ChangeRequestDecisionResponse:
+        """Reject a change request.
 
-        `POST /api/projects/{project_id}/change_requests/{id}/reject/`; limits `burst` and
-        `sustained`.
+        A change that waits for an approval demanded by a policy.
+
+        `POST /api/projects/{project_id}/change_requests/{id}/reject/`; scope `approvals:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `ChangeRequestDecisionResponse`.
         """
-        return await self._call(registry.REJECT, (id,), options=options)
+        return await self._call(registry.REJECT, (id,), body={"reason": reason}, options=options)

@@ -21,7 +21,7 @@ __all__ = ["Cohorts"]
 
 
 class Cohorts(Resource):
-    """Operations on `cohorts`."""
+    """A cohort is a group of persons: listed once (static) or computed from conditions (dynamic)."""
 
     def activity(
         self,
@@ -30,23 +30,25 @@ class Cohorts(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """Activity: an action on cohorts.
+        """List the changes of a cohort, newest first.
 
         `GET /api/projects/{project_id}/cohorts/{id}/activity/`; scope `activity_log:read`;
         limits `burst` and `sustained`; pages: page.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ACTIVITY,
-            (id,),
-            query={"limit": limit, "page": page},
-            concurrency=concurrency,
-            options=options,
+            registry.ACTIVITY, (id,), query={"limit": limit, "page": page}, options=options
         )
 
-    async def add_persons_to_static_cohort(
+    async def add_persons(
         self,
         id: int,
         /,
@@ -54,16 +56,19 @@ class Cohorts(Resource):
         person_ids: Sequence[UUID | str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Add persons to static cohort: an action on cohorts.
+        """Add persons to a static cohort, by their uuids.
 
         `PATCH /api/projects/{project_id}/cohorts/{id}/add_persons_to_static_cohort/`; scope
         `cohort:write`; limits `burst` and `sustained`.
+
+        Args:
+            person_ids: Uuids of persons.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.ADD_PERSONS_TO_STATIC_COHORT,
-            (id,),
-            body={"person_ids": person_ids},
-            options=options,
+            registry.ADD_PERSONS, (id,), body={"person_ids": person_ids}, options=options
         )
 
     def all_activity(
@@ -71,28 +76,34 @@ class Cohorts(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """All activity: an action on cohorts.
+        """List the changes of all cohorts, newest first.
 
         `GET /api/projects/{project_id}/cohorts/activity/`; scope `activity_log:read`; limits
         `burst` and `sustained`; pages: page.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ALL_ACTIVITY,
-            query={"limit": limit, "page": page},
-            concurrency=concurrency,
-            options=options,
+            registry.ALL_ACTIVITY, query={"limit": limit, "page": page}, options=options
         )
 
     async def calculation_history(
         self, id: int, /, *, options: RequestOptions | None = None
     ) -> JSON:
-        """Calculation history: an action on cohorts.
+        """List when a cohort was computed, how long it took and how many persons it had.
 
         `GET /api/projects/{project_id}/cohorts/{id}/calculation_history/`; scope `cohort:read`;
         limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.CALCULATION_HISTORY, (id,), options=options)
 
@@ -111,10 +122,26 @@ class Cohorts(Resource):
         query: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Cohort:
-        """Create one of the cohorts.
+        """Create a cohort: static with a list of persons, dynamic with conditions in `filters`.
 
         `POST /api/projects/{project_id}/cohorts/`; scope `cohort:write`; limits `burst` and
         `sustained`.
+
+        Args:
+            create_in_folder: The folder of the file system to create it in.
+            create_static_person_ids: Uuids of the persons of a new static cohort.
+            cohort_type: What kind of conditions it has.
+            deleted: Whether the cohort is deleted. Setting it is how cohorts are deleted and
+                restored.
+            description: A description of the cohort.
+            filters: The conditions of a dynamic cohort.
+            groups: Conditions in an older form; use `filters`.
+            is_static: Whether the persons are listed rather than computed.
+            name: The name of the cohort.
+            query: A query whose persons are the cohort.
+
+        Returns:
+            `Cohort`.
         """
         return await self._call(
             registry.CREATE,
@@ -134,37 +161,60 @@ class Cohorts(Resource):
         )
 
     async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> m.Cohort:
-        """Delete one of the cohorts.
+        """Delete a cohort (soft delete). `restore` undoes it.
 
         `PATCH /api/projects/{project_id}/cohorts/{id}/`; with `{"deleted": true}`, as the
         server refuses DELETE here; scope `cohort:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Cohort`.
         """
         return await self._call(registry.DELETE, (id,), options=options)
 
     async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Cohort:
-        """Get one of the cohorts.
+        """Get a cohort with its conditions and its last count.
 
         `GET /api/projects/{project_id}/cohorts/{id}/`; scope `cohort:read`; limits `burst` and
         `sustained`.
+
+        Returns:
+            `Cohort`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
     def list(
         self,
         *,
+        basic: bool | Omit = OMIT,
+        hide_behavioral_cohorts: bool | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        search: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Cohort]:
-        """List the cohorts.
+        """List cohorts. Soft-deleted cohorts are not listed.
 
         `GET /api/projects/{project_id}/cohorts/`; scope `cohort:read`; limits `burst` and
         `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+
+        Returns:
+            All `Cohort`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
-            query={"limit": limit, "offset": offset},
+            query={
+                "basic": basic,
+                "hide_behavioral_cohorts": hide_behavioral_cohorts,
+                "limit": limit,
+                "offset": offset,
+                "search": search,
+            },
             concurrency=concurrency,
             options=options,
         )
@@ -177,25 +227,31 @@ class Cohorts(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.CohortPersonResult]:
-        """Persons: an action on cohorts.
+        """List the persons in a cohort.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/cohorts/{id}/persons/`; scope `cohort:read`,
         `person:read`; limits `burst` and `sustained`; pages: persons.
+
+        Args:
+            format: The format of the response.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `CohortPersonResult`, page by page as you iterate.
         """
         return self._cursor(
             registry.PERSONS,
             (id,),
             query={"format": format, "limit": limit, "offset": offset},
-            concurrency=concurrency,
             options=options,
         )
 
-    async def remove_person_from_static_cohort(
+    async def remove_person(
         self,
         id: int,
         /,
@@ -203,16 +259,19 @@ class Cohorts(Resource):
         person_id: UUID | str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Remove person from static cohort: an action on cohorts.
+        """Remove one person from a static cohort.
 
         `PATCH /api/projects/{project_id}/cohorts/{id}/remove_person_from_static_cohort/`; scope
         `cohort:write`; limits `burst` and `sustained`.
+
+        Args:
+            person_id: The uuid of the person.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.REMOVE_PERSON_FROM_STATIC_COHORT,
-            (id,),
-            body={"person_id": person_id},
-            options=options,
+            registry.REMOVE_PERSON, (id,), body={"person_id": person_id}, options=options
         )
 
     async def replace(
@@ -232,10 +291,27 @@ class Cohorts(Resource):
         query: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Cohort:
-        """Replace one of the cohorts.
+        """Replace all fields of a cohort. `update` is the safer call: it leaves the other fields
+        alone.
 
         `PUT /api/projects/{project_id}/cohorts/{id}/`; scope `cohort:write`; limits `burst` and
         `sustained`.
+
+        Args:
+            create_in_folder: The folder of the file system to create it in.
+            create_static_person_ids: Uuids of the persons of a new static cohort.
+            cohort_type: What kind of conditions it has.
+            deleted: Whether the cohort is deleted. Setting it is how cohorts are deleted and
+                restored.
+            description: A description of the cohort.
+            filters: The conditions of a dynamic cohort.
+            groups: Conditions in an older form; use `filters`.
+            is_static: Whether the persons are listed rather than computed.
+            name: The name of the cohort.
+            query: A query whose persons are the cohort.
+
+        Returns:
+            `Cohort`.
         """
         return await self._call(
             registry.REPLACE,
@@ -256,10 +332,16 @@ class Cohorts(Resource):
         )
 
     async def restore(self, id: int, /, *, options: RequestOptions | None = None) -> m.Cohort:
-        """Undo the deletion of one of the cohorts.
+        """Undo the deletion of a cohort.
+
+        A cohort is a group of persons: listed once (static) or computed from conditions
+        (dynamic).
 
         `PATCH /api/projects/{project_id}/cohorts/{id}/`; with `{"deleted": false}`, as the
         server refuses DELETE here; scope `cohort:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Cohort`.
         """
         return await self._call(registry.RESTORE, (id,), options=options)
 
@@ -280,10 +362,27 @@ class Cohorts(Resource):
         query: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Cohort:
-        """Change the given fields of one of the cohorts.
+        """Change the given fields of a cohort. A dynamic cohort is computed again in the
+        background.
 
         `PATCH /api/projects/{project_id}/cohorts/{id}/`; scope `cohort:write`; limits `burst`
         and `sustained`.
+
+        Args:
+            create_in_folder: The folder of the file system to create it in.
+            create_static_person_ids: Uuids of the persons of a new static cohort.
+            cohort_type: What kind of conditions it has.
+            deleted: Whether the cohort is deleted. Setting it is how cohorts are deleted and
+                restored.
+            description: A description of the cohort.
+            filters: The conditions of a dynamic cohort.
+            groups: Conditions in an older form; use `filters`.
+            is_static: Whether the persons are listed rather than computed.
+            name: The name of the cohort.
+            query: A query whose persons are the cohort.
+
+        Returns:
+            `Cohort`.
         """
         return await self._call(
             registry.UPDATE,
@@ -302,3 +401,16 @@ class Cohorts(Resource):
             },
             options=options,
         )
+
+    async def used_in(
+        self, id: int, /, *, options: RequestOptions | None = None
+    ) -> m.CohortUsedInResponse:
+        """List the flags, insights and other objects that use a cohort.
+
+        `GET /api/projects/{project_id}/cohorts/{id}/used_in/`; scope `cohort:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `CohortUsedInResponse`.
+        """
+        return await self._call(registry.USED_IN, (id,), options=options)

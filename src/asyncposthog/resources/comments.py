@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from asyncposthog.core.resource import Resource
@@ -21,164 +21,301 @@ __all__ = ["Comments"]
 
 
 class Comments(Resource):
-    """Operations on `comments`."""
+    """A comment, or a task in one, on an object such as an insight, a recording or a notebook."""
+
+    async def complete(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.Comment:
+        """Mark the task in a comment as done.
+
+        `POST /api/projects/{project_id}/comments/{id}/complete/`; scope `comment:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `Comment`.
+        """
+        return await self._call(registry.COMPLETE, (id,), options=options)
 
     async def count(self, *, options: RequestOptions | None = None) -> JSON:
-        """Count: an action on comments.
+        """Count the comments on an object.
 
-        `GET /api/projects/{project_id}/comments/count/`; limits `burst` and `sustained`.
+        `GET /api/projects/{project_id}/comments/count/`; scope `comment:read`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.COUNT, options=options)
 
     async def create(
         self,
         *,
-        scope: str,
         content: str | None | Omit = OMIT,
         deleted: bool | None | Omit = OMIT,
+        is_task: bool | Omit = OMIT,
         item_context: JSON | Omit = OMIT,
         item_id: str | None | Omit = OMIT,
         mentions: Sequence[int] | Omit = OMIT,
         rich_content: JSON | Omit = OMIT,
+        scope: str | Omit = OMIT,
         slug: str | Omit = OMIT,
         source_comment: UUID | str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Comment:
-        """Create one of the comments.
+        """Create a comment.
 
-        `POST /api/projects/{project_id}/comments/`; limits `burst` and `sustained`.
+        A comment, or a task in one, on an object such as an insight, a recording or a notebook.
+
+        `POST /api/projects/{project_id}/comments/`; scope `comment:write`; limits `burst` and
+        `sustained`.
+
+        Args:
+            content: The text of the comment.
+            is_task: Whether it is a task. Default: `false`.
+            item_id: The id of the object.
+            scope: The kind of object, such as `Notebook`.
+            source_comment: The comment it replies to.
+
+        Returns:
+            `Comment`.
         """
         return await self._call(
             registry.CREATE,
             body={
-                "scope": scope,
                 "content": content,
                 "deleted": deleted,
+                "is_task": is_task,
                 "item_context": item_context,
                 "item_id": item_id,
                 "mentions": mentions,
                 "rich_content": rich_content,
+                "scope": scope,
                 "slug": slug,
                 "source_comment": source_comment,
             },
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> m.Comment:
-        """Delete one of the comments.
+    async def delete(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.Comment:
+        """Delete a comment.
+
+        A comment, or a task in one, on an object such as an insight, a recording or a notebook.
 
         `PATCH /api/projects/{project_id}/comments/{id}/`; with `{"deleted": true}`, as the
-        server refuses DELETE here; limits `burst` and `sustained`.
+        server refuses DELETE here; scope `comment:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Comment`.
         """
         return await self._call(registry.DELETE, (id,), options=options)
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.Comment:
-        """Get one of the comments.
+    async def get(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> m.Comment:
+        """Get a comment.
 
-        `GET /api/projects/{project_id}/comments/{id}/`; limits `burst` and `sustained`.
+        A comment, or a task in one, on an object such as an insight, a recording or a notebook.
+
+        `GET /api/projects/{project_id}/comments/{id}/`; scope `comment:read`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `Comment`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
     def list(
         self,
         *,
+        completed: Literal["any", "open", "completed"] | Omit = OMIT,
         cursor: str | Omit = OMIT,
         item_id: str | Omit = OMIT,
+        kind: Literal["any", "comment", "task"] | Omit = OMIT,
         scope: str | Omit = OMIT,
         search: str | Omit = OMIT,
         source_comment: str | Omit = OMIT,
-        concurrency: int = 1,
+        task_id: UUID | str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Comment]:
-        """List the comments.
+        """List comments.
 
-        `GET /api/projects/{project_id}/comments/`; limits `burst` and `sustained`; pages:
-        cursor.
+        A comment, or a task in one, on an object such as an insight, a recording or a notebook.
+
+        `GET /api/projects/{project_id}/comments/`; scope `comment:read`; limits `burst` and
+        `sustained`; pages: cursor.
+
+        Args:
+            cursor: Where the page starts, as the previous page says.
+            kind: Only results of this kind.
+            scope: Only results of this scope.
+            search: Only results that contain this text.
+
+        Returns:
+            All `Comment`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
             query={
+                "completed": completed,
                 "cursor": cursor,
                 "item_id": item_id,
+                "kind": kind,
                 "scope": scope,
                 "search": search,
                 "source_comment": source_comment,
+                "task_id": task_id,
             },
-            concurrency=concurrency,
             options=options,
         )
 
+    async def reopen(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.Comment:
+        """Mark the task in a comment as not done.
+
+        `POST /api/projects/{project_id}/comments/{id}/reopen/`; scope `comment:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `Comment`.
+        """
+        return await self._call(registry.REOPEN, (id,), options=options)
+
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        scope: str,
         content: str | None | Omit = OMIT,
         deleted: bool | None | Omit = OMIT,
+        is_task: bool | Omit = OMIT,
         item_context: JSON | Omit = OMIT,
         item_id: str | None | Omit = OMIT,
         mentions: Sequence[int] | Omit = OMIT,
         rich_content: JSON | Omit = OMIT,
+        scope: str | Omit = OMIT,
         slug: str | Omit = OMIT,
         source_comment: UUID | str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Comment:
-        """Replace one of the comments.
+        """Replace all fields of a comment.
 
-        `PUT /api/projects/{project_id}/comments/{id}/`; limits `burst` and `sustained`.
+        A comment, or a task in one, on an object such as an insight, a recording or a notebook.
+
+        `PUT /api/projects/{project_id}/comments/{id}/`; scope `comment:write`; limits `burst`
+        and `sustained`.
+
+        Args:
+            content: The text of the comment.
+            is_task: Whether it is a task. Default: `false`.
+            item_id: The id of the object.
+            scope: The kind of object, such as `Notebook`.
+            source_comment: The comment it replies to.
+
+        Returns:
+            `Comment`.
         """
         return await self._call(
             registry.REPLACE,
             (id,),
             body={
-                "scope": scope,
                 "content": content,
                 "deleted": deleted,
+                "is_task": is_task,
                 "item_context": item_context,
                 "item_id": item_id,
                 "mentions": mentions,
                 "rich_content": rich_content,
+                "scope": scope,
                 "slug": slug,
                 "source_comment": source_comment,
             },
             options=options,
         )
 
-    async def restore(self, id: str, /, *, options: RequestOptions | None = None) -> m.Comment:
-        """Undo the deletion of one of the comments.
+    async def restore(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.Comment:
+        """Undo the deletion of a comment.
+
+        A comment, or a task in one, on an object such as an insight, a recording or a notebook.
 
         `PATCH /api/projects/{project_id}/comments/{id}/`; with `{"deleted": false}`, as the
-        server refuses DELETE here; limits `burst` and `sustained`.
+        server refuses DELETE here; scope `comment:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Comment`.
         """
         return await self._call(registry.RESTORE, (id,), options=options)
 
-    async def thread(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
-        """Thread: an action on comments.
+    async def send_to_slack(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        channel_id: str,
+        integration_id: int,
+        options: RequestOptions | None = None,
+    ) -> m.CommentSlackThread:
+        """Send a comment to a Slack channel.
 
-        `GET /api/projects/{project_id}/comments/{id}/thread/`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/comments/{id}/send_to_slack/`; scope `comment:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `CommentSlackThread`.
+        """
+        return await self._call(
+            registry.SEND_TO_SLACK,
+            (id,),
+            body={"channel_id": channel_id, "integration_id": integration_id},
+            options=options,
+        )
+
+    async def thread(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
+        """List the replies to a comment.
+
+        `GET /api/projects/{project_id}/comments/{id}/thread/`; scope `comment:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.THREAD, (id,), options=options)
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         content: str | None | Omit = OMIT,
         deleted: bool | None | Omit = OMIT,
+        is_task: bool | Omit = OMIT,
         item_context: JSON | Omit = OMIT,
         item_id: str | None | Omit = OMIT,
         mentions: Sequence[int] | Omit = OMIT,
         rich_content: JSON | Omit = OMIT,
         scope: str | Omit = OMIT,
         slug: str | Omit = OMIT,
-        source_comment: str | None | Omit = OMIT,
+        source_comment: UUID | str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Comment:
-        """Change the given fields of one of the comments.
+        """Change the given fields of a comment.
 
-        `PATCH /api/projects/{project_id}/comments/{id}/`; limits `burst` and `sustained`.
+        A comment, or a task in one, on an object such as an insight, a recording or a notebook.
+
+        `PATCH /api/projects/{project_id}/comments/{id}/`; scope `comment:write`; limits `burst`
+        and `sustained`.
+
+        Args:
+            content: The text of the comment.
+            is_task: Whether it is a task. Default: `false`.
+            item_id: The id of the object.
+            scope: The kind of object, such as `Notebook`.
+            source_comment: The comment it replies to.
+
+        Returns:
+            `Comment`.
         """
         return await self._call(
             registry.UPDATE,
@@ -186,6 +323,7 @@ class Comments(Resource):
             body={
                 "content": content,
                 "deleted": deleted,
+                "is_task": is_task,
                 "item_context": item_context,
                 "item_id": item_id,
                 "mentions": mentions,

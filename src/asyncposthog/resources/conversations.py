@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
@@ -17,39 +18,60 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["Conversations", "ConversationsQueue", "ConversationsTickets", "ConversationsViews"]
+__all__ = [
+    "Conversations",
+    "ConversationsQueue",
+    "ConversationsTickets",
+    "ConversationsTicketsMessages",
+    "ConversationsTicketsNotes",
+    "ConversationsViews",
+]
 
 
 class ConversationsQueue(Resource):
-    """Operations on `conversations.queue`."""
+    """Messages that wait until the assistant has finished its answer."""
 
     async def clear(
-        self, conversation: str, /, *, options: RequestOptions | None = None
+        self,
+        conversation: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
     ) -> m.Conversation:
-        """Clear: an action on conversations queue.
+        """Remove all waiting messages of a conversation.
 
-        `POST /api/projects/{project_id}/conversations/{conversation}/queue/clear/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/conversations/{conversation}/queue/clear/`; scope
+        `conversation:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            `Conversation`.
         """
-        return await self._call(registry.QUEUE_CLEAR, (conversation,), options=options)
+        return await self._call(registry.QUEUE_CLEAR, (conversation,), body=body, options=options)
 
     async def create(
-        self, conversation: str, /, *, options: RequestOptions | None = None
+        self, conversation: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.Conversation:
-        """Create one of the conversations queue.
+        """Add a message that waits until the assistant has finished its answer.
 
-        `POST /api/projects/{project_id}/conversations/{conversation}/queue/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/conversations/{conversation}/queue/`; scope
+        `conversation:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Conversation`.
         """
         return await self._call(registry.QUEUE_CREATE, (conversation,), options=options)
 
     async def delete(
-        self, conversation: str, queue_id: str, /, *, options: RequestOptions | None = None
+        self, conversation: UUID | str, queue_id: str, /, *, options: RequestOptions | None = None
     ) -> None:
-        """Delete one of the conversations queue.
+        """Remove one waiting message of a conversation.
 
         `DELETE /api/projects/{project_id}/conversations/{conversation}/queue/{queue_id}/`;
-        limits `burst` and `sustained`.
+        scope `conversation:write`; limits `burst` and `sustained`.
         """
         await self._call(
             registry.QUEUE_DELETE,
@@ -61,22 +83,28 @@ class ConversationsQueue(Resource):
         )
 
     async def get(
-        self, conversation: str, /, *, options: RequestOptions | None = None
+        self, conversation: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.Conversation:
-        """Get one of the conversations queue.
+        """List the waiting messages of a conversation.
 
-        `GET /api/projects/{project_id}/conversations/{conversation}/queue/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/conversations/{conversation}/queue/`; scope
+        `conversation:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `Conversation`.
         """
         return await self._call(registry.QUEUE_GET, (conversation,), options=options)
 
     async def update(
-        self, conversation: str, queue_id: str, /, *, options: RequestOptions | None = None
+        self, conversation: UUID | str, queue_id: str, /, *, options: RequestOptions | None = None
     ) -> m.Conversation:
-        """Change the given fields of one of the conversations queue.
+        """Change a waiting message of a conversation.
 
-        `PATCH /api/projects/{project_id}/conversations/{conversation}/queue/{queue_id}/`;
-        limits `burst` and `sustained`.
+        `PATCH /api/projects/{project_id}/conversations/{conversation}/queue/{queue_id}/`; scope
+        `conversation:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Conversation`.
         """
         return await self._call(
             registry.QUEUE_UPDATE,
@@ -88,21 +116,165 @@ class ConversationsQueue(Resource):
         )
 
 
+class ConversationsTicketsMessages(Resource):
+    """A message of a support ticket."""
+
+    async def full_email(
+        self, id: str, message_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.TicketFullEmail:
+        """Get the email that a message came from, with quoted parts.
+
+        `GET
+        /api/projects/{project_id}/conversations/tickets/{id}/messages/{message_id}/full_email/`;
+        scope `ticket:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `TicketFullEmail`.
+        """
+        return await self._call(
+            registry.TICKETS_MESSAGES_FULL_EMAIL,
+            (
+                id,
+                message_id,
+            ),
+            options=options,
+        )
+
+    def list(
+        self,
+        id: str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.TicketMessage]:
+        """List ticket messages.
+
+        A message of a support ticket.
+
+        `GET /api/projects/{project_id}/conversations/tickets/{id}/messages/`; scope
+        `ticket:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `TicketMessage`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.TICKETS_MESSAGES_LIST,
+            (id,),
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+
+class ConversationsTicketsNotes(Resource):
+    """A private note of a support ticket."""
+
+    async def delete(
+        self, id: str, message_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Delete a ticket note.
+
+        A private note of a support ticket.
+
+        `DELETE /api/projects/{project_id}/conversations/tickets/{id}/notes/{message_id}/`;
+        scope `ticket:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.TICKETS_NOTES_DELETE,
+            (
+                id,
+                message_id,
+            ),
+            options=options,
+        )
+
+    async def update(
+        self,
+        id: str,
+        message_id: UUID | str,
+        /,
+        *,
+        message: str | Omit = OMIT,
+        rich_content: JSON | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TicketMessage:
+        """Change the given fields of a ticket note.
+
+        A private note of a support ticket.
+
+        `PATCH /api/projects/{project_id}/conversations/tickets/{id}/notes/{message_id}/`; scope
+        `ticket:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TicketMessage`.
+        """
+        return await self._call(
+            registry.TICKETS_NOTES_UPDATE,
+            (
+                id,
+                message_id,
+            ),
+            body={"message": message, "rich_content": rich_content},
+            options=options,
+        )
+
+
 class ConversationsTickets(Resource):
-    """Operations on `conversations.tickets`."""
+    """A support ticket: a conversation with a customer by chat, email or Slack."""
+
+    @cached_property
+    def messages(self) -> ConversationsTicketsMessages:
+        """A message of a support ticket."""
+        return ConversationsTicketsMessages(self._executor)
+
+    @cached_property
+    def notes(self) -> ConversationsTicketsNotes:
+        """A private note of a support ticket."""
+        return ConversationsTicketsNotes(self._executor)
+
+    async def bulk_update_status(
+        self,
+        *,
+        ids: Sequence[UUID | str],
+        status: m.TicketStatusEnum,
+        options: RequestOptions | None = None,
+    ) -> m.BulkUpdateStatusResponse:
+        """Set the status of several tickets.
+
+        `POST /api/projects/{project_id}/conversations/tickets/bulk_update_status/`; scope
+        `ticket:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `BulkUpdateStatusResponse`.
+        """
+        return await self._call(
+            registry.TICKETS_BULK_UPDATE_STATUS,
+            body={"ids": ids, "status": status},
+            options=options,
+        )
 
     async def bulk_update_tags(
         self,
         *,
-        action: m.ActionEnum,
+        action: m.BulkUpdateTagsActionEnum,
         ids: Sequence[int],
         tags: Sequence[str],
         options: RequestOptions | None = None,
     ) -> m.BulkUpdateTagsResponse:
-        """Bulk update tags: an action on conversations tickets.
+        """Add, remove or set the tags of several tickets.
 
-        `POST /api/projects/{project_id}/conversations/tickets/bulk_update_tags/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/conversations/tickets/bulk_update_tags/`; scope
+        `ticket:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `BulkUpdateTagsResponse`.
         """
         return await self._call(
             registry.TICKETS_BULK_UPDATE_TAGS,
@@ -110,60 +282,70 @@ class ConversationsTickets(Resource):
             options=options,
         )
 
-    async def create(
+    async def compose(
         self,
         *,
-        ai_resolved: bool | Omit = OMIT,
-        anonymous_traits: JSON | Omit = OMIT,
-        escalation_reason: str | None | Omit = OMIT,
-        priority: m.PriorityEnum | Literal[""] | None | Omit = OMIT,
-        sla_due_at: Timestamp | None | Omit = OMIT,
-        snoozed_until: Timestamp | None | Omit = OMIT,
-        status: m.TicketStatusEnum | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        email_config_id: UUID | str,
+        message: str,
+        recipient_email: str,
+        email_subject: str | Omit = OMIT,
+        recipient_distinct_id: str | Omit = OMIT,
+        rich_content: JSON | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.Ticket:
-        """Create one of the conversations tickets.
+    ) -> m.ComposeTicketResponse:
+        """Start a ticket with a message to a customer.
 
-        `POST /api/projects/{project_id}/conversations/tickets/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/conversations/tickets/compose/`; scope `ticket:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `ComposeTicketResponse`.
         """
         return await self._call(
-            registry.TICKETS_CREATE,
+            registry.TICKETS_COMPOSE,
             body={
-                "ai_resolved": ai_resolved,
-                "anonymous_traits": anonymous_traits,
-                "escalation_reason": escalation_reason,
-                "priority": priority,
-                "sla_due_at": sla_due_at,
-                "snoozed_until": snoozed_until,
-                "status": status,
+                "email_config_id": email_config_id,
+                "message": message,
+                "recipient_email": recipient_email,
+                "email_subject": email_subject,
+                "recipient_distinct_id": recipient_distinct_id,
+                "rich_content": rich_content,
                 "tags": tags,
             },
             options=options,
         )
 
     async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the conversations tickets.
+        """Delete a support ticket.
 
-        `DELETE /api/projects/{project_id}/conversations/tickets/{id}/`; limits `burst` and
-        `sustained`.
+        A support ticket: a conversation with a customer by chat, email or Slack.
+
+        `DELETE /api/projects/{project_id}/conversations/tickets/{id}/`; scope `ticket:write`;
+        limits `burst` and `sustained`.
         """
         await self._call(registry.TICKETS_DELETE, (id,), options=options)
 
     async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.Ticket:
-        """Get one of the conversations tickets.
+        """Get a support ticket.
 
-        `GET /api/projects/{project_id}/conversations/tickets/{id}/`; limits `burst` and
-        `sustained`.
+        A support ticket: a conversation with a customer by chat, email or Slack.
+
+        `GET /api/projects/{project_id}/conversations/tickets/{id}/`; scope `ticket:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `Ticket`.
         """
         return await self._call(registry.TICKETS_GET, (id,), options=options)
 
     def list(
         self,
         *,
+        ai_triage_result: str | Omit = OMIT,
         assignee: str | Omit = OMIT,
         channel_detail: Literal[
+            "github_issue",
             "slack_bot_mention",
             "slack_channel_message",
             "slack_emoji_reaction",
@@ -173,10 +355,11 @@ class ConversationsTickets(Resource):
             "widget_embedded",
         ]
         | Omit = OMIT,
-        channel_source: Literal["email", "slack", "teams", "widget"] | Omit = OMIT,
+        channel_source: Literal["email", "github", "slack", "teams", "widget"] | Omit = OMIT,
         date_from: str | Omit = OMIT,
         date_to: str | Omit = OMIT,
         distinct_ids: str | Omit = OMIT,
+        emails: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         order_by: Literal[
@@ -193,33 +376,60 @@ class ConversationsTickets(Resource):
         priority: str | Omit = OMIT,
         search: str | Omit = OMIT,
         sla: Literal["at-risk", "breached", "on-track"] | Omit = OMIT,
+        snoozed: bool | Omit = OMIT,
         status: str | Omit = OMIT,
         tags: str | Omit = OMIT,
+        tags_all: str | Omit = OMIT,
+        tags_exclude: str | Omit = OMIT,
+        view: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Ticket]:
-        """List the conversations tickets.
+        """List support tickets.
 
-        `GET /api/projects/{project_id}/conversations/tickets/`; limits `burst` and `sustained`;
-        pages: offset.
+        A support ticket: a conversation with a customer by chat, email or Slack.
+
+        `GET /api/projects/{project_id}/conversations/tickets/`; scope `ticket:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            date_from: The start of the range of time: a date, a date-time, or relative such as
+                `-7d`.
+            date_to: The end of the range of time: a date, a date-time, or relative such as
+                `-1d`.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            order_by: The field to sort by; `-` in front means descending.
+            search: Only results that contain this text.
+            status: Only results with this status.
+            tags: Only results with these tags.
+
+        Returns:
+            All `Ticket`, page by page as you iterate.
         """
         return self._cursor(
             registry.TICKETS_LIST,
             query={
+                "ai_triage_result": ai_triage_result,
                 "assignee": assignee,
                 "channel_detail": channel_detail,
                 "channel_source": channel_source,
                 "date_from": date_from,
                 "date_to": date_to,
                 "distinct_ids": distinct_ids,
+                "emails": emails,
                 "limit": limit,
                 "offset": offset,
                 "order_by": order_by,
                 "priority": priority,
                 "search": search,
                 "sla": sla,
+                "snoozed": snoozed,
                 "status": status,
                 "tags": tags,
+                "tags_all": tags_all,
+                "tags_exclude": tags_exclude,
+                "view": view,
             },
             concurrency=concurrency,
             options=options,
@@ -232,18 +442,28 @@ class ConversationsTickets(Resource):
         *,
         ai_resolved: bool | Omit = OMIT,
         anonymous_traits: JSON | Omit = OMIT,
+        assignee: m.UserTicketAssigneeRequest
+        | Mapping[str, JSON]
+        | m.RoleTicketAssigneeRequest
+        | None
+        | Omit = OMIT,
         escalation_reason: str | None | Omit = OMIT,
-        priority: m.PriorityEnum | Literal[""] | None | Omit = OMIT,
+        priority: m.TicketPriorityEnum | Literal[""] | None | Omit = OMIT,
         sla_due_at: Timestamp | None | Omit = OMIT,
         snoozed_until: Timestamp | None | Omit = OMIT,
         status: m.TicketStatusEnum | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Ticket:
-        """Replace one of the conversations tickets.
+        """Replace all fields of a support ticket.
 
-        `PUT /api/projects/{project_id}/conversations/tickets/{id}/`; limits `burst` and
-        `sustained`.
+        A support ticket: a conversation with a customer by chat, email or Slack.
+
+        `PUT /api/projects/{project_id}/conversations/tickets/{id}/`; scope `ticket:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `Ticket`.
         """
         return await self._call(
             registry.TICKETS_REPLACE,
@@ -251,6 +471,7 @@ class ConversationsTickets(Resource):
             body={
                 "ai_resolved": ai_resolved,
                 "anonymous_traits": anonymous_traits,
+                "assignee": assignee,
                 "escalation_reason": escalation_reason,
                 "priority": priority,
                 "sla_due_at": sla_due_at,
@@ -261,21 +482,67 @@ class ConversationsTickets(Resource):
             options=options,
         )
 
-    async def suggest_reply(
-        self, id: str, /, *, options: RequestOptions | None = None
-    ) -> m.SuggestReplyResponse:
-        """Suggest reply: an action on conversations tickets.
+    async def reply(
+        self,
+        id: str,
+        /,
+        *,
+        message: str,
+        is_private: bool | Omit = OMIT,
+        rich_content: JSON | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TicketMessage:
+        """Reply to a ticket.
 
-        `POST /api/projects/{project_id}/conversations/tickets/{id}/suggest_reply/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/conversations/tickets/{id}/reply/`; scope
+        `ticket:write`; limits `burst` and `sustained`.
+
+        Args:
+            is_private: Default: `false`.
+
+        Returns:
+            `TicketMessage`.
         """
-        return await self._call(registry.TICKETS_SUGGEST_REPLY, (id,), options=options)
+        return await self._call(
+            registry.TICKETS_REPLY,
+            (id,),
+            body={"message": message, "is_private": is_private, "rich_content": rich_content},
+            options=options,
+        )
+
+    async def send_ai_feedback(
+        self,
+        id: str,
+        /,
+        *,
+        message_id: str,
+        rating: m.RatingEnum,
+        feedback_text: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Rate an answer that was written by a language model.
+
+        `POST /api/projects/{project_id}/conversations/tickets/{id}/ai_feedback/`; scope
+        `ticket:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.TICKETS_SEND_AI_FEEDBACK,
+            (id,),
+            body={"message_id": message_id, "rating": rating, "feedback_text": feedback_text},
+            options=options,
+        )
 
     async def unread_count(self, *, options: RequestOptions | None = None) -> m.Ticket:
-        """Unread count: an action on conversations tickets.
+        """Count the tickets with unread messages.
 
-        `GET /api/projects/{project_id}/conversations/tickets/unread_count/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/conversations/tickets/unread_count/`; scope
+        `ticket:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `Ticket`.
         """
         return await self._call(registry.TICKETS_UNREAD_COUNT, options=options)
 
@@ -286,18 +553,28 @@ class ConversationsTickets(Resource):
         *,
         ai_resolved: bool | Omit = OMIT,
         anonymous_traits: JSON | Omit = OMIT,
+        assignee: m.UserTicketAssigneeRequest
+        | Mapping[str, JSON]
+        | m.RoleTicketAssigneeRequest
+        | None
+        | Omit = OMIT,
         escalation_reason: str | None | Omit = OMIT,
-        priority: m.PriorityEnum | Literal[""] | None | Omit = OMIT,
-        sla_due_at: str | None | Omit = OMIT,
-        snoozed_until: str | None | Omit = OMIT,
+        priority: m.TicketPriorityEnum | Literal[""] | None | Omit = OMIT,
+        sla_due_at: Timestamp | None | Omit = OMIT,
+        snoozed_until: Timestamp | None | Omit = OMIT,
         status: m.TicketStatusEnum | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Ticket:
-        """Change the given fields of one of the conversations tickets.
+        """Change the given fields of a support ticket.
 
-        `PATCH /api/projects/{project_id}/conversations/tickets/{id}/`; limits `burst` and
-        `sustained`.
+        A support ticket: a conversation with a customer by chat, email or Slack.
+
+        `PATCH /api/projects/{project_id}/conversations/tickets/{id}/`; scope `ticket:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `Ticket`.
         """
         return await self._call(
             registry.TICKETS_UPDATE,
@@ -305,6 +582,7 @@ class ConversationsTickets(Resource):
             body={
                 "ai_resolved": ai_resolved,
                 "anonymous_traits": anonymous_traits,
+                "assignee": assignee,
                 "escalation_reason": escalation_reason,
                 "priority": priority,
                 "sla_due_at": sla_due_at,
@@ -317,36 +595,58 @@ class ConversationsTickets(Resource):
 
 
 class ConversationsViews(Resource):
-    """Operations on `conversations.views`."""
+    """A saved filter for support tickets."""
 
     async def create(
         self,
         *,
         name: str,
-        filters: Mapping[str, JSON] | Omit = OMIT,
+        filters: m.TicketViewFilters | Mapping[str, JSON] | Omit = OMIT,
+        is_favorited: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.TicketView:
-        """Create one of the conversations views.
+        """Create a ticket view.
 
-        `POST /api/projects/{project_id}/conversations/views/`; limits `burst` and `sustained`.
+        A saved filter for support tickets.
+
+        `POST /api/projects/{project_id}/conversations/views/`; scope `ticket:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `TicketView`.
         """
         return await self._call(
-            registry.VIEWS_CREATE, body={"name": name, "filters": filters}, options=options
+            registry.VIEWS_CREATE,
+            body={"name": name, "filters": filters, "is_favorited": is_favorited},
+            options=options,
         )
 
     async def delete(self, short_id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the conversations views.
+        """Delete a ticket view.
 
-        `DELETE /api/projects/{project_id}/conversations/views/{short_id}/`; limits `burst` and
-        `sustained`.
+        A saved filter for support tickets.
+
+        `DELETE /api/projects/{project_id}/conversations/views/{short_id}/`; scope
+        `ticket:write`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
         """
         await self._call(registry.VIEWS_DELETE, (short_id,), options=options)
 
     async def get(self, short_id: str, /, *, options: RequestOptions | None = None) -> m.TicketView:
-        """Get one of the conversations views.
+        """Get a ticket view.
 
-        `GET /api/projects/{project_id}/conversations/views/{short_id}/`; limits `burst` and
-        `sustained`.
+        A saved filter for support tickets.
+
+        `GET /api/projects/{project_id}/conversations/views/{short_id}/`; scope `ticket:read`;
+        limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `TicketView`.
         """
         return await self._call(registry.VIEWS_GET, (short_id,), options=options)
 
@@ -358,10 +658,19 @@ class ConversationsViews(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.TicketView]:
-        """List the conversations views.
+        """List ticket views.
 
-        `GET /api/projects/{project_id}/conversations/views/`; limits `burst` and `sustained`;
-        pages: offset.
+        A saved filter for support tickets.
+
+        `GET /api/projects/{project_id}/conversations/views/`; scope `ticket:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `TicketView`, page by page as you iterate.
         """
         return self._cursor(
             registry.VIEWS_LIST,
@@ -370,53 +679,86 @@ class ConversationsViews(Resource):
             options=options,
         )
 
+    async def update(
+        self,
+        short_id: str,
+        /,
+        *,
+        filters: m.TicketViewFilters | Mapping[str, JSON] | Omit = OMIT,
+        is_favorited: bool | Omit = OMIT,
+        name: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TicketView:
+        """Change the given fields of a ticket view.
+
+        A saved filter for support tickets.
+
+        `PATCH /api/projects/{project_id}/conversations/views/{short_id}/`; scope
+        `ticket:write`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `TicketView`.
+        """
+        return await self._call(
+            registry.VIEWS_UPDATE,
+            (short_id,),
+            body={"filters": filters, "is_favorited": is_favorited, "name": name},
+            options=options,
+        )
+
 
 class Conversations(Resource):
-    """Operations on `conversations`."""
+    """A conversation with PostHog AI. (Customer support has `conversations.tickets`.)"""
 
     @cached_property
     def queue(self) -> ConversationsQueue:
-        """Operations on `conversations.queue`."""
+        """Messages that wait until the assistant has finished its answer."""
         return ConversationsQueue(self._executor)
 
     @cached_property
     def tickets(self) -> ConversationsTickets:
-        """Operations on `conversations.tickets`."""
+        """A support ticket: a conversation with a customer by chat, email or Slack."""
         return ConversationsTickets(self._executor)
 
     @cached_property
     def views(self) -> ConversationsViews:
-        """Operations on `conversations.views`."""
+        """A saved filter for support tickets."""
         return ConversationsViews(self._executor)
 
     async def append_message(
-        self, conversation: str, /, *, content: str, options: RequestOptions | None = None
+        self, conversation: UUID | str, /, *, content: str, options: RequestOptions | None = None
     ) -> m.MessageMinimal:
-        """Append message: an action on conversations.
+        """Add a message to a conversation without asking for an answer.
 
-        `POST /api/projects/{project_id}/conversations/{conversation}/append_message/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/conversations/{conversation}/append_message/`; scope
+        `conversation:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `MessageMinimal`.
         """
         return await self._call(
             registry.APPEND_MESSAGE, (conversation,), body={"content": content}, options=options
         )
 
     async def cancel(
-        self, conversation: str, /, *, options: RequestOptions | None = None
-    ) -> m.Conversation:
-        """Cancel: an action on conversations.
+        self, conversation: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Stop the answer that is being written.
 
-        `PATCH /api/projects/{project_id}/conversations/{conversation}/cancel/`; limits `burst`
-        and `sustained`.
+        `PATCH /api/projects/{project_id}/conversations/{conversation}/cancel/`; scope
+        `conversation:write`; limits `burst` and `sustained`.
         """
-        return await self._call(registry.CANCEL, (conversation,), options=options)
+        await self._call(registry.CANCEL, (conversation,), options=options)
 
     async def create(
         self,
         *,
         content: str | None,
-        conversation: str,
-        trace_id: str,
+        conversation: UUID | str,
+        trace_id: UUID | str,
         agent_mode: m.AgentModeEnum | Omit = OMIT,
         billing_context: JSON | Omit = OMIT,
         contextual_tools: Mapping[str, JSON] | Omit = OMIT,
@@ -426,9 +768,18 @@ class Conversations(Resource):
         ui_context: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Message:
-        """Create one of the conversations.
+        """Create a conversation.
 
-        `POST /api/projects/{project_id}/conversations/`; limits `burst` and `sustained`.
+        A conversation with PostHog AI. (Customer support has `conversations.tickets`.)
+
+        `POST /api/projects/{project_id}/conversations/`; scope `conversation:write`; limits
+        `ai_burst` and `ai_sustained`.
+
+        Args:
+            is_sandbox: Default: `false`.
+
+        Returns:
+            `Message`.
         """
         return await self._call(
             registry.CREATE,
@@ -447,13 +798,30 @@ class Conversations(Resource):
             options=options,
         )
 
-    async def get(
-        self, conversation: str, /, *, options: RequestOptions | None = None
-    ) -> m.Conversation:
-        """Get one of the conversations.
+    async def delete(
+        self, conversation: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Delete a conversation.
 
-        `GET /api/projects/{project_id}/conversations/{conversation}/`; limits `burst` and
-        `sustained`.
+        A conversation with PostHog AI. (Customer support has `conversations.tickets`.)
+
+        `DELETE /api/projects/{project_id}/conversations/{conversation}/`; scope
+        `conversation:write`; limits `burst` and `sustained`.
+        """
+        await self._call(registry.DELETE, (conversation,), options=options)
+
+    async def get(
+        self, conversation: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.Conversation:
+        """Get a conversation.
+
+        A conversation with PostHog AI. (Customer support has `conversations.tickets`.)
+
+        `GET /api/projects/{project_id}/conversations/{conversation}/`; scope
+        `conversation:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `Conversation`.
         """
         return await self._call(registry.GET, (conversation,), options=options)
 
@@ -465,14 +833,56 @@ class Conversations(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ConversationMinimal]:
-        """List the conversations.
+        """List conversations.
 
-        `GET /api/projects/{project_id}/conversations/`; limits `burst` and `sustained`; pages:
-        offset.
+        A conversation with PostHog AI. (Customer support has `conversations.tickets`.)
+
+        `GET /api/projects/{project_id}/conversations/`; scope `conversation:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ConversationMinimal`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
             query={"limit": limit, "offset": offset},
             concurrency=concurrency,
+            options=options,
+        )
+
+    async def open(
+        self,
+        conversation: UUID | str,
+        /,
+        *,
+        attached_context: Sequence[m.SandboxAttachedContextItem | Mapping[str, JSON]] | Omit = OMIT,
+        content: str | None | Omit = OMIT,
+        initial_permission_mode: m.InitialPermissionModeEnum | Omit = OMIT,
+        task_id: UUID | str | Omit = OMIT,
+        trace_id: UUID | str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SandboxMessageResponse:
+        """Open a conversation with a first message.
+
+        `POST /api/projects/{project_id}/conversations/{conversation}/open/`; scope
+        `conversation:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SandboxMessageResponse`.
+        """
+        return await self._call(
+            registry.OPEN,
+            (conversation,),
+            body={
+                "attached_context": attached_context,
+                "content": content,
+                "initial_permission_mode": initial_permission_mode,
+                "task_id": task_id,
+                "trace_id": trace_id,
+            },
             options=options,
         )

@@ -19,7 +19,7 @@ __all__ = ["CustomerJourneys"]
 
 
 class CustomerJourneys(Resource):
-    """Operations on `customer_journeys`."""
+    """A customer journey names the funnel that accounts go through."""
 
     async def create(
         self,
@@ -29,9 +29,15 @@ class CustomerJourneys(Resource):
         description: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.CustomerJourney:
-        """Create one of the customer journeys.
+        """Create a customer journey.
 
-        `POST /api/projects/{project_id}/customer_journeys/`; limits `burst` and `sustained`.
+        A customer journey names the funnel that accounts go through.
+
+        `POST /api/projects/{project_id}/customer_journeys/`; scope `customer_journey:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `CustomerJourney`.
         """
         return await self._call(
             registry.CREATE,
@@ -40,18 +46,25 @@ class CustomerJourneys(Resource):
         )
 
     async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the customer journeys.
+        """Delete a customer journey.
 
-        `DELETE /api/projects/{project_id}/customer_journeys/{id}/`; limits `burst` and
-        `sustained`.
+        A customer journey names the funnel that accounts go through.
+
+        `DELETE /api/projects/{project_id}/customer_journeys/{id}/`; scope
+        `customer_journey:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.CustomerJourney:
-        """Get one of the customer journeys.
+        """Get a customer journey.
 
-        `GET /api/projects/{project_id}/customer_journeys/{id}/`; limits `burst` and
-        `sustained`.
+        A customer journey names the funnel that accounts go through.
+
+        `GET /api/projects/{project_id}/customer_journeys/{id}/`; scope `customer_journey:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `CustomerJourney`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -63,10 +76,19 @@ class CustomerJourneys(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.CustomerJourney]:
-        """List the customer journeys.
+        """List customer journeys.
 
-        `GET /api/projects/{project_id}/customer_journeys/`; limits `burst` and `sustained`;
-        pages: offset.
+        A customer journey names the funnel that accounts go through.
+
+        `GET /api/projects/{project_id}/customer_journeys/`; scope `customer_journey:read`;
+        limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `CustomerJourney`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -85,10 +107,15 @@ class CustomerJourneys(Resource):
         description: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.CustomerJourney:
-        """Replace one of the customer journeys.
+        """Replace all fields of a customer journey.
 
-        `PUT /api/projects/{project_id}/customer_journeys/{id}/`; limits `burst` and
-        `sustained`.
+        A customer journey names the funnel that accounts go through.
+
+        `PUT /api/projects/{project_id}/customer_journeys/{id}/`; scope
+        `customer_journey:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `CustomerJourney`.
         """
         return await self._call(
             registry.REPLACE,
@@ -107,10 +134,15 @@ class CustomerJourneys(Resource):
         name: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.CustomerJourney:
-        """Change the given fields of one of the customer journeys.
+        """Change the given fields of a customer journey.
 
-        `PATCH /api/projects/{project_id}/customer_journeys/{id}/`; limits `burst` and
-        `sustained`.
+        A customer journey names the funnel that accounts go through.
+
+        `PATCH /api/projects/{project_id}/customer_journeys/{id}/`; scope
+        `customer_journey:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `CustomerJourney`.
         """
         return await self._call(
             registry.UPDATE,

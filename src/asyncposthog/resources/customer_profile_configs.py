@@ -19,7 +19,7 @@ __all__ = ["CustomerProfileConfigs"]
 
 
 class CustomerProfileConfigs(Resource):
-    """Operations on `customer_profile_configs`."""
+    """Which properties and panels the profile of a person or group shows."""
 
     async def create(
         self,
@@ -29,10 +29,15 @@ class CustomerProfileConfigs(Resource):
         sidebar: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.CustomerProfileConfig:
-        """Create one of the customer profile configs.
+        """Create a customer profile config.
 
-        `POST /api/projects/{project_id}/customer_profile_configs/`; limits `burst` and
-        `sustained`.
+        Which properties and panels the profile of a person or group shows.
+
+        `POST /api/projects/{project_id}/customer_profile_configs/`; scope
+        `customer_profile_config:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `CustomerProfileConfig`.
         """
         return await self._call(
             registry.CREATE,
@@ -41,20 +46,27 @@ class CustomerProfileConfigs(Resource):
         )
 
     async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the customer profile configs.
+        """Delete a customer profile config.
 
-        `DELETE /api/projects/{project_id}/customer_profile_configs/{id}/`; limits `burst` and
-        `sustained`.
+        Which properties and panels the profile of a person or group shows.
+
+        `DELETE /api/projects/{project_id}/customer_profile_configs/{id}/`; scope
+        `customer_profile_config:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
         self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.CustomerProfileConfig:
-        """Get one of the customer profile configs.
+        """Get a customer profile config.
 
-        `GET /api/projects/{project_id}/customer_profile_configs/{id}/`; limits `burst` and
-        `sustained`.
+        Which properties and panels the profile of a person or group shows.
+
+        `GET /api/projects/{project_id}/customer_profile_configs/{id}/`; scope
+        `customer_profile_config:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `CustomerProfileConfig`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -66,10 +78,19 @@ class CustomerProfileConfigs(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.CustomerProfileConfig]:
-        """List the customer profile configs.
+        """List customer profile configs.
 
-        `GET /api/projects/{project_id}/customer_profile_configs/`; limits `burst` and
-        `sustained`; pages: offset.
+        Which properties and panels the profile of a person or group shows.
+
+        `GET /api/projects/{project_id}/customer_profile_configs/`; scope
+        `customer_profile_config:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `CustomerProfileConfig`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -88,10 +109,15 @@ class CustomerProfileConfigs(Resource):
         sidebar: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.CustomerProfileConfig:
-        """Replace one of the customer profile configs.
+        """Replace all fields of a customer profile config.
 
-        `PUT /api/projects/{project_id}/customer_profile_configs/{id}/`; limits `burst` and
-        `sustained`.
+        Which properties and panels the profile of a person or group shows.
+
+        `PUT /api/projects/{project_id}/customer_profile_configs/{id}/`; scope
+        `customer_profile_config:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `CustomerProfileConfig`.
         """
         return await self._call(
             registry.REPLACE,
@@ -110,10 +136,15 @@ class CustomerProfileConfigs(Resource):
         sidebar: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.CustomerProfileConfig:
-        """Change the given fields of one of the customer profile configs.
+        """Change the given fields of a customer profile config.
 
-        `PATCH /api/projects/{project_id}/customer_profile_configs/{id}/`; limits `burst` and
-        `sustained`.
+        Which properties and panels the profile of a person or group shows.
+
+        `PATCH /api/projects/{project_id}/customer_profile_configs/{id}/`; scope
+        `customer_profile_config:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `CustomerProfileConfig`.
         """
         return await self._call(
             registry.UPDATE,

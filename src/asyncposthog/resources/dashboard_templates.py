@@ -21,15 +21,18 @@ __all__ = ["DashboardTemplates"]
 
 
 class DashboardTemplates(Resource):
-    """Operations on `dashboard_templates`."""
+    """A template from which dashboards with their insights are created."""
 
     async def copy_between_projects(
-        self, *, source_template_id: str, options: RequestOptions | None = None
+        self, *, source_template_id: UUID | str, options: RequestOptions | None = None
     ) -> m.DashboardTemplate:
-        """Copy between projects: an action on dashboard templates.
+        """Copy a template to another project.
 
-        `POST /api/projects/{project_id}/dashboard_templates/copy_between_projects/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/dashboard_templates/copy_between_projects/`; scope
+        `dashboard_template:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DashboardTemplate`.
         """
         return await self._call(
             registry.COPY_BETWEEN_PROJECTS,
@@ -53,10 +56,15 @@ class DashboardTemplates(Resource):
         variables: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.DashboardTemplate:
-        """Create one of the dashboard templates.
+        """Create a dashboard template.
+
+        A template from which dashboards with their insights are created.
 
         `POST /api/projects/{project_id}/dashboard_templates/`; scope
         `dashboard_template:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DashboardTemplate`.
         """
         return await self._call(
             registry.CREATE,
@@ -79,29 +87,42 @@ class DashboardTemplates(Resource):
     async def delete(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.DashboardTemplate:
-        """Delete one of the dashboard templates.
+        """Delete a dashboard template.
+
+        A template from which dashboards with their insights are created.
 
         `PATCH /api/projects/{project_id}/dashboard_templates/{id}/`; with `{"deleted": true}`,
         as the server refuses DELETE here; scope `dashboard_template:write`; limits `burst` and
         `sustained`.
+
+        Returns:
+            `DashboardTemplate`.
         """
         return await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.DashboardTemplate:
-        """Get one of the dashboard templates.
+        """Get a dashboard template.
+
+        A template from which dashboards with their insights are created.
 
         `GET /api/projects/{project_id}/dashboard_templates/{id}/`; scope
         `dashboard_template:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `DashboardTemplate`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
     async def json_schema(self, *, options: RequestOptions | None = None) -> JSON:
-        """Json schema: an action on dashboard templates.
+        """Get the JSON schema of a template.
 
-        `GET /api/projects/{project_id}/dashboard_templates/json_schema/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/dashboard_templates/json_schema/`; scope
+        `dashboard_template:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.JSON_SCHEMA, options=options)
 
@@ -113,14 +134,27 @@ class DashboardTemplates(Resource):
         offset: int | Omit = OMIT,
         ordering: Literal["-created_at", "-template_name", "created_at", "template_name"]
         | Omit = OMIT,
-        scope: Literal["feature_flag", "global", "team"] | Omit = OMIT,
+        scope: Literal["feature_flag", "global", "organization", "team"] | Omit = OMIT,
+        search: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.DashboardTemplate]:
-        """List the dashboard templates.
+        """List dashboard templates.
+
+        A template from which dashboards with their insights are created.
 
         `GET /api/projects/{project_id}/dashboard_templates/`; scope `dashboard_template:read`;
         limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            ordering: The field to sort by; `-` in front means descending.
+            scope: Only results of this scope.
+            search: Only results that contain this text.
+
+        Returns:
+            All `DashboardTemplate`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -130,6 +164,7 @@ class DashboardTemplates(Resource):
                 "offset": offset,
                 "ordering": ordering,
                 "scope": scope,
+                "search": search,
             },
             concurrency=concurrency,
             options=options,
@@ -153,10 +188,15 @@ class DashboardTemplates(Resource):
         variables: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.DashboardTemplate:
-        """Replace one of the dashboard templates.
+        """Replace all fields of a dashboard template.
+
+        A template from which dashboards with their insights are created.
 
         `PUT /api/projects/{project_id}/dashboard_templates/{id}/`; scope
         `dashboard_template:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DashboardTemplate`.
         """
         return await self._call(
             registry.REPLACE,
@@ -180,11 +220,16 @@ class DashboardTemplates(Resource):
     async def restore(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.DashboardTemplate:
-        """Undo the deletion of one of the dashboard templates.
+        """Undo the deletion of a dashboard template.
+
+        A template from which dashboards with their insights are created.
 
         `PATCH /api/projects/{project_id}/dashboard_templates/{id}/`; with `{"deleted": false}`,
         as the server refuses DELETE here; scope `dashboard_template:write`; limits `burst` and
         `sustained`.
+
+        Returns:
+            `DashboardTemplate`.
         """
         return await self._call(registry.RESTORE, (id,), options=options)
 
@@ -206,10 +251,15 @@ class DashboardTemplates(Resource):
         variables: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.DashboardTemplate:
-        """Change the given fields of one of the dashboard templates.
+        """Change the given fields of a dashboard template.
+
+        A template from which dashboards with their insights are created.
 
         `PATCH /api/projects/{project_id}/dashboard_templates/{id}/`; scope
         `dashboard_template:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DashboardTemplate`.
         """
         return await self._call(
             registry.UPDATE,

@@ -14,6 +14,7 @@ from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 from ..registry.families import dashboards as registry
 
 if TYPE_CHECKING:
+    from asyncposthog.model import Model
     from asyncposthog.pagination import Cursor
 
     from .. import models as m
@@ -23,11 +24,13 @@ __all__ = [
     "DashboardsCollaborators",
     "DashboardsSharing",
     "DashboardsSharingPasswords",
+    "DashboardsTiles",
+    "DashboardsWidgets",
 ]
 
 
 class DashboardsCollaborators(Resource):
-    """Operations on `dashboards.collaborators`."""
+    """A user who may edit a restricted dashboard."""
 
     async def create(
         self,
@@ -38,10 +41,15 @@ class DashboardsCollaborators(Resource):
         user_uuid: UUID | str,
         options: RequestOptions | None = None,
     ) -> m.DashboardCollaborator:
-        """Create one of the dashboards collaborators.
+        """Create a dashboard collaborator.
+
+        A user who may edit a restricted dashboard.
 
         `POST /api/projects/{project_id}/dashboards/{dashboard_id}/collaborators/`; scope
         `dashboard:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DashboardCollaborator`.
         """
         return await self._call(
             registry.COLLABORATORS_CREATE,
@@ -53,7 +61,9 @@ class DashboardsCollaborators(Resource):
     async def delete(
         self, dashboard_id: int, user_uuid: UUID | str, /, *, options: RequestOptions | None = None
     ) -> None:
-        """Delete one of the dashboards collaborators.
+        """Delete a dashboard collaborator.
+
+        A user who may edit a restricted dashboard.
 
         `DELETE
         /api/projects/{project_id}/dashboards/{dashboard_id}/collaborators/{user__uuid}/`; scope
@@ -69,20 +79,23 @@ class DashboardsCollaborators(Resource):
         )
 
     def list(
-        self, dashboard_id: int, /, *, concurrency: int = 1, options: RequestOptions | None = None
+        self, dashboard_id: int, /, *, options: RequestOptions | None = None
     ) -> Cursor[m.DashboardCollaborator]:
-        """List the dashboards collaborators.
+        """List dashboard collaborators.
+
+        A user who may edit a restricted dashboard.
 
         `GET /api/projects/{project_id}/dashboards/{dashboard_id}/collaborators/`; scope
         `dashboard:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `DashboardCollaborator`, page by page as you iterate.
         """
-        return self._cursor(
-            registry.COLLABORATORS_LIST, (dashboard_id,), concurrency=concurrency, options=options
-        )
+        return self._cursor(registry.COLLABORATORS_LIST, (dashboard_id,), options=options)
 
 
 class DashboardsSharingPasswords(Resource):
-    """Operations on `dashboards.sharing.passwords`."""
+    """A password that opens a shared dashboard."""
 
     async def create(
         self,
@@ -93,10 +106,15 @@ class DashboardsSharingPasswords(Resource):
         raw_password: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SharingConfiguration:
-        """Create one of the dashboards sharing passwords.
+        """Create a password of a shared dashboard.
+
+        A password that opens a shared dashboard.
 
         `POST /api/projects/{project_id}/dashboards/{dashboard_id}/sharing/passwords/`; scope
         `sharing_configuration:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SharingConfiguration`.
         """
         return await self._call(
             registry.SHARING_PASSWORDS_CREATE,
@@ -108,7 +126,9 @@ class DashboardsSharingPasswords(Resource):
     async def delete(
         self, dashboard_id: int, password_id: str, /, *, options: RequestOptions | None = None
     ) -> None:
-        """Delete one of the dashboards sharing passwords.
+        """Delete a password of a shared dashboard.
+
+        A password that opens a shared dashboard.
 
         `DELETE
         /api/projects/{project_id}/dashboards/{dashboard_id}/sharing/passwords/{password_id}/`;
@@ -125,20 +145,23 @@ class DashboardsSharingPasswords(Resource):
 
 
 class DashboardsSharing(Resource):
-    """Operations on `dashboards.sharing`."""
+    """Whether a dashboard is public, and its access token."""
 
     @cached_property
     def passwords(self) -> DashboardsSharingPasswords:
-        """Operations on `dashboards.sharing.passwords`."""
+        """A password that opens a shared dashboard."""
         return DashboardsSharingPasswords(self._executor)
 
     async def get(
         self, dashboard_id: int, /, *, options: RequestOptions | None = None
     ) -> m.SharingConfiguration:
-        """Get one of the dashboards sharing.
+        """Get whether a dashboard is shared publicly, and its access token.
 
         `GET /api/projects/{project_id}/dashboards/{dashboard_id}/sharing/`; scope
         `sharing_configuration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `SharingConfiguration`.
         """
         return await self._call(registry.SHARING_GET, (dashboard_id,), options=options)
 
@@ -147,21 +170,22 @@ class DashboardsSharing(Resource):
         dashboard_id: int,
         /,
         *,
-        enabled: bool | Omit = OMIT,
-        password_required: bool | Omit = OMIT,
-        settings: JSON | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SharingConfiguration:
-        """Refresh: an action on dashboards sharing.
+        """Replace the access token of a shared dashboard: the old link stops working.
 
         `POST /api/projects/{project_id}/dashboards/{dashboard_id}/sharing/refresh/`; scope
         `sharing_configuration:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            `SharingConfiguration`.
         """
         return await self._call(
-            registry.SHARING_REFRESH,
-            (dashboard_id,),
-            body={"enabled": enabled, "password_required": password_required, "settings": settings},
-            options=options,
+            registry.SHARING_REFRESH, (dashboard_id,), body=body, options=options
         )
 
     async def update(
@@ -174,10 +198,18 @@ class DashboardsSharing(Resource):
         settings: Mapping[str, JSON] | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SharingConfiguration:
-        """Change the given fields of one of the dashboards sharing.
+        """Turn the public sharing of a dashboard on or off.
 
         `PATCH /api/projects/{project_id}/dashboards/{dashboard_id}/sharing/`; scope
         `sharing_configuration:write`; limits `burst` and `sustained`; not in PostHog's schema.
+
+        Args:
+            enabled: Whether it is shared.
+            password_required: Whether the link asks for a password.
+            settings: What the shared page shows.
+
+        Returns:
+            `SharingConfiguration`.
         """
         return await self._call(
             registry.SHARING_UPDATE,
@@ -187,93 +219,10 @@ class DashboardsSharing(Resource):
         )
 
 
-class Dashboards(Resource):
-    """Operations on `dashboards`."""
+class DashboardsTiles(Resource):
+    """Operations on `dashboards.tiles`."""
 
-    @cached_property
-    def collaborators(self) -> DashboardsCollaborators:
-        """Operations on `dashboards.collaborators`."""
-        return DashboardsCollaborators(self._executor)
-
-    @cached_property
-    def sharing(self) -> DashboardsSharing:
-        """Operations on `dashboards.sharing`."""
-        return DashboardsSharing(self._executor)
-
-    async def analyze_refresh_result(
-        self,
-        id: int,
-        /,
-        *,
-        format: Literal["json", "txt"] | Omit = OMIT,
-        create_in_folder: str | Omit = OMIT,
-        breakdown_colors: JSON | Omit = OMIT,
-        data_color_theme_id: int | None | Omit = OMIT,
-        delete_insights: bool | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        description: str | Omit = OMIT,
-        last_accessed_at: Timestamp | None | Omit = OMIT,
-        last_refresh: Timestamp | None | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        pinned: bool | Omit = OMIT,
-        quick_filter_ids: Sequence[str] | None | Omit = OMIT,
-        restriction_level: m.RestrictionLevelEnum | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
-        use_dashboard: int | None | Omit = OMIT,
-        use_template: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Analyze refresh result: an action on dashboards.
-
-        `POST /api/projects/{project_id}/dashboards/{id}/analyze_refresh_result/`; limits
-        `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.ANALYZE_REFRESH_RESULT,
-            (id,),
-            query={"format": format},
-            body={
-                "_create_in_folder": create_in_folder,
-                "breakdown_colors": breakdown_colors,
-                "data_color_theme_id": data_color_theme_id,
-                "delete_insights": delete_insights,
-                "deleted": deleted,
-                "description": description,
-                "last_accessed_at": last_accessed_at,
-                "last_refresh": last_refresh,
-                "name": name,
-                "pinned": pinned,
-                "quick_filter_ids": quick_filter_ids,
-                "restriction_level": restriction_level,
-                "tags": tags,
-                "use_dashboard": use_dashboard,
-                "use_template": use_template,
-            },
-            options=options,
-        )
-
-    async def bulk_update_tags(
-        self,
-        *,
-        action: m.ActionEnum,
-        ids: Sequence[int],
-        tags: Sequence[str],
-        format: Literal["json", "txt"] | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.BulkUpdateTagsResponse:
-        """Bulk update tags: an action on dashboards.
-
-        `POST /api/projects/{project_id}/dashboards/bulk_update_tags/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(
-            registry.BULK_UPDATE_TAGS,
-            query={"format": format},
-            body={"action": action, "ids": ids, "tags": tags},
-            options=options,
-        )
-
-    async def copy_tile(
+    async def copy(
         self,
         id: int,
         /,
@@ -283,16 +232,390 @@ class Dashboards(Resource):
         format: Literal["json", "txt"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Dashboard:
-        """Copy tile: an action on dashboards.
+        """Copy a tile from another dashboard to this one.
 
-        `POST /api/projects/{project_id}/dashboards/{id}/copy_tile/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/dashboards/{id}/copy_tile/`; scope `dashboard:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `Dashboard`.
         """
         return await self._call(
-            registry.COPY_TILE,
+            registry.TILES_COPY,
             (id,),
             query={"format": format},
             body={"fromDashboardId": from_dashboard_id, "tileId": tile_id},
+            options=options,
+        )
+
+    async def create_text(
+        self,
+        id: int,
+        /,
+        *,
+        body: str,
+        format: Literal["json", "txt"] | Omit = OMIT,
+        color: str | None | Omit = OMIT,
+        layouts: m.TileLayouts | Mapping[str, JSON] | Omit = OMIT,
+        type: m.CreateTextTileRequestTypeEnum | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.DashboardTile:
+        """Add a text tile to a dashboard.
+
+        `POST /api/projects/{project_id}/dashboards/{id}/create_text_tile/`; scope
+        `dashboard:write`; limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+            color: The colour of the tile.
+            layouts: Position and size, for small and large screens.
+            type: Default: `"text"`.
+
+        Returns:
+            `DashboardTile`.
+        """
+        return await self._call(
+            registry.TILES_CREATE_TEXT,
+            (id,),
+            query={"format": format},
+            body={"body": body, "color": color, "layouts": layouts, "type": type},
+            options=options,
+        )
+
+    async def delete(
+        self,
+        id: int,
+        /,
+        *,
+        tile_id: int,
+        format: Literal["json", "txt"] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> None:
+        """Remove a tile from a dashboard. The insight itself stays.
+
+        `POST /api/projects/{project_id}/dashboards/{id}/delete_tile/`; scope `dashboard:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+        """
+        await self._call(
+            registry.TILES_DELETE,
+            (id,),
+            query={"format": format},
+            body={"tile_id": tile_id},
+            options=options,
+        )
+
+    async def move(
+        self,
+        id: int,
+        /,
+        *,
+        tile: m.MoveTileTile | Mapping[str, JSON],
+        to_dashboard: int,
+        format: Literal["json", "txt"] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Dashboard:
+        """Move a tile to another dashboard.
+
+        `POST /api/projects/{project_id}/dashboards/{id}/move_tile/`; scope `dashboard:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `Dashboard`.
+        """
+        return await self._call(
+            registry.TILES_MOVE,
+            (id,),
+            query={"format": format},
+            body={"tile": tile, "to_dashboard": to_dashboard},
+            options=options,
+        )
+
+    async def move_with_patch(
+        self,
+        id: int,
+        /,
+        *,
+        format: Literal["json", "txt"] | Omit = OMIT,
+        tile: m.MoveTileTile | Mapping[str, JSON] | Omit = OMIT,
+        to_dashboard: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Dashboard:
+        """Move a tile to another dashboard.
+
+        `PATCH /api/projects/{project_id}/dashboards/{id}/move_tile/`; scope `dashboard:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `Dashboard`.
+        """
+        return await self._call(
+            registry.TILES_MOVE_WITH_PATCH,
+            (id,),
+            query={"format": format},
+            body={"tile": tile, "to_dashboard": to_dashboard},
+            options=options,
+        )
+
+    async def reorder(
+        self,
+        id: int,
+        /,
+        *,
+        tile_order: Sequence[int],
+        format: Literal["json", "txt"] | Omit = OMIT,
+        layout: m.LayoutEnum | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Dashboard:
+        """Set the order of the tiles of a dashboard.
+
+        `POST /api/projects/{project_id}/dashboards/{id}/reorder_tiles/`; scope
+        `dashboard:write`; limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+            layout: Default: `"preserve"`.
+
+        Returns:
+            `Dashboard`.
+        """
+        return await self._call(
+            registry.TILES_REORDER,
+            (id,),
+            query={"format": format},
+            body={"tile_order": tile_order, "layout": layout},
+            options=options,
+        )
+
+    async def stream(
+        self,
+        id: int,
+        /,
+        *,
+        filters_override: str | Omit = OMIT,
+        format: Literal["json", "txt"] | Omit = OMIT,
+        layout_size: Literal["sm", "xs"] | Omit = OMIT,
+        variables_override: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> str:
+        """Stream the tiles of a dashboard as they are computed (server-sent events).
+
+        `GET /api/projects/{project_id}/dashboards/{id}/stream_tiles/`; scope `dashboard:read`;
+        limits `burst` and `sustained`.
+
+        Args:
+            filters_override: Filters for this call instead of the saved ones, as JSON.
+            format: The format of the response.
+            variables_override: Values of variables for this call instead of the saved ones, as
+                JSON.
+        """
+        return await self._call(
+            registry.TILES_STREAM,
+            (id,),
+            query={
+                "filters_override": filters_override,
+                "format": format,
+                "layoutSize": layout_size,
+                "variables_override": variables_override,
+            },
+            options=options,
+        )
+
+    async def update_text(
+        self,
+        id: int,
+        /,
+        *,
+        tile_id: int,
+        format: Literal["json", "txt"] | Omit = OMIT,
+        body: str | Omit = OMIT,
+        color: str | None | Omit = OMIT,
+        layouts: m.TileLayouts | Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.DashboardTile:
+        """Change a text tile of a dashboard.
+
+        `POST /api/projects/{project_id}/dashboards/{id}/update_text_tile/`; scope
+        `dashboard:write`; limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+            color: The colour of the tile.
+            layouts: Position and size, for small and large screens.
+
+        Returns:
+            `DashboardTile`.
+        """
+        return await self._call(
+            registry.TILES_UPDATE_TEXT,
+            (id,),
+            query={"format": format},
+            body={"tile_id": tile_id, "body": body, "color": color, "layouts": layouts},
+            options=options,
+        )
+
+
+class DashboardsWidgets(Resource):
+    """A tile of a dashboard that is not an insight, such as a list of errors."""
+
+    async def bulk_create(
+        self,
+        id: int,
+        /,
+        *,
+        widgets: Sequence[Model | Mapping[str, JSON]],
+        format: Literal["json", "txt"] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.AddDashboardWidgetsBatchResponse:
+        """Add several widgets to a dashboard at once.
+
+        `POST /api/projects/{project_id}/dashboards/{id}/widgets/batch/`; scope
+        `dashboard:write`; limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `AddDashboardWidgetsBatchResponse`.
+        """
+        return await self._call(
+            registry.WIDGETS_BULK_CREATE,
+            (id,),
+            query={"format": format},
+            body={"widgets": widgets},
+            options=options,
+        )
+
+    async def bulk_update(
+        self,
+        id: int,
+        /,
+        *,
+        format: Literal["json", "txt"] | Omit = OMIT,
+        widgets: Sequence[Model | Mapping[str, JSON]] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.UpdateDashboardWidgetsBatchResponse:
+        """Change several widgets of a dashboard at once.
+
+        `PATCH /api/projects/{project_id}/dashboards/{id}/widgets/batch_update/`; scope
+        `dashboard:write`; limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `UpdateDashboardWidgetsBatchResponse`.
+        """
+        return await self._call(
+            registry.WIDGETS_BULK_UPDATE,
+            (id,),
+            query={"format": format},
+            body={"widgets": widgets},
+            options=options,
+        )
+
+    async def catalog(
+        self, *, format: Literal["json", "txt"] | Omit = OMIT, options: RequestOptions | None = None
+    ) -> m.WidgetCatalogResponse:
+        """List the kinds of widgets that a dashboard can have.
+
+        `GET /api/projects/{project_id}/dashboards/widget_catalog/`; scope `dashboard:read`;
+        limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `WidgetCatalogResponse`.
+        """
+        return await self._call(registry.WIDGETS_CATALOG, query={"format": format}, options=options)
+
+    async def run(
+        self,
+        id: int,
+        /,
+        *,
+        tile_ids: str,
+        format: Literal["json", "txt"] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.RunWidgetsResponse:
+        """Compute the widgets of a dashboard and return their data.
+
+        `GET /api/projects/{project_id}/dashboards/{id}/run_widgets/`; scope `dashboard:read`;
+        limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `RunWidgetsResponse`.
+        """
+        return await self._call(
+            registry.WIDGETS_RUN,
+            (id,),
+            query={"tile_ids": tile_ids, "format": format},
+            options=options,
+        )
+
+
+class Dashboards(Resource):
+    """A dashboard shows insights, text and widgets as tiles, with shared filters."""
+
+    @cached_property
+    def collaborators(self) -> DashboardsCollaborators:
+        """A user who may edit a restricted dashboard."""
+        return DashboardsCollaborators(self._executor)
+
+    @cached_property
+    def sharing(self) -> DashboardsSharing:
+        """Whether a dashboard is public, and its access token."""
+        return DashboardsSharing(self._executor)
+
+    @cached_property
+    def tiles(self) -> DashboardsTiles:
+        """Operations on `dashboards.tiles`."""
+        return DashboardsTiles(self._executor)
+
+    @cached_property
+    def widgets(self) -> DashboardsWidgets:
+        """A tile of a dashboard that is not an insight, such as a list of errors."""
+        return DashboardsWidgets(self._executor)
+
+    async def bulk_update_tags(
+        self,
+        *,
+        action: m.BulkUpdateTagsActionEnum,
+        ids: Sequence[int],
+        tags: Sequence[str],
+        format: Literal["json", "txt"] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.BulkUpdateTagsResponse:
+        """Add, remove or set the tags of several dashboards.
+
+        `POST /api/projects/{project_id}/dashboards/bulk_update_tags/`; scope `dashboard:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `BulkUpdateTagsResponse`.
+        """
+        return await self._call(
+            registry.BULK_UPDATE_TAGS,
+            query={"format": format},
+            body={"action": action, "ids": ids, "tags": tags},
             options=options,
         )
 
@@ -300,31 +623,54 @@ class Dashboards(Resource):
         self,
         *,
         format: Literal["json", "txt"] | Omit = OMIT,
+        include_dashboards: bool | Omit = OMIT,
         create_in_folder: str | Omit = OMIT,
         breakdown_colors: JSON | Omit = OMIT,
         data_color_theme_id: int | None | Omit = OMIT,
         delete_insights: bool | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         description: str | Omit = OMIT,
+        grid_spacing: m.TileSpacingEnum | Omit = OMIT,
         last_accessed_at: Timestamp | None | Omit = OMIT,
         last_refresh: Timestamp | None | Omit = OMIT,
+        layout_compaction: m.LayoutCompactionEnum | Omit = OMIT,
         name: str | None | Omit = OMIT,
         pinned: bool | Omit = OMIT,
         quick_filter_ids: Sequence[str] | None | Omit = OMIT,
         restriction_level: m.RestrictionLevelEnum | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         use_dashboard: int | None | Omit = OMIT,
         use_template: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Dashboard:
-        """Create one of the dashboards.
+        """Create a dashboard, empty, from a template or as a copy.
 
         `POST /api/projects/{project_id}/dashboards/`; scope `dashboard:write`; limits `burst`
         and `sustained`.
+
+        Args:
+            format: The format of the response.
+            include_dashboards: Whether the response says on which dashboards an object is.
+            create_in_folder: The folder of the file system to create it in.
+            delete_insights: Whether deleting the dashboard deletes its insights too. Default:
+                `false`.
+            deleted: Whether the dashboard is deleted. Setting it is how dashboards are deleted
+                and restored.
+            description: A description of the dashboard.
+            last_refresh: When its insights were last computed.
+            name: The name of the dashboard.
+            pinned: Whether the dashboard is pinned to the top of lists.
+            restriction_level: Who may edit: everyone in the project, or collaborators only.
+            tags: Tags of the dashboard.
+            use_dashboard: The id of a dashboard to copy.
+            use_template: The key of a template to create the dashboard from.
+
+        Returns:
+            `Dashboard`.
         """
         return await self._call(
             registry.CREATE,
-            query={"format": format},
+            query={"format": format, "include_dashboards": include_dashboards},
             body={
                 "_create_in_folder": create_in_folder,
                 "breakdown_colors": breakdown_colors,
@@ -332,8 +678,10 @@ class Dashboards(Resource):
                 "delete_insights": delete_insights,
                 "deleted": deleted,
                 "description": description,
+                "grid_spacing": grid_spacing,
                 "last_accessed_at": last_accessed_at,
                 "last_refresh": last_refresh,
+                "layout_compaction": layout_compaction,
                 "name": name,
                 "pinned": pinned,
                 "quick_filter_ids": quick_filter_ids,
@@ -345,109 +693,84 @@ class Dashboards(Resource):
             options=options,
         )
 
-    async def create_from_template_json(
+    async def create_from_template(
         self,
         *,
         format: Literal["json", "txt"] | Omit = OMIT,
-        create_in_folder: str | Omit = OMIT,
-        breakdown_colors: JSON | Omit = OMIT,
-        data_color_theme_id: int | None | Omit = OMIT,
-        delete_insights: bool | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        description: str | Omit = OMIT,
-        last_accessed_at: Timestamp | None | Omit = OMIT,
-        last_refresh: Timestamp | None | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        pinned: bool | Omit = OMIT,
-        quick_filter_ids: Sequence[str] | None | Omit = OMIT,
-        restriction_level: m.RestrictionLevelEnum | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
-        use_dashboard: int | None | Omit = OMIT,
-        use_template: str | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Create from template json: an action on dashboards.
+        """Create a dashboard from the JSON of a template.
 
-        `POST /api/projects/{project_id}/dashboards/create_from_template_json/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/dashboards/create_from_template_json/`; scope
+        `dashboard:write`; limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.CREATE_FROM_TEMPLATE_JSON,
-            query={"format": format},
-            body={
-                "_create_in_folder": create_in_folder,
-                "breakdown_colors": breakdown_colors,
-                "data_color_theme_id": data_color_theme_id,
-                "delete_insights": delete_insights,
-                "deleted": deleted,
-                "description": description,
-                "last_accessed_at": last_accessed_at,
-                "last_refresh": last_refresh,
-                "name": name,
-                "pinned": pinned,
-                "quick_filter_ids": quick_filter_ids,
-                "restriction_level": restriction_level,
-                "tags": tags,
-                "use_dashboard": use_dashboard,
-                "use_template": use_template,
-            },
-            options=options,
+            registry.CREATE_FROM_TEMPLATE, query={"format": format}, body=body, options=options
         )
 
-    async def create_unlisted_dashboard(
+    async def create_subscribe_nudge(
+        self,
+        id: int,
+        /,
+        *,
+        format: Literal["json", "txt"] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.DashboardSubscribeNudgeResponse:
+        """Record that the hint to subscribe to a dashboard was seen.
+
+        `POST /api/projects/{project_id}/dashboards/{id}/subscribe_nudge/`; scope
+        `dashboard:write`; limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `DashboardSubscribeNudgeResponse`.
+        """
+        return await self._call(
+            registry.CREATE_SUBSCRIBE_NUDGE, (id,), query={"format": format}, options=options
+        )
+
+    async def create_unlisted(
         self,
         *,
         format: Literal["json", "txt"] | Omit = OMIT,
-        create_in_folder: str | Omit = OMIT,
-        breakdown_colors: JSON | Omit = OMIT,
-        data_color_theme_id: int | None | Omit = OMIT,
-        delete_insights: bool | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        description: str | Omit = OMIT,
-        last_accessed_at: Timestamp | None | Omit = OMIT,
-        last_refresh: Timestamp | None | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        pinned: bool | Omit = OMIT,
-        quick_filter_ids: Sequence[str] | None | Omit = OMIT,
-        restriction_level: m.RestrictionLevelEnum | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
-        use_dashboard: int | None | Omit = OMIT,
-        use_template: str | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Create unlisted dashboard: an action on dashboards.
+        """Create a dashboard that the list of dashboards does not show.
 
-        `POST /api/projects/{project_id}/dashboards/create_unlisted_dashboard/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/dashboards/create_unlisted_dashboard/`; scope
+        `dashboard:write`; limits `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.CREATE_UNLISTED_DASHBOARD,
-            query={"format": format},
-            body={
-                "_create_in_folder": create_in_folder,
-                "breakdown_colors": breakdown_colors,
-                "data_color_theme_id": data_color_theme_id,
-                "delete_insights": delete_insights,
-                "deleted": deleted,
-                "description": description,
-                "last_accessed_at": last_accessed_at,
-                "last_refresh": last_refresh,
-                "name": name,
-                "pinned": pinned,
-                "quick_filter_ids": quick_filter_ids,
-                "restriction_level": restriction_level,
-                "tags": tags,
-                "use_dashboard": use_dashboard,
-                "use_template": use_template,
-            },
-            options=options,
+            registry.CREATE_UNLISTED, query={"format": format}, body=body, options=options
         )
 
     async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> m.Dashboard:
-        """Delete one of the dashboards.
+        """Delete a dashboard (soft delete). Its insights stay, unless `delete_insights` is set by
+        an update.
 
         `PATCH /api/projects/{project_id}/dashboards/{id}/`; with `{"deleted": true}`, as the
         server refuses DELETE here; scope `dashboard:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Dashboard`.
         """
         return await self._call(registry.DELETE, (id,), options=options)
 
@@ -456,108 +779,74 @@ class Dashboards(Resource):
         id: int,
         /,
         *,
+        filters_override: str | Omit = OMIT,
         format: Literal["json", "txt"] | Omit = OMIT,
+        include_dashboards: bool | Omit = OMIT,
+        variables_override: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Dashboard:
-        """Get one of the dashboards.
+        """Get a dashboard with its tiles and the results of their insights.
 
         `GET /api/projects/{project_id}/dashboards/{id}/`; scope `dashboard:read`; limits
         `burst` and `sustained`.
-        """
-        return await self._call(registry.GET, (id,), query={"format": format}, options=options)
 
-    def list(
-        self,
-        *,
-        format: Literal["json", "txt"] | Omit = OMIT,
-        limit: int | Omit = OMIT,
-        offset: int | Omit = OMIT,
-        concurrency: int = 1,
-        options: RequestOptions | None = None,
-    ) -> Cursor[m.DashboardBasic]:
-        """List the dashboards.
+        Args:
+            filters_override: Filters for this call instead of the saved ones, as JSON.
+            format: The format of the response.
+            include_dashboards: Whether the response says on which dashboards an object is.
+            variables_override: Values of variables for this call instead of the saved ones, as
+                JSON.
 
-        `GET /api/projects/{project_id}/dashboards/`; scope `dashboard:read`; limits `burst` and
-        `sustained`; pages: offset.
-        """
-        return self._cursor(
-            registry.LIST,
-            query={"format": format, "limit": limit, "offset": offset},
-            concurrency=concurrency,
-            options=options,
-        )
-
-    async def move_tile(
-        self,
-        id: int,
-        /,
-        *,
-        format: Literal["json", "txt"] | Omit = OMIT,
-        create_in_folder: str | Omit = OMIT,
-        breakdown_colors: JSON | Omit = OMIT,
-        data_color_theme_id: int | None | Omit = OMIT,
-        delete_insights: bool | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        description: str | Omit = OMIT,
-        last_accessed_at: Timestamp | None | Omit = OMIT,
-        last_refresh: Timestamp | None | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        pinned: bool | Omit = OMIT,
-        quick_filter_ids: Sequence[str] | None | Omit = OMIT,
-        restriction_level: m.RestrictionLevelEnum | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
-        use_dashboard: int | None | Omit = OMIT,
-        use_template: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Move tile: an action on dashboards.
-
-        `PATCH /api/projects/{project_id}/dashboards/{id}/move_tile/`; limits `burst` and
-        `sustained`.
+        Returns:
+            `Dashboard`.
         """
         return await self._call(
-            registry.MOVE_TILE,
+            registry.GET,
             (id,),
-            query={"format": format},
-            body={
-                "_create_in_folder": create_in_folder,
-                "breakdown_colors": breakdown_colors,
-                "data_color_theme_id": data_color_theme_id,
-                "delete_insights": delete_insights,
-                "deleted": deleted,
-                "description": description,
-                "last_accessed_at": last_accessed_at,
-                "last_refresh": last_refresh,
-                "name": name,
-                "pinned": pinned,
-                "quick_filter_ids": quick_filter_ids,
-                "restriction_level": restriction_level,
-                "tags": tags,
-                "use_dashboard": use_dashboard,
-                "use_template": use_template,
+            query={
+                "filters_override": filters_override,
+                "format": format,
+                "include_dashboards": include_dashboards,
+                "variables_override": variables_override,
             },
             options=options,
         )
 
-    async def reorder_tiles(
+    def list(
         self,
-        id: int,
-        /,
         *,
-        tile_order: Sequence[int],
+        folder: str | Omit = OMIT,
         format: Literal["json", "txt"] | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        search: str | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> m.Dashboard:
-        """Reorder tiles: an action on dashboards.
+    ) -> Cursor[m.DashboardBasic]:
+        """List dashboards. Tiles are not part of the list; `get` has them.
 
-        `POST /api/projects/{project_id}/dashboards/{id}/reorder_tiles/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/dashboards/`; scope `dashboard:read`; limits `burst` and
+        `sustained`; pages: offset.
+
+        Args:
+            format: The format of the response.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+
+        Returns:
+            All `DashboardBasic`, page by page as you iterate.
         """
-        return await self._call(
-            registry.REORDER_TILES,
-            (id,),
-            query={"format": format},
-            body={"tile_order": tile_order},
+        return self._cursor(
+            registry.LIST,
+            query={
+                "folder": folder,
+                "format": format,
+                "limit": limit,
+                "offset": offset,
+                "search": search,
+            },
+            concurrency=concurrency,
             options=options,
         )
 
@@ -567,32 +856,56 @@ class Dashboards(Resource):
         /,
         *,
         format: Literal["json", "txt"] | Omit = OMIT,
+        include_dashboards: bool | Omit = OMIT,
         create_in_folder: str | Omit = OMIT,
         breakdown_colors: JSON | Omit = OMIT,
         data_color_theme_id: int | None | Omit = OMIT,
         delete_insights: bool | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         description: str | Omit = OMIT,
+        grid_spacing: m.TileSpacingEnum | Omit = OMIT,
         last_accessed_at: Timestamp | None | Omit = OMIT,
         last_refresh: Timestamp | None | Omit = OMIT,
+        layout_compaction: m.LayoutCompactionEnum | Omit = OMIT,
         name: str | None | Omit = OMIT,
         pinned: bool | Omit = OMIT,
         quick_filter_ids: Sequence[str] | None | Omit = OMIT,
         restriction_level: m.RestrictionLevelEnum | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         use_dashboard: int | None | Omit = OMIT,
         use_template: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Dashboard:
-        """Replace one of the dashboards.
+        """Replace all fields of a dashboard. `update` is the safer call: it leaves the other
+        fields alone.
 
         `PUT /api/projects/{project_id}/dashboards/{id}/`; scope `dashboard:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+            include_dashboards: Whether the response says on which dashboards an object is.
+            create_in_folder: The folder of the file system to create it in.
+            delete_insights: Whether deleting the dashboard deletes its insights too. Default:
+                `false`.
+            deleted: Whether the dashboard is deleted. Setting it is how dashboards are deleted
+                and restored.
+            description: A description of the dashboard.
+            last_refresh: When its insights were last computed.
+            name: The name of the dashboard.
+            pinned: Whether the dashboard is pinned to the top of lists.
+            restriction_level: Who may edit: everyone in the project, or collaborators only.
+            tags: Tags of the dashboard.
+            use_dashboard: The id of a dashboard to copy.
+            use_template: The key of a template to create the dashboard from.
+
+        Returns:
+            `Dashboard`.
         """
         return await self._call(
             registry.REPLACE,
             (id,),
-            query={"format": format},
+            query={"format": format, "include_dashboards": include_dashboards},
             body={
                 "_create_in_folder": create_in_folder,
                 "breakdown_colors": breakdown_colors,
@@ -600,8 +913,10 @@ class Dashboards(Resource):
                 "delete_insights": delete_insights,
                 "deleted": deleted,
                 "description": description,
+                "grid_spacing": grid_spacing,
                 "last_accessed_at": last_accessed_at,
                 "last_refresh": last_refresh,
+                "layout_compaction": layout_compaction,
                 "name": name,
                 "pinned": pinned,
                 "quick_filter_ids": quick_filter_ids,
@@ -614,10 +929,15 @@ class Dashboards(Resource):
         )
 
     async def restore(self, id: int, /, *, options: RequestOptions | None = None) -> m.Dashboard:
-        """Undo the deletion of one of the dashboards.
+        """Undo the deletion of a dashboard.
+
+        A dashboard shows insights, text and widgets as tiles, with shared filters.
 
         `PATCH /api/projects/{project_id}/dashboards/{id}/`; with `{"deleted": false}`, as the
         server refuses DELETE here; scope `dashboard:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Dashboard`.
         """
         return await self._call(registry.RESTORE, (id,), options=options)
 
@@ -626,90 +946,40 @@ class Dashboards(Resource):
         id: int,
         /,
         *,
+        filters_override: str | Omit = OMIT,
         format: Literal["json", "txt"] | Omit = OMIT,
         output_format: Literal["json", "optimized"] | Omit = OMIT,
         refresh: Literal["blocking", "force_blocking", "force_cache"] | Omit = OMIT,
+        variables_override: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.RunInsightsResponse:
-        """Run insights: an action on dashboards.
+        """Compute the insights of a dashboard and return their results.
 
-        `GET /api/projects/{project_id}/dashboards/{id}/run_insights/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/dashboards/{id}/run_insights/`; scope `query:read`;
+        limits `burst` and `sustained`.
+
+        Args:
+            filters_override: Filters for this call instead of the saved ones, as JSON.
+            format: The format of the response.
+            refresh: How to use the cache: without it only cached results; `blocking` computes
+                what is stale, `force_blocking` everything, `async` in the background.
+            variables_override: Values of variables for this call instead of the saved ones, as
+                JSON.
+
+        Returns:
+            `RunInsightsResponse`.
         """
         return await self._call(
             registry.RUN_INSIGHTS,
             (id,),
-            query={"format": format, "output_format": output_format, "refresh": refresh},
-            options=options,
-        )
-
-    async def snapshot(
-        self,
-        id: int,
-        /,
-        *,
-        format: Literal["json", "txt"] | Omit = OMIT,
-        create_in_folder: str | Omit = OMIT,
-        breakdown_colors: JSON | Omit = OMIT,
-        data_color_theme_id: int | None | Omit = OMIT,
-        delete_insights: bool | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        description: str | Omit = OMIT,
-        last_accessed_at: Timestamp | None | Omit = OMIT,
-        last_refresh: Timestamp | None | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        pinned: bool | Omit = OMIT,
-        quick_filter_ids: Sequence[str] | None | Omit = OMIT,
-        restriction_level: m.RestrictionLevelEnum | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
-        use_dashboard: int | None | Omit = OMIT,
-        use_template: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Snapshot: an action on dashboards.
-
-        `POST /api/projects/{project_id}/dashboards/{id}/snapshot/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(
-            registry.SNAPSHOT,
-            (id,),
-            query={"format": format},
-            body={
-                "_create_in_folder": create_in_folder,
-                "breakdown_colors": breakdown_colors,
-                "data_color_theme_id": data_color_theme_id,
-                "delete_insights": delete_insights,
-                "deleted": deleted,
-                "description": description,
-                "last_accessed_at": last_accessed_at,
-                "last_refresh": last_refresh,
-                "name": name,
-                "pinned": pinned,
-                "quick_filter_ids": quick_filter_ids,
-                "restriction_level": restriction_level,
-                "tags": tags,
-                "use_dashboard": use_dashboard,
-                "use_template": use_template,
+            query={
+                "filters_override": filters_override,
+                "format": format,
+                "output_format": output_format,
+                "refresh": refresh,
+                "variables_override": variables_override,
             },
             options=options,
-        )
-
-    async def stream_tiles(
-        self,
-        id: int,
-        /,
-        *,
-        format: Literal["json", "txt"] | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> str:
-        """Stream tiles: an action on dashboards.
-
-        `GET /api/projects/{project_id}/dashboards/{id}/stream_tiles/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(
-            registry.STREAM_TILES, (id,), query={"format": format}, options=options
         )
 
     async def update(
@@ -718,48 +988,71 @@ class Dashboards(Resource):
         /,
         *,
         format: Literal["json", "txt"] | Omit = OMIT,
-        create_in_folder: str | Omit = OMIT,
+        include_dashboards: bool | Omit = OMIT,
         breakdown_colors: JSON | Omit = OMIT,
         data_color_theme_id: int | None | Omit = OMIT,
         delete_insights: bool | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
         description: str | Omit = OMIT,
-        last_accessed_at: Timestamp | None | Omit = OMIT,
-        last_refresh: Timestamp | None | Omit = OMIT,
+        filters: m.DashboardFilters | Mapping[str, JSON] | Omit = OMIT,
+        grid_spacing: m.TileSpacingEnum | Omit = OMIT,
+        layout_compaction: m.LayoutCompactionEnum | Omit = OMIT,
         name: str | None | Omit = OMIT,
         pinned: bool | Omit = OMIT,
         quick_filter_ids: Sequence[str] | None | Omit = OMIT,
         restriction_level: m.RestrictionLevelEnum | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        tiles: Sequence[m.DashboardPatchTile | Mapping[str, JSON]] | Omit = OMIT,
         use_dashboard: int | None | Omit = OMIT,
         use_template: str | Omit = OMIT,
+        deleted: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Dashboard:
-        """Change the given fields of one of the dashboards.
+        """Change the given fields of a dashboard.
 
         `PATCH /api/projects/{project_id}/dashboards/{id}/`; scope `dashboard:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            format: The format of the response.
+            include_dashboards: Whether the response says on which dashboards an object is.
+            delete_insights: Whether deleting the dashboard deletes its insights too. Default:
+                `false`.
+            description: A description of the dashboard.
+            filters: Filters that apply to all insights of the dashboard.
+            name: The name of the dashboard.
+            pinned: Whether the dashboard is pinned to the top of lists.
+            restriction_level: Who may edit: everyone in the project, or collaborators only.
+            tags: Tags of the dashboard.
+            tiles: The tiles, each with an insight, a text or a widget. Null in lists.
+            use_dashboard: The id of a dashboard to copy.
+            use_template: The key of a template to create the dashboard from.
+            deleted: Whether the dashboard is deleted. Setting it is how dashboards are deleted
+                and restored.
+
+        Returns:
+            `Dashboard`.
         """
         return await self._call(
             registry.UPDATE,
             (id,),
-            query={"format": format},
+            query={"format": format, "include_dashboards": include_dashboards},
             body={
-                "_create_in_folder": create_in_folder,
                 "breakdown_colors": breakdown_colors,
                 "data_color_theme_id": data_color_theme_id,
                 "delete_insights": delete_insights,
-                "deleted": deleted,
                 "description": description,
-                "last_accessed_at": last_accessed_at,
-                "last_refresh": last_refresh,
+                "filters": filters,
+                "grid_spacing": grid_spacing,
+                "layout_compaction": layout_compaction,
                 "name": name,
                 "pinned": pinned,
                 "quick_filter_ids": quick_filter_ids,
                 "restriction_level": restriction_level,
                 "tags": tags,
+                "tiles": tiles,
                 "use_dashboard": use_dashboard,
                 "use_template": use_template,
+                "deleted": deleted,
             },
             options=options,
         )

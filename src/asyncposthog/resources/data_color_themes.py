@@ -19,22 +19,29 @@ __all__ = ["DataColorThemes"]
 
 
 class DataColorThemes(Resource):
-    """Operations on `data_color_themes`."""
+    """A palette for the series of charts."""
 
     async def create(
         self, *, name: str, colors: JSON | Omit = OMIT, options: RequestOptions | None = None
     ) -> m.DataColorTheme:
-        """Create one of the data color themes.
+        """Create a data color theme.
+
+        A palette for the series of charts.
 
         `POST /api/projects/{project_id}/data_color_themes/`; scope `project:write`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `DataColorTheme`.
         """
         return await self._call(
             registry.CREATE, body={"name": name, "colors": colors}, options=options
         )
 
     async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the data color themes.
+        """Delete a data color theme.
+
+        A palette for the series of charts.
 
         `DELETE /api/projects/{project_id}/data_color_themes/{id}/`; scope `project:write`;
         limits `burst` and `sustained`.
@@ -42,10 +49,15 @@ class DataColorThemes(Resource):
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.DataColorTheme:
-        """Get one of the data color themes.
+        """Get a data color theme.
+
+        A palette for the series of charts.
 
         `GET /api/projects/{project_id}/data_color_themes/{id}/`; scope `project:read`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `DataColorTheme`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -57,10 +69,19 @@ class DataColorThemes(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.DataColorTheme]:
-        """List the data color themes.
+        """List data color themes.
+
+        A palette for the series of charts.
 
         `GET /api/projects/{project_id}/data_color_themes/`; scope `project:read`; limits
         `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `DataColorTheme`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -78,10 +99,15 @@ class DataColorThemes(Resource):
         colors: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.DataColorTheme:
-        """Replace one of the data color themes.
+        """Replace all fields of a data color theme.
+
+        A palette for the series of charts.
 
         `PUT /api/projects/{project_id}/data_color_themes/{id}/`; scope `project:write`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `DataColorTheme`.
         """
         return await self._call(
             registry.REPLACE, (id,), body={"name": name, "colors": colors}, options=options
@@ -96,10 +122,15 @@ class DataColorThemes(Resource):
         name: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.DataColorTheme:
-        """Change the given fields of one of the data color themes.
+        """Change the given fields of a data color theme.
+
+        A palette for the series of charts.
 
         `PATCH /api/projects/{project_id}/data_color_themes/{id}/`; scope `project:write`;
         limits `burst` and `sustained`.
+
+        Returns:
+            `DataColorTheme`.
         """
         return await self._call(
             registry.UPDATE, (id,), body={"colors": colors, "name": name}, options=options

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -16,164 +18,246 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["DatasetItems"]
+__all__ = ["DatasetItems", "DatasetItemsVersions"]
+
+
+class DatasetItemsVersions(Resource):
+    """Operations on `dataset_items.versions`."""
+
+    def list(
+        self,
+        dataset_item_id: UUID | str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.DatasetItem]:
+        """List the versions of an item of a dataset.
+
+        `GET /api/projects/{project_id}/dataset_items/{dataset_item_id}/versions/`; scope
+        `dataset:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `DatasetItem`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.VERSIONS_LIST,
+            (dataset_item_id,),
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
 
 
 class DatasetItems(Resource):
-    """Operations on `dataset_items`."""
+    """An input, with the expected output, for testing an AI application."""
+
+    @cached_property
+    def versions(self) -> DatasetItemsVersions:
+        """Operations on `dataset_items.versions`."""
+        return DatasetItemsVersions(self._executor)
+
+    async def archive(
+        self,
+        dataset_item_id: UUID | str,
+        /,
+        *,
+        base_version: int,
+        options: RequestOptions | None = None,
+    ) -> m.DatasetItem:
+        """Archive an item of a dataset.
+
+        `POST /api/projects/{project_id}/dataset_items/{dataset_item_id}/archive/`; scope
+        `dataset:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DatasetItem`.
+        """
+        return await self._call(
+            registry.ARCHIVE,
+            (dataset_item_id,),
+            body={"base_version": base_version},
+            options=options,
+        )
 
     async def create(
         self,
         *,
         dataset: UUID | str,
-        input: JSON,
-        deleted: bool | None | Omit = OMIT,
-        metadata: JSON | Omit = OMIT,
-        output: JSON | Omit = OMIT,
-        ref_source_id: str | None | Omit = OMIT,
-        ref_timestamp: Timestamp | None | Omit = OMIT,
-        ref_trace_id: str | None | Omit = OMIT,
+        input: Mapping[str, JSON] | Sequence[JSON] | str | float | bool,
+        client_item_id: str | None | Omit = OMIT,
+        expected_output: Mapping[str, JSON]
+        | Sequence[JSON]
+        | str
+        | float
+        | bool
+        | None
+        | Omit = OMIT,
+        metadata: Mapping[str, JSON] | Omit = OMIT,
+        source_event_id: str | None | Omit = OMIT,
+        source_output: Mapping[str, JSON]
+        | Sequence[JSON]
+        | str
+        | float
+        | bool
+        | None
+        | Omit = OMIT,
+        source_timestamp: Timestamp | None | Omit = OMIT,
+        source_trace_id: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.DatasetItem:
-        """Create one of the dataset items.
+        """Create a dataset item.
+
+        An input, with the expected output, for testing an AI application.
 
         `POST /api/projects/{project_id}/dataset_items/`; scope `dataset:write`; limits `burst`
         and `sustained`.
+
+        Returns:
+            `DatasetItem`.
         """
         return await self._call(
             registry.CREATE,
             body={
                 "dataset": dataset,
                 "input": input,
-                "deleted": deleted,
+                "client_item_id": client_item_id,
+                "expected_output": expected_output,
                 "metadata": metadata,
-                "output": output,
-                "ref_source_id": ref_source_id,
-                "ref_timestamp": ref_timestamp,
-                "ref_trace_id": ref_trace_id,
+                "source_event_id": source_event_id,
+                "source_output": source_output,
+                "source_timestamp": source_timestamp,
+                "source_trace_id": source_trace_id,
             },
             options=options,
         )
 
-    async def delete(
-        self, id: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> m.DatasetItem:
-        """Delete one of the dataset items.
-
-        `PATCH /api/projects/{project_id}/dataset_items/{id}/`; with `{"deleted": true}`, as the
-        server refuses DELETE here; scope `dataset:write`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.DELETE, (id,), options=options)
-
     async def get(
-        self, id: UUID | str, /, *, options: RequestOptions | None = None
+        self,
+        dataset_item_id: UUID | str,
+        /,
+        *,
+        revision: int | Omit = OMIT,
+        options: RequestOptions | None = None,
     ) -> m.DatasetItem:
-        """Get one of the dataset items.
+        """Get a dataset item.
 
-        `GET /api/projects/{project_id}/dataset_items/{id}/`; scope `dataset:read`; limits
-        `burst` and `sustained`.
+        An input, with the expected output, for testing an AI application.
+
+        `GET /api/projects/{project_id}/dataset_items/{dataset_item_id}/`; scope `dataset:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `DatasetItem`.
         """
-        return await self._call(registry.GET, (id,), options=options)
+        return await self._call(
+            registry.GET, (dataset_item_id,), query={"revision": revision}, options=options
+        )
 
     def list(
         self,
         *,
-        dataset: str | Omit = OMIT,
+        dataset: UUID | str,
+        archived: bool | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        revision: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.DatasetItem]:
-        """List the dataset items.
+        """List dataset items.
+
+        An input, with the expected output, for testing an AI application.
 
         `GET /api/projects/{project_id}/dataset_items/`; scope `dataset:read`; limits `burst`
         and `sustained`; pages: offset.
+
+        Args:
+            archived: Whether to list archived objects. Default: `false`.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `DatasetItem`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
-            query={"dataset": dataset, "limit": limit, "offset": offset},
+            query={
+                "dataset": dataset,
+                "archived": archived,
+                "limit": limit,
+                "offset": offset,
+                "revision": revision,
+            },
             concurrency=concurrency,
             options=options,
         )
 
-    async def replace(
+    async def restore(
         self,
-        id: UUID | str,
+        dataset_item_id: UUID | str,
         /,
         *,
-        dataset: UUID | str,
-        deleted: bool | None | Omit = OMIT,
-        input: JSON | Omit = OMIT,
-        metadata: JSON | Omit = OMIT,
-        output: JSON | Omit = OMIT,
-        ref_source_id: str | None | Omit = OMIT,
-        ref_timestamp: Timestamp | None | Omit = OMIT,
-        ref_trace_id: str | None | Omit = OMIT,
+        base_version: int,
+        source_version: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.DatasetItem:
-        """Replace one of the dataset items.
+        """Bring an archived item of a dataset back.
 
-        `PUT /api/projects/{project_id}/dataset_items/{id}/`; scope `dataset:write`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/dataset_items/{dataset_item_id}/restore/`; scope
+        `dataset:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DatasetItem`.
         """
         return await self._call(
-            registry.REPLACE,
-            (id,),
-            body={
-                "dataset": dataset,
-                "deleted": deleted,
-                "input": input,
-                "metadata": metadata,
-                "output": output,
-                "ref_source_id": ref_source_id,
-                "ref_timestamp": ref_timestamp,
-                "ref_trace_id": ref_trace_id,
-            },
+            registry.RESTORE,
+            (dataset_item_id,),
+            body={"base_version": base_version, "source_version": source_version},
             options=options,
         )
 
-    async def restore(
-        self, id: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> m.DatasetItem:
-        """Undo the deletion of one of the dataset items.
-
-        `PATCH /api/projects/{project_id}/dataset_items/{id}/`; with `{"deleted": false}`, as
-        the server refuses DELETE here; scope `dataset:write`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.RESTORE, (id,), options=options)
-
     async def update(
         self,
-        id: UUID | str,
+        dataset_item_id: UUID | str,
         /,
         *,
-        dataset: UUID | str | Omit = OMIT,
-        deleted: bool | None | Omit = OMIT,
-        input: JSON | Omit = OMIT,
-        metadata: JSON | Omit = OMIT,
-        output: JSON | Omit = OMIT,
-        ref_source_id: str | None | Omit = OMIT,
-        ref_timestamp: Timestamp | None | Omit = OMIT,
-        ref_trace_id: str | None | Omit = OMIT,
+        base_version: int | Omit = OMIT,
+        expected_output: Mapping[str, JSON]
+        | Sequence[JSON]
+        | str
+        | float
+        | bool
+        | None
+        | Omit = OMIT,
+        input: Mapping[str, JSON] | Sequence[JSON] | str | float | bool | Omit = OMIT,
+        metadata: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.DatasetItem:
-        """Change the given fields of one of the dataset items.
+        """Change the given fields of a dataset item.
 
-        `PATCH /api/projects/{project_id}/dataset_items/{id}/`; scope `dataset:write`; limits
-        `burst` and `sustained`.
+        An input, with the expected output, for testing an AI application.
+
+        `PATCH /api/projects/{project_id}/dataset_items/{dataset_item_id}/`; scope
+        `dataset:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DatasetItem`.
         """
         return await self._call(
             registry.UPDATE,
-            (id,),
+            (dataset_item_id,),
             body={
-                "dataset": dataset,
-                "deleted": deleted,
+                "base_version": base_version,
+                "expected_output": expected_output,
                 "input": input,
                 "metadata": metadata,
-                "output": output,
-                "ref_source_id": ref_source_id,
-                "ref_timestamp": ref_timestamp,
-                "ref_trace_id": ref_trace_id,
             },
             options=options,
         )

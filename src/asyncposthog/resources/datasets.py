@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
@@ -17,75 +18,208 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["Datasets"]
+__all__ = ["Datasets", "DatasetsExports", "DatasetsRevisions"]
+
+
+class DatasetsExports(Resource):
+    """A file with the items of a dataset."""
+
+    async def content(
+        self, id: UUID | str, export_id: str, /, *, options: RequestOptions | None = None
+    ) -> bytes:
+        """Get the file of an export.
+
+        `GET /api/projects/{project_id}/datasets/{id}/exports/{export_id}/content/`; scope
+        `dataset:read`; limits `burst` and `sustained`.
+
+        Returns:
+            The content of the file.
+        """
+        return await self._call(
+            registry.EXPORTS_CONTENT,
+            (
+                id,
+                export_id,
+            ),
+            options=options,
+        )
+
+    async def create(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        revision: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.DatasetExport:
+        """Create a dataset export.
+
+        A file with the items of a dataset.
+
+        `POST /api/projects/{project_id}/datasets/{id}/exports/`; scope `dataset:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `DatasetExport`.
+        """
+        return await self._call(
+            registry.EXPORTS_CREATE, (id,), body={"revision": revision}, options=options
+        )
+
+    async def get(
+        self, id: UUID | str, export_id: str, /, *, options: RequestOptions | None = None
+    ) -> m.DatasetExport:
+        """Get a dataset export.
+
+        A file with the items of a dataset.
+
+        `GET /api/projects/{project_id}/datasets/{id}/exports/{export_id}/`; scope
+        `dataset:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `DatasetExport`.
+        """
+        return await self._call(
+            registry.EXPORTS_GET,
+            (
+                id,
+                export_id,
+            ),
+            options=options,
+        )
+
+
+class DatasetsRevisions(Resource):
+    """Operations on `datasets.revisions`."""
+
+    def list(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.DatasetRevision]:
+        """List the revisions of a dataset.
+
+        `GET /api/projects/{project_id}/datasets/{id}/revisions/`; scope `dataset:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `DatasetRevision`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.REVISIONS_LIST,
+            (id,),
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
 
 
 class Datasets(Resource):
-    """Operations on `datasets`."""
+    """A set of examples for testing an AI application."""
+
+    @cached_property
+    def exports(self) -> DatasetsExports:
+        """A file with the items of a dataset."""
+        return DatasetsExports(self._executor)
+
+    @cached_property
+    def revisions(self) -> DatasetsRevisions:
+        """Operations on `datasets.revisions`."""
+        return DatasetsRevisions(self._executor)
+
+    async def archive(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.Dataset:
+        """Archive a dataset.
+
+        `POST /api/projects/{project_id}/datasets/{id}/archive/`; scope `dataset:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `Dataset`.
+        """
+        return await self._call(registry.ARCHIVE, (id,), options=options)
 
     async def create(
         self,
         *,
         name: str,
-        deleted: bool | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        metadata: JSON | Omit = OMIT,
+        description: str | Omit = OMIT,
+        metadata: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Dataset:
-        """Create one of the datasets.
+        """Create a dataset.
+
+        A set of examples for testing an AI application.
 
         `POST /api/projects/{project_id}/datasets/`; scope `dataset:write`; limits `burst` and
         `sustained`.
+
+        Returns:
+            `Dataset`.
         """
         return await self._call(
             registry.CREATE,
-            body={
-                "name": name,
-                "deleted": deleted,
-                "description": description,
-                "metadata": metadata,
-            },
+            body={"name": name, "description": description, "metadata": metadata},
             options=options,
         )
 
-    async def delete(
-        self, id: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> m.Dataset:
-        """Delete one of the datasets.
-
-        `PATCH /api/projects/{project_id}/datasets/{id}/`; with `{"deleted": true}`, as the
-        server refuses DELETE here; scope `dataset:write`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.DELETE, (id,), options=options)
-
     async def get(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> m.Dataset:
-        """Get one of the datasets.
+        """Get a dataset.
+
+        A set of examples for testing an AI application.
 
         `GET /api/projects/{project_id}/datasets/{id}/`; scope `dataset:read`; limits `burst`
         and `sustained`.
+
+        Returns:
+            `Dataset`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
     def list(
         self,
         *,
+        archived: bool | Omit = OMIT,
         id_in: Sequence[UUID | str] | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
-        order_by: Sequence[Literal["-created_at", "-updated_at", "created_at", "updated_at"]]
-        | Omit = OMIT,
+        order_by: Literal["created_at", "-created_at", "updated_at", "-updated_at"] | Omit = OMIT,
         search: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Dataset]:
-        """List the datasets.
+        """List datasets.
+
+        A set of examples for testing an AI application.
 
         `GET /api/projects/{project_id}/datasets/`; scope `dataset:read`; limits `burst` and
         `sustained`; pages: offset.
+
+        Args:
+            archived: Whether to list archived objects. Default: `false`.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            order_by: The field to sort by; `-` in front means descending. Default:
+                `"-created_at"`.
+            search: Only results that contain this text.
+
+        Returns:
+            All `Dataset`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
             query={
+                "archived": archived,
                 "id__in": id_in,
                 "limit": limit,
                 "offset": offset,
@@ -96,41 +230,16 @@ class Datasets(Resource):
             options=options,
         )
 
-    async def replace(
-        self,
-        id: UUID | str,
-        /,
-        *,
-        name: str,
-        deleted: bool | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        metadata: JSON | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.Dataset:
-        """Replace one of the datasets.
-
-        `PUT /api/projects/{project_id}/datasets/{id}/`; scope `dataset:write`; limits `burst`
-        and `sustained`.
-        """
-        return await self._call(
-            registry.REPLACE,
-            (id,),
-            body={
-                "name": name,
-                "deleted": deleted,
-                "description": description,
-                "metadata": metadata,
-            },
-            options=options,
-        )
-
     async def restore(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.Dataset:
-        """Undo the deletion of one of the datasets.
+        """Bring an archived dataset back.
 
-        `PATCH /api/projects/{project_id}/datasets/{id}/`; with `{"deleted": false}`, as the
-        server refuses DELETE here; scope `dataset:write`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/datasets/{id}/restore/`; scope `dataset:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `Dataset`.
         """
         return await self._call(registry.RESTORE, (id,), options=options)
 
@@ -139,25 +248,24 @@ class Datasets(Resource):
         id: UUID | str,
         /,
         *,
-        deleted: bool | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        metadata: JSON | Omit = OMIT,
+        description: str | Omit = OMIT,
+        metadata: Mapping[str, JSON] | Omit = OMIT,
         name: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Dataset:
-        """Change the given fields of one of the datasets.
+        """Change the given fields of a dataset.
+
+        A set of examples for testing an AI application.
 
         `PATCH /api/projects/{project_id}/datasets/{id}/`; scope `dataset:write`; limits `burst`
         and `sustained`.
+
+        Returns:
+            `Dataset`.
         """
         return await self._call(
             registry.UPDATE,
             (id,),
-            body={
-                "deleted": deleted,
-                "description": description,
-                "metadata": metadata,
-                "name": name,
-            },
+            body={"description": description, "metadata": metadata, "name": name},
             options=options,
         )

@@ -31,10 +31,14 @@ class DesktopRecordings(Resource):
         segments: Sequence[m.TranscriptSegment | Mapping[str, JSON]],
         options: RequestOptions | None = None,
     ) -> m.DesktopRecording:
-        """Append segments: an action on desktop recordings.
+        """Append the segments of a desktop recording.
 
         `POST /api/projects/{project_id}/desktop_recordings/{id}/append_segments/`; scope
-        `desktop_recording:write`; limits `burst` and `sustained`.
+        `desktop_recording:write`; limits `burst` and `sustained`; deprecated by PostHog; not in
+        PostHog's schema.
+
+        Returns:
+            `DesktopRecording`.
         """
         return await self._call(
             registry.APPEND_SEGMENTS, (id,), body={"segments": segments}, options=options
@@ -46,28 +50,39 @@ class DesktopRecordings(Resource):
         platform: m.CreateRecordingRequestPlatformEnum | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.CreateRecordingResponse:
-        """Create one of the desktop recordings.
+        """Create a desktop recording.
 
         `POST /api/projects/{project_id}/desktop_recordings/`; scope `desktop_recording:write`;
-        limits `burst` and `sustained`.
+        limits `burst` and `sustained`; deprecated by PostHog; not in PostHog's schema.
+
+        Args:
+            platform: Default: `"desktop_audio"`.
+
+        Returns:
+            `CreateRecordingResponse`.
         """
         return await self._call(registry.CREATE, body={"platform": platform}, options=options)
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the desktop recordings.
+        """Delete a desktop recording.
 
         `DELETE /api/projects/{project_id}/desktop_recordings/{id}/`; scope
-        `desktop_recording:write`; limits `burst` and `sustained`.
+        `desktop_recording:write`; limits `burst` and `sustained`; deprecated by PostHog; not in
+        PostHog's schema.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.DesktopRecording:
-        """Get one of the desktop recordings.
+        """Get a desktop recording.
 
         `GET /api/projects/{project_id}/desktop_recordings/{id}/`; scope
-        `desktop_recording:read`; limits `burst` and `sustained`.
+        `desktop_recording:read`; limits `burst` and `sustained`; deprecated by PostHog; not in
+        PostHog's schema.
+
+        Returns:
+            `DesktopRecording`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -79,10 +94,18 @@ class DesktopRecordings(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.DesktopRecording]:
-        """List the desktop recordings.
+        """List desktop recordings.
 
         `GET /api/projects/{project_id}/desktop_recordings/`; scope `desktop_recording:read`;
-        limits `burst` and `sustained`; pages: offset.
+        limits `burst` and `sustained`; pages: offset; deprecated by PostHog; not in PostHog's
+        schema.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `DesktopRecording`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -116,10 +139,14 @@ class DesktopRecordings(Resource):
         video_url: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.DesktopRecording:
-        """Replace one of the desktop recordings.
+        """Replace all fields of a desktop recording.
 
         `PUT /api/projects/{project_id}/desktop_recordings/{id}/`; scope
-        `desktop_recording:write`; limits `burst` and `sustained`.
+        `desktop_recording:write`; limits `burst` and `sustained`; deprecated by PostHog; not in
+        PostHog's schema.
+
+        Returns:
+            `DesktopRecording`.
         """
         return await self._call(
             registry.REPLACE,
@@ -172,10 +199,14 @@ class DesktopRecordings(Resource):
         video_url: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.DesktopRecording:
-        """Change the given fields of one of the desktop recordings.
+        """Change the given fields of a desktop recording.
 
         `PATCH /api/projects/{project_id}/desktop_recordings/{id}/`; scope
-        `desktop_recording:write`; limits `burst` and `sustained`.
+        `desktop_recording:write`; limits `burst` and `sustained`; deprecated by PostHog; not in
+        PostHog's schema.
+
+        Returns:
+            `DesktopRecording`.
         """
         return await self._call(
             registry.UPDATE,

@@ -20,7 +20,7 @@ __all__ = ["Elements"]
 
 
 class Elements(Resource):
-    """Operations on `elements`."""
+    """An element of a page that autocapture recorded."""
 
     async def create(
         self,
@@ -36,9 +36,15 @@ class Elements(Resource):
         text: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Element:
-        """Create one of the elements.
+        """Create an element.
 
-        `POST /api/projects/{project_id}/elements/`; limits `burst` and `sustained`.
+        An element of a page that autocapture recorded.
+
+        `POST /api/projects/{project_id}/elements/`; scope `element:write`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `Element`.
         """
         return await self._call(
             registry.CREATE,
@@ -57,16 +63,25 @@ class Elements(Resource):
         )
 
     async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the elements.
+        """Delete an element.
 
-        `DELETE /api/projects/{project_id}/elements/{id}/`; limits `burst` and `sustained`.
+        An element of a page that autocapture recorded.
+
+        `DELETE /api/projects/{project_id}/elements/{id}/`; scope `element:write`; limits
+        `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Element:
-        """Get one of the elements.
+        """Get an element.
 
-        `GET /api/projects/{project_id}/elements/{id}/`; limits `burst` and `sustained`.
+        An element of a page that autocapture recorded.
+
+        `GET /api/projects/{project_id}/elements/{id}/`; scope `element:read`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `Element`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -78,10 +93,19 @@ class Elements(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Element]:
-        """List the elements.
+        """List elements.
 
-        `GET /api/projects/{project_id}/elements/`; limits `burst` and `sustained`; pages:
-        offset.
+        An element of a page that autocapture recorded.
+
+        `GET /api/projects/{project_id}/elements/`; scope `element:read`; limits `burst` and
+        `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `Element`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -106,9 +130,15 @@ class Elements(Resource):
         text: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Element:
-        """Replace one of the elements.
+        """Replace all fields of an element.
 
-        `PUT /api/projects/{project_id}/elements/{id}/`; limits `burst` and `sustained`.
+        An element of a page that autocapture recorded.
+
+        `PUT /api/projects/{project_id}/elements/{id}/`; scope `element:write`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `Element`.
         """
         return await self._call(
             registry.REPLACE,
@@ -127,12 +157,54 @@ class Elements(Resource):
             options=options,
         )
 
-    async def stats(self, *, options: RequestOptions | None = None) -> JSON:
-        """Stats: an action on elements.
+    def stats(
+        self,
+        *,
+        data_attributes: str | Omit = OMIT,
+        date_from: str | Omit = OMIT,
+        date_to: str | Omit = OMIT,
+        filter_test_accounts: bool | Omit = OMIT,
+        include: Sequence[str] | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        properties: str | Omit = OMIT,
+        sampling_factor: float | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ElementStats]:
+        """Get how often elements were clicked.
 
-        `GET /api/projects/{project_id}/elements/stats/`; limits `burst` and `sustained`.
+        `GET /api/projects/{project_id}/elements/stats/`; scope `element:read`; limits `burst`
+        and `sustained`; pages: persons.
+
+        Args:
+            date_from: The start of the range of time: a date, a date-time, or relative such as
+                `-7d`.
+            date_to: The end of the range of time: a date, a date-time, or relative such as
+                `-1d`.
+            filter_test_accounts: Whether to leave out internal users, as the project defines
+                them.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            properties: Conditions on properties: a JSON list of filters.
+
+        Returns:
+            All `ElementStats`, page by page as you iterate.
         """
-        return await self._call(registry.STATS, options=options)
+        return self._cursor(
+            registry.STATS,
+            query={
+                "data_attributes": data_attributes,
+                "date_from": date_from,
+                "date_to": date_to,
+                "filter_test_accounts": filter_test_accounts,
+                "include": include,
+                "limit": limit,
+                "offset": offset,
+                "properties": properties,
+                "sampling_factor": sampling_factor,
+            },
+            options=options,
+        )
 
     async def update(
         self,
@@ -150,9 +222,15 @@ class Elements(Resource):
         text: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Element:
-        """Change the given fields of one of the elements.
+        """Change the given fields of an element.
 
-        `PATCH /api/projects/{project_id}/elements/{id}/`; limits `burst` and `sustained`.
+        An element of a page that autocapture recorded.
+
+        `PATCH /api/projects/{project_id}/elements/{id}/`; scope `element:write`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `Element`.
         """
         return await self._call(
             registry.UPDATE,
@@ -171,9 +249,19 @@ class Elements(Resource):
             options=options,
         )
 
-    async def values(self, *, options: RequestOptions | None = None) -> JSON:
-        """Values: an action on elements.
+    def values(
+        self, *, key: str, value: str | Omit = OMIT, options: RequestOptions | None = None
+    ) -> Cursor[m.ElementValue]:
+        """List values that an attribute of elements has, for autocompletion.
 
-        `GET /api/projects/{project_id}/elements/values/`; limits `burst` and `sustained`.
+        `GET /api/projects/{project_id}/elements/values/`; scope `element:read`; limits `burst`
+        and `sustained`; pages: single.
+
+        Args:
+            key: The name of the property or attribute.
+            value: Only values that contain this text.
+
+        Returns:
+            All `ElementValue`, page by page as you iterate.
         """
-        return await self._call(registry.VALUES, options=options)
+        return self._cursor(registry.VALUES, query={"key": key, "value": value}, options=options)

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
 from ..registry.families import endpoints as registry
 
@@ -16,11 +17,58 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["Endpoints"]
+__all__ = ["Endpoints", "EndpointsVersions"]
+
+
+class EndpointsVersions(Resource):
+    """Operations on `endpoints.versions`."""
+
+    def list(
+        self,
+        name: str,
+        /,
+        *,
+        created_by: int | Omit = OMIT,
+        is_active: bool | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.EndpointVersion]:
+        """List the versions of an endpoint.
+
+        `GET /api/projects/{project_id}/endpoints/{name}/versions/`; scope `endpoint:read`;
+        limits `api_queries_burst` and `api_queries_sustained`; pages: offset.
+
+        Args:
+            created_by: Only what this user created.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `EndpointVersion`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.VERSIONS_LIST,
+            (name,),
+            query={
+                "created_by": created_by,
+                "is_active": is_active,
+                "limit": limit,
+                "offset": offset,
+            },
+            concurrency=concurrency,
+            options=options,
+        )
 
 
 class Endpoints(Resource):
-    """Operations on `endpoints`."""
+    """An endpoint publishes a saved query under a URL of its own, optionally materialized."""
+
+    @cached_property
+    def versions(self) -> EndpointsVersions:
+        """Operations on `endpoints.versions`."""
+        return EndpointsVersions(self._executor)
 
     async def create(
         self,
@@ -34,13 +82,26 @@ class Endpoints(Resource):
         description: str | None | Omit = OMIT,
         is_active: bool | None | Omit = OMIT,
         is_materialized: bool | None | Omit = OMIT,
+        optional_breakdown_properties: Sequence[str] | None | Omit = OMIT,
+        tags: Sequence[str] | None | Omit = OMIT,
         version: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.EndpointResponse:
-        """Create one of the endpoints.
+    ) -> m.Endpoint:
+        """Create an endpoint.
+
+        An endpoint publishes a saved query under a URL of its own, optionally materialized.
 
         `POST /api/projects/{project_id}/endpoints/`; scope `endpoint:write`; limits
         `api_queries_burst` and `api_queries_sustained`.
+
+        Args:
+            name: The name, which is part of the address.
+            query: The query.
+            is_active: Whether it can be run.
+            is_materialized: Whether its result is stored.
+
+        Returns:
+            `Endpoint`.
         """
         return await self._call(
             registry.CREATE,
@@ -54,49 +115,49 @@ class Endpoints(Resource):
                 "description": description,
                 "is_active": is_active,
                 "is_materialized": is_materialized,
+                "optional_breakdown_properties": optional_breakdown_properties,
+                "tags": tags,
                 "version": version,
             },
             options=options,
         )
 
     async def delete(self, name: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the endpoints.
+        """Delete an endpoint.
+
+        An endpoint publishes a saved query under a URL of its own, optionally materialized.
 
         `DELETE /api/projects/{project_id}/endpoints/{name}/`; scope `endpoint:write`; limits
         `api_queries_burst` and `api_queries_sustained`.
         """
         await self._call(registry.DELETE, (name,), options=options)
 
-    async def get(
-        self, name: str, /, *, options: RequestOptions | None = None
-    ) -> m.EndpointVersionResponse:
-        """Get one of the endpoints.
+    async def get(self, name: str, /, *, options: RequestOptions | None = None) -> m.Endpoint:
+        """Get an endpoint.
+
+        An endpoint publishes a saved query under a URL of its own, optionally materialized.
 
         `GET /api/projects/{project_id}/endpoints/{name}/`; scope `endpoint:read`; limits
         `api_queries_burst` and `api_queries_sustained`.
+
+        Returns:
+            `Endpoint`.
         """
         return await self._call(registry.GET, (name,), options=options)
 
-    async def get_run(
-        self, name: str, /, *, options: RequestOptions | None = None
-    ) -> m.EndpointRunResponse:
-        """Get run: an action on endpoints.
-
-        `GET /api/projects/{project_id}/endpoints/{name}/run/`; scope `endpoint:read`; limits
-        `api_queries_burst` and `api_queries_sustained`.
-        """
-        return await self._call(registry.GET_RUN, (name,), options=options)
-
-    async def last_execution_times(
+    async def get_last_execution_times(
         self, *, names: Sequence[str], options: RequestOptions | None = None
     ) -> m.QueryStatusResponse:
-        """Last execution times: an action on endpoints.
+        """Get when endpoints were last run, by their names.
 
-        `POST /api/projects/{project_id}/endpoints/last_execution_times/`; limits
-        `api_queries_burst` and `api_queries_sustained`.
+        `POST /api/projects/{project_id}/endpoints/last_execution_times/`; scope
+        `endpoint:read`; limits `api_queries_burst` and `api_queries_sustained`.
+
+        Returns:
+            `QueryStatusResponse`.
         """
         return await self._call(
-            registry.LAST_EXECUTION_TIMES, body={"names": names}, options=options
+            registry.GET_LAST_EXECUTION_TIMES, body={"names": names}, options=options
         )
 
     def list(
@@ -108,11 +169,21 @@ class Endpoints(Resource):
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.EndpointResponse]:
-        """List the endpoints.
+    ) -> Cursor[m.Endpoint]:
+        """List endpoints.
+
+        An endpoint publishes a saved query under a URL of its own, optionally materialized.
 
         `GET /api/projects/{project_id}/endpoints/`; scope `endpoint:read`; limits
         `api_queries_burst` and `api_queries_sustained`; pages: offset.
+
+        Args:
+            created_by: Only what this user created.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `Endpoint`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -126,7 +197,95 @@ class Endpoints(Resource):
             options=options,
         )
 
-    async def materialization_preview(
+    async def logs(
+        self,
+        name: str,
+        /,
+        *,
+        after: Timestamp | Omit = OMIT,
+        before: Timestamp | Omit = OMIT,
+        instance_id: str | Omit = OMIT,
+        level: str | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        search: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """List log entries of an endpoint.
+
+        `GET /api/projects/{project_id}/endpoints/{name}/logs/`; scope `endpoint:read`; limits
+        `api_queries_burst` and `api_queries_sustained`.
+
+        Args:
+            after: Only what is later than this time.
+            before: Only what is earlier than this time.
+            instance_id: Only log entries of this run.
+            level: Only log entries of these levels, separated by commas.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            search: Only results that contain this text.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.LOGS,
+            (name,),
+            query={
+                "after": after,
+                "before": before,
+                "instance_id": instance_id,
+                "level": level,
+                "limit": limit,
+                "search": search,
+            },
+            options=options,
+        )
+
+    async def materialization_conditions(
+        self, *, options: RequestOptions | None = None
+    ) -> m.EndpointMaterializationConditions:
+        """List the conditions that a query must fulfil to be materialized.
+
+        `GET /api/projects/{project_id}/endpoints/materialization_conditions/`; scope
+        `endpoint:read`; limits `api_queries_burst` and `api_queries_sustained`.
+
+        Returns:
+            `EndpointMaterializationConditions`.
+        """
+        return await self._call(registry.MATERIALIZATION_CONDITIONS, options=options)
+
+    async def materialization_status(
+        self, name: str, /, *, options: RequestOptions | None = None
+    ) -> m.EndpointMaterialization:
+        """Get whether an endpoint is materialized and up to date.
+
+        `GET /api/projects/{project_id}/endpoints/{name}/materialization_status/`; scope
+        `endpoint:read`; limits `api_queries_burst` and `api_queries_sustained`.
+
+        Returns:
+            `EndpointMaterialization`.
+        """
+        return await self._call(registry.MATERIALIZATION_STATUS, (name,), options=options)
+
+    async def openapi_json(
+        self, name: str, /, *, version: int | Omit = OMIT, options: RequestOptions | None = None
+    ) -> JSON:
+        """Get an OpenAPI document of an endpoint, for generating clients.
+
+        `GET /api/projects/{project_id}/endpoints/{name}/openapi.json/`; scope `endpoint:read`;
+        limits `api_queries_burst` and `api_queries_sustained`.
+
+        Args:
+            version: The number of the version; without it, the latest.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.OPENAPI_JSON, (name,), query={"version": version}, options=options
+        )
+
+    async def preview_materialization(
         self,
         name: str,
         /,
@@ -135,38 +294,19 @@ class Endpoints(Resource):
         version: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Materialization preview: an action on endpoints.
+        """Get how an endpoint would be materialized.
 
-        `POST /api/projects/{project_id}/endpoints/{name}/materialization_preview/`; limits
-        `api_queries_burst` and `api_queries_sustained`.
+        `POST /api/projects/{project_id}/endpoints/{name}/materialization_preview/`; scope
+        `endpoint:read`; limits `api_queries_burst` and `api_queries_sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.MATERIALIZATION_PREVIEW,
+            registry.PREVIEW_MATERIALIZATION,
             (name,),
             body={"bucket_overrides": bucket_overrides, "version": version},
             options=options,
-        )
-
-    async def materialization_status(
-        self, name: str, /, *, options: RequestOptions | None = None
-    ) -> m.EndpointMaterialization:
-        """Materialization status: an action on endpoints.
-
-        `GET /api/projects/{project_id}/endpoints/{name}/materialization_status/`; limits
-        `api_queries_burst` and `api_queries_sustained`.
-        """
-        return await self._call(registry.MATERIALIZATION_STATUS, (name,), options=options)
-
-    async def openapi_json(
-        self, name: str, /, *, version: int | Omit = OMIT, options: RequestOptions | None = None
-    ) -> JSON:
-        """Openapi json: an action on endpoints.
-
-        `GET /api/projects/{project_id}/endpoints/{name}/openapi.json/`; limits
-        `api_queries_burst` and `api_queries_sustained`.
-        """
-        return await self._call(
-            registry.OPENAPI_JSON, (name,), query={"version": version}, options=options
         )
 
     async def replace(
@@ -182,14 +322,27 @@ class Endpoints(Resource):
         is_active: bool | None | Omit = OMIT,
         is_materialized: bool | None | Omit = OMIT,
         name_: str | None | Omit = OMIT,
+        optional_breakdown_properties: Sequence[str] | None | Omit = OMIT,
         query: JSON | Omit = OMIT,
+        tags: Sequence[str] | None | Omit = OMIT,
         version: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.EndpointResponse:
-        """Replace one of the endpoints.
+    ) -> m.Endpoint:
+        """Replace all fields of an endpoint.
+
+        An endpoint publishes a saved query under a URL of its own, optionally materialized.
 
         `PUT /api/projects/{project_id}/endpoints/{name}/`; scope `endpoint:write`; limits
         `api_queries_burst` and `api_queries_sustained`.
+
+        Args:
+            is_active: Whether it can be run.
+            is_materialized: Whether its result is stored.
+            name_: The name, which is part of the address.
+            query: The query.
+
+        Returns:
+            `Endpoint`.
         """
         return await self._call(
             registry.REPLACE,
@@ -203,7 +356,9 @@ class Endpoints(Resource):
                 "is_active": is_active,
                 "is_materialized": is_materialized,
                 "name": name_,
+                "optional_breakdown_properties": optional_breakdown_properties,
                 "query": query,
+                "tags": tags,
                 "version": version,
             },
             options=options,
@@ -216,18 +371,25 @@ class Endpoints(Resource):
         *,
         client_query_id: str | None | Omit = OMIT,
         debug: bool | None | Omit = OMIT,
-        filters_override: m.DashboardFilter | Mapping[str, JSON] | Omit = OMIT,
+        filters_override: m.DashboardFilter | Mapping[str, JSON] | None | Omit = OMIT,
         limit: int | None | Omit = OMIT,
         offset: int | None | Omit = OMIT,
-        refresh: m.EndpointRefreshMode | Omit = OMIT,
+        refresh: m.EndpointRefreshMode | None | Omit = OMIT,
         variables: Mapping[str, JSON] | None | Omit = OMIT,
         version: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EndpointRunResponse:
-        """Run: an action on endpoints.
+        """Run an endpoint and return its rows.
 
         `POST /api/projects/{project_id}/endpoints/{name}/run/`; scope `endpoint:read`; limits
         `api_queries_burst` and `api_queries_sustained`.
+
+        Args:
+            debug: Default: `false`.
+            refresh: Default: `"cache"`.
+
+        Returns:
+            `EndpointRunResponse`.
         """
         return await self._call(
             registry.RUN,
@@ -245,6 +407,39 @@ class Endpoints(Resource):
             options=options,
         )
 
+    async def run_with_get(
+        self, name: str, /, *, options: RequestOptions | None = None
+    ) -> m.EndpointRunResponse:
+        """Run an endpoint (GET).
+
+        `GET /api/projects/{project_id}/endpoints/{name}/run/`; scope `endpoint:read`; limits
+        `api_queries_burst` and `api_queries_sustained`.
+
+        Returns:
+            `EndpointRunResponse`.
+        """
+        return await self._call(registry.RUN_WITH_GET, (name,), options=options)
+
+    async def suggest_materialization(
+        self,
+        name: str,
+        /,
+        *,
+        version: int | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.EndpointMaterializationSuggestion:
+        """Suggest how an endpoint could be materialized.
+
+        `POST /api/projects/{project_id}/endpoints/{name}/materialization_suggestion/`; scope
+        `endpoint:read`; limits `api_queries_burst` and `api_queries_sustained`.
+
+        Returns:
+            `EndpointMaterializationSuggestion`.
+        """
+        return await self._call(
+            registry.SUGGEST_MATERIALIZATION, (name,), body={"version": version}, options=options
+        )
+
     async def update(
         self,
         name: str,
@@ -258,14 +453,27 @@ class Endpoints(Resource):
         is_active: bool | None | Omit = OMIT,
         is_materialized: bool | None | Omit = OMIT,
         name_: str | None | Omit = OMIT,
+        optional_breakdown_properties: Sequence[str] | None | Omit = OMIT,
         query: JSON | Omit = OMIT,
+        tags: Sequence[str] | None | Omit = OMIT,
         version: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.EndpointResponse:
-        """Change the given fields of one of the endpoints.
+    ) -> m.Endpoint:
+        """Change the given fields of an endpoint.
 
-        `PATCH /api/projects/{project_id}/endpoints/{name}/`; limits `api_queries_burst` and
-        `api_queries_sustained`.
+        An endpoint publishes a saved query under a URL of its own, optionally materialized.
+
+        `PATCH /api/projects/{project_id}/endpoints/{name}/`; scope `endpoint:write`; limits
+        `api_queries_burst` and `api_queries_sustained`.
+
+        Args:
+            is_active: Whether it can be run.
+            is_materialized: Whether its result is stored.
+            name_: The name, which is part of the address.
+            query: The query.
+
+        Returns:
+            `Endpoint`.
         """
         return await self._call(
             registry.UPDATE,
@@ -279,38 +487,10 @@ class Endpoints(Resource):
                 "is_active": is_active,
                 "is_materialized": is_materialized,
                 "name": name_,
+                "optional_breakdown_properties": optional_breakdown_properties,
                 "query": query,
+                "tags": tags,
                 "version": version,
             },
-            options=options,
-        )
-
-    def versions(
-        self,
-        name: str,
-        /,
-        *,
-        created_by: int | Omit = OMIT,
-        is_active: bool | Omit = OMIT,
-        limit: int | Omit = OMIT,
-        offset: int | Omit = OMIT,
-        concurrency: int = 1,
-        options: RequestOptions | None = None,
-    ) -> Cursor[m.EndpointVersionResponse]:
-        """Versions: an action on endpoints.
-
-        `GET /api/projects/{project_id}/endpoints/{name}/versions/`; scope `endpoint:read`;
-        limits `api_queries_burst` and `api_queries_sustained`; pages: offset.
-        """
-        return self._cursor(
-            registry.VERSIONS,
-            (name,),
-            query={
-                "created_by": created_by,
-                "is_active": is_active,
-                "limit": limit,
-                "offset": offset,
-            },
-            concurrency=concurrency,
             options=options,
         )

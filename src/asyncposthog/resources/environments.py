@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
@@ -16,11 +17,280 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["Environments"]
+__all__ = [
+    "Environments",
+    "EnvironmentsEvaluationContextSuggestions",
+    "EnvironmentsExperimentsConfig",
+    "EnvironmentsLogsConfig",
+]
+
+
+class EnvironmentsEvaluationContextSuggestions(Resource):
+    """Operations on `environments.evaluation_context_suggestions`."""
+
+    async def create(
+        self, id: int, /, *, context_name: str, options: RequestOptions | None = None
+    ) -> m.EvaluationContextSuggestionResponse:
+        """Add an evaluation context that the web app suggests.
+
+        `POST /api/projects/{project_id}/environments/{id}/evaluation_context_suggestions/`;
+        scope `project:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `EvaluationContextSuggestionResponse`.
+        """
+        return await self._call(
+            registry.EVALUATION_CONTEXT_SUGGESTIONS_CREATE,
+            (id,),
+            body={"context_name": context_name},
+            options=options,
+        )
+
+    async def delete(
+        self, id: int, /, *, context_name: str, options: RequestOptions | None = None
+    ) -> m.EvaluationContextSuggestionResponse:
+        """Remove an evaluation context that the web app suggests.
+
+        `DELETE /api/projects/{project_id}/environments/{id}/evaluation_context_suggestions/`;
+        scope `project:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `EvaluationContextSuggestionResponse`.
+        """
+        return await self._call(
+            registry.EVALUATION_CONTEXT_SUGGESTIONS_DELETE,
+            (id,),
+            query={"context_name": context_name},
+            options=options,
+        )
+
+
+class EnvironmentsExperimentsConfig(Resource):
+    """Operations on `environments.experiments_config`."""
+
+    async def get(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+        """Get the defaults of experiments in a project.
+
+        `GET /api/projects/{project_id}/environments/{id}/experiments_config/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.EXPERIMENTS_CONFIG_GET, (id,), options=options)
+
+    async def update(
+        self, id: int, /, *, body: Mapping[str, JSON], options: RequestOptions | None = None
+    ) -> JSON:
+        """Change the defaults of experiments in a project.
+
+        `PATCH /api/projects/{project_id}/environments/{id}/experiments_config/`; scope
+        `project:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.EXPERIMENTS_CONFIG_UPDATE, (id,), body=body, options=options
+        )
+
+
+class EnvironmentsLogsConfig(Resource):
+    """Operations on `environments.logs_config`."""
+
+    async def get(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+        """Get the settings of logs in a project.
+
+        `GET /api/projects/{project_id}/environments/{id}/logs_config/`; scope `project:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.LOGS_CONFIG_GET, (id,), options=options)
+
+    async def update(
+        self,
+        id: int,
+        /,
+        *,
+        access_control: bool | Omit = OMIT,
+        anonymize_ips: bool | Omit = OMIT,
+        app_urls: Sequence[str | None] | Omit = OMIT,
+        autocapture_exceptions_errors_to_ignore: JSON | Omit = OMIT,
+        autocapture_exceptions_opt_in: bool | None | Omit = OMIT,
+        autocapture_opt_out: bool | None | Omit = OMIT,
+        autocapture_web_vitals_allowed_metrics: JSON | Omit = OMIT,
+        autocapture_web_vitals_opt_in: bool | None | Omit = OMIT,
+        base_currency: m.BaseCurrencyEnum | Omit = OMIT,
+        business_model: m.BusinessModelEnum | Literal[""] | None | Omit = OMIT,
+        capture_console_log_opt_in: bool | None | Omit = OMIT,
+        capture_dead_clicks: bool | None | Omit = OMIT,
+        capture_performance_opt_in: bool | None | Omit = OMIT,
+        completed_snippet_onboarding: bool | Omit = OMIT,
+        conversations_enabled: bool | None | Omit = OMIT,
+        conversations_settings: JSON | Omit = OMIT,
+        cookieless_server_hash_mode: m.CookielessServerHashModeEnum | None | Omit = OMIT,
+        correlation_config: JSON | Omit = OMIT,
+        customer_analytics_config: m.TeamCustomerAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        data_attributes: JSON | Omit = OMIT,
+        default_data_theme: int | None | Omit = OMIT,
+        default_evaluation_contexts_enabled: bool | None | Omit = OMIT,
+        extra_settings: JSON | Omit = OMIT,
+        feature_flag_confirmation_enabled: bool | None | Omit = OMIT,
+        feature_flag_confirmation_message: str | None | Omit = OMIT,
+        feature_flag_policy_config: m.TeamFeatureFlagPolicyConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        flags_persistence_default: bool | None | Omit = OMIT,
+        has_completed_onboarding_for: JSON | Omit = OMIT,
+        heatmaps_opt_in: bool | None | Omit = OMIT,
+        human_friendly_comparison_periods: bool | None | Omit = OMIT,
+        inject_web_apps: bool | None | Omit = OMIT,
+        is_demo: bool | Omit = OMIT,
+        live_events_columns: Sequence[str] | None | Omit = OMIT,
+        logs_settings: JSON | Omit = OMIT,
+        marketing_analytics_config: m.TeamMarketingAnalyticsConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        modifiers: JSON | Omit = OMIT,
+        name: str | Omit = OMIT,
+        onboarding_tasks: JSON | Omit = OMIT,
+        path_cleaning_filters: JSON | Omit = OMIT,
+        person_display_name_properties: Sequence[str] | None | Omit = OMIT,
+        primary_dashboard: int | None | Omit = OMIT,
+        proactive_tasks_enabled: bool | None | Omit = OMIT,
+        receive_org_level_activity_logs: bool | None | Omit = OMIT,
+        recording_domains: Sequence[str | None] | None | Omit = OMIT,
+        require_evaluation_contexts: bool | None | Omit = OMIT,
+        revenue_analytics_config: m.TeamRevenueAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        session_recording_event_trigger_config: Sequence[str | None] | None | Omit = OMIT,
+        session_recording_linked_flag: JSON | Omit = OMIT,
+        session_recording_masking_config: JSON | Omit = OMIT,
+        session_recording_minimum_duration_milliseconds: int | None | Omit = OMIT,
+        session_recording_network_payload_capture_config: JSON | Omit = OMIT,
+        session_recording_opt_in: bool | Omit = OMIT,
+        session_recording_retention_period: m.SessionRecordingRetentionPeriodEnum | Omit = OMIT,
+        session_recording_sample_rate: str | None | Omit = OMIT,
+        session_recording_trigger_groups: JSON | Omit = OMIT,
+        session_recording_trigger_match_type_config: str | None | Omit = OMIT,
+        session_recording_url_blocklist_config: Sequence[JSON] | None | Omit = OMIT,
+        session_recording_url_trigger_config: Sequence[JSON] | None | Omit = OMIT,
+        session_replay_config: JSON | Omit = OMIT,
+        survey_config: JSON | Omit = OMIT,
+        surveys_opt_in: bool | None | Omit = OMIT,
+        test_account_filters: JSON | Omit = OMIT,
+        test_account_filters_default_checked: bool | None | Omit = OMIT,
+        timezone: m.TimezoneEnum | Omit = OMIT,
+        web_analytics_pre_aggregated_tables_enabled: bool | None | Omit = OMIT,
+        week_start_day: m.WeekStartDayEnum | None | Omit = OMIT,
+        workflows_config: m.TeamWorkflowsConfig | Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Change the settings of logs in a project.
+
+        `PATCH /api/projects/{project_id}/environments/{id}/logs_config/`; scope
+        `project:write`; limits `burst` and `sustained`.
+
+        Args:
+            base_currency: Default: `"USD"`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.LOGS_CONFIG_UPDATE,
+            (id,),
+            body={
+                "access_control": access_control,
+                "anonymize_ips": anonymize_ips,
+                "app_urls": app_urls,
+                "autocapture_exceptions_errors_to_ignore": autocapture_exceptions_errors_to_ignore,
+                "autocapture_exceptions_opt_in": autocapture_exceptions_opt_in,
+                "autocapture_opt_out": autocapture_opt_out,
+                "autocapture_web_vitals_allowed_metrics": autocapture_web_vitals_allowed_metrics,
+                "autocapture_web_vitals_opt_in": autocapture_web_vitals_opt_in,
+                "base_currency": base_currency,
+                "business_model": business_model,
+                "capture_console_log_opt_in": capture_console_log_opt_in,
+                "capture_dead_clicks": capture_dead_clicks,
+                "capture_performance_opt_in": capture_performance_opt_in,
+                "completed_snippet_onboarding": completed_snippet_onboarding,
+                "conversations_enabled": conversations_enabled,
+                "conversations_settings": conversations_settings,
+                "cookieless_server_hash_mode": cookieless_server_hash_mode,
+                "correlation_config": correlation_config,
+                "customer_analytics_config": customer_analytics_config,
+                "data_attributes": data_attributes,
+                "default_data_theme": default_data_theme,
+                "default_evaluation_contexts_enabled": default_evaluation_contexts_enabled,
+                "extra_settings": extra_settings,
+                "feature_flag_confirmation_enabled": feature_flag_confirmation_enabled,
+                "feature_flag_confirmation_message": feature_flag_confirmation_message,
+                "feature_flag_policy_config": feature_flag_policy_config,
+                "flags_persistence_default": flags_persistence_default,
+                "has_completed_onboarding_for": has_completed_onboarding_for,
+                "heatmaps_opt_in": heatmaps_opt_in,
+                "human_friendly_comparison_periods": human_friendly_comparison_periods,
+                "inject_web_apps": inject_web_apps,
+                "is_demo": is_demo,
+                "live_events_columns": live_events_columns,
+                "logs_settings": logs_settings,
+                "marketing_analytics_config": marketing_analytics_config,
+                "modifiers": modifiers,
+                "name": name,
+                "onboarding_tasks": onboarding_tasks,
+                "path_cleaning_filters": path_cleaning_filters,
+                "person_display_name_properties": person_display_name_properties,
+                "primary_dashboard": primary_dashboard,
+                "proactive_tasks_enabled": proactive_tasks_enabled,
+                "receive_org_level_activity_logs": receive_org_level_activity_logs,
+                "recording_domains": recording_domains,
+                "require_evaluation_contexts": require_evaluation_contexts,
+                "revenue_analytics_config": revenue_analytics_config,
+                "session_recording_event_trigger_config": session_recording_event_trigger_config,
+                "session_recording_linked_flag": session_recording_linked_flag,
+                "session_recording_masking_config": session_recording_masking_config,
+                "session_recording_minimum_duration_milliseconds": session_recording_minimum_duration_milliseconds,
+                "session_recording_network_payload_capture_config": session_recording_network_payload_capture_config,
+                "session_recording_opt_in": session_recording_opt_in,
+                "session_recording_retention_period": session_recording_retention_period,
+                "session_recording_sample_rate": session_recording_sample_rate,
+                "session_recording_trigger_groups": session_recording_trigger_groups,
+                "session_recording_trigger_match_type_config": session_recording_trigger_match_type_config,
+                "session_recording_url_blocklist_config": session_recording_url_blocklist_config,
+                "session_recording_url_trigger_config": session_recording_url_trigger_config,
+                "session_replay_config": session_replay_config,
+                "survey_config": survey_config,
+                "surveys_opt_in": surveys_opt_in,
+                "test_account_filters": test_account_filters,
+                "test_account_filters_default_checked": test_account_filters_default_checked,
+                "timezone": timezone,
+                "web_analytics_pre_aggregated_tables_enabled": web_analytics_pre_aggregated_tables_enabled,
+                "week_start_day": week_start_day,
+                "workflows_config": workflows_config,
+            },
+            options=options,
+        )
 
 
 class Environments(Resource):
-    """Operations on `environments`."""
+    """An environment of a project. PostHog has deprecated environments: use projects."""
+
+    @cached_property
+    def evaluation_context_suggestions(self) -> EnvironmentsEvaluationContextSuggestions:
+        """Operations on `environments.evaluation_context_suggestions`."""
+        return EnvironmentsEvaluationContextSuggestions(self._executor)
+
+    @cached_property
+    def experiments_config(self) -> EnvironmentsExperimentsConfig:
+        """Operations on `environments.experiments_config`."""
+        return EnvironmentsExperimentsConfig(self._executor)
+
+    @cached_property
+    def logs_config(self) -> EnvironmentsLogsConfig:
+        """Operations on `environments.logs_config`."""
+        return EnvironmentsLogsConfig(self._executor)
 
     def activity(
         self,
@@ -29,20 +299,22 @@ class Environments(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """Activity: an action on environments.
+        """List the changes of a project, newest first.
 
-        `GET /api/projects/{project_id}/environments/{id}/activity/`; limits `burst` and
-        `sustained`; pages: page.
+        `GET /api/projects/{project_id}/environments/{id}/activity/`; scope `project:read`;
+        limits `burst` and `sustained`; pages: page.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ACTIVITY,
-            (id,),
-            query={"limit": limit, "page": page},
-            concurrency=concurrency,
-            options=options,
+            registry.ACTIVITY, (id,), query={"limit": limit, "page": page}, options=options
         )
 
     async def add_product_intent(
@@ -55,10 +327,13 @@ class Environments(Resource):
         metadata: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Team:
-        """Add product intent: an action on environments.
+        """Record that a project intends to use a product.
 
         `PATCH /api/projects/{project_id}/environments/{id}/add_product_intent/`; scope
         `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `Team`.
         """
         return await self._call(
             registry.ADD_PRODUCT_INTENT,
@@ -81,10 +356,13 @@ class Environments(Resource):
         metadata: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Team:
-        """Complete product onboarding: an action on environments.
+        """Record that the onboarding of a product is complete.
 
         `PATCH /api/projects/{project_id}/environments/{id}/complete_product_onboarding/`; scope
         `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `Team`.
         """
         return await self._call(
             registry.COMPLETE_PRODUCT_ONBOARDING,
@@ -97,128 +375,463 @@ class Environments(Resource):
             options=options,
         )
 
-    async def create_default_evaluation_contexts(
-        self, id: int, /, *, body: Mapping[str, JSON], options: RequestOptions | None = None
-    ) -> JSON:
-        """Create default evaluation contexts: an action on environments.
+    async def create(
+        self,
+        *,
+        access_control: bool | Omit = OMIT,
+        anonymize_ips: bool | Omit = OMIT,
+        app_urls: Sequence[str | None] | Omit = OMIT,
+        autocapture_exceptions_errors_to_ignore: JSON | Omit = OMIT,
+        autocapture_exceptions_opt_in: bool | None | Omit = OMIT,
+        autocapture_opt_out: bool | None | Omit = OMIT,
+        autocapture_web_vitals_allowed_metrics: JSON | Omit = OMIT,
+        autocapture_web_vitals_opt_in: bool | None | Omit = OMIT,
+        base_currency: m.BaseCurrencyEnum | Omit = OMIT,
+        business_model: m.BusinessModelEnum | Literal[""] | None | Omit = OMIT,
+        capture_console_log_opt_in: bool | None | Omit = OMIT,
+        capture_dead_clicks: bool | None | Omit = OMIT,
+        capture_performance_opt_in: bool | None | Omit = OMIT,
+        completed_snippet_onboarding: bool | Omit = OMIT,
+        conversations_enabled: bool | None | Omit = OMIT,
+        conversations_settings: JSON | Omit = OMIT,
+        cookieless_server_hash_mode: m.CookielessServerHashModeEnum | None | Omit = OMIT,
+        correlation_config: JSON | Omit = OMIT,
+        customer_analytics_config: m.TeamCustomerAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        data_attributes: JSON | Omit = OMIT,
+        default_data_theme: int | None | Omit = OMIT,
+        default_evaluation_contexts_enabled: bool | None | Omit = OMIT,
+        extra_settings: JSON | Omit = OMIT,
+        feature_flag_confirmation_enabled: bool | None | Omit = OMIT,
+        feature_flag_confirmation_message: str | None | Omit = OMIT,
+        feature_flag_policy_config: m.TeamFeatureFlagPolicyConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        flags_persistence_default: bool | None | Omit = OMIT,
+        has_completed_onboarding_for: JSON | Omit = OMIT,
+        heatmaps_opt_in: bool | None | Omit = OMIT,
+        human_friendly_comparison_periods: bool | None | Omit = OMIT,
+        inject_web_apps: bool | None | Omit = OMIT,
+        is_demo: bool | Omit = OMIT,
+        live_events_columns: Sequence[str] | None | Omit = OMIT,
+        logs_settings: JSON | Omit = OMIT,
+        marketing_analytics_config: m.TeamMarketingAnalyticsConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        modifiers: JSON | Omit = OMIT,
+        name: str | Omit = OMIT,
+        onboarding_tasks: JSON | Omit = OMIT,
+        path_cleaning_filters: JSON | Omit = OMIT,
+        person_display_name_properties: Sequence[str] | None | Omit = OMIT,
+        primary_dashboard: int | None | Omit = OMIT,
+        proactive_tasks_enabled: bool | None | Omit = OMIT,
+        receive_org_level_activity_logs: bool | None | Omit = OMIT,
+        recording_domains: Sequence[str | None] | None | Omit = OMIT,
+        require_evaluation_contexts: bool | None | Omit = OMIT,
+        revenue_analytics_config: m.TeamRevenueAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        session_recording_event_trigger_config: Sequence[str | None] | None | Omit = OMIT,
+        session_recording_linked_flag: JSON | Omit = OMIT,
+        session_recording_masking_config: JSON | Omit = OMIT,
+        session_recording_minimum_duration_milliseconds: int | None | Omit = OMIT,
+        session_recording_network_payload_capture_config: JSON | Omit = OMIT,
+        session_recording_opt_in: bool | Omit = OMIT,
+        session_recording_retention_period: m.SessionRecordingRetentionPeriodEnum | Omit = OMIT,
+        session_recording_sample_rate: str | None | Omit = OMIT,
+        session_recording_trigger_groups: JSON | Omit = OMIT,
+        session_recording_trigger_match_type_config: str | None | Omit = OMIT,
+        session_recording_url_blocklist_config: Sequence[JSON] | None | Omit = OMIT,
+        session_recording_url_trigger_config: Sequence[JSON] | None | Omit = OMIT,
+        session_replay_config: JSON | Omit = OMIT,
+        survey_config: JSON | Omit = OMIT,
+        surveys_opt_in: bool | None | Omit = OMIT,
+        test_account_filters: JSON | Omit = OMIT,
+        test_account_filters_default_checked: bool | None | Omit = OMIT,
+        timezone: m.TimezoneEnum | Omit = OMIT,
+        web_analytics_pre_aggregated_tables_enabled: bool | None | Omit = OMIT,
+        week_start_day: m.WeekStartDayEnum | None | Omit = OMIT,
+        workflows_config: m.TeamWorkflowsConfig | Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Team:
+        """Create an environment.
 
-        `POST /api/projects/{project_id}/environments/{id}/default_evaluation_contexts/`; limits
-        `burst` and `sustained`.
+        An environment of a project. PostHog has deprecated environments: use projects.
+
+        `POST /api/projects/{project_id}/environments/`; scope `project:write`; limits `burst`
+        and `sustained`; deprecated by PostHog.
+
+        Args:
+            base_currency: Default: `"USD"`.
+
+        Returns:
+            `Team`.
         """
         return await self._call(
-            registry.CREATE_DEFAULT_EVALUATION_CONTEXTS, (id,), body=body, options=options
+            registry.CREATE,
+            body={
+                "access_control": access_control,
+                "anonymize_ips": anonymize_ips,
+                "app_urls": app_urls,
+                "autocapture_exceptions_errors_to_ignore": autocapture_exceptions_errors_to_ignore,
+                "autocapture_exceptions_opt_in": autocapture_exceptions_opt_in,
+                "autocapture_opt_out": autocapture_opt_out,
+                "autocapture_web_vitals_allowed_metrics": autocapture_web_vitals_allowed_metrics,
+                "autocapture_web_vitals_opt_in": autocapture_web_vitals_opt_in,
+                "base_currency": base_currency,
+                "business_model": business_model,
+                "capture_console_log_opt_in": capture_console_log_opt_in,
+                "capture_dead_clicks": capture_dead_clicks,
+                "capture_performance_opt_in": capture_performance_opt_in,
+                "completed_snippet_onboarding": completed_snippet_onboarding,
+                "conversations_enabled": conversations_enabled,
+                "conversations_settings": conversations_settings,
+                "cookieless_server_hash_mode": cookieless_server_hash_mode,
+                "correlation_config": correlation_config,
+                "customer_analytics_config": customer_analytics_config,
+                "data_attributes": data_attributes,
+                "default_data_theme": default_data_theme,
+                "default_evaluation_contexts_enabled": default_evaluation_contexts_enabled,
+                "extra_settings": extra_settings,
+                "feature_flag_confirmation_enabled": feature_flag_confirmation_enabled,
+                "feature_flag_confirmation_message": feature_flag_confirmation_message,
+                "feature_flag_policy_config": feature_flag_policy_config,
+                "flags_persistence_default": flags_persistence_default,
+                "has_completed_onboarding_for": has_completed_onboarding_for,
+                "heatmaps_opt_in": heatmaps_opt_in,
+                "human_friendly_comparison_periods": human_friendly_comparison_periods,
+                "inject_web_apps": inject_web_apps,
+                "is_demo": is_demo,
+                "live_events_columns": live_events_columns,
+                "logs_settings": logs_settings,
+                "marketing_analytics_config": marketing_analytics_config,
+                "modifiers": modifiers,
+                "name": name,
+                "onboarding_tasks": onboarding_tasks,
+                "path_cleaning_filters": path_cleaning_filters,
+                "person_display_name_properties": person_display_name_properties,
+                "primary_dashboard": primary_dashboard,
+                "proactive_tasks_enabled": proactive_tasks_enabled,
+                "receive_org_level_activity_logs": receive_org_level_activity_logs,
+                "recording_domains": recording_domains,
+                "require_evaluation_contexts": require_evaluation_contexts,
+                "revenue_analytics_config": revenue_analytics_config,
+                "session_recording_event_trigger_config": session_recording_event_trigger_config,
+                "session_recording_linked_flag": session_recording_linked_flag,
+                "session_recording_masking_config": session_recording_masking_config,
+                "session_recording_minimum_duration_milliseconds": session_recording_minimum_duration_milliseconds,
+                "session_recording_network_payload_capture_config": session_recording_network_payload_capture_config,
+                "session_recording_opt_in": session_recording_opt_in,
+                "session_recording_retention_period": session_recording_retention_period,
+                "session_recording_sample_rate": session_recording_sample_rate,
+                "session_recording_trigger_groups": session_recording_trigger_groups,
+                "session_recording_trigger_match_type_config": session_recording_trigger_match_type_config,
+                "session_recording_url_blocklist_config": session_recording_url_blocklist_config,
+                "session_recording_url_trigger_config": session_recording_url_trigger_config,
+                "session_replay_config": session_replay_config,
+                "survey_config": survey_config,
+                "surveys_opt_in": surveys_opt_in,
+                "test_account_filters": test_account_filters,
+                "test_account_filters_default_checked": test_account_filters_default_checked,
+                "timezone": timezone,
+                "web_analytics_pre_aggregated_tables_enabled": web_analytics_pre_aggregated_tables_enabled,
+                "week_start_day": week_start_day,
+                "workflows_config": workflows_config,
+            },
+            options=options,
         )
 
-    async def delete_default_evaluation_contexts(
-        self, id: int, /, *, options: RequestOptions | None = None
-    ) -> None:
-        """Delete default evaluation contexts: an action on environments.
+    async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an environment.
 
-        `DELETE /api/projects/{project_id}/environments/{id}/default_evaluation_contexts/`;
-        limits `burst` and `sustained`.
+        An environment of a project. PostHog has deprecated environments: use projects.
+
+        `DELETE /api/projects/{project_id}/environments/{id}/`; scope `project:write`; limits
+        `burst` and `sustained`; deprecated by PostHog.
         """
-        await self._call(registry.DELETE_DEFAULT_EVALUATION_CONTEXTS, (id,), options=options)
+        await self._call(registry.DELETE, (id,), options=options)
 
     async def delete_secret_token_backup(
         self, id: int, /, *, options: RequestOptions | None = None
     ) -> m.Team:
-        """Delete secret token backup: an action on environments.
+        """Delete the previous secret token of a project: it stops working.
 
-        `PATCH /api/projects/{project_id}/environments/{id}/delete_secret_token_backup/`; limits
-        `burst` and `sustained`.
+        `PATCH /api/projects/{project_id}/environments/{id}/delete_secret_token_backup/`; scope
+        `project:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Team`.
         """
         return await self._call(registry.DELETE_SECRET_TOKEN_BACKUP, (id,), options=options)
 
-    async def event_ingestion_restrictions(
+    def event_ingestion_restrictions(
         self, id: int, /, *, options: RequestOptions | None = None
-    ) -> JSON:
-        """Event ingestion restrictions: an action on environments.
+    ) -> Cursor[m.EventIngestionRestriction]:
+        """List the restrictions on the events of a project, such as dropped tokens.
 
         `GET /api/projects/{project_id}/environments/{id}/event_ingestion_restrictions/`; scope
-        `project:read`; limits `burst` and `sustained`.
+        `project:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `EventIngestionRestriction`, page by page as you iterate.
         """
-        return await self._call(registry.EVENT_INGESTION_RESTRICTIONS, (id,), options=options)
+        return self._cursor(registry.EVENT_INGESTION_RESTRICTIONS, (id,), options=options)
 
     async def generate_conversations_public_token(
         self, id: int, /, *, options: RequestOptions | None = None
     ) -> m.Team:
-        """Generate conversations public token: an action on environments.
+        """Create a new public token for the support widget of a project.
 
         `POST
         /api/projects/{project_id}/environments/{id}/generate_conversations_public_token/`;
-        limits `burst` and `sustained`.
+        scope `project:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Team`.
         """
         return await self._call(
             registry.GENERATE_CONVERSATIONS_PUBLIC_TOKEN, (id,), options=options
         )
 
-    async def get_default_evaluation_contexts(
-        self, id: int, /, *, options: RequestOptions | None = None
-    ) -> JSON:
-        """Get default evaluation contexts: an action on environments.
+    async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Team:
+        """Get an environment.
 
-        `GET /api/projects/{project_id}/environments/{id}/default_evaluation_contexts/`; limits
-        `burst` and `sustained`.
+        An environment of a project. PostHog has deprecated environments: use projects.
+
+        `GET /api/projects/{project_id}/environments/{id}/`; scope `project:read`; limits
+        `burst` and `sustained`; deprecated by PostHog.
+
+        Returns:
+            `Team`.
         """
-        return await self._call(registry.GET_DEFAULT_EVALUATION_CONTEXTS, (id,), options=options)
-
-    async def get_default_release_conditions(
-        self, id: int, /, *, options: RequestOptions | None = None
-    ) -> JSON:
-        """Get default release conditions: an action on environments.
-
-        `GET /api/projects/{project_id}/environments/{id}/default_release_conditions/`; limits
-        `burst` and `sustained`.
-        """
-        return await self._call(registry.GET_DEFAULT_RELEASE_CONDITIONS, (id,), options=options)
-
-    async def get_experiments_config(
-        self, id: int, /, *, options: RequestOptions | None = None
-    ) -> JSON:
-        """Get experiments config: an action on environments.
-
-        `GET /api/projects/{project_id}/environments/{id}/experiments_config/`; limits `burst`
-        and `sustained`.
-        """
-        return await self._call(registry.GET_EXPERIMENTS_CONFIG, (id,), options=options)
+        return await self._call(registry.GET, (id,), options=options)
 
     async def is_generating_demo_data(
         self, id: int, /, *, options: RequestOptions | None = None
     ) -> m.EnvironmentsIsGeneratingDemoDataResponse:
-        """Is generating demo data: an action on environments.
+        """Get whether demo data is being generated for a project.
 
-        `GET /api/projects/{project_id}/environments/{id}/is_generating_demo_data/`; limits
-        `burst` and `sustained`.
+        `GET /api/projects/{project_id}/environments/{id}/is_generating_demo_data/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `EnvironmentsIsGeneratingDemoDataResponse`.
         """
         return await self._call(registry.IS_GENERATING_DEMO_DATA, (id,), options=options)
 
-    async def replace_default_release_conditions(
-        self, id: int, /, *, body: Mapping[str, JSON], options: RequestOptions | None = None
-    ) -> JSON:
-        """Replace default release conditions: an action on environments.
+    def list(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.TeamBasic]:
+        """List environments.
 
-        `PUT /api/projects/{project_id}/environments/{id}/default_release_conditions/`; limits
-        `burst` and `sustained`.
+        An environment of a project. PostHog has deprecated environments: use projects.
+
+        `GET /api/projects/{project_id}/environments/`; scope `project:read`; limits `burst` and
+        `sustained`; pages: offset; deprecated by PostHog.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `TeamBasic`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.LIST,
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def replace(
+        self,
+        id: int,
+        /,
+        *,
+        access_control: bool | Omit = OMIT,
+        anonymize_ips: bool | Omit = OMIT,
+        app_urls: Sequence[str | None] | Omit = OMIT,
+        autocapture_exceptions_errors_to_ignore: JSON | Omit = OMIT,
+        autocapture_exceptions_opt_in: bool | None | Omit = OMIT,
+        autocapture_opt_out: bool | None | Omit = OMIT,
+        autocapture_web_vitals_allowed_metrics: JSON | Omit = OMIT,
+        autocapture_web_vitals_opt_in: bool | None | Omit = OMIT,
+        base_currency: m.BaseCurrencyEnum | Omit = OMIT,
+        business_model: m.BusinessModelEnum | Literal[""] | None | Omit = OMIT,
+        capture_console_log_opt_in: bool | None | Omit = OMIT,
+        capture_dead_clicks: bool | None | Omit = OMIT,
+        capture_performance_opt_in: bool | None | Omit = OMIT,
+        completed_snippet_onboarding: bool | Omit = OMIT,
+        conversations_enabled: bool | None | Omit = OMIT,
+        conversations_settings: JSON | Omit = OMIT,
+        cookieless_server_hash_mode: m.CookielessServerHashModeEnum | None | Omit = OMIT,
+        correlation_config: JSON | Omit = OMIT,
+        customer_analytics_config: m.TeamCustomerAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        data_attributes: JSON | Omit = OMIT,
+        default_data_theme: int | None | Omit = OMIT,
+        default_evaluation_contexts_enabled: bool | None | Omit = OMIT,
+        extra_settings: JSON | Omit = OMIT,
+        feature_flag_confirmation_enabled: bool | None | Omit = OMIT,
+        feature_flag_confirmation_message: str | None | Omit = OMIT,
+        feature_flag_policy_config: m.TeamFeatureFlagPolicyConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        flags_persistence_default: bool | None | Omit = OMIT,
+        has_completed_onboarding_for: JSON | Omit = OMIT,
+        heatmaps_opt_in: bool | None | Omit = OMIT,
+        human_friendly_comparison_periods: bool | None | Omit = OMIT,
+        inject_web_apps: bool | None | Omit = OMIT,
+        is_demo: bool | Omit = OMIT,
+        live_events_columns: Sequence[str] | None | Omit = OMIT,
+        logs_settings: JSON | Omit = OMIT,
+        marketing_analytics_config: m.TeamMarketingAnalyticsConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        modifiers: JSON | Omit = OMIT,
+        name: str | Omit = OMIT,
+        onboarding_tasks: JSON | Omit = OMIT,
+        path_cleaning_filters: JSON | Omit = OMIT,
+        person_display_name_properties: Sequence[str] | None | Omit = OMIT,
+        primary_dashboard: int | None | Omit = OMIT,
+        proactive_tasks_enabled: bool | None | Omit = OMIT,
+        receive_org_level_activity_logs: bool | None | Omit = OMIT,
+        recording_domains: Sequence[str | None] | None | Omit = OMIT,
+        require_evaluation_contexts: bool | None | Omit = OMIT,
+        revenue_analytics_config: m.TeamRevenueAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        session_recording_event_trigger_config: Sequence[str | None] | None | Omit = OMIT,
+        session_recording_linked_flag: JSON | Omit = OMIT,
+        session_recording_masking_config: JSON | Omit = OMIT,
+        session_recording_minimum_duration_milliseconds: int | None | Omit = OMIT,
+        session_recording_network_payload_capture_config: JSON | Omit = OMIT,
+        session_recording_opt_in: bool | Omit = OMIT,
+        session_recording_retention_period: m.SessionRecordingRetentionPeriodEnum | Omit = OMIT,
+        session_recording_sample_rate: str | None | Omit = OMIT,
+        session_recording_trigger_groups: JSON | Omit = OMIT,
+        session_recording_trigger_match_type_config: str | None | Omit = OMIT,
+        session_recording_url_blocklist_config: Sequence[JSON] | None | Omit = OMIT,
+        session_recording_url_trigger_config: Sequence[JSON] | None | Omit = OMIT,
+        session_replay_config: JSON | Omit = OMIT,
+        survey_config: JSON | Omit = OMIT,
+        surveys_opt_in: bool | None | Omit = OMIT,
+        test_account_filters: JSON | Omit = OMIT,
+        test_account_filters_default_checked: bool | None | Omit = OMIT,
+        timezone: m.TimezoneEnum | Omit = OMIT,
+        web_analytics_pre_aggregated_tables_enabled: bool | None | Omit = OMIT,
+        week_start_day: m.WeekStartDayEnum | None | Omit = OMIT,
+        workflows_config: m.TeamWorkflowsConfig | Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Team:
+        """Replace all fields of an environment.
+
+        An environment of a project. PostHog has deprecated environments: use projects.
+
+        `PUT /api/projects/{project_id}/environments/{id}/`; scope `project:write`; limits
+        `burst` and `sustained`; deprecated by PostHog.
+
+        Args:
+            base_currency: Default: `"USD"`.
+
+        Returns:
+            `Team`.
         """
         return await self._call(
-            registry.REPLACE_DEFAULT_RELEASE_CONDITIONS, (id,), body=body, options=options
+            registry.REPLACE,
+            (id,),
+            body={
+                "access_control": access_control,
+                "anonymize_ips": anonymize_ips,
+                "app_urls": app_urls,
+                "autocapture_exceptions_errors_to_ignore": autocapture_exceptions_errors_to_ignore,
+                "autocapture_exceptions_opt_in": autocapture_exceptions_opt_in,
+                "autocapture_opt_out": autocapture_opt_out,
+                "autocapture_web_vitals_allowed_metrics": autocapture_web_vitals_allowed_metrics,
+                "autocapture_web_vitals_opt_in": autocapture_web_vitals_opt_in,
+                "base_currency": base_currency,
+                "business_model": business_model,
+                "capture_console_log_opt_in": capture_console_log_opt_in,
+                "capture_dead_clicks": capture_dead_clicks,
+                "capture_performance_opt_in": capture_performance_opt_in,
+                "completed_snippet_onboarding": completed_snippet_onboarding,
+                "conversations_enabled": conversations_enabled,
+                "conversations_settings": conversations_settings,
+                "cookieless_server_hash_mode": cookieless_server_hash_mode,
+                "correlation_config": correlation_config,
+                "customer_analytics_config": customer_analytics_config,
+                "data_attributes": data_attributes,
+                "default_data_theme": default_data_theme,
+                "default_evaluation_contexts_enabled": default_evaluation_contexts_enabled,
+                "extra_settings": extra_settings,
+                "feature_flag_confirmation_enabled": feature_flag_confirmation_enabled,
+                "feature_flag_confirmation_message": feature_flag_confirmation_message,
+                "feature_flag_policy_config": feature_flag_policy_config,
+                "flags_persistence_default": flags_persistence_default,
+                "has_completed_onboarding_for": has_completed_onboarding_for,
+                "heatmaps_opt_in": heatmaps_opt_in,
+                "human_friendly_comparison_periods": human_friendly_comparison_periods,
+                "inject_web_apps": inject_web_apps,
+                "is_demo": is_demo,
+                "live_events_columns": live_events_columns,
+                "logs_settings": logs_settings,
+                "marketing_analytics_config": marketing_analytics_config,
+                "modifiers": modifiers,
+                "name": name,
+                "onboarding_tasks": onboarding_tasks,
+                "path_cleaning_filters": path_cleaning_filters,
+                "person_display_name_properties": person_display_name_properties,
+                "primary_dashboard": primary_dashboard,
+                "proactive_tasks_enabled": proactive_tasks_enabled,
+                "receive_org_level_activity_logs": receive_org_level_activity_logs,
+                "recording_domains": recording_domains,
+                "require_evaluation_contexts": require_evaluation_contexts,
+                "revenue_analytics_config": revenue_analytics_config,
+                "session_recording_event_trigger_config": session_recording_event_trigger_config,
+                "session_recording_linked_flag": session_recording_linked_flag,
+                "session_recording_masking_config": session_recording_masking_config,
+                "session_recording_minimum_duration_milliseconds": session_recording_minimum_duration_milliseconds,
+                "session_recording_network_payload_capture_config": session_recording_network_payload_capture_config,
+                "session_recording_opt_in": session_recording_opt_in,
+                "session_recording_retention_period": session_recording_retention_period,
+                "session_recording_sample_rate": session_recording_sample_rate,
+                "session_recording_trigger_groups": session_recording_trigger_groups,
+                "session_recording_trigger_match_type_config": session_recording_trigger_match_type_config,
+                "session_recording_url_blocklist_config": session_recording_url_blocklist_config,
+                "session_recording_url_trigger_config": session_recording_url_trigger_config,
+                "session_replay_config": session_replay_config,
+                "survey_config": survey_config,
+                "surveys_opt_in": surveys_opt_in,
+                "test_account_filters": test_account_filters,
+                "test_account_filters_default_checked": test_account_filters_default_checked,
+                "timezone": timezone,
+                "web_analytics_pre_aggregated_tables_enabled": web_analytics_pre_aggregated_tables_enabled,
+                "week_start_day": week_start_day,
+                "workflows_config": workflows_config,
+            },
+            options=options,
         )
 
     async def reset_token(self, id: int, /, *, options: RequestOptions | None = None) -> m.Team:
-        """Reset token: an action on environments.
+        """Replace the project token: events sent with the old one are refused.
 
-        `PATCH /api/projects/{project_id}/environments/{id}/reset_token/`; limits `burst` and
-        `sustained`.
+        `PATCH /api/projects/{project_id}/environments/{id}/reset_token/`; scope
+        `project:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Team`.
         """
         return await self._call(registry.RESET_TOKEN, (id,), options=options)
 
     async def rotate_secret_token(
         self, id: int, /, *, options: RequestOptions | None = None
     ) -> m.Team:
-        """Rotate secret token: an action on environments.
+        """Create a new secret token for a project; the old one stays valid as a backup.
 
-        `PATCH /api/projects/{project_id}/environments/{id}/rotate_secret_token/`; limits
-        `burst` and `sustained`.
+        `PATCH /api/projects/{project_id}/environments/{id}/rotate_secret_token/`; scope
+        `project:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Team`.
         """
         return await self._call(registry.ROTATE_SECRET_TOKEN, (id,), options=options)
 
@@ -231,23 +844,183 @@ class Environments(Resource):
         scope: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Settings as of: an action on environments.
+        """Get the settings that a project had at a given time.
 
-        `GET /api/projects/{project_id}/environments/{id}/settings_as_of/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/environments/{id}/settings_as_of/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Args:
+            scope: The settings to return.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.SETTINGS_AS_OF, (id,), query={"at": at, "scope": scope}, options=options
         )
 
-    async def update_experiments_config(
-        self, id: int, /, *, body: Mapping[str, JSON], options: RequestOptions | None = None
-    ) -> JSON:
-        """Update experiments config: an action on environments.
+    async def update(
+        self,
+        id: int,
+        /,
+        *,
+        access_control: bool | Omit = OMIT,
+        anonymize_ips: bool | Omit = OMIT,
+        app_urls: Sequence[str | None] | Omit = OMIT,
+        autocapture_exceptions_errors_to_ignore: JSON | Omit = OMIT,
+        autocapture_exceptions_opt_in: bool | None | Omit = OMIT,
+        autocapture_opt_out: bool | None | Omit = OMIT,
+        autocapture_web_vitals_allowed_metrics: JSON | Omit = OMIT,
+        autocapture_web_vitals_opt_in: bool | None | Omit = OMIT,
+        base_currency: m.BaseCurrencyEnum | Omit = OMIT,
+        business_model: m.BusinessModelEnum | Literal[""] | None | Omit = OMIT,
+        capture_console_log_opt_in: bool | None | Omit = OMIT,
+        capture_dead_clicks: bool | None | Omit = OMIT,
+        capture_performance_opt_in: bool | None | Omit = OMIT,
+        completed_snippet_onboarding: bool | Omit = OMIT,
+        conversations_enabled: bool | None | Omit = OMIT,
+        conversations_settings: JSON | Omit = OMIT,
+        cookieless_server_hash_mode: m.CookielessServerHashModeEnum | None | Omit = OMIT,
+        correlation_config: JSON | Omit = OMIT,
+        customer_analytics_config: m.TeamCustomerAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        data_attributes: JSON | Omit = OMIT,
+        default_data_theme: int | None | Omit = OMIT,
+        default_evaluation_contexts_enabled: bool | None | Omit = OMIT,
+        extra_settings: JSON | Omit = OMIT,
+        feature_flag_confirmation_enabled: bool | None | Omit = OMIT,
+        feature_flag_confirmation_message: str | None | Omit = OMIT,
+        feature_flag_policy_config: m.TeamFeatureFlagPolicyConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        flags_persistence_default: bool | None | Omit = OMIT,
+        has_completed_onboarding_for: JSON | Omit = OMIT,
+        heatmaps_opt_in: bool | None | Omit = OMIT,
+        human_friendly_comparison_periods: bool | None | Omit = OMIT,
+        inject_web_apps: bool | None | Omit = OMIT,
+        is_demo: bool | Omit = OMIT,
+        live_events_columns: Sequence[str] | None | Omit = OMIT,
+        logs_settings: JSON | Omit = OMIT,
+        marketing_analytics_config: m.TeamMarketingAnalyticsConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        modifiers: JSON | Omit = OMIT,
+        name: str | Omit = OMIT,
+        onboarding_tasks: JSON | Omit = OMIT,
+        path_cleaning_filters: JSON | Omit = OMIT,
+        person_display_name_properties: Sequence[str] | None | Omit = OMIT,
+        primary_dashboard: int | None | Omit = OMIT,
+        proactive_tasks_enabled: bool | None | Omit = OMIT,
+        receive_org_level_activity_logs: bool | None | Omit = OMIT,
+        recording_domains: Sequence[str | None] | None | Omit = OMIT,
+        require_evaluation_contexts: bool | None | Omit = OMIT,
+        revenue_analytics_config: m.TeamRevenueAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        session_recording_event_trigger_config: Sequence[str | None] | None | Omit = OMIT,
+        session_recording_linked_flag: JSON | Omit = OMIT,
+        session_recording_masking_config: JSON | Omit = OMIT,
+        session_recording_minimum_duration_milliseconds: int | None | Omit = OMIT,
+        session_recording_network_payload_capture_config: JSON | Omit = OMIT,
+        session_recording_opt_in: bool | Omit = OMIT,
+        session_recording_retention_period: m.SessionRecordingRetentionPeriodEnum | Omit = OMIT,
+        session_recording_sample_rate: str | None | Omit = OMIT,
+        session_recording_trigger_groups: JSON | Omit = OMIT,
+        session_recording_trigger_match_type_config: str | None | Omit = OMIT,
+        session_recording_url_blocklist_config: Sequence[JSON] | None | Omit = OMIT,
+        session_recording_url_trigger_config: Sequence[JSON] | None | Omit = OMIT,
+        session_replay_config: JSON | Omit = OMIT,
+        survey_config: JSON | Omit = OMIT,
+        surveys_opt_in: bool | None | Omit = OMIT,
+        test_account_filters: JSON | Omit = OMIT,
+        test_account_filters_default_checked: bool | None | Omit = OMIT,
+        timezone: m.TimezoneEnum | Omit = OMIT,
+        web_analytics_pre_aggregated_tables_enabled: bool | None | Omit = OMIT,
+        week_start_day: m.WeekStartDayEnum | None | Omit = OMIT,
+        workflows_config: m.TeamWorkflowsConfig | Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Team:
+        """Change the given fields of an environment.
 
-        `PATCH /api/projects/{project_id}/environments/{id}/experiments_config/`; limits `burst`
-        and `sustained`.
+        An environment of a project. PostHog has deprecated environments: use projects.
+
+        `PATCH /api/projects/{project_id}/environments/{id}/`; scope `project:write`; limits
+        `burst` and `sustained`; deprecated by PostHog.
+
+        Args:
+            base_currency: Default: `"USD"`.
+
+        Returns:
+            `Team`.
         """
         return await self._call(
-            registry.UPDATE_EXPERIMENTS_CONFIG, (id,), body=body, options=options
+            registry.UPDATE,
+            (id,),
+            body={
+                "access_control": access_control,
+                "anonymize_ips": anonymize_ips,
+                "app_urls": app_urls,
+                "autocapture_exceptions_errors_to_ignore": autocapture_exceptions_errors_to_ignore,
+                "autocapture_exceptions_opt_in": autocapture_exceptions_opt_in,
+                "autocapture_opt_out": autocapture_opt_out,
+                "autocapture_web_vitals_allowed_metrics": autocapture_web_vitals_allowed_metrics,
+                "autocapture_web_vitals_opt_in": autocapture_web_vitals_opt_in,
+                "base_currency": base_currency,
+                "business_model": business_model,
+                "capture_console_log_opt_in": capture_console_log_opt_in,
+                "capture_dead_clicks": capture_dead_clicks,
+                "capture_performance_opt_in": capture_performance_opt_in,
+                "completed_snippet_onboarding": completed_snippet_onboarding,
+                "conversations_enabled": conversations_enabled,
+                "conversations_settings": conversations_settings,
+                "cookieless_server_hash_mode": cookieless_server_hash_mode,
+                "correlation_config": correlation_config,
+                "customer_analytics_config": customer_analytics_config,
+                "data_attributes": data_attributes,
+                "default_data_theme": default_data_theme,
+                "default_evaluation_contexts_enabled": default_evaluation_contexts_enabled,
+                "extra_settings": extra_settings,
+                "feature_flag_confirmation_enabled": feature_flag_confirmation_enabled,
+                "feature_flag_confirmation_message": feature_flag_confirmation_message,
+                "feature_flag_policy_config": feature_flag_policy_config,
+                "flags_persistence_default": flags_persistence_default,
+                "has_completed_onboarding_for": has_completed_onboarding_for,
+                "heatmaps_opt_in": heatmaps_opt_in,
+                "human_friendly_comparison_periods": human_friendly_comparison_periods,
+                "inject_web_apps": inject_web_apps,
+                "is_demo": is_demo,
+                "live_events_columns": live_events_columns,
+                "logs_settings": logs_settings,
+                "marketing_analytics_config": marketing_analytics_config,
+                "modifiers": modifiers,
+                "name": name,
+                "onboarding_tasks": onboarding_tasks,
+                "path_cleaning_filters": path_cleaning_filters,
+                "person_display_name_properties": person_display_name_properties,
+                "primary_dashboard": primary_dashboard,
+                "proactive_tasks_enabled": proactive_tasks_enabled,
+                "receive_org_level_activity_logs": receive_org_level_activity_logs,
+                "recording_domains": recording_domains,
+                "require_evaluation_contexts": require_evaluation_contexts,
+                "revenue_analytics_config": revenue_analytics_config,
+                "session_recording_event_trigger_config": session_recording_event_trigger_config,
+                "session_recording_linked_flag": session_recording_linked_flag,
+                "session_recording_masking_config": session_recording_masking_config,
+                "session_recording_minimum_duration_milliseconds": session_recording_minimum_duration_milliseconds,
+                "session_recording_network_payload_capture_config": session_recording_network_payload_capture_config,
+                "session_recording_opt_in": session_recording_opt_in,
+                "session_recording_retention_period": session_recording_retention_period,
+                "session_recording_sample_rate": session_recording_sample_rate,
+                "session_recording_trigger_groups": session_recording_trigger_groups,
+                "session_recording_trigger_match_type_config": session_recording_trigger_match_type_config,
+                "session_recording_url_blocklist_config": session_recording_url_blocklist_config,
+                "session_recording_url_trigger_config": session_recording_url_trigger_config,
+                "session_replay_config": session_replay_config,
+                "survey_config": survey_config,
+                "surveys_opt_in": surveys_opt_in,
+                "test_account_filters": test_account_filters,
+                "test_account_filters_default_checked": test_account_filters_default_checked,
+                "timezone": timezone,
+                "web_analytics_pre_aggregated_tables_enabled": web_analytics_pre_aggregated_tables_enabled,
+                "week_start_day": week_start_day,
+                "workflows_config": workflows_config,
+            },
+            options=options,
         )

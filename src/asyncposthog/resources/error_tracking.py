@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import JSON, OMIT, FileInput, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
 from ..registry.families import error_tracking as registry
 
@@ -21,13 +21,19 @@ if TYPE_CHECKING:
 __all__ = [
     "ErrorTracking",
     "ErrorTrackingAssignmentRules",
+    "ErrorTrackingBypassRules",
+    "ErrorTrackingExternalReferences",
     "ErrorTrackingFingerprints",
     "ErrorTrackingGitProviderFileLinks",
     "ErrorTrackingGroupingRules",
     "ErrorTrackingIssues",
+    "ErrorTrackingQuery",
     "ErrorTrackingRecommendations",
     "ErrorTrackingReleases",
+    "ErrorTrackingSettings",
+    "ErrorTrackingSeverityRules",
     "ErrorTrackingSpikeDetectionConfig",
+    "ErrorTrackingSpikeEvents",
     "ErrorTrackingStackFrames",
     "ErrorTrackingSuppressionRules",
     "ErrorTrackingSymbolSets",
@@ -35,28 +41,39 @@ __all__ = [
 
 
 class ErrorTrackingAssignmentRules(Resource):
-    """Operations on `error_tracking.assignment_rules`."""
+    """A rule that assigns new issues to a user or a role."""
 
     async def create(
         self,
         *,
         assignee: m.ErrorTrackingAssignmentRuleAssigneeRequest | Mapping[str, JSON],
         filters: m.PropertyGroupFilterValue | Mapping[str, JSON],
+        order_key: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingAssignmentRule:
-        """Create one of the error tracking assignment rules.
+        """Create an error tracking assignment rule.
+
+        A rule that assigns new issues to a user or a role.
 
         `POST /api/projects/{project_id}/error_tracking/assignment_rules/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
+
+        Args:
+            order_key: Default: `0`.
+
+        Returns:
+            `ErrorTrackingAssignmentRule`.
         """
         return await self._call(
             registry.ASSIGNMENT_RULES_CREATE,
-            body={"assignee": assignee, "filters": filters},
+            body={"assignee": assignee, "filters": filters, "order_key": order_key},
             options=options,
         )
 
-    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the error tracking assignment rules.
+    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an error tracking assignment rule.
+
+        A rule that assigns new issues to a user or a role.
 
         `DELETE /api/projects/{project_id}/error_tracking/assignment_rules/{id}/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
@@ -64,12 +81,17 @@ class ErrorTrackingAssignmentRules(Resource):
         await self._call(registry.ASSIGNMENT_RULES_DELETE, (id,), options=options)
 
     async def get(
-        self, id: UUID | str, /, *, options: RequestOptions | None = None
+        self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.ErrorTrackingAssignmentRule:
-        """Get one of the error tracking assignment rules.
+        """Get an error tracking assignment rule.
+
+        A rule that assigns new issues to a user or a role.
 
         `GET /api/projects/{project_id}/error_tracking/assignment_rules/{id}/`; scope
         `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingAssignmentRule`.
         """
         return await self._call(registry.ASSIGNMENT_RULES_GET, (id,), options=options)
 
@@ -81,10 +103,19 @@ class ErrorTrackingAssignmentRules(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ErrorTrackingAssignmentRule]:
-        """List the error tracking assignment rules.
+        """List error tracking assignment rules.
+
+        A rule that assigns new issues to a user or a role.
 
         `GET /api/projects/{project_id}/error_tracking/assignment_rules/`; scope
         `error_tracking:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ErrorTrackingAssignmentRule`, page by page as you iterate.
         """
         return self._cursor(
             registry.ASSIGNMENT_RULES_LIST,
@@ -101,10 +132,13 @@ class ErrorTrackingAssignmentRules(Resource):
         order_key: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Reorder: an action on error tracking assignment rules.
+        """Set the order in which assignment rules are tried.
 
-        `PATCH /api/projects/{project_id}/error_tracking/assignment_rules/reorder/`; limits
-        `burst` and `sustained`.
+        `PATCH /api/projects/{project_id}/error_tracking/assignment_rules/reorder/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.ASSIGNMENT_RULES_REORDER,
@@ -114,7 +148,7 @@ class ErrorTrackingAssignmentRules(Resource):
 
     async def replace(
         self,
-        id: UUID | str,
+        id: str,
         /,
         *,
         assignee: m.ErrorTrackingAssignmentRuleAssigneeRequest
@@ -124,7 +158,9 @@ class ErrorTrackingAssignmentRules(Resource):
         filters: m.PropertyGroupFilterValue | Mapping[str, JSON] | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> None:
-        """Replace one of the error tracking assignment rules.
+        """Replace all fields of an error tracking assignment rule.
+
+        A rule that assigns new issues to a user or a role.
 
         `PUT /api/projects/{project_id}/error_tracking/assignment_rules/{id}/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
@@ -138,7 +174,7 @@ class ErrorTrackingAssignmentRules(Resource):
 
     async def update(
         self,
-        id: UUID | str,
+        id: str,
         /,
         *,
         assignee: m.ErrorTrackingAssignmentRuleAssigneeRequest
@@ -148,7 +184,9 @@ class ErrorTrackingAssignmentRules(Resource):
         filters: m.PropertyGroupFilterValue | Mapping[str, JSON] | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> None:
-        """Change the given fields of one of the error tracking assignment rules.
+        """Change the given fields of an error tracking assignment rule.
+
+        A rule that assigns new issues to a user or a role.
 
         `PATCH /api/projects/{project_id}/error_tracking/assignment_rules/{id}/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
@@ -161,26 +199,311 @@ class ErrorTrackingAssignmentRules(Resource):
         )
 
 
-class ErrorTrackingFingerprints(Resource):
-    """Operations on `error_tracking.fingerprints`."""
+class ErrorTrackingBypassRules(Resource):
+    """A rule that exempts matching exceptions from rate limits."""
 
-    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
-        """Delete one of the error tracking fingerprints.
+    async def create(
+        self,
+        *,
+        filters: m.PropertyGroupFilterValue | Mapping[str, JSON],
+        options: RequestOptions | None = None,
+    ) -> m.ErrorTrackingBypassRule:
+        """Create an error tracking bypass rule.
+
+        A rule that exempts matching exceptions from rate limits.
+
+        `POST /api/projects/{project_id}/error_tracking/bypass_rules/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingBypassRule`.
+        """
+        return await self._call(
+            registry.BYPASS_RULES_CREATE, body={"filters": filters}, options=options
+        )
+
+    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an error tracking bypass rule.
+
+        A rule that exempts matching exceptions from rate limits.
+
+        `DELETE /api/projects/{project_id}/error_tracking/bypass_rules/{id}/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+        """
+        await self._call(registry.BYPASS_RULES_DELETE, (id,), options=options)
+
+    async def get(
+        self, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.ErrorTrackingBypassRule:
+        """Get an error tracking bypass rule.
+
+        A rule that exempts matching exceptions from rate limits.
+
+        `GET /api/projects/{project_id}/error_tracking/bypass_rules/{id}/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingBypassRule`.
+        """
+        return await self._call(registry.BYPASS_RULES_GET, (id,), options=options)
+
+    def list(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ErrorTrackingBypassRule]:
+        """List error tracking bypass rules.
+
+        A rule that exempts matching exceptions from rate limits.
+
+        `GET /api/projects/{project_id}/error_tracking/bypass_rules/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ErrorTrackingBypassRule`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.BYPASS_RULES_LIST,
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def reorder(
+        self,
+        *,
+        disabled_data: JSON | Omit = OMIT,
+        filters: JSON | Omit = OMIT,
+        order_key: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Set the order in which bypass rules are tried.
+
+        `PATCH /api/projects/{project_id}/error_tracking/bypass_rules/reorder/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.BYPASS_RULES_REORDER,
+            body={"disabled_data": disabled_data, "filters": filters, "order_key": order_key},
+            options=options,
+        )
+
+    async def replace(
+        self,
+        id: str,
+        /,
+        *,
+        filters: m.PropertyGroupFilterValue | Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> None:
+        """Replace all fields of an error tracking bypass rule.
+
+        A rule that exempts matching exceptions from rate limits.
+
+        `PUT /api/projects/{project_id}/error_tracking/bypass_rules/{id}/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.BYPASS_RULES_REPLACE, (id,), body={"filters": filters}, options=options
+        )
+
+    async def update(
+        self,
+        id: str,
+        /,
+        *,
+        filters: m.PropertyGroupFilterValue | Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> None:
+        """Change the given fields of an error tracking bypass rule.
+
+        A rule that exempts matching exceptions from rate limits.
+
+        `PATCH /api/projects/{project_id}/error_tracking/bypass_rules/{id}/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.BYPASS_RULES_UPDATE, (id,), body={"filters": filters}, options=options
+        )
+
+
+class ErrorTrackingExternalReferences(Resource):
+    """A link from an issue to a ticket in Linear, GitHub, GitLab or Jira."""
+
+    async def create(
+        self,
+        *,
+        config: Mapping[str, str],
+        integration_id: int,
+        issue: UUID | str,
+        options: RequestOptions | None = None,
+    ) -> m.ErrorTrackingExternalReferenceResult:
+        """Create an error tracking external reference.
+
+        A link from an issue to a ticket in Linear, GitHub, GitLab or Jira.
+
+        `POST /api/projects/{project_id}/error_tracking/external_references/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingExternalReferenceResult`.
+        """
+        return await self._call(
+            registry.EXTERNAL_REFERENCES_CREATE,
+            body={"config": config, "integration_id": integration_id, "issue": issue},
+            options=options,
+        )
+
+    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
+        """Delete an error tracking external reference.
+
+        A link from an issue to a ticket in Linear, GitHub, GitLab or Jira.
+
+        The server refuses this with 405; a reference stays as long as its issue.
+
+        `DELETE /api/projects/{project_id}/error_tracking/external_references/{id}/`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.EXTERNAL_REFERENCES_DELETE, (id,), options=options)
+
+    async def get(
+        self, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.ErrorTrackingExternalReferenceResult:
+        """Get an error tracking external reference.
+
+        A link from an issue to a ticket in Linear, GitHub, GitLab or Jira.
+
+        `GET /api/projects/{project_id}/error_tracking/external_references/{id}/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingExternalReferenceResult`.
+        """
+        return await self._call(registry.EXTERNAL_REFERENCES_GET, (id,), options=options)
+
+    async def link_issue(
+        self,
+        *,
+        external_context: Mapping[str, JSON],
+        integration_id: int,
+        issue: UUID | str,
+        options: RequestOptions | None = None,
+    ) -> m.ErrorTrackingExternalReferenceResult:
+        """Link an existing ticket of another system to an issue.
+
+        `POST /api/projects/{project_id}/error_tracking/external_references/link_issue/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingExternalReferenceResult`.
+        """
+        return await self._call(
+            registry.EXTERNAL_REFERENCES_LINK_ISSUE,
+            body={
+                "external_context": external_context,
+                "integration_id": integration_id,
+                "issue": issue,
+            },
+            options=options,
+        )
+
+    def list(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ErrorTrackingExternalReferenceResult]:
+        """List error tracking external references.
+
+        A link from an issue to a ticket in Linear, GitHub, GitLab or Jira.
+
+        `GET /api/projects/{project_id}/error_tracking/external_references/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ErrorTrackingExternalReferenceResult`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.EXTERNAL_REFERENCES_LIST,
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def search_issues(
+        self,
+        *,
+        integration_id: int,
+        repository: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ErrorTrackingExternalIssueSearchResult:
+        """Search tickets of another system, to link one.
+
+        `GET /api/projects/{project_id}/error_tracking/external_references/search_issues/`;
+        scope `error_tracking:read`, `integration:read`; limits `burst` and `sustained`.
+
+        Args:
+            repository: The repository, as `owner/name`.
+            search: Only results that contain this text.
+
+        Returns:
+            `ErrorTrackingExternalIssueSearchResult`.
+        """
+        return await self._call(
+            registry.EXTERNAL_REFERENCES_SEARCH_ISSUES,
+            query={"integration_id": integration_id, "repository": repository, "search": search},
+            options=options,
+        )
+
+
+class ErrorTrackingFingerprints(Resource):
+    """A fingerprint identifies equal exceptions; an issue has one or more."""
+
+    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
+        """Not possible: fingerprints cannot be deleted.
 
         The server refuses this with 405; a fingerprint is deleted with its issue.
 
-        `DELETE /api/projects/{project_id}/error_tracking/fingerprints/{id}/`; scope
-        `error_tracking:write`; limits `burst` and `sustained`.
+        `DELETE /api/projects/{project_id}/error_tracking/fingerprints/{id}/`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.FINGERPRINTS_DELETE, (id,), options=options)
 
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.ErrorTrackingFingerprint:
-        """Get one of the error tracking fingerprints.
+        """Get an error tracking fingerprint.
+
+        A fingerprint identifies equal exceptions; an issue has one or more.
 
         `GET /api/projects/{project_id}/error_tracking/fingerprints/{id}/`; scope
         `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingFingerprint`.
         """
         return await self._call(registry.FINGERPRINTS_GET, (id,), options=options)
 
@@ -192,10 +515,19 @@ class ErrorTrackingFingerprints(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ErrorTrackingFingerprint]:
-        """List the error tracking fingerprints.
+        """List error tracking fingerprints.
+
+        A fingerprint identifies equal exceptions; an issue has one or more.
 
         `GET /api/projects/{project_id}/error_tracking/fingerprints/`; scope
         `error_tracking:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ErrorTrackingFingerprint`, page by page as you iterate.
         """
         return self._cursor(
             registry.FINGERPRINTS_LIST,
@@ -204,9 +536,24 @@ class ErrorTrackingFingerprints(Resource):
             options=options,
         )
 
+    async def resolve(
+        self, *, fingerprint: str, options: RequestOptions | None = None
+    ) -> m.ErrorTrackingFingerprint:
+        """Get the issue that a fingerprint belongs to.
+
+        `GET /api/projects/{project_id}/error_tracking/fingerprints/resolve/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingFingerprint`.
+        """
+        return await self._call(
+            registry.FINGERPRINTS_RESOLVE, query={"fingerprint": fingerprint}, options=options
+        )
+
 
 class ErrorTrackingGitProviderFileLinks(Resource):
-    """Operations on `error_tracking.git_provider_file_links`."""
+    """The address of a source file at a Git provider."""
 
     async def resolve_github(
         self,
@@ -217,10 +564,16 @@ class ErrorTrackingGitProviderFileLinks(Resource):
         repository: str,
         options: RequestOptions | None = None,
     ) -> m.GitProviderFileLinkResolveResponse:
-        """Resolve github: an action on error tracking git provider file links.
+        """Get the address at GitHub of a line of a source file.
 
         `GET /api/projects/{project_id}/error_tracking/git-provider-file-links/resolve_github/`;
-        limits `burst` and `sustained`.
+        scope `error_tracking:read`; limits `burst` and `sustained`.
+
+        Args:
+            repository: The repository, as `owner/name`.
+
+        Returns:
+            `GitProviderFileLinkResolveResponse`.
         """
         return await self._call(
             registry.GIT_PROVIDER_FILE_LINKS_RESOLVE_GITHUB,
@@ -242,10 +595,16 @@ class ErrorTrackingGitProviderFileLinks(Resource):
         repository: str,
         options: RequestOptions | None = None,
     ) -> m.GitProviderFileLinkResolveResponse:
-        """Resolve gitlab: an action on error tracking git provider file links.
+        """Get the address at GitLab of a line of a source file.
 
         `GET /api/projects/{project_id}/error_tracking/git-provider-file-links/resolve_gitlab/`;
-        limits `burst` and `sustained`.
+        scope `error_tracking:read`; limits `burst` and `sustained`.
+
+        Args:
+            repository: The repository, as `owner/name`.
+
+        Returns:
+            `GitProviderFileLinkResolveResponse`.
         """
         return await self._call(
             registry.GIT_PROVIDER_FILE_LINKS_RESOLVE_GITLAB,
@@ -260,7 +619,7 @@ class ErrorTrackingGitProviderFileLinks(Resource):
 
 
 class ErrorTrackingGroupingRules(Resource):
-    """Operations on `error_tracking.grouping_rules`."""
+    """A rule that puts matching exceptions into one issue."""
 
     async def create(
         self,
@@ -273,10 +632,15 @@ class ErrorTrackingGroupingRules(Resource):
         description: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingGroupingRule:
-        """Create one of the error tracking grouping rules.
+        """Create an error tracking grouping rule.
+
+        A rule that puts matching exceptions into one issue.
 
         `POST /api/projects/{project_id}/error_tracking/grouping_rules/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingGroupingRule`.
         """
         return await self._call(
             registry.GROUPING_RULES_CREATE,
@@ -284,8 +648,10 @@ class ErrorTrackingGroupingRules(Resource):
             options=options,
         )
 
-    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the error tracking grouping rules.
+    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an error tracking grouping rule.
+
+        A rule that puts matching exceptions into one issue.
 
         `DELETE /api/projects/{project_id}/error_tracking/grouping_rules/{id}/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
@@ -293,24 +659,32 @@ class ErrorTrackingGroupingRules(Resource):
         await self._call(registry.GROUPING_RULES_DELETE, (id,), options=options)
 
     async def get(
-        self, id: UUID | str, /, *, options: RequestOptions | None = None
+        self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.ErrorTrackingGroupingRule:
-        """Get one of the error tracking grouping rules.
+        """Get an error tracking grouping rule.
+
+        A rule that puts matching exceptions into one issue.
 
         `GET /api/projects/{project_id}/error_tracking/grouping_rules/{id}/`; scope
         `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingGroupingRule`.
         """
         return await self._call(registry.GROUPING_RULES_GET, (id,), options=options)
 
-    async def list(
-        self, *, options: RequestOptions | None = None
-    ) -> m.ErrorTrackingGroupingRuleListResponse:
-        """List the error tracking grouping rules.
+    def list(self, *, options: RequestOptions | None = None) -> Cursor[m.ErrorTrackingGroupingRule]:
+        """List error tracking grouping rules.
+
+        A rule that puts matching exceptions into one issue.
 
         `GET /api/projects/{project_id}/error_tracking/grouping_rules/`; scope
-        `error_tracking:read`; limits `burst` and `sustained`.
+        `error_tracking:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `ErrorTrackingGroupingRule`, page by page as you iterate.
         """
-        return await self._call(registry.GROUPING_RULES_LIST, options=options)
+        return self._cursor(registry.GROUPING_RULES_LIST, options=options)
 
     async def reorder(
         self,
@@ -321,10 +695,13 @@ class ErrorTrackingGroupingRules(Resource):
         order_key: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Reorder: an action on error tracking grouping rules.
+        """Set the order in which grouping rules are tried.
 
-        `PATCH /api/projects/{project_id}/error_tracking/grouping_rules/reorder/`; limits
-        `burst` and `sustained`.
+        `PATCH /api/projects/{project_id}/error_tracking/grouping_rules/reorder/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.GROUPING_RULES_REORDER,
@@ -339,49 +716,45 @@ class ErrorTrackingGroupingRules(Resource):
 
     async def replace(
         self,
-        id: UUID | str,
+        id: str,
         /,
         *,
-        description: str | None | Omit = OMIT,
-        filters: JSON | Omit = OMIT,
+        filters: m.PropertyGroupFilterValue | Mapping[str, JSON] | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingGroupingRule:
-        """Replace one of the error tracking grouping rules.
+    ) -> None:
+        """Replace all fields of an error tracking grouping rule.
+
+        A rule that puts matching exceptions into one issue.
 
         `PUT /api/projects/{project_id}/error_tracking/grouping_rules/{id}/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
         """
-        return await self._call(
-            registry.GROUPING_RULES_REPLACE,
-            (id,),
-            body={"description": description, "filters": filters},
-            options=options,
+        await self._call(
+            registry.GROUPING_RULES_REPLACE, (id,), body={"filters": filters}, options=options
         )
 
     async def update(
         self,
-        id: UUID | str,
+        id: str,
         /,
         *,
-        description: str | None | Omit = OMIT,
-        filters: JSON | Omit = OMIT,
+        filters: m.PropertyGroupFilterValue | Mapping[str, JSON] | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingGroupingRule:
-        """Change the given fields of one of the error tracking grouping rules.
+    ) -> None:
+        """Change the given fields of an error tracking grouping rule.
+
+        A rule that puts matching exceptions into one issue.
 
         `PATCH /api/projects/{project_id}/error_tracking/grouping_rules/{id}/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
         """
-        return await self._call(
-            registry.GROUPING_RULES_UPDATE,
-            (id,),
-            body={"description": description, "filters": filters},
-            options=options,
+        await self._call(
+            registry.GROUPING_RULES_UPDATE, (id,), body={"filters": filters}, options=options
         )
 
 
 class ErrorTrackingIssues(Resource):
-    """Operations on `error_tracking.issues`."""
+    """An issue is a group of exceptions with the same cause, with a status and an assignee."""
 
     def activity(
         self,
@@ -390,20 +763,22 @@ class ErrorTrackingIssues(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """Activity: an action on error tracking issues.
+        """List the changes of an issue, newest first.
 
-        `GET /api/projects/{project_id}/error_tracking/issues/{id}/activity/`; limits `burst`
-        and `sustained`; pages: page.
+        `GET /api/projects/{project_id}/error_tracking/issues/{id}/activity/`; scope
+        `activity_log:read`; limits `burst` and `sustained`; pages: page.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ISSUES_ACTIVITY,
-            (id,),
-            query={"limit": limit, "page": page},
-            concurrency=concurrency,
-            options=options,
+            registry.ISSUES_ACTIVITY, (id,), query={"limit": limit, "page": page}, options=options
         )
 
     def all_activity(
@@ -411,19 +786,22 @@ class ErrorTrackingIssues(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """All activity: an action on error tracking issues.
+        """List the changes of all issues, newest first.
 
-        `GET /api/projects/{project_id}/error_tracking/issues/activity/`; limits `burst` and
-        `sustained`; pages: page.
+        `GET /api/projects/{project_id}/error_tracking/issues/activity/`; scope
+        `activity_log:read`; limits `burst` and `sustained`; pages: page.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ISSUES_ALL_ACTIVITY,
-            query={"limit": limit, "page": page},
-            concurrency=concurrency,
-            options=options,
+            registry.ISSUES_ALL_ACTIVITY, query={"limit": limit, "page": page}, options=options
         )
 
     async def assign(
@@ -431,94 +809,78 @@ class ErrorTrackingIssues(Resource):
         id: str,
         /,
         *,
-        assignee: m.ErrorTrackingIssueAssignment | Mapping[str, JSON] | None,
+        assignee: m.ErrorTrackingIssueAssigneeWrite | Mapping[str, JSON] | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SuccessResponse:
-        """Assign: an action on error tracking issues.
+        """Assign an issue to a user or a role, or to neither.
 
-        `PATCH /api/projects/{project_id}/error_tracking/issues/{id}/assign/`; limits `burst`
-        and `sustained`.
+        `PATCH /api/projects/{project_id}/error_tracking/issues/{id}/assign/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SuccessResponse`.
         """
         return await self._call(
             registry.ISSUES_ASSIGN, (id,), body={"assignee": assignee}, options=options
         )
 
-    async def bulk(
+    async def bulk_update(
         self,
         *,
         action: Literal["set_status", "assign"],
         ids: Sequence[str],
-        assignee: m.ErrorTrackingIssueAssignment | Mapping[str, JSON] | None | Omit = OMIT,
+        assignee: Mapping[str, JSON] | None | Omit = OMIT,
         status: Literal["active", "resolved", "suppressed"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SuccessResponse:
-        """Bulk: an action on error tracking issues.
+        """Change the status, severity or assignee of several issues.
 
-        `POST /api/projects/{project_id}/error_tracking/issues/bulk/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/error_tracking/issues/bulk/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SuccessResponse`.
         """
         return await self._call(
-            registry.ISSUES_BULK,
+            registry.ISSUES_BULK_UPDATE,
             body={"action": action, "ids": ids, "assignee": assignee, "status": status},
             options=options,
         )
 
-    async def cohort(
-        self, id: str, /, *, cohort_id: int, options: RequestOptions | None = None
-    ) -> m.SuccessResponse:
-        """Cohort: an action on error tracking issues.
-
-        `PUT /api/projects/{project_id}/error_tracking/issues/{id}/cohort/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(
-            registry.ISSUES_COHORT, (id,), body={"cohortId": cohort_id}, options=options
-        )
-
-    async def create(
-        self,
-        *,
-        description: str | None | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        status: m.ErrorTrackingIssueFullStatusEnum | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingIssueFull:
-        """Create one of the error tracking issues.
-
-        `POST /api/projects/{project_id}/error_tracking/issues/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(
-            registry.ISSUES_CREATE,
-            body={"description": description, "name": name, "status": status},
-            options=options,
-        )
-
     async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
-        """Delete one of the error tracking issues.
+        """Not possible: issues cannot be deleted.
 
         The server refuses this with 405. Resolve or suppress the issue instead.
 
-        `DELETE /api/projects/{project_id}/error_tracking/issues/{id}/`; limits `burst` and
-        `sustained`.
+        `DELETE /api/projects/{project_id}/error_tracking/issues/{id}/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.ISSUES_DELETE, (id,), options=options)
 
     async def exists(self, *, options: RequestOptions | None = None) -> JSON:
-        """Exists: an action on error tracking issues.
+        """Get whether the project has any issue.
 
-        `GET /api/projects/{project_id}/error_tracking/issues/exists/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/error_tracking/issues/exists/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.ISSUES_EXISTS, options=options)
 
     async def get(
         self, id: str, /, *, fingerprint: str | Omit = OMIT, options: RequestOptions | None = None
-    ) -> m.ErrorTrackingIssueFull:
-        """Get one of the error tracking issues.
+    ) -> m.ErrorTrackingIssue:
+        """Get an issue by its uuid.
 
-        `GET /api/projects/{project_id}/error_tracking/issues/{id}/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/error_tracking/issues/{id}/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingIssue`.
         """
         return await self._call(
             registry.ISSUES_GET, (id,), query={"fingerprint": fingerprint}, options=options
@@ -531,11 +893,18 @@ class ErrorTrackingIssues(Resource):
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.ErrorTrackingIssueFull]:
-        """List the error tracking issues.
+    ) -> Cursor[m.ErrorTrackingIssue]:
+        """List issues of error tracking. `error_tracking.query.issues` also filters and counts.
 
-        `GET /api/projects/{project_id}/error_tracking/issues/`; limits `burst` and `sustained`;
-        pages: offset.
+        `GET /api/projects/{project_id}/error_tracking/issues/`; scope `error_tracking:read`;
+        limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ErrorTrackingIssue`, page by page as you iterate.
         """
         return self._cursor(
             registry.ISSUES_LIST,
@@ -545,12 +914,18 @@ class ErrorTrackingIssues(Resource):
         )
 
     async def merge(
-        self, id: str, /, *, ids: Sequence[str], options: RequestOptions | None = None
+        self, id: str, /, *, ids: Sequence[UUID | str], options: RequestOptions | None = None
     ) -> m.ErrorTrackingIssueMergeResponse:
-        """Merge: an action on error tracking issues.
+        """Merge other issues into this one.
 
-        `POST /api/projects/{project_id}/error_tracking/issues/{id}/merge/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/error_tracking/issues/{id}/merge/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Args:
+            ids: The issues to merge into this one.
+
+        Returns:
+            `ErrorTrackingIssueMergeResponse`.
         """
         return await self._call(registry.ISSUES_MERGE, (id,), body={"ids": ids}, options=options)
 
@@ -561,19 +936,38 @@ class ErrorTrackingIssues(Resource):
         *,
         description: str | None | Omit = OMIT,
         name: str | None | Omit = OMIT,
-        status: m.ErrorTrackingIssueFullStatusEnum | Omit = OMIT,
+        severity: m.ErrorTrackingIssueSeverity | None | Omit = OMIT,
+        status: m.ErrorTrackingIssueWriteStatusEnum | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingIssueFull:
-        """Replace one of the error tracking issues.
+    ) -> m.ErrorTrackingIssue:
+        """Replace all fields of an issue.
 
-        `PUT /api/projects/{project_id}/error_tracking/issues/{id}/`; limits `burst` and
-        `sustained`.
+        `PUT /api/projects/{project_id}/error_tracking/issues/{id}/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingIssue`.
         """
         return await self._call(
             registry.ISSUES_REPLACE,
             (id,),
-            body={"description": description, "name": name, "status": status},
+            body={"description": description, "name": name, "severity": severity, "status": status},
             options=options,
+        )
+
+    async def set_cohort(
+        self, id: str, /, *, cohort_id: int, options: RequestOptions | None = None
+    ) -> m.SuccessResponse:
+        """Set the cohort that an issue is linked to.
+
+        `PUT /api/projects/{project_id}/error_tracking/issues/{id}/cohort/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SuccessResponse`.
+        """
+        return await self._call(
+            registry.ISSUES_SET_COHORT, (id,), body={"cohortId": cohort_id}, options=options
         )
 
     async def split(
@@ -585,10 +979,13 @@ class ErrorTrackingIssues(Resource):
         | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingIssueSplitResponse:
-        """Split: an action on error tracking issues.
+        """Split fingerprints of an issue into issues of their own.
 
-        `POST /api/projects/{project_id}/error_tracking/issues/{id}/split/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/error_tracking/issues/{id}/split/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingIssueSplitResponse`.
         """
         return await self._call(
             registry.ISSUES_SPLIT, (id,), body={"fingerprints": fingerprints}, options=options
@@ -601,18 +998,22 @@ class ErrorTrackingIssues(Resource):
         *,
         description: str | None | Omit = OMIT,
         name: str | None | Omit = OMIT,
-        status: m.ErrorTrackingIssueFullStatusEnum | Omit = OMIT,
+        severity: m.ErrorTrackingIssueSeverity | None | Omit = OMIT,
+        status: m.ErrorTrackingIssueWriteStatusEnum | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingIssueFull:
-        """Change the given fields of one of the error tracking issues.
+    ) -> m.ErrorTrackingIssue:
+        """Change the given fields of an issue: its status, name, description or severity.
 
-        `PATCH /api/projects/{project_id}/error_tracking/issues/{id}/`; limits `burst` and
-        `sustained`.
+        `PATCH /api/projects/{project_id}/error_tracking/issues/{id}/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingIssue`.
         """
         return await self._call(
             registry.ISSUES_UPDATE,
             (id,),
-            body={"description": description, "name": name, "status": status},
+            body={"description": description, "name": name, "severity": severity, "status": status},
             options=options,
         )
 
@@ -621,32 +1022,189 @@ class ErrorTrackingIssues(Resource):
         *,
         key: Literal["name", "issue_description"] | Omit = OMIT,
         value: str | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ErrorTrackingIssuesValuesResponseItem]:
-        """Values: an action on error tracking issues.
+        """List values of a property of issues, for autocompletion.
 
-        `GET /api/projects/{project_id}/error_tracking/issues/values/`; limits `burst` and
-        `sustained`; pages: single.
+        `GET /api/projects/{project_id}/error_tracking/issues/values/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`; pages: single.
+
+        Args:
+            key: The field of the issue.
+            value: Only values that contain this text.
+
+        Returns:
+            All `ErrorTrackingIssuesValuesResponseItem`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ISSUES_VALUES,
-            query={"key": key, "value": value},
-            concurrency=concurrency,
+            registry.ISSUES_VALUES, query={"key": key, "value": value}, options=options
+        )
+
+
+class ErrorTrackingQuery(Resource):
+    """Queries for issues and their events."""
+
+    async def get_issue(
+        self,
+        *,
+        issue_id: UUID | str,
+        date_range: m.ErrorTrackingDateRange | Mapping[str, JSON] | Omit = OMIT,
+        filter_test_accounts: bool | Omit = OMIT,
+        include_sparkline: bool | Omit = OMIT,
+        volume_resolution: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ErrorTrackingIssueDetail:
+        """Get an issue with its counts in a range of time.
+
+        `POST /api/projects/{project_id}/error_tracking/query/issue/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`.
+
+        Args:
+            filter_test_accounts: Default: `true`.
+            include_sparkline: Default: `false`.
+            volume_resolution: Default: `0`.
+
+        Returns:
+            `ErrorTrackingIssueDetail`.
+        """
+        return await self._call(
+            registry.QUERY_GET_ISSUE,
+            body={
+                "issueId": issue_id,
+                "dateRange": date_range,
+                "filterTestAccounts": filter_test_accounts,
+                "includeSparkline": include_sparkline,
+                "volumeResolution": volume_resolution,
+            },
+            options=options,
+        )
+
+    async def list_issue_events(
+        self,
+        *,
+        issue_id: UUID | str,
+        date_range: m.ErrorTrackingDateRange | Mapping[str, JSON] | Omit = OMIT,
+        filter_group: Sequence[m.PropertyItem | Mapping[str, JSON]] | Omit = OMIT,
+        filter_test_accounts: bool | Omit = OMIT,
+        include: Sequence[m.IncludeEnum] | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        only_app_frames: bool | Omit = OMIT,
+        order_direction: m.OrderDirectionEnum | Omit = OMIT,
+        search_query: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ErrorTrackingIssueEventsResponse:
+        """List the exceptions of an issue.
+
+        `POST /api/projects/{project_id}/error_tracking/query/issue_events/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`.
+
+        Args:
+            filter_test_accounts: Default: `true`.
+            limit: Default: `1`.
+            offset: Default: `0`.
+            only_app_frames: Default: `true`.
+            order_direction: Default: `"DESC"`.
+
+        Returns:
+            `ErrorTrackingIssueEventsResponse`.
+        """
+        return await self._call(
+            registry.QUERY_LIST_ISSUE_EVENTS,
+            body={
+                "issueId": issue_id,
+                "dateRange": date_range,
+                "filterGroup": filter_group,
+                "filterTestAccounts": filter_test_accounts,
+                "include": include,
+                "limit": limit,
+                "offset": offset,
+                "onlyAppFrames": only_app_frames,
+                "orderDirection": order_direction,
+                "searchQuery": search_query,
+            },
+            options=options,
+        )
+
+    async def list_issues(
+        self,
+        *,
+        assignee: m.ErrorTrackingAssignee | Mapping[str, JSON] | None | Omit = OMIT,
+        date_range: m.ErrorTrackingDateRange | Mapping[str, JSON] | Omit = OMIT,
+        file_path: str | Omit = OMIT,
+        filter_group: Sequence[m.PropertyItem | Mapping[str, JSON]] | Omit = OMIT,
+        filter_test_accounts: bool | Omit = OMIT,
+        fingerprint: str | Sequence[str] | Omit = OMIT,
+        library: str | Sequence[str] | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        order_by: m.ErrorTrackingIssueOrderByEnum | Omit = OMIT,
+        order_direction: m.OrderDirectionEnum | Omit = OMIT,
+        person_id: UUID | str | Omit = OMIT,
+        release: str | Omit = OMIT,
+        search_query: str | Omit = OMIT,
+        status: m.ErrorTrackingIssueStatusEnum | Omit = OMIT,
+        url: str | Omit = OMIT,
+        user: str | Omit = OMIT,
+        volume_resolution: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ErrorTrackingIssuesListResponse:
+        """List issues with their counts in a range of time, filtered and sorted.
+
+        `POST /api/projects/{project_id}/error_tracking/query/issues/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`.
+
+        Args:
+            filter_test_accounts: Default: `true`.
+            limit: Default: `25`.
+            offset: Default: `0`.
+            order_by: Default: `"occurrences"`.
+            order_direction: Default: `"DESC"`.
+            status: Default: `"active"`.
+            volume_resolution: Default: `0`.
+
+        Returns:
+            `ErrorTrackingIssuesListResponse`.
+        """
+        return await self._call(
+            registry.QUERY_LIST_ISSUES,
+            body={
+                "assignee": assignee,
+                "dateRange": date_range,
+                "filePath": file_path,
+                "filterGroup": filter_group,
+                "filterTestAccounts": filter_test_accounts,
+                "fingerprint": fingerprint,
+                "library": library,
+                "limit": limit,
+                "offset": offset,
+                "orderBy": order_by,
+                "orderDirection": order_direction,
+                "personId": person_id,
+                "release": release,
+                "searchQuery": search_query,
+                "status": status,
+                "url": url,
+                "user": user,
+                "volumeResolution": volume_resolution,
+            },
             options=options,
         )
 
 
 class ErrorTrackingRecommendations(Resource):
-    """Operations on `error_tracking.recommendations`."""
+    """Advice on how to set up error tracking better."""
 
     async def dismiss(
         self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.ErrorTrackingRecommendation:
-        """Dismiss: an action on error tracking recommendations.
+        """Hide a recommendation.
 
-        `POST /api/projects/{project_id}/error_tracking/recommendations/{id}/dismiss/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/error_tracking/recommendations/{id}/dismiss/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingRecommendation`.
         """
         return await self._call(registry.RECOMMENDATIONS_DISMISS, (id,), options=options)
 
@@ -658,10 +1216,19 @@ class ErrorTrackingRecommendations(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ErrorTrackingRecommendation]:
-        """List the error tracking recommendations.
+        """List error tracking recommendations.
 
-        `GET /api/projects/{project_id}/error_tracking/recommendations/`; limits `burst` and
-        `sustained`; pages: offset.
+        Advice on how to set up error tracking better.
+
+        `GET /api/projects/{project_id}/error_tracking/recommendations/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ErrorTrackingRecommendation`, page by page as you iterate.
         """
         return self._cursor(
             registry.RECOMMENDATIONS_LIST,
@@ -673,40 +1240,53 @@ class ErrorTrackingRecommendations(Resource):
     async def refresh(
         self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.ErrorTrackingRecommendation:
-        """Refresh: an action on error tracking recommendations.
+        """Refresh an error tracking recommendation.
 
-        `POST /api/projects/{project_id}/error_tracking/recommendations/{id}/refresh/`; limits
-        `burst` and `sustained`.
+        Advice on how to set up error tracking better.
+
+        `POST /api/projects/{project_id}/error_tracking/recommendations/{id}/refresh/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingRecommendation`.
         """
         return await self._call(registry.RECOMMENDATIONS_REFRESH, (id,), options=options)
 
     async def restore(
         self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.ErrorTrackingRecommendation:
-        """Undo the deletion of one of the error tracking recommendations.
+        """Show a hidden recommendation again.
 
-        `POST /api/projects/{project_id}/error_tracking/recommendations/{id}/restore/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/error_tracking/recommendations/{id}/restore/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingRecommendation`.
         """
         return await self._call(registry.RECOMMENDATIONS_RESTORE, (id,), options=options)
 
 
 class ErrorTrackingReleases(Resource):
-    """Operations on `error_tracking.releases`."""
+    """A release of an application that exceptions and symbol sets belong to."""
 
     async def create(
         self,
         *,
         project: str,
         version: str,
-        hash_id: str | Omit = OMIT,
-        metadata: JSON | Omit = OMIT,
+        hash_id: str | None | Omit = OMIT,
+        metadata: Mapping[str, JSON] | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingRelease:
-        """Create one of the error tracking releases.
+        """Create an error tracking release.
+
+        A release of an application that exceptions and symbol sets belong to.
 
         `POST /api/projects/{project_id}/error_tracking/releases/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingRelease`.
         """
         return await self._call(
             registry.RELEASES_CREATE,
@@ -714,8 +1294,10 @@ class ErrorTrackingReleases(Resource):
             options=options,
         )
 
-    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the error tracking releases.
+    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an error tracking release.
+
+        A release of an application that exceptions and symbol sets belong to.
 
         `DELETE /api/projects/{project_id}/error_tracking/releases/{id}/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
@@ -723,20 +1305,28 @@ class ErrorTrackingReleases(Resource):
         await self._call(registry.RELEASES_DELETE, (id,), options=options)
 
     async def get(
-        self, id: UUID | str, /, *, options: RequestOptions | None = None
+        self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.ErrorTrackingRelease:
-        """Get one of the error tracking releases.
+        """Get an error tracking release.
+
+        A release of an application that exceptions and symbol sets belong to.
 
         `GET /api/projects/{project_id}/error_tracking/releases/{id}/`; scope
         `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingRelease`.
         """
         return await self._call(registry.RELEASES_GET, (id,), options=options)
 
     async def get_by_hash(self, hash_id: str, /, *, options: RequestOptions | None = None) -> JSON:
-        """Get by hash: an action on error tracking releases.
+        """Get a release by its hash.
 
         `GET /api/projects/{project_id}/error_tracking/releases/hash/{hash_id}/`; scope
         `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.RELEASES_GET_BY_HASH, (hash_id,), options=options)
 
@@ -748,10 +1338,19 @@ class ErrorTrackingReleases(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ErrorTrackingRelease]:
-        """List the error tracking releases.
+        """List error tracking releases.
+
+        A release of an application that exceptions and symbol sets belong to.
 
         `GET /api/projects/{project_id}/error_tracking/releases/`; scope `error_tracking:read`;
         limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ErrorTrackingRelease`, page by page as you iterate.
         """
         return self._cursor(
             registry.RELEASES_LIST,
@@ -762,21 +1361,23 @@ class ErrorTrackingReleases(Resource):
 
     async def replace(
         self,
-        id: UUID | str,
+        id: str,
         /,
         *,
-        hash_id: str | Omit = OMIT,
-        metadata: JSON | Omit = OMIT,
-        project: str | Omit = OMIT,
-        version: str | Omit = OMIT,
+        hash_id: str | None | Omit = OMIT,
+        metadata: Mapping[str, JSON] | None | Omit = OMIT,
+        project: str | None | Omit = OMIT,
+        version: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingRelease:
-        """Replace one of the error tracking releases.
+    ) -> None:
+        """Replace all fields of an error tracking release.
+
+        A release of an application that exceptions and symbol sets belong to.
 
         `PUT /api/projects/{project_id}/error_tracking/releases/{id}/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
         """
-        return await self._call(
+        await self._call(
             registry.RELEASES_REPLACE,
             (id,),
             body={"hash_id": hash_id, "metadata": metadata, "project": project, "version": version},
@@ -785,21 +1386,23 @@ class ErrorTrackingReleases(Resource):
 
     async def update(
         self,
-        id: UUID | str,
+        id: str,
         /,
         *,
-        hash_id: str | Omit = OMIT,
-        metadata: JSON | Omit = OMIT,
-        project: str | Omit = OMIT,
-        version: str | Omit = OMIT,
+        hash_id: str | None | Omit = OMIT,
+        metadata: Mapping[str, JSON] | None | Omit = OMIT,
+        project: str | None | Omit = OMIT,
+        version: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingRelease:
-        """Change the given fields of one of the error tracking releases.
+    ) -> None:
+        """Change the given fields of an error tracking release.
+
+        A release of an application that exceptions and symbol sets belong to.
 
         `PATCH /api/projects/{project_id}/error_tracking/releases/{id}/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
         """
-        return await self._call(
+        await self._call(
             registry.RELEASES_UPDATE,
             (id,),
             body={"hash_id": hash_id, "metadata": metadata, "project": project, "version": version},
@@ -807,16 +1410,189 @@ class ErrorTrackingReleases(Resource):
         )
 
 
+class ErrorTrackingSettings(Resource):
+    """Settings of error tracking in a project."""
+
+    async def get(self, *, options: RequestOptions | None = None) -> m.ErrorTrackingSettings:
+        """Get the settings of error tracking.
+
+        `GET /api/projects/{project_id}/error_tracking/settings/retrieve_settings/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingSettings`.
+        """
+        return await self._call(registry.SETTINGS_GET, options=options)
+
+    async def update(
+        self,
+        *,
+        per_issue_rate_limit_bucket_size_minutes: int | None | Omit = OMIT,
+        per_issue_rate_limit_value: int | None | Omit = OMIT,
+        project_rate_limit_bucket_size_minutes: int | None | Omit = OMIT,
+        project_rate_limit_value: int | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ErrorTrackingSettings:
+        """Change settings of error tracking.
+
+        `PATCH /api/projects/{project_id}/error_tracking/settings/update_settings/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingSettings`.
+        """
+        return await self._call(
+            registry.SETTINGS_UPDATE,
+            body={
+                "per_issue_rate_limit_bucket_size_minutes": per_issue_rate_limit_bucket_size_minutes,
+                "per_issue_rate_limit_value": per_issue_rate_limit_value,
+                "project_rate_limit_bucket_size_minutes": project_rate_limit_bucket_size_minutes,
+                "project_rate_limit_value": project_rate_limit_value,
+            },
+            options=options,
+        )
+
+
+class ErrorTrackingSeverityRules(Resource):
+    """A rule that sets the severity of matching issues."""
+
+    async def create(
+        self,
+        *,
+        filters: m.PropertyGroupFilterValue | Mapping[str, JSON],
+        severity: m.ErrorTrackingIssueSeverityRuleEnum,
+        order_key: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ErrorTrackingSeverityRule:
+        """Create an error tracking severity rule.
+
+        A rule that sets the severity of matching issues.
+
+        `POST /api/projects/{project_id}/error_tracking/severity_rules/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Args:
+            order_key: Default: `0`.
+
+        Returns:
+            `ErrorTrackingSeverityRule`.
+        """
+        return await self._call(
+            registry.SEVERITY_RULES_CREATE,
+            body={"filters": filters, "severity": severity, "order_key": order_key},
+            options=options,
+        )
+
+    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an error tracking severity rule.
+
+        A rule that sets the severity of matching issues.
+
+        `DELETE /api/projects/{project_id}/error_tracking/severity_rules/{id}/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+        """
+        await self._call(registry.SEVERITY_RULES_DELETE, (id,), options=options)
+
+    async def get(
+        self, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.ErrorTrackingSeverityRule:
+        """Get an error tracking severity rule.
+
+        A rule that sets the severity of matching issues.
+
+        `GET /api/projects/{project_id}/error_tracking/severity_rules/{id}/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingSeverityRule`.
+        """
+        return await self._call(registry.SEVERITY_RULES_GET, (id,), options=options)
+
+    def list(self, *, options: RequestOptions | None = None) -> Cursor[m.ErrorTrackingSeverityRule]:
+        """List error tracking severity rules.
+
+        A rule that sets the severity of matching issues.
+
+        `GET /api/projects/{project_id}/error_tracking/severity_rules/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `ErrorTrackingSeverityRule`, page by page as you iterate.
+        """
+        return self._cursor(registry.SEVERITY_RULES_LIST, options=options)
+
+    async def reorder(
+        self, *, orders: Mapping[str, int] | Omit = OMIT, options: RequestOptions | None = None
+    ) -> None:
+        """Set the order in which severity rules are tried.
+
+        `PATCH /api/projects/{project_id}/error_tracking/severity_rules/reorder/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+        """
+        await self._call(registry.SEVERITY_RULES_REORDER, body={"orders": orders}, options=options)
+
+    async def replace(
+        self,
+        id: str,
+        /,
+        *,
+        filters: m.PropertyGroupFilterValue | Mapping[str, JSON] | Omit = OMIT,
+        severity: m.ErrorTrackingIssueSeverityRuleEnum | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> None:
+        """Replace all fields of an error tracking severity rule.
+
+        A rule that sets the severity of matching issues.
+
+        `PUT /api/projects/{project_id}/error_tracking/severity_rules/{id}/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.SEVERITY_RULES_REPLACE,
+            (id,),
+            body={"filters": filters, "severity": severity},
+            options=options,
+        )
+
+    async def update(
+        self,
+        id: str,
+        /,
+        *,
+        filters: m.PropertyGroupFilterValue | Mapping[str, JSON] | Omit = OMIT,
+        severity: m.ErrorTrackingIssueSeverityRuleEnum | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> None:
+        """Change the given fields of an error tracking severity rule.
+
+        A rule that sets the severity of matching issues.
+
+        `PATCH /api/projects/{project_id}/error_tracking/severity_rules/{id}/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.SEVERITY_RULES_UPDATE,
+            (id,),
+            body={"filters": filters, "severity": severity},
+            options=options,
+        )
+
+
 class ErrorTrackingSpikeDetectionConfig(Resource):
-    """Operations on `error_tracking.spike_detection_config`."""
+    """When a rise of exceptions counts as a spike."""
 
     async def get(
         self, *, options: RequestOptions | None = None
     ) -> m.ErrorTrackingSpikeDetectionConfig:
-        """Get one of the error tracking spike detection config.
+        """Get the configuration of spike detection.
 
-        `GET /api/projects/{project_id}/error_tracking/spike_detection_config/`; limits `burst`
-        and `sustained`.
+        When a rise of exceptions counts as a spike.
+
+        `GET /api/projects/{project_id}/error_tracking/spike_detection_config/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingSpikeDetectionConfig`.
         """
         return await self._call(registry.SPIKE_DETECTION_CONFIG_GET, options=options)
 
@@ -828,10 +1604,15 @@ class ErrorTrackingSpikeDetectionConfig(Resource):
         threshold: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingSpikeDetectionConfig:
-        """Change the given fields of one of the error tracking spike detection config.
+        """Change the given fields of the configuration of spike detection.
+
+        When a rise of exceptions counts as a spike.
 
         `PATCH /api/projects/{project_id}/error_tracking/spike_detection_config/update_config/`;
-        limits `burst` and `sustained`.
+        scope `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingSpikeDetectionConfig`.
         """
         return await self._call(
             registry.SPIKE_DETECTION_CONFIG_UPDATE,
@@ -844,44 +1625,86 @@ class ErrorTrackingSpikeDetectionConfig(Resource):
         )
 
 
-class ErrorTrackingStackFrames(Resource):
-    """Operations on `error_tracking.stack_frames`."""
+class ErrorTrackingSpikeEvents(Resource):
+    """Exceptions, grouped into issues, and the rules for them."""
 
-    async def batch_get(
+    def list(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ErrorTrackingSpikeEvent]:
+        """List the spikes of exceptions that were detected.
+
+        `GET /api/projects/{project_id}/error_tracking/spike_events/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ErrorTrackingSpikeEvent`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.SPIKE_EVENTS_LIST,
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+
+class ErrorTrackingStackFrames(Resource):
+    """A frame of a stack trace, with the source it was resolved to."""
+
+    async def bulk_get(
         self,
         *,
         raw_ids: Sequence[str] | Omit = OMIT,
         symbol_set: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingStackFramesBatchGetResponse:
-        """Batch get: an action on error tracking stack frames.
+    ) -> m.ErrorTrackingStackFramesBulkGetResponse:
+        """Look up several stack frames by their ids.
 
-        `POST /api/projects/{project_id}/error_tracking/stack_frames/batch_get/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/error_tracking/stack_frames/batch_get/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingStackFramesBulkGetResponse`.
         """
         return await self._call(
-            registry.STACK_FRAMES_BATCH_GET,
+            registry.STACK_FRAMES_BULK_GET,
             body={"raw_ids": raw_ids, "symbol_set": symbol_set},
             options=options,
         )
 
     async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
-        """Delete one of the error tracking stack frames.
+        """Not possible: stack frames cannot be deleted.
 
         The server refuses this with 405; a frame is deleted with its symbol set.
 
         `DELETE /api/projects/{project_id}/error_tracking/stack_frames/{id}/`; limits `burst`
         and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.STACK_FRAMES_DELETE, (id,), options=options)
 
     async def get(
         self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.ErrorTrackingStackFrame:
-        """Get one of the error tracking stack frames.
+        """Get an error tracking stack frame.
 
-        `GET /api/projects/{project_id}/error_tracking/stack_frames/{id}/`; limits `burst` and
-        `sustained`.
+        A frame of a stack trace, with the source it was resolved to.
+
+        `GET /api/projects/{project_id}/error_tracking/stack_frames/{id}/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingStackFrame`.
         """
         return await self._call(registry.STACK_FRAMES_GET, (id,), options=options)
 
@@ -893,10 +1716,19 @@ class ErrorTrackingStackFrames(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ErrorTrackingStackFrame]:
-        """List the error tracking stack frames.
+        """List error tracking stack frames.
 
-        `GET /api/projects/{project_id}/error_tracking/stack_frames/`; limits `burst` and
-        `sustained`; pages: offset.
+        A frame of a stack trace, with the source it was resolved to.
+
+        `GET /api/projects/{project_id}/error_tracking/stack_frames/`; scope
+        `error_tracking:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ErrorTrackingStackFrame`, page by page as you iterate.
         """
         return self._cursor(
             registry.STACK_FRAMES_LIST,
@@ -907,7 +1739,7 @@ class ErrorTrackingStackFrames(Resource):
 
 
 class ErrorTrackingSuppressionRules(Resource):
-    """Operations on `error_tracking.suppression_rules`."""
+    """A rule that drops matching exceptions."""
 
     async def create(
         self,
@@ -916,10 +1748,18 @@ class ErrorTrackingSuppressionRules(Resource):
         sampling_rate: float | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingSuppressionRule:
-        """Create one of the error tracking suppression rules.
+        """Create an error tracking suppression rule.
+
+        A rule that drops matching exceptions.
 
         `POST /api/projects/{project_id}/error_tracking/suppression_rules/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
+
+        Args:
+            sampling_rate: Default: `1`.
+
+        Returns:
+            `ErrorTrackingSuppressionRule`.
         """
         return await self._call(
             registry.SUPPRESSION_RULES_CREATE,
@@ -927,8 +1767,10 @@ class ErrorTrackingSuppressionRules(Resource):
             options=options,
         )
 
-    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the error tracking suppression rules.
+    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an error tracking suppression rule.
+
+        A rule that drops matching exceptions.
 
         `DELETE /api/projects/{project_id}/error_tracking/suppression_rules/{id}/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
@@ -936,12 +1778,17 @@ class ErrorTrackingSuppressionRules(Resource):
         await self._call(registry.SUPPRESSION_RULES_DELETE, (id,), options=options)
 
     async def get(
-        self, id: UUID | str, /, *, options: RequestOptions | None = None
+        self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.ErrorTrackingSuppressionRule:
-        """Get one of the error tracking suppression rules.
+        """Get an error tracking suppression rule.
+
+        A rule that drops matching exceptions.
 
         `GET /api/projects/{project_id}/error_tracking/suppression_rules/{id}/`; scope
         `error_tracking:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ErrorTrackingSuppressionRule`.
         """
         return await self._call(registry.SUPPRESSION_RULES_GET, (id,), options=options)
 
@@ -953,10 +1800,19 @@ class ErrorTrackingSuppressionRules(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ErrorTrackingSuppressionRule]:
-        """List the error tracking suppression rules.
+        """List error tracking suppression rules.
+
+        A rule that drops matching exceptions.
 
         `GET /api/projects/{project_id}/error_tracking/suppression_rules/`; scope
         `error_tracking:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ErrorTrackingSuppressionRule`, page by page as you iterate.
         """
         return self._cursor(
             registry.SUPPRESSION_RULES_LIST,
@@ -974,10 +1830,13 @@ class ErrorTrackingSuppressionRules(Resource):
         sampling_rate: float | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Reorder: an action on error tracking suppression rules.
+        """Set the order in which suppression rules are tried.
 
-        `PATCH /api/projects/{project_id}/error_tracking/suppression_rules/reorder/`; limits
-        `burst` and `sustained`.
+        `PATCH /api/projects/{project_id}/error_tracking/suppression_rules/reorder/`; scope
+        `error_tracking:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.SUPPRESSION_RULES_REORDER,
@@ -992,19 +1851,21 @@ class ErrorTrackingSuppressionRules(Resource):
 
     async def replace(
         self,
-        id: UUID | str,
+        id: str,
         /,
         *,
-        filters: JSON | Omit = OMIT,
+        filters: m.PropertyGroupFilterValue | Mapping[str, JSON] | Omit = OMIT,
         sampling_rate: float | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingSuppressionRule:
-        """Replace one of the error tracking suppression rules.
+    ) -> None:
+        """Replace all fields of an error tracking suppression rule.
+
+        A rule that drops matching exceptions.
 
         `PUT /api/projects/{project_id}/error_tracking/suppression_rules/{id}/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
         """
-        return await self._call(
+        await self._call(
             registry.SUPPRESSION_RULES_REPLACE,
             (id,),
             body={"filters": filters, "sampling_rate": sampling_rate},
@@ -1013,19 +1874,21 @@ class ErrorTrackingSuppressionRules(Resource):
 
     async def update(
         self,
-        id: UUID | str,
+        id: str,
         /,
         *,
-        filters: JSON | Omit = OMIT,
+        filters: m.PropertyGroupFilterValue | Mapping[str, JSON] | Omit = OMIT,
         sampling_rate: float | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingSuppressionRule:
-        """Change the given fields of one of the error tracking suppression rules.
+    ) -> None:
+        """Change the given fields of an error tracking suppression rule.
+
+        A rule that drops matching exceptions.
 
         `PATCH /api/projects/{project_id}/error_tracking/suppression_rules/{id}/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
         """
-        return await self._call(
+        await self._call(
             registry.SUPPRESSION_RULES_UPDATE,
             (id,),
             body={"filters": filters, "sampling_rate": sampling_rate},
@@ -1034,15 +1897,21 @@ class ErrorTrackingSuppressionRules(Resource):
 
 
 class ErrorTrackingSymbolSets(Resource):
-    """Operations on `error_tracking.symbol_sets`."""
+    """A source map or other symbol file that makes stack traces readable."""
 
     async def bulk_delete(
         self, *, ids: Sequence[str], options: RequestOptions | None = None
     ) -> m.ErrorTrackingSymbolSetsBulkDeleteResponse:
-        """Bulk delete: an action on error tracking symbol sets.
+        """Delete several error tracking symbol sets.
 
-        `POST /api/projects/{project_id}/error_tracking/symbol_sets/bulk_delete/`; limits
-        `symbol_set_upload_burst` and `symbol_set_upload_sustained`.
+        A source map or other symbol file that makes stack traces readable.
+
+        `POST /api/projects/{project_id}/error_tracking/symbol_sets/bulk_delete/`; scope
+        `error_tracking:write`; limits `symbol_set_upload_burst` and
+        `symbol_set_upload_sustained`.
+
+        Returns:
+            `ErrorTrackingSymbolSetsBulkDeleteResponse`.
         """
         return await self._call(
             registry.SYMBOL_SETS_BULK_DELETE, body={"ids": ids}, options=options
@@ -1051,11 +1920,14 @@ class ErrorTrackingSymbolSets(Resource):
     async def bulk_finish_upload(
         self, *, content_hashes: Mapping[str, str], options: RequestOptions | None = None
     ) -> m.SuccessResponse:
-        """Bulk finish upload: an action on error tracking symbol sets.
+        """Finish the upload of several symbol sets.
 
         `POST /api/projects/{project_id}/error_tracking/symbol_sets/bulk_finish_upload/`; scope
         `error_tracking:write`; limits `symbol_set_upload_burst` and
         `symbol_set_upload_sustained`.
+
+        Returns:
+            `SuccessResponse`.
         """
         return await self._call(
             registry.SYMBOL_SETS_BULK_FINISH_UPLOAD,
@@ -1072,11 +1944,14 @@ class ErrorTrackingSymbolSets(Resource):
         symbol_sets: Sequence[Mapping[str, JSON]] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingSymbolSetsBulkStartUploadResponse:
-        """Bulk start upload: an action on error tracking symbol sets.
+        """Start the upload of several symbol sets: returns where to send their content.
 
         `POST /api/projects/{project_id}/error_tracking/symbol_sets/bulk_start_upload/`; scope
         `error_tracking:write`; limits `symbol_set_upload_burst` and
         `symbol_set_upload_sustained`.
+
+        Returns:
+            `ErrorTrackingSymbolSetsBulkStartUploadResponse`.
         """
         return await self._call(
             registry.SYMBOL_SETS_BULK_START_UPLOAD,
@@ -1089,30 +1964,10 @@ class ErrorTrackingSymbolSets(Resource):
             options=options,
         )
 
-    async def create(
-        self,
-        *,
-        chunk_id: str,
-        multipart: Literal[True],
-        file: FileInput,
-        release_id: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingSymbolSetsCreateResponse:
-        """Create one of the error tracking symbol sets.
+    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an error tracking symbol set.
 
-        `POST /api/projects/{project_id}/error_tracking/symbol_sets/`; scope
-        `error_tracking:write`; limits `symbol_set_upload_burst` and
-        `symbol_set_upload_sustained`; deprecated by PostHog.
-        """
-        return await self._call(
-            registry.SYMBOL_SETS_CREATE,
-            query={"chunk_id": chunk_id, "multipart": multipart, "release_id": release_id},
-            body={"file": file},
-            options=options,
-        )
-
-    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the error tracking symbol sets.
+        A source map or other symbol file that makes stack traces readable.
 
         `DELETE /api/projects/{project_id}/error_tracking/symbol_sets/{id}/`; scope
         `error_tracking:write`; limits `symbol_set_upload_burst` and
@@ -1123,21 +1978,28 @@ class ErrorTrackingSymbolSets(Resource):
     async def download(
         self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.SymbolSetDownloadResponse:
-        """Download: an action on error tracking symbol sets.
+        """Get a link to the content of a symbol set.
 
-        `GET /api/projects/{project_id}/error_tracking/symbol_sets/{id}/download/`; limits
-        `symbol_set_upload_burst` and `symbol_set_upload_sustained`.
+        `GET /api/projects/{project_id}/error_tracking/symbol_sets/{id}/download/`; scope
+        `error_tracking:read`; limits `symbol_set_upload_burst` and
+        `symbol_set_upload_sustained`.
+
+        Returns:
+            `SymbolSetDownloadResponse`.
         """
         return await self._call(registry.SYMBOL_SETS_DOWNLOAD, (id,), options=options)
 
     async def finish_upload(
-        self, id: UUID | str, /, *, content_hash: str, options: RequestOptions | None = None
+        self, id: str, /, *, content_hash: str, options: RequestOptions | None = None
     ) -> m.SuccessResponse:
-        """Finish upload: an action on error tracking symbol sets.
+        """Finish the upload of a symbol set.
 
         `PUT /api/projects/{project_id}/error_tracking/symbol_sets/{id}/finish_upload/`; scope
         `error_tracking:write`; limits `symbol_set_upload_burst` and
         `symbol_set_upload_sustained`.
+
+        Returns:
+            `SuccessResponse`.
         """
         return await self._call(
             registry.SYMBOL_SETS_FINISH_UPLOAD,
@@ -1147,13 +2009,18 @@ class ErrorTrackingSymbolSets(Resource):
         )
 
     async def get(
-        self, id: UUID | str, /, *, options: RequestOptions | None = None
+        self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.ErrorTrackingSymbolSet:
-        """Get one of the error tracking symbol sets.
+        """Get an error tracking symbol set.
+
+        A source map or other symbol file that makes stack traces readable.
 
         `GET /api/projects/{project_id}/error_tracking/symbol_sets/{id}/`; scope
         `error_tracking:read`; limits `symbol_set_upload_burst` and
         `symbol_set_upload_sustained`.
+
+        Returns:
+            `ErrorTrackingSymbolSet`.
         """
         return await self._call(registry.SYMBOL_SETS_GET, (id,), options=options)
 
@@ -1162,95 +2029,43 @@ class ErrorTrackingSymbolSets(Resource):
         *,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        order_by: Literal["created_at", "-created_at", "ref", "-ref", "last_used", "-last_used"]
+        | Omit = OMIT,
+        ref: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+        status: Literal["all", "valid", "invalid"] | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ErrorTrackingSymbolSet]:
-        """List the error tracking symbol sets.
+        """List error tracking symbol sets.
+
+        A source map or other symbol file that makes stack traces readable.
 
         `GET /api/projects/{project_id}/error_tracking/symbol_sets/`; scope
         `error_tracking:read`; limits `symbol_set_upload_burst` and
         `symbol_set_upload_sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            order_by: The field to sort by; `-` in front means descending.
+            search: Only results that contain this text.
+            status: Only results with this status. Default: `"all"`.
+
+        Returns:
+            All `ErrorTrackingSymbolSet`, page by page as you iterate.
         """
         return self._cursor(
             registry.SYMBOL_SETS_LIST,
-            query={"limit": limit, "offset": offset},
+            query={
+                "limit": limit,
+                "offset": offset,
+                "order_by": order_by,
+                "ref": ref,
+                "search": search,
+                "status": status,
+            },
             concurrency=concurrency,
-            options=options,
-        )
-
-    async def replace(
-        self,
-        id: UUID | str,
-        /,
-        *,
-        ref: str,
-        release: Mapping[str, JSON] | None,
-        failure_reason: str | None | Omit = OMIT,
-        last_used: Timestamp | None | Omit = OMIT,
-        storage_ptr: str | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingSymbolSet:
-        """Replace one of the error tracking symbol sets.
-
-        `PUT /api/projects/{project_id}/error_tracking/symbol_sets/{id}/`; scope
-        `error_tracking:write`; limits `symbol_set_upload_burst` and
-        `symbol_set_upload_sustained`.
-        """
-        return await self._call(
-            registry.SYMBOL_SETS_REPLACE,
-            (id,),
-            body={
-                "ref": ref,
-                "release": release,
-                "failure_reason": failure_reason,
-                "last_used": last_used,
-                "storage_ptr": storage_ptr,
-            },
-            options=options,
-        )
-
-    async def start_upload(
-        self, *, chunk_id: str, release_id: str | Omit = OMIT, options: RequestOptions | None = None
-    ) -> m.ErrorTrackingSymbolSetsStartUploadResponse:
-        """Start upload: an action on error tracking symbol sets.
-
-        `POST /api/projects/{project_id}/error_tracking/symbol_sets/start_upload/`; scope
-        `error_tracking:write`; limits `symbol_set_upload_burst` and
-        `symbol_set_upload_sustained`; deprecated by PostHog.
-        """
-        return await self._call(
-            registry.SYMBOL_SETS_START_UPLOAD,
-            query={"chunk_id": chunk_id, "release_id": release_id},
-            options=options,
-        )
-
-    async def update(
-        self,
-        id: UUID | str,
-        /,
-        *,
-        failure_reason: str | None | Omit = OMIT,
-        last_used: str | None | Omit = OMIT,
-        ref: str | Omit = OMIT,
-        release: Mapping[str, JSON] | None | Omit = OMIT,
-        storage_ptr: str | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingSymbolSet:
-        """Change the given fields of one of the error tracking symbol sets.
-
-        `PATCH /api/projects/{project_id}/error_tracking/symbol_sets/{id}/`; limits
-        `symbol_set_upload_burst` and `symbol_set_upload_sustained`.
-        """
-        return await self._call(
-            registry.SYMBOL_SETS_UPDATE,
-            (id,),
-            body={
-                "failure_reason": failure_reason,
-                "last_used": last_used,
-                "ref": ref,
-                "release": release,
-                "storage_ptr": storage_ptr,
-            },
             options=options,
         )
 
@@ -1260,75 +2075,85 @@ class ErrorTracking(Resource):
 
     @cached_property
     def assignment_rules(self) -> ErrorTrackingAssignmentRules:
-        """Operations on `error_tracking.assignment_rules`."""
+        """A rule that assigns new issues to a user or a role."""
         return ErrorTrackingAssignmentRules(self._executor)
 
     @cached_property
+    def bypass_rules(self) -> ErrorTrackingBypassRules:
+        """A rule that exempts matching exceptions from rate limits."""
+        return ErrorTrackingBypassRules(self._executor)
+
+    @cached_property
+    def external_references(self) -> ErrorTrackingExternalReferences:
+        """A link from an issue to a ticket in Linear, GitHub, GitLab or Jira."""
+        return ErrorTrackingExternalReferences(self._executor)
+
+    @cached_property
     def fingerprints(self) -> ErrorTrackingFingerprints:
-        """Operations on `error_tracking.fingerprints`."""
+        """A fingerprint identifies equal exceptions; an issue has one or more."""
         return ErrorTrackingFingerprints(self._executor)
 
     @cached_property
     def git_provider_file_links(self) -> ErrorTrackingGitProviderFileLinks:
-        """Operations on `error_tracking.git_provider_file_links`."""
+        """The address of a source file at a Git provider."""
         return ErrorTrackingGitProviderFileLinks(self._executor)
 
     @cached_property
     def grouping_rules(self) -> ErrorTrackingGroupingRules:
-        """Operations on `error_tracking.grouping_rules`."""
+        """A rule that puts matching exceptions into one issue."""
         return ErrorTrackingGroupingRules(self._executor)
 
     @cached_property
     def issues(self) -> ErrorTrackingIssues:
-        """Operations on `error_tracking.issues`."""
+        """An issue is a group of exceptions with the same cause, with a status and an assignee."""
         return ErrorTrackingIssues(self._executor)
 
     @cached_property
+    def query(self) -> ErrorTrackingQuery:
+        """Queries for issues and their events."""
+        return ErrorTrackingQuery(self._executor)
+
+    @cached_property
     def recommendations(self) -> ErrorTrackingRecommendations:
-        """Operations on `error_tracking.recommendations`."""
+        """Advice on how to set up error tracking better."""
         return ErrorTrackingRecommendations(self._executor)
 
     @cached_property
     def releases(self) -> ErrorTrackingReleases:
-        """Operations on `error_tracking.releases`."""
+        """A release of an application that exceptions and symbol sets belong to."""
         return ErrorTrackingReleases(self._executor)
 
     @cached_property
+    def settings(self) -> ErrorTrackingSettings:
+        """Settings of error tracking in a project."""
+        return ErrorTrackingSettings(self._executor)
+
+    @cached_property
+    def severity_rules(self) -> ErrorTrackingSeverityRules:
+        """A rule that sets the severity of matching issues."""
+        return ErrorTrackingSeverityRules(self._executor)
+
+    @cached_property
     def spike_detection_config(self) -> ErrorTrackingSpikeDetectionConfig:
-        """Operations on `error_tracking.spike_detection_config`."""
+        """When a rise of exceptions counts as a spike."""
         return ErrorTrackingSpikeDetectionConfig(self._executor)
 
     @cached_property
+    def spike_events(self) -> ErrorTrackingSpikeEvents:
+        """Exceptions, grouped into issues, and the rules for them."""
+        return ErrorTrackingSpikeEvents(self._executor)
+
+    @cached_property
     def stack_frames(self) -> ErrorTrackingStackFrames:
-        """Operations on `error_tracking.stack_frames`."""
+        """A frame of a stack trace, with the source it was resolved to."""
         return ErrorTrackingStackFrames(self._executor)
 
     @cached_property
     def suppression_rules(self) -> ErrorTrackingSuppressionRules:
-        """Operations on `error_tracking.suppression_rules`."""
+        """A rule that drops matching exceptions."""
         return ErrorTrackingSuppressionRules(self._executor)
 
     @cached_property
     def symbol_sets(self) -> ErrorTrackingSymbolSets:
-        """Operations on `error_tracking.symbol_sets`."""
+        """A source map or other symbol file that makes stack traces readable."""
         return ErrorTrackingSymbolSets(self._executor)
-
-    def spike_events(
-        self,
-        *,
-        limit: int | Omit = OMIT,
-        offset: int | Omit = OMIT,
-        concurrency: int = 1,
-        options: RequestOptions | None = None,
-    ) -> Cursor[m.ErrorTrackingSpikeEvent]:
-        """Spike events: an action on error tracking.
-
-        `GET /api/projects/{project_id}/error_tracking/spike_events/`; limits `burst` and
-        `sustained`; pages: offset.
-        """
-        return self._cursor(
-            registry.SPIKE_EVENTS,
-            query={"limit": limit, "offset": offset},
-            concurrency=concurrency,
-            options=options,
-        )

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
 from ..registry.families import evaluation_runs as registry
 
@@ -12,22 +14,28 @@ __all__ = ["EvaluationRuns"]
 
 
 class EvaluationRuns(Resource):
-    """Operations on `evaluation_runs`."""
+    """One run of an evaluation on a trace or generation."""
 
     async def create(
         self,
         *,
-        evaluation_id: str,
-        target_event_id: str,
-        timestamp: str,
+        evaluation_id: UUID | str,
+        target_event_id: UUID | str,
+        timestamp: Timestamp,
         distinct_id: str | None | Omit = OMIT,
         event: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> dict[str, JSON]:
-        """Create one of the evaluation runs.
+        """Run an evaluation on one trace or generation.
 
         `POST /api/projects/{project_id}/evaluation_runs/`; scope `evaluation:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            event: Default: `"$ai_generation"`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.CREATE,

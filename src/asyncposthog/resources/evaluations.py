@@ -21,27 +21,49 @@ __all__ = ["Evaluations"]
 
 
 class Evaluations(Resource):
-    """Operations on `evaluations`."""
+    """An evaluation judges the output of an AI application, by a language model or by Hog code."""
 
     async def create(
         self,
         *,
         evaluation_type: m.EvaluationTypeEnum,
         name: str,
-        output_type: Literal["boolean"],
-        conditions: JSON | Omit = OMIT,
+        output_type: m.OutputTypeEnum,
+        conditions: Sequence[m.EvaluationCondition | Mapping[str, JSON]] | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         description: str | Omit = OMIT,
+        directory_id: UUID | str | None | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         evaluation_config: Mapping[str, JSON] | Omit = OMIT,
-        model_configuration: m.ModelConfiguration | Mapping[str, JSON] | None | Omit = OMIT,
+        model_configuration: m.ModelConfigurationRequest
+        | Mapping[str, JSON]
+        | m.ModelConfiguration
+        | None
+        | Omit = OMIT,
         output_config: Mapping[str, JSON] | Omit = OMIT,
+        target: m.EvaluationTargetEnum | Omit = OMIT,
+        target_config: m.EvaluationTargetConfigFixedWindow
+        | Mapping[str, JSON]
+        | m.EvaluationTargetConfigInactivity
+        | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Evaluation:
-        """Create one of the evaluations.
+        """Create an evaluation.
 
         `POST /api/projects/{project_id}/evaluations/`; scope `evaluation:write`; limits `burst`
         and `sustained`.
+
+        Args:
+            evaluation_type: Whether a language model (`llm_judge`) or code (`hog`) judges.
+            name: The name of the evaluation.
+            output_type: What the judgement is, such as `boolean`.
+            conditions: Which generations are judged, and which share of them.
+            enabled: Whether it runs on new generations.
+            evaluation_config: The prompt or the code.
+            model_configuration: The model that judges.
+
+        Returns:
+            `Evaluation`.
         """
         return await self._call(
             registry.CREATE,
@@ -52,10 +74,13 @@ class Evaluations(Resource):
                 "conditions": conditions,
                 "deleted": deleted,
                 "description": description,
+                "directory_id": directory_id,
                 "enabled": enabled,
                 "evaluation_config": evaluation_config,
                 "model_configuration": model_configuration,
                 "output_config": output_config,
+                "target": target,
+                "target_config": target_config,
             },
             options=options,
         )
@@ -63,27 +88,36 @@ class Evaluations(Resource):
     async def delete(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.Evaluation:
-        """Delete one of the evaluations.
+        """Delete an evaluation (soft delete). `restore` undoes it.
 
         `PATCH /api/projects/{project_id}/evaluations/{id}/`; with `{"deleted": true}`, as the
         server refuses DELETE here; scope `evaluation:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Evaluation`.
         """
         return await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.Evaluation:
-        """Get one of the evaluations.
+        """Get an evaluation.
 
         `GET /api/projects/{project_id}/evaluations/{id}/`; scope `evaluation:read`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `Evaluation`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
     def list(
         self,
         *,
+        directory_id: UUID | str | Omit = OMIT,
+        directory_id_isnull: bool | Omit = OMIT,
         enabled: bool | Omit = OMIT,
+        evaluation_type: Literal["hog", "llm_judge", "sentiment"] | Omit = OMIT,
         id_in: Sequence[UUID | str] | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
@@ -95,15 +129,28 @@ class Evaluations(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Evaluation]:
-        """List the evaluations.
+        """List evaluations.
 
         `GET /api/projects/{project_id}/evaluations/`; scope `evaluation:read`; limits `burst`
         and `sustained`; pages: offset.
+
+        Args:
+            enabled: Whether to list enabled objects only, or disabled ones only.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            order_by: The field to sort by; `-` in front means descending.
+            search: Only results that contain this text.
+
+        Returns:
+            All `Evaluation`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
             query={
+                "directory_id": directory_id,
+                "directory_id__isnull": directory_id_isnull,
                 "enabled": enabled,
+                "evaluation_type": evaluation_type,
                 "id__in": id_in,
                 "limit": limit,
                 "offset": offset,
@@ -121,20 +168,45 @@ class Evaluations(Resource):
         *,
         evaluation_type: m.EvaluationTypeEnum,
         name: str,
-        output_type: Literal["boolean"],
-        conditions: JSON | Omit = OMIT,
+        output_type: m.OutputTypeEnum,
+        conditions: Sequence[m.EvaluationCondition | Mapping[str, JSON]] | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         description: str | Omit = OMIT,
+        directory_id: UUID | str | None | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         evaluation_config: Mapping[str, JSON] | Omit = OMIT,
-        model_configuration: m.ModelConfiguration | Mapping[str, JSON] | None | Omit = OMIT,
+        model_configuration: m.ModelConfigurationRequest
+        | Mapping[str, JSON]
+        | m.ModelConfiguration
+        | None
+        | Omit = OMIT,
         output_config: Mapping[str, JSON] | Omit = OMIT,
+        target: m.EvaluationTargetEnum | Omit = OMIT,
+        target_config: m.EvaluationTargetConfigFixedWindow
+        | Mapping[str, JSON]
+        | m.EvaluationTargetConfigInactivity
+        | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Evaluation:
-        """Replace one of the evaluations.
+        """Replace all fields of an evaluation.
+
+        An evaluation judges the output of an AI application, by a language model or by Hog
+        code.
 
         `PUT /api/projects/{project_id}/evaluations/{id}/`; scope `evaluation:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            evaluation_type: Whether a language model (`llm_judge`) or code (`hog`) judges.
+            name: The name of the evaluation.
+            output_type: What the judgement is, such as `boolean`.
+            conditions: Which generations are judged, and which share of them.
+            enabled: Whether it runs on new generations.
+            evaluation_config: The prompt or the code.
+            model_configuration: The model that judges.
+
+        Returns:
+            `Evaluation`.
         """
         return await self._call(
             registry.REPLACE,
@@ -146,10 +218,13 @@ class Evaluations(Resource):
                 "conditions": conditions,
                 "deleted": deleted,
                 "description": description,
+                "directory_id": directory_id,
                 "enabled": enabled,
                 "evaluation_config": evaluation_config,
                 "model_configuration": model_configuration,
                 "output_config": output_config,
+                "target": target,
+                "target_config": target_config,
             },
             options=options,
         )
@@ -157,10 +232,16 @@ class Evaluations(Resource):
     async def restore(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.Evaluation:
-        """Undo the deletion of one of the evaluations.
+        """Undo the deletion of an evaluation.
+
+        An evaluation judges the output of an AI application, by a language model or by Hog
+        code.
 
         `PATCH /api/projects/{project_id}/evaluations/{id}/`; with `{"deleted": false}`, as the
         server refuses DELETE here; scope `evaluation:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Evaluation`.
         """
         return await self._call(registry.RESTORE, (id,), options=options)
 
@@ -171,11 +252,22 @@ class Evaluations(Resource):
         allows_na: bool | Omit = OMIT,
         conditions: Sequence[Mapping[str, JSON]] | Omit = OMIT,
         sample_count: int | Omit = OMIT,
+        target: m.EvaluationTargetEnum | Omit = OMIT,
+        target_config: m.TestHogTargetConfig | Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.TestHogResponse:
-        """Test hog: an action on evaluations.
+        """Run the Hog code of an evaluation on recent generations, without storing the results.
 
-        `POST /api/projects/{project_id}/evaluations/test_hog/`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/evaluations/test_hog/`; scope `evaluation:read`; limits
+        `burst` and `sustained`.
+
+        Args:
+            allows_na: Default: `false`.
+            sample_count: Default: `5`.
+            target: Default: `"generation"`.
+
+        Returns:
+            `TestHogResponse`.
         """
         return await self._call(
             registry.TEST_HOG,
@@ -184,6 +276,8 @@ class Evaluations(Resource):
                 "allows_na": allows_na,
                 "conditions": conditions,
                 "sample_count": sample_count,
+                "target": target,
+                "target_config": target_config,
             },
             options=options,
         )
@@ -193,22 +287,44 @@ class Evaluations(Resource):
         id: UUID | str,
         /,
         *,
-        conditions: JSON | Omit = OMIT,
+        conditions: Sequence[m.EvaluationCondition | Mapping[str, JSON]] | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         description: str | Omit = OMIT,
+        directory_id: UUID | str | None | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         evaluation_config: Mapping[str, JSON] | Omit = OMIT,
         evaluation_type: m.EvaluationTypeEnum | Omit = OMIT,
-        model_configuration: m.ModelConfiguration | Mapping[str, JSON] | None | Omit = OMIT,
+        model_configuration: m.ModelConfigurationRequest
+        | Mapping[str, JSON]
+        | m.ModelConfiguration
+        | None
+        | Omit = OMIT,
         name: str | Omit = OMIT,
         output_config: Mapping[str, JSON] | Omit = OMIT,
-        output_type: Literal["boolean"] | Omit = OMIT,
+        output_type: m.OutputTypeEnum | Omit = OMIT,
+        target: m.EvaluationTargetEnum | Omit = OMIT,
+        target_config: m.PatchedEvaluationTargetConfigFixedWindow
+        | Mapping[str, JSON]
+        | m.PatchedEvaluationTargetConfigInactivity
+        | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Evaluation:
-        """Change the given fields of one of the evaluations.
+        """Change the given fields of an evaluation.
 
         `PATCH /api/projects/{project_id}/evaluations/{id}/`; scope `evaluation:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            conditions: Which generations are judged, and which share of them.
+            enabled: Whether it runs on new generations.
+            evaluation_config: The prompt or the code.
+            evaluation_type: Whether a language model (`llm_judge`) or code (`hog`) judges.
+            model_configuration: The model that judges.
+            name: The name of the evaluation.
+            output_type: What the judgement is, such as `boolean`.
+
+        Returns:
+            `Evaluation`.
         """
         return await self._call(
             registry.UPDATE,
@@ -217,6 +333,7 @@ class Evaluations(Resource):
                 "conditions": conditions,
                 "deleted": deleted,
                 "description": description,
+                "directory_id": directory_id,
                 "enabled": enabled,
                 "evaluation_config": evaluation_config,
                 "evaluation_type": evaluation_type,
@@ -224,6 +341,8 @@ class Evaluations(Resource):
                 "name": name,
                 "output_config": output_config,
                 "output_type": output_type,
+                "target": target,
+                "target_config": target_config,
             },
             options=options,
         )

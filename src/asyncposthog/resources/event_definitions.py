@@ -21,20 +21,25 @@ __all__ = ["EventDefinitions"]
 
 
 class EventDefinitions(Resource):
-    """Operations on `event_definitions`."""
+    """The definition of an event name that the project has received: description, owner, tags,
+    verification.
+    """
 
     async def bulk_update_tags(
         self,
         *,
-        action: m.ActionEnum,
-        ids: Sequence[int],
+        action: m.BulkUpdateTagsActionEnum,
+        ids: Sequence[UUID | str],
         tags: Sequence[str],
         options: RequestOptions | None = None,
-    ) -> m.BulkUpdateTagsResponse:
-        """Bulk update tags: an action on event definitions.
+    ) -> m.BulkUpdateTagsUUIDResponse:
+        """Add, remove or set the tags of several event definitions.
 
-        `POST /api/projects/{project_id}/event_definitions/bulk_update_tags/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/event_definitions/bulk_update_tags/`; scope
+        `event_definition:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `BulkUpdateTagsUUIDResponse`.
         """
         return await self._call(
             registry.BULK_UPDATE_TAGS,
@@ -42,15 +47,20 @@ class EventDefinitions(Resource):
             options=options,
         )
 
-    async def by_name(
-        self, *, name: str, options: RequestOptions | None = None
-    ) -> m.EventDefinitionRecord:
-        """By name: an action on event definitions.
+    async def bulk_update_verified(
+        self, *, ids: Sequence[UUID | str], verified: bool, options: RequestOptions | None = None
+    ) -> m.EventDefinitionBulkUpdateVerifiedResponse:
+        """Mark several event definitions as verified or not.
 
-        `GET /api/projects/{project_id}/event_definitions/by_name/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/event_definitions/bulk_update_verified/`; scope
+        `event_definition:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `EventDefinitionBulkUpdateVerifiedResponse`.
         """
-        return await self._call(registry.BY_NAME, query={"name": name}, options=options)
+        return await self._call(
+            registry.BULK_UPDATE_VERIFIED, body={"ids": ids, "verified": verified}, options=options
+        )
 
     async def create(
         self,
@@ -58,18 +68,31 @@ class EventDefinitions(Resource):
         name: str,
         default_columns: Sequence[str] | Omit = OMIT,
         description: str | None | Omit = OMIT,
-        enforcement_mode: m.EnforcementModeEnum | Omit = OMIT,
+        enforcement_mode: m.SchemaEnforcementModeEnum | Omit = OMIT,
         hidden: bool | None | Omit = OMIT,
         owner: int | None | Omit = OMIT,
         post_to_slack: bool | Omit = OMIT,
-        promoted_property: str | None | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        primary_property: str | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         verified: bool | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.EnterpriseEventDefinition:
-        """Create one of the event definitions.
+    ) -> m.EventDefinition:
+        """Create the definition of an event before the first such event arrives.
 
-        `POST /api/projects/{project_id}/event_definitions/`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/event_definitions/`; scope `event_definition:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            name: The name of the event.
+            description: What the event means.
+            hidden: Whether the event is hidden in the web app.
+            owner: The user who is responsible for the event.
+            post_to_slack: Default: `false`.
+            tags: Tags of the event.
+            verified: Whether the event was verified as the one to use.
+
+        Returns:
+            `EventDefinition`.
         """
         return await self._call(
             registry.CREATE,
@@ -81,7 +104,7 @@ class EventDefinitions(Resource):
                 "hidden": hidden,
                 "owner": owner,
                 "post_to_slack": post_to_slack,
-                "promoted_property": promoted_property,
+                "primary_property": primary_property,
                 "tags": tags,
                 "verified": verified,
             },
@@ -89,78 +112,136 @@ class EventDefinitions(Resource):
         )
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the event definitions.
+        """Delete the definition of an event. The events stay, and the next one defines it again.
 
         `DELETE /api/projects/{project_id}/event_definitions/{id}/`; scope
         `event_definition:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
+    async def generate_go(self, *, options: RequestOptions | None = None) -> JSON:
+        """Generate Go code for the events with a schema.
+
+        `GET /api/projects/{project_id}/event_definitions/golang/`; scope
+        `event_definition:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.GENERATE_GO, options=options)
+
+    async def generate_python(self, *, options: RequestOptions | None = None) -> JSON:
+        """Generate Python code for the events with a schema.
+
+        `GET /api/projects/{project_id}/event_definitions/python/`; scope
+        `event_definition:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.GENERATE_PYTHON, options=options)
+
+    async def generate_typescript(self, *, options: RequestOptions | None = None) -> JSON:
+        """Generate TypeScript code for the events with a schema.
+
+        `GET /api/projects/{project_id}/event_definitions/typescript/`; scope
+        `event_definition:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.GENERATE_TYPESCRIPT, options=options)
+
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> m.EnterpriseEventDefinition:
-        """Get one of the event definitions.
+    ) -> m.EventDefinition:
+        """Get the definition of an event by its uuid.
 
         `GET /api/projects/{project_id}/event_definitions/{id}/`; scope `event_definition:read`;
         limits `burst` and `sustained`.
+
+        Returns:
+            `EventDefinition`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
-    async def golang(self, *, options: RequestOptions | None = None) -> JSON:
-        """Golang: an action on event definitions.
+    async def get_by_name(
+        self, *, name: str, options: RequestOptions | None = None
+    ) -> m.EventDefinition:
+        """Get the definition of an event by its name.
 
-        `GET /api/projects/{project_id}/event_definitions/golang/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/event_definitions/by_name/`; scope
+        `event_definition:read`; limits `burst` and `sustained`.
+
+        Args:
+            name: The name to look for.
+
+        Returns:
+            `EventDefinition`.
         """
-        return await self._call(registry.GOLANG, options=options)
+        return await self._call(registry.GET_BY_NAME, query={"name": name}, options=options)
 
     def list(
         self,
         *,
+        exclude_hidden: bool | Omit = OMIT,
+        exclude_stale: bool | Omit = OMIT,
         limit: int | Omit = OMIT,
+        names: Sequence[str] | Omit = OMIT,
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.EnterpriseEventDefinition]:
-        """List the event definitions.
+    ) -> Cursor[m.EventDefinition]:
+        """List the event names that a project has received, with their descriptions.
 
         `GET /api/projects/{project_id}/event_definitions/`; scope `event_definition:read`;
         limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `EventDefinition`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
-            query={"limit": limit, "offset": offset},
+            query={
+                "exclude_hidden": exclude_hidden,
+                "exclude_stale": exclude_stale,
+                "limit": limit,
+                "names": names,
+                "offset": offset,
+            },
             concurrency=concurrency,
             options=options,
         )
 
     async def metrics(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
-        """Metrics: an action on event definitions.
+        """Get how often an event was used in queries.
 
         `GET /api/projects/{project_id}/event_definitions/{id}/metrics/`; limits `burst` and
         `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.METRICS, (id,), options=options)
 
-    async def promoted_properties(
+    async def primary_properties(
         self, *, names: Sequence[str] | Omit = OMIT, options: RequestOptions | None = None
-    ) -> m.PromotedPropertiesResponse:
-        """Promoted properties: an action on event definitions.
+    ) -> m.PrimaryPropertiesResponse:
+        """Get the most telling property of each event.
 
-        `GET /api/projects/{project_id}/event_definitions/promoted_properties/`; limits `burst`
-        and `sustained`.
+        `GET /api/projects/{project_id}/event_definitions/primary_properties/`; scope
+        `event_definition:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `PrimaryPropertiesResponse`.
         """
         return await self._call(
-            registry.PROMOTED_PROPERTIES, query={"names": names}, options=options
+            registry.PRIMARY_PROPERTIES, query={"names": names}, options=options
         )
-
-    async def python(self, *, options: RequestOptions | None = None) -> JSON:
-        """Python: an action on event definitions.
-
-        `GET /api/projects/{project_id}/event_definitions/python/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(registry.PYTHON, options=options)
 
     async def replace(
         self,
@@ -170,19 +251,31 @@ class EventDefinitions(Resource):
         name: str,
         default_columns: Sequence[str] | Omit = OMIT,
         description: str | None | Omit = OMIT,
-        enforcement_mode: m.EnforcementModeEnum | Omit = OMIT,
+        enforcement_mode: m.SchemaEnforcementModeEnum | Omit = OMIT,
         hidden: bool | None | Omit = OMIT,
         owner: int | None | Omit = OMIT,
         post_to_slack: bool | Omit = OMIT,
-        promoted_property: str | None | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        primary_property: str | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         verified: bool | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.EnterpriseEventDefinition:
-        """Replace one of the event definitions.
+    ) -> m.EventDefinition:
+        """Replace the description, owner, tags and verification of an event.
 
         `PUT /api/projects/{project_id}/event_definitions/{id}/`; scope
         `event_definition:write`; limits `burst` and `sustained`.
+
+        Args:
+            name: The name of the event.
+            description: What the event means.
+            hidden: Whether the event is hidden in the web app.
+            owner: The user who is responsible for the event.
+            post_to_slack: Default: `false`.
+            tags: Tags of the event.
+            verified: Whether the event was verified as the one to use.
+
+        Returns:
+            `EventDefinition`.
         """
         return await self._call(
             registry.REPLACE,
@@ -195,20 +288,12 @@ class EventDefinitions(Resource):
                 "hidden": hidden,
                 "owner": owner,
                 "post_to_slack": post_to_slack,
-                "promoted_property": promoted_property,
+                "primary_property": primary_property,
                 "tags": tags,
                 "verified": verified,
             },
             options=options,
         )
-
-    async def typescript(self, *, options: RequestOptions | None = None) -> JSON:
-        """Typescript: an action on event definitions.
-
-        `GET /api/projects/{project_id}/event_definitions/typescript/`; scope
-        `event_definition:read`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.TYPESCRIPT, options=options)
 
     async def update(
         self,
@@ -217,20 +302,32 @@ class EventDefinitions(Resource):
         *,
         default_columns: Sequence[str] | Omit = OMIT,
         description: str | None | Omit = OMIT,
-        enforcement_mode: m.EnforcementModeEnum | Omit = OMIT,
+        enforcement_mode: m.SchemaEnforcementModeEnum | Omit = OMIT,
         hidden: bool | None | Omit = OMIT,
         name: str | Omit = OMIT,
         owner: int | None | Omit = OMIT,
         post_to_slack: bool | Omit = OMIT,
-        promoted_property: str | None | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        primary_property: str | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         verified: bool | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.EnterpriseEventDefinition:
-        """Change the given fields of one of the event definitions.
+    ) -> m.EventDefinition:
+        """Change the description, owner, tags or verification of an event.
 
         `PATCH /api/projects/{project_id}/event_definitions/{id}/`; scope
         `event_definition:write`; limits `burst` and `sustained`.
+
+        Args:
+            description: What the event means.
+            hidden: Whether the event is hidden in the web app.
+            name: The name of the event.
+            owner: The user who is responsible for the event.
+            post_to_slack: Default: `false`.
+            tags: Tags of the event.
+            verified: Whether the event was verified as the one to use.
+
+        Returns:
+            `EventDefinition`.
         """
         return await self._call(
             registry.UPDATE,
@@ -243,7 +340,7 @@ class EventDefinitions(Resource):
                 "name": name,
                 "owner": owner,
                 "post_to_slack": post_to_slack,
-                "promoted_property": promoted_property,
+                "primary_property": primary_property,
                 "tags": tags,
                 "verified": verified,
             },

@@ -18,53 +18,72 @@ __all__ = ["EventFilter", "EventFilterMetrics"]
 
 
 class EventFilterMetrics(Resource):
-    """Operations on `event_filter.metrics`."""
+    """How many events the filter dropped."""
 
     async def get(self, *, options: RequestOptions | None = None) -> m.AppMetricsResponse:
-        """Get one of the event filter metrics.
+        """Get how many events the filter dropped over time.
 
-        `GET /api/projects/{project_id}/event_filter/metrics/`; limits `burst` and `sustained`.
+        `GET /api/projects/{project_id}/event_filter/metrics/`; scope `event_filter:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `AppMetricsResponse`.
         """
         return await self._call(registry.METRICS_GET, options=options)
 
     async def totals(self, *, options: RequestOptions | None = None) -> m.AppMetricsTotalsResponse:
-        """Totals: an action on event filter metrics.
+        """Get how many events the filter dropped in total.
 
-        `GET /api/projects/{project_id}/event_filter/metrics/totals/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/event_filter/metrics/totals/`; scope
+        `event_filter:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `AppMetricsTotalsResponse`.
         """
         return await self._call(registry.METRICS_TOTALS, options=options)
 
 
 class EventFilter(Resource):
-    """Operations on `event_filter`."""
+    """A filter that drops unwanted events at ingestion."""
 
     @cached_property
     def metrics(self) -> EventFilterMetrics:
-        """Operations on `event_filter.metrics`."""
+        """How many events the filter dropped."""
         return EventFilterMetrics(self._executor)
 
-    async def create(
+    async def get(self, *, options: RequestOptions | None = None) -> m.EventFilterConfig:
+        """Get the event filter.
+
+        A filter that drops unwanted events at ingestion.
+
+        `GET /api/projects/{project_id}/event_filter/`; scope `event_filter:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `EventFilterConfig`.
+        """
+        return await self._call(registry.GET, options=options)
+
+    async def update(
         self,
         *,
         filter_tree: JSON | Omit = OMIT,
-        mode: m.EventFilterConfigModeEnum | Omit = OMIT,
+        mode: m.EventFilterModeEnum | Omit = OMIT,
         test_cases: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EventFilterConfig:
-        """Create one of the event filter.
+        """Change the given fields of the event filter.
 
-        `POST /api/projects/{project_id}/event_filter/`; limits `burst` and `sustained`.
+        A filter that drops unwanted events at ingestion.
+
+        `POST /api/projects/{project_id}/event_filter/`; scope `event_filter:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `EventFilterConfig`.
         """
         return await self._call(
-            registry.CREATE,
+            registry.UPDATE,
             body={"filter_tree": filter_tree, "mode": mode, "test_cases": test_cases},
             options=options,
         )
-
-    async def get(self, *, options: RequestOptions | None = None) -> m.EventFilterConfig:
-        """Get one of the event filter.
-
-        `GET /api/projects/{project_id}/event_filter/`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.GET, options=options)

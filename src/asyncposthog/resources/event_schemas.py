@@ -20,7 +20,7 @@ __all__ = ["EventSchemas"]
 
 
 class EventSchemas(Resource):
-    """Operations on `event_schemas`."""
+    """The link between an event and the property groups that it should have."""
 
     async def create(
         self,
@@ -29,9 +29,15 @@ class EventSchemas(Resource):
         property_group_id: UUID | str,
         options: RequestOptions | None = None,
     ) -> m.EventSchema:
-        """Create one of the event schemas.
+        """Create an event schema.
 
-        `POST /api/projects/{project_id}/event_schemas/`; limits `burst` and `sustained`.
+        The link between an event and the property groups that it should have.
+
+        `POST /api/projects/{project_id}/event_schemas/`; scope `event_definition:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `EventSchema`.
         """
         return await self._call(
             registry.CREATE,
@@ -39,10 +45,13 @@ class EventSchemas(Resource):
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the event schemas.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an event schema.
 
-        `DELETE /api/projects/{project_id}/event_schemas/{id}/`; limits `burst` and `sustained`.
+        The link between an event and the property groups that it should have.
+
+        `DELETE /api/projects/{project_id}/event_schemas/{id}/`; scope `event_definition:write`;
+        limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
@@ -54,10 +63,19 @@ class EventSchemas(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.EventSchema]:
-        """List the event schemas.
+        """List event schemas.
 
-        `GET /api/projects/{project_id}/event_schemas/`; limits `burst` and `sustained`; pages:
-        offset.
+        The link between an event and the property groups that it should have.
+
+        `GET /api/projects/{project_id}/event_schemas/`; scope `event_definition:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `EventSchema`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -68,16 +86,22 @@ class EventSchemas(Resource):
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         event_definition: UUID | str,
         property_group_id: UUID | str,
         options: RequestOptions | None = None,
     ) -> m.EventSchema:
-        """Replace one of the event schemas.
+        """Replace all fields of an event schema.
 
-        `PUT /api/projects/{project_id}/event_schemas/{id}/`; limits `burst` and `sustained`.
+        The link between an event and the property groups that it should have.
+
+        `PUT /api/projects/{project_id}/event_schemas/{id}/`; scope `event_definition:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `EventSchema`.
         """
         return await self._call(
             registry.REPLACE,
@@ -88,16 +112,22 @@ class EventSchemas(Resource):
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        event_definition: str | Omit = OMIT,
-        property_group_id: str | Omit = OMIT,
+        event_definition: UUID | str | Omit = OMIT,
+        property_group_id: UUID | str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EventSchema:
-        """Change the given fields of one of the event schemas.
+        """Change the given fields of an event schema.
 
-        `PATCH /api/projects/{project_id}/event_schemas/{id}/`; limits `burst` and `sustained`.
+        The link between an event and the property groups that it should have.
+
+        `PATCH /api/projects/{project_id}/event_schemas/{id}/`; scope `event_definition:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `EventSchema`.
         """
         return await self._call(
             registry.UPDATE,

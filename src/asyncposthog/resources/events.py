@@ -20,7 +20,9 @@ __all__ = ["Events"]
 
 
 class Events(Resource):
-    """Operations on `events`."""
+    """An event that a person caused or a server sent. For more than a few, use a query or a batch
+    export.
+    """
 
     async def get(
         self,
@@ -28,16 +30,28 @@ class Events(Resource):
         /,
         *,
         format: Literal["csv", "json"] | Omit = OMIT,
+        include_person: bool | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ClickhouseEvent:
-        """Get one of the events.
+    ) -> m.Event:
+        """Get an event by its uuid.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/events/{id}/`; scope `query:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `Event`.
         """
-        return await self._call(registry.GET, (id,), query={"format": format}, options=options)
+        return await self._call(
+            registry.GET,
+            (id,),
+            query={"format": format, "include_person": include_person},
+            options=options,
+        )
 
     def list(
         self,
@@ -52,13 +66,12 @@ class Events(Resource):
         offset: int | Omit = OMIT,
         order_by: str | Omit = OMIT,
         person_id: float | str | Omit = OMIT,
-        properties: Sequence[m.Property | Mapping[str, JSON]] | Omit = OMIT,
+        properties: Sequence[m.PropertyGroup | Mapping[str, JSON]] | Omit = OMIT,
         select: Sequence[str] | Omit = OMIT,
         where: Sequence[str] | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.ClickhouseEvent]:
-        """List the events.
+    ) -> Cursor[m.Event]:
+        """List events, newest first.
 
         Deprecated by PostHog in favour of queries and batch exports. Reads the last 24 hours
         unless `after` is given; events with the same timestamp as the last event of a page may
@@ -68,6 +81,22 @@ class Events(Resource):
 
         `GET /api/projects/{project_id}/events/`; scope `query:read`; limits `clickhouse_burst`
         and `clickhouse_sustained`; pages: events.
+
+        Args:
+            after: Only what is later than this time.
+            before: Only what is earlier than this time.
+            distinct_id: The distinct id of a person.
+            event: Only events of this name.
+            format: The format of the response.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            person_id: The uuid of a person.
+            properties: Conditions on properties, as a list of filters.
+            select: HogQL expressions to return, as a list.
+            where: HogQL conditions, as a list.
+
+        Returns:
+            All `Event`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -86,7 +115,6 @@ class Events(Resource):
                 "select": select,
                 "where": where,
             },
-            concurrency=concurrency,
             options=options,
         )
 
@@ -99,12 +127,22 @@ class Events(Resource):
         value: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Values: an action on events.
+        """List values that an event property has, for autocompletion. API keys have to give
+        `event_name`.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/events/values/`; scope `query:read`; limits
         `event_values_burst` and `event_values_sustained`.
+
+        Args:
+            event_name: The name of the event.
+            key: The name of the property or attribute.
+            format: The format of the response.
+            value: Only values that contain this text.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.VALUES,

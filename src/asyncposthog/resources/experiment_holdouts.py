@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from asyncposthog.core.resource import Resource
@@ -19,20 +20,29 @@ __all__ = ["ExperimentHoldouts"]
 
 
 class ExperimentHoldouts(Resource):
-    """Operations on `experiment_holdouts`."""
+    """A group of users that is excluded from experiments."""
 
     async def create(
         self,
         *,
         name: str,
         description: str | None | Omit = OMIT,
-        filters: JSON | Omit = OMIT,
+        filters: Sequence[m.FeatureFlagConditionGroup | Mapping[str, JSON]] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ExperimentHoldout:
-        """Create one of the experiment holdouts.
+        """Create an experiment holdout.
 
-        `POST /api/projects/{project_id}/experiment_holdouts/`; scope `experiment:write`; limits
-        `burst` and `sustained`.
+        A group of users that is excluded from experiments.
+
+        `POST /api/projects/{project_id}/experiment_holdouts/`; scope
+        `experiment_holdout:write`; limits `burst` and `sustained`.
+
+        Args:
+            name: The name of the holdout.
+            filters: Which share of users is excluded.
+
+        Returns:
+            `ExperimentHoldout`.
         """
         return await self._call(
             registry.CREATE,
@@ -41,20 +51,27 @@ class ExperimentHoldouts(Resource):
         )
 
     async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the experiment holdouts.
+        """Delete an experiment holdout.
 
-        `DELETE /api/projects/{project_id}/experiment_holdouts/{id}/`; scope `experiment:write`;
-        limits `burst` and `sustained`.
+        A group of users that is excluded from experiments.
+
+        `DELETE /api/projects/{project_id}/experiment_holdouts/{id}/`; scope
+        `experiment_holdout:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
         self, id: int, /, *, options: RequestOptions | None = None
     ) -> m.ExperimentHoldout:
-        """Get one of the experiment holdouts.
+        """Get an experiment holdout.
 
-        `GET /api/projects/{project_id}/experiment_holdouts/{id}/`; scope `experiment:read`;
-        limits `burst` and `sustained`.
+        A group of users that is excluded from experiments.
+
+        `GET /api/projects/{project_id}/experiment_holdouts/{id}/`; scope
+        `experiment_holdout:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ExperimentHoldout`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -66,10 +83,19 @@ class ExperimentHoldouts(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ExperimentHoldout]:
-        """List the experiment holdouts.
+        """List experiment holdouts.
 
-        `GET /api/projects/{project_id}/experiment_holdouts/`; scope `experiment:read`; limits
-        `burst` and `sustained`; pages: offset.
+        A group of users that is excluded from experiments.
+
+        `GET /api/projects/{project_id}/experiment_holdouts/`; scope `experiment_holdout:read`;
+        limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ExperimentHoldout`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -85,13 +111,22 @@ class ExperimentHoldouts(Resource):
         *,
         name: str,
         description: str | None | Omit = OMIT,
-        filters: JSON | Omit = OMIT,
+        filters: Sequence[m.FeatureFlagConditionGroup | Mapping[str, JSON]] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ExperimentHoldout:
-        """Replace one of the experiment holdouts.
+        """Replace all fields of an experiment holdout.
 
-        `PUT /api/projects/{project_id}/experiment_holdouts/{id}/`; scope `experiment:write`;
-        limits `burst` and `sustained`.
+        A group of users that is excluded from experiments.
+
+        `PUT /api/projects/{project_id}/experiment_holdouts/{id}/`; scope
+        `experiment_holdout:write`; limits `burst` and `sustained`.
+
+        Args:
+            name: The name of the holdout.
+            filters: Which share of users is excluded.
+
+        Returns:
+            `ExperimentHoldout`.
         """
         return await self._call(
             registry.REPLACE,
@@ -106,14 +141,23 @@ class ExperimentHoldouts(Resource):
         /,
         *,
         description: str | None | Omit = OMIT,
-        filters: JSON | Omit = OMIT,
+        filters: Sequence[m.FeatureFlagConditionGroup | Mapping[str, JSON]] | Omit = OMIT,
         name: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ExperimentHoldout:
-        """Change the given fields of one of the experiment holdouts.
+        """Change the given fields of an experiment holdout.
 
-        `PATCH /api/projects/{project_id}/experiment_holdouts/{id}/`; scope `experiment:write`;
-        limits `burst` and `sustained`.
+        A group of users that is excluded from experiments.
+
+        `PATCH /api/projects/{project_id}/experiment_holdouts/{id}/`; scope
+        `experiment_holdout:write`; limits `burst` and `sustained`.
+
+        Args:
+            filters: Which share of users is excluded.
+            name: The name of the holdout.
+
+        Returns:
+            `ExperimentHoldout`.
         """
         return await self._call(
             registry.UPDATE,

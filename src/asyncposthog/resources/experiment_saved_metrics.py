@@ -20,7 +20,7 @@ __all__ = ["ExperimentSavedMetrics"]
 
 
 class ExperimentSavedMetrics(Resource):
-    """Operations on `experiment_saved_metrics`."""
+    """A metric that several experiments can share."""
 
     async def create(
         self,
@@ -28,13 +28,22 @@ class ExperimentSavedMetrics(Resource):
         name: str,
         query: JSON,
         description: str | None | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ExperimentSavedMetric:
-        """Create one of the experiment saved metrics.
+        """Create an experiment saved metric.
 
-        `POST /api/projects/{project_id}/experiment_saved_metrics/`; scope `experiment:write`;
-        limits `burst` and `sustained`.
+        A metric that several experiments can share.
+
+        `POST /api/projects/{project_id}/experiment_saved_metrics/`; scope
+        `experiment_saved_metric:write`; limits `burst` and `sustained`.
+
+        Args:
+            name: The name of the metric.
+            query: The definition of the metric.
+
+        Returns:
+            `ExperimentSavedMetric`.
         """
         return await self._call(
             registry.CREATE,
@@ -43,39 +52,58 @@ class ExperimentSavedMetrics(Resource):
         )
 
     async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the experiment saved metrics.
+        """Delete an experiment saved metric.
+
+        A metric that several experiments can share.
 
         `DELETE /api/projects/{project_id}/experiment_saved_metrics/{id}/`; scope
-        `experiment:write`; limits `burst` and `sustained`.
+        `experiment_saved_metric:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
         self, id: int, /, *, options: RequestOptions | None = None
     ) -> m.ExperimentSavedMetric:
-        """Get one of the experiment saved metrics.
+        """Get an experiment saved metric.
+
+        A metric that several experiments can share.
 
         `GET /api/projects/{project_id}/experiment_saved_metrics/{id}/`; scope
-        `experiment:read`; limits `burst` and `sustained`.
+        `experiment_saved_metric:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ExperimentSavedMetric`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
     def list(
         self,
         *,
+        event: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        search: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ExperimentSavedMetric]:
-        """List the experiment saved metrics.
+        """List experiment saved metrics.
 
-        `GET /api/projects/{project_id}/experiment_saved_metrics/`; scope `experiment:read`;
-        limits `burst` and `sustained`; pages: offset.
+        A metric that several experiments can share.
+
+        `GET /api/projects/{project_id}/experiment_saved_metrics/`; scope
+        `experiment_saved_metric:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+
+        Returns:
+            All `ExperimentSavedMetric`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
-            query={"limit": limit, "offset": offset},
+            query={"event": event, "limit": limit, "offset": offset, "search": search},
             concurrency=concurrency,
             options=options,
         )
@@ -88,13 +116,22 @@ class ExperimentSavedMetrics(Resource):
         name: str,
         query: JSON,
         description: str | None | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ExperimentSavedMetric:
-        """Replace one of the experiment saved metrics.
+        """Replace all fields of an experiment saved metric.
+
+        A metric that several experiments can share.
 
         `PUT /api/projects/{project_id}/experiment_saved_metrics/{id}/`; scope
-        `experiment:write`; limits `burst` and `sustained`.
+        `experiment_saved_metric:write`; limits `burst` and `sustained`.
+
+        Args:
+            name: The name of the metric.
+            query: The definition of the metric.
+
+        Returns:
+            `ExperimentSavedMetric`.
         """
         return await self._call(
             registry.REPLACE,
@@ -111,13 +148,22 @@ class ExperimentSavedMetrics(Resource):
         description: str | None | Omit = OMIT,
         name: str | Omit = OMIT,
         query: JSON | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ExperimentSavedMetric:
-        """Change the given fields of one of the experiment saved metrics.
+        """Change the given fields of an experiment saved metric.
+
+        A metric that several experiments can share.
 
         `PATCH /api/projects/{project_id}/experiment_saved_metrics/{id}/`; scope
-        `experiment:write`; limits `burst` and `sustained`.
+        `experiment_saved_metric:write`; limits `burst` and `sustained`.
+
+        Args:
+            name: The name of the metric.
+            query: The definition of the metric.
+
+        Returns:
+            `ExperimentSavedMetric`.
         """
         return await self._call(
             registry.UPDATE,

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
@@ -16,19 +17,189 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["Experiments"]
+__all__ = ["Experiments", "ExperimentsMetricsRecalculations"]
+
+
+class ExperimentsMetricsRecalculations(Resource):
+    """A job that computes the metrics of an experiment again."""
+
+    async def create(
+        self,
+        id: int,
+        /,
+        *,
+        trigger: m.ExperimentMetricsRecalculationTriggerEnum | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ExperimentMetricsRecalculation:
+        """Create a recalculation of metrics.
+
+        A job that computes the metrics of an experiment again.
+
+        `POST /api/projects/{project_id}/experiments/{id}/metrics_recalculation/`; scope
+        `experiment:write`; limits `burst` and `sustained`.
+
+        Args:
+            trigger: Default: `"manual"`.
+
+        Returns:
+            `ExperimentMetricsRecalculation`.
+        """
+        return await self._call(
+            registry.METRICS_RECALCULATIONS_CREATE,
+            (id,),
+            body={"trigger": trigger},
+            options=options,
+        )
+
+    async def get(
+        self, id: int, recalculation_id: str, /, *, options: RequestOptions | None = None
+    ) -> m.ExperimentMetricsRecalculation:
+        """Get a recalculation of metrics.
+
+        A job that computes the metrics of an experiment again.
+
+        `GET
+        /api/projects/{project_id}/experiments/{id}/metrics_recalculation/{recalculation_id}/`;
+        scope `experiment:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ExperimentMetricsRecalculation`.
+        """
+        return await self._call(
+            registry.METRICS_RECALCULATIONS_GET,
+            (
+                id,
+                recalculation_id,
+            ),
+            options=options,
+        )
+
+    async def latest(
+        self, id: int, /, *, options: RequestOptions | None = None
+    ) -> m.ExperimentMetricsRecalculation:
+        """Get the last recalculation of the metrics of an experiment.
+
+        `GET /api/projects/{project_id}/experiments/{id}/metrics_recalculation/latest/`; scope
+        `experiment:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ExperimentMetricsRecalculation`.
+        """
+        return await self._call(registry.METRICS_RECALCULATIONS_LATEST, (id,), options=options)
 
 
 class Experiments(Resource):
-    """Operations on `experiments`."""
+    """An experiment compares variants of a feature flag by metrics."""
 
-    async def archive(self, id: int, /, *, options: RequestOptions | None = None) -> m.Experiment:
-        """Archive: an action on experiments.
+    @cached_property
+    def metrics_recalculations(self) -> ExperimentsMetricsRecalculations:
+        """A job that computes the metrics of an experiment again."""
+        return ExperimentsMetricsRecalculations(self._executor)
 
-        `POST /api/projects/{project_id}/experiments/{id}/archive/`; limits `burst` and
-        `sustained`.
+    def activity(
+        self,
+        id: int,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ActivityLogEntry]:
+        """List the changes of an experiment, newest first.
+
+        `GET /api/projects/{project_id}/experiments/{id}/activity/`; scope `activity_log:read`;
+        limits `burst` and `sustained`; pages: cursor.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `10`.
+            page: The number of the page, from 1. Default: `1`.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
-        return await self._call(registry.ARCHIVE, (id,), options=options)
+        return self._cursor(
+            registry.ACTIVITY, (id,), query={"limit": limit, "page": page}, options=options
+        )
+
+    async def archive(
+        self,
+        id: int,
+        /,
+        *,
+        disable_feature_flag: bool | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Experiment:
+        """Archive an experiment that has ended.
+
+        `POST /api/projects/{project_id}/experiments/{id}/archive/`; scope `experiment:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            disable_feature_flag: Default: `false`.
+
+        Returns:
+            `Experiment`.
+        """
+        return await self._call(
+            registry.ARCHIVE,
+            (id,),
+            body={"disable_feature_flag": disable_feature_flag},
+            options=options,
+        )
+
+    async def bulk_get_session_contexts(
+        self, *, session_ids: Sequence[str], options: RequestOptions | None = None
+    ) -> m.ExperimentSessionContextsResponse:
+        """Get which experiments and variants several sessions saw.
+
+        `POST /api/projects/{project_id}/experiments/session_contexts/`; scope
+        `experiment:read`, `session_recording:read`; limits `session_contexts_burst` and
+        `session_contexts_sustained`.
+
+        Returns:
+            `ExperimentSessionContextsResponse`.
+        """
+        return await self._call(
+            registry.BULK_GET_SESSION_CONTEXTS, body={"session_ids": session_ids}, options=options
+        )
+
+    async def calculate_running_time(
+        self,
+        *,
+        metric_type: m.MetricTypeEnum,
+        minimum_detectable_effect: float,
+        baseline_stats: m.RunningTimeBaselineStats | Mapping[str, JSON] | None | Omit = OMIT,
+        baseline_value: float | None | Omit = OMIT,
+        exposure_rate_per_day: float | None | Omit = OMIT,
+        number_of_variants: int | Omit = OMIT,
+        variance: float | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.RunningTimeCalculationResult:
+        """Estimate how long an experiment has to run for a significant result.
+
+        `POST /api/projects/{project_id}/experiments/calculate_running_time/`; scope
+        `experiment:read`; limits `burst` and `sustained`.
+
+        Args:
+            number_of_variants: Default: `2`.
+
+        Returns:
+            `RunningTimeCalculationResult`.
+        """
+        return await self._call(
+            registry.CALCULATE_RUNNING_TIME,
+            body={
+                "metric_type": metric_type,
+                "minimum_detectable_effect": minimum_detectable_effect,
+                "baseline_stats": baseline_stats,
+                "baseline_value": baseline_value,
+                "exposure_rate_per_day": exposure_rate_per_day,
+                "number_of_variants": number_of_variants,
+                "variance": variance,
+            },
+            options=options,
+        )
 
     async def copy_to_project(
         self,
@@ -40,10 +211,18 @@ class Experiments(Resource):
         name: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Experiment:
-        """Copy to project: an action on experiments.
+        """Copy an experiment to another project.
 
-        `POST /api/projects/{project_id}/experiments/{id}/copy_to_project/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/experiments/{id}/copy_to_project/`; scope
+        `experiment:write`; limits `burst` and `sustained`.
+
+        Args:
+            feature_flag_key: The key of its feature flag; the flag is created if it does not
+                exist.
+            name: The name of the experiment.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(
             registry.COPY_TO_PROJECT,
@@ -69,10 +248,12 @@ class Experiments(Resource):
         deleted: bool | None | Omit = OMIT,
         description: str | None | Omit = OMIT,
         end_date: Timestamp | None | Omit = OMIT,
+        excluded_variants: Sequence[str] | None | Omit = OMIT,
         exposure_criteria: m.ExperimentApiExposureCriteria
         | Mapping[str, JSON]
         | None
         | Omit = OMIT,
+        feature_flag: m.ExperimentFeatureFlagInput | Mapping[str, JSON] | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         holdout_id: int | None | Omit = OMIT,
         metrics: Sequence[m.ExperimentApiMetric | Mapping[str, JSON]] | None | Omit = OMIT,
@@ -80,8 +261,14 @@ class Experiments(Resource):
         | None
         | Omit = OMIT,
         only_count_matured_users: bool | Omit = OMIT,
+        original_experiment: Mapping[str, JSON] | None | Omit = OMIT,
         parameters: m.ExperimentParameters | Mapping[str, JSON] | None | Omit = OMIT,
         primary_metrics_ordered_uuids: JSON | Omit = OMIT,
+        repository: str | None | Omit = OMIT,
+        running_time_calculation: m.ExperimentRunningTimeCalculation
+        | Mapping[str, JSON]
+        | None
+        | Omit = OMIT,
         saved_metrics_ids: Sequence[JSON] | None | Omit = OMIT,
         scheduling_config: JSON | Omit = OMIT,
         secondary_metrics: JSON | Omit = OMIT,
@@ -90,12 +277,44 @@ class Experiments(Resource):
         stats_config: JSON | Omit = OMIT,
         type: m.ExperimentTypeEnum | None | Omit = OMIT,
         update_feature_flag_params: bool | Omit = OMIT,
+        version: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Experiment:
-        """Create one of the experiments.
+        """Create an experiment as a draft. Its feature flag is created with it, unless the key
+        names an existing one.
 
         `POST /api/projects/{project_id}/experiments/`; scope `experiment:write`; limits `burst`
         and `sustained`.
+
+        Args:
+            feature_flag_key: The key of its feature flag; the flag is created if it does not
+                exist.
+            name: The name of the experiment.
+            create_in_folder: The folder of the file system to create it in.
+            allow_unknown_events: Default: `false`.
+            archived: Whether it is archived. Default: `false`.
+            conclusion: The outcome: `won`, `lost`, `inconclusive`, `stopped_early` or
+                `invalid`.
+            conclusion_comment: A comment on the outcome.
+            deleted: Whether the experiment is deleted. Setting it is how experiments are
+                deleted and restored.
+            description: A description, usually the hypothesis.
+            end_date: When it ended; null while it runs.
+            exposure_criteria: Which events count as an exposure, and whether internal users are
+                left out.
+            feature_flag: Its feature flag.
+            holdout_id: The id of the holdout whose users are excluded.
+            metrics: The primary metrics.
+            metrics_secondary: The secondary metrics.
+            parameters: Variants, shares and the minimum effect to detect.
+            saved_metrics_ids: Shared metrics to use, by their ids.
+            start_date: When it started; null for a draft.
+            stats_config: The statistical method and its settings.
+            type: Whether it is about a `product` or a web page (`web`).
+            update_feature_flag_params: Default: `false`.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(
             registry.CREATE,
@@ -110,14 +329,19 @@ class Experiments(Resource):
                 "deleted": deleted,
                 "description": description,
                 "end_date": end_date,
+                "excluded_variants": excluded_variants,
                 "exposure_criteria": exposure_criteria,
+                "feature_flag": feature_flag,
                 "filters": filters,
                 "holdout_id": holdout_id,
                 "metrics": metrics,
                 "metrics_secondary": metrics_secondary,
                 "only_count_matured_users": only_count_matured_users,
+                "original_experiment": original_experiment,
                 "parameters": parameters,
                 "primary_metrics_ordered_uuids": primary_metrics_ordered_uuids,
+                "repository": repository,
+                "running_time_calculation": running_time_calculation,
                 "saved_metrics_ids": saved_metrics_ids,
                 "scheduling_config": scheduling_config,
                 "secondary_metrics": secondary_metrics,
@@ -126,93 +350,79 @@ class Experiments(Resource):
                 "stats_config": stats_config,
                 "type": type,
                 "update_feature_flag_params": update_feature_flag_params,
+                "version": version,
             },
             options=options,
         )
 
-    async def create_exposure_cohort_for_experiment(
+    async def create_exposure_cohort(
         self,
         id: int,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        allow_unknown_events: bool | Omit = OMIT,
-        archived: bool | Omit = OMIT,
-        conclusion: m.ConclusionEnum | None | Omit = OMIT,
-        conclusion_comment: str | None | Omit = OMIT,
-        deleted: bool | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        end_date: Timestamp | None | Omit = OMIT,
-        exposure_criteria: m.ExperimentApiExposureCriteria
-        | Mapping[str, JSON]
-        | None
-        | Omit = OMIT,
-        feature_flag_key: str | Omit = OMIT,
-        filters: JSON | Omit = OMIT,
-        holdout_id: int | None | Omit = OMIT,
-        metrics: Sequence[m.ExperimentApiMetric | Mapping[str, JSON]] | None | Omit = OMIT,
-        metrics_secondary: Sequence[m.ExperimentApiMetric | Mapping[str, JSON]]
-        | None
-        | Omit = OMIT,
-        name: str | Omit = OMIT,
-        only_count_matured_users: bool | Omit = OMIT,
-        parameters: m.ExperimentParameters | Mapping[str, JSON] | None | Omit = OMIT,
-        primary_metrics_ordered_uuids: JSON | Omit = OMIT,
-        saved_metrics_ids: Sequence[JSON] | None | Omit = OMIT,
-        scheduling_config: JSON | Omit = OMIT,
-        secondary_metrics: JSON | Omit = OMIT,
-        secondary_metrics_ordered_uuids: JSON | Omit = OMIT,
-        start_date: Timestamp | None | Omit = OMIT,
-        stats_config: JSON | Omit = OMIT,
-        type: m.ExperimentTypeEnum | None | Omit = OMIT,
-        update_feature_flag_params: bool | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Create exposure cohort for experiment: an action on experiments.
+        """Create a cohort of the persons who saw an experiment.
 
         `POST
         /api/projects/{project_id}/experiments/{id}/create_exposure_cohort_for_experiment/`;
         scope `experiment:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.CREATE_EXPOSURE_COHORT, (id,), body=body, options=options)
+
+    async def create_from_prompt(
+        self,
+        *,
+        prompt_name: str,
+        templates: Sequence[m.TemplatesEnum],
+        versions: Sequence[int],
+        description: str | Omit = OMIT,
+        feature_flag_key: str | Omit = OMIT,
+        name: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Experiment:
+        """Create an experiment from a description in plain language.
+
+        `POST /api/projects/{project_id}/experiments/create_from_prompt/`; scope
+        `experiment:write`, `llm_prompt:read`; limits `burst` and `sustained`.
+
+        Args:
+            description: A description, usually the hypothesis.
+            feature_flag_key: The key of its feature flag; the flag is created if it does not
+                exist.
+            name: The name of the experiment.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(
-            registry.CREATE_EXPOSURE_COHORT_FOR_EXPERIMENT,
-            (id,),
+            registry.CREATE_FROM_PROMPT,
             body={
-                "_create_in_folder": create_in_folder,
-                "allow_unknown_events": allow_unknown_events,
-                "archived": archived,
-                "conclusion": conclusion,
-                "conclusion_comment": conclusion_comment,
-                "deleted": deleted,
+                "prompt_name": prompt_name,
+                "templates": templates,
+                "versions": versions,
                 "description": description,
-                "end_date": end_date,
-                "exposure_criteria": exposure_criteria,
                 "feature_flag_key": feature_flag_key,
-                "filters": filters,
-                "holdout_id": holdout_id,
-                "metrics": metrics,
-                "metrics_secondary": metrics_secondary,
                 "name": name,
-                "only_count_matured_users": only_count_matured_users,
-                "parameters": parameters,
-                "primary_metrics_ordered_uuids": primary_metrics_ordered_uuids,
-                "saved_metrics_ids": saved_metrics_ids,
-                "scheduling_config": scheduling_config,
-                "secondary_metrics": secondary_metrics,
-                "secondary_metrics_ordered_uuids": secondary_metrics_ordered_uuids,
-                "start_date": start_date,
-                "stats_config": stats_config,
-                "type": type,
-                "update_feature_flag_params": update_feature_flag_params,
             },
             options=options,
         )
 
     async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> m.Experiment:
-        """Delete one of the experiments.
+        """Delete an experiment (soft delete). `restore` undoes it.
 
         `PATCH /api/projects/{project_id}/experiments/{id}/`; with `{"deleted": true}`, as the
         server refuses DELETE here; scope `experiment:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(registry.DELETE, (id,), options=options)
 
@@ -221,85 +431,21 @@ class Experiments(Resource):
         id: int,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        allow_unknown_events: bool | Omit = OMIT,
-        archived: bool | Omit = OMIT,
-        conclusion: m.ConclusionEnum | None | Omit = OMIT,
-        conclusion_comment: str | None | Omit = OMIT,
-        deleted: bool | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        end_date: Timestamp | None | Omit = OMIT,
-        exposure_criteria: m.ExperimentApiExposureCriteria
-        | Mapping[str, JSON]
-        | None
-        | Omit = OMIT,
-        feature_flag_key: str | Omit = OMIT,
-        filters: JSON | Omit = OMIT,
-        holdout_id: int | None | Omit = OMIT,
-        metrics: Sequence[m.ExperimentApiMetric | Mapping[str, JSON]] | None | Omit = OMIT,
-        metrics_secondary: Sequence[m.ExperimentApiMetric | Mapping[str, JSON]]
-        | None
-        | Omit = OMIT,
-        name: str | Omit = OMIT,
-        only_count_matured_users: bool | Omit = OMIT,
-        parameters: m.ExperimentParameters | Mapping[str, JSON] | None | Omit = OMIT,
-        primary_metrics_ordered_uuids: JSON | Omit = OMIT,
-        saved_metrics_ids: Sequence[JSON] | None | Omit = OMIT,
-        scheduling_config: JSON | Omit = OMIT,
-        secondary_metrics: JSON | Omit = OMIT,
-        secondary_metrics_ordered_uuids: JSON | Omit = OMIT,
-        start_date: Timestamp | None | Omit = OMIT,
-        stats_config: JSON | Omit = OMIT,
-        type: m.ExperimentTypeEnum | None | Omit = OMIT,
-        update_feature_flag_params: bool | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Duplicate: an action on experiments.
+        """Create a copy of an experiment as a draft.
 
         `POST /api/projects/{project_id}/experiments/{id}/duplicate/`; scope `experiment:write`;
         limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.DUPLICATE,
-            (id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "allow_unknown_events": allow_unknown_events,
-                "archived": archived,
-                "conclusion": conclusion,
-                "conclusion_comment": conclusion_comment,
-                "deleted": deleted,
-                "description": description,
-                "end_date": end_date,
-                "exposure_criteria": exposure_criteria,
-                "feature_flag_key": feature_flag_key,
-                "filters": filters,
-                "holdout_id": holdout_id,
-                "metrics": metrics,
-                "metrics_secondary": metrics_secondary,
-                "name": name,
-                "only_count_matured_users": only_count_matured_users,
-                "parameters": parameters,
-                "primary_metrics_ordered_uuids": primary_metrics_ordered_uuids,
-                "saved_metrics_ids": saved_metrics_ids,
-                "scheduling_config": scheduling_config,
-                "secondary_metrics": secondary_metrics,
-                "secondary_metrics_ordered_uuids": secondary_metrics_ordered_uuids,
-                "start_date": start_date,
-                "stats_config": stats_config,
-                "type": type,
-                "update_feature_flag_params": update_feature_flag_params,
-            },
-            options=options,
-        )
 
-    async def eligible_feature_flags(self, *, options: RequestOptions | None = None) -> JSON:
-        """Eligible feature flags: an action on experiments.
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
-        `GET /api/projects/{project_id}/experiments/eligible_feature_flags/`; scope
-        `feature_flag:read`; limits `burst` and `sustained`.
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(registry.ELIGIBLE_FEATURE_FLAGS, options=options)
+        return await self._call(registry.DUPLICATE, (id,), body=body, options=options)
 
     async def end(
         self,
@@ -308,139 +454,247 @@ class Experiments(Resource):
         *,
         conclusion: m.ConclusionEnum | None | Omit = OMIT,
         conclusion_comment: str | None | Omit = OMIT,
+        open_cleanup_pr: bool | Omit = OMIT,
+        repository: str | None | Omit = OMIT,
+        set_repository_as_team_default: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Experiment:
-        """End: an action on experiments.
+        """End a running experiment, with a conclusion. The feature flag stays as it is.
 
-        `POST /api/projects/{project_id}/experiments/{id}/end/`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/experiments/{id}/end/`; scope `experiment:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            conclusion: The outcome: `won`, `lost`, `inconclusive`, `stopped_early` or
+                `invalid`.
+            conclusion_comment: A comment on the outcome.
+            open_cleanup_pr: Default: `false`.
+            set_repository_as_team_default: Default: `false`.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(
             registry.END,
             (id,),
-            body={"conclusion": conclusion, "conclusion_comment": conclusion_comment},
+            body={
+                "conclusion": conclusion,
+                "conclusion_comment": conclusion_comment,
+                "open_cleanup_pr": open_cleanup_pr,
+                "repository": repository,
+                "set_repository_as_team_default": set_repository_as_team_default,
+            },
             options=options,
         )
 
+    async def flag_cleanup_target(
+        self, id: int, /, *, options: RequestOptions | None = None
+    ) -> m.ExperimentFlagCleanupTarget:
+        """Get which repository the cleanup of the feature flag would change.
+
+        `GET /api/projects/{project_id}/experiments/{id}/flag_cleanup_target/`; scope
+        `experiment:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ExperimentFlagCleanupTarget`.
+        """
+        return await self._call(registry.FLAG_CLEANUP_TARGET, (id,), options=options)
+
+    async def flag_cleanup_task(
+        self, id: int, /, *, options: RequestOptions | None = None
+    ) -> m.ExperimentFlagCleanupTask:
+        """Get the task that removes the feature flag of an experiment from the code.
+
+        `GET /api/projects/{project_id}/experiments/{id}/flag_cleanup_task/`; scope
+        `experiment:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ExperimentFlagCleanupTask`.
+        """
+        return await self._call(registry.FLAG_CLEANUP_TASK, (id,), options=options)
+
+    async def freeze_exposure(
+        self, id: int, /, *, options: RequestOptions | None = None
+    ) -> m.Experiment:
+        """Stop adding users to an experiment, while those who are in it keep their variant.
+
+        `POST /api/projects/{project_id}/experiments/{id}/freeze_exposure/`; scope
+        `experiment:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Experiment`.
+        """
+        return await self._call(registry.FREEZE_EXPOSURE, (id,), options=options)
+
     async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Experiment:
-        """Get one of the experiments.
+        """Get an experiment with its metrics and its feature flag.
 
         `GET /api/projects/{project_id}/experiments/{id}/`; scope `experiment:read`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
-    async def launch(self, id: int, /, *, options: RequestOptions | None = None) -> m.Experiment:
-        """Launch: an action on experiments.
+    async def get_session_event_deltas(
+        self, id: int, /, *, options: RequestOptions | None = None
+    ) -> m.ExperimentSessionEventDeltaResponse:
+        """Compare how often events occur in the sessions of the variants.
 
-        `POST /api/projects/{project_id}/experiments/{id}/launch/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/experiments/{id}/session_event_deltas/`; scope
+        `experiment:read`, `session_recording:read`; limits `session_event_deltas_burst` and
+        `session_event_deltas_sustained`.
+
+        Returns:
+            `ExperimentSessionEventDeltaResponse`.
+        """
+        return await self._call(registry.GET_SESSION_EVENT_DELTAS, (id,), options=options)
+
+    async def launch(self, id: int, /, *, options: RequestOptions | None = None) -> m.Experiment:
+        """Start a draft experiment: it sets the start date and turns the feature flag on.
+
+        `POST /api/projects/{project_id}/experiments/{id}/launch/`; scope `experiment:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(registry.LAUNCH, (id,), options=options)
 
     def list(
         self,
         *,
+        archived: bool | Omit = OMIT,
+        created_by_id: str | Omit = OMIT,
+        event: str | Omit = OMIT,
+        feature_flag_id: int | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        order: str | Omit = OMIT,
+        prompt_name: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+        status: Literal[
+            "all", "complete", "draft", "exposure_frozen", "paused", "running", "stopped"
+        ]
+        | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.Experiment]:
-        """List the experiments.
+    ) -> Cursor[m.ExperimentBasic]:
+        """List experiments, newest first.
 
         `GET /api/projects/{project_id}/experiments/`; scope `experiment:read`; limits `burst`
         and `sustained`; pages: offset.
+
+        Args:
+            archived: Whether to list archived objects.
+            created_by_id: Only what the user with this id created.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            order: The field to sort by; `-` in front means descending.
+            search: Only results that contain this text.
+            status: Only results with this status.
+
+        Returns:
+            All `ExperimentBasic`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
-            query={"limit": limit, "offset": offset},
+            query={
+                "archived": archived,
+                "created_by_id": created_by_id,
+                "event": event,
+                "feature_flag_id": feature_flag_id,
+                "limit": limit,
+                "offset": offset,
+                "order": order,
+                "prompt_name": prompt_name,
+                "search": search,
+                "status": status,
+            },
             concurrency=concurrency,
             options=options,
         )
 
-    async def pause(self, id: int, /, *, options: RequestOptions | None = None) -> m.Experiment:
-        """Pause: an action on experiments.
+    async def list_session_buckets(
+        self,
+        id: int,
+        /,
+        *,
+        bucket: m.ExperimentSessionBucketEnum,
+        limit: int | Omit = OMIT,
+        metric_uuids: Sequence[str] | Omit = OMIT,
+        variant: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ExperimentSessionBucketResponse:
+        """Group the recorded sessions of an experiment by what happened in them.
 
-        `POST /api/projects/{project_id}/experiments/{id}/pause/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/experiments/{id}/session_buckets/`; scope
+        `experiment:read`, `session_recording:read`; limits `session_buckets_burst` and
+        `session_buckets_sustained`.
+
+        Args:
+            limit: Default: `100`.
+
+        Returns:
+            `ExperimentSessionBucketResponse`.
+        """
+        return await self._call(
+            registry.LIST_SESSION_BUCKETS,
+            (id,),
+            body={
+                "bucket": bucket,
+                "limit": limit,
+                "metric_uuids": metric_uuids,
+                "variant": variant,
+            },
+            options=options,
+        )
+
+    async def pause(self, id: int, /, *, options: RequestOptions | None = None) -> m.Experiment:
+        """Pause an experiment: its feature flag is turned off.
+
+        `POST /api/projects/{project_id}/experiments/{id}/pause/`; scope `experiment:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(registry.PAUSE, (id,), options=options)
+
+    def prompt_templates(
+        self, *, options: RequestOptions | None = None
+    ) -> Cursor[m.ExperimentsPromptTemplatesResponseItem]:
+        """List prompts for creating experiments.
+
+        `GET /api/projects/{project_id}/experiments/prompt_templates/`; scope `experiment:read`;
+        limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `ExperimentsPromptTemplatesResponseItem`, page by page as you iterate.
+        """
+        return self._cursor(registry.PROMPT_TEMPLATES, options=options)
 
     async def recalculate_timeseries(
         self,
         id: int,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        allow_unknown_events: bool | Omit = OMIT,
-        archived: bool | Omit = OMIT,
-        conclusion: m.ConclusionEnum | None | Omit = OMIT,
-        conclusion_comment: str | None | Omit = OMIT,
-        deleted: bool | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        end_date: Timestamp | None | Omit = OMIT,
-        exposure_criteria: m.ExperimentApiExposureCriteria
-        | Mapping[str, JSON]
-        | None
-        | Omit = OMIT,
-        feature_flag_key: str | Omit = OMIT,
-        filters: JSON | Omit = OMIT,
-        holdout_id: int | None | Omit = OMIT,
-        metrics: Sequence[m.ExperimentApiMetric | Mapping[str, JSON]] | None | Omit = OMIT,
-        metrics_secondary: Sequence[m.ExperimentApiMetric | Mapping[str, JSON]]
-        | None
-        | Omit = OMIT,
-        name: str | Omit = OMIT,
-        only_count_matured_users: bool | Omit = OMIT,
-        parameters: m.ExperimentParameters | Mapping[str, JSON] | None | Omit = OMIT,
-        primary_metrics_ordered_uuids: JSON | Omit = OMIT,
-        saved_metrics_ids: Sequence[JSON] | None | Omit = OMIT,
-        scheduling_config: JSON | Omit = OMIT,
-        secondary_metrics: JSON | Omit = OMIT,
-        secondary_metrics_ordered_uuids: JSON | Omit = OMIT,
-        start_date: Timestamp | None | Omit = OMIT,
-        stats_config: JSON | Omit = OMIT,
-        type: m.ExperimentTypeEnum | None | Omit = OMIT,
-        update_feature_flag_params: bool | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Recalculate timeseries: an action on experiments.
+        """Compute the results of an experiment for each day again.
 
         `POST /api/projects/{project_id}/experiments/{id}/recalculate_timeseries/`; scope
         `experiment:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.RECALCULATE_TIMESERIES,
-            (id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "allow_unknown_events": allow_unknown_events,
-                "archived": archived,
-                "conclusion": conclusion,
-                "conclusion_comment": conclusion_comment,
-                "deleted": deleted,
-                "description": description,
-                "end_date": end_date,
-                "exposure_criteria": exposure_criteria,
-                "feature_flag_key": feature_flag_key,
-                "filters": filters,
-                "holdout_id": holdout_id,
-                "metrics": metrics,
-                "metrics_secondary": metrics_secondary,
-                "name": name,
-                "only_count_matured_users": only_count_matured_users,
-                "parameters": parameters,
-                "primary_metrics_ordered_uuids": primary_metrics_ordered_uuids,
-                "saved_metrics_ids": saved_metrics_ids,
-                "scheduling_config": scheduling_config,
-                "secondary_metrics": secondary_metrics,
-                "secondary_metrics_ordered_uuids": secondary_metrics_ordered_uuids,
-                "start_date": start_date,
-                "stats_config": stats_config,
-                "type": type,
-                "update_feature_flag_params": update_feature_flag_params,
-            },
-            options=options,
-        )
+        return await self._call(registry.RECALCULATE_TIMESERIES, (id,), body=body, options=options)
 
     async def replace(
         self,
@@ -457,10 +711,12 @@ class Experiments(Resource):
         deleted: bool | None | Omit = OMIT,
         description: str | None | Omit = OMIT,
         end_date: Timestamp | None | Omit = OMIT,
+        excluded_variants: Sequence[str] | None | Omit = OMIT,
         exposure_criteria: m.ExperimentApiExposureCriteria
         | Mapping[str, JSON]
         | None
         | Omit = OMIT,
+        feature_flag: m.ExperimentFeatureFlagInput | Mapping[str, JSON] | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         holdout_id: int | None | Omit = OMIT,
         metrics: Sequence[m.ExperimentApiMetric | Mapping[str, JSON]] | None | Omit = OMIT,
@@ -468,8 +724,14 @@ class Experiments(Resource):
         | None
         | Omit = OMIT,
         only_count_matured_users: bool | Omit = OMIT,
+        original_experiment: Mapping[str, JSON] | None | Omit = OMIT,
         parameters: m.ExperimentParameters | Mapping[str, JSON] | None | Omit = OMIT,
         primary_metrics_ordered_uuids: JSON | Omit = OMIT,
+        repository: str | None | Omit = OMIT,
+        running_time_calculation: m.ExperimentRunningTimeCalculation
+        | Mapping[str, JSON]
+        | None
+        | Omit = OMIT,
         saved_metrics_ids: Sequence[JSON] | None | Omit = OMIT,
         scheduling_config: JSON | Omit = OMIT,
         secondary_metrics: JSON | Omit = OMIT,
@@ -478,12 +740,43 @@ class Experiments(Resource):
         stats_config: JSON | Omit = OMIT,
         type: m.ExperimentTypeEnum | None | Omit = OMIT,
         update_feature_flag_params: bool | Omit = OMIT,
+        version: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Experiment:
-        """Replace one of the experiments.
+        """Replace all fields of an experiment.
 
         `PUT /api/projects/{project_id}/experiments/{id}/`; scope `experiment:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            feature_flag_key: The key of its feature flag; the flag is created if it does not
+                exist.
+            name: The name of the experiment.
+            create_in_folder: The folder of the file system to create it in.
+            allow_unknown_events: Default: `false`.
+            archived: Whether it is archived. Default: `false`.
+            conclusion: The outcome: `won`, `lost`, `inconclusive`, `stopped_early` or
+                `invalid`.
+            conclusion_comment: A comment on the outcome.
+            deleted: Whether the experiment is deleted. Setting it is how experiments are
+                deleted and restored.
+            description: A description, usually the hypothesis.
+            end_date: When it ended; null while it runs.
+            exposure_criteria: Which events count as an exposure, and whether internal users are
+                left out.
+            feature_flag: Its feature flag.
+            holdout_id: The id of the holdout whose users are excluded.
+            metrics: The primary metrics.
+            metrics_secondary: The secondary metrics.
+            parameters: Variants, shares and the minimum effect to detect.
+            saved_metrics_ids: Shared metrics to use, by their ids.
+            start_date: When it started; null for a draft.
+            stats_config: The statistical method and its settings.
+            type: Whether it is about a `product` or a web page (`web`).
+            update_feature_flag_params: Default: `false`.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(
             registry.REPLACE,
@@ -499,14 +792,19 @@ class Experiments(Resource):
                 "deleted": deleted,
                 "description": description,
                 "end_date": end_date,
+                "excluded_variants": excluded_variants,
                 "exposure_criteria": exposure_criteria,
+                "feature_flag": feature_flag,
                 "filters": filters,
                 "holdout_id": holdout_id,
                 "metrics": metrics,
                 "metrics_secondary": metrics_secondary,
                 "only_count_matured_users": only_count_matured_users,
+                "original_experiment": original_experiment,
                 "parameters": parameters,
                 "primary_metrics_ordered_uuids": primary_metrics_ordered_uuids,
+                "repository": repository,
+                "running_time_calculation": running_time_calculation,
                 "saved_metrics_ids": saved_metrics_ids,
                 "scheduling_config": scheduling_config,
                 "secondary_metrics": secondary_metrics,
@@ -515,41 +813,63 @@ class Experiments(Resource):
                 "stats_config": stats_config,
                 "type": type,
                 "update_feature_flag_params": update_feature_flag_params,
+                "version": version,
             },
             options=options,
         )
 
-    async def requires_flag_implementation(self, *, options: RequestOptions | None = None) -> JSON:
-        """Requires flag implementation: an action on experiments.
-
-        `GET /api/projects/{project_id}/experiments/requires_flag_implementation/`; scope
-        `experiment:read`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.REQUIRES_FLAG_IMPLEMENTATION, options=options)
-
     async def reset(self, id: int, /, *, options: RequestOptions | None = None) -> m.Experiment:
-        """Reset: an action on experiments.
+        """Set an experiment back to a draft: dates and conclusion are removed.
 
-        `POST /api/projects/{project_id}/experiments/{id}/reset/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/experiments/{id}/reset/`; scope `experiment:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(registry.RESET, (id,), options=options)
 
     async def restore(self, id: int, /, *, options: RequestOptions | None = None) -> m.Experiment:
-        """Undo the deletion of one of the experiments.
+        """Undo the deletion of an experiment.
+
+        An experiment compares variants of a feature flag by metrics.
 
         `PATCH /api/projects/{project_id}/experiments/{id}/`; with `{"deleted": false}`, as the
         server refuses DELETE here; scope `experiment:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(registry.RESTORE, (id,), options=options)
 
     async def resume(self, id: int, /, *, options: RequestOptions | None = None) -> m.Experiment:
-        """Resume: an action on experiments.
+        """Continue a paused experiment.
 
-        `POST /api/projects/{project_id}/experiments/{id}/resume/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/experiments/{id}/resume/`; scope `experiment:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(registry.RESUME, (id,), options=options)
+
+    async def session_context(
+        self, *, session_id: str, options: RequestOptions | None = None
+    ) -> m.ExperimentSessionContextResponse:
+        """Get which experiments and variants a session saw.
+
+        `GET /api/projects/{project_id}/experiments/session_context/`; scope `experiment:read`,
+        `session_recording:read`; limits `burst` and `sustained`.
+
+        Args:
+            session_id: The id of a session.
+
+        Returns:
+            `ExperimentSessionContextResponse`.
+        """
+        return await self._call(
+            registry.SESSION_CONTEXT, query={"session_id": session_id}, options=options
+        )
 
     async def ship_variant(
         self,
@@ -559,12 +879,27 @@ class Experiments(Resource):
         variant_key: str,
         conclusion: m.ConclusionEnum | None | Omit = OMIT,
         conclusion_comment: str | None | Omit = OMIT,
+        open_cleanup_pr: bool | Omit = OMIT,
+        release_to_everyone: bool | Omit = OMIT,
+        repository: str | None | Omit = OMIT,
+        set_repository_as_team_default: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Experiment:
-        """Ship variant: an action on experiments.
+        """End an experiment and give one variant to all users.
 
-        `POST /api/projects/{project_id}/experiments/{id}/ship_variant/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/experiments/{id}/ship_variant/`; scope
+        `experiment:write`; limits `burst` and `sustained`.
+
+        Args:
+            conclusion: The outcome: `won`, `lost`, `inconclusive`, `stopped_early` or
+                `invalid`.
+            conclusion_comment: A comment on the outcome.
+            open_cleanup_pr: Default: `false`.
+            release_to_everyone: Default: `false`.
+            set_repository_as_team_default: Default: `false`.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(
             registry.SHIP_VARIANT,
@@ -573,15 +908,22 @@ class Experiments(Resource):
                 "variant_key": variant_key,
                 "conclusion": conclusion,
                 "conclusion_comment": conclusion_comment,
+                "open_cleanup_pr": open_cleanup_pr,
+                "release_to_everyone": release_to_everyone,
+                "repository": repository,
+                "set_repository_as_team_default": set_repository_as_team_default,
             },
             options=options,
         )
 
     async def stats(self, *, options: RequestOptions | None = None) -> JSON:
-        """Stats: an action on experiments.
+        """Get how many experiments a project has run.
 
         `GET /api/projects/{project_id}/experiments/stats/`; scope `experiment:read`; limits
         `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.STATS, options=options)
 
@@ -594,10 +936,13 @@ class Experiments(Resource):
         metric_uuid: str,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Timeseries results: an action on experiments.
+        """Get the results of one metric of an experiment for each day.
 
         `GET /api/projects/{project_id}/experiments/{id}/timeseries_results/`; scope
         `experiment:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.TIMESERIES_RESULTS,
@@ -607,12 +952,28 @@ class Experiments(Resource):
         )
 
     async def unarchive(self, id: int, /, *, options: RequestOptions | None = None) -> m.Experiment:
-        """Unarchive: an action on experiments.
+        """Bring an archived experiment back.
 
-        `POST /api/projects/{project_id}/experiments/{id}/unarchive/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/experiments/{id}/unarchive/`; scope `experiment:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(registry.UNARCHIVE, (id,), options=options)
+
+    async def unfreeze_exposure(
+        self, id: int, /, *, options: RequestOptions | None = None
+    ) -> m.Experiment:
+        """Add users to an experiment again.
+
+        `POST /api/projects/{project_id}/experiments/{id}/unfreeze_exposure/`; scope
+        `experiment:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Experiment`.
+        """
+        return await self._call(registry.UNFREEZE_EXPOSURE, (id,), options=options)
 
     async def update(
         self,
@@ -627,10 +988,12 @@ class Experiments(Resource):
         deleted: bool | None | Omit = OMIT,
         description: str | None | Omit = OMIT,
         end_date: Timestamp | None | Omit = OMIT,
+        excluded_variants: Sequence[str] | None | Omit = OMIT,
         exposure_criteria: m.ExperimentApiExposureCriteria
         | Mapping[str, JSON]
         | None
         | Omit = OMIT,
+        feature_flag: m.ExperimentFeatureFlagInput | Mapping[str, JSON] | Omit = OMIT,
         feature_flag_key: str | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         holdout_id: int | None | Omit = OMIT,
@@ -640,8 +1003,14 @@ class Experiments(Resource):
         | Omit = OMIT,
         name: str | Omit = OMIT,
         only_count_matured_users: bool | Omit = OMIT,
+        original_experiment: Mapping[str, JSON] | None | Omit = OMIT,
         parameters: m.ExperimentParameters | Mapping[str, JSON] | None | Omit = OMIT,
         primary_metrics_ordered_uuids: JSON | Omit = OMIT,
+        repository: str | None | Omit = OMIT,
+        running_time_calculation: m.ExperimentRunningTimeCalculation
+        | Mapping[str, JSON]
+        | None
+        | Omit = OMIT,
         saved_metrics_ids: Sequence[JSON] | None | Omit = OMIT,
         scheduling_config: JSON | Omit = OMIT,
         secondary_metrics: JSON | Omit = OMIT,
@@ -650,12 +1019,43 @@ class Experiments(Resource):
         stats_config: JSON | Omit = OMIT,
         type: m.ExperimentTypeEnum | None | Omit = OMIT,
         update_feature_flag_params: bool | Omit = OMIT,
+        version: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Experiment:
-        """Change the given fields of one of the experiments.
+        """Change the given fields of an experiment.
 
         `PATCH /api/projects/{project_id}/experiments/{id}/`; scope `experiment:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            create_in_folder: The folder of the file system to create it in.
+            allow_unknown_events: Default: `false`.
+            archived: Whether it is archived. Default: `false`.
+            conclusion: The outcome: `won`, `lost`, `inconclusive`, `stopped_early` or
+                `invalid`.
+            conclusion_comment: A comment on the outcome.
+            deleted: Whether the experiment is deleted. Setting it is how experiments are
+                deleted and restored.
+            description: A description, usually the hypothesis.
+            end_date: When it ended; null while it runs.
+            exposure_criteria: Which events count as an exposure, and whether internal users are
+                left out.
+            feature_flag: Its feature flag.
+            feature_flag_key: The key of its feature flag; the flag is created if it does not
+                exist.
+            holdout_id: The id of the holdout whose users are excluded.
+            metrics: The primary metrics.
+            metrics_secondary: The secondary metrics.
+            name: The name of the experiment.
+            parameters: Variants, shares and the minimum effect to detect.
+            saved_metrics_ids: Shared metrics to use, by their ids.
+            start_date: When it started; null for a draft.
+            stats_config: The statistical method and its settings.
+            type: Whether it is about a `product` or a web page (`web`).
+            update_feature_flag_params: Default: `false`.
+
+        Returns:
+            `Experiment`.
         """
         return await self._call(
             registry.UPDATE,
@@ -669,7 +1069,9 @@ class Experiments(Resource):
                 "deleted": deleted,
                 "description": description,
                 "end_date": end_date,
+                "excluded_variants": excluded_variants,
                 "exposure_criteria": exposure_criteria,
+                "feature_flag": feature_flag,
                 "feature_flag_key": feature_flag_key,
                 "filters": filters,
                 "holdout_id": holdout_id,
@@ -677,8 +1079,11 @@ class Experiments(Resource):
                 "metrics_secondary": metrics_secondary,
                 "name": name,
                 "only_count_matured_users": only_count_matured_users,
+                "original_experiment": original_experiment,
                 "parameters": parameters,
                 "primary_metrics_ordered_uuids": primary_metrics_ordered_uuids,
+                "repository": repository,
+                "running_time_calculation": running_time_calculation,
                 "saved_metrics_ids": saved_metrics_ids,
                 "scheduling_config": scheduling_config,
                 "secondary_metrics": secondary_metrics,
@@ -687,6 +1092,7 @@ class Experiments(Resource):
                 "stats_config": stats_config,
                 "type": type,
                 "update_feature_flag_params": update_feature_flag_params,
+                "version": version,
             },
             options=options,
         )

@@ -19,29 +19,41 @@ __all__ = ["Exports"]
 
 
 class Exports(Resource):
-    """Operations on `exports`."""
+    """A file exported from an insight, a dashboard or a query: an image, CSV or the like."""
 
     async def content(self, id: int, /, *, options: RequestOptions | None = None) -> bytes:
-        """Content: an action on exports.
+        """Get the exported file.
 
         `GET /api/projects/{project_id}/exports/{id}/content/`; scope `export:read`; limits
         `burst` and `sustained`.
+
+        Returns:
+            The content of the file.
         """
         return await self._call(registry.CONTENT, (id,), options=options)
 
     async def create(
         self,
         *,
-        export_format: m.ExportFormatEnum,
+        export_format: m.ExportedAssetCreateExportFormatEnum,
         dashboard: int | None | Omit = OMIT,
         export_context: JSON | Omit = OMIT,
         insight: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ExportedAsset:
-        """Create one of the exports.
+        """Start an export; its content is ready when `has_content` is true.
 
         `POST /api/projects/{project_id}/exports/`; scope `export:write`; limits `burst` and
         `sustained`.
+
+        Args:
+            export_format: The media type, such as `image/png` or `text/csv`.
+            dashboard: The dashboard to export.
+            export_context: What to export, if it is neither an insight nor a dashboard.
+            insight: The insight to export.
+
+        Returns:
+            `ExportedAsset`.
         """
         return await self._call(
             registry.CREATE,
@@ -55,10 +67,13 @@ class Exports(Resource):
         )
 
     async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.ExportedAsset:
-        """Get one of the exports.
+        """Get the state of an export.
 
         `GET /api/projects/{project_id}/exports/{id}/`; scope `export:read`; limits `burst` and
         `sustained`.
+
+        Returns:
+            `ExportedAsset`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -70,10 +85,19 @@ class Exports(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ExportedAsset]:
-        """List the exports.
+        """List exports.
+
+        A file exported from an insight, a dashboard or a query: an image, CSV or the like.
 
         `GET /api/projects/{project_id}/exports/`; scope `export:read`; limits `burst` and
         `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ExportedAsset`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
 from ..registry.families import external_data_schemas as registry
 
@@ -16,142 +18,102 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["ExternalDataSchemas"]
+__all__ = ["ExternalDataSchemas", "ExternalDataSchemasDestinations"]
+
+
+class ExternalDataSchemasDestinations(Resource):
+    """Operations on `external_data_schemas.destinations`."""
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.SchemaDestinations:
+        """Get the destinations that the data of a table is written to.
+
+        `GET /api/projects/{project_id}/external_data_schemas/{id}/destinations/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SchemaDestinations`.
+        """
+        return await self._call(registry.DESTINATIONS_GET, (id,), options=options)
+
+    async def update(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        destination_ids: Sequence[UUID | str] | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SchemaDestinations:
+        """Set the destinations that the data of a table is written to.
+
+        `PATCH /api/projects/{project_id}/external_data_schemas/{id}/destinations/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SchemaDestinations`.
+        """
+        return await self._call(
+            registry.DESTINATIONS_UPDATE,
+            (id,),
+            body={"destination_ids": destination_ids},
+            options=options,
+        )
 
 
 class ExternalDataSchemas(Resource):
-    """Operations on `external_data_schemas`."""
+    """A table of an external data source, with its way of syncing."""
+
+    @cached_property
+    def destinations(self) -> ExternalDataSchemasDestinations:
+        """Operations on `external_data_schemas.destinations`."""
+        return ExternalDataSchemasDestinations(self._executor)
 
     async def cancel(
-        self,
-        id: str,
-        /,
-        *,
-        cdc_table_mode: m.CdcTableModeEnum | None | Omit = OMIT,
-        incremental_field: str | None | Omit = OMIT,
-        incremental_field_type: m.IncrementalFieldTypeEnum | None | Omit = OMIT,
-        primary_key_columns: Sequence[str] | None | Omit = OMIT,
-        should_sync: bool | Omit = OMIT,
-        sync_frequency: m.SyncFrequencyEnum | None | Omit = OMIT,
-        sync_time_of_day: str | None | Omit = OMIT,
-        sync_type: m.SyncTypeEnum | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Cancel: an action on external data schemas.
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ExternalDataSchemasCancelResponse:
+        """Cancel the running import of a table.
 
-        `POST /api/projects/{project_id}/external_data_schemas/{id}/cancel/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/external_data_schemas/{id}/cancel/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ExternalDataSchemasCancelResponse`.
         """
-        return await self._call(
-            registry.CANCEL,
-            (id,),
-            body={
-                "cdc_table_mode": cdc_table_mode,
-                "incremental_field": incremental_field,
-                "incremental_field_type": incremental_field_type,
-                "primary_key_columns": primary_key_columns,
-                "should_sync": should_sync,
-                "sync_frequency": sync_frequency,
-                "sync_time_of_day": sync_time_of_day,
-                "sync_type": sync_type,
-            },
-            options=options,
-        )
+        return await self._call(registry.CANCEL, (id,), options=options)
 
-    async def create(
-        self,
-        *,
-        cdc_table_mode: m.CdcTableModeEnum | None | Omit = OMIT,
-        incremental_field: str | None | Omit = OMIT,
-        incremental_field_type: m.IncrementalFieldTypeEnum | None | Omit = OMIT,
-        primary_key_columns: Sequence[str] | None | Omit = OMIT,
-        should_sync: bool | Omit = OMIT,
-        sync_frequency: m.SyncFrequencyEnum | None | Omit = OMIT,
-        sync_time_of_day: str | None | Omit = OMIT,
-        sync_type: m.SyncTypeEnum | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.ExternalDataSchema:
-        """Create one of the external data schemas.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an external data schema.
 
-        `POST /api/projects/{project_id}/external_data_schemas/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(
-            registry.CREATE,
-            body={
-                "cdc_table_mode": cdc_table_mode,
-                "incremental_field": incremental_field,
-                "incremental_field_type": incremental_field_type,
-                "primary_key_columns": primary_key_columns,
-                "should_sync": should_sync,
-                "sync_frequency": sync_frequency,
-                "sync_time_of_day": sync_time_of_day,
-                "sync_type": sync_type,
-            },
-            options=options,
-        )
+        A table of an external data source, with its way of syncing.
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the external data schemas.
-
-        `DELETE /api/projects/{project_id}/external_data_schemas/{id}/`; limits `burst` and
-        `sustained`.
+        `DELETE /api/projects/{project_id}/external_data_schemas/{id}/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
-    async def delete_data(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete data: an action on external data schemas.
+    async def delete_data(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Delete the imported data of a table; the next import starts from scratch.
 
-        `DELETE /api/projects/{project_id}/external_data_schemas/{id}/delete_data/`; limits
-        `burst` and `sustained`.
+        `DELETE /api/projects/{project_id}/external_data_schemas/{id}/delete_data/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE_DATA, (id,), options=options)
 
     async def get(
-        self, id: str, /, *, options: RequestOptions | None = None
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.ExternalDataSchema:
-        """Get one of the external data schemas.
+        """Get an imported table with its way of syncing.
 
-        `GET /api/projects/{project_id}/external_data_schemas/{id}/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/external_data_schemas/{id}/`; scope
+        `external_data_source:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ExternalDataSchema`.
         """
         return await self._call(registry.GET, (id,), options=options)
-
-    async def incremental_fields(
-        self,
-        id: str,
-        /,
-        *,
-        cdc_table_mode: m.CdcTableModeEnum | None | Omit = OMIT,
-        incremental_field: str | None | Omit = OMIT,
-        incremental_field_type: m.IncrementalFieldTypeEnum | None | Omit = OMIT,
-        primary_key_columns: Sequence[str] | None | Omit = OMIT,
-        should_sync: bool | Omit = OMIT,
-        sync_frequency: m.SyncFrequencyEnum | None | Omit = OMIT,
-        sync_time_of_day: str | None | Omit = OMIT,
-        sync_type: m.SyncTypeEnum | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Incremental fields: an action on external data schemas.
-
-        `POST /api/projects/{project_id}/external_data_schemas/{id}/incremental_fields/`; limits
-        `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.INCREMENTAL_FIELDS,
-            (id,),
-            body={
-                "cdc_table_mode": cdc_table_mode,
-                "incremental_field": incremental_field,
-                "incremental_field_type": incremental_field_type,
-                "primary_key_columns": primary_key_columns,
-                "should_sync": should_sync,
-                "sync_frequency": sync_frequency,
-                "sync_time_of_day": sync_time_of_day,
-                "sync_type": sync_type,
-            },
-            options=options,
-        )
 
     def list(
         self,
@@ -162,10 +124,18 @@ class ExternalDataSchemas(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ExternalDataSchema]:
-        """List the external data schemas.
+        """List the imported tables of all sources.
 
-        `GET /api/projects/{project_id}/external_data_schemas/`; limits `burst` and `sustained`;
-        pages: offset.
+        `GET /api/projects/{project_id}/external_data_schemas/`; scope
+        `external_data_source:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+
+        Returns:
+            All `ExternalDataSchema`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -174,70 +144,129 @@ class ExternalDataSchemas(Resource):
             options=options,
         )
 
-    async def reload(
+    async def list_incremental_fields(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        cdc_table_mode: m.CdcTableModeEnum | None | Omit = OMIT,
-        incremental_field: str | None | Omit = OMIT,
-        incremental_field_type: m.IncrementalFieldTypeEnum | None | Omit = OMIT,
-        primary_key_columns: Sequence[str] | None | Omit = OMIT,
-        should_sync: bool | Omit = OMIT,
-        sync_frequency: m.SyncFrequencyEnum | None | Omit = OMIT,
-        sync_time_of_day: str | None | Omit = OMIT,
-        sync_type: m.SyncTypeEnum | None | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Reload: an action on external data schemas.
+        """List the columns that an incremental sync can use.
 
-        `POST /api/projects/{project_id}/external_data_schemas/{id}/reload/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/external_data_schemas/{id}/incremental_fields/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.LIST_INCREMENTAL_FIELDS, (id,), body=body, options=options)
+
+    async def logs(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        after: Timestamp | Omit = OMIT,
+        before: Timestamp | Omit = OMIT,
+        instance_id: str | Omit = OMIT,
+        level: str | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        search: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """List log entries of the imports of a table.
+
+        `GET /api/projects/{project_id}/external_data_schemas/{id}/logs/`; scope
+        `external_data_source:read`; limits `burst` and `sustained`.
+
+        Args:
+            after: Only what is later than this time.
+            before: Only what is earlier than this time.
+            instance_id: Only log entries of this run.
+            level: Only log entries of these levels, separated by commas.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            search: Only results that contain this text.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.RELOAD,
+            registry.LOGS,
             (id,),
-            body={
-                "cdc_table_mode": cdc_table_mode,
-                "incremental_field": incremental_field,
-                "incremental_field_type": incremental_field_type,
-                "primary_key_columns": primary_key_columns,
-                "should_sync": should_sync,
-                "sync_frequency": sync_frequency,
-                "sync_time_of_day": sync_time_of_day,
-                "sync_type": sync_type,
+            query={
+                "after": after,
+                "before": before,
+                "instance_id": instance_id,
+                "level": level,
+                "limit": limit,
+                "search": search,
             },
             options=options,
         )
 
+    async def reload(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
+        """Start an import of a table now.
+
+        `POST /api/projects/{project_id}/external_data_schemas/{id}/reload/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.RELOAD, (id,), options=options)
+
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
+        api_version: str | None | Omit = OMIT,
         cdc_table_mode: m.CdcTableModeEnum | None | Omit = OMIT,
+        enabled_columns: Sequence[str] | None | Omit = OMIT,
         incremental_field: str | None | Omit = OMIT,
+        incremental_field_lookback_seconds: int | None | Omit = OMIT,
         incremental_field_type: m.IncrementalFieldTypeEnum | None | Omit = OMIT,
         primary_key_columns: Sequence[str] | None | Omit = OMIT,
+        row_filters: Sequence[Mapping[str, JSON]] | None | Omit = OMIT,
         should_sync: bool | Omit = OMIT,
-        sync_frequency: m.SyncFrequencyEnum | None | Omit = OMIT,
+        sync_frequency: m.ExternalDataSchemaSyncFrequencyEnum | None | Omit = OMIT,
         sync_time_of_day: str | None | Omit = OMIT,
-        sync_type: m.SyncTypeEnum | None | Omit = OMIT,
+        sync_type: m.ExternalDataSchemaSyncTypeEnum | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ExternalDataSchema:
-        """Replace one of the external data schemas.
+        """Replace all fields of an external data schema.
 
-        `PUT /api/projects/{project_id}/external_data_schemas/{id}/`; limits `burst` and
-        `sustained`.
+        A table of an external data source, with its way of syncing.
+
+        `PUT /api/projects/{project_id}/external_data_schemas/{id}/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            incremental_field: The column that says what is new.
+            should_sync: Whether it is imported.
+            sync_frequency: How often it is imported.
+            sync_type: `full_refresh`, `incremental`, `append`, `cdc` or `webhook`.
+
+        Returns:
+            `ExternalDataSchema`.
         """
         return await self._call(
             registry.REPLACE,
             (id,),
             body={
+                "api_version": api_version,
                 "cdc_table_mode": cdc_table_mode,
+                "enabled_columns": enabled_columns,
                 "incremental_field": incremental_field,
+                "incremental_field_lookback_seconds": incremental_field_lookback_seconds,
                 "incremental_field_type": incremental_field_type,
                 "primary_key_columns": primary_key_columns,
+                "row_filters": row_filters,
                 "should_sync": should_sync,
                 "sync_frequency": sync_frequency,
                 "sync_time_of_day": sync_time_of_day,
@@ -246,70 +275,62 @@ class ExternalDataSchemas(Resource):
             options=options,
         )
 
-    async def resync(
-        self,
-        id: str,
-        /,
-        *,
-        cdc_table_mode: m.CdcTableModeEnum | None | Omit = OMIT,
-        incremental_field: str | None | Omit = OMIT,
-        incremental_field_type: m.IncrementalFieldTypeEnum | None | Omit = OMIT,
-        primary_key_columns: Sequence[str] | None | Omit = OMIT,
-        should_sync: bool | Omit = OMIT,
-        sync_frequency: m.SyncFrequencyEnum | None | Omit = OMIT,
-        sync_time_of_day: str | None | Omit = OMIT,
-        sync_type: m.SyncTypeEnum | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Resync: an action on external data schemas.
+    async def resync(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
+        """Delete the imported data of a table and import it again.
 
-        `POST /api/projects/{project_id}/external_data_schemas/{id}/resync/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/external_data_schemas/{id}/resync/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.RESYNC,
-            (id,),
-            body={
-                "cdc_table_mode": cdc_table_mode,
-                "incremental_field": incremental_field,
-                "incremental_field_type": incremental_field_type,
-                "primary_key_columns": primary_key_columns,
-                "should_sync": should_sync,
-                "sync_frequency": sync_frequency,
-                "sync_time_of_day": sync_time_of_day,
-                "sync_type": sync_type,
-            },
-            options=options,
-        )
+        return await self._call(registry.RESYNC, (id,), options=options)
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
+        api_version: str | None | Omit = OMIT,
         cdc_table_mode: m.CdcTableModeEnum | None | Omit = OMIT,
+        enabled_columns: Sequence[str] | None | Omit = OMIT,
         incremental_field: str | None | Omit = OMIT,
+        incremental_field_lookback_seconds: int | None | Omit = OMIT,
         incremental_field_type: m.IncrementalFieldTypeEnum | None | Omit = OMIT,
         primary_key_columns: Sequence[str] | None | Omit = OMIT,
+        row_filters: Sequence[Mapping[str, JSON]] | None | Omit = OMIT,
         should_sync: bool | Omit = OMIT,
-        sync_frequency: m.SyncFrequencyEnum | None | Omit = OMIT,
+        sync_frequency: m.ExternalDataSchemaSyncFrequencyEnum | None | Omit = OMIT,
         sync_time_of_day: str | None | Omit = OMIT,
-        sync_type: m.SyncTypeEnum | None | Omit = OMIT,
+        sync_type: m.ExternalDataSchemaSyncTypeEnum | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ExternalDataSchema:
-        """Change the given fields of one of the external data schemas.
+        """Change how a table is synced: method, frequency, incremental field.
 
-        `PATCH /api/projects/{project_id}/external_data_schemas/{id}/`; limits `burst` and
-        `sustained`.
+        `PATCH /api/projects/{project_id}/external_data_schemas/{id}/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            incremental_field: The column that says what is new.
+            should_sync: Whether it is imported.
+            sync_frequency: How often it is imported.
+            sync_type: `full_refresh`, `incremental`, `append`, `cdc` or `webhook`.
+
+        Returns:
+            `ExternalDataSchema`.
         """
         return await self._call(
             registry.UPDATE,
             (id,),
             body={
+                "api_version": api_version,
                 "cdc_table_mode": cdc_table_mode,
+                "enabled_columns": enabled_columns,
                 "incremental_field": incremental_field,
+                "incremental_field_lookback_seconds": incremental_field_lookback_seconds,
                 "incremental_field_type": incremental_field_type,
                 "primary_key_columns": primary_key_columns,
+                "row_filters": row_filters,
                 "should_sync": should_sync,
                 "sync_frequency": sync_frequency,
                 "sync_time_of_day": sync_time_of_day,

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
@@ -16,15 +18,395 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["ExternalDataSources"]
+__all__ = [
+    "ExternalDataSources",
+    "ExternalDataSourcesCdc",
+    "ExternalDataSourcesConnections",
+    "ExternalDataSourcesCredentials",
+    "ExternalDataSourcesDestinations",
+    "ExternalDataSourcesWebhook",
+]
+
+
+class ExternalDataSourcesCdc(Resource):
+    """Operations on `external_data_sources.cdc`."""
+
+    async def check_new_prerequisites(
+        self, *, options: RequestOptions | None = None
+    ) -> m.ExternalDataSourcesCdcCheckNewPrerequisitesResponse:
+        """Check whether a database is ready for change data capture, before the source exists.
+
+        `POST /api/projects/{project_id}/external_data_sources/check_cdc_prerequisites/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ExternalDataSourcesCdcCheckNewPrerequisitesResponse`.
+        """
+        return await self._call(registry.CDC_CHECK_NEW_PREREQUISITES, options=options)
+
+    async def check_prerequisites(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Check whether the database of a source is ready for change data capture.
+
+        `POST
+        /api/projects/{project_id}/external_data_sources/{id}/check_cdc_prerequisites_for_source/`;
+        scope `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.CDC_CHECK_PREREQUISITES, (id,), body=body, options=options)
+
+    async def disable(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Turn change data capture of a source off.
+
+        `POST /api/projects/{project_id}/external_data_sources/{id}/disable_cdc/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.CDC_DISABLE, (id,), body=body, options=options)
+
+    async def enable(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Turn change data capture of a source on.
+
+        `POST /api/projects/{project_id}/external_data_sources/{id}/enable_cdc/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.CDC_ENABLE, (id,), body=body, options=options)
+
+    async def repair(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ExternalDataSourcesCdcRepairResponse:
+        """Repair change data capture of a source after an error.
+
+        `POST /api/projects/{project_id}/external_data_sources/{id}/repair_cdc/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ExternalDataSourcesCdcRepairResponse`.
+        """
+        return await self._call(registry.CDC_REPAIR, (id,), options=options)
+
+    async def resume(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ExternalDataSourcesCdcResumeResponse:
+        """Continue change data capture of a source.
+
+        `POST /api/projects/{project_id}/external_data_sources/{id}/resume_cdc/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ExternalDataSourcesCdcResumeResponse`.
+        """
+        return await self._call(registry.CDC_RESUME, (id,), options=options)
+
+    async def status(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
+        """Get the state of change data capture of a source.
+
+        `GET /api/projects/{project_id}/external_data_sources/{id}/cdc_status/`; scope
+        `external_data_source:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.CDC_STATUS, (id,), options=options)
+
+    async def update_settings(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Change the settings of change data capture of a source.
+
+        `POST /api/projects/{project_id}/external_data_sources/{id}/update_cdc_settings/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.CDC_UPDATE_SETTINGS, (id,), body=body, options=options)
+
+
+class ExternalDataSourcesConnections(Resource):
+    """Operations on `external_data_sources.connections`."""
+
+    def list(
+        self, *, options: RequestOptions | None = None
+    ) -> Cursor[m.ExternalDataSourceConnectionOption]:
+        """List the databases that queries can use directly.
+
+        `GET /api/projects/{project_id}/external_data_sources/connections/`; scope
+        `external_data_source:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `ExternalDataSourceConnectionOption`, page by page as you iterate.
+        """
+        return self._cursor(registry.CONNECTIONS_LIST, options=options)
+
+
+class ExternalDataSourcesCredentials(Resource):
+    """Operations on `external_data_sources.credentials`."""
+
+    def list(
+        self,
+        *,
+        search: str | Omit = OMIT,
+        source_type: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.SourceCredential]:
+        """List stored credentials.
+
+        `GET /api/projects/{project_id}/external_data_sources/stored_credentials/`; scope
+        `external_data_source:read`; limits `burst` and `sustained`; pages: single.
+
+        Args:
+            search: Only results that contain this text.
+            source_type: The kind of the source, such as `Stripe`.
+
+        Returns:
+            All `SourceCredential`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.CREDENTIALS_LIST,
+            query={"search": search, "source_type": source_type},
+            options=options,
+        )
+
+    async def store(
+        self,
+        *,
+        payload: Mapping[str, JSON],
+        source_type: m.ExternalDataSourceTypeEnum,
+        options: RequestOptions | None = None,
+    ) -> m.SourceCredential:
+        """Store credentials for a source that is created later.
+
+        `POST /api/projects/{project_id}/external_data_sources/store_credentials/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SourceCredential`.
+        """
+        return await self._call(
+            registry.CREDENTIALS_STORE,
+            body={"payload": payload, "source_type": source_type},
+            options=options,
+        )
+
+
+class ExternalDataSourcesDestinations(Resource):
+    """Operations on `external_data_sources.destinations`."""
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.SourceDestinations:
+        """Get the destinations that the data of a source is written to.
+
+        `GET /api/projects/{project_id}/external_data_sources/{id}/destinations/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SourceDestinations`.
+        """
+        return await self._call(registry.DESTINATIONS_GET, (id,), options=options)
+
+    async def update(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        destination_ids: Sequence[UUID | str] | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SourceDestinations:
+        """Set the destinations that the data of a source is written to.
+
+        `PATCH /api/projects/{project_id}/external_data_sources/{id}/destinations/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SourceDestinations`.
+        """
+        return await self._call(
+            registry.DESTINATIONS_UPDATE,
+            (id,),
+            body={"destination_ids": destination_ids},
+            options=options,
+        )
+
+
+class ExternalDataSourcesWebhook(Resource):
+    """Operations on `external_data_sources.webhook`."""
+
+    async def create(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        account_id: str,
+        client_secret: str,
+        auto_sync_new_schemas: bool | Omit = OMIT,
+        auto_sync_schema_patterns: Sequence[str] | None | Omit = OMIT,
+        created_via: m.ExternalDataSourceCreatedViaEnum | None | Omit = OMIT,
+        description: str | None | Omit = OMIT,
+        direct_query_enabled: bool | Omit = OMIT,
+        job_inputs: JSON | Omit = OMIT,
+        prefix: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Register a webhook at a source, so that changes arrive at once.
+
+        `POST /api/projects/{project_id}/external_data_sources/{id}/create_webhook/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            job_inputs: Credentials and settings. Secrets are left out of responses.
+            prefix: The start of the names of its tables.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.WEBHOOK_CREATE,
+            (id,),
+            body={
+                "account_id": account_id,
+                "client_secret": client_secret,
+                "auto_sync_new_schemas": auto_sync_new_schemas,
+                "auto_sync_schema_patterns": auto_sync_schema_patterns,
+                "created_via": created_via,
+                "description": description,
+                "direct_query_enabled": direct_query_enabled,
+                "job_inputs": job_inputs,
+                "prefix": prefix,
+            },
+            options=options,
+        )
+
+    async def delete(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Remove the webhook of a source.
+
+        `POST /api/projects/{project_id}/external_data_sources/{id}/delete_webhook/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.WEBHOOK_DELETE, (id,), body=body, options=options)
+
+    async def get(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
+        """Get the state of the webhook of a source.
+
+        `GET /api/projects/{project_id}/external_data_sources/{id}/webhook_info/`; scope
+        `external_data_source:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.WEBHOOK_GET, (id,), options=options)
+
+    async def update_inputs(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Change the settings of the webhook of a source.
+
+        `POST /api/projects/{project_id}/external_data_sources/{id}/update_webhook_inputs/`;
+        scope `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.WEBHOOK_UPDATE_INPUTS, (id,), body=body, options=options)
 
 
 class ExternalDataSources(Resource):
-    """Operations on `external_data_sources`."""
+    """A connection that imports tables from Stripe, Postgres and other systems into the warehouse."""
+
+    @cached_property
+    def cdc(self) -> ExternalDataSourcesCdc:
+        """Operations on `external_data_sources.cdc`."""
+        return ExternalDataSourcesCdc(self._executor)
+
+    @cached_property
+    def connections(self) -> ExternalDataSourcesConnections:
+        """Operations on `external_data_sources.connections`."""
+        return ExternalDataSourcesConnections(self._executor)
+
+    @cached_property
+    def credentials(self) -> ExternalDataSourcesCredentials:
+        """Operations on `external_data_sources.credentials`."""
+        return ExternalDataSourcesCredentials(self._executor)
+
+    @cached_property
+    def destinations(self) -> ExternalDataSourcesDestinations:
+        """Operations on `external_data_sources.destinations`."""
+        return ExternalDataSourcesDestinations(self._executor)
+
+    @cached_property
+    def webhook(self) -> ExternalDataSourcesWebhook:
+        """Operations on `external_data_sources.webhook`."""
+        return ExternalDataSourcesWebhook(self._executor)
 
     async def bulk_update_schemas(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         limit: int | Omit = OMIT,
@@ -33,10 +415,18 @@ class ExternalDataSources(Resource):
         schemas: Sequence[m.ExternalDataSourceBulkUpdateSchema | Mapping[str, JSON]] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.PaginatedExternalDataSchemaList:
-        """Bulk update schemas: an action on external data sources.
+        """Change several tables of a source at once.
 
         `PATCH /api/projects/{project_id}/external_data_sources/{id}/bulk_update_schemas/`;
-        limits `burst` and `sustained`.
+        scope `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+
+        Returns:
+            `PaginatedExternalDataSchemaList`.
         """
         return await self._call(
             registry.BULK_UPDATE_SCHEMAS,
@@ -46,35 +436,56 @@ class ExternalDataSources(Resource):
             options=options,
         )
 
-    async def check_cdc_prerequisites(
-        self, *, options: RequestOptions | None = None
-    ) -> m.ExternalDataSourcesCheckCdcPrerequisitesResponse:
-        """Check cdc prerequisites: an action on external data sources.
+    async def check_prefix(
+        self, *, body: Mapping[str, JSON] | Omit = OMIT, options: RequestOptions | None = None
+    ) -> JSON:
+        """Check whether a prefix for table names is free.
 
-        `POST /api/projects/{project_id}/external_data_sources/check_cdc_prerequisites/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/external_data_sources/source_prefix/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(registry.CHECK_CDC_PREREQUISITES, options=options)
+        return await self._call(registry.CHECK_PREFIX, body=body, options=options)
 
-    def connections(
-        self,
-        *,
-        limit: int | Omit = OMIT,
-        offset: int | Omit = OMIT,
-        search: str | Omit = OMIT,
-        concurrency: int = 1,
-        options: RequestOptions | None = None,
-    ) -> Cursor[m.ExternalDataSourceConnectionOption]:
-        """Connections: an action on external data sources.
+    async def connect_link(
+        self, *, source_type: str, options: RequestOptions | None = None
+    ) -> m.SourceConnectLink:
+        """Get a link by which another user can connect a source.
 
-        `GET /api/projects/{project_id}/external_data_sources/connections/`; limits `burst` and
-        `sustained`; pages: offset.
+        `GET /api/projects/{project_id}/external_data_sources/connect_link/`; scope
+        `external_data_source:read`; limits `burst` and `sustained`.
+
+        Args:
+            source_type: The kind of the source, such as `Stripe`.
+
+        Returns:
+            `SourceConnectLink`.
         """
-        return self._cursor(
-            registry.CONNECTIONS,
-            query={"limit": limit, "offset": offset, "search": search},
-            concurrency=concurrency,
-            options=options,
+        return await self._call(
+            registry.CONNECT_LINK, query={"source_type": source_type}, options=options
+        )
+
+    async def connectors(
+        self, *, source_type: str | Omit = OMIT, options: RequestOptions | None = None
+    ) -> JSON:
+        """List the kinds of sources with the inputs that they need.
+
+        `GET /api/projects/{project_id}/external_data_sources/wizard/`; scope
+        `external_data_source:read`; limits `burst` and `sustained`.
+
+        Args:
+            source_type: The kind of the source, such as `Stripe`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.CONNECTORS, query={"source_type": source_type}, options=options
         )
 
     async def create(
@@ -82,15 +493,26 @@ class ExternalDataSources(Resource):
         *,
         payload: Mapping[str, JSON],
         source_type: m.ExternalDataSourceTypeEnum,
-        access_method: m.AccessMethodEnum | Omit = OMIT,
+        access_method: m.ExternalDataSourceAccessMethodEnum | Omit = OMIT,
+        created_via: m.ExternalDataSourceCreateCreatedViaEnum | Omit = OMIT,
         description: str | None | Omit = OMIT,
+        destination_ids: Sequence[UUID | str] | Omit = OMIT,
+        direct_query_enabled: bool | Omit = OMIT,
         prefix: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ExternalDataSourceSerializers:
-        """Create one of the external data sources.
+    ) -> m.ExternalDataSourceCreateResponse:
+        """Create a source: checks the credentials and starts the first import.
 
-        `POST /api/projects/{project_id}/external_data_sources/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/external_data_sources/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            access_method: Default: `"warehouse"`.
+            created_via: Default: `"api"`.
+            direct_query_enabled: Default: `false`.
+
+        Returns:
+            `ExternalDataSourceCreateResponse`.
         """
         return await self._call(
             registry.CREATE,
@@ -98,107 +520,79 @@ class ExternalDataSources(Resource):
                 "payload": payload,
                 "source_type": source_type,
                 "access_method": access_method,
+                "created_via": created_via,
                 "description": description,
+                "destination_ids": destination_ids,
+                "direct_query_enabled": direct_query_enabled,
                 "prefix": prefix,
             },
             options=options,
         )
 
-    async def create_webhook(
-        self,
-        id: str,
-        /,
-        *,
-        account_id: str | Omit = OMIT,
-        client_secret: str | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        job_inputs: JSON | Omit = OMIT,
-        prefix: str | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Create webhook: an action on external data sources.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a source with its imported tables.
 
-        `POST /api/projects/{project_id}/external_data_sources/{id}/create_webhook/`; limits
-        `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.CREATE_WEBHOOK,
-            (id,),
-            body={
-                "account_id": account_id,
-                "client_secret": client_secret,
-                "description": description,
-                "job_inputs": job_inputs,
-                "prefix": prefix,
-            },
-            options=options,
-        )
-
-    async def database_schema(
-        self, *, source_type: m.ExternalDataSourceTypeEnum, options: RequestOptions | None = None
-    ) -> JSON:
-        """Database schema: an action on external data sources.
-
-        `POST /api/projects/{project_id}/external_data_sources/database_schema/`; limits `burst`
-        and `sustained`.
-        """
-        return await self._call(
-            registry.DATABASE_SCHEMA, body={"source_type": source_type}, options=options
-        )
-
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the external data sources.
-
-        `DELETE /api/projects/{project_id}/external_data_sources/{id}/`; limits `burst` and
-        `sustained`.
+        `DELETE /api/projects/{project_id}/external_data_sources/{id}/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
-    async def delete_webhook(
-        self,
-        id: str,
-        /,
-        *,
-        account_id: str | Omit = OMIT,
-        client_secret: str | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        job_inputs: JSON | Omit = OMIT,
-        prefix: str | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Delete webhook: an action on external data sources.
+    def direct_connection_options(
+        self, *, options: RequestOptions | None = None
+    ) -> Cursor[m.DirectConnectionSourceOption]:
+        """List the kinds of databases that queries can use directly.
 
-        `POST /api/projects/{project_id}/external_data_sources/{id}/delete_webhook/`; limits
-        `burst` and `sustained`.
+        `GET /api/projects/{project_id}/external_data_sources/direct_connection_options/`; scope
+        `external_data_source:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `DirectConnectionSourceOption`, page by page as you iterate.
+        """
+        return self._cursor(registry.DIRECT_CONNECTION_OPTIONS, options=options)
+
+    async def draft_custom_manifest(
+        self,
+        *,
+        docs_text: str | Omit = OMIT,
+        docs_url: str | Omit = OMIT,
+        source_name: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.DraftCustomManifestResponse:
+        """Draft the manifest of a custom source by a language model.
+
+        `POST /api/projects/{project_id}/external_data_sources/draft_custom_manifest/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DraftCustomManifestResponse`.
         """
         return await self._call(
-            registry.DELETE_WEBHOOK,
-            (id,),
-            body={
-                "account_id": account_id,
-                "client_secret": client_secret,
-                "description": description,
-                "job_inputs": job_inputs,
-                "prefix": prefix,
-            },
+            registry.DRAFT_CUSTOM_MANIFEST,
+            body={"docs_text": docs_text, "docs_url": docs_url, "source_name": source_name},
             options=options,
         )
 
     async def get(
-        self, id: str, /, *, options: RequestOptions | None = None
-    ) -> m.ExternalDataSourceSerializers:
-        """Get one of the external data sources.
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ExternalDataSource:
+        """Get a source with its tables.
 
-        `GET /api/projects/{project_id}/external_data_sources/{id}/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/external_data_sources/{id}/`; scope
+        `external_data_source:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ExternalDataSource`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
-    async def jobs(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
-        """Jobs: an action on external data sources.
+    async def jobs(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
+        """List the import jobs of a source.
 
-        `GET /api/projects/{project_id}/external_data_sources/{id}/jobs/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/external_data_sources/{id}/jobs/`; scope
+        `external_data_source:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.JOBS, (id,), options=options)
 
@@ -210,11 +604,19 @@ class ExternalDataSources(Resource):
         search: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.ExternalDataSourceSerializers]:
-        """List the external data sources.
+    ) -> Cursor[m.ExternalDataSource]:
+        """List the sources that import data into the warehouse.
 
-        `GET /api/projects/{project_id}/external_data_sources/`; limits `burst` and `sustained`;
-        pages: offset.
+        `GET /api/projects/{project_id}/external_data_sources/`; scope
+        `external_data_source:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+
+        Returns:
+            All `ExternalDataSource`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -223,82 +625,150 @@ class ExternalDataSources(Resource):
             options=options,
         )
 
-    async def refresh_schemas(
+    async def oauth_accounts(
         self,
-        id: str,
-        /,
         *,
-        account_id: str | Omit = OMIT,
-        client_secret: str | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        job_inputs: JSON | Omit = OMIT,
-        prefix: str | None | Omit = OMIT,
+        integration_id: int,
+        source_type: str,
+        search: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
-        """Refresh schemas: an action on external data sources.
+    ) -> m.IntegrationAccountsResponse:
+        """List the accounts of an OAuth connection, to choose one for a source.
 
-        `POST /api/projects/{project_id}/external_data_sources/{id}/refresh_schemas/`; limits
-        `burst` and `sustained`.
+        `GET /api/projects/{project_id}/external_data_sources/oauth_accounts/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            source_type: The kind of the source, such as `Stripe`.
+            search: Only results that contain this text.
+
+        Returns:
+            `IntegrationAccountsResponse`.
         """
         return await self._call(
-            registry.REFRESH_SCHEMAS,
-            (id,),
+            registry.OAUTH_ACCOUNTS,
+            query={"integration_id": integration_id, "source_type": source_type, "search": search},
+            options=options,
+        )
+
+    async def preview_resource(
+        self,
+        *,
+        resource_name: str,
+        source_type: m.ExternalDataSourceTypeEnum,
+        limit: int | Omit = OMIT,
+        payload: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SourcePreviewResponse:
+        """Get a few rows of a resource of a custom source.
+
+        `POST /api/projects/{project_id}/external_data_sources/preview_resource/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            limit: Default: `10`.
+
+        Returns:
+            `SourcePreviewResponse`.
+        """
+        return await self._call(
+            registry.PREVIEW_RESOURCE,
             body={
-                "account_id": account_id,
-                "client_secret": client_secret,
-                "description": description,
-                "job_inputs": job_inputs,
-                "prefix": prefix,
+                "resource_name": resource_name,
+                "source_type": source_type,
+                "limit": limit,
+                "payload": payload,
             },
             options=options,
         )
+
+    async def read_database_schema(
+        self, *, source_type: m.ExternalDataSourceTypeEnum, options: RequestOptions | None = None
+    ) -> JSON:
+        """List the tables that a source would have, given its credentials.
+
+        `POST /api/projects/{project_id}/external_data_sources/database_schema/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.READ_DATABASE_SCHEMA, body={"source_type": source_type}, options=options
+        )
+
+    async def refresh_schemas(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Look for new tables at a source.
+
+        `POST /api/projects/{project_id}/external_data_sources/{id}/refresh_schemas/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.REFRESH_SCHEMAS, (id,), body=body, options=options)
 
     async def reload(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        account_id: str | Omit = OMIT,
-        client_secret: str | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        job_inputs: JSON | Omit = OMIT,
-        prefix: str | None | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Reload: an action on external data sources.
+        """Start an import of a source now.
 
-        `POST /api/projects/{project_id}/external_data_sources/{id}/reload/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/external_data_sources/{id}/reload/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.RELOAD,
-            (id,),
-            body={
-                "account_id": account_id,
-                "client_secret": client_secret,
-                "description": description,
-                "job_inputs": job_inputs,
-                "prefix": prefix,
-            },
-            options=options,
-        )
+        return await self._call(registry.RELOAD, (id,), body=body, options=options)
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         account_id: str,
         client_secret: str,
+        auto_sync_new_schemas: bool | Omit = OMIT,
+        auto_sync_schema_patterns: Sequence[str] | None | Omit = OMIT,
+        created_via: m.ExternalDataSourceCreatedViaEnum | None | Omit = OMIT,
         description: str | None | Omit = OMIT,
+        direct_query_enabled: bool | Omit = OMIT,
         job_inputs: JSON | Omit = OMIT,
         prefix: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ExternalDataSourceSerializers:
-        """Replace one of the external data sources.
+    ) -> m.ExternalDataSource:
+        """Replace all fields of an external data source.
 
-        `PUT /api/projects/{project_id}/external_data_sources/{id}/`; limits `burst` and
-        `sustained`.
+        A connection that imports tables from Stripe, Postgres and other systems into the
+        warehouse.
+
+        `PUT /api/projects/{project_id}/external_data_sources/{id}/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            job_inputs: Credentials and settings. Secrets are left out of responses.
+            prefix: The start of the names of its tables.
+
+        Returns:
+            `ExternalDataSource`.
         """
         return await self._call(
             registry.REPLACE,
@@ -306,65 +776,45 @@ class ExternalDataSources(Resource):
             body={
                 "account_id": account_id,
                 "client_secret": client_secret,
+                "auto_sync_new_schemas": auto_sync_new_schemas,
+                "auto_sync_schema_patterns": auto_sync_schema_patterns,
+                "created_via": created_via,
                 "description": description,
+                "direct_query_enabled": direct_query_enabled,
                 "job_inputs": job_inputs,
                 "prefix": prefix,
             },
             options=options,
         )
 
-    async def revenue_analytics_config(
-        self,
-        id: str,
-        /,
-        *,
-        account_id: str | Omit = OMIT,
-        client_secret: str | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        job_inputs: JSON | Omit = OMIT,
-        prefix: str | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Revenue analytics config: an action on external data sources.
-
-        `PATCH /api/projects/{project_id}/external_data_sources/{id}/revenue_analytics_config/`;
-        limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.REVENUE_ANALYTICS_CONFIG,
-            (id,),
-            body={
-                "account_id": account_id,
-                "client_secret": client_secret,
-                "description": description,
-                "job_inputs": job_inputs,
-                "prefix": prefix,
-            },
-            options=options,
-        )
-
-    async def source_prefix(
+    async def setup(
         self,
         *,
-        account_id: str | Omit = OMIT,
-        client_secret: str | Omit = OMIT,
+        source_type: m.ExternalDataSourceTypeEnum,
         description: str | None | Omit = OMIT,
-        job_inputs: JSON | Omit = OMIT,
+        direct_query_enabled: bool | Omit = OMIT,
+        payload: Mapping[str, JSON] | Omit = OMIT,
         prefix: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
-        """Source prefix: an action on external data sources.
+    ) -> m.SourceSetupResponse:
+        """Create a source with defaults, in one call.
 
-        `POST /api/projects/{project_id}/external_data_sources/source_prefix/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/external_data_sources/setup/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            direct_query_enabled: Default: `false`.
+
+        Returns:
+            `SourceSetupResponse`.
         """
         return await self._call(
-            registry.SOURCE_PREFIX,
+            registry.SETUP,
             body={
-                "account_id": account_id,
-                "client_secret": client_secret,
+                "source_type": source_type,
                 "description": description,
-                "job_inputs": job_inputs,
+                "direct_query_enabled": direct_query_enabled,
+                "payload": payload,
                 "prefix": prefix,
             },
             options=options,
@@ -372,76 +822,68 @@ class ExternalDataSources(Resource):
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         account_id: str | Omit = OMIT,
+        auto_sync_new_schemas: bool | Omit = OMIT,
+        auto_sync_schema_patterns: Sequence[str] | None | Omit = OMIT,
         client_secret: str | Omit = OMIT,
+        created_via: m.ExternalDataSourceCreatedViaEnum | None | Omit = OMIT,
         description: str | None | Omit = OMIT,
+        direct_query_enabled: bool | Omit = OMIT,
         job_inputs: JSON | Omit = OMIT,
         prefix: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ExternalDataSourceSerializers:
-        """Change the given fields of one of the external data sources.
+    ) -> m.ExternalDataSource:
+        """Change the given fields of a source, such as its credentials in `job_inputs`.
 
-        `PATCH /api/projects/{project_id}/external_data_sources/{id}/`; limits `burst` and
-        `sustained`.
+        `PATCH /api/projects/{project_id}/external_data_sources/{id}/`; scope
+        `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            job_inputs: Credentials and settings. Secrets are left out of responses.
+            prefix: The start of the names of its tables.
+
+        Returns:
+            `ExternalDataSource`.
         """
         return await self._call(
             registry.UPDATE,
             (id,),
             body={
                 "account_id": account_id,
+                "auto_sync_new_schemas": auto_sync_new_schemas,
+                "auto_sync_schema_patterns": auto_sync_schema_patterns,
                 "client_secret": client_secret,
+                "created_via": created_via,
                 "description": description,
+                "direct_query_enabled": direct_query_enabled,
                 "job_inputs": job_inputs,
                 "prefix": prefix,
             },
             options=options,
         )
 
-    async def update_webhook_inputs(
+    async def update_revenue_analytics_config(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        account_id: str | Omit = OMIT,
-        client_secret: str | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        job_inputs: JSON | Omit = OMIT,
-        prefix: str | None | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Update webhook inputs: an action on external data sources.
+        """Change how a source is used for revenue analytics.
 
-        `POST /api/projects/{project_id}/external_data_sources/{id}/update_webhook_inputs/`;
-        limits `burst` and `sustained`.
+        `PATCH /api/projects/{project_id}/external_data_sources/{id}/revenue_analytics_config/`;
+        scope `external_data_source:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.UPDATE_WEBHOOK_INPUTS,
-            (id,),
-            body={
-                "account_id": account_id,
-                "client_secret": client_secret,
-                "description": description,
-                "job_inputs": job_inputs,
-                "prefix": prefix,
-            },
-            options=options,
+            registry.UPDATE_REVENUE_ANALYTICS_CONFIG, (id,), body=body, options=options
         )
-
-    async def webhook_info(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
-        """Webhook info: an action on external data sources.
-
-        `GET /api/projects/{project_id}/external_data_sources/{id}/webhook_info/`; limits
-        `burst` and `sustained`.
-        """
-        return await self._call(registry.WEBHOOK_INFO, (id,), options=options)
-
-    async def wizard(self, *, options: RequestOptions | None = None) -> JSON:
-        """Wizard: an action on external data sources.
-
-        `GET /api/projects/{project_id}/external_data_sources/wizard/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(registry.WIZARD, options=options)

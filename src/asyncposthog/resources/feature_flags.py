@@ -21,15 +21,18 @@ __all__ = ["FeatureFlags", "FeatureFlagsVersions"]
 
 
 class FeatureFlagsVersions(Resource):
-    """Operations on `feature_flags.versions`."""
+    """An earlier state of a feature flag."""
 
     async def get(
         self, id: int, version_number: int, /, *, options: RequestOptions | None = None
     ) -> m.FeatureFlagVersionResponse:
-        """Get one of the feature flags versions.
+        """Get an earlier state of a feature flag by its version number.
 
-        `GET /api/projects/{project_id}/feature_flags/{id}/versions/{version_number}/`; limits
-        `burst` and `sustained`.
+        `GET /api/projects/{project_id}/feature_flags/{id}/versions/{version_number}/`; scope
+        `feature_flag:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `FeatureFlagVersionResponse`.
         """
         return await self._call(
             registry.VERSIONS_GET,
@@ -42,11 +45,13 @@ class FeatureFlagsVersions(Resource):
 
 
 class FeatureFlags(Resource):
-    """Operations on `feature_flags`."""
+    """A feature flag turns a feature on for those who match its release conditions, or gives them
+    a variant.
+    """
 
     @cached_property
     def versions(self) -> FeatureFlagsVersions:
-        """Operations on `feature_flags.versions`."""
+        """An earlier state of a feature flag."""
         return FeatureFlagsVersions(self._executor)
 
     def activity(
@@ -56,20 +61,23 @@ class FeatureFlags(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """Activity: an action on feature flags.
+        """List the changes of a feature flag, newest first.
 
         `GET /api/projects/{project_id}/feature_flags/{id}/activity/`; scope
         `activity_log:read`; limits `burst` and `sustained`; pages: page.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `10`.
+            page: The number of the page, from 1. Default: `1`.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ACTIVITY,
-            (id,),
-            query={"limit": limit, "page": page},
-            concurrency=concurrency,
-            options=options,
+            registry.ACTIVITY, (id,), query={"limit": limit, "page": page}, options=options
         )
 
     def all_activity(
@@ -77,20 +85,35 @@ class FeatureFlags(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """All activity: an action on feature flags.
+        """List the changes of all feature flags, newest first.
 
         `GET /api/projects/{project_id}/feature_flags/activity/`; scope `activity_log:read`;
         limits `burst` and `sustained`; pages: page.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `10`.
+            page: The number of the page, from 1. Default: `1`.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ALL_ACTIVITY,
-            query={"limit": limit, "page": page},
-            concurrency=concurrency,
-            options=options,
+            registry.ALL_ACTIVITY, query={"limit": limit, "page": page}, options=options
         )
+
+    async def archive(self, id: int, /, *, options: RequestOptions | None = None) -> m.FeatureFlag:
+        """Archive a feature flag: it is hidden from the list of active flags.
+
+        `POST /api/projects/{project_id}/feature_flags/{id}/archive/`; scope
+        `feature_flag:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `FeatureFlag`.
+        """
+        return await self._call(registry.ARCHIVE, (id,), options=options)
 
     async def bulk_delete(
         self,
@@ -99,37 +122,33 @@ class FeatureFlags(Resource):
         ids: Sequence[int] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.FeatureFlagsBulkDeleteResponse:
-        """Bulk delete: an action on feature flags.
+        """Delete several feature flags, by their ids or by a filter.
 
-        `POST /api/projects/{project_id}/feature_flags/bulk_delete/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/feature_flags/bulk_delete/`; scope
+        `feature_flag:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `FeatureFlagsBulkDeleteResponse`.
         """
         return await self._call(
             registry.BULK_DELETE, body={"filters": filters, "ids": ids}, options=options
         )
 
-    async def bulk_keys(
-        self, *, ids: Sequence[int], options: RequestOptions | None = None
-    ) -> m.FeatureFlagsBulkKeysResponse:
-        """Bulk keys: an action on feature flags.
-
-        `POST /api/projects/{project_id}/feature_flags/bulk_keys/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(registry.BULK_KEYS, body={"ids": ids}, options=options)
-
     async def bulk_update_tags(
         self,
         *,
-        action: m.ActionEnum,
+        action: m.BulkUpdateTagsActionEnum,
         ids: Sequence[int],
         tags: Sequence[str],
         options: RequestOptions | None = None,
     ) -> m.BulkUpdateTagsResponse:
-        """Bulk update tags: an action on feature flags.
+        """Add, remove or set the tags of several feature flags.
 
-        `POST /api/projects/{project_id}/feature_flags/bulk_update_tags/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/feature_flags/bulk_update_tags/`; scope
+        `feature_flag:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `BulkUpdateTagsResponse`.
         """
         return await self._call(
             registry.BULK_UPDATE_TAGS,
@@ -142,272 +161,236 @@ class FeatureFlags(Resource):
         *,
         key: str,
         active: bool | Omit = OMIT,
+        archived: bool | Omit = OMIT,
+        bucketing_identifier: m.BucketingIdentifierEnum | None | Omit = OMIT,
+        ensure_experience_continuity: bool | None | Omit = OMIT,
         evaluation_contexts: Sequence[str] | Omit = OMIT,
-        filters: m.FeatureFlagFiltersSchema | Mapping[str, JSON] | Omit = OMIT,
+        evaluation_runtime: m.EvaluationRuntimeEnum | None | Omit = OMIT,
+        filters: m.FeatureFlagFilters | Mapping[str, JSON] | Omit = OMIT,
+        is_remote_configuration: bool | None | Omit = OMIT,
         name: str | Omit = OMIT,
         tags: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.FeatureFlag:
-        """Create one of the feature flags.
+        """Create a feature flag. Its key must be unique in the project.
 
         `POST /api/projects/{project_id}/feature_flags/`; scope `feature_flag:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            key: The name that code asks for. Unique in the project.
+            active: Whether the flag is on. A flag that is off is false for everyone.
+            archived: Whether the flag is archived.
+            bucketing_identifier: What decides about the variant: the distinct id or the device
+                id.
+            ensure_experience_continuity: Whether a person keeps the value after logging in.
+            evaluation_contexts: The contexts the flag is evaluated in; none means all.
+            evaluation_runtime: Where the flag may be evaluated: `server`, `client` or `all`.
+            filters: Release conditions (`groups`), variants (`multivariate`) and payloads
+                (`payloads`). An update replaces them as a whole.
+            is_remote_configuration: Whether the flag is remote config: a payload without
+                conditions.
+            name: A description of the flag. Its name is `key`.
+            tags: Tags of the flag.
+
+        Returns:
+            `FeatureFlag`.
         """
         return await self._call(
             registry.CREATE,
             body={
                 "key": key,
                 "active": active,
+                "archived": archived,
+                "bucketing_identifier": bucketing_identifier,
+                "ensure_experience_continuity": ensure_experience_continuity,
                 "evaluation_contexts": evaluation_contexts,
+                "evaluation_runtime": evaluation_runtime,
                 "filters": filters,
+                "is_remote_configuration": is_remote_configuration,
                 "name": name,
                 "tags": tags,
             },
             options=options,
         )
 
-    async def create_static_cohort_for_flag(
+    async def create_dashboard(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+        """Create the dashboard that shows how a feature flag is used.
+
+        `POST /api/projects/{project_id}/feature_flags/{id}/dashboard/`; scope
+        `feature_flag:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.CREATE_DASHBOARD, (id,), options=options)
+
+    async def create_static_cohort(
         self,
         id: int,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        should_create_usage_dashboard: bool | Omit = OMIT,
-        active: bool | Omit = OMIT,
-        analytics_dashboards: Sequence[int] | Omit = OMIT,
-        bucketing_identifier: m.BucketingIdentifierEnum | Literal[""] | None | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        creation_context: m.FeatureFlagCreationContextEnum | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        ensure_experience_continuity: bool | None | Omit = OMIT,
-        evaluation_contexts: Sequence[JSON] | Omit = OMIT,
-        evaluation_runtime: m.EvaluationRuntimeEnum | Literal[""] | None | Omit = OMIT,
-        filters: Mapping[str, JSON] | Omit = OMIT,
-        has_encrypted_payloads: bool | None | Omit = OMIT,
-        has_enriched_analytics: bool | None | Omit = OMIT,
-        is_remote_configuration: bool | None | Omit = OMIT,
-        key: str | Omit = OMIT,
-        last_called_at: Timestamp | None | Omit = OMIT,
-        name: str | Omit = OMIT,
-        performed_rollback: bool | None | Omit = OMIT,
-        rollback_conditions: JSON | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
-        version: int | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Create static cohort for flag: an action on feature flags.
+        """Create a static cohort of the persons that a feature flag matches.
 
         `POST /api/projects/{project_id}/feature_flags/{id}/create_static_cohort_for_flag/`;
-        limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.CREATE_STATIC_COHORT_FOR_FLAG,
-            (id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "_should_create_usage_dashboard": should_create_usage_dashboard,
-                "active": active,
-                "analytics_dashboards": analytics_dashboards,
-                "bucketing_identifier": bucketing_identifier,
-                "created_at": created_at,
-                "creation_context": creation_context,
-                "deleted": deleted,
-                "ensure_experience_continuity": ensure_experience_continuity,
-                "evaluation_contexts": evaluation_contexts,
-                "evaluation_runtime": evaluation_runtime,
-                "filters": filters,
-                "has_encrypted_payloads": has_encrypted_payloads,
-                "has_enriched_analytics": has_enriched_analytics,
-                "is_remote_configuration": is_remote_configuration,
-                "key": key,
-                "last_called_at": last_called_at,
-                "name": name,
-                "performed_rollback": performed_rollback,
-                "rollback_conditions": rollback_conditions,
-                "tags": tags,
-                "version": version,
-            },
-            options=options,
-        )
+        scope `feature_flag:write`; limits `burst` and `sustained`.
 
-    async def dashboard(
-        self,
-        id: int,
-        /,
-        *,
-        create_in_folder: str | Omit = OMIT,
-        should_create_usage_dashboard: bool | Omit = OMIT,
-        active: bool | Omit = OMIT,
-        analytics_dashboards: Sequence[int] | Omit = OMIT,
-        bucketing_identifier: m.BucketingIdentifierEnum | Literal[""] | None | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        creation_context: m.FeatureFlagCreationContextEnum | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        ensure_experience_continuity: bool | None | Omit = OMIT,
-        evaluation_contexts: Sequence[JSON] | Omit = OMIT,
-        evaluation_runtime: m.EvaluationRuntimeEnum | Literal[""] | None | Omit = OMIT,
-        filters: Mapping[str, JSON] | Omit = OMIT,
-        has_encrypted_payloads: bool | None | Omit = OMIT,
-        has_enriched_analytics: bool | None | Omit = OMIT,
-        is_remote_configuration: bool | None | Omit = OMIT,
-        key: str | Omit = OMIT,
-        last_called_at: Timestamp | None | Omit = OMIT,
-        name: str | Omit = OMIT,
-        performed_rollback: bool | None | Omit = OMIT,
-        rollback_conditions: JSON | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
-        version: int | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Dashboard: an action on feature flags.
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
 
-        `POST /api/projects/{project_id}/feature_flags/{id}/dashboard/`; limits `burst` and
-        `sustained`.
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.DASHBOARD,
-            (id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "_should_create_usage_dashboard": should_create_usage_dashboard,
-                "active": active,
-                "analytics_dashboards": analytics_dashboards,
-                "bucketing_identifier": bucketing_identifier,
-                "created_at": created_at,
-                "creation_context": creation_context,
-                "deleted": deleted,
-                "ensure_experience_continuity": ensure_experience_continuity,
-                "evaluation_contexts": evaluation_contexts,
-                "evaluation_runtime": evaluation_runtime,
-                "filters": filters,
-                "has_encrypted_payloads": has_encrypted_payloads,
-                "has_enriched_analytics": has_enriched_analytics,
-                "is_remote_configuration": is_remote_configuration,
-                "key": key,
-                "last_called_at": last_called_at,
-                "name": name,
-                "performed_rollback": performed_rollback,
-                "rollback_conditions": rollback_conditions,
-                "tags": tags,
-                "version": version,
-            },
-            options=options,
-        )
+        return await self._call(registry.CREATE_STATIC_COHORT, (id,), body=body, options=options)
 
     async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> m.FeatureFlag:
-        """Delete one of the feature flags.
+        """Delete a feature flag (soft delete). `restore` undoes it.
 
         `PATCH /api/projects/{project_id}/feature_flags/{id}/`; with `{"deleted": true}`, as the
         server refuses DELETE here; scope `feature_flag:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `FeatureFlag`.
         """
         return await self._call(registry.DELETE, (id,), options=options)
 
-    def dependent_flags(
-        self, id: int, /, *, concurrency: int = 1, options: RequestOptions | None = None
+    def dependents(
+        self, id: int, /, *, options: RequestOptions | None = None
     ) -> Cursor[m.DependentFlag]:
-        """Dependent flags: an action on feature flags.
+        """List the feature flags whose conditions refer to this one.
 
-        `GET /api/projects/{project_id}/feature_flags/{id}/dependent_flags/`; limits `burst` and
-        `sustained`; pages: single.
+        `GET /api/projects/{project_id}/feature_flags/{id}/dependent_flags/`; scope
+        `feature_flag:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `DependentFlag`, page by page as you iterate.
         """
-        return self._cursor(
-            registry.DEPENDENT_FLAGS, (id,), concurrency=concurrency, options=options
-        )
+        return self._cursor(registry.DEPENDENTS, (id,), options=options)
+
+    async def disable(self, id: int, /, *, options: RequestOptions | None = None) -> m.FeatureFlag:
+        """Turn a feature flag off for all users.
+
+        `POST /api/projects/{project_id}/feature_flags/{id}/disable/`; scope
+        `feature_flag:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `FeatureFlag`.
+        """
+        return await self._call(registry.DISABLE, (id,), options=options)
+
+    async def enable(self, id: int, /, *, options: RequestOptions | None = None) -> m.FeatureFlag:
+        """Turn a feature flag on.
+
+        `POST /api/projects/{project_id}/feature_flags/{id}/enable/`; scope
+        `feature_flag:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `FeatureFlag`.
+        """
+        return await self._call(registry.ENABLE, (id,), options=options)
 
     async def enrich_usage_dashboard(
-        self,
-        id: int,
-        /,
-        *,
-        create_in_folder: str | Omit = OMIT,
-        should_create_usage_dashboard: bool | Omit = OMIT,
-        active: bool | Omit = OMIT,
-        analytics_dashboards: Sequence[int] | Omit = OMIT,
-        bucketing_identifier: m.BucketingIdentifierEnum | Literal[""] | None | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        creation_context: m.FeatureFlagCreationContextEnum | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        ensure_experience_continuity: bool | None | Omit = OMIT,
-        evaluation_contexts: Sequence[JSON] | Omit = OMIT,
-        evaluation_runtime: m.EvaluationRuntimeEnum | Literal[""] | None | Omit = OMIT,
-        filters: Mapping[str, JSON] | Omit = OMIT,
-        has_encrypted_payloads: bool | None | Omit = OMIT,
-        has_enriched_analytics: bool | None | Omit = OMIT,
-        is_remote_configuration: bool | None | Omit = OMIT,
-        key: str | Omit = OMIT,
-        last_called_at: Timestamp | None | Omit = OMIT,
-        name: str | Omit = OMIT,
-        performed_rollback: bool | None | Omit = OMIT,
-        rollback_conditions: JSON | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
-        version: int | Omit = OMIT,
-        options: RequestOptions | None = None,
+        self, id: int, /, *, options: RequestOptions | None = None
     ) -> JSON:
-        """Enrich usage dashboard: an action on feature flags.
+        """Add insights to the usage dashboard of a feature flag.
 
-        `POST /api/projects/{project_id}/feature_flags/{id}/enrich_usage_dashboard/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/feature_flags/{id}/enrich_usage_dashboard/`; scope
+        `feature_flag:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.ENRICH_USAGE_DASHBOARD,
-            (id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "_should_create_usage_dashboard": should_create_usage_dashboard,
-                "active": active,
-                "analytics_dashboards": analytics_dashboards,
-                "bucketing_identifier": bucketing_identifier,
-                "created_at": created_at,
-                "creation_context": creation_context,
-                "deleted": deleted,
-                "ensure_experience_continuity": ensure_experience_continuity,
-                "evaluation_contexts": evaluation_contexts,
-                "evaluation_runtime": evaluation_runtime,
-                "filters": filters,
-                "has_encrypted_payloads": has_encrypted_payloads,
-                "has_enriched_analytics": has_enriched_analytics,
-                "is_remote_configuration": is_remote_configuration,
-                "key": key,
-                "last_called_at": last_called_at,
-                "name": name,
-                "performed_rollback": performed_rollback,
-                "rollback_conditions": rollback_conditions,
-                "tags": tags,
-                "version": version,
-            },
-            options=options,
-        )
+        return await self._call(registry.ENRICH_USAGE_DASHBOARD, (id,), options=options)
 
     async def evaluation_reasons(
-        self, *, distinct_id: str, groups: str | Omit = OMIT, options: RequestOptions | None = None
+        self,
+        *,
+        distinct_id: str,
+        flag_keys: Sequence[str] | Omit = OMIT,
+        groups: str | Omit = OMIT,
+        options: RequestOptions | None = None,
     ) -> JSON:
-        """Evaluation reasons: an action on feature flags.
+        """Evaluate all feature flags for a distinct id, with the reason for each result.
 
-        `GET /api/projects/{project_id}/feature_flags/evaluation_reasons/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/feature_flags/evaluation_reasons/`; scope
+        `feature_flag:read`; limits `burst` and `sustained`.
+
+        Args:
+            distinct_id: The distinct id of a person.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.EVALUATION_REASONS,
-            query={"distinct_id": distinct_id, "groups": groups},
+            query={"distinct_id": distinct_id, "flag_keys": flag_keys, "groups": groups},
             options=options,
         )
 
     async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.FeatureFlag:
-        """Get one of the feature flags.
+        """Get a feature flag by its numeric id. A soft-deleted flag can still be read; check
+        `deleted`.
 
         `GET /api/projects/{project_id}/feature_flags/{id}/`; scope `feature_flag:read`; limits
         `burst` and `sustained`.
+
+        Args:
+            id: The number of the flag, not its key.
+
+        Returns:
+            `FeatureFlag`.
         """
         return await self._call(registry.GET, (id,), options=options)
+
+    async def get_blast_radius(
+        self,
+        *,
+        condition: Mapping[str, JSON],
+        group_type_index: int | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.UserBlastRadiusResponse:
+        """Count how many users or groups a release condition would affect.
+
+        `POST /api/projects/{project_id}/feature_flags/user_blast_radius/`; scope
+        `feature_flag:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `UserBlastRadiusResponse`.
+        """
+        return await self._call(
+            registry.GET_BLAST_RADIUS,
+            body={"condition": condition, "group_type_index": group_type_index},
+            options=options,
+        )
+
+    async def keys_by_id(
+        self, *, ids: Sequence[int], options: RequestOptions | None = None
+    ) -> m.FeatureFlagsKeysByIdResponse:
+        """Look up the keys of feature flags by their ids.
+
+        `POST /api/projects/{project_id}/feature_flags/bulk_keys/`; scope `feature_flag:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `FeatureFlagsKeysByIdResponse`.
+        """
+        return await self._call(registry.KEYS_BY_ID, body={"ids": ids}, options=options)
 
     def list(
         self,
         *,
-        active: Literal["STALE", "false", "true"] | Omit = OMIT,
+        active: bool | Literal["STALE", "false", "true"] | Omit = OMIT,
+        archived: bool | Literal["false", "true"] | Omit = OMIT,
         created_by_id: str | Omit = OMIT,
-        evaluation_runtime: Literal["both", "client", "server"] | Omit = OMIT,
+        eligible_for_experiment: Literal[True] | Literal["true"] | Omit = OMIT,
+        evaluation_runtime: Literal["all", "client", "server"] | Omit = OMIT,
         excluded_properties: str | Omit = OMIT,
-        has_evaluation_contexts: Literal["false", "true"] | Omit = OMIT,
+        excluded_tags: str | Omit = OMIT,
+        has_evaluation_contexts: bool | Literal["false", "true"] | Omit = OMIT,
+        key: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         search: str | Omit = OMIT,
@@ -416,19 +399,38 @@ class FeatureFlags(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.FeatureFlag]:
-        """List the feature flags.
+        """List feature flags, newest first. Soft-deleted flags are not listed.
 
         `GET /api/projects/{project_id}/feature_flags/`; scope `feature_flag:read`; limits
         `burst` and `sustained`; pages: offset.
+
+        Args:
+            active: Only flags that are on (`true`), off (`false`) or unused (`STALE`).
+            archived: Whether to list archived objects.
+            created_by_id: Only what the user with this id created.
+            evaluation_runtime: Only flags that are evaluated there.
+            key: Only the flag with this key.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+            tags: Only flags with one of these tags: a JSON list of names.
+            type: Only results of this type.
+
+        Returns:
+            All `FeatureFlag`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
             query={
                 "active": active,
+                "archived": archived,
                 "created_by_id": created_by_id,
+                "eligible_for_experiment": eligible_for_experiment,
                 "evaluation_runtime": evaluation_runtime,
                 "excluded_properties": excluded_properties,
+                "excluded_tags": excluded_tags,
                 "has_evaluation_contexts": has_evaluation_contexts,
+                "key": key,
                 "limit": limit,
                 "offset": offset,
                 "search": search,
@@ -442,44 +444,63 @@ class FeatureFlags(Resource):
     async def local_evaluation(
         self, *, send_cohorts: bool | Omit = OMIT, options: RequestOptions | None = None
     ) -> m.LocalEvaluationResponse:
-        """Local evaluation: an action on feature flags.
+        """Get the local evaluation of feature flags.
+
+        A feature flag turns a feature on for those who match its release conditions, or gives
+        them a variant.
 
         `GET /api/projects/{project_id}/feature_flags/local_evaluation/`; scope
-        `feature_flag:read`; limits `feature_flag_evaluations`.
+        `feature_flag:read`; limits `feature_flag_evaluations`; deprecated by PostHog; not in
+        PostHog's schema.
+
+        Returns:
+            `LocalEvaluationResponse`.
         """
         return await self._call(
             registry.LOCAL_EVALUATION, query={"send_cohorts": send_cohorts}, options=options
         )
 
     async def matching_ids(self, *, options: RequestOptions | None = None) -> JSON:
-        """Matching ids: an action on feature flags.
+        """List the ids of the feature flags that a filter matches, for the bulk calls.
 
-        `GET /api/projects/{project_id}/feature_flags/matching_ids/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/feature_flags/matching_ids/`; scope `feature_flag:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.MATCHING_IDS, options=options)
 
-    def my_flags(
+    def mine(
         self,
         *,
+        flag_keys: Sequence[str] | Omit = OMIT,
         groups: str | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.MyFlagsResponse]:
-        """My flags: an action on feature flags.
+    ) -> Cursor[m.EvaluatedFeatureFlag]:
+        """List all feature flags with their value for the user of the key.
 
-        `GET /api/projects/{project_id}/feature_flags/my_flags/`; limits `burst` and
-        `sustained`; pages: single.
+        `GET /api/projects/{project_id}/feature_flags/my_flags/`; scope `feature_flag:read`;
+        limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `EvaluatedFeatureFlag`, page by page as you iterate.
         """
         return self._cursor(
-            registry.MY_FLAGS, query={"groups": groups}, concurrency=concurrency, options=options
+            registry.MINE, query={"flag_keys": flag_keys, "groups": groups}, options=options
         )
 
     async def remote_config(self, id: Id, /, *, options: RequestOptions | None = None) -> JSON:
-        """Remote config: an action on feature flags.
+        """Get the payload of a remote config flag, decrypted. The id may be the flag's key.
 
         `GET /api/projects/{project_id}/feature_flags/{id}/remote_config/`; scope
         `feature_flag:read`; limits `feature_flag_remote_config`.
+
+        Args:
+            id: The number or the key of the flag.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.REMOTE_CONFIG, (id,), options=options)
 
@@ -490,9 +511,9 @@ class FeatureFlags(Resource):
         *,
         key: str,
         create_in_folder: str | Omit = OMIT,
-        should_create_usage_dashboard: bool | Omit = OMIT,
         active: bool | Omit = OMIT,
         analytics_dashboards: Sequence[int] | Omit = OMIT,
+        archived: bool | Omit = OMIT,
         bucketing_identifier: m.BucketingIdentifierEnum | Literal[""] | None | Omit = OMIT,
         created_at: Timestamp | Omit = OMIT,
         creation_context: m.FeatureFlagCreationContextEnum | Omit = OMIT,
@@ -500,22 +521,49 @@ class FeatureFlags(Resource):
         ensure_experience_continuity: bool | None | Omit = OMIT,
         evaluation_contexts: Sequence[JSON] | Omit = OMIT,
         evaluation_runtime: m.EvaluationRuntimeEnum | Literal[""] | None | Omit = OMIT,
-        filters: Mapping[str, JSON] | Omit = OMIT,
+        filters: m.FeatureFlagFilters | Mapping[str, JSON] | Omit = OMIT,
         has_encrypted_payloads: bool | None | Omit = OMIT,
         has_enriched_analytics: bool | None | Omit = OMIT,
         is_remote_configuration: bool | None | Omit = OMIT,
         last_called_at: Timestamp | None | Omit = OMIT,
         name: str | Omit = OMIT,
-        performed_rollback: bool | None | Omit = OMIT,
-        rollback_conditions: JSON | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         version: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.FeatureFlag:
-        """Replace one of the feature flags.
+        """Replace all fields of a feature flag. `update` is the safer call: it leaves the other
+        fields alone.
 
         `PUT /api/projects/{project_id}/feature_flags/{id}/`; scope `feature_flag:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            key: The name that code asks for. Unique in the project.
+            create_in_folder: The folder of the file system to create it in.
+            active: Whether the flag is on. A flag that is off is false for everyone.
+            archived: Whether the flag is archived.
+            bucketing_identifier: What decides about the variant: the distinct id or the device
+                id.
+            created_at: When the flag was created.
+            deleted: Whether the flag is deleted. Setting it is how flags are deleted and
+                restored.
+            ensure_experience_continuity: Whether a person keeps the value after logging in.
+            evaluation_contexts: The contexts the flag is evaluated in; none means all.
+            evaluation_runtime: Where the flag may be evaluated: `server`, `client` or `all`.
+            filters: Release conditions (`groups`), variants (`multivariate`) and payloads
+                (`payloads`). An update replaces them as a whole.
+            has_encrypted_payloads: Whether payloads are encrypted;
+                `feature_flags.remote_config` decrypts them.
+            is_remote_configuration: Whether the flag is remote config: a payload without
+                conditions.
+            last_called_at: When the flag was last evaluated, roughly.
+            name: A description of the flag. Its name is `key`.
+            tags: Tags of the flag.
+            version: Counts the changes. An update that gives an outdated version conflicts
+                (409). Default: `0`.
+
+        Returns:
+            `FeatureFlag`.
         """
         return await self._call(
             registry.REPLACE,
@@ -523,9 +571,9 @@ class FeatureFlags(Resource):
             body={
                 "key": key,
                 "_create_in_folder": create_in_folder,
-                "_should_create_usage_dashboard": should_create_usage_dashboard,
                 "active": active,
                 "analytics_dashboards": analytics_dashboards,
+                "archived": archived,
                 "bucketing_identifier": bucketing_identifier,
                 "created_at": created_at,
                 "creation_context": creation_context,
@@ -539,8 +587,6 @@ class FeatureFlags(Resource):
                 "is_remote_configuration": is_remote_configuration,
                 "last_called_at": last_called_at,
                 "name": name,
-                "performed_rollback": performed_rollback,
-                "rollback_conditions": rollback_conditions,
                 "tags": tags,
                 "version": version,
             },
@@ -548,23 +594,76 @@ class FeatureFlags(Resource):
         )
 
     async def restore(self, id: int, /, *, options: RequestOptions | None = None) -> m.FeatureFlag:
-        """Undo the deletion of one of the feature flags.
+        """Undo the deletion of a feature flag.
+
+        A feature flag turns a feature on for those who match its release conditions, or gives
+        them a variant.
 
         `PATCH /api/projects/{project_id}/feature_flags/{id}/`; with `{"deleted": false}`, as
         the server refuses DELETE here; scope `feature_flag:write`; limits `burst` and
         `sustained`.
+
+        Returns:
+            `FeatureFlag`.
         """
         return await self._call(registry.RESTORE, (id,), options=options)
 
     async def status(
         self, id: int, /, *, options: RequestOptions | None = None
     ) -> m.FeatureFlagStatusResponse:
-        """Status: an action on feature flags.
+        """Get whether a feature flag is in use, stale or deleted, with the reason.
 
         `GET /api/projects/{project_id}/feature_flags/{id}/status/`; scope `feature_flag:read`;
         limits `burst` and `sustained`.
+
+        Returns:
+            `FeatureFlagStatusResponse`.
         """
         return await self._call(registry.STATUS, (id,), options=options)
+
+    async def test_evaluation(
+        self,
+        id: int,
+        /,
+        *,
+        distinct_id: str | Omit = OMIT,
+        groups: JSON | Omit = OMIT,
+        person_id: str | Omit = OMIT,
+        timestamp: Timestamp | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.FeatureFlagTestEvaluationResponse:
+        """Evaluate a feature flag for a given user, with the steps that led to the result.
+
+        `POST /api/projects/{project_id}/feature_flags/{id}/test_evaluation/`; scope
+        `feature_flag:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `FeatureFlagTestEvaluationResponse`.
+        """
+        return await self._call(
+            registry.TEST_EVALUATION,
+            (id,),
+            body={
+                "distinct_id": distinct_id,
+                "groups": groups,
+                "person_id": person_id,
+                "timestamp": timestamp,
+            },
+            options=options,
+        )
+
+    async def unarchive(
+        self, id: int, /, *, options: RequestOptions | None = None
+    ) -> m.FeatureFlag:
+        """Bring an archived feature flag back.
+
+        `POST /api/projects/{project_id}/feature_flags/{id}/unarchive/`; scope
+        `feature_flag:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `FeatureFlag`.
+        """
+        return await self._call(registry.UNARCHIVE, (id,), options=options)
 
     async def update(
         self,
@@ -572,26 +671,57 @@ class FeatureFlags(Resource):
         /,
         *,
         active: bool | Omit = OMIT,
+        archived: bool | Omit = OMIT,
+        bucketing_identifier: m.BucketingIdentifierEnum | None | Omit = OMIT,
+        ensure_experience_continuity: bool | None | Omit = OMIT,
         evaluation_contexts: Sequence[str] | Omit = OMIT,
-        filters: m.FeatureFlagFiltersSchema | Mapping[str, JSON] | Omit = OMIT,
+        evaluation_runtime: m.EvaluationRuntimeEnum | None | Omit = OMIT,
+        filters: m.FeatureFlagFilters | Mapping[str, JSON] | Omit = OMIT,
+        is_remote_configuration: bool | None | Omit = OMIT,
         key: str | Omit = OMIT,
         name: str | Omit = OMIT,
         tags: Sequence[str] | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.FeatureFlag:
-        """Change the given fields of one of the feature flags.
+        """Change the given fields of a feature flag. `filters` is replaced as a whole, not merged.
 
         `PATCH /api/projects/{project_id}/feature_flags/{id}/`; scope `feature_flag:write`;
         limits `burst` and `sustained`.
+
+        Args:
+            active: Whether the flag is on. A flag that is off is false for everyone.
+            archived: Whether the flag is archived.
+            bucketing_identifier: What decides about the variant: the distinct id or the device
+                id.
+            ensure_experience_continuity: Whether a person keeps the value after logging in.
+            evaluation_contexts: The contexts the flag is evaluated in; none means all.
+            evaluation_runtime: Where the flag may be evaluated: `server`, `client` or `all`.
+            filters: Release conditions (`groups`), variants (`multivariate`) and payloads
+                (`payloads`). An update replaces them as a whole.
+            is_remote_configuration: Whether the flag is remote config: a payload without
+                conditions.
+            key: The name that code asks for. Unique in the project.
+            name: A description of the flag. Its name is `key`.
+            tags: Tags of the flag.
+            deleted: Whether the flag is deleted. Setting it is how flags are deleted and
+                restored.
+
+        Returns:
+            `FeatureFlag`.
         """
         return await self._call(
             registry.UPDATE,
             (id,),
             body={
                 "active": active,
+                "archived": archived,
+                "bucketing_identifier": bucketing_identifier,
+                "ensure_experience_continuity": ensure_experience_continuity,
                 "evaluation_contexts": evaluation_contexts,
+                "evaluation_runtime": evaluation_runtime,
                 "filters": filters,
+                "is_remote_configuration": is_remote_configuration,
                 "key": key,
                 "name": name,
                 "tags": tags,
@@ -600,20 +730,17 @@ class FeatureFlags(Resource):
             options=options,
         )
 
-    async def user_blast_radius(
-        self,
-        *,
-        condition: Mapping[str, JSON],
-        group_type_index: int | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.UserBlastRadiusResponse:
-        """User blast radius: an action on feature flags.
+    async def values(
+        self, *, key: str | Omit = OMIT, options: RequestOptions | None = None
+    ) -> m.FlagValueResponse:
+        """List the possible values of a feature flag: `true`, `false` and its variants.
 
-        `POST /api/projects/{project_id}/feature_flags/user_blast_radius/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/flag_value/values/`; limits `burst` and `sustained`.
+
+        Args:
+            key: The id of the flag.
+
+        Returns:
+            `FlagValueResponse`.
         """
-        return await self._call(
-            registry.USER_BLAST_RADIUS,
-            body={"condition": condition, "group_type_index": group_type_index},
-            options=options,
-        )
+        return await self._call(registry.VALUES, query={"key": key}, options=options)

@@ -21,26 +21,32 @@ __all__ = ["FileDownloadBatchExports"]
 
 
 class FileDownloadBatchExports(Resource):
-    """Operations on `file_download_batch_exports`."""
+    """A one-time export of events to files that can be downloaded."""
 
     async def cancel(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.FileDownloadState:
-        """Cancel: an action on file download batch exports.
+        """Cancel an export to files.
 
         `POST /api/projects/{project_id}/file_download_batch_exports/{id}/cancel/`; scope
-        `batch_export:write`; limits `burst` and `sustained`; not in PostHog's schema.
+        `batch_export:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `FileDownloadState`.
         """
         return await self._call(registry.CANCEL, (id,), options=options)
 
     async def count_rows(
         self, *, hogql_query: str, model: Literal["hogql"], options: RequestOptions | None = None
     ) -> m.FileDownloadCount:
-        """Count rows: an action on file download batch exports.
+        """Count the rows that an export would have.
 
         `POST /api/projects/{project_id}/file_download_batch_exports/count_rows/`; scope
         `batch_export:write`; limits `batch_exports_count_rows_burst` and
-        `batch_exports_count_rows_sustained`; not in PostHog's schema.
+        `batch_exports_count_rows_sustained`.
+
+        Returns:
+            `FileDownloadCount`.
         """
         return await self._call(
             registry.COUNT_ROWS, body={"hogql_query": hogql_query, "model": model}, options=options
@@ -58,13 +64,16 @@ class FileDownloadBatchExports(Resource):
         include: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.FileDownloadStarted:
-        """Create one of the file download batch exports.
+        """Start an export of events to files for download.
 
         At most seven days, which must have ended. Too many at once is a 429 without
         Retry-After.
 
         `POST /api/projects/{project_id}/file_download_batch_exports/`; scope
-        `batch_export:write`; limits `burst` and `sustained`; not in PostHog's schema.
+        `batch_export:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `FileDownloadStarted`.
         """
         return await self._call(
             registry.CREATE,
@@ -81,26 +90,32 @@ class FileDownloadBatchExports(Resource):
         )
 
     async def download(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> bytes:
-        """Download: an action on file download batch exports.
+        """Download the only file of an export.
 
         Redirects to an object store of another origin, which must not receive the API key. The
         URL expires; call again for a new one.
 
         `GET /api/projects/{project_id}/file_download_batch_exports/{id}/download/`; scope
-        `batch_export:read`; limits `burst` and `sustained`; not in PostHog's schema.
+        `batch_export:read`; limits `burst` and `sustained`.
+
+        Returns:
+            The content of the file.
         """
         return await self._call(registry.DOWNLOAD, (id,), options=options)
 
     async def download_part(
         self, id: UUID | str, part: Id, /, *, options: RequestOptions | None = None
     ) -> bytes:
-        """Download part: an action on file download batch exports.
+        """Download one of the files of an export.
 
         A part is addressed by its id or by its number, from 0. Redirects to an object store of
         another origin, which must not receive the API key.
 
         `GET /api/projects/{project_id}/file_download_batch_exports/{id}/download/{part}/`;
         scope `batch_export:read`; limits `burst` and `sustained`; not in PostHog's schema.
+
+        Returns:
+            The content of the file.
         """
         return await self._call(
             registry.DOWNLOAD_PART,
@@ -114,12 +129,15 @@ class FileDownloadBatchExports(Resource):
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.FileDownload:
-        """Get one of the file download batch exports.
+        """Get the state of an export to files, and its files.
 
         May say Running for a moment after the run is complete, until its files are listed.
 
         `GET /api/projects/{project_id}/file_download_batch_exports/{id}/`; scope
-        `batch_export:read`; limits `burst` and `sustained`; not in PostHog's schema.
+        `batch_export:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `FileDownload`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -131,15 +149,67 @@ class FileDownloadBatchExports(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.FileDownloadSummary]:
-        """List the file download batch exports.
+        """List file download batch exports.
+
+        A one-time export of events to files that can be downloaded.
 
         `GET /api/projects/{project_id}/file_download_batch_exports/`; scope
-        `batch_export:read`; limits `burst` and `sustained`; pages: offset; not in PostHog's
-        schema.
+        `batch_export:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `FileDownloadSummary`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
             query={"limit": limit, "offset": offset},
             concurrency=concurrency,
+            options=options,
+        )
+
+    async def logs(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        after: Timestamp | Omit = OMIT,
+        before: Timestamp | Omit = OMIT,
+        instance_id: str | Omit = OMIT,
+        level: str | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        search: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """List log entries of an export to files.
+
+        `GET /api/projects/{project_id}/file_download_batch_exports/{id}/logs/`; scope
+        `batch_export:read`; limits `burst` and `sustained`.
+
+        Args:
+            after: Only what is later than this time.
+            before: Only what is earlier than this time.
+            instance_id: Only log entries of this run.
+            level: Only log entries of these levels, separated by commas.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            search: Only results that contain this text.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.LOGS,
+            (id,),
+            query={
+                "after": after,
+                "before": before,
+                "instance_id": instance_id,
+                "level": level,
+                "limit": limit,
+                "search": search,
+            },
             options=options,
         )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -17,31 +18,88 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["FileSystem"]
+__all__ = ["FileSystem", "FileSystemViews"]
+
+
+class FileSystemViews(Resource):
+    """Operations on `file_system.views`."""
+
+    async def create(
+        self,
+        *,
+        ref: str,
+        type: str,
+        viewed_at: Timestamp | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> None:
+        """Record that an item was viewed.
+
+        `POST /api/projects/{project_id}/file_system/log_view/`; scope `file_system:write`;
+        limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.VIEWS_CREATE,
+            body={"ref": ref, "type": type, "viewed_at": viewed_at},
+            options=options,
+        )
+
+    async def get(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        type: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """List the items that were viewed last.
+
+        `GET /api/projects/{project_id}/file_system/log_view/`; scope `file_system:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            type: Only results of this type.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.VIEWS_GET, query={"limit": limit, "type": type}, options=options
+        )
 
 
 class FileSystem(Resource):
-    """Operations on `file_system`."""
+    """The tree of folders in the web app: each item refers to an insight, a flag and so on."""
 
-    async def count(
-        self, id: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> m.FileSystemCountResponse:
-        """Count: an action on file system.
-
-        `POST /api/projects/{project_id}/file_system/{id}/count/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(registry.COUNT, (id,), options=options)
+    @cached_property
+    def views(self) -> FileSystemViews:
+        """Operations on `file_system.views`."""
+        return FileSystemViews(self._executor)
 
     async def count_by_path(
         self, *, path: str, options: RequestOptions | None = None
     ) -> m.FileSystemCountByPathResponse:
-        """Count by path: an action on file system.
+        """Count the items in a folder, given by its path.
 
-        `POST /api/projects/{project_id}/file_system/count_by_path/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/file_system/count_by_path/`; scope `file_system:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `FileSystemCountByPathResponse`.
         """
         return await self._call(registry.COUNT_BY_PATH, query={"path": path}, options=options)
+
+    async def count_children(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.FileSystemCountChildrenResponse:
+        """Count the items in a folder, given by the id of its item.
+
+        `POST /api/projects/{project_id}/file_system/{id}/count/`; scope `file_system:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `FileSystemCountChildrenResponse`.
+        """
+        return await self._call(registry.COUNT_CHILDREN, (id,), options=options)
 
     async def create(
         self,
@@ -54,10 +112,15 @@ class FileSystem(Resource):
         type: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.FileSystem:
-        """Create one of the file system.
+        """Create an item of the file system.
+
+        The tree of folders in the web app: each item refers to an insight, a flag and so on.
 
         `POST /api/projects/{project_id}/file_system/`; scope `file_system:write`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `FileSystem`.
         """
         return await self._call(
             registry.CREATE,
@@ -72,26 +135,10 @@ class FileSystem(Resource):
             options=options,
         )
 
-    async def create_log_view(
-        self,
-        *,
-        ref: str,
-        type: str,
-        viewed_at: Timestamp | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> None:
-        """Create log view: an action on file system.
-
-        `POST /api/projects/{project_id}/file_system/log_view/`; limits `burst` and `sustained`.
-        """
-        await self._call(
-            registry.CREATE_LOG_VIEW,
-            body={"ref": ref, "type": type, "viewed_at": viewed_at},
-            options=options,
-        )
-
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the file system.
+        """Delete an item of the file system.
+
+        The tree of folders in the web app: each item refers to an insight, a flag and so on.
 
         `DELETE /api/projects/{project_id}/file_system/{id}/`; scope `file_system:write`; limits
         `burst` and `sustained`.
@@ -101,35 +148,28 @@ class FileSystem(Resource):
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.FileSystem:
-        """Get one of the file system.
+        """Get an item of the file system.
+
+        The tree of folders in the web app: each item refers to an insight, a flag and so on.
 
         `GET /api/projects/{project_id}/file_system/{id}/`; scope `file_system:read`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `FileSystem`.
         """
         return await self._call(registry.GET, (id,), options=options)
-
-    async def get_log_view(
-        self,
-        *,
-        limit: int | Omit = OMIT,
-        type: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Get log view: an action on file system.
-
-        `GET /api/projects/{project_id}/file_system/log_view/`; limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.GET_LOG_VIEW, query={"limit": limit, "type": type}, options=options
-        )
 
     async def link(
         self, id: UUID | str, /, *, new_path: str, options: RequestOptions | None = None
     ) -> m.FileSystem:
-        """Link: an action on file system.
+        """Create a second entry for an item in another folder.
 
-        `POST /api/projects/{project_id}/file_system/{id}/link/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/file_system/{id}/link/`; scope `file_system:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `FileSystem`.
         """
         return await self._call(registry.LINK, (id,), body={"new_path": new_path}, options=options)
 
@@ -153,10 +193,22 @@ class FileSystem(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.FileSystem]:
-        """List the file system.
+        """List items of the file system.
+
+        The tree of folders in the web app: each item refers to an insight, a flag and so on.
 
         `GET /api/projects/{project_id}/file_system/`; scope `file_system:read`; limits `burst`
         and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            order_by: The field to sort by; `-` in front means descending.
+            search: Only results that contain this text.
+            type: Only results of this type.
+
+        Returns:
+            All `FileSystem`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -183,10 +235,13 @@ class FileSystem(Resource):
     async def move(
         self, id: UUID | str, /, *, new_path: str, options: RequestOptions | None = None
     ) -> m.FileSystem:
-        """Move: an action on file system.
+        """Move an item to another folder.
 
-        `POST /api/projects/{project_id}/file_system/{id}/move/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/file_system/{id}/move/`; scope `file_system:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `FileSystem`.
         """
         return await self._call(registry.MOVE, (id,), body={"new_path": new_path}, options=options)
 
@@ -203,10 +258,15 @@ class FileSystem(Resource):
         type: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.FileSystem:
-        """Replace one of the file system.
+        """Replace all fields of an item of the file system.
+
+        The tree of folders in the web app: each item refers to an insight, a flag and so on.
 
         `PUT /api/projects/{project_id}/file_system/{id}/`; scope `file_system:write`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `FileSystem`.
         """
         return await self._call(
             registry.REPLACE,
@@ -222,24 +282,34 @@ class FileSystem(Resource):
             options=options,
         )
 
-    async def undo_delete(
+    async def restore(
         self, *, items: Sequence[Mapping[str, JSON]], options: RequestOptions | None = None
-    ) -> m.FileSystemUndoDeleteResponse:
-        """Undo delete: an action on file system.
+    ) -> m.FileSystemRestoreResponse:
+        """Undo the deletion of items.
 
-        `POST /api/projects/{project_id}/file_system/undo_delete/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/file_system/undo_delete/`; scope `file_system:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `FileSystemRestoreResponse`.
         """
-        return await self._call(registry.UNDO_DELETE, body={"items": items}, options=options)
+        return await self._call(registry.RESTORE, body={"items": items}, options=options)
 
     async def unfiled(
         self, *, type: str | Omit = OMIT, options: RequestOptions | None = None
     ) -> m.FileSystemUnfiledResponse:
-        """Unfiled: an action on file system.
+        """Put items that are in no folder into one, and count them.
 
         Puts unfiled items into folders before it counts them.
 
-        `GET /api/projects/{project_id}/file_system/unfiled/`; limits `burst` and `sustained`.
+        `GET /api/projects/{project_id}/file_system/unfiled/`; scope `file_system:read`; limits
+        `burst` and `sustained`.
+
+        Args:
+            type: Only results of this type.
+
+        Returns:
+            `FileSystemUnfiledResponse`.
         """
         return await self._call(registry.UNFILED, query={"type": type}, options=options)
 
@@ -256,10 +326,15 @@ class FileSystem(Resource):
         type: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.FileSystem:
-        """Change the given fields of one of the file system.
+        """Change the given fields of an item of the file system.
+
+        The tree of folders in the web app: each item refers to an insight, a flag and so on.
 
         `PATCH /api/projects/{project_id}/file_system/{id}/`; scope `file_system:write`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `FileSystem`.
         """
         return await self._call(
             registry.UPDATE,

@@ -19,7 +19,7 @@ __all__ = ["Groups"]
 
 
 class Groups(Resource):
-    """Operations on `groups`."""
+    """A group, such as a company, that events belong to."""
 
     def activity(
         self,
@@ -28,18 +28,24 @@ class Groups(Resource):
         id: str,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """Activity: an action on groups.
+        """List the changes of a group.
 
         `GET /api/projects/{project_id}/groups/activity/`; scope `activity_log:read`; limits
         `burst` and `sustained`; pages: page.
+
+        Args:
+            group_type_index: The index of the group type, from 0 to 4.
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
             registry.ACTIVITY,
             query={"group_type_index": group_type_index, "id": id, "limit": limit, "page": page},
-            concurrency=concurrency,
             options=options,
         )
 
@@ -51,10 +57,18 @@ class Groups(Resource):
         group_properties: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Group:
-        """Create one of the groups.
+        """Create a group of one type.
 
         `POST /api/projects/{project_id}/groups/`; scope `group:write`; limits `burst` and
         `sustained`.
+
+        Args:
+            group_key: The key that identifies it within its type.
+            group_type_index: The index of its type.
+            group_properties: The properties of the group.
+
+        Returns:
+            `Group`.
         """
         return await self._call(
             registry.CREATE,
@@ -74,10 +88,17 @@ class Groups(Resource):
         unset: str,
         options: RequestOptions | None = None,
     ) -> m.Group:
-        """Delete property: an action on groups.
+        """Remove one property of a group.
 
         `POST /api/projects/{project_id}/groups/delete_property/`; scope `group:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            group_key: The key of the group, which identifies it within its type.
+            group_type_index: The index of the group type, from 0 to 4.
+
+        Returns:
+            `Group`.
         """
         return await self._call(
             registry.DELETE_PROPERTY,
@@ -86,17 +107,33 @@ class Groups(Resource):
             options=options,
         )
 
-    async def find(
-        self, *, group_key: str, group_type_index: int, options: RequestOptions | None = None
+    async def get(
+        self,
+        *,
+        group_key: str,
+        group_type_index: int,
+        skip_create_notebook: bool | Omit = OMIT,
+        options: RequestOptions | None = None,
     ) -> m.Group:
-        """Find: an action on groups.
+        """Get a group by its type and key.
 
         `GET /api/projects/{project_id}/groups/find/`; scope `group:read`; limits `burst` and
         `sustained`.
+
+        Args:
+            group_key: The key of the group, which identifies it within its type.
+            group_type_index: The index of the group type, from 0 to 4.
+
+        Returns:
+            `Group`.
         """
         return await self._call(
-            registry.FIND,
-            query={"group_key": group_key, "group_type_index": group_type_index},
+            registry.GET,
+            query={
+                "group_key": group_key,
+                "group_type_index": group_type_index,
+                "skip_create_notebook": skip_create_notebook,
+            },
             options=options,
         )
 
@@ -107,13 +144,21 @@ class Groups(Resource):
         cursor: str | Omit = OMIT,
         group_key: str | Omit = OMIT,
         search: str | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Group]:
-        """List the groups.
+        """List the groups of one type.
 
         `GET /api/projects/{project_id}/groups/`; scope `group:read`; limits `burst` and
         `sustained`; pages: cursor.
+
+        Args:
+            group_type_index: The index of the group type, from 0 to 4.
+            cursor: Where the page starts, as the previous page says.
+            group_key: The key of the group, which identifies it within its type.
+            search: Only results that contain this text.
+
+        Returns:
+            All `Group`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -123,17 +168,8 @@ class Groups(Resource):
                 "group_key": group_key,
                 "search": search,
             },
-            concurrency=concurrency,
             options=options,
         )
-
-    async def property_definitions(self, *, options: RequestOptions | None = None) -> JSON:
-        """Property definitions: an action on groups.
-
-        `GET /api/projects/{project_id}/groups/property_definitions/`; scope `group:read`;
-        limits `burst` and `sustained`.
-        """
-        return await self._call(registry.PROPERTY_DEFINITIONS, options=options)
 
     async def property_values(
         self,
@@ -143,10 +179,18 @@ class Groups(Resource):
         value: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.GroupsPropertyValuesResponse:
-        """Property values: an action on groups.
+        """List values that a group property has, for autocompletion.
 
         `GET /api/projects/{project_id}/groups/property_values/`; scope `group:read`; limits
         `burst` and `sustained`.
+
+        Args:
+            group_type_index: The index of the group type, from 0 to 4.
+            key: The name of the property or attribute.
+            value: Only values that contain this text.
+
+        Returns:
+            `GroupsPropertyValuesResponse`.
         """
         return await self._call(
             registry.PROPERTY_VALUES,
@@ -157,10 +201,16 @@ class Groups(Resource):
     async def related(
         self, *, group_type_index: int, id: str, options: RequestOptions | None = None
     ) -> JSON:
-        """Related: an action on groups.
+        """List persons and groups of other types that share events with a group.
 
         `GET /api/projects/{project_id}/groups/related/`; scope `group:read`; limits `burst` and
         `sustained`.
+
+        Args:
+            group_type_index: The index of the group type, from 0 to 4.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.RELATED,
@@ -177,10 +227,17 @@ class Groups(Resource):
         value: JSON,
         options: RequestOptions | None = None,
     ) -> m.Group:
-        """Update property: an action on groups.
+        """Set one property of a group.
 
         `POST /api/projects/{project_id}/groups/update_property/`; scope `group:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            group_key: The key of the group, which identifies it within its type.
+            group_type_index: The index of the group type, from 0 to 4.
+
+        Returns:
+            `Group`.
         """
         return await self._call(
             registry.UPDATE_PROPERTY,

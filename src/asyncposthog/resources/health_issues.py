@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import OMIT, Omit, RequestOptions
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
 from ..registry.families import health_issues as registry
 
@@ -19,61 +21,130 @@ __all__ = ["HealthIssues"]
 
 
 class HealthIssues(Resource):
-    """Operations on `health_issues`."""
+    """A problem with the setup of a project that PostHog found, such as an old SDK."""
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.HealthIssue:
-        """Get one of the health issues.
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.HealthIssue:
+        """Get a health issue.
 
-        `GET /api/projects/{project_id}/health_issues/{id}/`; limits `burst` and `sustained`.
+        A problem with the setup of a project that PostHog found, such as an old SDK.
+
+        `GET /api/projects/{project_id}/health_issues/{id}/`; scope `health_issue:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `HealthIssue`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
     def list(
         self,
         *,
+        dismissed: bool | Omit = OMIT,
+        kind: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        severity: str | Omit = OMIT,
+        status: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.HealthIssue]:
-        """List the health issues.
+        """List health issues.
 
-        `GET /api/projects/{project_id}/health_issues/`; limits `burst` and `sustained`; pages:
-        offset.
+        A problem with the setup of a project that PostHog found, such as an old SDK.
+
+        `GET /api/projects/{project_id}/health_issues/`; scope `health_issue:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            kind: Only results of this kind.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            status: Only results with this status.
+
+        Returns:
+            All `HealthIssue`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
-            query={"limit": limit, "offset": offset},
+            query={
+                "dismissed": dismissed,
+                "kind": kind,
+                "limit": limit,
+                "offset": offset,
+                "severity": severity,
+                "status": status,
+            },
             concurrency=concurrency,
             options=options,
         )
 
+    async def refresh(self, *, options: RequestOptions | None = None) -> JSON:
+        """Check the setup of a project again.
+
+        `POST /api/projects/{project_id}/health_issues/refresh/`; scope `health_issue:write`;
+        limits `health_issue_refresh`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.REFRESH, options=options)
+
     async def resolve(
-        self, id: str, /, *, dismissed: bool | Omit = OMIT, options: RequestOptions | None = None
+        self,
+        id: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
     ) -> m.HealthIssue:
-        """Resolve: an action on health issues.
+        """Mark a problem as resolved.
 
         `POST /api/projects/{project_id}/health_issues/{id}/resolve/`; limits `burst` and
         `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            `HealthIssue`.
         """
-        return await self._call(
-            registry.RESOLVE, (id,), body={"dismissed": dismissed}, options=options
-        )
+        return await self._call(registry.RESOLVE, (id,), body=body, options=options)
 
-    async def summary(self, *, options: RequestOptions | None = None) -> m.HealthIssue:
-        """Summary: an action on health issues.
+    async def summary(self, *, options: RequestOptions | None = None) -> m.HealthIssueSummary:
+        """Count the problems by kind and severity.
 
-        `GET /api/projects/{project_id}/health_issues/summary/`; limits `burst` and `sustained`.
+        `GET /api/projects/{project_id}/health_issues/summary/`; scope `health_issue:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `HealthIssueSummary`.
         """
         return await self._call(registry.SUMMARY, options=options)
 
     async def update(
-        self, id: str, /, *, dismissed: bool | Omit = OMIT, options: RequestOptions | None = None
+        self,
+        id: UUID | str,
+        /,
+        *,
+        dismissed: bool | Omit = OMIT,
+        snoozed_until: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
     ) -> m.HealthIssue:
-        """Change the given fields of one of the health issues.
+        """Change the given fields of a health issue.
 
-        `PATCH /api/projects/{project_id}/health_issues/{id}/`; limits `burst` and `sustained`.
+        A problem with the setup of a project that PostHog found, such as an old SDK.
+
+        `PATCH /api/projects/{project_id}/health_issues/{id}/`; scope `health_issue:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `HealthIssue`.
         """
         return await self._call(
-            registry.UPDATE, (id,), body={"dismissed": dismissed}, options=options
+            registry.UPDATE,
+            (id,),
+            body={"dismissed": dismissed, "snoozed_until": snoozed_until},
+            options=options,
         )

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
+from asyncposthog.types import OMIT, FileInput, Omit, RequestOptions
 
 from ..registry.families import heatmaps as registry
 
@@ -15,19 +18,377 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["Heatmaps"]
+__all__ = ["Heatmaps", "HeatmapsSaved", "HeatmapsScreenshots"]
+
+
+class HeatmapsSaved(Resource):
+    """A heatmap of one page that was saved with its screenshot."""
+
+    async def capture(
+        self,
+        *,
+        url: str,
+        image: FileInput | Omit = OMIT,
+        images: FileInput | Omit = OMIT,
+        name: str | Omit = OMIT,
+        width: int | Omit = OMIT,
+        widths: Sequence[int] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SavedHeatmap:
+        """Create a heatmap from a screenshot that a browser took.
+
+        `POST /api/projects/{project_id}/saved/capture/`; scope `heatmap:write`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `SavedHeatmap`.
+        """
+        return await self._call(
+            registry.SAVED_CAPTURE,
+            body={
+                "url": url,
+                "image": image,
+                "images": images,
+                "name": name,
+                "width": width,
+                "widths": widths,
+            },
+            options=options,
+        )
+
+    async def create(
+        self,
+        *,
+        url: str,
+        block_consent_modals: bool | Omit = OMIT,
+        data_url: str | None | Omit = OMIT,
+        deleted: bool | Omit = OMIT,
+        name: str | None | Omit = OMIT,
+        type: m.SavedHeatmapTypeEnum | Omit = OMIT,
+        widths: Sequence[int] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SavedHeatmap:
+        """Create a saved heatmap.
+
+        A heatmap of one page that was saved with its screenshot.
+
+        `POST /api/projects/{project_id}/saved/`; scope `heatmap:write`; limits `burst` and
+        `sustained`.
+
+        Args:
+            type: Default: `"screenshot"`.
+
+        Returns:
+            `SavedHeatmap`.
+        """
+        return await self._call(
+            registry.SAVED_CREATE,
+            body={
+                "url": url,
+                "block_consent_modals": block_consent_modals,
+                "data_url": data_url,
+                "deleted": deleted,
+                "name": name,
+                "type": type,
+                "widths": widths,
+            },
+            options=options,
+        )
+
+    async def delete(
+        self, short_id: str, /, *, options: RequestOptions | None = None
+    ) -> m.SavedHeatmap:
+        """Delete a saved heatmap.
+
+        A heatmap of one page that was saved with its screenshot.
+
+        `PATCH /api/projects/{project_id}/saved/{short_id}/`; with `{"deleted": true}`, as the
+        server refuses DELETE here; scope `heatmap:write`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `SavedHeatmap`.
+        """
+        return await self._call(registry.SAVED_DELETE, (short_id,), options=options)
+
+    async def get(
+        self, short_id: str, /, *, options: RequestOptions | None = None
+    ) -> m.SavedHeatmap:
+        """Get a saved heatmap.
+
+        A heatmap of one page that was saved with its screenshot.
+
+        `GET /api/projects/{project_id}/saved/{short_id}/`; scope `heatmap:read`; limits `burst`
+        and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `SavedHeatmap`.
+        """
+        return await self._call(registry.SAVED_GET, (short_id,), options=options)
+
+    def list(
+        self,
+        *,
+        created_by: int | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        order: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+        status: str | Omit = OMIT,
+        type: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.SavedHeatmapListResponse]:
+        """List saved heatmaps.
+
+        A heatmap of one page that was saved with its screenshot.
+
+        `GET /api/projects/{project_id}/saved/`; scope `heatmap:read`; limits `burst` and
+        `sustained`; pages: single.
+
+        Args:
+            created_by: Only what this user created.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `100`.
+            offset: The number of results to skip. Default: `0`.
+            order: The field to sort by; `-` in front means descending.
+            search: Only results that contain this text.
+            status: Only results with this status.
+            type: Only results of this type.
+
+        Returns:
+            All `SavedHeatmapListResponse`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.SAVED_LIST,
+            query={
+                "created_by": created_by,
+                "limit": limit,
+                "offset": offset,
+                "order": order,
+                "search": search,
+                "status": status,
+                "type": type,
+            },
+            options=options,
+        )
+
+    async def preflight(
+        self, *, url: str, options: RequestOptions | None = None
+    ) -> m.HeatmapPreflightResponse:
+        """Check whether a page can be loaded for a screenshot.
+
+        `POST /api/projects/{project_id}/saved/preflight/`; scope `heatmap:read`; limits
+        `heatmap_preflight_burst` and `heatmap_preflight_sustained`.
+
+        Returns:
+            `HeatmapPreflightResponse`.
+        """
+        return await self._call(registry.SAVED_PREFLIGHT, body={"url": url}, options=options)
+
+    async def prewarm(
+        self,
+        *,
+        url: str,
+        block_consent_modals: bool | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SavedHeatmap:
+        """Start a screenshot before the heatmap is created.
+
+        `POST /api/projects/{project_id}/saved/prewarm/`; scope `heatmap:write`; limits `burst`
+        and `sustained`.
+
+        Args:
+            block_consent_modals: Default: `false`.
+
+        Returns:
+            `SavedHeatmap`.
+        """
+        return await self._call(
+            registry.SAVED_PREWARM,
+            body={"url": url, "block_consent_modals": block_consent_modals},
+            options=options,
+        )
+
+    async def regenerate(
+        self, short_id: str, /, *, options: RequestOptions | None = None
+    ) -> m.SavedHeatmap:
+        """Take the screenshot of a heatmap again.
+
+        `POST /api/projects/{project_id}/saved/{short_id}/regenerate/`; scope `heatmap:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `SavedHeatmap`.
+        """
+        return await self._call(registry.SAVED_REGENERATE, (short_id,), options=options)
+
+    async def restore(
+        self, short_id: str, /, *, options: RequestOptions | None = None
+    ) -> m.SavedHeatmap:
+        """Undo the deletion of a saved heatmap.
+
+        A heatmap of one page that was saved with its screenshot.
+
+        `PATCH /api/projects/{project_id}/saved/{short_id}/`; with `{"deleted": false}`, as the
+        server refuses DELETE here; scope `heatmap:write`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `SavedHeatmap`.
+        """
+        return await self._call(registry.SAVED_RESTORE, (short_id,), options=options)
+
+    async def update(
+        self,
+        short_id: str,
+        /,
+        *,
+        block_consent_modals: bool | Omit = OMIT,
+        data_url: str | None | Omit = OMIT,
+        deleted: bool | Omit = OMIT,
+        name: str | None | Omit = OMIT,
+        type: m.SavedHeatmapTypeEnum | Omit = OMIT,
+        url: str | Omit = OMIT,
+        widths: Sequence[int] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SavedHeatmap:
+        """Change the given fields of a saved heatmap.
+
+        A heatmap of one page that was saved with its screenshot.
+
+        `PATCH /api/projects/{project_id}/saved/{short_id}/`; scope `heatmap:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            type: Default: `"screenshot"`.
+
+        Returns:
+            `SavedHeatmap`.
+        """
+        return await self._call(
+            registry.SAVED_UPDATE,
+            (short_id,),
+            body={
+                "block_consent_modals": block_consent_modals,
+                "data_url": data_url,
+                "deleted": deleted,
+                "name": name,
+                "type": type,
+                "url": url,
+                "widths": widths,
+            },
+            options=options,
+        )
+
+
+class HeatmapsScreenshots(Resource):
+    """A screenshot of a page, the background of a heatmap."""
+
+    async def content(
+        self, id: UUID | str, /, *, width: int | Omit = OMIT, options: RequestOptions | None = None
+    ) -> bytes:
+        """Get the image of a screenshot.
+
+        Responds with 202 and JSON while the screenshot is being taken.
+
+        `GET /api/projects/{project_id}/heatmap_screenshots/{id}/content/`; scope
+        `heatmap:read`; limits `clickhouse_burst` and `clickhouse_sustained`.
+
+        Returns:
+            The content of the file.
+        """
+        return await self._call(
+            registry.SCREENSHOTS_CONTENT, (id,), query={"width": width}, options=options
+        )
 
 
 class Heatmaps(Resource):
-    """Operations on `heatmaps`."""
+    """Where users click, move and scroll on a page."""
 
-    async def events(self, *, options: RequestOptions | None = None) -> JSON:
-        """Events: an action on heatmaps.
+    @cached_property
+    def saved(self) -> HeatmapsSaved:
+        """A heatmap of one page that was saved with its screenshot."""
+        return HeatmapsSaved(self._executor)
 
-        `GET /api/projects/{project_id}/heatmaps/events/`; limits `clickhouse_burst` and
-        `clickhouse_sustained`.
+    @cached_property
+    def screenshots(self) -> HeatmapsScreenshots:
+        """A screenshot of a page, the background of a heatmap."""
+        return HeatmapsScreenshots(self._executor)
+
+    async def events(
+        self,
+        *,
+        points: str,
+        aggregation: Literal["unique_visitors", "total_count"] | Omit = OMIT,
+        cohort_ids: str | Omit = OMIT,
+        date_from: str | Omit = OMIT,
+        date_to: str | Omit = OMIT,
+        events: str | Omit = OMIT,
+        filter_test_accounts: bool | Omit = OMIT,
+        hide_zero_coordinates: bool | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        type: str | Omit = OMIT,
+        url_exact: str | Omit = OMIT,
+        url_pattern: str | Omit = OMIT,
+        viewport_width_max: int | Omit = OMIT,
+        viewport_width_min: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.HeatmapEventsResponse:
+        """List the events behind points of a heatmap.
+
+        `GET /api/projects/{project_id}/heatmaps/events/`; scope `heatmap:read`; limits
+        `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            aggregation: Default: `"total_count"`.
+            date_from: The start of the range of time: a date, a date-time, or relative such as
+                `-7d`. Default: `"-7d"`.
+            date_to: The end of the range of time: a date, a date-time, or relative such as
+                `-1d`.
+            filter_test_accounts: Whether to leave out internal users, as the project defines
+                them.
+            hide_zero_coordinates: Default: `true`.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            offset: The number of results to skip. Default: `0`.
+            type: Only results of this type. Default: `"click"`.
+
+        Returns:
+            `HeatmapEventsResponse`.
         """
-        return await self._call(registry.EVENTS, options=options)
+        return await self._call(
+            registry.EVENTS,
+            query={
+                "points": points,
+                "aggregation": aggregation,
+                "cohort_ids": cohort_ids,
+                "date_from": date_from,
+                "date_to": date_to,
+                "events": events,
+                "filter_test_accounts": filter_test_accounts,
+                "hide_zero_coordinates": hide_zero_coordinates,
+                "limit": limit,
+                "offset": offset,
+                "type": type,
+                "url_exact": url_exact,
+                "url_pattern": url_pattern,
+                "viewport_width_max": viewport_width_max,
+                "viewport_width_min": viewport_width_min,
+            },
+            options=options,
+        )
 
     def list(
         self,
@@ -41,13 +402,24 @@ class Heatmaps(Resource):
         url_pattern: str | Omit = OMIT,
         viewport_width_max: int | Omit = OMIT,
         viewport_width_min: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.HeatmapResponseItem]:
-        """List the heatmaps.
+        """Get the points of a heatmap, with counts.
 
-        `GET /api/projects/{project_id}/heatmaps/`; limits `clickhouse_burst` and
-        `clickhouse_sustained`; pages: single.
+        `GET /api/projects/{project_id}/heatmaps/`; scope `heatmap:read`; limits
+        `clickhouse_burst` and `clickhouse_sustained`; pages: single.
+
+        Args:
+            date_from: The start of the range of time: a date, a date-time, or relative such as
+                `-7d`.
+            date_to: The end of the range of time: a date, a date-time, or relative such as
+                `-1d`.
+            filter_test_accounts: Whether to leave out internal users, as the project defines
+                them.
+            type: Only results of this type.
+
+        Returns:
+            All `HeatmapResponseItem`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -62,6 +434,5 @@ class Heatmaps(Resource):
                 "viewport_width_max": viewport_width_max,
                 "viewport_width_min": viewport_width_min,
             },
-            concurrency=concurrency,
             options=options,
         )

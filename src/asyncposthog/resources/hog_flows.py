@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
@@ -17,15 +18,306 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["HogFlows", "HogFlowsMetrics", "HogFlowsSchedules"]
+__all__ = [
+    "HogFlows",
+    "HogFlowsActions",
+    "HogFlowsAssets",
+    "HogFlowsBatchJobs",
+    "HogFlowsInvocationResults",
+    "HogFlowsInvocations",
+    "HogFlowsMetrics",
+    "HogFlowsRevisions",
+    "HogFlowsSchedules",
+]
+
+
+class HogFlowsActions(Resource):
+    """A step of a workflow."""
+
+    async def update_email(
+        self,
+        id: UUID | str,
+        action_id: str,
+        /,
+        *,
+        base_updated_at: Timestamp | Omit = OMIT,
+        email_patch: JSON | Omit = OMIT,
+        operations: Sequence[m.DesignOperation | Mapping[str, JSON]] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.HogFlow:
+        """Change the email of a step.
+
+        `PATCH /api/projects/{project_id}/hog_flows/{id}/actions/{action_id}/email/`; scope
+        `hog_flow:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `HogFlow`.
+        """
+        return await self._call(
+            registry.ACTIONS_UPDATE_EMAIL,
+            (
+                id,
+                action_id,
+            ),
+            body={
+                "base_updated_at": base_updated_at,
+                "email_patch": email_patch,
+                "operations": operations,
+            },
+            options=options,
+        )
+
+
+class HogFlowsAssets(Resource):
+    """A message or file that a workflow produced."""
+
+    async def content(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        invocation_id: str,
+        action_id: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> str:
+        """Get the content of a message that a workflow sent.
+
+        `GET /api/projects/{project_id}/hog_flows/{id}/assets/content/`; scope `hog_flow:read`,
+        `person:read`; limits `burst` and `sustained`.
+        """
+        return await self._call(
+            registry.ASSETS_CONTENT,
+            (id,),
+            query={"invocation_id": invocation_id, "action_id": action_id},
+            options=options,
+        )
+
+    def list(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        action_id: str | Omit = OMIT,
+        after: str | Omit = OMIT,
+        before: str | Omit = OMIT,
+        distinct_id: str | Omit = OMIT,
+        invocation_id: str | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        parent_run_id: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.MessageAsset]:
+        """List assets of a workflow.
+
+        A message or file that a workflow produced.
+
+        `GET /api/projects/{project_id}/hog_flows/{id}/assets/`; scope `hog_flow:read`,
+        `person:read`; limits `burst` and `sustained`; pages: single.
+
+        Args:
+            after: Only what is later than this time. Default: `"-30d"`.
+            before: Only what is earlier than this time.
+            distinct_id: The distinct id of a person.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            offset: The number of results to skip. Default: `0`.
+            search: Only results that contain this text.
+
+        Returns:
+            All `MessageAsset`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.ASSETS_LIST,
+            (id,),
+            query={
+                "action_id": action_id,
+                "after": after,
+                "before": before,
+                "distinct_id": distinct_id,
+                "invocation_id": invocation_id,
+                "limit": limit,
+                "offset": offset,
+                "parent_run_id": parent_run_id,
+                "search": search,
+            },
+            options=options,
+        )
+
+
+class HogFlowsBatchJobs(Resource):
+    """A run of a workflow for many persons at once."""
+
+    async def cancel(
+        self, id: UUID | str, batch_job_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.HogFlowBatchJobCancelResponse:
+        """Cancel a batch job of a workflow.
+
+        A run of a workflow for many persons at once.
+
+        `POST /api/projects/{project_id}/hog_flows/{id}/batch_jobs/{batch_job_id}/cancel/`;
+        scope `hog_flow:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `HogFlowBatchJobCancelResponse`.
+        """
+        return await self._call(
+            registry.BATCH_JOBS_CANCEL,
+            (
+                id,
+                batch_job_id,
+            ),
+            options=options,
+        )
+
+    async def create(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        filters: Mapping[str, JSON] | Omit = OMIT,
+        variables: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> dict[str, JSON]:
+        """Start a run of a workflow for many persons.
+
+        `POST /api/projects/{project_id}/hog_flows/{id}/batch_jobs/`; scope `hog_flow:write`,
+        `person:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.BATCH_JOBS_CREATE,
+            (id,),
+            body={"filters": filters, "variables": variables},
+            options=options,
+        )
+
+    def list(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> Cursor[dict[str, JSON]]:
+        """List the runs of a workflow for many persons.
+
+        `GET /api/projects/{project_id}/hog_flows/{id}/batch_jobs/`; scope `hog_flow:read`;
+        limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `dict[str, JSON]`, page by page as you iterate.
+        """
+        return self._cursor(registry.BATCH_JOBS_LIST, (id,), options=options)
+
+
+class HogFlowsInvocationResults(Resource):
+    """How one run of a workflow ended."""
+
+    async def get(
+        self, id: UUID | str, invocation_id: str, /, *, options: RequestOptions | None = None
+    ) -> m.HogInvocationResultDetail:
+        """Get an invocation result of a workflow.
+
+        How one run of a workflow ended.
+
+        `GET /api/projects/{project_id}/hog_flows/{id}/invocation_results/{invocation_id}/`;
+        scope `hog_flow:read`, `person:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `HogInvocationResultDetail`.
+        """
+        return await self._call(
+            registry.INVOCATION_RESULTS_GET,
+            (
+                id,
+                invocation_id,
+            ),
+            options=options,
+        )
+
+    def list(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        after: str | Omit = OMIT,
+        before: str | Omit = OMIT,
+        distinct_id: str | Omit = OMIT,
+        error_message_contains: str | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        status: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.HogInvocationResult]:
+        """List invocation results of a workflow.
+
+        How one run of a workflow ended.
+
+        `GET /api/projects/{project_id}/hog_flows/{id}/invocation_results/`; scope
+        `hog_flow:read`, `person:read`; limits `burst` and `sustained`; pages: single.
+
+        Args:
+            after: Only what is later than this time. Default: `"-7d"`.
+            before: Only what is earlier than this time.
+            distinct_id: The distinct id of a person.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            status: Only results with this status.
+
+        Returns:
+            All `HogInvocationResult`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.INVOCATION_RESULTS_LIST,
+            (id,),
+            query={
+                "after": after,
+                "before": before,
+                "distinct_id": distinct_id,
+                "error_message_contains": error_message_contains,
+                "limit": limit,
+                "status": status,
+            },
+            options=options,
+        )
+
+
+class HogFlowsInvocations(Resource):
+    """A run of a workflow that was started by hand."""
+
+    async def cancel(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        all: bool | Omit = OMIT,
+        invocation_ids: Sequence[UUID | str] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.HogInvocationCancelResponse:
+        """Cancel a test run of a workflow.
+
+        A run of a workflow that was started by hand.
+
+        `POST /api/projects/{project_id}/hog_flows/{id}/invocations/cancel/`; scope
+        `hog_flow:write`; limits `burst` and `sustained`.
+
+        Args:
+            all: Default: `false`.
+
+        Returns:
+            `HogInvocationCancelResponse`.
+        """
+        return await self._call(
+            registry.INVOCATIONS_CANCEL,
+            (id,),
+            body={"all": all, "invocation_ids": invocation_ids},
+            options=options,
+        )
 
 
 class HogFlowsMetrics(Resource):
-    """Operations on `hog_flows.metrics`."""
+    """How often the steps of workflows succeeded or failed."""
 
     async def get(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         after: str | Omit = OMIT,
@@ -37,10 +329,23 @@ class HogFlowsMetrics(Resource):
         name: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.AppMetricsResponse:
-        """Get one of the hog flows metrics.
+        """Get how often the steps of a workflow succeeded and failed, over time.
 
-        `GET /api/projects/{project_id}/hog_flows/{id}/metrics/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/hog_flows/{id}/metrics/`; scope `hog_flow:read`; limits
+        `burst` and `sustained`.
+
+        Args:
+            after: Only what is later than this time. Default: `"-7d"`.
+            before: Only what is earlier than this time.
+            breakdown_by: What to split the figures by. Default: `"kind"`.
+            instance_id: Only log entries of this run.
+            interval: The length of one step: `hour`, `day`, `week` or `month`. Default:
+                `"day"`.
+            kind: Only results of this kind.
+            name: The name to look for.
+
+        Returns:
+            `AppMetricsResponse`.
         """
         return await self._call(
             registry.METRICS_GET,
@@ -57,9 +362,32 @@ class HogFlowsMetrics(Resource):
             options=options,
         )
 
+    def list_all(
+        self,
+        *,
+        after: str | Omit = OMIT,
+        before: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.WorkflowStatsRow]:
+        """List the metrics of all workflows.
+
+        `GET /api/projects/{project_id}/hog_flows/metrics/global/`; scope `hog_flow:read`;
+        limits `burst` and `sustained`; pages: single.
+
+        Args:
+            after: Only what is later than this time. Default: `"-7d"`.
+            before: Only what is earlier than this time.
+
+        Returns:
+            All `WorkflowStatsRow`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.METRICS_LIST_ALL, query={"after": after, "before": before}, options=options
+        )
+
     async def totals(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         after: str | Omit = OMIT,
@@ -71,10 +399,23 @@ class HogFlowsMetrics(Resource):
         name: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.AppMetricsTotalsResponse:
-        """Totals: an action on hog flows metrics.
+        """Get how often the steps of a workflow succeeded and failed in total.
 
-        `GET /api/projects/{project_id}/hog_flows/{id}/metrics/totals/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/hog_flows/{id}/metrics/totals/`; scope `hog_flow:read`;
+        limits `burst` and `sustained`.
+
+        Args:
+            after: Only what is later than this time. Default: `"-7d"`.
+            before: Only what is earlier than this time.
+            breakdown_by: What to split the figures by. Default: `"kind"`.
+            instance_id: Only log entries of this run.
+            interval: The length of one step: `hour`, `day`, `week` or `month`. Default:
+                `"day"`.
+            kind: Only results of this kind.
+            name: The name to look for.
+
+        Returns:
+            `AppMetricsTotalsResponse`.
         """
         return await self._call(
             registry.METRICS_TOTALS,
@@ -92,8 +433,99 @@ class HogFlowsMetrics(Resource):
         )
 
 
+class HogFlowsRevisions(Resource):
+    """A published state of a workflow."""
+
+    async def get(
+        self, id: UUID | str, version: int, /, *, options: RequestOptions | None = None
+    ) -> m.HogFlowRevision:
+        """Get a revision of a workflow.
+
+        A published state of a workflow.
+
+        `GET /api/projects/{project_id}/hog_flows/{id}/revisions/{version}/`; scope
+        `hog_flow:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `HogFlowRevision`.
+        """
+        return await self._call(
+            registry.REVISIONS_GET,
+            (
+                id,
+                version,
+            ),
+            options=options,
+        )
+
+    def list(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.HogFlowRevisionBasic]:
+        """List revisions of a workflow.
+
+        A published state of a workflow.
+
+        `GET /api/projects/{project_id}/hog_flows/{id}/revisions/`; scope `hog_flow:read`;
+        limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `HogFlowRevisionBasic`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.REVISIONS_LIST,
+            (id,),
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def restore(
+        self,
+        id: UUID | str,
+        version: int,
+        /,
+        *,
+        expected_draft_updated_at: Timestamp | None | Omit = OMIT,
+        overwrite: bool | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.HogFlow:
+        """Undo the deletion of a revision of a workflow.
+
+        A published state of a workflow.
+
+        `POST /api/projects/{project_id}/hog_flows/{id}/revisions/{version}/restore/`; scope
+        `hog_flow:write`; limits `burst` and `sustained`.
+
+        Args:
+            overwrite: Default: `false`.
+
+        Returns:
+            `HogFlow`.
+        """
+        return await self._call(
+            registry.REVISIONS_RESTORE,
+            (
+                id,
+                version,
+            ),
+            body={"expected_draft_updated_at": expected_draft_updated_at, "overwrite": overwrite},
+            options=options,
+        )
+
+
 class HogFlowsSchedules(Resource):
-    """Operations on `hog_flows.schedules`."""
+    """When a workflow starts by itself."""
 
     async def create(
         self,
@@ -106,10 +538,15 @@ class HogFlowsSchedules(Resource):
         variables: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.HogFlowSchedule:
-        """Create one of the hog flows schedules.
+        """Create a schedule of a workflow.
 
-        `POST /api/projects/{project_id}/hog_flows/{id}/schedules/`; limits `burst` and
-        `sustained`.
+        When a workflow starts by itself.
+
+        `POST /api/projects/{project_id}/hog_flows/{id}/schedules/`; scope `hog_flow:write`,
+        `person:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `HogFlowSchedule`.
         """
         return await self._call(
             registry.SCHEDULES_CREATE,
@@ -124,12 +561,14 @@ class HogFlowsSchedules(Resource):
         )
 
     async def delete(
-        self, id: str, schedule_id: str, /, *, options: RequestOptions | None = None
+        self, id: UUID | str, schedule_id: str, /, *, options: RequestOptions | None = None
     ) -> None:
-        """Delete one of the hog flows schedules.
+        """Delete a schedule of a workflow.
 
-        `DELETE /api/projects/{project_id}/hog_flows/{id}/schedules/{schedule_id}/`; limits
-        `burst` and `sustained`.
+        When a workflow starts by itself.
+
+        `DELETE /api/projects/{project_id}/hog_flows/{id}/schedules/{schedule_id}/`; scope
+        `hog_flow:write`; limits `burst` and `sustained`.
         """
         await self._call(
             registry.SCHEDULES_DELETE,
@@ -141,20 +580,23 @@ class HogFlowsSchedules(Resource):
         )
 
     def list(
-        self, id: str, /, *, concurrency: int = 1, options: RequestOptions | None = None
+        self, id: str, /, *, options: RequestOptions | None = None
     ) -> Cursor[m.HogFlowSchedule]:
-        """List the hog flows schedules.
+        """List schedules of a workflow.
 
-        `GET /api/projects/{project_id}/hog_flows/{id}/schedules/`; limits `burst` and
-        `sustained`; pages: single.
+        When a workflow starts by itself.
+
+        `GET /api/projects/{project_id}/hog_flows/{id}/schedules/`; scope `hog_flow:read`;
+        limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `HogFlowSchedule`, page by page as you iterate.
         """
-        return self._cursor(
-            registry.SCHEDULES_LIST, (id,), concurrency=concurrency, options=options
-        )
+        return self._cursor(registry.SCHEDULES_LIST, (id,), options=options)
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         schedule_id: str,
         /,
         *,
@@ -164,10 +606,15 @@ class HogFlowsSchedules(Resource):
         variables: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.HogFlowSchedule:
-        """Change the given fields of one of the hog flows schedules.
+        """Change the given fields of a schedule of a workflow.
 
-        `PATCH /api/projects/{project_id}/hog_flows/{id}/schedules/{schedule_id}/`; limits
-        `burst` and `sustained`.
+        When a workflow starts by itself.
+
+        `PATCH /api/projects/{project_id}/hog_flows/{id}/schedules/{schedule_id}/`; scope
+        `hog_flow:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `HogFlowSchedule`.
         """
         return await self._call(
             registry.SCHEDULES_UPDATE,
@@ -186,70 +633,98 @@ class HogFlowsSchedules(Resource):
 
 
 class HogFlows(Resource):
-    """Operations on `hog_flows`."""
+    """A workflow: a trigger, and the steps that follow it (PostHog calls it Hog flow)."""
+
+    @cached_property
+    def actions(self) -> HogFlowsActions:
+        """A step of a workflow."""
+        return HogFlowsActions(self._executor)
+
+    @cached_property
+    def assets(self) -> HogFlowsAssets:
+        """A message or file that a workflow produced."""
+        return HogFlowsAssets(self._executor)
+
+    @cached_property
+    def batch_jobs(self) -> HogFlowsBatchJobs:
+        """A run of a workflow for many persons at once."""
+        return HogFlowsBatchJobs(self._executor)
+
+    @cached_property
+    def invocation_results(self) -> HogFlowsInvocationResults:
+        """How one run of a workflow ended."""
+        return HogFlowsInvocationResults(self._executor)
+
+    @cached_property
+    def invocations(self) -> HogFlowsInvocations:
+        """A run of a workflow that was started by hand."""
+        return HogFlowsInvocations(self._executor)
 
     @cached_property
     def metrics(self) -> HogFlowsMetrics:
-        """Operations on `hog_flows.metrics`."""
+        """How often the steps of workflows succeeded or failed."""
         return HogFlowsMetrics(self._executor)
 
     @cached_property
+    def revisions(self) -> HogFlowsRevisions:
+        """A published state of a workflow."""
+        return HogFlowsRevisions(self._executor)
+
+    @cached_property
     def schedules(self) -> HogFlowsSchedules:
-        """Operations on `hog_flows.schedules`."""
+        """When a workflow starts by itself."""
         return HogFlowsSchedules(self._executor)
 
     async def bulk_delete(
-        self,
-        *,
-        actions: Sequence[m.HogFlowAction | Mapping[str, JSON]] | Omit = OMIT,
-        conversion: JSON | Omit = OMIT,
-        description: str | Omit = OMIT,
-        edges: JSON | Omit = OMIT,
-        exit_condition: m.ExitConditionEnum | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        status: m.HogFlowStatusEnum | Omit = OMIT,
-        trigger_masking: m.HogFlowMasking | Mapping[str, JSON] | None | Omit = OMIT,
-        variables: Sequence[Mapping[str, str]] | Omit = OMIT,
-        options: RequestOptions | None = None,
+        self, *, body: Mapping[str, JSON] | Omit = OMIT, options: RequestOptions | None = None
     ) -> m.HogFlow:
-        """Bulk delete: an action on hog flows.
+        """Delete several workflows.
 
-        `POST /api/projects/{project_id}/hog_flows/bulk_delete/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/hog_flows/bulk_delete/`; scope `hog_flow:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            `HogFlow`.
         """
-        return await self._call(
-            registry.BULK_DELETE,
-            body={
-                "actions": actions,
-                "conversion": conversion,
-                "description": description,
-                "edges": edges,
-                "exit_condition": exit_condition,
-                "name": name,
-                "status": status,
-                "trigger_masking": trigger_masking,
-                "variables": variables,
-            },
-            options=options,
-        )
+        return await self._call(registry.BULK_DELETE, body=body, options=options)
 
     async def create(
         self,
         *,
         actions: Sequence[m.HogFlowAction | Mapping[str, JSON]],
-        conversion: JSON | Omit = OMIT,
+        conversion: m.HogFlowConversion | Mapping[str, JSON] | None | Omit = OMIT,
         description: str | Omit = OMIT,
-        edges: JSON | Omit = OMIT,
+        edges: Sequence[m.HogFlowEdge | Mapping[str, JSON]] | Omit = OMIT,
+        email_sending_rate_limit: m.HogFlowEmailSendingRateLimit
+        | Mapping[str, JSON]
+        | None
+        | Omit = OMIT,
         exit_condition: m.ExitConditionEnum | Omit = OMIT,
         name: str | None | Omit = OMIT,
-        status: m.HogFlowStatusEnum | Omit = OMIT,
+        origin_product: m.HogFlowOriginProductEnum | None | Omit = OMIT,
+        status: m.HogFlowStateEnum | Omit = OMIT,
         trigger_masking: m.HogFlowMasking | Mapping[str, JSON] | None | Omit = OMIT,
         variables: Sequence[Mapping[str, str]] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.HogFlow:
-        """Create one of the hog flows.
+        """Create a workflow as a draft.
 
-        `POST /api/projects/{project_id}/hog_flows/`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/hog_flows/`; scope `hog_flow:write`; limits `burst` and
+        `sustained`.
+
+        Args:
+            actions: The steps.
+            conversion: What counts as success.
+            edges: The connections between steps.
+            exit_condition: When a person leaves it before its end.
+            name: The name of the workflow.
+            status: `draft`, `active` or `archived`.
+
+        Returns:
+            `HogFlow`.
         """
         return await self._call(
             registry.CREATE,
@@ -258,8 +733,10 @@ class HogFlows(Resource):
                 "conversion": conversion,
                 "description": description,
                 "edges": edges,
+                "email_sending_rate_limit": email_sending_rate_limit,
                 "exit_condition": exit_condition,
                 "name": name,
+                "origin_product": origin_product,
                 "status": status,
                 "trigger_masking": trigger_masking,
                 "variables": variables,
@@ -267,75 +744,119 @@ class HogFlows(Resource):
             options=options,
         )
 
-    async def create_batch_job(
-        self,
-        id: str,
-        /,
-        *,
-        filters: Mapping[str, JSON] | Omit = OMIT,
-        variables: Mapping[str, JSON] | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> dict[str, JSON]:
-        """Create batch job: an action on hog flows.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a workflow.
 
-        `POST /api/projects/{project_id}/hog_flows/{id}/batch_jobs/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(
-            registry.CREATE_BATCH_JOB,
-            (id,),
-            body={"filters": filters, "variables": variables},
-            options=options,
-        )
+        A workflow: a trigger, and the steps that follow it (PostHog calls it Hog flow).
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the hog flows.
-
-        `DELETE /api/projects/{project_id}/hog_flows/{id}/`; limits `burst` and `sustained`.
+        `DELETE /api/projects/{project_id}/hog_flows/{id}/`; scope `hog_flow:write`; limits
+        `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.HogFlow:
-        """Get one of the hog flows.
+    async def discard_draft(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.HogFlow:
+        """Discard the unpublished changes of a workflow.
 
-        `GET /api/projects/{project_id}/hog_flows/{id}/`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/hog_flows/{id}/discard_draft/`; scope `hog_flow:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `HogFlow`.
+        """
+        return await self._call(registry.DISCARD_DRAFT, (id,), options=options)
+
+    async def email_sending_suspension(
+        self, *, options: RequestOptions | None = None
+    ) -> m.EmailSendingSuspensionStatus:
+        """Get whether the sending of emails is suspended, and why.
+
+        `GET /api/projects/{project_id}/hog_flows/email_sending_suspension/`; scope
+        `hog_flow:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `EmailSendingSuspensionStatus`.
+        """
+        return await self._call(registry.EMAIL_SENDING_SUSPENSION, options=options)
+
+    async def get(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> m.HogFlow:
+        """Get a workflow with its steps.
+
+        `GET /api/projects/{project_id}/hog_flows/{id}/`; scope `hog_flow:read`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `HogFlow`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
-    async def invocations(
+    async def get_blast_radius(
         self,
-        id: str,
-        /,
         *,
-        actions: Sequence[m.HogFlowAction | Mapping[str, JSON]] | Omit = OMIT,
-        conversion: JSON | Omit = OMIT,
-        description: str | Omit = OMIT,
-        edges: JSON | Omit = OMIT,
-        exit_condition: m.ExitConditionEnum | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        status: m.HogFlowStatusEnum | Omit = OMIT,
-        trigger_masking: m.HogFlowMasking | Mapping[str, JSON] | None | Omit = OMIT,
-        variables: Sequence[Mapping[str, str]] | Omit = OMIT,
+        filters: Mapping[str, JSON],
+        dedupe_key: m.DedupeKeyEnum | None | Omit = OMIT,
+        group_type_index: int | None | Omit = OMIT,
+        sends_email: bool | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.HogFlow:
-        """Invocations: an action on hog flows.
+    ) -> m.BlastRadius:
+        """Count how many persons the trigger of a workflow would reach.
 
-        `POST /api/projects/{project_id}/hog_flows/{id}/invocations/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/hog_flows/user_blast_radius/`; scope `hog_flow:read`,
+        `person:read`; limits `burst` and `sustained`.
+
+        Args:
+            sends_email: Default: `true`.
+
+        Returns:
+            `BlastRadius`.
         """
         return await self._call(
-            registry.INVOCATIONS,
-            (id,),
+            registry.GET_BLAST_RADIUS,
             body={
-                "actions": actions,
-                "conversion": conversion,
-                "description": description,
-                "edges": edges,
-                "exit_condition": exit_condition,
-                "name": name,
+                "filters": filters,
+                "dedupe_key": dedupe_key,
+                "group_type_index": group_type_index,
+                "sends_email": sends_email,
+            },
+            options=options,
+        )
+
+    async def invocation_results_count(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        after: str | Omit = OMIT,
+        before: str | Omit = OMIT,
+        distinct_id: str | Omit = OMIT,
+        error_message_contains: str | Omit = OMIT,
+        status: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.HogInvocationResultsCount:
+        """Count the runs of a workflow.
+
+        `GET /api/projects/{project_id}/hog_flows/{id}/invocation_results_count/`; scope
+        `hog_flow:read`, `person:read`; limits `burst` and `sustained`.
+
+        Args:
+            after: Only what is later than this time. Default: `"-7d"`.
+            before: Only what is earlier than this time.
+            distinct_id: The distinct id of a person.
+            status: Only results with this status.
+
+        Returns:
+            `HogInvocationResultsCount`.
+        """
+        return await self._call(
+            registry.INVOCATION_RESULTS_COUNT,
+            (id,),
+            query={
+                "after": after,
+                "before": before,
+                "distinct_id": distinct_id,
+                "error_message_contains": error_message_contains,
                 "status": status,
-                "trigger_masking": trigger_masking,
-                "variables": variables,
             },
             options=options,
         )
@@ -344,18 +865,34 @@ class HogFlows(Resource):
         self,
         *,
         created_at: Timestamp | Omit = OMIT,
-        created_by: int | Omit = OMIT,
-        id: str | Omit = OMIT,
+        created_by: UUID | str | Omit = OMIT,
+        id: UUID | str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        origin_product: Literal["loops"] | Omit = OMIT,
+        search: str | Omit = OMIT,
+        status: Literal["active", "archived", "draft"] | Omit = OMIT,
+        trigger: str | Omit = OMIT,
+        type: Literal["automation", "messaging"] | Omit = OMIT,
         updated_at: Timestamp | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.HogFlowMinimal]:
-        """List the hog flows.
+        """List workflows.
 
-        `GET /api/projects/{project_id}/hog_flows/`; limits `burst` and `sustained`; pages:
-        offset.
+        `GET /api/projects/{project_id}/hog_flows/`; scope `hog_flow:read`; limits `burst` and
+        `sustained`; pages: offset.
+
+        Args:
+            created_by: Only what this user created.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+            status: Only results with this status.
+            type: Only results of this type.
+
+        Returns:
+            All `HogFlowMinimal`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -365,45 +902,49 @@ class HogFlows(Resource):
                 "id": id,
                 "limit": limit,
                 "offset": offset,
+                "origin_product": origin_product,
+                "search": search,
+                "status": status,
+                "trigger": trigger,
+                "type": type,
                 "updated_at": updated_at,
             },
             concurrency=concurrency,
             options=options,
         )
 
-    def list_batch_jobs(
-        self, id: str, /, *, concurrency: int = 1, options: RequestOptions | None = None
-    ) -> Cursor[dict[str, JSON]]:
-        """List batch jobs: an action on hog flows.
-
-        `GET /api/projects/{project_id}/hog_flows/{id}/batch_jobs/`; limits `burst` and
-        `sustained`; pages: single.
-        """
-        return self._cursor(
-            registry.LIST_BATCH_JOBS, (id,), concurrency=concurrency, options=options
-        )
-
     def logs(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        after: str | Omit = OMIT,
-        before: str | Omit = OMIT,
+        after: Timestamp | Omit = OMIT,
+        before: Timestamp | Omit = OMIT,
         instance_id: str | Omit = OMIT,
         level: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         search: str | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.WorkerLogEntry]:
-        """Logs: an action on hog flows.
+        """List log entries of a workflow.
 
         Newest first, 50 entries by default, up to 500 with `limit`; use `before` for older
         entries.
 
-        `GET /api/projects/{project_id}/hog_flows/{id}/logs/`; limits `burst` and `sustained`;
-        pages: single.
+        `GET /api/projects/{project_id}/hog_flows/{id}/logs/`; scope `hog_flow:read`; limits
+        `burst` and `sustained`; pages: single.
+
+        Args:
+            after: Only what is later than this time.
+            before: Only what is earlier than this time.
+            instance_id: Only log entries of this run.
+            level: Only log entries of these levels, separated by commas.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            search: Only results that contain this text.
+
+        Returns:
+            All `WorkerLogEntry`, page by page as you iterate.
         """
         return self._cursor(
             registry.LOGS,
@@ -416,29 +957,73 @@ class HogFlows(Resource):
                 "limit": limit,
                 "search": search,
             },
-            concurrency=concurrency,
+            options=options,
+        )
+
+    async def publish(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        confirm: bool | Omit = OMIT,
+        confirm_token: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.HogFlowPublishResponse:
+        """Publish the unpublished changes of a workflow.
+
+        `POST /api/projects/{project_id}/hog_flows/{id}/publish/`; scope `hog_flow:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            confirm: Default: `false`.
+
+        Returns:
+            `HogFlowPublishResponse`.
+        """
+        return await self._call(
+            registry.PUBLISH,
+            (id,),
+            body={"confirm": confirm, "confirm_token": confirm_token},
             options=options,
         )
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         actions: Sequence[m.HogFlowAction | Mapping[str, JSON]],
-        conversion: JSON | Omit = OMIT,
+        conversion: m.HogFlowConversion | Mapping[str, JSON] | None | Omit = OMIT,
         description: str | Omit = OMIT,
-        edges: JSON | Omit = OMIT,
+        edges: Sequence[m.HogFlowEdge | Mapping[str, JSON]] | Omit = OMIT,
+        email_sending_rate_limit: m.HogFlowEmailSendingRateLimit
+        | Mapping[str, JSON]
+        | None
+        | Omit = OMIT,
         exit_condition: m.ExitConditionEnum | Omit = OMIT,
         name: str | None | Omit = OMIT,
-        status: m.HogFlowStatusEnum | Omit = OMIT,
+        status: m.HogFlowStateEnum | Omit = OMIT,
         trigger_masking: m.HogFlowMasking | Mapping[str, JSON] | None | Omit = OMIT,
         variables: Sequence[Mapping[str, str]] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.HogFlow:
-        """Replace one of the hog flows.
+        """Replace all fields of a workflow.
 
-        `PUT /api/projects/{project_id}/hog_flows/{id}/`; limits `burst` and `sustained`.
+        A workflow: a trigger, and the steps that follow it (PostHog calls it Hog flow).
+
+        `PUT /api/projects/{project_id}/hog_flows/{id}/`; scope `hog_flow:write`; limits `burst`
+        and `sustained`.
+
+        Args:
+            actions: The steps.
+            conversion: What counts as success.
+            edges: The connections between steps.
+            exit_condition: When a person leaves it before its end.
+            name: The name of the workflow.
+            status: `draft`, `active` or `archived`.
+
+        Returns:
+            `HogFlow`.
         """
         return await self._call(
             registry.REPLACE,
@@ -448,6 +1033,7 @@ class HogFlows(Resource):
                 "conversion": conversion,
                 "description": description,
                 "edges": edges,
+                "email_sending_rate_limit": email_sending_rate_limit,
                 "exit_condition": exit_condition,
                 "name": name,
                 "status": status,
@@ -457,25 +1043,130 @@ class HogFlows(Resource):
             options=options,
         )
 
+    async def reputation(
+        self, *, search: str | Omit = OMIT, options: RequestOptions | None = None
+    ) -> m.TeamEmailReputationResponse:
+        """Get the reputation of the domains that emails are sent from.
+
+        `GET /api/projects/{project_id}/hog_flows/reputation/`; scope `hog_flow:read`; limits
+        `burst` and `sustained`.
+
+        Args:
+            search: Only results that contain this text.
+
+        Returns:
+            `TeamEmailReputationResponse`.
+        """
+        return await self._call(registry.REPUTATION, query={"search": search}, options=options)
+
+    async def rerun(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        filter: m.HogInvocationRerunFilter | Mapping[str, JSON],
+        options: RequestOptions | None = None,
+    ) -> m.HogInvocationRerunResponse:
+        """Run a workflow again for runs that failed.
+
+        `POST /api/projects/{project_id}/hog_flows/{id}/rerun/`; scope `group:read`,
+        `hog_flow:write`, `person:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `HogInvocationRerunResponse`.
+        """
+        return await self._call(registry.RERUN, (id,), body={"filter": filter}, options=options)
+
+    async def run(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        variables: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.HogFlowRunResponse:
+        """Start a workflow for one person.
+
+        `POST /api/projects/{project_id}/hog_flows/{id}/run/`; scope `hog_flow:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `HogFlowRunResponse`.
+        """
+        return await self._call(registry.RUN, (id,), body={"variables": variables}, options=options)
+
+    async def test(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        configuration: m.HogFlowRequest | Mapping[str, JSON] | m.HogFlow | Omit = OMIT,
+        current_action_id: str | Omit = OMIT,
+        globals: Mapping[str, JSON] | Omit = OMIT,
+        mock_async_functions: bool | Omit = OMIT,
+        use_draft: bool | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Test a workflow with an event.
+
+        `POST /api/projects/{project_id}/hog_flows/{id}/invocations/`; scope `group:read`,
+        `hog_flow:write`; limits `burst` and `sustained`.
+
+        Args:
+            mock_async_functions: Default: `true`.
+            use_draft: Default: `false`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.TEST,
+            (id,),
+            body={
+                "configuration": configuration,
+                "current_action_id": current_action_id,
+                "globals": globals,
+                "mock_async_functions": mock_async_functions,
+                "use_draft": use_draft,
+            },
+            options=options,
+        )
+
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         actions: Sequence[m.HogFlowAction | Mapping[str, JSON]] | Omit = OMIT,
-        conversion: JSON | Omit = OMIT,
+        conversion: m.HogFlowConversion | Mapping[str, JSON] | None | Omit = OMIT,
         description: str | Omit = OMIT,
-        edges: JSON | Omit = OMIT,
+        edges: Sequence[m.HogFlowEdge | Mapping[str, JSON]] | Omit = OMIT,
+        email_sending_rate_limit: m.HogFlowEmailSendingRateLimit
+        | Mapping[str, JSON]
+        | None
+        | Omit = OMIT,
         exit_condition: m.ExitConditionEnum | Omit = OMIT,
         name: str | None | Omit = OMIT,
-        status: m.HogFlowStatusEnum | Omit = OMIT,
+        status: m.HogFlowStateEnum | Omit = OMIT,
         trigger_masking: m.HogFlowMasking | Mapping[str, JSON] | None | Omit = OMIT,
         variables: Sequence[Mapping[str, str]] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.HogFlow:
-        """Change the given fields of one of the hog flows.
+        """Change the given fields of a workflow.
 
-        `PATCH /api/projects/{project_id}/hog_flows/{id}/`; limits `burst` and `sustained`.
+        `PATCH /api/projects/{project_id}/hog_flows/{id}/`; scope `hog_flow:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            actions: The steps.
+            conversion: What counts as success.
+            edges: The connections between steps.
+            exit_condition: When a person leaves it before its end.
+            name: The name of the workflow.
+            status: `draft`, `active` or `archived`.
+
+        Returns:
+            `HogFlow`.
         """
         return await self._call(
             registry.UPDATE,
@@ -485,6 +1176,7 @@ class HogFlows(Resource):
                 "conversion": conversion,
                 "description": description,
                 "edges": edges,
+                "email_sending_rate_limit": email_sending_rate_limit,
                 "exit_condition": exit_condition,
                 "name": name,
                 "status": status,
@@ -494,20 +1186,26 @@ class HogFlows(Resource):
             options=options,
         )
 
-    async def user_blast_radius(
+    async def update_graph(
         self,
+        id: UUID | str,
+        /,
         *,
-        filters: Mapping[str, JSON],
-        group_type_index: int | None | Omit = OMIT,
+        base_updated_at: Timestamp | Omit = OMIT,
+        operations: Sequence[m.HogFlowGraphOperation | Mapping[str, JSON]] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.BlastRadius:
-        """User blast radius: an action on hog flows.
+    ) -> m.HogFlow:
+        """Change the steps and connections of a workflow.
 
-        `POST /api/projects/{project_id}/hog_flows/user_blast_radius/`; limits `burst` and
-        `sustained`.
+        `PATCH /api/projects/{project_id}/hog_flows/{id}/graph/`; scope `hog_flow:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `HogFlow`.
         """
         return await self._call(
-            registry.USER_BLAST_RADIUS,
-            body={"filters": filters, "group_type_index": group_type_index},
+            registry.UPDATE_GRAPH,
+            (id,),
+            body={"base_updated_at": base_updated_at, "operations": operations},
             options=options,
         )

@@ -19,15 +19,20 @@ __all__ = ["HogFunctionTemplates"]
 
 
 class HogFunctionTemplates(Resource):
-    """Operations on `hog_function_templates`."""
+    """A template for a function, such as "send to Slack"."""
 
     async def get(
         self, template_id: str, /, *, options: RequestOptions | None = None
     ) -> m.HogFunctionTemplate:
-        """Get one of the hog function templates.
+        """Get a Hog function template.
 
-        `GET /api/projects/{project_id}/hog_function_templates/{template_id}/`; limits `burst`
-        and `sustained`.
+        A template for a function, such as "send to Slack".
+
+        `GET /api/projects/{project_id}/hog_function_templates/{template_id}/`; scope
+        `hog_function:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `HogFunctionTemplate`.
         """
         return await self._call(registry.GET, (template_id,), options=options)
 
@@ -42,10 +47,20 @@ class HogFunctionTemplates(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.HogFunctionTemplate]:
-        """List the hog function templates.
+        """List Hog function templates.
 
-        `GET /api/projects/{project_id}/hog_function_templates/`; limits `burst` and
-        `sustained`; pages: offset.
+        A template for a function, such as "send to Slack".
+
+        `GET /api/projects/{project_id}/hog_function_templates/`; scope `hog_function:read`;
+        limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            type: Only results of this type.
+
+        Returns:
+            All `HogFunctionTemplate`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,

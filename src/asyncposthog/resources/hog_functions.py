@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["HogFunctions", "HogFunctionsMetrics"]
+__all__ = ["HogFunctions", "HogFunctionsMetrics", "HogFunctionsRevisions"]
 
 _list = list
 
 
 class HogFunctionsMetrics(Resource):
-    """Operations on `hog_functions.metrics`."""
+    """How often a function succeeded or failed."""
 
     async def get(
         self,
@@ -40,10 +40,23 @@ class HogFunctionsMetrics(Resource):
         name: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.AppMetricsResponse:
-        """Get one of the hog functions metrics.
+        """Get how often a Hog function succeeded and failed, over time.
 
-        `GET /api/projects/{project_id}/hog_functions/{id}/metrics/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/hog_functions/{id}/metrics/`; scope `hog_function:read`;
+        limits `burst` and `sustained`.
+
+        Args:
+            after: Only what is later than this time. Default: `"-7d"`.
+            before: Only what is earlier than this time.
+            breakdown_by: What to split the figures by. Default: `"kind"`.
+            instance_id: Only log entries of this run.
+            interval: The length of one step: `hour`, `day`, `week` or `month`. Default:
+                `"day"`.
+            kind: Only results of this kind.
+            name: The name to look for.
+
+        Returns:
+            `AppMetricsResponse`.
         """
         return await self._call(
             registry.METRICS_GET,
@@ -74,10 +87,23 @@ class HogFunctionsMetrics(Resource):
         name: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.AppMetricsTotalsResponse:
-        """Totals: an action on hog functions metrics.
+        """Get how often a Hog function succeeded and failed in total.
 
-        `GET /api/projects/{project_id}/hog_functions/{id}/metrics/totals/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/hog_functions/{id}/metrics/totals/`; scope
+        `hog_function:read`; limits `burst` and `sustained`.
+
+        Args:
+            after: Only what is later than this time. Default: `"-7d"`.
+            before: Only what is earlier than this time.
+            breakdown_by: What to split the figures by. Default: `"kind"`.
+            instance_id: Only log entries of this run.
+            interval: The length of one step: `hour`, `day`, `week` or `month`. Default:
+                `"day"`.
+            kind: Only results of this kind.
+            name: The name to look for.
+
+        Returns:
+            `AppMetricsTotalsResponse`.
         """
         return await self._call(
             registry.METRICS_TOTALS,
@@ -95,18 +121,114 @@ class HogFunctionsMetrics(Resource):
         )
 
 
+class HogFunctionsRevisions(Resource):
+    """A published state of a function."""
+
+    async def get(
+        self, id: UUID | str, version: int, /, *, options: RequestOptions | None = None
+    ) -> m.HogFunctionRevision:
+        """Get a revision of a Hog function.
+
+        A published state of a function.
+
+        `GET /api/projects/{project_id}/hog_functions/{id}/revisions/{version}/`; scope
+        `hog_function:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `HogFunctionRevision`.
+        """
+        return await self._call(
+            registry.REVISIONS_GET,
+            (
+                id,
+                version,
+            ),
+            options=options,
+        )
+
+    def list(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.HogFunctionRevisionBasic]:
+        """List revisions of a Hog function.
+
+        A published state of a function.
+
+        `GET /api/projects/{project_id}/hog_functions/{id}/revisions/`; scope
+        `hog_function:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `HogFunctionRevisionBasic`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.REVISIONS_LIST,
+            (id,),
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def restore(
+        self,
+        id: UUID | str,
+        version: int,
+        /,
+        *,
+        overwrite: bool | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.HogFunction:
+        """Undo the deletion of a revision of a Hog function.
+
+        A published state of a function.
+
+        `POST /api/projects/{project_id}/hog_functions/{id}/revisions/{version}/restore/`; scope
+        `hog_function:write`; limits `burst` and `sustained`.
+
+        Args:
+            overwrite: Default: `false`.
+
+        Returns:
+            `HogFunction`.
+        """
+        return await self._call(
+            registry.REVISIONS_RESTORE,
+            (
+                id,
+                version,
+            ),
+            body={"overwrite": overwrite},
+            options=options,
+        )
+
+
 class HogFunctions(Resource):
-    """Operations on `hog_functions`."""
+    """A function in the Hog language: a destination, a transformation, an alert or site code."""
 
     @cached_property
     def metrics(self) -> HogFunctionsMetrics:
-        """Operations on `hog_functions.metrics`."""
+        """How often a function succeeded or failed."""
         return HogFunctionsMetrics(self._executor)
+
+    @cached_property
+    def revisions(self) -> HogFunctionsRevisions:
+        """A published state of a function."""
+        return HogFunctionsRevisions(self._executor)
 
     async def create(
         self,
         *,
         create_in_folder: str | Omit = OMIT,
+        base_updated_at: Timestamp | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         description: str | Omit = OMIT,
         enabled: bool | Omit = OMIT,
@@ -114,24 +236,43 @@ class HogFunctions(Resource):
         filters: m.HogFunctionFilters | Mapping[str, JSON] | Omit = OMIT,
         hog: str | Omit = OMIT,
         icon_url: str | None | Omit = OMIT,
-        inputs: Mapping[str, JSON] | Omit = OMIT,
+        inputs: Mapping[str, m.InputsItemRequest | Mapping[str, JSON] | m.InputsItem] | Omit = OMIT,
         inputs_schema: Sequence[m.InputsSchemaItem | Mapping[str, JSON]] | Omit = OMIT,
-        mappings: Sequence[m.Mappings | Mapping[str, JSON]] | None | Omit = OMIT,
+        mappings: Sequence[m.MappingsRequest | Mapping[str, JSON] | m.HogFunctionMapping]
+        | None
+        | Omit = OMIT,
         masking: m.HogFunctionMasking | Mapping[str, JSON] | None | Omit = OMIT,
         name: str | None | Omit = OMIT,
         template_id: str | None | Omit = OMIT,
         type: m.HogFunctionTypeEnum | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.HogFunction:
-        """Create one of the hog functions.
+        """Create a Hog function, usually from a template.
 
         `POST /api/projects/{project_id}/hog_functions/`; scope `hog_function:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            deleted: Whether the function is deleted. Setting it is how functions are deleted
+                and restored.
+            enabled: Whether it runs.
+            execution_order: The position among transformations.
+            filters: Which events it runs for.
+            hog: The code.
+            inputs: The values of the inputs. Secret ones are masked in responses.
+            inputs_schema: The inputs it has.
+            name: The name of the function.
+            template_id: The template it was created from.
+            type: `destination`, `transformation`, `site_app`, `internal_destination` and so on.
+
+        Returns:
+            `HogFunction`.
         """
         return await self._call(
             registry.CREATE,
             body={
                 "_create_in_folder": create_in_folder,
+                "base_updated_at": base_updated_at,
                 "deleted": deleted,
                 "description": description,
                 "enabled": enabled,
@@ -153,116 +294,84 @@ class HogFunctions(Resource):
     async def delete(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.HogFunction:
-        """Delete one of the hog functions.
+        """Delete a Hog function (soft delete). `restore` undoes it.
 
         `PATCH /api/projects/{project_id}/hog_functions/{id}/`; with `{"deleted": true}`, as the
         server refuses DELETE here; scope `hog_function:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `HogFunction`.
         """
         return await self._call(registry.DELETE, (id,), options=options)
 
-    async def enable_backfills(
-        self,
-        id: str,
-        /,
-        *,
-        create_in_folder: str | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        description: str | Omit = OMIT,
-        enabled: bool | Omit = OMIT,
-        execution_order: int | None | Omit = OMIT,
-        filters: m.HogFunctionFilters | Mapping[str, JSON] | Omit = OMIT,
-        hog: str | Omit = OMIT,
-        icon_url: str | None | Omit = OMIT,
-        inputs: Mapping[str, JSON] | Omit = OMIT,
-        inputs_schema: Sequence[m.InputsSchemaItem | Mapping[str, JSON]] | Omit = OMIT,
-        mappings: Sequence[m.Mappings | Mapping[str, JSON]] | None | Omit = OMIT,
-        masking: m.HogFunctionMasking | Mapping[str, JSON] | None | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        template_id: str | None | Omit = OMIT,
-        type: m.HogFunctionTypeEnum | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Enable backfills: an action on hog functions.
-
-        `POST /api/projects/{project_id}/hog_functions/{id}/enable_backfills/`; limits `burst`
-        and `sustained`.
-        """
-        return await self._call(
-            registry.ENABLE_BACKFILLS,
-            (id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "deleted": deleted,
-                "description": description,
-                "enabled": enabled,
-                "execution_order": execution_order,
-                "filters": filters,
-                "hog": hog,
-                "icon_url": icon_url,
-                "inputs": inputs,
-                "inputs_schema": inputs_schema,
-                "mappings": mappings,
-                "masking": masking,
-                "name": name,
-                "template_id": template_id,
-                "type": type,
-            },
-            options=options,
-        )
-
-    async def get(
+    async def discard_draft(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.HogFunction:
-        """Get one of the hog functions.
+        """Discard the unpublished changes of a Hog function.
 
-        `GET /api/projects/{project_id}/hog_functions/{id}/`; scope `hog_function:read`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/hog_functions/{id}/discard_draft/`; scope
+        `hog_function:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `HogFunction`.
         """
-        return await self._call(registry.GET, (id,), options=options)
+        return await self._call(registry.DISCARD_DRAFT, (id,), options=options)
 
-    async def icon(self, *, options: RequestOptions | None = None) -> bytes:
-        """Icon: an action on hog functions.
-
-        `GET /api/projects/{project_id}/hog_functions/icon/`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.ICON, options=options)
-
-    async def icons(self, *, options: RequestOptions | None = None) -> JSON:
-        """Icons: an action on hog functions.
-
-        `GET /api/projects/{project_id}/hog_functions/icons/`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.ICONS, options=options)
-
-    async def invocations(
+    async def enable_backfills(
         self,
         id: UUID | str,
         /,
         *,
-        configuration: m.HogFunction | Mapping[str, JSON],
-        clickhouse_event: Mapping[str, JSON] | Omit = OMIT,
-        globals: Mapping[str, JSON] | Omit = OMIT,
-        invocation_id: str | None | Omit = OMIT,
-        mock_async_functions: bool | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.HogFunctionInvocation:
-        """Invocations: an action on hog functions.
+    ) -> JSON:
+        """Allow a batch export to send past events to a Hog function.
 
-        `POST /api/projects/{project_id}/hog_functions/{id}/invocations/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/hog_functions/{id}/enable_backfills/`; scope
+        `hog_function:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.INVOCATIONS,
-            (id,),
-            body={
-                "configuration": configuration,
-                "clickhouse_event": clickhouse_event,
-                "globals": globals,
-                "invocation_id": invocation_id,
-                "mock_async_functions": mock_async_functions,
-            },
-            options=options,
-        )
+        return await self._call(registry.ENABLE_BACKFILLS, (id,), body=body, options=options)
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.HogFunction:
+        """Get a Hog function with its code and inputs. Secret inputs are masked.
+
+        `GET /api/projects/{project_id}/hog_functions/{id}/`; scope `hog_function:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `HogFunction`.
+        """
+        return await self._call(registry.GET, (id,), options=options)
+
+    async def icon(self, *, options: RequestOptions | None = None) -> bytes:
+        """Get the icon of a service.
+
+        `GET /api/projects/{project_id}/hog_functions/icon/`; scope `hog_function:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            The content of the file.
+        """
+        return await self._call(registry.ICON, options=options)
+
+    async def icons(self, *, options: RequestOptions | None = None) -> JSON:
+        """Search icons of services.
+
+        `GET /api/projects/{project_id}/hog_functions/icons/`; scope `hog_function:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.ICONS, options=options)
 
     def list(
         self,
@@ -273,16 +382,25 @@ class HogFunctions(Resource):
         id: UUID | str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
-        search: str | Omit = OMIT,
         type: Sequence[str] | Omit = OMIT,
         updated_at: Timestamp | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.HogFunctionMinimal]:
-        """List the hog functions.
+        """List Hog functions; choose a kind by `type`.
 
         `GET /api/projects/{project_id}/hog_functions/`; scope `hog_function:read`; limits
         `burst` and `sustained`; pages: offset.
+
+        Args:
+            created_by: Only what this user created.
+            enabled: Whether to list enabled objects only, or disabled ones only.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            type: Only results of this type.
+
+        Returns:
+            All `HogFunctionMinimal`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -293,7 +411,6 @@ class HogFunctions(Resource):
                 "id": id,
                 "limit": limit,
                 "offset": offset,
-                "search": search,
                 "type": type,
                 "updated_at": updated_at,
             },
@@ -306,22 +423,33 @@ class HogFunctions(Resource):
         id: UUID | str,
         /,
         *,
-        after: str | Omit = OMIT,
-        before: str | Omit = OMIT,
+        after: Timestamp | Omit = OMIT,
+        before: Timestamp | Omit = OMIT,
         instance_id: str | Omit = OMIT,
         level: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         search: str | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.WorkerLogEntry]:
-        """Logs: an action on hog functions.
+        """List log entries of a Hog function.
 
         Newest first, 50 entries by default, up to 500 with `limit`; use `before` for older
         entries.
 
-        `GET /api/projects/{project_id}/hog_functions/{id}/logs/`; limits `burst` and
-        `sustained`; pages: single.
+        `GET /api/projects/{project_id}/hog_functions/{id}/logs/`; scope `hog_function:read`;
+        limits `burst` and `sustained`; pages: single.
+
+        Args:
+            after: Only what is later than this time.
+            before: Only what is earlier than this time.
+            instance_id: Only log entries of this run.
+            level: Only log entries of these levels, separated by commas.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            search: Only results that contain this text.
+
+        Returns:
+            All `WorkerLogEntry`, page by page as you iterate.
         """
         return self._cursor(
             registry.LOGS,
@@ -334,19 +462,61 @@ class HogFunctions(Resource):
                 "limit": limit,
                 "search": search,
             },
-            concurrency=concurrency,
             options=options,
         )
 
-    async def rearrange(
-        self, *, orders: Mapping[str, float] | Omit = OMIT, options: RequestOptions | None = None
-    ) -> _list[m.HogFunction]:
-        """Rearrange: an action on hog functions.
+    def masked_secrets(
+        self, *, options: RequestOptions | None = None
+    ) -> Cursor[m.HogFunctionMaskedSecret]:
+        """List which secret inputs of Hog functions are set.
 
-        `PATCH /api/projects/{project_id}/hog_functions/rearrange/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/hog_functions/masked_secrets/`; scope
+        `hog_function:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `HogFunctionMaskedSecret`, page by page as you iterate.
         """
-        return await self._call(registry.REARRANGE, body={"orders": orders}, options=options)
+        return self._cursor(registry.MASKED_SECRETS, options=options)
+
+    async def publish(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        confirm: bool | Omit = OMIT,
+        confirm_token: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.HogFunctionPublishResponse:
+        """Publish the unpublished changes of a Hog function.
+
+        `POST /api/projects/{project_id}/hog_functions/{id}/publish/`; scope
+        `hog_function:write`; limits `burst` and `sustained`.
+
+        Args:
+            confirm: Default: `false`.
+
+        Returns:
+            `HogFunctionPublishResponse`.
+        """
+        return await self._call(
+            registry.PUBLISH,
+            (id,),
+            body={"confirm": confirm, "confirm_token": confirm_token},
+            options=options,
+        )
+
+    async def reorder(
+        self, *, orders: Mapping[str, int] | Omit = OMIT, options: RequestOptions | None = None
+    ) -> _list[m.HogFunction]:
+        """Set the order in which transformations run.
+
+        `PATCH /api/projects/{project_id}/hog_functions/rearrange/`; scope `hog_function:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `list[HogFunction]`.
+        """
+        return await self._call(registry.REORDER, body={"orders": orders}, options=options)
 
     async def replace(
         self,
@@ -354,6 +524,7 @@ class HogFunctions(Resource):
         /,
         *,
         create_in_folder: str | Omit = OMIT,
+        base_updated_at: Timestamp | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         description: str | Omit = OMIT,
         enabled: bool | Omit = OMIT,
@@ -361,25 +532,46 @@ class HogFunctions(Resource):
         filters: m.HogFunctionFilters | Mapping[str, JSON] | Omit = OMIT,
         hog: str | Omit = OMIT,
         icon_url: str | None | Omit = OMIT,
-        inputs: Mapping[str, JSON] | Omit = OMIT,
+        inputs: Mapping[str, m.InputsItemRequest | Mapping[str, JSON] | m.InputsItem] | Omit = OMIT,
         inputs_schema: Sequence[m.InputsSchemaItem | Mapping[str, JSON]] | Omit = OMIT,
-        mappings: Sequence[m.Mappings | Mapping[str, JSON]] | None | Omit = OMIT,
+        mappings: Sequence[m.MappingsRequest | Mapping[str, JSON] | m.HogFunctionMapping]
+        | None
+        | Omit = OMIT,
         masking: m.HogFunctionMasking | Mapping[str, JSON] | None | Omit = OMIT,
         name: str | None | Omit = OMIT,
         template_id: str | None | Omit = OMIT,
         type: m.HogFunctionTypeEnum | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.HogFunction:
-        """Replace one of the hog functions.
+        """Replace all fields of a Hog function.
+
+        A function in the Hog language: a destination, a transformation, an alert or site code.
 
         `PUT /api/projects/{project_id}/hog_functions/{id}/`; scope `hog_function:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            deleted: Whether the function is deleted. Setting it is how functions are deleted
+                and restored.
+            enabled: Whether it runs.
+            execution_order: The position among transformations.
+            filters: Which events it runs for.
+            hog: The code.
+            inputs: The values of the inputs. Secret ones are masked in responses.
+            inputs_schema: The inputs it has.
+            name: The name of the function.
+            template_id: The template it was created from.
+            type: `destination`, `transformation`, `site_app`, `internal_destination` and so on.
+
+        Returns:
+            `HogFunction`.
         """
         return await self._call(
             registry.REPLACE,
             (id,),
             body={
                 "_create_in_folder": create_in_folder,
+                "base_updated_at": base_updated_at,
                 "deleted": deleted,
                 "description": description,
                 "enabled": enabled,
@@ -398,16 +590,78 @@ class HogFunctions(Resource):
             options=options,
         )
 
+    async def rerun(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        filter: m.HogInvocationRerunFilter | Mapping[str, JSON],
+        options: RequestOptions | None = None,
+    ) -> m.HogInvocationRerunResponse:
+        """Run a Hog function again for events that failed.
+
+        `POST /api/projects/{project_id}/hog_functions/{id}/rerun/`; scope `group:read`,
+        `hog_function:write`, `person:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `HogInvocationRerunResponse`.
+        """
+        return await self._call(registry.RERUN, (id,), body={"filter": filter}, options=options)
+
     async def restore(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.HogFunction:
-        """Undo the deletion of one of the hog functions.
+        """Undo the deletion of a Hog function.
+
+        A function in the Hog language: a destination, a transformation, an alert or site code.
 
         `PATCH /api/projects/{project_id}/hog_functions/{id}/`; with `{"deleted": false}`, as
         the server refuses DELETE here; scope `hog_function:write`; limits `burst` and
         `sustained`.
+
+        Returns:
+            `HogFunction`.
         """
         return await self._call(registry.RESTORE, (id,), options=options)
+
+    async def test(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        clickhouse_event: Mapping[str, JSON] | Omit = OMIT,
+        configuration: m.HogFunctionRequest | Mapping[str, JSON] | m.HogFunction | Omit = OMIT,
+        globals: Mapping[str, JSON] | Omit = OMIT,
+        invocation_id: str | None | Omit = OMIT,
+        mock_async_functions: bool | Omit = OMIT,
+        use_draft: bool | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.HogFunctionInvocation:
+        """Test a Hog function with an event.
+
+        `POST /api/projects/{project_id}/hog_functions/{id}/invocations/`; scope
+        `hog_function:write`; limits `burst` and `sustained`.
+
+        Args:
+            mock_async_functions: Default: `true`.
+            use_draft: Default: `false`.
+
+        Returns:
+            `HogFunctionInvocation`.
+        """
+        return await self._call(
+            registry.TEST,
+            (id,),
+            body={
+                "clickhouse_event": clickhouse_event,
+                "configuration": configuration,
+                "globals": globals,
+                "invocation_id": invocation_id,
+                "mock_async_functions": mock_async_functions,
+                "use_draft": use_draft,
+            },
+            options=options,
+        )
 
     async def update(
         self,
@@ -415,6 +669,7 @@ class HogFunctions(Resource):
         /,
         *,
         create_in_folder: str | Omit = OMIT,
+        base_updated_at: Timestamp | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         description: str | Omit = OMIT,
         enabled: bool | Omit = OMIT,
@@ -422,25 +677,45 @@ class HogFunctions(Resource):
         filters: m.HogFunctionFilters | Mapping[str, JSON] | Omit = OMIT,
         hog: str | Omit = OMIT,
         icon_url: str | None | Omit = OMIT,
-        inputs: Mapping[str, JSON] | Omit = OMIT,
+        inputs: Mapping[str, m.InputsItemRequest | Mapping[str, JSON] | m.InputsItem] | Omit = OMIT,
         inputs_schema: Sequence[m.InputsSchemaItem | Mapping[str, JSON]] | Omit = OMIT,
-        mappings: Sequence[m.Mappings | Mapping[str, JSON]] | None | Omit = OMIT,
+        mappings: Sequence[m.MappingsRequest | Mapping[str, JSON] | m.HogFunctionMapping]
+        | None
+        | Omit = OMIT,
         masking: m.HogFunctionMasking | Mapping[str, JSON] | None | Omit = OMIT,
         name: str | None | Omit = OMIT,
         template_id: str | None | Omit = OMIT,
         type: m.HogFunctionTypeEnum | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.HogFunction:
-        """Change the given fields of one of the hog functions.
+        """Change the given fields of a Hog function. Secret inputs that are left out stay as they
+        are.
 
         `PATCH /api/projects/{project_id}/hog_functions/{id}/`; scope `hog_function:write`;
         limits `burst` and `sustained`.
+
+        Args:
+            deleted: Whether the function is deleted. Setting it is how functions are deleted
+                and restored.
+            enabled: Whether it runs.
+            execution_order: The position among transformations.
+            filters: Which events it runs for.
+            hog: The code.
+            inputs: The values of the inputs. Secret ones are masked in responses.
+            inputs_schema: The inputs it has.
+            name: The name of the function.
+            template_id: The template it was created from.
+            type: `destination`, `transformation`, `site_app`, `internal_destination` and so on.
+
+        Returns:
+            `HogFunction`.
         """
         return await self._call(
             registry.UPDATE,
             (id,),
             body={
                 "_create_in_folder": create_in_folder,
+                "base_updated_at": base_updated_at,
                 "deleted": deleted,
                 "description": description,
                 "enabled": enabled,

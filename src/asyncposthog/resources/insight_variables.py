@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
@@ -19,7 +20,7 @@ __all__ = ["InsightVariables"]
 
 
 class InsightVariables(Resource):
-    """Operations on `insight_variables`."""
+    """A variable that SQL insights and dashboards can use."""
 
     async def create(
         self,
@@ -27,93 +28,153 @@ class InsightVariables(Resource):
         name: str,
         type: m.InsightVariableTypeEnum,
         default_value: JSON | Omit = OMIT,
+        is_multi: bool | Omit = OMIT,
         values: JSON | Omit = OMIT,
+        values_query: str | None | Omit = OMIT,
+        values_query_connection_id: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.InsightVariable:
-        """Create one of the insight variables.
+        """Create an insight variable.
 
-        `POST /api/projects/{project_id}/insight_variables/`; limits `burst` and `sustained`.
+        A variable that SQL insights and dashboards can use.
+
+        `POST /api/projects/{project_id}/insight_variables/`; scope `insight_variable:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `InsightVariable`.
         """
         return await self._call(
             registry.CREATE,
-            body={"name": name, "type": type, "default_value": default_value, "values": values},
+            body={
+                "name": name,
+                "type": type,
+                "default_value": default_value,
+                "is_multi": is_multi,
+                "values": values,
+                "values_query": values_query,
+                "values_query_connection_id": values_query_connection_id,
+            },
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the insight variables.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an insight variable.
 
-        `DELETE /api/projects/{project_id}/insight_variables/{id}/`; limits `burst` and
-        `sustained`.
+        A variable that SQL insights and dashboards can use.
+
+        `DELETE /api/projects/{project_id}/insight_variables/{id}/`; scope
+        `insight_variable:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.InsightVariable:
-        """Get one of the insight variables.
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.InsightVariable:
+        """Get an insight variable.
 
-        `GET /api/projects/{project_id}/insight_variables/{id}/`; limits `burst` and
-        `sustained`.
+        A variable that SQL insights and dashboards can use.
+
+        `GET /api/projects/{project_id}/insight_variables/{id}/`; scope `insight_variable:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `InsightVariable`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
     def list(
-        self,
-        *,
-        page: int | Omit = OMIT,
-        concurrency: int = 1,
-        options: RequestOptions | None = None,
+        self, *, page: int | Omit = OMIT, options: RequestOptions | None = None
     ) -> Cursor[m.InsightVariable]:
-        """List the insight variables.
+        """List insight variables.
 
-        `GET /api/projects/{project_id}/insight_variables/`; limits `burst` and `sustained`;
-        pages: page.
+        A variable that SQL insights and dashboards can use.
+
+        `GET /api/projects/{project_id}/insight_variables/`; scope `insight_variable:read`;
+        limits `burst` and `sustained`; pages: page.
+
+        Args:
+            page: The number of the page, from 1.
+
+        Returns:
+            All `InsightVariable`, page by page as you iterate.
         """
-        return self._cursor(
-            registry.LIST, query={"page": page}, concurrency=concurrency, options=options
-        )
+        return self._cursor(registry.LIST, query={"page": page}, options=options)
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         name: str,
         type: m.InsightVariableTypeEnum,
         default_value: JSON | Omit = OMIT,
+        is_multi: bool | Omit = OMIT,
         values: JSON | Omit = OMIT,
+        values_query: str | None | Omit = OMIT,
+        values_query_connection_id: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.InsightVariable:
-        """Replace one of the insight variables.
+        """Replace all fields of an insight variable.
 
-        `PUT /api/projects/{project_id}/insight_variables/{id}/`; limits `burst` and
-        `sustained`.
+        A variable that SQL insights and dashboards can use.
+
+        `PUT /api/projects/{project_id}/insight_variables/{id}/`; scope
+        `insight_variable:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `InsightVariable`.
         """
         return await self._call(
             registry.REPLACE,
             (id,),
-            body={"name": name, "type": type, "default_value": default_value, "values": values},
+            body={
+                "name": name,
+                "type": type,
+                "default_value": default_value,
+                "is_multi": is_multi,
+                "values": values,
+                "values_query": values_query,
+                "values_query_connection_id": values_query_connection_id,
+            },
             options=options,
         )
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         default_value: JSON | Omit = OMIT,
+        is_multi: bool | Omit = OMIT,
         name: str | Omit = OMIT,
         type: m.InsightVariableTypeEnum | Omit = OMIT,
         values: JSON | Omit = OMIT,
+        values_query: str | None | Omit = OMIT,
+        values_query_connection_id: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.InsightVariable:
-        """Change the given fields of one of the insight variables.
+        """Change the given fields of an insight variable.
 
-        `PATCH /api/projects/{project_id}/insight_variables/{id}/`; limits `burst` and
-        `sustained`.
+        A variable that SQL insights and dashboards can use.
+
+        `PATCH /api/projects/{project_id}/insight_variables/{id}/`; scope
+        `insight_variable:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `InsightVariable`.
         """
         return await self._call(
             registry.UPDATE,
             (id,),
-            body={"default_value": default_value, "name": name, "type": type, "values": values},
+            body={
+                "default_value": default_value,
+                "is_multi": is_multi,
+                "name": name,
+                "type": type,
+                "values": values,
+                "values_query": values_query,
+                "values_query_connection_id": values_query_connection_id,
+            },
             options=options,
         )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Id, Omit, RequestOptions
@@ -17,13 +18,19 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["Insights", "InsightsSharing", "InsightsSharingPasswords", "InsightsThresholds"]
+__all__ = [
+    "Insights",
+    "InsightsSharing",
+    "InsightsSharingPasswords",
+    "InsightsSuggestions",
+    "InsightsThresholds",
+]
 
 _list = list
 
 
 class InsightsSharingPasswords(Resource):
-    """Operations on `insights.sharing.passwords`."""
+    """A password that opens a shared insight."""
 
     async def create(
         self,
@@ -34,10 +41,15 @@ class InsightsSharingPasswords(Resource):
         raw_password: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SharingConfiguration:
-        """Create one of the insights sharing passwords.
+        """Create a password of a shared insight.
+
+        A password that opens a shared insight.
 
         `POST /api/projects/{project_id}/insights/{insight_id}/sharing/passwords/`; scope
         `sharing_configuration:write`; limits `clickhouse_burst` and `clickhouse_sustained`.
+
+        Returns:
+            `SharingConfiguration`.
         """
         return await self._call(
             registry.SHARING_PASSWORDS_CREATE,
@@ -49,7 +61,9 @@ class InsightsSharingPasswords(Resource):
     async def delete(
         self, insight_id: int, password_id: str, /, *, options: RequestOptions | None = None
     ) -> None:
-        """Delete one of the insights sharing passwords.
+        """Delete a password of a shared insight.
+
+        A password that opens a shared insight.
 
         `DELETE
         /api/projects/{project_id}/insights/{insight_id}/sharing/passwords/{password_id}/`;
@@ -67,20 +81,23 @@ class InsightsSharingPasswords(Resource):
 
 
 class InsightsSharing(Resource):
-    """Operations on `insights.sharing`."""
+    """Whether an insight is public, and its access token."""
 
     @cached_property
     def passwords(self) -> InsightsSharingPasswords:
-        """Operations on `insights.sharing.passwords`."""
+        """A password that opens a shared insight."""
         return InsightsSharingPasswords(self._executor)
 
     async def get(
         self, insight_id: int, /, *, options: RequestOptions | None = None
     ) -> m.SharingConfiguration:
-        """Get one of the insights sharing.
+        """Get whether an insight is shared publicly, and its access token.
 
         `GET /api/projects/{project_id}/insights/{insight_id}/sharing/`; scope
         `sharing_configuration:read`; limits `clickhouse_burst` and `clickhouse_sustained`.
+
+        Returns:
+            `SharingConfiguration`.
         """
         return await self._call(registry.SHARING_GET, (insight_id,), options=options)
 
@@ -89,22 +106,21 @@ class InsightsSharing(Resource):
         insight_id: int,
         /,
         *,
-        enabled: bool | Omit = OMIT,
-        password_required: bool | Omit = OMIT,
-        settings: JSON | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SharingConfiguration:
-        """Refresh: an action on insights sharing.
+        """Replace the access token of a shared insight: the old link stops working.
 
         `POST /api/projects/{project_id}/insights/{insight_id}/sharing/refresh/`; scope
         `sharing_configuration:write`; limits `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            `SharingConfiguration`.
         """
-        return await self._call(
-            registry.SHARING_REFRESH,
-            (insight_id,),
-            body={"enabled": enabled, "password_required": password_required, "settings": settings},
-            options=options,
-        )
+        return await self._call(registry.SHARING_REFRESH, (insight_id,), body=body, options=options)
 
     async def update(
         self,
@@ -116,11 +132,19 @@ class InsightsSharing(Resource):
         settings: Mapping[str, JSON] | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SharingConfiguration:
-        """Change the given fields of one of the insights sharing.
+        """Turn the public sharing of an insight on or off.
 
         `PATCH /api/projects/{project_id}/insights/{insight_id}/sharing/`; scope
         `sharing_configuration:write`; limits `clickhouse_burst` and `clickhouse_sustained`; not
         in PostHog's schema.
+
+        Args:
+            enabled: Whether it is shared.
+            password_required: Whether the link asks for a password.
+            settings: What the shared page shows.
+
+        Returns:
+            `SharingConfiguration`.
         """
         return await self._call(
             registry.SHARING_UPDATE,
@@ -130,16 +154,80 @@ class InsightsSharing(Resource):
         )
 
 
+class InsightsSuggestions(Resource):
+    """Operations on `insights.suggestions`."""
+
+    async def create(
+        self,
+        id: int,
+        /,
+        *,
+        format: Literal["csv", "json"] | Omit = OMIT,
+        context: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> _list[dict[str, JSON]]:
+        """Ask for follow-up insights, with a context of your own.
+
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
+
+        `POST /api/projects/{project_id}/insights/{id}/suggestions/`; scope `insight:read`;
+        limits `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `list[dict[str, JSON]]`.
+        """
+        return await self._call(
+            registry.SUGGESTIONS_CREATE,
+            (id,),
+            query={"format": format},
+            body={"context": context},
+            options=options,
+        )
+
+    def list(
+        self,
+        id: int,
+        /,
+        *,
+        format: Literal["csv", "json"] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[dict[str, JSON]]:
+        """List follow-up insights that a language model suggests for this one.
+
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
+
+        `GET /api/projects/{project_id}/insights/{id}/suggestions/`; scope `insight:read`;
+        limits `clickhouse_burst` and `clickhouse_sustained`; pages: single.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            All `dict[str, JSON]`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.SUGGESTIONS_LIST, (id,), query={"format": format}, options=options
+        )
+
+
 class InsightsThresholds(Resource):
-    """Operations on `insights.thresholds`."""
+    """A threshold that alerts on an insight refer to."""
 
     async def get(
-        self, insight_id: int, id: str, /, *, options: RequestOptions | None = None
-    ) -> m.ThresholdWithAlert:
-        """Get one of the insights thresholds.
+        self, insight_id: int, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.InsightThreshold:
+        """Get a threshold of an insight.
 
-        `GET /api/projects/{project_id}/insights/{insight_id}/thresholds/{id}/`; limits
-        `clickhouse_burst` and `clickhouse_sustained`.
+        A threshold that alerts on an insight refer to.
+
+        `GET /api/projects/{project_id}/insights/{insight_id}/thresholds/{id}/`; scope
+        `alert:read`; limits `clickhouse_burst` and `clickhouse_sustained`.
+
+        Returns:
+            `InsightThreshold`.
         """
         return await self._call(
             registry.THRESHOLDS_GET,
@@ -159,11 +247,20 @@ class InsightsThresholds(Resource):
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.ThresholdWithAlert]:
-        """List the insights thresholds.
+    ) -> Cursor[m.InsightThreshold]:
+        """List thresholds of an insight.
 
-        `GET /api/projects/{project_id}/insights/{insight_id}/thresholds/`; limits
-        `clickhouse_burst` and `clickhouse_sustained`; pages: offset.
+        A threshold that alerts on an insight refer to.
+
+        `GET /api/projects/{project_id}/insights/{insight_id}/thresholds/`; scope `alert:read`;
+        limits `clickhouse_burst` and `clickhouse_sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `InsightThreshold`, page by page as you iterate.
         """
         return self._cursor(
             registry.THRESHOLDS_LIST,
@@ -175,16 +272,21 @@ class InsightsThresholds(Resource):
 
 
 class Insights(Resource):
-    """Operations on `insights`."""
+    """An insight is a saved query with its chart: a trend, a funnel, SQL and so on."""
 
     @cached_property
     def sharing(self) -> InsightsSharing:
-        """Operations on `insights.sharing`."""
+        """Whether an insight is public, and its access token."""
         return InsightsSharing(self._executor)
 
     @cached_property
+    def suggestions(self) -> InsightsSuggestions:
+        """Operations on `insights.suggestions`."""
+        return InsightsSuggestions(self._executor)
+
+    @cached_property
     def thresholds(self) -> InsightsThresholds:
-        """Operations on `insights.thresholds`."""
+        """A threshold that alerts on an insight refer to."""
         return InsightsThresholds(self._executor)
 
     def activity(
@@ -195,21 +297,27 @@ class Insights(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """Activity: an action on insights.
+        """List the changes of an insight, newest first.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/insights/{id}/activity/`; scope `activity_log:read`;
         limits `clickhouse_burst` and `clickhouse_sustained`; pages: page.
+
+        Args:
+            format: The format of the response.
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
             registry.ACTIVITY,
             (id,),
             query={"format": format, "limit": limit, "page": page},
-            concurrency=concurrency,
             options=options,
         )
 
@@ -219,20 +327,26 @@ class Insights(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """All activity: an action on insights.
+        """List the changes of all insights, newest first.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/insights/activity/`; scope `activity_log:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`; pages: page.
+
+        Args:
+            format: The format of the response.
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
             registry.ALL_ACTIVITY,
             query={"format": format, "limit": limit, "page": page},
-            concurrency=concurrency,
             options=options,
         )
 
@@ -244,30 +358,117 @@ class Insights(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.InsightsAnalyzeResponse:
-        """Analyze: an action on insights.
+        """Get an analysis of the result of an insight, written by a language model.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
-        `GET /api/projects/{project_id}/insights/{id}/analyze/`; limits `clickhouse_burst` and
-        `clickhouse_sustained`.
+        `GET /api/projects/{project_id}/insights/{id}/analyze/`; scope `insight:read`; limits
+        `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `InsightsAnalyzeResponse`.
         """
         return await self._call(registry.ANALYZE, (id,), query={"format": format}, options=options)
+
+    async def bulk_delete(
+        self,
+        *,
+        ids: Sequence[int],
+        format: Literal["csv", "json"] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.InsightBulkDeleteResponse:
+        """Delete several insights.
+
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
+
+        `POST /api/projects/{project_id}/insights/bulk_delete/`; scope `insight:write`; limits
+        `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `InsightBulkDeleteResponse`.
+        """
+        return await self._call(
+            registry.BULK_DELETE, query={"format": format}, body={"ids": ids}, options=options
+        )
+
+    async def bulk_restore(
+        self,
+        *,
+        ids: Sequence[int],
+        format: Literal["csv", "json"] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.InsightBulkRestoreResponse:
+        """Undo the deletion of several insights.
+
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
+
+        `POST /api/projects/{project_id}/insights/bulk_restore/`; scope `insight:write`; limits
+        `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `InsightBulkRestoreResponse`.
+        """
+        return await self._call(
+            registry.BULK_RESTORE, query={"format": format}, body={"ids": ids}, options=options
+        )
+
+    async def bulk_set_test_account_filter(
+        self,
+        *,
+        enabled: bool,
+        format: Literal["csv", "json"] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.InsightBulkSetTestAccountFilterResponse:
+        """Turn the filter of internal users on or off for several insights.
+
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
+
+        `POST /api/projects/{project_id}/insights/bulk_set_test_account_filter/`; scope
+        `insight:write`; limits `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `InsightBulkSetTestAccountFilterResponse`.
+        """
+        return await self._call(
+            registry.BULK_SET_TEST_ACCOUNT_FILTER,
+            query={"format": format},
+            body={"enabled": enabled},
+            options=options,
+        )
 
     async def bulk_update_tags(
         self,
         *,
-        action: m.ActionEnum,
+        action: m.BulkUpdateTagsActionEnum,
         ids: Sequence[int],
         tags: Sequence[str],
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.BulkUpdateTagsResponse:
-        """Bulk update tags: an action on insights.
+        """Add, remove or set the tags of several insights.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
-        `POST /api/projects/{project_id}/insights/bulk_update_tags/`; limits `clickhouse_burst`
-        and `clickhouse_sustained`.
+        `POST /api/projects/{project_id}/insights/bulk_update_tags/`; scope `insight:write`;
+        limits `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `BulkUpdateTagsResponse`.
         """
         return await self._call(
             registry.BULK_UPDATE_TAGS,
@@ -283,12 +484,15 @@ class Insights(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> None:
-        """Cancel: an action on insights.
+        """Cancel running queries of insights.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
-        `POST /api/projects/{project_id}/insights/cancel/`; limits `clickhouse_burst` and
-        `clickhouse_sustained`.
+        `POST /api/projects/{project_id}/insights/cancel/`; scope `insight:write`; limits
+        `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            format: The format of the response.
         """
         await self._call(
             registry.CANCEL,
@@ -301,6 +505,7 @@ class Insights(Resource):
         self,
         *,
         format: Literal["csv", "json"] | Omit = OMIT,
+        include_dashboards: bool | Omit = OMIT,
         create_in_folder: str | Omit = OMIT,
         dashboards: Sequence[int] | Omit = OMIT,
         deleted: bool | Omit = OMIT,
@@ -316,19 +521,37 @@ class Insights(Resource):
         | m.HogQuery
         | None
         | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Insight:
-        """Create one of the insights.
+        """Create an insight from a query.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/insights/`; scope `insight:write`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            format: The format of the response.
+            include_dashboards: Whether the response says on which dashboards an object is.
+            create_in_folder: The folder of the file system to create it in.
+            dashboards: Ids of the dashboards it is on. Use `dashboard_tiles`, which also works
+                for reading.
+            deleted: Whether the insight is deleted. Setting it is how insights are deleted and
+                restored.
+            derived_name: A name derived from the query.
+            description: A description of the insight.
+            favorited: Whether the insight is marked as a favourite.
+            name: The name; empty if `derived_name` is shown instead.
+            query: The query, such as `{"kind": "InsightVizNode", "source": …}`.
+            tags: Tags of the insight.
+
+        Returns:
+            `Insight`.
         """
         return await self._call(
             registry.CREATE,
-            query={"format": format},
+            query={"format": format, "include_dashboards": include_dashboards},
             body={
                 "_create_in_folder": create_in_folder,
                 "dashboards": dashboards,
@@ -344,36 +567,15 @@ class Insights(Resource):
             options=options,
         )
 
-    async def create_suggestions(
-        self,
-        id: int,
-        /,
-        *,
-        format: Literal["csv", "json"] | Omit = OMIT,
-        context: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> _list[dict[str, JSON]]:
-        """Create suggestions: an action on insights.
-
-        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
-
-        `POST /api/projects/{project_id}/insights/{id}/suggestions/`; limits `clickhouse_burst`
-        and `clickhouse_sustained`.
-        """
-        return await self._call(
-            registry.CREATE_SUGGESTIONS,
-            (id,),
-            query={"format": format},
-            body={"context": context},
-            options=options,
-        )
-
     async def delete(self, id: Id, /, *, options: RequestOptions | None = None) -> m.Insight:
-        """Delete one of the insights.
+        """Delete an insight (soft delete). `restore` undoes it.
 
         `PATCH /api/projects/{project_id}/insights/{id}/`; with `{"deleted": true}`, as the
         server refuses DELETE here; scope `insight:write`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
+
+        Returns:
+            `Insight`.
         """
         return await self._call(registry.DELETE, (id,), options=options)
 
@@ -384,12 +586,18 @@ class Insights(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.InsightsGenerateMetadataResponse:
-        """Generate metadata: an action on insights.
+        """Suggest a name and a description for a query.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/insights/generate_metadata/`; scope `insight:write`;
         limits `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `InsightsGenerateMetadataResponse`.
         """
         return await self._call(
             registry.GENERATE_METADATA,
@@ -403,8 +611,10 @@ class Insights(Resource):
         id: Id,
         /,
         *,
+        filters_override: str | Omit = OMIT,
         format: Literal["csv", "json"] | Omit = OMIT,
         from_dashboard: int | Omit = OMIT,
+        include_dashboards: bool | Omit = OMIT,
         refresh: Literal[
             "async",
             "async_except_on_cache_miss",
@@ -415,19 +625,41 @@ class Insights(Resource):
             "lazy_async",
         ]
         | Omit = OMIT,
+        variables_override: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Insight:
-        """Get one of the insights.
+        """Get an insight with its result. `refresh` decides whether the result is computed or
+        comes from the cache.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/insights/{id}/`; scope `insight:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            filters_override: Filters for this call instead of the saved ones, as JSON.
+            format: The format of the response.
+            include_dashboards: Whether the response says on which dashboards an object is.
+            refresh: How to use the cache: without it only cached results; `blocking` computes
+                what is stale, `force_blocking` everything, `async` in the background. Default:
+                `"force_cache"`.
+            variables_override: Values of variables for this call instead of the saved ones, as
+                JSON.
+
+        Returns:
+            `Insight`.
         """
         return await self._call(
             registry.GET,
             (id,),
-            query={"format": format, "from_dashboard": from_dashboard, "refresh": refresh},
+            query={
+                "filters_override": filters_override,
+                "format": format,
+                "from_dashboard": from_dashboard,
+                "include_dashboards": include_dashboards,
+                "refresh": refresh,
+                "variables_override": variables_override,
+            },
             options=options,
         )
 
@@ -443,8 +675,17 @@ class Insights(Resource):
         date_to: str | Omit = OMIT,
         favorited: bool | Omit = OMIT,
         format: Literal["csv", "json"] | Omit = OMIT,
+        include_dashboards: bool | Omit = OMIT,
         insight: Literal[
-            "FUNNELS", "JSON", "LIFECYCLE", "PATHS", "RETENTION", "SQL", "STICKINESS", "TRENDS"
+            "FUNNELS",
+            "JOURNEYS",
+            "JSON",
+            "LIFECYCLE",
+            "PATHS",
+            "RETENTION",
+            "SQL",
+            "STICKINESS",
+            "TRENDS",
         ]
         | Omit = OMIT,
         last_viewed_date_from: str | Omit = OMIT,
@@ -469,12 +710,36 @@ class Insights(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Insight]:
-        """List the insights.
+        """List insights, most recently changed first. Results are left out unless `refresh` asks
+        for them.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/insights/`; scope `insight:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`; pages: offset.
+
+        Args:
+            basic: Whether to leave out the results.
+            created_by: Only what this user created.
+            date_from: The start of the range of time: a date, a date-time, or relative such as
+                `-7d`.
+            date_to: The end of the range of time: a date, a date-time, or relative such as
+                `-1d`.
+            favorited: Only favourites.
+            format: The format of the response.
+            include_dashboards: Whether the response says on which dashboards an object is.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            refresh: How to use the cache: without it only cached results; `blocking` computes
+                what is stale, `force_blocking` everything, `async` in the background. Default:
+                `"force_cache"`.
+            saved: Only insights that were saved by a user.
+            search: Only results that contain this text.
+            short_id: Only the insight with this short id.
+            tags: Only insights with one of these tags: a JSON list of names.
+
+        Returns:
+            All `Insight`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -488,6 +753,7 @@ class Insights(Resource):
                 "date_to": date_to,
                 "favorited": favorited,
                 "format": format,
+                "include_dashboards": include_dashboards,
                 "insight": insight,
                 "last_viewed_date_from": last_viewed_date_from,
                 "last_viewed_date_to": last_viewed_date_to,
@@ -504,39 +770,45 @@ class Insights(Resource):
             options=options,
         )
 
-    def list_suggestions(
+    async def mark_viewed(
         self,
-        id: int,
-        /,
         *,
+        insight_ids: Sequence[int],
         format: Literal["csv", "json"] | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[dict[str, JSON]]:
-        """List suggestions: an action on insights.
+    ) -> None:
+        """Record that insights were viewed.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
-        `GET /api/projects/{project_id}/insights/{id}/suggestions/`; limits `clickhouse_burst`
-        and `clickhouse_sustained`; pages: single.
+        `POST /api/projects/{project_id}/insights/viewed/`; scope `insight:read`; limits
+        `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            format: The format of the response.
         """
-        return self._cursor(
-            registry.LIST_SUGGESTIONS,
-            (id,),
+        await self._call(
+            registry.MARK_VIEWED,
             query={"format": format},
-            concurrency=concurrency,
+            body={"insight_ids": insight_ids},
             options=options,
         )
 
     async def my_last_viewed(
         self, *, format: Literal["csv", "json"] | Omit = OMIT, options: RequestOptions | None = None
     ) -> JSON:
-        """My last viewed: an action on insights.
+        """List the insights that the user of the key viewed last.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
-        `GET /api/projects/{project_id}/insights/my_last_viewed/`; limits `clickhouse_burst` and
-        `clickhouse_sustained`.
+        `GET /api/projects/{project_id}/insights/my_last_viewed/`; scope `insight:read`; limits
+        `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.MY_LAST_VIEWED, query={"format": format}, options=options)
 
@@ -546,6 +818,7 @@ class Insights(Resource):
         /,
         *,
         format: Literal["csv", "json"] | Omit = OMIT,
+        include_dashboards: bool | Omit = OMIT,
         create_in_folder: str | Omit = OMIT,
         dashboards: Sequence[int] | Omit = OMIT,
         deleted: bool | Omit = OMIT,
@@ -561,20 +834,39 @@ class Insights(Resource):
         | m.HogQuery
         | None
         | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Insight:
-        """Replace one of the insights.
+        """Replace all fields of an insight. `update` is the safer call: it leaves the other fields
+        alone.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `PUT /api/projects/{project_id}/insights/{id}/`; scope `insight:write`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            format: The format of the response.
+            include_dashboards: Whether the response says on which dashboards an object is.
+            create_in_folder: The folder of the file system to create it in.
+            dashboards: Ids of the dashboards it is on. Use `dashboard_tiles`, which also works
+                for reading.
+            deleted: Whether the insight is deleted. Setting it is how insights are deleted and
+                restored.
+            derived_name: A name derived from the query.
+            description: A description of the insight.
+            favorited: Whether the insight is marked as a favourite.
+            name: The name; empty if `derived_name` is shown instead.
+            query: The query, such as `{"kind": "InsightVizNode", "source": …}`.
+            tags: Tags of the insight.
+
+        Returns:
+            `Insight`.
         """
         return await self._call(
             registry.REPLACE,
             (id,),
-            query={"format": format},
+            query={"format": format, "include_dashboards": include_dashboards},
             body={
                 "_create_in_folder": create_in_folder,
                 "dashboards": dashboards,
@@ -591,25 +883,58 @@ class Insights(Resource):
         )
 
     async def restore(self, id: Id, /, *, options: RequestOptions | None = None) -> m.Insight:
-        """Undo the deletion of one of the insights.
+        """Undo the deletion of an insight.
+
+        An insight is a saved query with its chart: a trend, a funnel, SQL and so on.
 
         `PATCH /api/projects/{project_id}/insights/{id}/`; with `{"deleted": false}`, as the
         server refuses DELETE here; scope `insight:write`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
+
+        Returns:
+            `Insight`.
         """
         return await self._call(registry.RESTORE, (id,), options=options)
 
-    async def trending(
-        self, *, format: Literal["csv", "json"] | Omit = OMIT, options: RequestOptions | None = None
-    ) -> JSON:
-        """Trending: an action on insights.
+    def trending(
+        self,
+        *,
+        days: int | Omit = OMIT,
+        format: Literal["csv", "json"] | Omit = OMIT,
+        include_dashboards: bool | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.TrendingInsight]:
+        """List the insights that were viewed most lately.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
-        `GET /api/projects/{project_id}/insights/trending/`; limits `clickhouse_burst` and
-        `clickhouse_sustained`.
+        `GET /api/projects/{project_id}/insights/trending/`; scope `insight:read`; limits
+        `clickhouse_burst` and `clickhouse_sustained`; pages: offset.
+
+        Args:
+            format: The format of the response.
+            include_dashboards: Whether the response says on which dashboards an object is.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `TrendingInsight`, page by page as you iterate.
         """
-        return await self._call(registry.TRENDING, query={"format": format}, options=options)
+        return self._cursor(
+            registry.TRENDING,
+            query={
+                "days": days,
+                "format": format,
+                "include_dashboards": include_dashboards,
+                "limit": limit,
+                "offset": offset,
+            },
+            concurrency=concurrency,
+            options=options,
+        )
 
     async def update(
         self,
@@ -617,6 +942,7 @@ class Insights(Resource):
         /,
         *,
         format: Literal["csv", "json"] | Omit = OMIT,
+        include_dashboards: bool | Omit = OMIT,
         create_in_folder: str | Omit = OMIT,
         dashboards: Sequence[int] | Omit = OMIT,
         deleted: bool | Omit = OMIT,
@@ -632,20 +958,38 @@ class Insights(Resource):
         | m.HogQuery
         | None
         | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Insight:
-        """Change the given fields of one of the insights.
+        """Change the given fields of an insight. `query` is replaced as a whole.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `PATCH /api/projects/{project_id}/insights/{id}/`; scope `insight:write`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            format: The format of the response.
+            include_dashboards: Whether the response says on which dashboards an object is.
+            create_in_folder: The folder of the file system to create it in.
+            dashboards: Ids of the dashboards it is on. Use `dashboard_tiles`, which also works
+                for reading.
+            deleted: Whether the insight is deleted. Setting it is how insights are deleted and
+                restored.
+            derived_name: A name derived from the query.
+            description: A description of the insight.
+            favorited: Whether the insight is marked as a favourite.
+            name: The name; empty if `derived_name` is shown instead.
+            query: The query, such as `{"kind": "InsightVizNode", "source": …}`.
+            tags: Tags of the insight.
+
+        Returns:
+            `Insight`.
         """
         return await self._call(
             registry.UPDATE,
             (id,),
-            query={"format": format},
+            query={"format": format, "include_dashboards": include_dashboards},
             body={
                 "_create_in_folder": create_in_folder,
                 "dashboards": dashboards,
@@ -658,26 +1002,5 @@ class Insights(Resource):
                 "query": query,
                 "tags": tags,
             },
-            options=options,
-        )
-
-    async def viewed(
-        self,
-        *,
-        insight_ids: Sequence[int],
-        format: Literal["csv", "json"] | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> None:
-        """Viewed: an action on insights.
-
-        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
-
-        `POST /api/projects/{project_id}/insights/viewed/`; scope `insight:read`; limits
-        `clickhouse_burst` and `clickhouse_sustained`.
-        """
-        await self._call(
-            registry.VIEWED,
-            query={"format": format},
-            body={"insight_ids": insight_ids},
             options=options,
         )

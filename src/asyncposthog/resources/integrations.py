@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,44 +19,132 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Integrations",
+    "IntegrationsAnthropic",
+    "IntegrationsClickup",
     "IntegrationsDomainConnect",
     "IntegrationsEmail",
+    "IntegrationsGithub",
     "IntegrationsGithubRepos",
+    "IntegrationsGoogle",
+    "IntegrationsJira",
+    "IntegrationsLinear",
+    "IntegrationsLinkedinAds",
+    "IntegrationsTwilio",
 ]
 
 
-class IntegrationsDomainConnect(Resource):
-    """Operations on `integrations.domain_connect`."""
+class IntegrationsAnthropic(Resource):
+    """Operations on `integrations.anthropic`."""
 
-    async def apply_url(
-        self,
-        *,
-        kind: m.IntegrationKindEnum,
-        config: JSON | Omit = OMIT,
-        options: RequestOptions | None = None,
+    async def agent_environments(
+        self, id: int, /, *, options: RequestOptions | None = None
     ) -> JSON:
-        """Apply url: an action on integrations domain connect.
+        """List the environments of managed agents at Anthropic.
 
-        `POST /api/projects/{project_id}/integrations/domain-connect/apply-url/`; limits `burst`
-        and `sustained`.
+        `GET
+        /api/projects/{project_id}/integrations/{id}/anthropic_managed_agent_environments/`;
+        scope `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.DOMAIN_CONNECT_APPLY_URL,
-            body={"kind": kind, "config": config},
-            options=options,
-        )
+        return await self._call(registry.ANTHROPIC_AGENT_ENVIRONMENTS, (id,), options=options)
+
+    async def agent_vaults(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+        """List the vaults of managed agents at Anthropic.
+
+        `GET /api/projects/{project_id}/integrations/{id}/anthropic_managed_agent_vaults/`;
+        scope `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.ANTHROPIC_AGENT_VAULTS, (id,), options=options)
+
+    async def agents(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+        """List the managed agents at Anthropic.
+
+        `GET /api/projects/{project_id}/integrations/{id}/anthropic_managed_agents/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.ANTHROPIC_AGENTS, (id,), options=options)
+
+
+class IntegrationsClickup(Resource):
+    """Operations on `integrations.clickup`."""
+
+    async def lists(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+        """List the lists of a ClickUp space.
+
+        `GET /api/projects/{project_id}/integrations/{id}/clickup_lists/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.CLICKUP_LISTS, (id,), options=options)
+
+    async def spaces(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+        """List the spaces of a ClickUp workspace.
+
+        `GET /api/projects/{project_id}/integrations/{id}/clickup_spaces/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.CLICKUP_SPACES, (id,), options=options)
+
+    async def workspaces(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+        """List the workspaces of a ClickUp integration.
+
+        `GET /api/projects/{project_id}/integrations/{id}/clickup_workspaces/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.CLICKUP_WORKSPACES, (id,), options=options)
+
+
+class IntegrationsDomainConnect(Resource):
+    """DNS records that are set up for a sender domain automatically."""
 
     async def check(self, *, options: RequestOptions | None = None) -> JSON:
-        """Check: an action on integrations domain connect.
+        """Check whether the provider of a domain can set DNS records up automatically.
 
-        `GET /api/projects/{project_id}/integrations/domain-connect/check/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/integrations/domain-connect/check/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.DOMAIN_CONNECT_CHECK, options=options)
 
+    async def create_apply_url(
+        self, *, body: Mapping[str, JSON] | Omit = OMIT, options: RequestOptions | None = None
+    ) -> JSON:
+        """Get the address at which DNS records are set up.
+
+        `POST /api/projects/{project_id}/integrations/domain-connect/apply-url/`; scope
+        `integration:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.DOMAIN_CONNECT_CREATE_APPLY_URL, body=body, options=options
+        )
+
 
 class IntegrationsEmail(Resource):
-    """Operations on `integrations.email`."""
+    """A domain that emails are sent from."""
 
     async def update(
         self,
@@ -65,11 +154,17 @@ class IntegrationsEmail(Resource):
         config: JSON | Omit = OMIT,
         kind: m.IntegrationKindEnum | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.IntegrationConfig:
-        """Change the given fields of one of the integrations email.
+    ) -> m.Integration:
+        """Change the settings of an email integration.
 
-        `PATCH /api/projects/{project_id}/integrations/{id}/email/`; limits `burst` and
-        `sustained`.
+        `PATCH /api/projects/{project_id}/integrations/{id}/email/`; scope `integration:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            kind: The service, such as `slack`.
+
+        Returns:
+            `Integration`.
         """
         return await self._call(
             registry.EMAIL_UPDATE, (id,), body={"config": config, "kind": kind}, options=options
@@ -80,22 +175,25 @@ class IntegrationsEmail(Resource):
         id: int,
         /,
         *,
-        config: JSON | Omit = OMIT,
-        kind: m.IntegrationKindEnum | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Verify: an action on integrations email.
+        """Check the DNS records of an email domain.
 
-        `POST /api/projects/{project_id}/integrations/{id}/email/verify/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/integrations/{id}/email/verify/`; scope
+        `integration:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.EMAIL_VERIFY, (id,), body={"config": config, "kind": kind}, options=options
-        )
+        return await self._call(registry.EMAIL_VERIFY, (id,), body=body, options=options)
 
 
 class IntegrationsGithubRepos(Resource):
-    """Operations on `integrations.github_repos`."""
+    """Repositories that a GitHub integration can read."""
 
     async def get(
         self,
@@ -107,10 +205,19 @@ class IntegrationsGithubRepos(Resource):
         search: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.GitHubReposResponse:
-        """Get one of the integrations github repos.
+        """List the repositories of a GitHub integration.
 
         `GET /api/projects/{project_id}/integrations/{id}/github_repos/`; scope
         `integration:read`; limits `burst` and `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `100`.
+            offset: The number of results to skip. Default: `0`.
+            search: Only results that contain this text.
+
+        Returns:
+            `GitHubReposResponse`.
         """
         return await self._call(
             registry.GITHUB_REPOS_GET,
@@ -122,109 +229,39 @@ class IntegrationsGithubRepos(Resource):
     async def refresh(
         self, id: int, /, *, options: RequestOptions | None = None
     ) -> m.GitHubReposRefreshResponse:
-        """Refresh: an action on integrations github repos.
+        """Read the list of repositories from GitHub again.
 
-        `POST /api/projects/{project_id}/integrations/{id}/github_repos/refresh/`; limits
-        `github_repository_refresh`.
+        `POST /api/projects/{project_id}/integrations/{id}/github_repos/refresh/`; scope
+        `integration:write`; limits `github_repository_refresh`.
+
+        Returns:
+            `GitHubReposRefreshResponse`.
         """
         return await self._call(registry.GITHUB_REPOS_REFRESH, (id,), options=options)
 
 
-class Integrations(Resource):
-    """Operations on `integrations`."""
+class IntegrationsGithub(Resource):
+    """The installation of the GitHub app."""
 
     @cached_property
-    def domain_connect(self) -> IntegrationsDomainConnect:
-        """Operations on `integrations.domain_connect`."""
-        return IntegrationsDomainConnect(self._executor)
-
-    @cached_property
-    def email(self) -> IntegrationsEmail:
-        """Operations on `integrations.email`."""
-        return IntegrationsEmail(self._executor)
-
-    @cached_property
-    def github_repos(self) -> IntegrationsGithubRepos:
-        """Operations on `integrations.github_repos`."""
+    def repos(self) -> IntegrationsGithubRepos:
+        """Repositories that a GitHub integration can read."""
         return IntegrationsGithubRepos(self._executor)
 
-    async def authorize(self, *, options: RequestOptions | None = None) -> JSON:
-        """Authorize: an action on integrations.
+    async def available_installations(
+        self, *, options: RequestOptions | None = None
+    ) -> m.GitHubAvailableInstallationsResponse:
+        """List the GitHub installations that can be linked to a project.
 
-        `GET /api/projects/{project_id}/integrations/authorize/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/integrations/github/available_installations/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `GitHubAvailableInstallationsResponse`.
         """
-        return await self._call(registry.AUTHORIZE, options=options)
+        return await self._call(registry.GITHUB_AVAILABLE_INSTALLATIONS, options=options)
 
-    async def channels(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
-        """Channels: an action on integrations.
-
-        `GET /api/projects/{project_id}/integrations/{id}/channels/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(registry.CHANNELS, (id,), options=options)
-
-    async def clickup_lists(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
-        """Clickup lists: an action on integrations.
-
-        `GET /api/projects/{project_id}/integrations/{id}/clickup_lists/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(registry.CLICKUP_LISTS, (id,), options=options)
-
-    async def clickup_spaces(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
-        """Clickup spaces: an action on integrations.
-
-        `GET /api/projects/{project_id}/integrations/{id}/clickup_spaces/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(registry.CLICKUP_SPACES, (id,), options=options)
-
-    async def clickup_workspaces(
-        self, id: int, /, *, options: RequestOptions | None = None
-    ) -> JSON:
-        """Clickup workspaces: an action on integrations.
-
-        `GET /api/projects/{project_id}/integrations/{id}/clickup_workspaces/`; limits `burst`
-        and `sustained`.
-        """
-        return await self._call(registry.CLICKUP_WORKSPACES, (id,), options=options)
-
-    async def create(
-        self,
-        *,
-        kind: m.IntegrationKindEnum,
-        config: JSON | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.IntegrationConfig:
-        """Create one of the integrations.
-
-        `POST /api/projects/{project_id}/integrations/`; scope `integration:write`; limits
-        `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.CREATE, body={"kind": kind, "config": config}, options=options
-        )
-
-    async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the integrations.
-
-        `DELETE /api/projects/{project_id}/integrations/{id}/`; scope `integration:write`;
-        limits `burst` and `sustained`.
-        """
-        await self._call(registry.DELETE, (id,), options=options)
-
-    async def get(
-        self, id: int, /, *, options: RequestOptions | None = None
-    ) -> m.IntegrationConfig:
-        """Get one of the integrations.
-
-        `GET /api/projects/{project_id}/integrations/{id}/`; scope `integration:read`; limits
-        `burst` and `sustained`.
-        """
-        return await self._call(registry.GET, (id,), options=options)
-
-    async def github_branches(
+    async def branches(
         self,
         id: int,
         /,
@@ -235,10 +272,20 @@ class Integrations(Resource):
         search: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.GitHubBranchesResponse:
-        """Github branches: an action on integrations.
+        """List the branches of a repository.
 
-        `GET /api/projects/{project_id}/integrations/{id}/github_branches/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/integrations/{id}/github_branches/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Args:
+            repo: The repository, as `owner/name`.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `100`.
+            offset: The number of results to skip. Default: `0`.
+            search: Only results that contain this text.
+
+        Returns:
+            `GitHubBranchesResponse`.
         """
         return await self._call(
             registry.GITHUB_BRANCHES,
@@ -247,88 +294,428 @@ class Integrations(Resource):
             options=options,
         )
 
-    async def google_accessible_accounts(
+    async def link_existing(
+        self,
+        *,
+        installation_id: str | Omit = OMIT,
+        source_team_id: int | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Integration:
+        """Link an existing GitHub installation to a project.
+
+        `POST /api/projects/{project_id}/integrations/github/link_existing/`; scope
+        `integration:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Integration`.
+        """
+        return await self._call(
+            registry.GITHUB_LINK_EXISTING,
+            body={"installation_id": installation_id, "source_team_id": source_team_id},
+            options=options,
+        )
+
+    async def prepare_callback(
+        self,
+        *,
+        installation_id: str | Omit = OMIT,
+        next: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> None:
+        """Prepare the connection of GitHub.
+
+        `POST /api/projects/{project_id}/integrations/github/prepare_callback/`; scope
+        `integration:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.GITHUB_PREPARE_CALLBACK,
+            body={"installation_id": installation_id, "next": next},
+            options=options,
+        )
+
+    async def start_oauth(
+        self,
+        *,
+        connect_from: m.ConnectFromEnum | Omit = OMIT,
+        installation_id: str | Omit = OMIT,
+        next: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.GitHubOAuthAuthorizeResponse:
+        """Get the address at which a GitHub user is authorized.
+
+        `POST /api/projects/{project_id}/integrations/github/oauth_authorize/`; scope
+        `integration:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `GitHubOAuthAuthorizeResponse`.
+        """
+        return await self._call(
+            registry.GITHUB_START_OAUTH,
+            body={"connect_from": connect_from, "installation_id": installation_id, "next": next},
+            options=options,
+        )
+
+    async def teams(
+        self,
+        id: int,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        search: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.GitHubTeamsResponse:
+        """List the teams of a GitHub organization.
+
+        `GET /api/projects/{project_id}/integrations/{id}/github_teams/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `100`.
+            offset: The number of results to skip. Default: `0`.
+            search: Only results that contain this text.
+
+        Returns:
+            `GitHubTeamsResponse`.
+        """
+        return await self._call(
+            registry.GITHUB_TEAMS,
+            (id,),
+            query={"limit": limit, "offset": offset, "search": search},
+            options=options,
+        )
+
+
+class IntegrationsGoogle(Resource):
+    """Operations on `integrations.google`."""
+
+    async def accessible_accounts(
         self, id: int, /, *, options: RequestOptions | None = None
     ) -> JSON:
-        """Google accessible accounts: an action on integrations.
+        """List the Google Ads accounts of an integration.
 
-        `GET /api/projects/{project_id}/integrations/{id}/google_accessible_accounts/`; limits
-        `burst` and `sustained`.
+        `GET /api/projects/{project_id}/integrations/{id}/google_accessible_accounts/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.GOOGLE_ACCESSIBLE_ACCOUNTS, (id,), options=options)
 
-    async def google_conversion_actions(
+    async def conversion_actions(
         self, id: int, /, *, options: RequestOptions | None = None
     ) -> JSON:
-        """Google conversion actions: an action on integrations.
+        """List the conversion actions of a Google Ads account.
 
-        `GET /api/projects/{project_id}/integrations/{id}/google_conversion_actions/`; limits
-        `burst` and `sustained`.
+        `GET /api/projects/{project_id}/integrations/{id}/google_conversion_actions/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.GOOGLE_CONVERSION_ACTIONS, (id,), options=options)
 
-    async def jira_projects(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
-        """Jira projects: an action on integrations.
 
-        `GET /api/projects/{project_id}/integrations/{id}/jira_projects/`; limits `burst` and
-        `sustained`.
+class IntegrationsJira(Resource):
+    """Operations on `integrations.jira`."""
+
+    async def projects(
+        self, id: int, /, *, options: RequestOptions | None = None
+    ) -> m.JiraProjectsResponse:
+        """List the projects of a Jira integration.
+
+        `GET /api/projects/{project_id}/integrations/{id}/jira_projects/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `JiraProjectsResponse`.
         """
         return await self._call(registry.JIRA_PROJECTS, (id,), options=options)
 
-    async def linear_teams(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
-        """Linear teams: an action on integrations.
 
-        `GET /api/projects/{project_id}/integrations/{id}/linear_teams/`; limits `burst` and
-        `sustained`.
+class IntegrationsLinear(Resource):
+    """Operations on `integrations.linear`."""
+
+    async def teams(
+        self, id: int, /, *, options: RequestOptions | None = None
+    ) -> m.LinearTeamsResponse:
+        """List the teams of a Linear integration.
+
+        `GET /api/projects/{project_id}/integrations/{id}/linear_teams/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `LinearTeamsResponse`.
         """
         return await self._call(registry.LINEAR_TEAMS, (id,), options=options)
 
-    async def linkedin_ads_accounts(
-        self, id: int, /, *, options: RequestOptions | None = None
-    ) -> JSON:
-        """Linkedin ads accounts: an action on integrations.
 
-        `GET /api/projects/{project_id}/integrations/{id}/linkedin_ads_accounts/`; limits
-        `burst` and `sustained`.
+class IntegrationsLinkedinAds(Resource):
+    """Operations on `integrations.linkedin_ads`."""
+
+    async def accounts(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+        """List the LinkedIn Ads accounts of an integration.
+
+        `GET /api/projects/{project_id}/integrations/{id}/linkedin_ads_accounts/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.LINKEDIN_ADS_ACCOUNTS, (id,), options=options)
 
-    async def linkedin_ads_conversion_rules(
-        self, id: int, /, *, options: RequestOptions | None = None
-    ) -> JSON:
-        """Linkedin ads conversion rules: an action on integrations.
+    async def conversion_rules(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+        """List the conversion rules of a LinkedIn Ads account.
 
-        `GET /api/projects/{project_id}/integrations/{id}/linkedin_ads_conversion_rules/`;
-        limits `burst` and `sustained`.
+        `GET /api/projects/{project_id}/integrations/{id}/linkedin_ads_conversion_rules/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.LINKEDIN_ADS_CONVERSION_RULES, (id,), options=options)
+
+
+class IntegrationsTwilio(Resource):
+    """Operations on `integrations.twilio`."""
+
+    async def phone_numbers(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+        """List the phone numbers of a Twilio integration.
+
+        `GET /api/projects/{project_id}/integrations/{id}/twilio_phone_numbers/`; scope
+        `integration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.TWILIO_PHONE_NUMBERS, (id,), options=options)
+
+
+class Integrations(Resource):
+    """A connection to a service such as Slack, GitHub or Google Ads that other features use."""
+
+    @cached_property
+    def anthropic(self) -> IntegrationsAnthropic:
+        """Operations on `integrations.anthropic`."""
+        return IntegrationsAnthropic(self._executor)
+
+    @cached_property
+    def clickup(self) -> IntegrationsClickup:
+        """Operations on `integrations.clickup`."""
+        return IntegrationsClickup(self._executor)
+
+    @cached_property
+    def domain_connect(self) -> IntegrationsDomainConnect:
+        """DNS records that are set up for a sender domain automatically."""
+        return IntegrationsDomainConnect(self._executor)
+
+    @cached_property
+    def email(self) -> IntegrationsEmail:
+        """A domain that emails are sent from."""
+        return IntegrationsEmail(self._executor)
+
+    @cached_property
+    def github(self) -> IntegrationsGithub:
+        """The installation of the GitHub app."""
+        return IntegrationsGithub(self._executor)
+
+    @cached_property
+    def google(self) -> IntegrationsGoogle:
+        """Operations on `integrations.google`."""
+        return IntegrationsGoogle(self._executor)
+
+    @cached_property
+    def jira(self) -> IntegrationsJira:
+        """Operations on `integrations.jira`."""
+        return IntegrationsJira(self._executor)
+
+    @cached_property
+    def linear(self) -> IntegrationsLinear:
+        """Operations on `integrations.linear`."""
+        return IntegrationsLinear(self._executor)
+
+    @cached_property
+    def linkedin_ads(self) -> IntegrationsLinkedinAds:
+        """Operations on `integrations.linkedin_ads`."""
+        return IntegrationsLinkedinAds(self._executor)
+
+    @cached_property
+    def twilio(self) -> IntegrationsTwilio:
+        """Operations on `integrations.twilio`."""
+        return IntegrationsTwilio(self._executor)
+
+    async def authorize(self, *, options: RequestOptions | None = None) -> JSON:
+        """Get the address at which an integration is authorized.
+
+        `GET /api/projects/{project_id}/integrations/authorize/`; scope `integration:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.AUTHORIZE, options=options)
+
+    async def channels(
+        self,
+        id: int,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        search: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SlackChannelsResponse:
+        """List the channels of a Slack integration.
+
+        `GET /api/projects/{project_id}/integrations/{id}/channels/`; scope `integration:read`;
+        limits `burst` and `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            offset: The number of results to skip. Default: `0`.
+            search: Only results that contain this text.
+
+        Returns:
+            `SlackChannelsResponse`.
+        """
+        return await self._call(
+            registry.CHANNELS,
+            (id,),
+            query={"limit": limit, "offset": offset, "search": search},
+            options=options,
+        )
+
+    async def create(
+        self,
+        *,
+        kind: m.IntegrationKindEnum,
+        config: JSON | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Integration:
+        """Create an integration.
+
+        A connection to a service such as Slack, GitHub or Google Ads that other features use.
+
+        `POST /api/projects/{project_id}/integrations/`; scope `integration:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            kind: The service, such as `slack`.
+
+        Returns:
+            `Integration`.
+        """
+        return await self._call(
+            registry.CREATE, body={"kind": kind, "config": config}, options=options
+        )
+
+    async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an integration.
+
+        A connection to a service such as Slack, GitHub or Google Ads that other features use.
+
+        `DELETE /api/projects/{project_id}/integrations/{id}/`; scope `integration:write`;
+        limits `burst` and `sustained`.
+        """
+        await self._call(registry.DELETE, (id,), options=options)
+
+    async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Integration:
+        """Get an integration.
+
+        A connection to a service such as Slack, GitHub or Google Ads that other features use.
+
+        `GET /api/projects/{project_id}/integrations/{id}/`; scope `integration:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `Integration`.
+        """
+        return await self._call(registry.GET, (id,), options=options)
 
     def list(
         self,
         *,
+        kind: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.IntegrationConfig]:
-        """List the integrations.
+    ) -> Cursor[m.Integration]:
+        """List integrations.
+
+        A connection to a service such as Slack, GitHub or Google Ads that other features use.
 
         `GET /api/projects/{project_id}/integrations/`; scope `integration:read`; limits `burst`
         and `sustained`; pages: offset.
+
+        Args:
+            kind: Only results of this kind.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `Integration`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
-            query={"limit": limit, "offset": offset},
+            query={"kind": kind, "limit": limit, "offset": offset},
             concurrency=concurrency,
             options=options,
         )
 
-    async def twilio_phone_numbers(
-        self, id: int, /, *, options: RequestOptions | None = None
-    ) -> JSON:
-        """Twilio phone numbers: an action on integrations.
+    async def request_access(
+        self, *, kind: m.IntegrationKindEnum, reason: str, options: RequestOptions | None = None
+    ) -> m.IntegrationAccessRequestResponse:
+        """Ask an admin to set up an integration.
 
-        `GET /api/projects/{project_id}/integrations/{id}/twilio_phone_numbers/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/integrations/request_access/`; scope
+        `integration:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `IntegrationAccessRequestResponse`.
         """
-        return await self._call(registry.TWILIO_PHONE_NUMBERS, (id,), options=options)
+        return await self._call(
+            registry.REQUEST_ACCESS, body={"kind": kind, "reason": reason}, options=options
+        )
+
+    async def users(
+        self,
+        id: int,
+        /,
+        *,
+        force_refresh: bool | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        search: str | Omit = OMIT,
+        user_id: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SlackUsersResponse:
+        """List the users of a Slack integration.
+
+        `GET /api/projects/{project_id}/integrations/{id}/users/`; scope `integration:read`;
+        limits `burst` and `sustained`.
+
+        Args:
+            force_refresh: Default: `false`.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            offset: The number of results to skip. Default: `0`.
+            search: Only results that contain this text.
+
+        Returns:
+            `SlackUsersResponse`.
+        """
+        return await self._call(
+            registry.USERS,
+            (id,),
+            query={
+                "force_refresh": force_refresh,
+                "limit": limit,
+                "offset": offset,
+                "search": search,
+                "user_id": user_id,
+            },
+            options=options,
+        )

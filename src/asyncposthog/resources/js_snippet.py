@@ -3,40 +3,60 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
 from ..registry.families import js_snippet as registry
 
-__all__ = ["JsSnippet"]
+__all__ = ["JsSnippet", "JsSnippetVersion"]
+
+
+class JsSnippetVersion(Resource):
+    """Which version of posthog-js the snippet loads."""
+
+    async def get(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
+        """Get which version of posthog-js a project has pinned.
+
+        `GET /api/projects/{project_id}/js-snippet/version/`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.VERSION_GET, options=options)
+
+    async def update(
+        self, *, js_snippet_version: str | None | Omit = OMIT, options: RequestOptions | None = None
+    ) -> dict[str, JSON]:
+        """Pin the version of posthog-js of a project.
+
+        `PATCH /api/projects/{project_id}/js-snippet/version/`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.VERSION_UPDATE,
+            body={"js_snippet_version": js_snippet_version},
+            options=options,
+        )
 
 
 class JsSnippet(Resource):
     """Operations on `js_snippet`."""
 
-    async def get_version(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
-        """Get version: an action on js snippet.
-
-        `GET /api/projects/{project_id}/js-snippet/version/`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.GET_VERSION, options=options)
+    @cached_property
+    def version(self) -> JsSnippetVersion:
+        """Which version of posthog-js the snippet loads."""
+        return JsSnippetVersion(self._executor)
 
     async def resolve(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
-        """Resolve: an action on js snippet.
+        """Get which version of posthog-js the snippet loads.
 
         `GET /api/projects/{project_id}/js-snippet/resolve/`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.RESOLVE, options=options)
-
-    async def update_version(
-        self, *, js_snippet_version: str | None | Omit = OMIT, options: RequestOptions | None = None
-    ) -> dict[str, JSON]:
-        """Update version: an action on js snippet.
-
-        `PATCH /api/projects/{project_id}/js-snippet/version/`; limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.UPDATE_VERSION,
-            body={"js_snippet_version": js_snippet_version},
-            options=options,
-        )

@@ -20,7 +20,7 @@ __all__ = ["LiveDebuggerBreakpoints"]
 
 
 class LiveDebuggerBreakpoints(Resource):
-    """Operations on `live_debugger_breakpoints`."""
+    """A breakpoint in running code that records variables without stopping."""
 
     async def active(
         self,
@@ -30,33 +30,21 @@ class LiveDebuggerBreakpoints(Resource):
         repository: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ActiveBreakpointsResponse:
-        """Active: an action on live debugger breakpoints.
+        """List the active breakpoints, for an SDK.
 
         `GET /api/projects/{project_id}/live_debugger_breakpoints/active/`; scope
         `live_debugger:read`; limits `burst` and `sustained`.
+
+        Args:
+            enabled: Whether to list enabled objects only, or disabled ones only.
+            repository: The repository, as `owner/name`.
+
+        Returns:
+            `ActiveBreakpointsResponse`.
         """
         return await self._call(
             registry.ACTIVE,
             query={"enabled": enabled, "filename": filename, "repository": repository},
-            options=options,
-        )
-
-    async def breakpoint_hits(
-        self,
-        *,
-        breakpoint_ids: str | Omit = OMIT,
-        limit: int | Omit = OMIT,
-        offset: int | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.BreakpointHitsResponse:
-        """Breakpoint hits: an action on live debugger breakpoints.
-
-        `GET /api/projects/{project_id}/live_debugger_breakpoints/breakpoint_hits/`; scope
-        `live_debugger:read`; limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.BREAKPOINT_HITS,
-            query={"breakpoint_ids": breakpoint_ids, "limit": limit, "offset": offset},
             options=options,
         )
 
@@ -70,10 +58,15 @@ class LiveDebuggerBreakpoints(Resource):
         repository: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LiveDebuggerBreakpoint:
-        """Create one of the live debugger breakpoints.
+        """Create a live debugger breakpoint.
+
+        A breakpoint in running code that records variables without stopping.
 
         `POST /api/projects/{project_id}/live_debugger_breakpoints/`; scope
         `live_debugger:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `LiveDebuggerBreakpoint`.
         """
         return await self._call(
             registry.CREATE,
@@ -88,7 +81,9 @@ class LiveDebuggerBreakpoints(Resource):
         )
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the live debugger breakpoints.
+        """Delete a live debugger breakpoint.
+
+        A breakpoint in running code that records variables without stopping.
 
         `DELETE /api/projects/{project_id}/live_debugger_breakpoints/{id}/`; scope
         `live_debugger:write`; limits `burst` and `sustained`.
@@ -98,12 +93,43 @@ class LiveDebuggerBreakpoints(Resource):
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.LiveDebuggerBreakpoint:
-        """Get one of the live debugger breakpoints.
+        """Get a live debugger breakpoint.
+
+        A breakpoint in running code that records variables without stopping.
 
         `GET /api/projects/{project_id}/live_debugger_breakpoints/{id}/`; scope
         `live_debugger:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `LiveDebuggerBreakpoint`.
         """
         return await self._call(registry.GET, (id,), options=options)
+
+    async def hits(
+        self,
+        *,
+        breakpoint_ids: str | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.BreakpointHitsResponse:
+        """List what breakpoints recorded.
+
+        `GET /api/projects/{project_id}/live_debugger_breakpoints/breakpoint_hits/`; scope
+        `live_debugger:read`; limits `burst` and `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            `BreakpointHitsResponse`.
+        """
+        return await self._call(
+            registry.HITS,
+            query={"breakpoint_ids": breakpoint_ids, "limit": limit, "offset": offset},
+            options=options,
+        )
 
     def list(
         self,
@@ -115,10 +141,20 @@ class LiveDebuggerBreakpoints(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.LiveDebuggerBreakpoint]:
-        """List the live debugger breakpoints.
+        """List live debugger breakpoints.
+
+        A breakpoint in running code that records variables without stopping.
 
         `GET /api/projects/{project_id}/live_debugger_breakpoints/`; scope `live_debugger:read`;
         limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            repository: The repository, as `owner/name`.
+
+        Returns:
+            All `LiveDebuggerBreakpoint`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -144,10 +180,15 @@ class LiveDebuggerBreakpoints(Resource):
         repository: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LiveDebuggerBreakpoint:
-        """Replace one of the live debugger breakpoints.
+        """Replace all fields of a live debugger breakpoint.
+
+        A breakpoint in running code that records variables without stopping.
 
         `PUT /api/projects/{project_id}/live_debugger_breakpoints/{id}/`; scope
         `live_debugger:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `LiveDebuggerBreakpoint`.
         """
         return await self._call(
             registry.REPLACE,
@@ -174,10 +215,15 @@ class LiveDebuggerBreakpoints(Resource):
         repository: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LiveDebuggerBreakpoint:
-        """Change the given fields of one of the live debugger breakpoints.
+        """Change the given fields of a live debugger breakpoint.
+
+        A breakpoint in running code that records variables without stopping.
 
         `PATCH /api/projects/{project_id}/live_debugger_breakpoints/{id}/`; scope
         `live_debugger:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `LiveDebuggerBreakpoint`.
         """
         return await self._call(
             registry.UPDATE,

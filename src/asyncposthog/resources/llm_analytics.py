@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from asyncposthog.core.resource import Resource
@@ -24,51 +24,73 @@ __all__ = [
     "LlmAnalyticsClusteringJobs",
     "LlmAnalyticsEvaluationConfig",
     "LlmAnalyticsEvaluationReports",
+    "LlmAnalyticsEvaluationReportsRuns",
+    "LlmAnalyticsMe",
+    "LlmAnalyticsOfflineEvaluations",
+    "LlmAnalyticsParserRecipes",
     "LlmAnalyticsProviderKeys",
     "LlmAnalyticsReviewQueueItems",
     "LlmAnalyticsReviewQueues",
     "LlmAnalyticsScoreDefinitions",
-    "LlmAnalyticsSummarization",
     "LlmAnalyticsTraceReviews",
 ]
 
 
 class LlmAnalyticsClusteringConfig(Resource):
-    """Operations on `llm_analytics.clustering_config`."""
+    """Which generations are clustered."""
 
-    async def get(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
-        """Get one of the llm analytics clustering config.
+    async def get(self, *, options: RequestOptions | None = None) -> m.ClusteringConfig:
+        """Get the configuration of clustering.
 
-        `GET /api/projects/{project_id}/llm_analytics/clustering_config/`; limits `burst` and
-        `sustained`.
+        Which generations are clustered.
+
+        `GET /api/projects/{project_id}/llm_analytics/clustering_config/`; scope
+        `ai_observability_clusters:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ClusteringConfig`.
         """
         return await self._call(registry.CLUSTERING_CONFIG_GET, options=options)
 
-    async def set_event_filters(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
-        """Set event filters: an action on llm analytics clustering config.
+    async def set_event_filters(
+        self, *, event_filters: Sequence[Mapping[str, JSON]], options: RequestOptions | None = None
+    ) -> m.ClusteringConfig:
+        """Set which events are clustered.
 
         `POST /api/projects/{project_id}/llm_analytics/clustering_config/set_event_filters/`;
-        limits `burst` and `sustained`.
+        scope `ai_observability_clusters:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ClusteringConfig`.
         """
-        return await self._call(registry.CLUSTERING_CONFIG_SET_EVENT_FILTERS, options=options)
+        return await self._call(
+            registry.CLUSTERING_CONFIG_SET_EVENT_FILTERS,
+            body={"event_filters": event_filters},
+            options=options,
+        )
 
 
 class LlmAnalyticsClusteringJobs(Resource):
-    """Operations on `llm_analytics.clustering_jobs`."""
+    """A job that groups similar generations or traces."""
 
     async def create(
         self,
         *,
-        analysis_level: m.ClusteringJobAnalysisLevelEnum,
+        analysis_level: m.AnalysisLevelEnum,
         name: str,
         enabled: bool | Omit = OMIT,
-        event_filters: JSON | Omit = OMIT,
+        event_filters: Sequence[Mapping[str, JSON]] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ClusteringJob:
-        """Create one of the llm analytics clustering jobs.
+        """Create a clustering job.
 
-        `POST /api/projects/{project_id}/llm_analytics/clustering_jobs/`; limits `burst` and
-        `sustained`.
+        A job that groups similar generations or traces.
+
+        `POST /api/projects/{project_id}/llm_analytics/clustering_jobs/`; scope
+        `ai_observability_clusters:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ClusteringJob`.
         """
         return await self._call(
             registry.CLUSTERING_JOBS_CREATE,
@@ -81,19 +103,28 @@ class LlmAnalyticsClusteringJobs(Resource):
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the llm analytics clustering jobs.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a clustering job.
 
-        `DELETE /api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/`; limits `burst`
-        and `sustained`.
+        A job that groups similar generations or traces.
+
+        `DELETE /api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/`; scope
+        `ai_observability_clusters:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.CLUSTERING_JOBS_DELETE, (id,), options=options)
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.ClusteringJob:
-        """Get one of the llm analytics clustering jobs.
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ClusteringJob:
+        """Get a clustering job.
 
-        `GET /api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/`; limits `burst` and
-        `sustained`.
+        A job that groups similar generations or traces.
+
+        `GET /api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/`; scope
+        `ai_observability_clusters:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ClusteringJob`.
         """
         return await self._call(registry.CLUSTERING_JOBS_GET, (id,), options=options)
 
@@ -105,10 +136,19 @@ class LlmAnalyticsClusteringJobs(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ClusteringJob]:
-        """List the llm analytics clustering jobs.
+        """List clustering jobs.
 
-        `GET /api/projects/{project_id}/llm_analytics/clustering_jobs/`; limits `burst` and
-        `sustained`; pages: offset.
+        A job that groups similar generations or traces.
+
+        `GET /api/projects/{project_id}/llm_analytics/clustering_jobs/`; scope
+        `ai_observability_clusters:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ClusteringJob`, page by page as you iterate.
         """
         return self._cursor(
             registry.CLUSTERING_JOBS_LIST,
@@ -119,19 +159,24 @@ class LlmAnalyticsClusteringJobs(Resource):
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        analysis_level: m.ClusteringJobAnalysisLevelEnum,
+        analysis_level: m.AnalysisLevelEnum,
         name: str,
         enabled: bool | Omit = OMIT,
-        event_filters: JSON | Omit = OMIT,
+        event_filters: Sequence[Mapping[str, JSON]] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ClusteringJob:
-        """Replace one of the llm analytics clustering jobs.
+        """Replace all fields of a clustering job.
 
-        `PUT /api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/`; limits `burst` and
-        `sustained`.
+        A job that groups similar generations or traces.
+
+        `PUT /api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/`; scope
+        `ai_observability_clusters:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ClusteringJob`.
         """
         return await self._call(
             registry.CLUSTERING_JOBS_REPLACE,
@@ -147,19 +192,24 @@ class LlmAnalyticsClusteringJobs(Resource):
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        analysis_level: m.ClusteringJobAnalysisLevelEnum | Omit = OMIT,
+        analysis_level: m.AnalysisLevelEnum | Omit = OMIT,
         enabled: bool | Omit = OMIT,
-        event_filters: JSON | Omit = OMIT,
+        event_filters: Sequence[Mapping[str, JSON]] | Omit = OMIT,
         name: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ClusteringJob:
-        """Change the given fields of one of the llm analytics clustering jobs.
+        """Change the given fields of a clustering job.
 
-        `PATCH /api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/`; limits `burst`
-        and `sustained`.
+        A job that groups similar generations or traces.
+
+        `PATCH /api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/`; scope
+        `ai_observability_clusters:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ClusteringJob`.
         """
         return await self._call(
             registry.CLUSTERING_JOBS_UPDATE,
@@ -175,27 +225,78 @@ class LlmAnalyticsClusteringJobs(Resource):
 
 
 class LlmAnalyticsEvaluationConfig(Resource):
-    """Operations on `llm_analytics.evaluation_config`."""
+    """Which provider key evaluations use."""
 
-    async def get(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
-        """Get one of the llm analytics evaluation config.
+    async def get(self, *, options: RequestOptions | None = None) -> m.EvaluationConfig:
+        """Get the configuration of evaluations.
 
-        `GET /api/projects/{project_id}/llm_analytics/evaluation_config/`; limits `burst` and
-        `sustained`.
+        Which provider key evaluations use.
+
+        `GET /api/projects/{project_id}/llm_analytics/evaluation_config/`; scope
+        `llm_analytics:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `EvaluationConfig`.
         """
         return await self._call(registry.EVALUATION_CONFIG_GET, options=options)
 
-    async def set_active_key(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
-        """Set active key: an action on llm analytics evaluation config.
+    async def set_active_key(
+        self, *, key_id: UUID | str, options: RequestOptions | None = None
+    ) -> m.EvaluationConfig:
+        """Set which provider key evaluations use.
 
-        `POST /api/projects/{project_id}/llm_analytics/evaluation_config/set_active_key/`;
-        limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/llm_analytics/evaluation_config/set_active_key/`; scope
+        `evaluation:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `EvaluationConfig`.
         """
-        return await self._call(registry.EVALUATION_CONFIG_SET_ACTIVE_KEY, options=options)
+        return await self._call(
+            registry.EVALUATION_CONFIG_SET_ACTIVE_KEY, body={"key_id": key_id}, options=options
+        )
+
+
+class LlmAnalyticsEvaluationReportsRuns(Resource):
+    """Operations on `llm_analytics.evaluation_reports.runs`."""
+
+    def list(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.EvaluationReportRun]:
+        """List the reports that were written.
+
+        `GET /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/runs/`; scope
+        `llm_analytics:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `EvaluationReportRun`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.EVALUATION_REPORTS_RUNS_LIST,
+            (id,),
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
 
 
 class LlmAnalyticsEvaluationReports(Resource):
-    """Operations on `llm_analytics.evaluation_reports`."""
+    """A scheduled report on the results of an evaluation."""
+
+    @cached_property
+    def runs(self) -> LlmAnalyticsEvaluationReportsRuns:
+        """Operations on `llm_analytics.evaluation_reports.runs`."""
+        return LlmAnalyticsEvaluationReportsRuns(self._executor)
 
     async def create(
         self,
@@ -212,10 +313,15 @@ class LlmAnalyticsEvaluationReports(Resource):
         trigger_threshold: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EvaluationReport:
-        """Create one of the llm analytics evaluation reports.
+        """Create an evaluation report.
 
-        `POST /api/projects/{project_id}/llm_analytics/evaluation_reports/`; limits `burst` and
-        `sustained`.
+        A scheduled report on the results of an evaluation.
+
+        `POST /api/projects/{project_id}/llm_analytics/evaluation_reports/`; scope
+        `evaluation:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `EvaluationReport`.
         """
         return await self._call(
             registry.EVALUATION_REPORTS_CREATE,
@@ -234,56 +340,76 @@ class LlmAnalyticsEvaluationReports(Resource):
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
-        """Delete one of the llm analytics evaluation reports.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
+        """Not possible: evaluation reports cannot be deleted.
 
         The server refuses this with 405; a report is deleted with its evaluation. Disable it
         with enabled=False instead.
 
-        `DELETE /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/`; limits
-        `burst` and `sustained`.
+        `DELETE /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/`; scope
+        `evaluation:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.EVALUATION_REPORTS_DELETE, (id,), options=options)
 
-    async def generate(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Generate: an action on llm analytics evaluation reports.
+    async def generate(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Write an evaluation report now.
 
         `POST /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/generate/`; scope
         `llm_analytics:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.EVALUATION_REPORTS_GENERATE, (id,), options=options)
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.EvaluationReport:
-        """Get one of the llm analytics evaluation reports.
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.EvaluationReport:
+        """Get an evaluation report.
 
-        `GET /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/`; limits `burst`
-        and `sustained`.
+        A scheduled report on the results of an evaluation.
+
+        `GET /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/`; scope
+        `evaluation:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `EvaluationReport`.
         """
         return await self._call(registry.EVALUATION_REPORTS_GET, (id,), options=options)
 
     def list(
         self,
         *,
+        evaluation: UUID | str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.EvaluationReport]:
-        """List the llm analytics evaluation reports.
+        """List evaluation reports.
 
-        `GET /api/projects/{project_id}/llm_analytics/evaluation_reports/`; limits `burst` and
-        `sustained`; pages: offset.
+        A scheduled report on the results of an evaluation.
+
+        `GET /api/projects/{project_id}/llm_analytics/evaluation_reports/`; scope
+        `evaluation:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `EvaluationReport`, page by page as you iterate.
         """
         return self._cursor(
             registry.EVALUATION_REPORTS_LIST,
-            query={"limit": limit, "offset": offset},
+            query={"evaluation": evaluation, "limit": limit, "offset": offset},
             concurrency=concurrency,
             options=options,
         )
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         cooldown_minutes: int | Omit = OMIT,
@@ -297,10 +423,15 @@ class LlmAnalyticsEvaluationReports(Resource):
         trigger_threshold: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EvaluationReport:
-        """Replace one of the llm analytics evaluation reports.
+        """Replace all fields of an evaluation report.
 
-        `PUT /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/`; limits `burst`
-        and `sustained`.
+        A scheduled report on the results of an evaluation.
+
+        `PUT /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/`; scope
+        `evaluation:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `EvaluationReport`.
         """
         return await self._call(
             registry.EVALUATION_REPORTS_REPLACE,
@@ -319,32 +450,9 @@ class LlmAnalyticsEvaluationReports(Resource):
             options=options,
         )
 
-    def runs(
-        self,
-        id: str,
-        /,
-        *,
-        limit: int | Omit = OMIT,
-        offset: int | Omit = OMIT,
-        concurrency: int = 1,
-        options: RequestOptions | None = None,
-    ) -> Cursor[m.EvaluationReportRun]:
-        """Runs: an action on llm analytics evaluation reports.
-
-        `GET /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/runs/`; scope
-        `llm_analytics:read`; limits `burst` and `sustained`; pages: offset.
-        """
-        return self._cursor(
-            registry.EVALUATION_REPORTS_RUNS,
-            (id,),
-            query={"limit": limit, "offset": offset},
-            concurrency=concurrency,
-            options=options,
-        )
-
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         cooldown_minutes: int | Omit = OMIT,
@@ -358,10 +466,15 @@ class LlmAnalyticsEvaluationReports(Resource):
         trigger_threshold: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EvaluationReport:
-        """Change the given fields of one of the llm analytics evaluation reports.
+        """Change the given fields of an evaluation report.
 
-        `PATCH /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/`; limits
-        `burst` and `sustained`.
+        A scheduled report on the results of an evaluation.
+
+        `PATCH /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/`; scope
+        `evaluation:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `EvaluationReport`.
         """
         return await self._call(
             registry.EVALUATION_REPORTS_UPDATE,
@@ -381,40 +494,181 @@ class LlmAnalyticsEvaluationReports(Resource):
         )
 
 
-class LlmAnalyticsProviderKeys(Resource):
-    """Operations on `llm_analytics.provider_keys`."""
+class LlmAnalyticsMe(Resource):
+    """What the user of the key spent on language models."""
 
-    async def assign(
+    def spend(
         self,
-        id: str,
-        /,
         *,
-        api_key: str | Omit = OMIT,
-        api_version: str | Omit = OMIT,
-        azure_endpoint: str | Omit = OMIT,
-        name: str | Omit = OMIT,
-        provider: m.LLMProviderEnum | Omit = OMIT,
-        set_as_active: bool | Omit = OMIT,
+        product: str,
+        bucket_minutes: Literal[5, 15, 30, 60] | Omit = OMIT,
+        date_from: str | Omit = OMIT,
+        date_to: str | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        refresh: bool | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.LLMProviderKey:
-        """Assign: an action on llm analytics provider keys.
+    ) -> Cursor[m.PersonalSpendAnalysisResponse]:
+        """Get what the user of the key spent on language models.
 
-        `POST /api/projects/{project_id}/llm_analytics/provider_keys/{id}/assign/`; limits
-        `burst` and `sustained`.
+        `GET /api/llm_analytics/@me/spend/`; scope `user:read`; limits `personal_spend_burst`
+        and `personal_spend_sustained` and `personal_spend_daily`; pages: single.
+
+        Args:
+            date_from: The start of the range of time: a date, a date-time, or relative such as
+                `-7d`. Default: `"-30d"`.
+            date_to: The end of the range of time: a date, a date-time, or relative such as
+                `-1d`.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            refresh: Whether to compute the result anew instead of using the stored one.
+                Default: `false`.
+
+        Returns:
+            All `PersonalSpendAnalysisResponse`, page by page as you iterate.
         """
-        return await self._call(
-            registry.PROVIDER_KEYS_ASSIGN,
-            (id,),
-            body={
-                "api_key": api_key,
-                "api_version": api_version,
-                "azure_endpoint": azure_endpoint,
-                "name": name,
-                "provider": provider,
-                "set_as_active": set_as_active,
+        return self._cursor(
+            registry.ME_SPEND,
+            query={
+                "product": product,
+                "bucket_minutes": bucket_minutes,
+                "date_from": date_from,
+                "date_to": date_to,
+                "limit": limit,
+                "refresh": refresh,
             },
             options=options,
         )
+
+
+class LlmAnalyticsOfflineEvaluations(Resource):
+    """Evaluations that ran outside PostHog."""
+
+    async def list_experiment_items(
+        self,
+        *,
+        experiment_id: str,
+        date_from: str | None | Omit = OMIT,
+        date_to: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.OfflineExperimentItemsResponse:
+        """Store the results of an evaluation that ran outside PostHog.
+
+        `POST /api/projects/{project_id}/llm_analytics/offline_evaluations/experiment_items/`;
+        scope `evaluation:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `OfflineExperimentItemsResponse`.
+        """
+        return await self._call(
+            registry.OFFLINE_EVALUATIONS_LIST_EXPERIMENT_ITEMS,
+            body={"experiment_id": experiment_id, "date_from": date_from, "date_to": date_to},
+            options=options,
+        )
+
+
+class LlmAnalyticsParserRecipes(Resource):
+    """How to read the messages of a trace that has an unknown format."""
+
+    async def create(
+        self, *, name: str, source: str, options: RequestOptions | None = None
+    ) -> m.ParserRecipe:
+        """Create a parser recipe.
+
+        How to read the messages of a trace that has an unknown format.
+
+        `POST /api/projects/{project_id}/llm_analytics/parser_recipes/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ParserRecipe`.
+        """
+        return await self._call(
+            registry.PARSER_RECIPES_CREATE, body={"name": name, "source": source}, options=options
+        )
+
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a parser recipe.
+
+        How to read the messages of a trace that has an unknown format.
+
+        `DELETE /api/projects/{project_id}/llm_analytics/parser_recipes/{id}/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
+        """
+        await self._call(registry.PARSER_RECIPES_DELETE, (id,), options=options)
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ParserRecipe:
+        """Get a parser recipe.
+
+        How to read the messages of a trace that has an unknown format.
+
+        `GET /api/projects/{project_id}/llm_analytics/parser_recipes/{id}/`; scope
+        `llm_analytics:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ParserRecipe`.
+        """
+        return await self._call(registry.PARSER_RECIPES_GET, (id,), options=options)
+
+    def list(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ParserRecipe]:
+        """List parser recipes.
+
+        How to read the messages of a trace that has an unknown format.
+
+        `GET /api/projects/{project_id}/llm_analytics/parser_recipes/`; scope
+        `llm_analytics:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ParserRecipe`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.PARSER_RECIPES_LIST,
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def update(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        name: str | Omit = OMIT,
+        source: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ParserRecipe:
+        """Change the given fields of a parser recipe.
+
+        How to read the messages of a trace that has an unknown format.
+
+        `PATCH /api/projects/{project_id}/llm_analytics/parser_recipes/{id}/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ParserRecipe`.
+        """
+        return await self._call(
+            registry.PARSER_RECIPES_UPDATE,
+            (id,),
+            body={"name": name, "source": source},
+            options=options,
+        )
+
+
+class LlmAnalyticsProviderKeys(Resource):
+    """An API key of a language model provider."""
 
     async def create(
         self,
@@ -427,10 +681,18 @@ class LlmAnalyticsProviderKeys(Resource):
         set_as_active: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMProviderKey:
-        """Create one of the llm analytics provider keys.
+        """Create a provider key.
 
-        `POST /api/projects/{project_id}/llm_analytics/provider_keys/`; limits `burst` and
-        `sustained`.
+        An API key of a language model provider.
+
+        `POST /api/projects/{project_id}/llm_analytics/provider_keys/`; scope
+        `llm_provider_key:write`; limits `burst` and `sustained`.
+
+        Args:
+            set_as_active: Default: `false`.
+
+        Returns:
+            `LLMProviderKey`.
         """
         return await self._call(
             registry.PROVIDER_KEYS_CREATE,
@@ -445,29 +707,41 @@ class LlmAnalyticsProviderKeys(Resource):
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the llm analytics provider keys.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a provider key.
 
-        `DELETE /api/projects/{project_id}/llm_analytics/provider_keys/{id}/`; limits `burst`
-        and `sustained`.
+        An API key of a language model provider.
+
+        `DELETE /api/projects/{project_id}/llm_analytics/provider_keys/{id}/`; scope
+        `llm_provider_key:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.PROVIDER_KEYS_DELETE, (id,), options=options)
 
     async def dependent_configs(
-        self, id: str, /, *, options: RequestOptions | None = None
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.LLMProviderKey:
-        """Dependent configs: an action on llm analytics provider keys.
+        """List the evaluations and settings that use a provider key.
 
         `GET /api/projects/{project_id}/llm_analytics/provider_keys/{id}/dependent_configs/`;
-        limits `burst` and `sustained`.
+        scope `llm_provider_key:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `LLMProviderKey`.
         """
         return await self._call(registry.PROVIDER_KEYS_DEPENDENT_CONFIGS, (id,), options=options)
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.LLMProviderKey:
-        """Get one of the llm analytics provider keys.
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.LLMProviderKey:
+        """Get a provider key.
 
-        `GET /api/projects/{project_id}/llm_analytics/provider_keys/{id}/`; limits `burst` and
-        `sustained`.
+        An API key of a language model provider.
+
+        `GET /api/projects/{project_id}/llm_analytics/provider_keys/{id}/`; scope
+        `llm_provider_key:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `LLMProviderKey`.
         """
         return await self._call(registry.PROVIDER_KEYS_GET, (id,), options=options)
 
@@ -479,10 +753,19 @@ class LlmAnalyticsProviderKeys(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.LLMProviderKey]:
-        """List the llm analytics provider keys.
+        """List provider keys.
 
-        `GET /api/projects/{project_id}/llm_analytics/provider_keys/`; limits `burst` and
-        `sustained`; pages: offset.
+        An API key of a language model provider.
+
+        `GET /api/projects/{project_id}/llm_analytics/provider_keys/`; scope
+        `llm_provider_key:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `LLMProviderKey`, page by page as you iterate.
         """
         return self._cursor(
             registry.PROVIDER_KEYS_LIST,
@@ -493,7 +776,7 @@ class LlmAnalyticsProviderKeys(Resource):
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         name: str,
@@ -504,10 +787,18 @@ class LlmAnalyticsProviderKeys(Resource):
         set_as_active: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMProviderKey:
-        """Replace one of the llm analytics provider keys.
+        """Replace all fields of a provider key.
 
-        `PUT /api/projects/{project_id}/llm_analytics/provider_keys/{id}/`; limits `burst` and
-        `sustained`.
+        An API key of a language model provider.
+
+        `PUT /api/projects/{project_id}/llm_analytics/provider_keys/{id}/`; scope
+        `llm_provider_key:write`; limits `burst` and `sustained`.
+
+        Args:
+            set_as_active: Default: `false`.
+
+        Returns:
+            `LLMProviderKey`.
         """
         return await self._call(
             registry.PROVIDER_KEYS_REPLACE,
@@ -523,17 +814,9 @@ class LlmAnalyticsProviderKeys(Resource):
             options=options,
         )
 
-    async def trial_evaluations(self, *, options: RequestOptions | None = None) -> m.LLMProviderKey:
-        """Trial evaluations: an action on llm analytics provider keys.
-
-        `GET /api/projects/{project_id}/llm_analytics/provider_keys/trial_evaluations/`; limits
-        `burst` and `sustained`.
-        """
-        return await self._call(registry.PROVIDER_KEYS_TRIAL_EVALUATIONS, options=options)
-
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         api_key: str | Omit = OMIT,
@@ -544,10 +827,18 @@ class LlmAnalyticsProviderKeys(Resource):
         set_as_active: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMProviderKey:
-        """Change the given fields of one of the llm analytics provider keys.
+        """Change the given fields of a provider key.
 
-        `PATCH /api/projects/{project_id}/llm_analytics/provider_keys/{id}/`; limits `burst` and
-        `sustained`.
+        An API key of a language model provider.
+
+        `PATCH /api/projects/{project_id}/llm_analytics/provider_keys/{id}/`; scope
+        `llm_provider_key:write`; limits `burst` and `sustained`.
+
+        Args:
+            set_as_active: Default: `false`.
+
+        Returns:
+            `LLMProviderKey`.
         """
         return await self._call(
             registry.PROVIDER_KEYS_UPDATE,
@@ -565,47 +856,52 @@ class LlmAnalyticsProviderKeys(Resource):
 
     async def validate(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        api_key: str | Omit = OMIT,
-        api_version: str | Omit = OMIT,
-        azure_endpoint: str | Omit = OMIT,
-        name: str | Omit = OMIT,
-        provider: m.LLMProviderEnum | Omit = OMIT,
-        set_as_active: bool | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMProviderKey:
-        """Validate: an action on llm analytics provider keys.
+        """Check whether a provider key works.
 
-        `POST /api/projects/{project_id}/llm_analytics/provider_keys/{id}/validate/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/llm_analytics/provider_keys/{id}/validate/`; scope
+        `llm_provider_key:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            `LLMProviderKey`.
         """
-        return await self._call(
-            registry.PROVIDER_KEYS_VALIDATE,
-            (id,),
-            body={
-                "api_key": api_key,
-                "api_version": api_version,
-                "azure_endpoint": azure_endpoint,
-                "name": name,
-                "provider": provider,
-                "set_as_active": set_as_active,
-            },
-            options=options,
-        )
+        return await self._call(registry.PROVIDER_KEYS_VALIDATE, (id,), body=body, options=options)
+
+    async def validate_new(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
+        """Check a provider key before it is stored.
+
+        `POST /api/projects/{project_id}/llm_analytics/provider_key_validations/`; scope
+        `llm_provider_key:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.PROVIDER_KEYS_VALIDATE_NEW, options=options)
 
 
 class LlmAnalyticsReviewQueueItems(Resource):
-    """Operations on `llm_analytics.review_queue_items`."""
+    """A trace that waits for a review by a person."""
 
     async def create(
-        self, *, queue_id: str, trace_id: str, options: RequestOptions | None = None
+        self, *, queue_id: UUID | str, trace_id: str, options: RequestOptions | None = None
     ) -> m.ReviewQueueItem:
-        """Create one of the llm analytics review queue items.
+        """Create a review queue item.
 
-        `POST /api/projects/{project_id}/llm_analytics/review_queue_items/`; limits `burst` and
-        `sustained`.
+        A trace that waits for a review by a person.
+
+        `POST /api/projects/{project_id}/llm_analytics/review_queue_items/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ReviewQueueItem`.
         """
         return await self._call(
             registry.REVIEW_QUEUE_ITEMS_CREATE,
@@ -613,19 +909,28 @@ class LlmAnalyticsReviewQueueItems(Resource):
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the llm analytics review queue items.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a review queue item.
 
-        `DELETE /api/projects/{project_id}/llm_analytics/review_queue_items/{id}/`; limits
-        `burst` and `sustained`.
+        A trace that waits for a review by a person.
+
+        `DELETE /api/projects/{project_id}/llm_analytics/review_queue_items/{id}/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.REVIEW_QUEUE_ITEMS_DELETE, (id,), options=options)
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.ReviewQueueItem:
-        """Get one of the llm analytics review queue items.
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ReviewQueueItem:
+        """Get a review queue item.
 
-        `GET /api/projects/{project_id}/llm_analytics/review_queue_items/{id}/`; limits `burst`
-        and `sustained`.
+        A trace that waits for a review by a person.
+
+        `GET /api/projects/{project_id}/llm_analytics/review_queue_items/{id}/`; scope
+        `llm_analytics:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ReviewQueueItem`.
         """
         return await self._call(registry.REVIEW_QUEUE_ITEMS_GET, (id,), options=options)
 
@@ -635,17 +940,28 @@ class LlmAnalyticsReviewQueueItems(Resource):
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         order_by: str | Omit = OMIT,
-        queue_id: str | Omit = OMIT,
+        queue_id: UUID | str | Omit = OMIT,
         search: str | Omit = OMIT,
         trace_id: str | Omit = OMIT,
         trace_id_in: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ReviewQueueItem]:
-        """List the llm analytics review queue items.
+        """List review queue items.
 
-        `GET /api/projects/{project_id}/llm_analytics/review_queue_items/`; limits `burst` and
-        `sustained`; pages: offset.
+        A trace that waits for a review by a person.
+
+        `GET /api/projects/{project_id}/llm_analytics/review_queue_items/`; scope
+        `llm_analytics:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            order_by: The field to sort by; `-` in front means descending.
+            search: Only results that contain this text.
+
+        Returns:
+            All `ReviewQueueItem`, page by page as you iterate.
         """
         return self._cursor(
             registry.REVIEW_QUEUE_ITEMS_LIST,
@@ -663,12 +979,22 @@ class LlmAnalyticsReviewQueueItems(Resource):
         )
 
     async def update(
-        self, id: str, /, *, queue_id: str | Omit = OMIT, options: RequestOptions | None = None
+        self,
+        id: UUID | str,
+        /,
+        *,
+        queue_id: UUID | str | Omit = OMIT,
+        options: RequestOptions | None = None,
     ) -> m.ReviewQueueItem:
-        """Change the given fields of one of the llm analytics review queue items.
+        """Change the given fields of a review queue item.
 
-        `PATCH /api/projects/{project_id}/llm_analytics/review_queue_items/{id}/`; limits
-        `burst` and `sustained`.
+        A trace that waits for a review by a person.
+
+        `PATCH /api/projects/{project_id}/llm_analytics/review_queue_items/{id}/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ReviewQueueItem`.
         """
         return await self._call(
             registry.REVIEW_QUEUE_ITEMS_UPDATE, (id,), body={"queue_id": queue_id}, options=options
@@ -676,29 +1002,43 @@ class LlmAnalyticsReviewQueueItems(Resource):
 
 
 class LlmAnalyticsReviewQueues(Resource):
-    """Operations on `llm_analytics.review_queues`."""
+    """A queue of traces for review by persons."""
 
     async def create(self, *, name: str, options: RequestOptions | None = None) -> m.ReviewQueue:
-        """Create one of the llm analytics review queues.
+        """Create a review queue.
 
-        `POST /api/projects/{project_id}/llm_analytics/review_queues/`; limits `burst` and
-        `sustained`.
+        A queue of traces for review by persons.
+
+        `POST /api/projects/{project_id}/llm_analytics/review_queues/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ReviewQueue`.
         """
         return await self._call(registry.REVIEW_QUEUES_CREATE, body={"name": name}, options=options)
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the llm analytics review queues.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a review queue.
 
-        `DELETE /api/projects/{project_id}/llm_analytics/review_queues/{id}/`; limits `burst`
-        and `sustained`.
+        A queue of traces for review by persons.
+
+        `DELETE /api/projects/{project_id}/llm_analytics/review_queues/{id}/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.REVIEW_QUEUES_DELETE, (id,), options=options)
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.ReviewQueue:
-        """Get one of the llm analytics review queues.
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ReviewQueue:
+        """Get a review queue.
 
-        `GET /api/projects/{project_id}/llm_analytics/review_queues/{id}/`; limits `burst` and
-        `sustained`.
+        A queue of traces for review by persons.
+
+        `GET /api/projects/{project_id}/llm_analytics/review_queues/{id}/`; scope
+        `llm_analytics:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ReviewQueue`.
         """
         return await self._call(registry.REVIEW_QUEUES_GET, (id,), options=options)
 
@@ -713,10 +1053,22 @@ class LlmAnalyticsReviewQueues(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ReviewQueue]:
-        """List the llm analytics review queues.
+        """List review queues.
 
-        `GET /api/projects/{project_id}/llm_analytics/review_queues/`; limits `burst` and
-        `sustained`; pages: offset.
+        A queue of traces for review by persons.
+
+        `GET /api/projects/{project_id}/llm_analytics/review_queues/`; scope
+        `llm_analytics:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            name: The name to look for.
+            offset: The number of results to skip.
+            order_by: The field to sort by; `-` in front means descending.
+            search: Only results that contain this text.
+
+        Returns:
+            All `ReviewQueue`, page by page as you iterate.
         """
         return self._cursor(
             registry.REVIEW_QUEUES_LIST,
@@ -732,12 +1084,17 @@ class LlmAnalyticsReviewQueues(Resource):
         )
 
     async def update(
-        self, id: str, /, *, name: str | Omit = OMIT, options: RequestOptions | None = None
+        self, id: UUID | str, /, *, name: str | Omit = OMIT, options: RequestOptions | None = None
     ) -> m.ReviewQueue:
-        """Change the given fields of one of the llm analytics review queues.
+        """Change the given fields of a review queue.
 
-        `PATCH /api/projects/{project_id}/llm_analytics/review_queues/{id}/`; limits `burst` and
-        `sustained`.
+        A queue of traces for review by persons.
+
+        `PATCH /api/projects/{project_id}/llm_analytics/review_queues/{id}/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ReviewQueue`.
         """
         return await self._call(
             registry.REVIEW_QUEUES_UPDATE, (id,), body={"name": name}, options=options
@@ -745,7 +1102,7 @@ class LlmAnalyticsReviewQueues(Resource):
 
 
 class LlmAnalyticsScoreDefinitions(Resource):
-    """Operations on `llm_analytics.score_definitions`."""
+    """A scale that reviewers rate traces on."""
 
     async def create(
         self,
@@ -754,16 +1111,24 @@ class LlmAnalyticsScoreDefinitions(Resource):
         | Mapping[str, JSON]
         | m.NumericScoreDefinitionConfig
         | m.BooleanScoreDefinitionConfig,
-        kind: m.ExperimentMetricKindEnum,
+        kind: m.ScoreDefinitionKindEnum,
         name: str,
         archived: bool | Omit = OMIT,
         description: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ScoreDefinition:
-        """Create one of the llm analytics score definitions.
+        """Create a score definition.
 
-        `POST /api/projects/{project_id}/llm_analytics/score_definitions/`; limits `burst` and
-        `sustained`.
+        A scale that reviewers rate traces on.
+
+        `POST /api/projects/{project_id}/llm_analytics/score_definitions/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
+
+        Args:
+            archived: Default: `false`.
+
+        Returns:
+            `ScoreDefinition`.
         """
         return await self._call(
             registry.SCORE_DEFINITIONS_CREATE,
@@ -777,11 +1142,45 @@ class LlmAnalyticsScoreDefinitions(Resource):
             options=options,
         )
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.ScoreDefinition:
-        """Get one of the llm analytics score definitions.
+    async def create_version(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        config: m.CategoricalScoreDefinitionConfig
+        | Mapping[str, JSON]
+        | m.NumericScoreDefinitionConfig
+        | m.BooleanScoreDefinitionConfig,
+        base_version: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ScoreDefinition:
+        """Create a new version of a scale.
 
-        `GET /api/projects/{project_id}/llm_analytics/score_definitions/{id}/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/llm_analytics/score_definitions/{id}/new_version/`;
+        scope `llm_analytics:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ScoreDefinition`.
+        """
+        return await self._call(
+            registry.SCORE_DEFINITIONS_CREATE_VERSION,
+            (id,),
+            body={"config": config, "base_version": base_version},
+            options=options,
+        )
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ScoreDefinition:
+        """Get a score definition.
+
+        A scale that reviewers rate traces on.
+
+        `GET /api/projects/{project_id}/llm_analytics/score_definitions/{id}/`; scope
+        `llm_analytics:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ScoreDefinition`.
         """
         return await self._call(registry.SCORE_DEFINITIONS_GET, (id,), options=options)
 
@@ -797,10 +1196,23 @@ class LlmAnalyticsScoreDefinitions(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ScoreDefinition]:
-        """List the llm analytics score definitions.
+        """List score definitions.
 
-        `GET /api/projects/{project_id}/llm_analytics/score_definitions/`; limits `burst` and
-        `sustained`; pages: offset.
+        A scale that reviewers rate traces on.
+
+        `GET /api/projects/{project_id}/llm_analytics/score_definitions/`; scope
+        `llm_analytics:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            archived: Whether to list archived objects.
+            kind: Only results of this kind.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            order_by: The field to sort by; `-` in front means descending.
+            search: Only results that contain this text.
+
+        Returns:
+            All `ScoreDefinition`, page by page as you iterate.
         """
         return self._cursor(
             registry.SCORE_DEFINITIONS_LIST,
@@ -816,29 +1228,9 @@ class LlmAnalyticsScoreDefinitions(Resource):
             options=options,
         )
 
-    async def new_version(
-        self,
-        id: str,
-        /,
-        *,
-        config: m.CategoricalScoreDefinitionConfig
-        | Mapping[str, JSON]
-        | m.NumericScoreDefinitionConfig
-        | m.BooleanScoreDefinitionConfig,
-        options: RequestOptions | None = None,
-    ) -> m.ScoreDefinition:
-        """New version: an action on llm analytics score definitions.
-
-        `POST /api/projects/{project_id}/llm_analytics/score_definitions/{id}/new_version/`;
-        limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.SCORE_DEFINITIONS_NEW_VERSION, (id,), body={"config": config}, options=options
-        )
-
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         archived: bool | Omit = OMIT,
@@ -846,10 +1238,15 @@ class LlmAnalyticsScoreDefinitions(Resource):
         name: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ScoreDefinition:
-        """Change the given fields of one of the llm analytics score definitions.
+        """Change the given fields of a score definition.
 
-        `PATCH /api/projects/{project_id}/llm_analytics/score_definitions/{id}/`; limits `burst`
-        and `sustained`.
+        A scale that reviewers rate traces on.
+
+        `PATCH /api/projects/{project_id}/llm_analytics/score_definitions/{id}/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ScoreDefinition`.
         """
         return await self._call(
             registry.SCORE_DEFINITIONS_UPDATE,
@@ -859,81 +1256,27 @@ class LlmAnalyticsScoreDefinitions(Resource):
         )
 
 
-class LlmAnalyticsSummarization(Resource):
-    """Operations on `llm_analytics.summarization`."""
-
-    async def batch_check(
-        self,
-        *,
-        trace_ids: Sequence[str],
-        mode: m.DetailModeValueEnum | Omit = OMIT,
-        model: str | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.BatchCheckResponse:
-        """Batch check: an action on llm analytics summarization.
-
-        `POST /api/projects/{project_id}/llm_analytics/summarization/batch_check/`; limits
-        `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.SUMMARIZATION_BATCH_CHECK,
-            body={"trace_ids": trace_ids, "mode": mode, "model": model},
-            options=options,
-        )
-
-    async def create(
-        self,
-        *,
-        data: JSON | Omit = OMIT,
-        date_from: str | None | Omit = OMIT,
-        date_to: str | None | Omit = OMIT,
-        force_refresh: bool | Omit = OMIT,
-        generation_id: str | Omit = OMIT,
-        mode: m.DetailModeValueEnum | Omit = OMIT,
-        model: str | None | Omit = OMIT,
-        summarize_type: m.SummarizeTypeEnum | Omit = OMIT,
-        trace_id: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.SummarizeResponse:
-        """Create one of the llm analytics summarization.
-
-        `POST /api/projects/{project_id}/llm_analytics/summarization/`; limits
-        `llm_analytics_summarization_burst` and `llm_analytics_summarization_sustained` and
-        `llm_analytics_summarization_daily`.
-        """
-        return await self._call(
-            registry.SUMMARIZATION_CREATE,
-            body={
-                "data": data,
-                "date_from": date_from,
-                "date_to": date_to,
-                "force_refresh": force_refresh,
-                "generation_id": generation_id,
-                "mode": mode,
-                "model": model,
-                "summarize_type": summarize_type,
-                "trace_id": trace_id,
-            },
-            options=options,
-        )
-
-
 class LlmAnalyticsTraceReviews(Resource):
-    """Operations on `llm_analytics.trace_reviews`."""
+    """The review of a trace by a person."""
 
     async def create(
         self,
         *,
         trace_id: str,
         comment: str | None | Omit = OMIT,
-        queue_id: str | None | Omit = OMIT,
+        queue_id: UUID | str | None | Omit = OMIT,
         scores: Sequence[m.TraceReviewScoreWrite | Mapping[str, JSON]] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.TraceReview:
-        """Create one of the llm analytics trace reviews.
+        """Create a trace review.
 
-        `POST /api/projects/{project_id}/llm_analytics/trace_reviews/`; limits `burst` and
-        `sustained`.
+        The review of a trace by a person.
+
+        `POST /api/projects/{project_id}/llm_analytics/trace_reviews/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TraceReview`.
         """
         return await self._call(
             registry.TRACE_REVIEWS_CREATE,
@@ -941,26 +1284,35 @@ class LlmAnalyticsTraceReviews(Resource):
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the llm analytics trace reviews.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a trace review.
 
-        `DELETE /api/projects/{project_id}/llm_analytics/trace_reviews/{id}/`; limits `burst`
-        and `sustained`.
+        The review of a trace by a person.
+
+        `DELETE /api/projects/{project_id}/llm_analytics/trace_reviews/{id}/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.TRACE_REVIEWS_DELETE, (id,), options=options)
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.TraceReview:
-        """Get one of the llm analytics trace reviews.
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.TraceReview:
+        """Get a trace review.
 
-        `GET /api/projects/{project_id}/llm_analytics/trace_reviews/{id}/`; limits `burst` and
-        `sustained`.
+        The review of a trace by a person.
+
+        `GET /api/projects/{project_id}/llm_analytics/trace_reviews/{id}/`; scope
+        `llm_analytics:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `TraceReview`.
         """
         return await self._call(registry.TRACE_REVIEWS_GET, (id,), options=options)
 
     def list(
         self,
         *,
-        definition_id: str | Omit = OMIT,
+        definition_id: UUID | str | Omit = OMIT,
         definition_id_in: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
@@ -971,10 +1323,21 @@ class LlmAnalyticsTraceReviews(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.TraceReview]:
-        """List the llm analytics trace reviews.
+        """List trace reviews.
 
-        `GET /api/projects/{project_id}/llm_analytics/trace_reviews/`; limits `burst` and
-        `sustained`; pages: offset.
+        The review of a trace by a person.
+
+        `GET /api/projects/{project_id}/llm_analytics/trace_reviews/`; scope
+        `llm_analytics:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            order_by: The field to sort by; `-` in front means descending.
+            search: Only results that contain this text.
+
+        Returns:
+            All `TraceReview`, page by page as you iterate.
         """
         return self._cursor(
             registry.TRACE_REVIEWS_LIST,
@@ -994,19 +1357,24 @@ class LlmAnalyticsTraceReviews(Resource):
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         comment: str | None | Omit = OMIT,
-        queue_id: str | None | Omit = OMIT,
+        queue_id: UUID | str | None | Omit = OMIT,
         scores: Sequence[m.TraceReviewScoreWrite | Mapping[str, JSON]] | Omit = OMIT,
         trace_id: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.TraceReview:
-        """Change the given fields of one of the llm analytics trace reviews.
+        """Change the given fields of a trace review.
 
-        `PATCH /api/projects/{project_id}/llm_analytics/trace_reviews/{id}/`; limits `burst` and
-        `sustained`.
+        The review of a trace by a person.
+
+        `PATCH /api/projects/{project_id}/llm_analytics/trace_reviews/{id}/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TraceReview`.
         """
         return await self._call(
             registry.TRACE_REVIEWS_UPDATE,
@@ -1017,129 +1385,124 @@ class LlmAnalyticsTraceReviews(Resource):
 
 
 class LlmAnalytics(Resource):
-    """Operations on `llm_analytics`."""
+    """Tools for traces and generations of language models."""
 
     @cached_property
     def clustering_config(self) -> LlmAnalyticsClusteringConfig:
-        """Operations on `llm_analytics.clustering_config`."""
+        """Which generations are clustered."""
         return LlmAnalyticsClusteringConfig(self._executor)
 
     @cached_property
     def clustering_jobs(self) -> LlmAnalyticsClusteringJobs:
-        """Operations on `llm_analytics.clustering_jobs`."""
+        """A job that groups similar generations or traces."""
         return LlmAnalyticsClusteringJobs(self._executor)
 
     @cached_property
     def evaluation_config(self) -> LlmAnalyticsEvaluationConfig:
-        """Operations on `llm_analytics.evaluation_config`."""
+        """Which provider key evaluations use."""
         return LlmAnalyticsEvaluationConfig(self._executor)
 
     @cached_property
     def evaluation_reports(self) -> LlmAnalyticsEvaluationReports:
-        """Operations on `llm_analytics.evaluation_reports`."""
+        """A scheduled report on the results of an evaluation."""
         return LlmAnalyticsEvaluationReports(self._executor)
 
     @cached_property
+    def me(self) -> LlmAnalyticsMe:
+        """What the user of the key spent on language models."""
+        return LlmAnalyticsMe(self._executor)
+
+    @cached_property
+    def offline_evaluations(self) -> LlmAnalyticsOfflineEvaluations:
+        """Evaluations that ran outside PostHog."""
+        return LlmAnalyticsOfflineEvaluations(self._executor)
+
+    @cached_property
+    def parser_recipes(self) -> LlmAnalyticsParserRecipes:
+        """How to read the messages of a trace that has an unknown format."""
+        return LlmAnalyticsParserRecipes(self._executor)
+
+    @cached_property
     def provider_keys(self) -> LlmAnalyticsProviderKeys:
-        """Operations on `llm_analytics.provider_keys`."""
+        """An API key of a language model provider."""
         return LlmAnalyticsProviderKeys(self._executor)
 
     @cached_property
     def review_queue_items(self) -> LlmAnalyticsReviewQueueItems:
-        """Operations on `llm_analytics.review_queue_items`."""
+        """A trace that waits for a review by a person."""
         return LlmAnalyticsReviewQueueItems(self._executor)
 
     @cached_property
     def review_queues(self) -> LlmAnalyticsReviewQueues:
-        """Operations on `llm_analytics.review_queues`."""
+        """A queue of traces for review by persons."""
         return LlmAnalyticsReviewQueues(self._executor)
 
     @cached_property
     def score_definitions(self) -> LlmAnalyticsScoreDefinitions:
-        """Operations on `llm_analytics.score_definitions`."""
+        """A scale that reviewers rate traces on."""
         return LlmAnalyticsScoreDefinitions(self._executor)
 
     @cached_property
-    def summarization(self) -> LlmAnalyticsSummarization:
-        """Operations on `llm_analytics.summarization`."""
-        return LlmAnalyticsSummarization(self._executor)
-
-    @cached_property
     def trace_reviews(self) -> LlmAnalyticsTraceReviews:
-        """Operations on `llm_analytics.trace_reviews`."""
+        """The review of a trace by a person."""
         return LlmAnalyticsTraceReviews(self._executor)
 
-    async def evaluation_summary(
+    async def bulk_check_summaries(
         self,
         *,
-        evaluation_id: str,
-        filter: m.FilterEnum | Omit = OMIT,
-        force_refresh: bool | Omit = OMIT,
-        generation_ids: Sequence[str] | Omit = OMIT,
+        trace_ids: Sequence[str],
+        mode: m.DetailModeValueEnum | Omit = OMIT,
+        model: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.EvaluationSummaryResponse:
-        """Evaluation summary: an action on llm analytics.
+    ) -> m.BatchCheckResponse:
+        """Get which of several traces have a summary.
 
-        `POST /api/projects/{project_id}/llm_analytics/evaluation_summary/`; limits
-        `llm_analytics_summarization_burst` and `llm_analytics_summarization_sustained` and
-        `llm_analytics_summarization_daily`.
-        """
-        return await self._call(
-            registry.EVALUATION_SUMMARY,
-            body={
-                "evaluation_id": evaluation_id,
-                "filter": filter,
-                "force_refresh": force_refresh,
-                "generation_ids": generation_ids,
-            },
-            options=options,
-        )
-
-    async def models(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
-        """Models: an action on llm analytics.
-
-        `GET /api/projects/{project_id}/llm_analytics/models/`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.MODELS, options=options)
-
-    async def provider_key_validations(
-        self, *, options: RequestOptions | None = None
-    ) -> dict[str, JSON]:
-        """Provider key validations: an action on llm analytics.
-
-        `POST /api/projects/{project_id}/llm_analytics/provider_key_validations/`; limits
+        `POST /api/projects/{project_id}/llm_analytics/summarization/batch_check/`; limits
         `burst` and `sustained`.
-        """
-        return await self._call(registry.PROVIDER_KEY_VALIDATIONS, options=options)
 
-    async def sentiment(
-        self,
-        *,
-        ids: Sequence[str],
-        analysis_level: m.SentimentRequestAnalysisLevelEnum | Omit = OMIT,
-        date_from: str | None | Omit = OMIT,
-        date_to: str | None | Omit = OMIT,
-        force_refresh: bool | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.SentimentBatchResponse:
-        """Sentiment: an action on llm analytics.
+        Args:
+            mode: Default: `"minimal"`.
 
-        `POST /api/projects/{project_id}/llm_analytics/sentiment/`; limits
-        `llm_analytics_sentiment_burst` and `llm_analytics_sentiment_sustained`.
+        Returns:
+            `BatchCheckResponse`.
         """
         return await self._call(
-            registry.SENTIMENT,
-            body={
-                "ids": ids,
-                "analysis_level": analysis_level,
-                "date_from": date_from,
-                "date_to": date_to,
-                "force_refresh": force_refresh,
-            },
+            registry.BULK_CHECK_SUMMARIES,
+            body={"trace_ids": trace_ids, "mode": mode, "model": model},
             options=options,
         )
 
-    async def text_repr(
+    async def models(
+        self,
+        *,
+        key_id: UUID | str | Omit = OMIT,
+        provider: Literal[
+            "anthropic",
+            "azure_openai",
+            "fireworks",
+            "gemini",
+            "minimax",
+            "openai",
+            "openrouter",
+            "together_ai",
+            "zeabur",
+        ]
+        | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.LLMModelsListResponse:
+        """List the models of a provider.
+
+        `GET /api/projects/{project_id}/llm_analytics/models/`; scope `llm_analytics:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `LLMModelsListResponse`.
+        """
+        return await self._call(
+            registry.MODELS, query={"key_id": key_id, "provider": provider}, options=options
+        )
+
+    async def render_text(
         self,
         *,
         data: JSON,
@@ -1147,14 +1510,121 @@ class LlmAnalytics(Resource):
         options_: m.TextReprOptions | Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.TextReprResponse:
-        """Text repr: an action on llm analytics.
+        """Render a trace or an event as plain text.
 
         `POST /api/projects/{project_id}/llm_analytics/text_repr/`; scope `llm_analytics:write`;
         limits `llm_analytics_text_repr_burst` and `llm_analytics_text_repr_sustained`.
+
+        Returns:
+            `TextReprResponse`.
         """
         return await self._call(
-            registry.TEXT_REPR,
+            registry.RENDER_TEXT,
             body={"data": data, "event_type": event_type, "options": options_},
+            options=options,
+        )
+
+    async def start_clustering_run(
+        self,
+        *,
+        clustering_job_id: UUID | str | None | Omit = OMIT,
+        clustering_method: m.ClusteringMethodEnum | Omit = OMIT,
+        dimensionality_reduction_method: m.DimensionalityReductionMethodEnum | Omit = OMIT,
+        dimensionality_reduction_ndims: int | Omit = OMIT,
+        embedding_normalization: m.EmbeddingNormalizationEnum | Omit = OMIT,
+        event_filters: Sequence[Mapping[str, JSON]] | Omit = OMIT,
+        hdbscan_min_samples: int | Omit = OMIT,
+        kmeans_max_k: int | Omit = OMIT,
+        kmeans_min_k: int | Omit = OMIT,
+        lookback_days: int | Omit = OMIT,
+        max_samples: int | Omit = OMIT,
+        min_cluster_size_fraction: float | Omit = OMIT,
+        run_label: str | Omit = OMIT,
+        visualization_method: m.VisualizationMethodEnum | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ClusteringRunRequest:
+        """Start the clustering of generations.
+
+        `POST /api/projects/{project_id}/llm_analytics/clustering_runs/`; scope
+        `ai_observability_clusters:write`; limits `burst` and `sustained`.
+
+        Args:
+            clustering_method: Default: `"hdbscan"`.
+            dimensionality_reduction_method: Default: `"umap"`.
+            dimensionality_reduction_ndims: Default: `100`.
+            embedding_normalization: Default: `"none"`.
+            hdbscan_min_samples: Default: `5`.
+            kmeans_max_k: Default: `20`.
+            kmeans_min_k: Default: `2`.
+            lookback_days: Default: `7`.
+            max_samples: Default: `1500`.
+            min_cluster_size_fraction: Default: `0.02`.
+            visualization_method: Default: `"umap"`.
+
+        Returns:
+            `ClusteringRunRequest`.
+        """
+        return await self._call(
+            registry.START_CLUSTERING_RUN,
+            body={
+                "clustering_job_id": clustering_job_id,
+                "clustering_method": clustering_method,
+                "dimensionality_reduction_method": dimensionality_reduction_method,
+                "dimensionality_reduction_ndims": dimensionality_reduction_ndims,
+                "embedding_normalization": embedding_normalization,
+                "event_filters": event_filters,
+                "hdbscan_min_samples": hdbscan_min_samples,
+                "kmeans_max_k": kmeans_max_k,
+                "kmeans_min_k": kmeans_min_k,
+                "lookback_days": lookback_days,
+                "max_samples": max_samples,
+                "min_cluster_size_fraction": min_cluster_size_fraction,
+                "run_label": run_label,
+                "visualization_method": visualization_method,
+            },
+            options=options,
+        )
+
+    async def summarize(
+        self,
+        *,
+        data: JSON | Omit = OMIT,
+        date_from: str | None | Omit = OMIT,
+        date_to: str | None | Omit = OMIT,
+        force_refresh: bool | Omit = OMIT,
+        generation_id: str | Omit = OMIT,
+        mode: m.DetailModeValueEnum | Omit = OMIT,
+        model: str | None | Omit = OMIT,
+        summarize_type: m.SummarizeTypeEnum | Omit = OMIT,
+        trace_id: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SummarizeResponse:
+        """Summarize a trace or an event.
+
+        `POST /api/projects/{project_id}/llm_analytics/summarization/`; scope
+        `llm_analytics:write`; limits `llm_analytics_summarization_burst` and
+        `llm_analytics_summarization_sustained` and `llm_analytics_summarization_daily`.
+
+        Args:
+            force_refresh: Default: `false`.
+            mode: Default: `"minimal"`.
+
+        Returns:
+            `SummarizeResponse`.
+        """
+        return await self._call(
+            registry.SUMMARIZE,
+            body={
+                "data": data,
+                "date_from": date_from,
+                "date_to": date_to,
+                "force_refresh": force_refresh,
+                "generation_id": generation_id,
+                "mode": mode,
+                "model": model,
+                "summarize_type": summarize_type,
+                "trace_id": trace_id,
+            },
             options=options,
         )
 
@@ -1165,11 +1635,17 @@ class LlmAnalytics(Resource):
         target_language: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> dict[str, JSON]:
-        """Translate: an action on llm analytics.
+        """Translate a message of a trace.
 
-        `POST /api/projects/{project_id}/llm_analytics/translate/`; limits
-        `llm_analytics_translation_burst` and `llm_analytics_translation_sustained` and
+        `POST /api/projects/{project_id}/llm_analytics/translate/`; scope `llm_analytics:write`;
+        limits `llm_analytics_translation_burst` and `llm_analytics_translation_sustained` and
         `llm_analytics_translation_daily`.
+
+        Args:
+            target_language: Default: `"en"`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.TRANSLATE,

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
@@ -16,48 +18,117 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["LlmPrompts"]
+__all__ = ["LlmPrompts", "LlmPromptsLabels"]
+
+
+class LlmPromptsLabels(Resource):
+    """A label, such as "production", that points to a version of a prompt."""
+
+    async def delete(
+        self, prompt_name: str, label_name: str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Delete a prompt label.
+
+        A label, such as "production", that points to a version of a prompt.
+
+        `DELETE /api/projects/{project_id}/llm_prompts/name/{prompt_name}/labels/{label_name}/`;
+        scope `llm_prompt:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.LABELS_DELETE,
+            (
+                prompt_name,
+                label_name,
+            ),
+            options=options,
+        )
+
+    async def replace(
+        self,
+        prompt_name: str,
+        label_name: str,
+        /,
+        *,
+        version: int,
+        options: RequestOptions | None = None,
+    ) -> m.LLMPromptLabel:
+        """Replace all fields of a prompt label.
+
+        A label, such as "production", that points to a version of a prompt.
+
+        `PUT /api/projects/{project_id}/llm_prompts/name/{prompt_name}/labels/{label_name}/`;
+        scope `llm_prompt:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `LLMPromptLabel`.
+        """
+        return await self._call(
+            registry.LABELS_REPLACE,
+            (
+                prompt_name,
+                label_name,
+            ),
+            body={"version": version},
+            options=options,
+        )
 
 
 class LlmPrompts(Resource):
-    """Operations on `llm_prompts`."""
+    """A prompt for a language model, with versions and labels."""
 
-    async def archive(
-        self,
-        prompt_name: str,
-        /,
-        *,
-        name: str | Omit = OMIT,
-        prompt: JSON | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.LLMPrompt:
-        """Archive: an action on llm prompts.
+    @cached_property
+    def labels(self) -> LlmPromptsLabels:
+        """A label, such as "production", that points to a version of a prompt."""
+        return LlmPromptsLabels(self._executor)
 
-        `POST /api/projects/{project_id}/llm_prompts/name/{prompt_name}/archive/`; limits
-        `burst` and `sustained`.
+    async def archive(self, prompt_name: str, /, *, options: RequestOptions | None = None) -> None:
+        """Archive a prompt with all its versions.
+
+        `POST /api/projects/{project_id}/llm_prompts/name/{prompt_name}/archive/`; scope
+        `llm_prompt:write`; limits `burst` and `sustained`.
         """
-        return await self._call(
-            registry.ARCHIVE, (prompt_name,), body={"name": name, "prompt": prompt}, options=options
-        )
+        await self._call(registry.ARCHIVE, (prompt_name,), options=options)
 
     async def create(
-        self, *, name: str, prompt: JSON, options: RequestOptions | None = None
+        self,
+        *,
+        name: str,
+        prompt: JSON,
+        config: Mapping[str, JSON] | None | Omit = OMIT,
+        version_description: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
     ) -> m.LLMPrompt:
-        """Create one of the llm prompts.
+        """Create a prompt.
 
-        `POST /api/projects/{project_id}/llm_prompts/`; limits `burst` and `sustained`.
+        A prompt for a language model, with versions and labels.
+
+        `POST /api/projects/{project_id}/llm_prompts/`; scope `llm_prompt:write`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `LLMPrompt`.
         """
         return await self._call(
-            registry.CREATE, body={"name": name, "prompt": prompt}, options=options
+            registry.CREATE,
+            body={
+                "name": name,
+                "prompt": prompt,
+                "config": config,
+                "version_description": version_description,
+            },
+            options=options,
         )
 
     async def duplicate(
         self, prompt_name: str, /, *, new_name: str, options: RequestOptions | None = None
     ) -> m.LLMPrompt:
-        """Duplicate: an action on llm prompts.
+        """Create a copy of a prompt.
 
-        `POST /api/projects/{project_id}/llm_prompts/name/{prompt_name}/duplicate/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/llm_prompts/name/{prompt_name}/duplicate/`; scope
+        `llm_prompt:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `LLMPrompt`.
         """
         return await self._call(
             registry.DUPLICATE, (prompt_name,), body={"new_name": new_name}, options=options
@@ -69,18 +140,28 @@ class LlmPrompts(Resource):
         /,
         *,
         content: Literal["full", "preview", "none"] | Omit = OMIT,
+        label: str | Omit = OMIT,
         version: int | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.LLMPromptPublic:
-        """Get one of the llm prompts.
+    ) -> m.LLMPrompt:
+        """Get a prompt.
 
-        `GET /api/projects/{project_id}/llm_prompts/name/{prompt_name}/`; limits `burst` and
-        `sustained`.
+        A prompt for a language model, with versions and labels.
+
+        `GET /api/projects/{project_id}/llm_prompts/name/{prompt_name}/`; scope
+        `llm_prompt:read`; limits `burst` and `sustained`.
+
+        Args:
+            content: Default: `"full"`.
+            version: The number of the version; without it, the latest.
+
+        Returns:
+            `LLMPrompt`.
         """
         return await self._call(
             registry.GET,
             (prompt_name,),
-            query={"content": content, "version": version},
+            query={"content": content, "label": label, "version": version},
             options=options,
         )
 
@@ -91,14 +172,47 @@ class LlmPrompts(Resource):
         created_by_id: int | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        order_by: Literal[
+            "name",
+            "-name",
+            "created_at",
+            "-created_at",
+            "updated_at",
+            "-updated_at",
+            "version",
+            "-version",
+            "latest_version",
+            "-latest_version",
+            "version_count",
+            "-version_count",
+            "first_version_created_at",
+            "-first_version_created_at",
+            "prompt_size_bytes",
+            "-prompt_size_bytes",
+        ]
+        | Omit = OMIT,
         search: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.LLMPromptList]:
-        """List the llm prompts.
+    ) -> Cursor[m.LLMPromptSummary]:
+        """List prompts.
 
-        `GET /api/projects/{project_id}/llm_prompts/`; limits `burst` and `sustained`; pages:
-        offset.
+        A prompt for a language model, with versions and labels.
+
+        `GET /api/projects/{project_id}/llm_prompts/`; scope `llm_prompt:read`; limits `burst`
+        and `sustained`; pages: offset.
+
+        Args:
+            content: Default: `"full"`.
+            created_by_id: Only what the user with this id created.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            order_by: The field to sort by; `-` in front means descending. Default:
+                `"-created_at"`.
+            search: Only results that contain this text.
+
+        Returns:
+            All `LLMPromptSummary`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -107,6 +221,7 @@ class LlmPrompts(Resource):
                 "created_by_id": created_by_id,
                 "limit": limit,
                 "offset": offset,
+                "order_by": order_by,
                 "search": search,
             },
             concurrency=concurrency,
@@ -122,13 +237,23 @@ class LlmPrompts(Resource):
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         version: int | Omit = OMIT,
-        version_id: str | Omit = OMIT,
+        version_id: UUID | str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMPromptResolveResponse:
-        """Resolve: an action on llm prompts.
+        """Get the version of a prompt that a label or number stands for.
 
-        `GET /api/projects/{project_id}/llm_prompts/resolve/name/{prompt_name}/`; limits `burst`
-        and `sustained`.
+        `GET /api/projects/{project_id}/llm_prompts/resolve/name/{prompt_name}/`; scope
+        `llm_prompt:read`; limits `burst` and `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            offset: The number of results to skip.
+            version: The number of the version; without it, the latest.
+            version_id: The id of the version; without it, the current one.
+
+        Returns:
+            `LLMPromptResolveResponse`.
         """
         return await self._call(
             registry.RESOLVE,
@@ -149,18 +274,31 @@ class LlmPrompts(Resource):
         /,
         *,
         base_version: int | Omit = OMIT,
+        config: Mapping[str, JSON] | None | Omit = OMIT,
         edits: Sequence[m.LLMPromptEditOperation | Mapping[str, JSON]] | Omit = OMIT,
         prompt: JSON | Omit = OMIT,
+        version_description: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMPrompt:
-        """Change the given fields of one of the llm prompts.
+        """Change the given fields of a prompt.
 
-        `PATCH /api/projects/{project_id}/llm_prompts/name/{prompt_name}/`; limits
-        `llm_prompt_publish_burst` and `burst` and `sustained`.
+        A prompt for a language model, with versions and labels.
+
+        `PATCH /api/projects/{project_id}/llm_prompts/name/{prompt_name}/`; scope
+        `llm_prompt:write`; limits `llm_prompt_publish_burst` and `burst` and `sustained`.
+
+        Returns:
+            `LLMPrompt`.
         """
         return await self._call(
             registry.UPDATE,
             (prompt_name,),
-            body={"base_version": base_version, "edits": edits, "prompt": prompt},
+            body={
+                "base_version": base_version,
+                "config": config,
+                "edits": edits,
+                "prompt": prompt,
+                "version_description": version_description,
+            },
             options=options,
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
+from asyncposthog.types import JSON, OMIT, FileInput, Omit, RequestOptions
 
 from ..registry.families import llm_skills as registry
 
@@ -17,11 +18,16 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["LlmSkills", "LlmSkillsFiles"]
+__all__ = [
+    "LlmSkills",
+    "LlmSkillsFiles",
+    "LlmSkillsMarketplace",
+    "LlmSkillsMarketplaceInstallCommand",
+]
 
 
 class LlmSkillsFiles(Resource):
-    """Operations on `llm_skills.files`."""
+    """A file that belongs to a skill."""
 
     async def create(
         self,
@@ -34,10 +40,18 @@ class LlmSkillsFiles(Resource):
         content_type: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMSkill:
-        """Create one of the llm skills files.
+        """Create a file of a skill.
 
-        `POST /api/projects/{project_id}/llm_skills/name/{skill_name}/files/`; limits `burst`
-        and `sustained`.
+        A file that belongs to a skill.
+
+        `POST /api/projects/{project_id}/llm_skills/name/{skill_name}/files/`; scope
+        `llm_skill:write`; limits `burst` and `sustained`.
+
+        Args:
+            content_type: Default: `"text/plain"`.
+
+        Returns:
+            `LLMSkill`.
         """
         return await self._call(
             registry.FILES_CREATE,
@@ -60,10 +74,15 @@ class LlmSkillsFiles(Resource):
         base_version: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMSkill:
-        """Delete one of the llm skills files.
+        """Delete a file of a skill.
+
+        A file that belongs to a skill.
 
         `DELETE /api/projects/{project_id}/llm_skills/name/{skill_name}/files/{file_path}/`;
-        limits `burst` and `sustained`.
+        scope `llm_skill:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `LLMSkill`.
         """
         return await self._call(
             registry.FILES_DELETE,
@@ -84,10 +103,18 @@ class LlmSkillsFiles(Resource):
         version: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMSkillFile:
-        """Get one of the llm skills files.
+        """Get a file of a skill.
 
-        `GET /api/projects/{project_id}/llm_skills/name/{skill_name}/files/{file_path}/`; limits
-        `burst` and `sustained`.
+        A file that belongs to a skill.
+
+        `GET /api/projects/{project_id}/llm_skills/name/{skill_name}/files/{file_path}/`; scope
+        `llm_skill:read`; limits `burst` and `sustained`.
+
+        Args:
+            version: The number of the version; without it, the latest.
+
+        Returns:
+            `LLMSkillFile`.
         """
         return await self._call(
             registry.FILES_GET,
@@ -109,10 +136,13 @@ class LlmSkillsFiles(Resource):
         base_version: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMSkill:
-        """Rename: an action on llm skills files.
+        """Rename a file of a skill.
 
-        `POST /api/projects/{project_id}/llm_skills/name/{skill_name}/files-rename/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/llm_skills/name/{skill_name}/files-rename/`; scope
+        `llm_skill:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `LLMSkill`.
         """
         return await self._call(
             registry.FILES_RENAME,
@@ -122,21 +152,92 @@ class LlmSkillsFiles(Resource):
         )
 
 
+class LlmSkillsMarketplaceInstallCommand(Resource):
+    """How to install the skills of a project in an agent."""
+
+    async def create(
+        self, *, rotate: bool | Omit = OMIT, options: RequestOptions | None = None
+    ) -> m.LLMSkillMarketplaceCommand:
+        """Create a new command that installs the skills of a project.
+
+        `POST /api/projects/{project_id}/llm_skills/marketplace/install-command/`; scope
+        `llm_skill:write`; limits `burst` and `sustained`.
+
+        Args:
+            rotate: Default: `false`.
+
+        Returns:
+            `LLMSkillMarketplaceCommand`.
+        """
+        return await self._call(
+            registry.MARKETPLACE_INSTALL_COMMAND_CREATE, body={"rotate": rotate}, options=options
+        )
+
+    async def get(self, *, options: RequestOptions | None = None) -> m.LLMSkillMarketplaceCommand:
+        """Get the command that installs the skills of a project.
+
+        `GET /api/projects/{project_id}/llm_skills/marketplace/install-command/`; scope
+        `llm_skill:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `LLMSkillMarketplaceCommand`.
+        """
+        return await self._call(registry.MARKETPLACE_INSTALL_COMMAND_GET, options=options)
+
+
+class LlmSkillsMarketplace(Resource):
+    """Operations on `llm_skills.marketplace`."""
+
+    @cached_property
+    def install_command(self) -> LlmSkillsMarketplaceInstallCommand:
+        """How to install the skills of a project in an agent."""
+        return LlmSkillsMarketplaceInstallCommand(self._executor)
+
+
 class LlmSkills(Resource):
-    """Operations on `llm_skills`."""
+    """A skill: instructions and files for an AI agent, with versions."""
 
     @cached_property
     def files(self) -> LlmSkillsFiles:
-        """Operations on `llm_skills.files`."""
+        """A file that belongs to a skill."""
         return LlmSkillsFiles(self._executor)
 
-    async def archive(self, skill_name: str, /, *, options: RequestOptions | None = None) -> None:
-        """Archive: an action on llm skills.
+    @cached_property
+    def marketplace(self) -> LlmSkillsMarketplace:
+        """Operations on `llm_skills.marketplace`."""
+        return LlmSkillsMarketplace(self._executor)
 
-        `POST /api/projects/{project_id}/llm_skills/name/{skill_name}/archive/`; limits `burst`
-        and `sustained`.
+    async def archive(self, skill_name: str, /, *, options: RequestOptions | None = None) -> None:
+        """Archive a skill with all its versions.
+
+        `POST /api/projects/{project_id}/llm_skills/name/{skill_name}/archive/`; scope
+        `llm_skill:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.ARCHIVE, (skill_name,), options=options)
+
+    async def bundle(
+        self,
+        *,
+        content: Literal["stub", "full"] | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> bytes:
+        """Get all skills with their files.
+
+        `GET /api/projects/{project_id}/llm_skills/bundle/`; scope `llm_skill:read`; limits
+        `burst` and `sustained`.
+
+        Args:
+            content: Default: `"stub"`.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `20`.
+
+        Returns:
+            The content of the file.
+        """
+        return await self._call(
+            registry.BUNDLE, query={"content": content, "limit": limit}, options=options
+        )
 
     async def create(
         self,
@@ -149,11 +250,18 @@ class LlmSkills(Resource):
         files: Sequence[m.LLMSkillFileInput | Mapping[str, JSON]] | Omit = OMIT,
         license: str | Omit = OMIT,
         metadata: Mapping[str, JSON] | Omit = OMIT,
+        owners: Sequence[UUID | str] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.LLMSkillCreate:
-        """Create one of the llm skills.
+    ) -> m.LLMSkill:
+        """Create a skill.
 
-        `POST /api/projects/{project_id}/llm_skills/`; limits `burst` and `sustained`.
+        A skill: instructions and files for an AI agent, with versions.
+
+        `POST /api/projects/{project_id}/llm_skills/`; scope `llm_skill:write`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `LLMSkill`.
         """
         return await self._call(
             registry.CREATE,
@@ -166,6 +274,7 @@ class LlmSkills(Resource):
                 "files": files,
                 "license": license,
                 "metadata": metadata,
+                "owners": owners,
             },
             options=options,
         )
@@ -173,13 +282,39 @@ class LlmSkills(Resource):
     async def duplicate(
         self, skill_name: str, /, *, new_name: str, options: RequestOptions | None = None
     ) -> m.LLMSkill:
-        """Duplicate: an action on llm skills.
+        """Create a copy of a skill.
 
-        `POST /api/projects/{project_id}/llm_skills/name/{skill_name}/duplicate/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/llm_skills/name/{skill_name}/duplicate/`; scope
+        `llm_skill:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `LLMSkill`.
         """
         return await self._call(
             registry.DUPLICATE, (skill_name,), body={"new_name": new_name}, options=options
+        )
+
+    async def export(
+        self,
+        skill_name: str,
+        /,
+        *,
+        version: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> bytes:
+        """Get a skill as an archive.
+
+        `GET /api/projects/{project_id}/llm_skills/name/{skill_name}/export/`; limits `burst`
+        and `sustained`.
+
+        Args:
+            version: The number of the version; without it, the latest.
+
+        Returns:
+            The content of the file.
+        """
+        return await self._call(
+            registry.EXPORT, (skill_name,), query={"version": version}, options=options
         )
 
     async def get(
@@ -187,42 +322,108 @@ class LlmSkills(Resource):
         skill_name: str,
         /,
         *,
+        body_length: int | Omit = OMIT,
+        body_offset: int | Omit = OMIT,
         version: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMSkill:
-        """Get one of the llm skills.
+        """Get a skill.
 
-        `GET /api/projects/{project_id}/llm_skills/name/{skill_name}/`; limits `burst` and
-        `sustained`.
+        A skill: instructions and files for an AI agent, with versions.
+
+        `GET /api/projects/{project_id}/llm_skills/name/{skill_name}/`; scope `llm_skill:read`;
+        limits `burst` and `sustained`.
+
+        Args:
+            version: The number of the version; without it, the latest.
+
+        Returns:
+            `LLMSkill`.
         """
         return await self._call(
-            registry.GET, (skill_name,), query={"version": version}, options=options
+            registry.GET,
+            (skill_name,),
+            query={"body_length": body_length, "body_offset": body_offset, "version": version},
+            options=options,
         )
+
+    async def import_(
+        self, *, file: FileInput, options: RequestOptions | None = None
+    ) -> m.LLMSkill:
+        """Import a skill from files.
+
+        `POST /api/projects/{project_id}/llm_skills/import/`; scope `llm_skill:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `LLMSkill`.
+        """
+        return await self._call(registry.IMPORT_, body={"file": file}, options=options)
 
     def list(
         self,
         *,
+        category: str | Omit = OMIT,
         created_by_id: int | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        owner_id: int | Omit = OMIT,
         search: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.LLMSkillList]:
-        """List the llm skills.
+    ) -> Cursor[m.LLMSkillSummary]:
+        """List skills.
 
-        `GET /api/projects/{project_id}/llm_skills/`; limits `burst` and `sustained`; pages:
-        offset.
+        A skill: instructions and files for an AI agent, with versions.
+
+        `GET /api/projects/{project_id}/llm_skills/`; scope `llm_skill:read`; limits `burst` and
+        `sustained`; pages: offset.
+
+        Args:
+            created_by_id: Only what the user with this id created.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+
+        Returns:
+            All `LLMSkillSummary`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
             query={
+                "category": category,
                 "created_by_id": created_by_id,
                 "limit": limit,
                 "offset": offset,
+                "owner_id": owner_id,
                 "search": search,
             },
             concurrency=concurrency,
+            options=options,
+        )
+
+    async def publish_to_community(
+        self,
+        skill_name: str,
+        /,
+        *,
+        author_handle: str | Omit = OMIT,
+        display_name: str | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.CommunitySkillPublishResult:
+        """Publish a skill for all PostHog users.
+
+        `POST /api/projects/{project_id}/llm_skills/name/{skill_name}/publish-community/`; scope
+        `llm_skill:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `CommunitySkillPublishResult`.
+        """
+        return await self._call(
+            registry.PUBLISH_TO_COMMUNITY,
+            (skill_name,),
+            body={"author_handle": author_handle, "display_name": display_name, "tags": tags},
             options=options,
         )
 
@@ -235,13 +436,23 @@ class LlmSkills(Resource):
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         version: int | Omit = OMIT,
-        version_id: str | Omit = OMIT,
+        version_id: UUID | str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMSkillResolveResponse:
-        """Resolve: an action on llm skills.
+        """Get the version of a skill that a number stands for.
 
-        `GET /api/projects/{project_id}/llm_skills/resolve/name/{skill_name}/`; limits `burst`
-        and `sustained`.
+        `GET /api/projects/{project_id}/llm_skills/resolve/name/{skill_name}/`; scope
+        `llm_skill:read`; limits `burst` and `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            offset: The number of results to skip.
+            version: The number of the version; without it, the latest.
+            version_id: The id of the version; without it, the current one.
+
+        Returns:
+            `LLMSkillResolveResponse`.
         """
         return await self._call(
             registry.RESOLVE,
@@ -271,12 +482,19 @@ class LlmSkills(Resource):
         files: Sequence[m.LLMSkillFileInput | Mapping[str, JSON]] | Omit = OMIT,
         license: str | Omit = OMIT,
         metadata: Mapping[str, JSON] | Omit = OMIT,
+        owners: Sequence[UUID | str] | Omit = OMIT,
+        version_description: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMSkill:
-        """Change the given fields of one of the llm skills.
+        """Change the given fields of a skill.
 
-        `PATCH /api/projects/{project_id}/llm_skills/name/{skill_name}/`; limits `burst` and
-        `sustained`.
+        A skill: instructions and files for an AI agent, with versions.
+
+        `PATCH /api/projects/{project_id}/llm_skills/name/{skill_name}/`; scope
+        `llm_skill:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `LLMSkill`.
         """
         return await self._call(
             registry.UPDATE,
@@ -292,6 +510,8 @@ class LlmSkills(Resource):
                 "files": files,
                 "license": license,
                 "metadata": metadata,
+                "owners": owners,
+                "version_description": version_description,
             },
             options=options,
         )

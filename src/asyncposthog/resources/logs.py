@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
@@ -17,15 +18,25 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["Logs", "LogsAlerts", "LogsAlertsDestinations", "LogsViews"]
+__all__ = [
+    "Logs",
+    "LogsAlerts",
+    "LogsAlertsDestinations",
+    "LogsAlertsEvents",
+    "LogsAnomalies",
+    "LogsMetricRules",
+    "LogsRetentionRules",
+    "LogsSamplingRules",
+    "LogsViews",
+]
 
 
 class LogsAlertsDestinations(Resource):
-    """Operations on `logs.alerts.destinations`."""
+    """Where a log alert sends its notification."""
 
     async def create(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         type: m.NotificationDestinationTypeEnum,
@@ -35,10 +46,15 @@ class LogsAlertsDestinations(Resource):
         webhook_url: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LogsAlertDestinationResponse:
-        """Create one of the logs alerts destinations.
+        """Create a destination of a log alert.
 
-        `POST /api/projects/{project_id}/logs/alerts/{id}/destinations/`; limits `burst` and
-        `sustained`.
+        Where a log alert sends its notification.
+
+        `POST /api/projects/{project_id}/logs/alerts/{id}/destinations/`; scope `logs:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `LogsAlertDestinationResponse`.
         """
         return await self._call(
             registry.ALERTS_DESTINATIONS_CREATE,
@@ -54,12 +70,19 @@ class LogsAlertsDestinations(Resource):
         )
 
     async def delete(
-        self, id: str, /, *, hog_function_ids: Sequence[str], options: RequestOptions | None = None
+        self,
+        id: UUID | str,
+        /,
+        *,
+        hog_function_ids: Sequence[UUID | str],
+        options: RequestOptions | None = None,
     ) -> None:
-        """Delete one of the logs alerts destinations.
+        """Delete a destination of a log alert.
 
-        `POST /api/projects/{project_id}/logs/alerts/{id}/destinations/delete/`; limits `burst`
-        and `sustained`.
+        Where a log alert sends its notification.
+
+        `POST /api/projects/{project_id}/logs/alerts/{id}/destinations/delete/`; scope
+        `logs:write`; limits `burst` and `sustained`.
         """
         await self._call(
             registry.ALERTS_DESTINATIONS_DELETE,
@@ -69,60 +92,12 @@ class LogsAlertsDestinations(Resource):
         )
 
 
-class LogsAlerts(Resource):
-    """Operations on `logs.alerts`."""
+class LogsAlertsEvents(Resource):
+    """Operations on `logs.alerts.events`."""
 
-    @cached_property
-    def destinations(self) -> LogsAlertsDestinations:
-        """Operations on `logs.alerts.destinations`."""
-        return LogsAlertsDestinations(self._executor)
-
-    async def create(
+    def list(
         self,
-        *,
-        filters: JSON,
-        name: str,
-        threshold_count: int,
-        cooldown_minutes: int | Omit = OMIT,
-        datapoints_to_alarm: int | Omit = OMIT,
-        enabled: bool | Omit = OMIT,
-        evaluation_periods: int | Omit = OMIT,
-        snooze_until: Timestamp | None | Omit = OMIT,
-        threshold_operator: m.ThresholdOperatorEnum | Omit = OMIT,
-        window_minutes: int | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.LogsAlertConfiguration:
-        """Create one of the logs alerts.
-
-        `POST /api/projects/{project_id}/logs/alerts/`; limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.ALERTS_CREATE,
-            body={
-                "filters": filters,
-                "name": name,
-                "threshold_count": threshold_count,
-                "cooldown_minutes": cooldown_minutes,
-                "datapoints_to_alarm": datapoints_to_alarm,
-                "enabled": enabled,
-                "evaluation_periods": evaluation_periods,
-                "snooze_until": snooze_until,
-                "threshold_operator": threshold_operator,
-                "window_minutes": window_minutes,
-            },
-            options=options,
-        )
-
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the logs alerts.
-
-        `DELETE /api/projects/{project_id}/logs/alerts/{id}/`; limits `burst` and `sustained`.
-        """
-        await self._call(registry.ALERTS_DELETE, (id,), options=options)
-
-    def events(
-        self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         limit: int | Omit = OMIT,
@@ -130,81 +105,199 @@ class LogsAlerts(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.LogsAlertEvent]:
-        """Events: an action on logs alerts.
+        """List when a log alert changed its state.
 
-        `GET /api/projects/{project_id}/logs/alerts/{id}/events/`; limits `burst` and
-        `sustained`; pages: offset.
+        `GET /api/projects/{project_id}/logs/alerts/{id}/events/`; scope `logs:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `LogsAlertEvent`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ALERTS_EVENTS,
+            registry.ALERTS_EVENTS_LIST,
             (id,),
             query={"limit": limit, "offset": offset},
             concurrency=concurrency,
             options=options,
         )
 
-    async def get(
-        self, id: str, /, *, options: RequestOptions | None = None
-    ) -> m.LogsAlertConfiguration:
-        """Get one of the logs alerts.
 
-        `GET /api/projects/{project_id}/logs/alerts/{id}/`; limits `burst` and `sustained`.
+class LogsAlerts(Resource):
+    """An alert on the number of matching log lines."""
+
+    @cached_property
+    def destinations(self) -> LogsAlertsDestinations:
+        """Where a log alert sends its notification."""
+        return LogsAlertsDestinations(self._executor)
+
+    @cached_property
+    def events(self) -> LogsAlertsEvents:
+        """Operations on `logs.alerts.events`."""
+        return LogsAlertsEvents(self._executor)
+
+    async def create(
+        self,
+        *,
+        cooldown_minutes: int | Omit = OMIT,
+        datapoints_to_alarm: int | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        evaluation_periods: int | Omit = OMIT,
+        filters: m.LogsAlertFilters | Mapping[str, JSON] | Omit = OMIT,
+        name: str | Omit = OMIT,
+        schedule_restriction: m.AlertScheduleRestriction | Mapping[str, JSON] | None | Omit = OMIT,
+        snooze_until: Timestamp | None | Omit = OMIT,
+        threshold_count: int | Omit = OMIT,
+        threshold_operator: m.LogsAlertConfigurationThresholdOperatorEnum | Omit = OMIT,
+        window_minutes: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.LogsAlertConfiguration:
+        """Create a log alert.
+
+        An alert on the number of matching log lines.
+
+        `POST /api/projects/{project_id}/logs/alerts/`; scope `logs:write`; limits `burst` and
+        `sustained`.
+
+        Args:
+            cooldown_minutes: Default: `0`.
+            datapoints_to_alarm: Default: `1`.
+            enabled: Default: `true`.
+            evaluation_periods: Default: `1`.
+            threshold_count: Default: `100`.
+            threshold_operator: Default: `"above"`.
+            window_minutes: Default: `5`.
+
+        Returns:
+            `LogsAlertConfiguration`.
+        """
+        return await self._call(
+            registry.ALERTS_CREATE,
+            body={
+                "cooldown_minutes": cooldown_minutes,
+                "datapoints_to_alarm": datapoints_to_alarm,
+                "enabled": enabled,
+                "evaluation_periods": evaluation_periods,
+                "filters": filters,
+                "name": name,
+                "schedule_restriction": schedule_restriction,
+                "snooze_until": snooze_until,
+                "threshold_count": threshold_count,
+                "threshold_operator": threshold_operator,
+                "window_minutes": window_minutes,
+            },
+            options=options,
+        )
+
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a log alert.
+
+        An alert on the number of matching log lines.
+
+        `DELETE /api/projects/{project_id}/logs/alerts/{id}/`; scope `logs:write`; limits
+        `burst` and `sustained`.
+        """
+        await self._call(registry.ALERTS_DELETE, (id,), options=options)
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.LogsAlertConfiguration:
+        """Get a log alert.
+
+        An alert on the number of matching log lines.
+
+        `GET /api/projects/{project_id}/logs/alerts/{id}/`; scope `logs:read`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `LogsAlertConfiguration`.
         """
         return await self._call(registry.ALERTS_GET, (id,), options=options)
 
     def list(
         self,
         *,
+        created_by: UUID | str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.LogsAlertConfiguration]:
-        """List the logs alerts.
+        """List log alerts.
 
-        `GET /api/projects/{project_id}/logs/alerts/`; limits `burst` and `sustained`; pages:
-        offset.
+        An alert on the number of matching log lines.
+
+        `GET /api/projects/{project_id}/logs/alerts/`; scope `logs:read`; limits `burst` and
+        `sustained`; pages: offset.
+
+        Args:
+            created_by: Only what this user created.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `LogsAlertConfiguration`, page by page as you iterate.
         """
         return self._cursor(
             registry.ALERTS_LIST,
-            query={"limit": limit, "offset": offset},
+            query={"created_by": created_by, "limit": limit, "offset": offset},
             concurrency=concurrency,
             options=options,
         )
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        filters: JSON,
-        name: str,
-        threshold_count: int,
         cooldown_minutes: int | Omit = OMIT,
         datapoints_to_alarm: int | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         evaluation_periods: int | Omit = OMIT,
+        filters: m.LogsAlertFilters | Mapping[str, JSON] | Omit = OMIT,
+        name: str | Omit = OMIT,
+        schedule_restriction: m.AlertScheduleRestriction | Mapping[str, JSON] | None | Omit = OMIT,
         snooze_until: Timestamp | None | Omit = OMIT,
-        threshold_operator: m.ThresholdOperatorEnum | Omit = OMIT,
+        threshold_count: int | Omit = OMIT,
+        threshold_operator: m.LogsAlertConfigurationThresholdOperatorEnum | Omit = OMIT,
         window_minutes: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LogsAlertConfiguration:
-        """Replace one of the logs alerts.
+        """Replace all fields of a log alert.
 
-        `PUT /api/projects/{project_id}/logs/alerts/{id}/`; limits `burst` and `sustained`.
+        An alert on the number of matching log lines.
+
+        `PUT /api/projects/{project_id}/logs/alerts/{id}/`; scope `logs:write`; limits `burst`
+        and `sustained`.
+
+        Args:
+            cooldown_minutes: Default: `0`.
+            datapoints_to_alarm: Default: `1`.
+            enabled: Default: `true`.
+            evaluation_periods: Default: `1`.
+            threshold_count: Default: `100`.
+            threshold_operator: Default: `"above"`.
+            window_minutes: Default: `5`.
+
+        Returns:
+            `LogsAlertConfiguration`.
         """
         return await self._call(
             registry.ALERTS_REPLACE,
             (id,),
             body={
-                "filters": filters,
-                "name": name,
-                "threshold_count": threshold_count,
                 "cooldown_minutes": cooldown_minutes,
                 "datapoints_to_alarm": datapoints_to_alarm,
                 "enabled": enabled,
                 "evaluation_periods": evaluation_periods,
+                "filters": filters,
+                "name": name,
+                "schedule_restriction": schedule_restriction,
                 "snooze_until": snooze_until,
+                "threshold_count": threshold_count,
                 "threshold_operator": threshold_operator,
                 "window_minutes": window_minutes,
             },
@@ -212,12 +305,15 @@ class LogsAlerts(Resource):
         )
 
     async def reset(
-        self, id: str, /, *, options: RequestOptions | None = None
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.LogsAlertConfiguration:
-        """Reset: an action on logs alerts.
+        """Set a log alert back to its normal state.
 
-        `POST /api/projects/{project_id}/logs/alerts/{id}/reset/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/logs/alerts/{id}/reset/`; scope `logs:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `LogsAlertConfiguration`.
         """
         return await self._call(registry.ALERTS_RESET, (id,), options=options)
 
@@ -225,18 +321,29 @@ class LogsAlerts(Resource):
         self,
         *,
         date_from: str,
-        filters: JSON,
+        filters: m.LogsAlertFilters | Mapping[str, JSON],
         threshold_count: int,
-        threshold_operator: m.ThresholdOperatorEnum,
+        threshold_operator: m.LogsAlertConfigurationThresholdOperatorEnum,
         window_minutes: int,
+        check_interval_minutes: int | Omit = OMIT,
         cooldown_minutes: int | Omit = OMIT,
         datapoints_to_alarm: int | Omit = OMIT,
         evaluation_periods: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LogsAlertSimulateResponse:
-        """Simulate: an action on logs alerts.
+        """Get when a log alert would have fired in the past.
 
-        `POST /api/projects/{project_id}/logs/alerts/simulate/`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/logs/alerts/simulate/`; scope `logs:read`; limits
+        `burst` and `sustained`.
+
+        Args:
+            check_interval_minutes: Default: `5`.
+            cooldown_minutes: Default: `0`.
+            datapoints_to_alarm: Default: `1`.
+            evaluation_periods: Default: `1`.
+
+        Returns:
+            `LogsAlertSimulateResponse`.
         """
         return await self._call(
             registry.ALERTS_SIMULATE,
@@ -246,6 +353,7 @@ class LogsAlerts(Resource):
                 "threshold_count": threshold_count,
                 "threshold_operator": threshold_operator,
                 "window_minutes": window_minutes,
+                "check_interval_minutes": check_interval_minutes,
                 "cooldown_minutes": cooldown_minutes,
                 "datapoints_to_alarm": datapoints_to_alarm,
                 "evaluation_periods": evaluation_periods,
@@ -255,24 +363,40 @@ class LogsAlerts(Resource):
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         cooldown_minutes: int | Omit = OMIT,
         datapoints_to_alarm: int | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         evaluation_periods: int | Omit = OMIT,
-        filters: JSON | Omit = OMIT,
+        filters: m.LogsAlertFilters | Mapping[str, JSON] | Omit = OMIT,
         name: str | Omit = OMIT,
-        snooze_until: str | None | Omit = OMIT,
+        schedule_restriction: m.AlertScheduleRestriction | Mapping[str, JSON] | None | Omit = OMIT,
+        snooze_until: Timestamp | None | Omit = OMIT,
         threshold_count: int | Omit = OMIT,
-        threshold_operator: m.ThresholdOperatorEnum | Omit = OMIT,
+        threshold_operator: m.LogsAlertConfigurationThresholdOperatorEnum | Omit = OMIT,
         window_minutes: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LogsAlertConfiguration:
-        """Change the given fields of one of the logs alerts.
+        """Change the given fields of a log alert.
 
-        `PATCH /api/projects/{project_id}/logs/alerts/{id}/`; limits `burst` and `sustained`.
+        An alert on the number of matching log lines.
+
+        `PATCH /api/projects/{project_id}/logs/alerts/{id}/`; scope `logs:write`; limits `burst`
+        and `sustained`.
+
+        Args:
+            cooldown_minutes: Default: `0`.
+            datapoints_to_alarm: Default: `1`.
+            enabled: Default: `true`.
+            evaluation_periods: Default: `1`.
+            threshold_count: Default: `100`.
+            threshold_operator: Default: `"above"`.
+            window_minutes: Default: `5`.
+
+        Returns:
+            `LogsAlertConfiguration`.
         """
         return await self._call(
             registry.ALERTS_UPDATE,
@@ -284,6 +408,7 @@ class LogsAlerts(Resource):
                 "evaluation_periods": evaluation_periods,
                 "filters": filters,
                 "name": name,
+                "schedule_restriction": schedule_restriction,
                 "snooze_until": snooze_until,
                 "threshold_count": threshold_count,
                 "threshold_operator": threshold_operator,
@@ -293,39 +418,708 @@ class LogsAlerts(Resource):
         )
 
 
+class LogsAnomalies(Resource):
+    """Unusual changes in the number of log lines."""
+
+    async def get_series_bands(
+        self,
+        *,
+        service_name: str,
+        date_range: m.SeriesBandsDateRange | Mapping[str, JSON] | Omit = OMIT,
+        interval_minutes: m.IntervalMinutesEnum | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.LogsSeriesBandsResponse:
+        """Get the expected range of the number of log lines over time.
+
+        `POST /api/projects/{project_id}/logs/anomalies/series_bands/`; scope `logs:read`;
+        limits `burst` and `sustained`.
+
+        Args:
+            interval_minutes: Default: `60`.
+
+        Returns:
+            `LogsSeriesBandsResponse`.
+        """
+        return await self._call(
+            registry.ANOMALIES_GET_SERIES_BANDS,
+            body={
+                "serviceName": service_name,
+                "dateRange": date_range,
+                "intervalMinutes": interval_minutes,
+            },
+            options=options,
+        )
+
+    async def scan(
+        self,
+        *,
+        date_range: m.ScanDateRange | Mapping[str, JSON],
+        service_name: str,
+        options: RequestOptions | None = None,
+    ) -> m.LogsAnomalyScanResponse:
+        """Look for anomalies in a range of time.
+
+        `POST /api/projects/{project_id}/logs/anomalies/scan/`; scope `logs:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `LogsAnomalyScanResponse`.
+        """
+        return await self._call(
+            registry.ANOMALIES_SCAN,
+            body={"dateRange": date_range, "serviceName": service_name},
+            options=options,
+        )
+
+
+class LogsMetricRules(Resource):
+    """A rule that counts matching log lines as a metric."""
+
+    async def create(
+        self,
+        *,
+        metric_name: str,
+        name: str,
+        enabled: bool | Omit = OMIT,
+        filter_group: JSON | Omit = OMIT,
+        group_by: Sequence[str] | Omit = OMIT,
+        value_attribute: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.LogsMetricRule:
+        """Create a log metric rule.
+
+        A rule that counts matching log lines as a metric.
+
+        `POST /api/projects/{project_id}/logs/metric_rules/`; scope `logs:write`,
+        `metrics:write`; limits `burst` and `sustained`.
+
+        Args:
+            enabled: Default: `false`.
+
+        Returns:
+            `LogsMetricRule`.
+        """
+        return await self._call(
+            registry.METRIC_RULES_CREATE,
+            body={
+                "metric_name": metric_name,
+                "name": name,
+                "enabled": enabled,
+                "filter_group": filter_group,
+                "group_by": group_by,
+                "value_attribute": value_attribute,
+            },
+            options=options,
+        )
+
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a log metric rule.
+
+        A rule that counts matching log lines as a metric.
+
+        `DELETE /api/projects/{project_id}/logs/metric_rules/{id}/`; scope `logs:write`,
+        `metrics:write`; limits `burst` and `sustained`.
+        """
+        await self._call(registry.METRIC_RULES_DELETE, (id,), options=options)
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.LogsMetricRule:
+        """Get a log metric rule.
+
+        A rule that counts matching log lines as a metric.
+
+        `GET /api/projects/{project_id}/logs/metric_rules/{id}/`; scope `logs:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `LogsMetricRule`.
+        """
+        return await self._call(registry.METRIC_RULES_GET, (id,), options=options)
+
+    def list(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.LogsMetricRule]:
+        """List log metric rules.
+
+        A rule that counts matching log lines as a metric.
+
+        `GET /api/projects/{project_id}/logs/metric_rules/`; scope `logs:read`; limits `burst`
+        and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `LogsMetricRule`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.METRIC_RULES_LIST,
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def replace(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        metric_name: str,
+        name: str,
+        enabled: bool | Omit = OMIT,
+        filter_group: JSON | Omit = OMIT,
+        group_by: Sequence[str] | Omit = OMIT,
+        value_attribute: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.LogsMetricRule:
+        """Replace all fields of a log metric rule.
+
+        A rule that counts matching log lines as a metric.
+
+        `PUT /api/projects/{project_id}/logs/metric_rules/{id}/`; scope `logs:write`,
+        `metrics:write`; limits `burst` and `sustained`.
+
+        Args:
+            enabled: Default: `false`.
+
+        Returns:
+            `LogsMetricRule`.
+        """
+        return await self._call(
+            registry.METRIC_RULES_REPLACE,
+            (id,),
+            body={
+                "metric_name": metric_name,
+                "name": name,
+                "enabled": enabled,
+                "filter_group": filter_group,
+                "group_by": group_by,
+                "value_attribute": value_attribute,
+            },
+            options=options,
+        )
+
+    async def update(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        enabled: bool | Omit = OMIT,
+        filter_group: JSON | Omit = OMIT,
+        group_by: Sequence[str] | Omit = OMIT,
+        metric_name: str | Omit = OMIT,
+        name: str | Omit = OMIT,
+        value_attribute: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.LogsMetricRule:
+        """Change the given fields of a log metric rule.
+
+        A rule that counts matching log lines as a metric.
+
+        `PATCH /api/projects/{project_id}/logs/metric_rules/{id}/`; scope `logs:write`,
+        `metrics:write`; limits `burst` and `sustained`.
+
+        Args:
+            enabled: Default: `false`.
+
+        Returns:
+            `LogsMetricRule`.
+        """
+        return await self._call(
+            registry.METRIC_RULES_UPDATE,
+            (id,),
+            body={
+                "enabled": enabled,
+                "filter_group": filter_group,
+                "group_by": group_by,
+                "metric_name": metric_name,
+                "name": name,
+                "value_attribute": value_attribute,
+            },
+            options=options,
+        )
+
+
+class LogsRetentionRules(Resource):
+    """How long matching log lines are kept."""
+
+    async def create(
+        self,
+        *,
+        config: JSON,
+        name: str,
+        enabled: bool | Omit = OMIT,
+        priority: int | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.LogsRetentionRule:
+        """Create a log retention rule.
+
+        How long matching log lines are kept.
+
+        `POST /api/projects/{project_id}/logs/retention_rules/`; scope `logs:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            enabled: Default: `false`.
+
+        Returns:
+            `LogsRetentionRule`.
+        """
+        return await self._call(
+            registry.RETENTION_RULES_CREATE,
+            body={"config": config, "name": name, "enabled": enabled, "priority": priority},
+            options=options,
+        )
+
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a log retention rule.
+
+        How long matching log lines are kept.
+
+        `DELETE /api/projects/{project_id}/logs/retention_rules/{id}/`; scope `logs:write`;
+        limits `burst` and `sustained`.
+        """
+        await self._call(registry.RETENTION_RULES_DELETE, (id,), options=options)
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.LogsRetentionRule:
+        """Get a log retention rule.
+
+        How long matching log lines are kept.
+
+        `GET /api/projects/{project_id}/logs/retention_rules/{id}/`; scope `logs:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `LogsRetentionRule`.
+        """
+        return await self._call(registry.RETENTION_RULES_GET, (id,), options=options)
+
+    def list(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.LogsRetentionRule]:
+        """List log retention rules.
+
+        How long matching log lines are kept.
+
+        `GET /api/projects/{project_id}/logs/retention_rules/`; scope `logs:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `LogsRetentionRule`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.RETENTION_RULES_LIST,
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def reorder(
+        self,
+        *,
+        ordered_ids: Sequence[UUID | str],
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.PaginatedLogsRetentionRuleList:
+        """Set the order in which retention rules are tried.
+
+        `POST /api/projects/{project_id}/logs/retention_rules/reorder/`; scope `logs:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            `PaginatedLogsRetentionRuleList`.
+        """
+        return await self._call(
+            registry.RETENTION_RULES_REORDER,
+            query={"limit": limit, "offset": offset},
+            body={"ordered_ids": ordered_ids},
+            options=options,
+        )
+
+    async def replace(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        config: JSON,
+        name: str,
+        enabled: bool | Omit = OMIT,
+        priority: int | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.LogsRetentionRule:
+        """Replace all fields of a log retention rule.
+
+        How long matching log lines are kept.
+
+        `PUT /api/projects/{project_id}/logs/retention_rules/{id}/`; scope `logs:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            enabled: Default: `false`.
+
+        Returns:
+            `LogsRetentionRule`.
+        """
+        return await self._call(
+            registry.RETENTION_RULES_REPLACE,
+            (id,),
+            body={"config": config, "name": name, "enabled": enabled, "priority": priority},
+            options=options,
+        )
+
+    async def suggest_name(
+        self, *, filter_group: JSON, retention_days: int, options: RequestOptions | None = None
+    ) -> m.LogsRetentionRuleNameSuggestion:
+        """Suggest a name for a retention rule.
+
+        `POST /api/projects/{project_id}/logs/retention_rules/suggest_name/`; scope
+        `logs:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `LogsRetentionRuleNameSuggestion`.
+        """
+        return await self._call(
+            registry.RETENTION_RULES_SUGGEST_NAME,
+            body={"filter_group": filter_group, "retention_days": retention_days},
+            options=options,
+        )
+
+    async def update(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        config: JSON | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        name: str | Omit = OMIT,
+        priority: int | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.LogsRetentionRule:
+        """Change the given fields of a log retention rule.
+
+        How long matching log lines are kept.
+
+        `PATCH /api/projects/{project_id}/logs/retention_rules/{id}/`; scope `logs:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            enabled: Default: `false`.
+
+        Returns:
+            `LogsRetentionRule`.
+        """
+        return await self._call(
+            registry.RETENTION_RULES_UPDATE,
+            (id,),
+            body={"config": config, "enabled": enabled, "name": name, "priority": priority},
+            options=options,
+        )
+
+
+class LogsSamplingRules(Resource):
+    """Which share of matching log lines is kept."""
+
+    async def create(
+        self,
+        *,
+        config: JSON,
+        name: str,
+        rule_type: m.LogsExclusionRuleRuleTypeEnum,
+        enabled: bool | Omit = OMIT,
+        priority: int | None | Omit = OMIT,
+        scope_attribute_filters: Sequence[Mapping[str, JSON]] | Omit = OMIT,
+        scope_path_pattern: str | None | Omit = OMIT,
+        scope_service: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.LogsSamplingRule:
+        """Create a log sampling rule.
+
+        Which share of matching log lines is kept.
+
+        `POST /api/projects/{project_id}/logs/sampling_rules/`; scope `logs:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            enabled: Default: `false`.
+
+        Returns:
+            `LogsSamplingRule`.
+        """
+        return await self._call(
+            registry.SAMPLING_RULES_CREATE,
+            body={
+                "config": config,
+                "name": name,
+                "rule_type": rule_type,
+                "enabled": enabled,
+                "priority": priority,
+                "scope_attribute_filters": scope_attribute_filters,
+                "scope_path_pattern": scope_path_pattern,
+                "scope_service": scope_service,
+            },
+            options=options,
+        )
+
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a log sampling rule.
+
+        Which share of matching log lines is kept.
+
+        `DELETE /api/projects/{project_id}/logs/sampling_rules/{id}/`; scope `logs:write`;
+        limits `burst` and `sustained`.
+        """
+        await self._call(registry.SAMPLING_RULES_DELETE, (id,), options=options)
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.LogsSamplingRule:
+        """Get a log sampling rule.
+
+        Which share of matching log lines is kept.
+
+        `GET /api/projects/{project_id}/logs/sampling_rules/{id}/`; scope `logs:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `LogsSamplingRule`.
+        """
+        return await self._call(registry.SAMPLING_RULES_GET, (id,), options=options)
+
+    def list(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.LogsSamplingRule]:
+        """List log sampling rules.
+
+        Which share of matching log lines is kept.
+
+        `GET /api/projects/{project_id}/logs/sampling_rules/`; scope `logs:read`; limits `burst`
+        and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `LogsSamplingRule`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.SAMPLING_RULES_LIST,
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def reorder(
+        self,
+        *,
+        ordered_ids: Sequence[UUID | str],
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.PaginatedLogsSamplingRuleList:
+        """Set the order in which sampling rules are tried.
+
+        `POST /api/projects/{project_id}/logs/sampling_rules/reorder/`; scope `logs:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            `PaginatedLogsSamplingRuleList`.
+        """
+        return await self._call(
+            registry.SAMPLING_RULES_REORDER,
+            query={"limit": limit, "offset": offset},
+            body={"ordered_ids": ordered_ids},
+            options=options,
+        )
+
+    async def replace(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        config: JSON,
+        name: str,
+        rule_type: m.LogsExclusionRuleRuleTypeEnum,
+        enabled: bool | Omit = OMIT,
+        priority: int | None | Omit = OMIT,
+        scope_attribute_filters: Sequence[Mapping[str, JSON]] | Omit = OMIT,
+        scope_path_pattern: str | None | Omit = OMIT,
+        scope_service: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.LogsSamplingRule:
+        """Replace all fields of a log sampling rule.
+
+        Which share of matching log lines is kept.
+
+        `PUT /api/projects/{project_id}/logs/sampling_rules/{id}/`; scope `logs:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            enabled: Default: `false`.
+
+        Returns:
+            `LogsSamplingRule`.
+        """
+        return await self._call(
+            registry.SAMPLING_RULES_REPLACE,
+            (id,),
+            body={
+                "config": config,
+                "name": name,
+                "rule_type": rule_type,
+                "enabled": enabled,
+                "priority": priority,
+                "scope_attribute_filters": scope_attribute_filters,
+                "scope_path_pattern": scope_path_pattern,
+                "scope_service": scope_service,
+            },
+            options=options,
+        )
+
+    async def simulate(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.LogsSamplingRuleSimulateResponse:
+        """Get how many log lines a sampling rule would drop.
+
+        `POST /api/projects/{project_id}/logs/sampling_rules/{id}/simulate/`; scope
+        `logs:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `LogsSamplingRuleSimulateResponse`.
+        """
+        return await self._call(registry.SAMPLING_RULES_SIMULATE, (id,), options=options)
+
+    async def update(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        config: JSON | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        name: str | Omit = OMIT,
+        priority: int | None | Omit = OMIT,
+        rule_type: m.LogsExclusionRuleRuleTypeEnum | Omit = OMIT,
+        scope_attribute_filters: Sequence[Mapping[str, JSON]] | Omit = OMIT,
+        scope_path_pattern: str | None | Omit = OMIT,
+        scope_service: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.LogsSamplingRule:
+        """Change the given fields of a log sampling rule.
+
+        Which share of matching log lines is kept.
+
+        `PATCH /api/projects/{project_id}/logs/sampling_rules/{id}/`; scope `logs:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            enabled: Default: `false`.
+
+        Returns:
+            `LogsSamplingRule`.
+        """
+        return await self._call(
+            registry.SAMPLING_RULES_UPDATE,
+            (id,),
+            body={
+                "config": config,
+                "enabled": enabled,
+                "name": name,
+                "priority": priority,
+                "rule_type": rule_type,
+                "scope_attribute_filters": scope_attribute_filters,
+                "scope_path_pattern": scope_path_pattern,
+                "scope_service": scope_service,
+            },
+            options=options,
+        )
+
+
 class LogsViews(Resource):
-    """Operations on `logs.views`."""
+    """Saved filters for log lines."""
 
     async def create(
         self,
         *,
         name: str,
+        columns: Sequence[m.LogsViewColumn | Mapping[str, JSON]] | None | Omit = OMIT,
         filters: Mapping[str, JSON] | Omit = OMIT,
         pinned: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LogsView:
-        """Create one of the logs views.
+        """Create a saved log view.
 
-        `POST /api/projects/{project_id}/logs/views/`; limits `burst` and `sustained`.
+        Saved filters for log lines.
+
+        `POST /api/projects/{project_id}/logs/views/`; scope `logs:write`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `LogsView`.
         """
         return await self._call(
             registry.VIEWS_CREATE,
-            body={"name": name, "filters": filters, "pinned": pinned},
+            body={"name": name, "columns": columns, "filters": filters, "pinned": pinned},
             options=options,
         )
 
     async def delete(self, short_id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the logs views.
+        """Delete a saved log view.
 
-        `DELETE /api/projects/{project_id}/logs/views/{short_id}/`; limits `burst` and
-        `sustained`.
+        Saved filters for log lines.
+
+        `DELETE /api/projects/{project_id}/logs/views/{short_id}/`; scope `logs:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
         """
         await self._call(registry.VIEWS_DELETE, (short_id,), options=options)
 
     async def get(self, short_id: str, /, *, options: RequestOptions | None = None) -> m.LogsView:
-        """Get one of the logs views.
+        """Get a saved log view.
 
-        `GET /api/projects/{project_id}/logs/views/{short_id}/`; limits `burst` and `sustained`.
+        Saved filters for log lines.
+
+        `GET /api/projects/{project_id}/logs/views/{short_id}/`; scope `logs:read`; limits
+        `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `LogsView`.
         """
         return await self._call(registry.VIEWS_GET, (short_id,), options=options)
 
@@ -337,10 +1131,19 @@ class LogsViews(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.LogsView]:
-        """List the logs views.
+        """List saved log views.
 
-        `GET /api/projects/{project_id}/logs/views/`; limits `burst` and `sustained`; pages:
-        offset.
+        Saved filters for log lines.
+
+        `GET /api/projects/{project_id}/logs/views/`; scope `logs:read`; limits `burst` and
+        `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `LogsView`, page by page as you iterate.
         """
         return self._cursor(
             registry.VIEWS_LIST,
@@ -355,18 +1158,28 @@ class LogsViews(Resource):
         /,
         *,
         name: str,
+        columns: Sequence[m.LogsViewColumn | Mapping[str, JSON]] | None | Omit = OMIT,
         filters: Mapping[str, JSON] | Omit = OMIT,
         pinned: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LogsView:
-        """Replace one of the logs views.
+        """Replace all fields of a saved log view.
 
-        `PUT /api/projects/{project_id}/logs/views/{short_id}/`; limits `burst` and `sustained`.
+        Saved filters for log lines.
+
+        `PUT /api/projects/{project_id}/logs/views/{short_id}/`; scope `logs:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `LogsView`.
         """
         return await self._call(
             registry.VIEWS_REPLACE,
             (short_id,),
-            body={"name": name, "filters": filters, "pinned": pinned},
+            body={"name": name, "columns": columns, "filters": filters, "pinned": pinned},
             options=options,
         )
 
@@ -375,43 +1188,72 @@ class LogsViews(Resource):
         short_id: str,
         /,
         *,
+        columns: Sequence[m.LogsViewColumn | Mapping[str, JSON]] | None | Omit = OMIT,
         filters: Mapping[str, JSON] | Omit = OMIT,
         name: str | Omit = OMIT,
         pinned: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LogsView:
-        """Change the given fields of one of the logs views.
+        """Change the given fields of a saved log view.
 
-        `PATCH /api/projects/{project_id}/logs/views/{short_id}/`; limits `burst` and
-        `sustained`.
+        Saved filters for log lines.
+
+        `PATCH /api/projects/{project_id}/logs/views/{short_id}/`; scope `logs:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `LogsView`.
         """
         return await self._call(
             registry.VIEWS_UPDATE,
             (short_id,),
-            body={"filters": filters, "name": name, "pinned": pinned},
+            body={"columns": columns, "filters": filters, "name": name, "pinned": pinned},
             options=options,
         )
 
 
 class Logs(Resource):
-    """Operations on `logs`."""
+    """Log lines that applications sent."""
 
     @cached_property
     def alerts(self) -> LogsAlerts:
-        """Operations on `logs.alerts`."""
+        """An alert on the number of matching log lines."""
         return LogsAlerts(self._executor)
 
     @cached_property
+    def anomalies(self) -> LogsAnomalies:
+        """Unusual changes in the number of log lines."""
+        return LogsAnomalies(self._executor)
+
+    @cached_property
+    def metric_rules(self) -> LogsMetricRules:
+        """A rule that counts matching log lines as a metric."""
+        return LogsMetricRules(self._executor)
+
+    @cached_property
+    def retention_rules(self) -> LogsRetentionRules:
+        """How long matching log lines are kept."""
+        return LogsRetentionRules(self._executor)
+
+    @cached_property
+    def sampling_rules(self) -> LogsSamplingRules:
+        """Which share of matching log lines is kept."""
+        return LogsSamplingRules(self._executor)
+
+    @cached_property
     def views(self) -> LogsViews:
-        """Operations on `logs.views`."""
+        """Saved filters for log lines."""
         return LogsViews(self._executor)
 
     async def attributes(
         self,
         *,
         attribute_type: Literal["log", "resource"] | Omit = OMIT,
-        date_range: m.DateRangeSchema | Mapping[str, JSON] | Omit = OMIT,
-        filter_group: Sequence[m.LogPropertyFilterSchema | Mapping[str, JSON]] | Omit = OMIT,
+        date_range: m.LogsDateRange | Mapping[str, JSON] | Omit = OMIT,
+        filter_group: Sequence[m.LogsPropertyFilter | Mapping[str, JSON]] | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         search: str | Omit = OMIT,
@@ -419,10 +1261,21 @@ class Logs(Resource):
         service_names: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LogsAttributesResponse:
-        """Attributes: an action on logs.
+        """List the names of the attributes of log lines.
 
         `GET /api/projects/{project_id}/logs/attributes/`; scope `logs:read`; limits `burst` and
         `sustained`.
+
+        Args:
+            attribute_type: Whether the attribute belongs to the entry itself or to its
+                resource.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+            search_values: Default: `false`.
+
+        Returns:
+            `LogsAttributesResponse`.
         """
         return await self._call(
             registry.ATTRIBUTES,
@@ -439,12 +1292,37 @@ class Logs(Resource):
             options=options,
         )
 
+    async def compare_patterns(
+        self,
+        *,
+        query: m.LogsPatternsBody | Mapping[str, JSON],
+        baseline_date_range: m.LogsDateRange | Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.LogsPatternsDiffResponse:
+        """Compare the patterns of two ranges of time.
+
+        `POST /api/projects/{project_id}/logs/patterns_diff/`; scope `logs:read`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `LogsPatternsDiffResponse`.
+        """
+        return await self._call(
+            registry.COMPARE_PATTERNS,
+            body={"query": query, "baselineDateRange": baseline_date_range},
+            options=options,
+        )
+
     async def count(
         self, *, query: m.LogsCountBody | Mapping[str, JSON], options: RequestOptions | None = None
     ) -> m.LogsCountResponse:
-        """Count: an action on logs.
+        """Count the log lines that match a filter.
 
-        `POST /api/projects/{project_id}/logs/count/`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/logs/count/`; scope `logs:read`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `LogsCountResponse`.
         """
         return await self._call(registry.COUNT, body={"query": query}, options=options)
 
@@ -454,103 +1332,182 @@ class Logs(Resource):
         query: m.LogsCountRangesBody | Mapping[str, JSON],
         options: RequestOptions | None = None,
     ) -> m.LogsCountRangesResponse:
-        """Count ranges: an action on logs.
+        """Count matching log lines in each part of a range of time.
 
-        `POST /api/projects/{project_id}/logs/count-ranges/`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/logs/count-ranges/`; scope `logs:read`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `LogsCountRangesResponse`.
         """
         return await self._call(registry.COUNT_RANGES, body={"query": query}, options=options)
 
-    async def explain_log_with_ai(
+    async def explain(
         self,
         *,
-        timestamp: str,
+        timestamp: Timestamp,
         uuid: str,
         force_refresh: bool | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ExplainRequest:
-        """Explain log with ai: an action on logs.
+    ) -> m.LogsExplainRequest:
+        """Explain a log line by a language model.
 
-        `POST /api/projects/{project_id}/logs/explainLogWithAI/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/logs/explainLogWithAI/`; scope `logs:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            force_refresh: Default: `false`.
+
+        Returns:
+            `LogsExplainRequest`.
         """
         return await self._call(
-            registry.EXPLAIN_LOG_WITH_AI,
+            registry.EXPLAIN,
             body={"timestamp": timestamp, "uuid": uuid, "force_refresh": force_refresh},
             options=options,
         )
 
     async def export(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
-        """Export: an action on logs.
+        """Start an export of log lines.
 
-        `POST /api/projects/{project_id}/logs/export/`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/logs/export/`; scope `logs:read`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.EXPORT, options=options)
 
-    async def has_logs(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
-        """Has logs: an action on logs.
-
-        `GET /api/projects/{project_id}/logs/has_logs/`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.HAS_LOGS, options=options)
-
-    def query(
-        self,
-        *,
-        query: m.LogsQueryBody | Mapping[str, JSON],
-        concurrency: int = 1,
-        options: RequestOptions | None = None,
-    ) -> Cursor[m.LogEntry]:
-        """Query: an action on logs.
-
-        At most 2,000 entries per page.
-
-        `POST /api/projects/{project_id}/logs/query/`; scope `logs:read`; limits `burst` and
-        `sustained`; pages: body_cursor.
-        """
-        return self._cursor(
-            registry.QUERY, body={"query": query}, concurrency=concurrency, options=options
-        )
-
-    async def services(
-        self,
-        *,
-        query: m.LogsServicesBody | Mapping[str, JSON],
-        options: RequestOptions | None = None,
-    ) -> m.LogsServicesResponse:
-        """Services: an action on logs.
-
-        `POST /api/projects/{project_id}/logs/services/`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.SERVICES, body={"query": query}, options=options)
-
-    async def sparkline(
+    async def get_sparkline(
         self,
         *,
         query: m.LogsSparklineBody | Mapping[str, JSON],
         options: RequestOptions | None = None,
     ) -> m.LogsSparklineResponse:
-        """Sparkline: an action on logs.
+        """Get the number of log lines over time.
 
         `POST /api/projects/{project_id}/logs/sparkline/`; scope `logs:read`; limits `burst` and
         `sustained`.
+
+        Returns:
+            `LogsSparklineResponse`.
         """
-        return await self._call(registry.SPARKLINE, body={"query": query}, options=options)
+        return await self._call(registry.GET_SPARKLINE, body={"query": query}, options=options)
+
+    async def group_by(
+        self,
+        *,
+        query: m.LogsGroupByBody | Mapping[str, JSON],
+        options: RequestOptions | None = None,
+    ) -> m.LogsGroupByResponse:
+        """Count log lines by groups of attributes.
+
+        `POST /api/projects/{project_id}/logs/group-by/`; scope `logs:read`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `LogsGroupByResponse`.
+        """
+        return await self._call(registry.GROUP_BY, body={"query": query}, options=options)
+
+    async def has_data(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
+        """Get whether the project has any log lines.
+
+        `GET /api/projects/{project_id}/logs/has_logs/`; scope `logs:read`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.HAS_DATA, options=options)
+
+    async def list_facet_values(
+        self,
+        *,
+        query: m.LogsFacetValuesBody | Mapping[str, JSON],
+        options: RequestOptions | None = None,
+    ) -> m.LogsFacetValuesResponse:
+        """Count log lines by the values of an attribute.
+
+        `POST /api/projects/{project_id}/logs/facet_values/`; scope `logs:read`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `LogsFacetValuesResponse`.
+        """
+        return await self._call(registry.LIST_FACET_VALUES, body={"query": query}, options=options)
+
+    async def list_patterns(
+        self,
+        *,
+        query: m.LogsPatternsBody | Mapping[str, JSON],
+        options: RequestOptions | None = None,
+    ) -> m.LogsPatternsResponse:
+        """Group log lines by their pattern.
+
+        `POST /api/projects/{project_id}/logs/patterns/`; scope `logs:read`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `LogsPatternsResponse`.
+        """
+        return await self._call(registry.LIST_PATTERNS, body={"query": query}, options=options)
+
+    async def list_services(
+        self,
+        *,
+        query: m.LogsServicesBody | Mapping[str, JSON],
+        options: RequestOptions | None = None,
+    ) -> m.LogsServicesResponse:
+        """List the services that sent log lines, with counts.
+
+        `POST /api/projects/{project_id}/logs/services/`; scope `logs:read`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `LogsServicesResponse`.
+        """
+        return await self._call(registry.LIST_SERVICES, body={"query": query}, options=options)
+
+    def query(
+        self, *, query: m.LogsQueryBody | Mapping[str, JSON], options: RequestOptions | None = None
+    ) -> Cursor[m.LogEntry]:
+        """Search log lines.
+
+        At most 2,000 entries per page.
+
+        `POST /api/projects/{project_id}/logs/query/`; scope `logs:read`; limits `burst` and
+        `sustained`; pages: body_cursor.
+
+        Returns:
+            All `LogEntry`, page by page as you iterate.
+        """
+        return self._cursor(registry.QUERY, body={"query": query}, options=options)
 
     async def values(
         self,
         *,
         key: str,
         attribute_type: Literal["log", "resource"] | Omit = OMIT,
-        date_range: m.DateRangeSchema | Mapping[str, JSON] | Omit = OMIT,
-        filter_group: Sequence[m.LogPropertyFilterSchema | Mapping[str, JSON]] | Omit = OMIT,
+        date_range: m.LogsDateRange | Mapping[str, JSON] | Omit = OMIT,
+        filter_group: Sequence[m.LogsPropertyFilter | Mapping[str, JSON]] | Omit = OMIT,
         service_names: Sequence[str] | Omit = OMIT,
         value: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LogsValuesResponse:
-        """Values: an action on logs.
+        """List values that an attribute of log lines has.
 
         `GET /api/projects/{project_id}/logs/values/`; scope `logs:read`; limits `burst` and
         `sustained`.
+
+        Args:
+            key: The name of the property or attribute.
+            attribute_type: Whether the attribute belongs to the entry itself or to its
+                resource.
+            value: Only values that contain this text.
+
+        Returns:
+            `LogsValuesResponse`.
         """
         return await self._call(
             registry.VALUES,

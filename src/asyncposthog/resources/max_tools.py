@@ -17,15 +17,18 @@ __all__ = ["MaxTools"]
 
 
 class MaxTools(Resource):
-    """Operations on `max_tools`."""
+    """Tools of PostHog AI."""
 
     async def create_and_query_insight(
         self, *, insight_type: m.InsightTypeEnum, query: str, options: RequestOptions | None = None
     ) -> dict[str, JSON]:
-        """Create and query insight: an action on max tools.
+        """Create an insight from a description and return its result.
 
         `POST /api/projects/{project_id}/max_tools/create_and_query_insight/`; scope
         `insight:read`, `query:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.CREATE_AND_QUERY_INSIGHT,

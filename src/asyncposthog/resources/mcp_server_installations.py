@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
@@ -21,59 +22,62 @@ __all__ = ["McpServerInstallations", "McpServerInstallationsTools"]
 
 
 class McpServerInstallationsTools(Resource):
-    """Operations on `mcp_server_installations.tools`."""
+    """A tool of an installed MCP server."""
 
     def list(
-        self, id: str, /, *, concurrency: int = 1, options: RequestOptions | None = None
+        self, id: UUID | str, /, *, concurrency: int = 1, options: RequestOptions | None = None
     ) -> Cursor[m.MCPServerInstallationTool]:
-        """List the mcp server installations tools.
+        """List tools of an MCP server.
 
-        `GET /api/projects/{project_id}/mcp_server_installations/{id}/tools/`; limits `burst`
-        and `sustained`; pages: offset.
+        A tool of an installed MCP server.
+
+        `GET /api/projects/{project_id}/mcp_server_installations/{id}/tools/`; scope
+        `project:read`; limits `burst` and `sustained`; pages: offset.
+
+        Returns:
+            All `MCPServerInstallationTool`, page by page as you iterate.
         """
         return self._cursor(registry.TOOLS_LIST, (id,), concurrency=concurrency, options=options)
 
     async def refresh(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        auth_type: m.MCPAuthTypeEnum | Omit = OMIT,
-        display_name: str | Omit = OMIT,
-        is_enabled: bool | Omit = OMIT,
-        url: str | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.PaginatedMCPServerInstallationToolList:
-        """Refresh: an action on mcp server installations tools.
+        """Read the list of tools from the MCP server again.
 
-        `POST /api/projects/{project_id}/mcp_server_installations/{id}/tools/refresh/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/mcp_server_installations/{id}/tools/refresh/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            `PaginatedMCPServerInstallationToolList`.
         """
-        return await self._call(
-            registry.TOOLS_REFRESH,
-            (id,),
-            body={
-                "auth_type": auth_type,
-                "display_name": display_name,
-                "is_enabled": is_enabled,
-                "url": url,
-            },
-            options=options,
-        )
+        return await self._call(registry.TOOLS_REFRESH, (id,), body=body, options=options)
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         tool_name: str,
         /,
         *,
         approval_state: m.ToolApprovalUpdateApprovalStateEnum | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.MCPServerInstallationTool:
-        """Change the given fields of one of the mcp server installations tools.
+        """Change the given fields of a tool of an MCP server.
+
+        A tool of an installed MCP server.
 
         `PATCH /api/projects/{project_id}/mcp_server_installations/{id}/tools/{tool_name}/`;
-        limits `burst` and `sustained`.
+        scope `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `MCPServerInstallationTool`.
         """
         return await self._call(
             registry.TOOLS_UPDATE,
@@ -87,26 +91,33 @@ class McpServerInstallationsTools(Resource):
 
 
 class McpServerInstallations(Resource):
-    """Operations on `mcp_server_installations`."""
+    """An MCP server that a user has connected."""
 
     @cached_property
     def tools(self) -> McpServerInstallationsTools:
-        """Operations on `mcp_server_installations.tools`."""
+        """A tool of an installed MCP server."""
         return McpServerInstallationsTools(self._executor)
 
     async def authorize(
         self,
         *,
         install_source: Literal["posthog", "posthog-code"] | Omit = OMIT,
-        installation_id: str | Omit = OMIT,
+        installation_id: UUID | str | Omit = OMIT,
         posthog_code_callback_url: str | Omit = OMIT,
-        template_id: str | Omit = OMIT,
+        return_path: str | Omit = OMIT,
+        template_id: UUID | str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Authorize: an action on mcp server installations.
+        """Get the address at which an MCP server is authorized.
 
-        `GET /api/projects/{project_id}/mcp_server_installations/authorize/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/mcp_server_installations/authorize/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Args:
+            install_source: Default: `"posthog"`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.AUTHORIZE,
@@ -114,8 +125,46 @@ class McpServerInstallations(Resource):
                 "install_source": install_source,
                 "installation_id": installation_id,
                 "posthog_code_callback_url": posthog_code_callback_url,
+                "return_path": return_path,
                 "template_id": template_id,
             },
+            options=options,
+        )
+
+    async def available_tools(
+        self, *, options: RequestOptions | None = None
+    ) -> m.AvailableToolsResponse:
+        """List the tools of all installed MCP servers.
+
+        `GET /api/projects/{project_id}/mcp_server_installations/available_tools/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `AvailableToolsResponse`.
+        """
+        return await self._call(registry.AVAILABLE_TOOLS, options=options)
+
+    async def call_tool(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        tool_name: str,
+        arguments: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.CallToolResponse:
+        """Call a tool of an MCP server.
+
+        `POST /api/projects/{project_id}/mcp_server_installations/{id}/call_tool/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `CallToolResponse`.
+        """
+        return await self._call(
+            registry.CALL_TOOL,
+            (id,),
+            body={"tool_name": tool_name, "arguments": arguments},
             options=options,
         )
 
@@ -128,10 +177,15 @@ class McpServerInstallations(Resource):
         url: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.MCPServerInstallation:
-        """Create one of the mcp server installations.
+        """Create an MCP server installation.
 
-        `POST /api/projects/{project_id}/mcp_server_installations/`; limits `burst` and
-        `sustained`.
+        An MCP server that a user has connected.
+
+        `POST /api/projects/{project_id}/mcp_server_installations/`; scope `project:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `MCPServerInstallation`.
         """
         return await self._call(
             registry.CREATE,
@@ -144,21 +198,28 @@ class McpServerInstallations(Resource):
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the mcp server installations.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an MCP server installation.
 
-        `DELETE /api/projects/{project_id}/mcp_server_installations/{id}/`; limits `burst` and
-        `sustained`.
+        An MCP server that a user has connected.
+
+        `DELETE /api/projects/{project_id}/mcp_server_installations/{id}/`; scope
+        `project:read`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
-        self, id: str, /, *, options: RequestOptions | None = None
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.MCPServerInstallation:
-        """Get one of the mcp server installations.
+        """Get an MCP server installation.
 
-        `GET /api/projects/{project_id}/mcp_server_installations/{id}/`; limits `burst` and
-        `sustained`.
+        An MCP server that a user has connected.
+
+        `GET /api/projects/{project_id}/mcp_server_installations/{id}/`; scope `project:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `MCPServerInstallation`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -168,18 +229,30 @@ class McpServerInstallations(Resource):
         auth_type: m.InstallCustomAuthTypeEnum,
         name: str,
         url: str,
+        agent_scope: m.MCPAgentGrantScopeEnum | Omit = OMIT,
         api_key: str | Omit = OMIT,
         client_id: str | Omit = OMIT,
         client_secret: str | Omit = OMIT,
         description: str | Omit = OMIT,
         install_source: m.InstallSourceEnum | Omit = OMIT,
         posthog_code_callback_url: str | Omit = OMIT,
+        return_path: str | Omit = OMIT,
+        scope: m.MCPInstallationScopeEnum | Omit = OMIT,
+        team_enabled: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.McpServerInstallationsInstallCustomResponse:
-        """Install custom: an action on mcp server installations.
+        """Install an MCP server by its address.
 
-        `POST /api/projects/{project_id}/mcp_server_installations/install_custom/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/mcp_server_installations/install_custom/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Args:
+            install_source: Default: `"posthog"`.
+            scope: Default: `"personal"`.
+            team_enabled: Default: `true`.
+
+        Returns:
+            `McpServerInstallationsInstallCustomResponse`.
         """
         return await self._call(
             registry.INSTALL_CUSTOM,
@@ -187,12 +260,16 @@ class McpServerInstallations(Resource):
                 "auth_type": auth_type,
                 "name": name,
                 "url": url,
+                "agent_scope": agent_scope,
                 "api_key": api_key,
                 "client_id": client_id,
                 "client_secret": client_secret,
                 "description": description,
                 "install_source": install_source,
                 "posthog_code_callback_url": posthog_code_callback_url,
+                "return_path": return_path,
+                "scope": scope,
+                "team_enabled": team_enabled,
             },
             options=options,
         )
@@ -201,23 +278,39 @@ class McpServerInstallations(Resource):
         self,
         *,
         template_id: UUID | str,
+        agent_scope: m.MCPAgentGrantScopeEnum | Omit = OMIT,
         api_key: str | Omit = OMIT,
         install_source: m.InstallSourceEnum | Omit = OMIT,
         posthog_code_callback_url: str | Omit = OMIT,
+        return_path: str | Omit = OMIT,
+        scope: m.MCPInstallationScopeEnum | Omit = OMIT,
+        team_enabled: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.McpServerInstallationsInstallTemplateResponse:
-        """Install template: an action on mcp server installations.
+        """Install an MCP server of the catalog.
 
-        `POST /api/projects/{project_id}/mcp_server_installations/install_template/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/mcp_server_installations/install_template/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Args:
+            install_source: Default: `"posthog"`.
+            scope: Default: `"personal"`.
+            team_enabled: Default: `true`.
+
+        Returns:
+            `McpServerInstallationsInstallTemplateResponse`.
         """
         return await self._call(
             registry.INSTALL_TEMPLATE,
             body={
                 "template_id": template_id,
+                "agent_scope": agent_scope,
                 "api_key": api_key,
                 "install_source": install_source,
                 "posthog_code_callback_url": posthog_code_callback_url,
+                "return_path": return_path,
+                "scope": scope,
+                "team_enabled": team_enabled,
             },
             options=options,
         )
@@ -230,10 +323,19 @@ class McpServerInstallations(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.MCPServerInstallation]:
-        """List the mcp server installations.
+        """List MCP server installations.
 
-        `GET /api/projects/{project_id}/mcp_server_installations/`; limits `burst` and
-        `sustained`; pages: offset.
+        An MCP server that a user has connected.
+
+        `GET /api/projects/{project_id}/mcp_server_installations/`; scope `project:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `MCPServerInstallation`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -244,35 +346,28 @@ class McpServerInstallations(Resource):
 
     async def proxy(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        auth_type: m.MCPAuthTypeEnum | Omit = OMIT,
-        display_name: str | Omit = OMIT,
-        is_enabled: bool | Omit = OMIT,
-        url: str | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.MCPServerInstallation:
-        """Proxy: an action on mcp server installations.
+    ) -> JSON:
+        """Send a request to an MCP server.
 
-        `POST /api/projects/{project_id}/mcp_server_installations/{id}/proxy/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/mcp_server_installations/{id}/proxy/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.PROXY,
-            (id,),
-            body={
-                "auth_type": auth_type,
-                "display_name": display_name,
-                "is_enabled": is_enabled,
-                "url": url,
-            },
-            options=options,
-        )
+        return await self._call(registry.PROXY, (id,), body=body, options=options)
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         auth_type: m.MCPAuthTypeEnum | Omit = OMIT,
@@ -281,10 +376,15 @@ class McpServerInstallations(Resource):
         url: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.MCPServerInstallation:
-        """Replace one of the mcp server installations.
+        """Replace all fields of an MCP server installation.
 
-        `PUT /api/projects/{project_id}/mcp_server_installations/{id}/`; limits `burst` and
-        `sustained`.
+        An MCP server that a user has connected.
+
+        `PUT /api/projects/{project_id}/mcp_server_installations/{id}/`; scope `project:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `MCPServerInstallation`.
         """
         return await self._call(
             registry.REPLACE,
@@ -298,9 +398,35 @@ class McpServerInstallations(Resource):
             options=options,
         )
 
+    async def share(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.MCPServerInstallation:
+        """Share an installed MCP server with the project.
+
+        `POST /api/projects/{project_id}/mcp_server_installations/{id}/share/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `MCPServerInstallation`.
+        """
+        return await self._call(registry.SHARE, (id,), options=options)
+
+    async def unshare(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.MCPServerInstallation:
+        """Stop sharing an installed MCP server.
+
+        `POST /api/projects/{project_id}/mcp_server_installations/{id}/unshare/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `MCPServerInstallation`.
+        """
+        return await self._call(registry.UNSHARE, (id,), options=options)
+
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         description: str | Omit = OMIT,
@@ -308,10 +434,15 @@ class McpServerInstallations(Resource):
         is_enabled: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.MCPServerInstallation:
-        """Change the given fields of one of the mcp server installations.
+        """Change the given fields of an MCP server installation.
 
-        `PATCH /api/projects/{project_id}/mcp_server_installations/{id}/`; limits `burst` and
-        `sustained`.
+        An MCP server that a user has connected.
+
+        `PATCH /api/projects/{project_id}/mcp_server_installations/{id}/`; scope `project:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `MCPServerInstallation`.
         """
         return await self._call(
             registry.UPDATE,

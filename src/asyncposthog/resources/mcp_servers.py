@@ -19,7 +19,7 @@ __all__ = ["McpServers"]
 
 
 class McpServers(Resource):
-    """Operations on `mcp_servers`."""
+    """An MCP server that can be installed."""
 
     def list(
         self,
@@ -29,10 +29,19 @@ class McpServers(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.MCPServerTemplate]:
-        """List the mcp servers.
+        """List MCP servers.
 
-        `GET /api/projects/{project_id}/mcp_servers/`; limits `burst` and `sustained`; pages:
-        offset.
+        An MCP server that can be installed.
+
+        `GET /api/projects/{project_id}/mcp_servers/`; scope `project:read`; limits `burst` and
+        `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `MCPServerTemplate`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,

@@ -3,23 +3,44 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, RequestOptions
 
 from ..registry.families import mcp_tools as registry
 
+if TYPE_CHECKING:
+    from .. import models as m
+
 __all__ = ["McpTools"]
 
 
 class McpTools(Resource):
-    """Operations on `mcp_tools`."""
+    """A tool of PostHog's own MCP server."""
 
     async def call(
         self, tool_name: str, /, *, options: RequestOptions | None = None
     ) -> dict[str, JSON]:
-        """Call: an action on mcp tools.
+        """Call a tool of PostHog's MCP server.
 
         `POST /api/projects/{project_id}/mcp_tools/{tool_name}/`; limits `burst` and
         `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.CALL, (tool_name,), options=options)
+
+    async def search_docs(
+        self, *, query: str, options: RequestOptions | None = None
+    ) -> m.DocsSearchResponse:
+        """Search the documentation of PostHog.
+
+        `POST /api/projects/{project_id}/mcp_tools/docs_search/`; scope `project:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `DocsSearchResponse`.
+        """
+        return await self._call(registry.SEARCH_DOCS, body={"query": query}, options=options)

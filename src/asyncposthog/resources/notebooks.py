@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -18,11 +18,21 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["Notebooks", "NotebooksCollab", "NotebooksHogql", "NotebooksKernel"]
+__all__ = [
+    "Notebooks",
+    "NotebooksCollab",
+    "NotebooksKernel",
+    "NotebooksSharing",
+    "NotebooksSharingPasswords",
+    "NotebooksSql",
+    "NotebooksSqlRuns",
+    "NotebooksWidgets",
+    "NotebooksWidgetsFrames",
+]
 
 
 class NotebooksCollab(Resource):
-    """Operations on `notebooks.collab`."""
+    """Shared editing of a notebook."""
 
     async def save(
         self,
@@ -38,10 +48,16 @@ class NotebooksCollab(Resource):
         title: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Save: an action on notebooks collab.
+        """Save steps of shared editing.
 
-        `POST /api/projects/{project_id}/notebooks/{short_id}/collab/save/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/notebooks/{short_id}/collab/save/`; scope
+        `notebook:write`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.COLLAB_SAVE,
@@ -58,91 +74,140 @@ class NotebooksCollab(Resource):
             options=options,
         )
 
-    async def stream(self, short_id: str, /, *, options: RequestOptions | None = None) -> str:
-        """Stream: an action on notebooks collab.
-
-        `GET /api/projects/{project_id}/notebooks/{short_id}/collab/stream/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(registry.COLLAB_STREAM, (short_id,), options=options)
-
-
-class NotebooksHogql(Resource):
-    """Operations on `notebooks.hogql`."""
-
-    async def execute(
+    async def save_markdown(
         self,
         short_id: str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        text_content: str | None | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        version: int | Omit = OMIT,
+        client_id: str,
+        content: JSON,
+        version: int,
+        cursor: m.NotebookCollabCursor | Mapping[str, JSON] | Omit = OMIT,
+        text_content: str | Omit = OMIT,
+        title: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Execute: an action on notebooks hogql.
+        """Save the Markdown of a notebook during shared editing.
 
-        `POST /api/projects/{project_id}/notebooks/{short_id}/hogql/execute/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/notebooks/{short_id}/collab/markdown_save/`; scope
+        `notebook:write`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.HOGQL_EXECUTE,
+            registry.COLLAB_SAVE_MARKDOWN,
             (short_id,),
             body={
-                "_create_in_folder": create_in_folder,
+                "client_id": client_id,
                 "content": content,
-                "deleted": deleted,
+                "version": version,
+                "cursor": cursor,
                 "text_content": text_content,
                 "title": title,
-                "version": version,
             },
+            options=options,
+        )
+
+    async def stream(self, short_id: str, /, *, options: RequestOptions | None = None) -> str:
+        """Stream the changes of others during shared editing (server-sent events).
+
+        `GET /api/projects/{project_id}/notebooks/{short_id}/collab/stream/`; scope
+        `notebook:read`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+        """
+        return await self._call(registry.COLLAB_STREAM, (short_id,), options=options)
+
+    async def update_presence(
+        self,
+        short_id: str,
+        /,
+        *,
+        client_id: str,
+        cursor: m.NotebookCollabCursor | Mapping[str, JSON],
+        version: int,
+        options: RequestOptions | None = None,
+    ) -> None:
+        """Report the position of the cursor during shared editing.
+
+        `POST /api/projects/{project_id}/notebooks/{short_id}/collab/presence/`; scope
+        `notebook:write`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+        """
+        await self._call(
+            registry.COLLAB_UPDATE_PRESENCE,
+            (short_id,),
+            body={"client_id": client_id, "cursor": cursor, "version": version},
             options=options,
         )
 
 
 class NotebooksKernel(Resource):
-    """Operations on `notebooks.kernel`."""
+    """The process that runs the Python cells of a notebook."""
 
-    async def config(
+    async def compute_options(
+        self, *, options: RequestOptions | None = None
+    ) -> m.NotebookComputeOptionsResponse:
+        """List the sizes that a kernel can have.
+
+        `GET /api/projects/{project_id}/notebooks/kernel/compute_options/`; scope
+        `notebook:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `NotebookComputeOptionsResponse`.
+        """
+        return await self._call(registry.KERNEL_COMPUTE_OPTIONS, options=options)
+
+    async def configure(
         self,
         short_id: str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        text_content: str | None | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        version: int | Omit = OMIT,
+        cpu_cores: float | Omit = OMIT,
+        idle_timeout_seconds: int | Omit = OMIT,
+        memory_gb: float | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
-        """Config: an action on notebooks kernel.
+    ) -> m.NotebookKernelConfigResponse:
+        """Set the size and timeout of a kernel.
 
-        `POST /api/projects/{project_id}/notebooks/{short_id}/kernel/config/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/notebooks/{short_id}/kernel/config/`; scope
+        `notebook:write`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `NotebookKernelConfigResponse`.
         """
         return await self._call(
-            registry.KERNEL_CONFIG,
+            registry.KERNEL_CONFIGURE,
             (short_id,),
             body={
-                "_create_in_folder": create_in_folder,
-                "content": content,
-                "deleted": deleted,
-                "text_content": text_content,
-                "title": title,
-                "version": version,
+                "cpu_cores": cpu_cores,
+                "idle_timeout_seconds": idle_timeout_seconds,
+                "memory_gb": memory_gb,
             },
             options=options,
         )
 
     async def dataframe(self, short_id: str, /, *, options: RequestOptions | None = None) -> JSON:
-        """Dataframe: an action on notebooks kernel.
+        """Get rows of a data frame of a kernel.
 
         `GET /api/projects/{project_id}/notebooks/{short_id}/kernel/dataframe/`; limits `burst`
         and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.KERNEL_DATAFRAME, (short_id,), options=options)
 
@@ -151,63 +216,42 @@ class NotebooksKernel(Resource):
         short_id: str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        text_content: str | None | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        version: int | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Execute: an action on notebooks kernel.
+        """Run Python code in a kernel.
 
         `POST /api/projects/{project_id}/notebooks/{short_id}/kernel/execute/`; limits `burst`
         and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.KERNEL_EXECUTE,
-            (short_id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "content": content,
-                "deleted": deleted,
-                "text_content": text_content,
-                "title": title,
-                "version": version,
-            },
-            options=options,
-        )
+        return await self._call(registry.KERNEL_EXECUTE, (short_id,), body=body, options=options)
 
     async def execute_stream(
         self,
         short_id: str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        text_content: str | None | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        version: int | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> str:
-        """Execute stream: an action on notebooks kernel.
+        """Run Python code in a kernel and stream its output (server-sent events).
 
         `POST /api/projects/{project_id}/notebooks/{short_id}/kernel/execute/stream/`; limits
         `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
         """
         return await self._call(
-            registry.KERNEL_EXECUTE_STREAM,
-            (short_id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "content": content,
-                "deleted": deleted,
-                "text_content": text_content,
-                "title": title,
-                "version": version,
-            },
-            options=options,
+            registry.KERNEL_EXECUTE_STREAM, (short_id,), body=body, options=options
         )
 
     async def restart(
@@ -215,70 +259,62 @@ class NotebooksKernel(Resource):
         short_id: str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        text_content: str | None | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        version: int | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Restart: an action on notebooks kernel.
+        """Restart the Python kernel of a notebook.
+
+        The process that runs the Python cells of a notebook.
 
         `POST /api/projects/{project_id}/notebooks/{short_id}/kernel/restart/`; limits `burst`
         and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.KERNEL_RESTART,
-            (short_id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "content": content,
-                "deleted": deleted,
-                "text_content": text_content,
-                "title": title,
-                "version": version,
-            },
-            options=options,
-        )
+        return await self._call(registry.KERNEL_RESTART, (short_id,), body=body, options=options)
 
     async def start(
         self,
         short_id: str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        text_content: str | None | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        version: int | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Start: an action on notebooks kernel.
+        """Start the Python kernel of a notebook.
+
+        The process that runs the Python cells of a notebook.
 
         `POST /api/projects/{project_id}/notebooks/{short_id}/kernel/start/`; limits `burst` and
         `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.KERNEL_START,
-            (short_id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "content": content,
-                "deleted": deleted,
-                "text_content": text_content,
-                "title": title,
-                "version": version,
-            },
-            options=options,
-        )
+        return await self._call(registry.KERNEL_START, (short_id,), body=body, options=options)
 
-    async def status(self, short_id: str, /, *, options: RequestOptions | None = None) -> JSON:
-        """Status: an action on notebooks kernel.
+    async def status(
+        self, short_id: str, /, *, options: RequestOptions | None = None
+    ) -> m.NotebookKernelStatusResponse:
+        """Get whether a kernel is running.
 
-        `GET /api/projects/{project_id}/notebooks/{short_id}/kernel/status/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/notebooks/{short_id}/kernel/status/`; scope
+        `notebook:read`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `NotebookKernelStatusResponse`.
         """
         return await self._call(registry.KERNEL_STATUS, (short_id,), options=options)
 
@@ -287,51 +323,527 @@ class NotebooksKernel(Resource):
         short_id: str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        text_content: str | None | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        version: int | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Stop: an action on notebooks kernel.
+        """Stop the Python kernel of a notebook.
+
+        The process that runs the Python cells of a notebook.
 
         `POST /api/projects/{project_id}/notebooks/{short_id}/kernel/stop/`; limits `burst` and
         `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.KERNEL_STOP, (short_id,), body=body, options=options)
+
+
+class NotebooksSharingPasswords(Resource):
+    """A password that opens a shared notebook."""
+
+    async def create(
+        self,
+        notebook_id: UUID | str,
+        /,
+        *,
+        enabled: bool | Omit = OMIT,
+        password_required: bool | Omit = OMIT,
+        settings: JSON | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SharingConfiguration:
+        """Create a password of a shared notebook.
+
+        A password that opens a shared notebook.
+
+        `POST /api/projects/{project_id}/notebooks/{notebook_id}/sharing/passwords/`; scope
+        `sharing_configuration:write`; limits `burst` and `sustained`.
+
+        Args:
+            enabled: Whether it is shared.
+            password_required: Whether the link asks for a password.
+            settings: What the shared page shows.
+
+        Returns:
+            `SharingConfiguration`.
         """
         return await self._call(
-            registry.KERNEL_STOP,
+            registry.SHARING_PASSWORDS_CREATE,
+            (notebook_id,),
+            body={"enabled": enabled, "password_required": password_required, "settings": settings},
+            options=options,
+        )
+
+    async def delete(
+        self, notebook_id: UUID | str, password_id: str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Delete a password of a shared notebook.
+
+        A password that opens a shared notebook.
+
+        `DELETE
+        /api/projects/{project_id}/notebooks/{notebook_id}/sharing/passwords/{password_id}/`;
+        scope `sharing_configuration:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.SHARING_PASSWORDS_DELETE,
+            (
+                notebook_id,
+                password_id,
+            ),
+            options=options,
+        )
+
+
+class NotebooksSharing(Resource):
+    """Whether a notebook is public, and its access token."""
+
+    @cached_property
+    def passwords(self) -> NotebooksSharingPasswords:
+        """A password that opens a shared notebook."""
+        return NotebooksSharingPasswords(self._executor)
+
+    async def get(
+        self, notebook_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.SharingConfiguration:
+        """Get the sharing of a notebook.
+
+        Whether a notebook is public, and its access token.
+
+        `GET /api/projects/{project_id}/notebooks/{notebook_id}/sharing/`; scope
+        `sharing_configuration:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `SharingConfiguration`.
+        """
+        return await self._call(registry.SHARING_GET, (notebook_id,), options=options)
+
+    async def refresh(
+        self,
+        notebook_id: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SharingConfiguration:
+        """Replace the access token of a shared notebook: the old link stops working.
+
+        `POST /api/projects/{project_id}/notebooks/{notebook_id}/sharing/refresh/`; scope
+        `sharing_configuration:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            `SharingConfiguration`.
+        """
+        return await self._call(
+            registry.SHARING_REFRESH, (notebook_id,), body=body, options=options
+        )
+
+
+class NotebooksSqlRuns(Resource):
+    """A run of an SQL cell."""
+
+    async def get(
+        self, short_id: str, run_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.NotebookSQLV2RunStatusResponse:
+        """Get a run of an SQL cell.
+
+        A run of an SQL cell.
+
+        `GET /api/projects/{project_id}/notebooks/{short_id}/sql_v2/runs/{run_id}/`; scope
+        `notebook:read`, `query:read`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `NotebookSQLV2RunStatusResponse`.
+        """
+        return await self._call(
+            registry.SQL_RUNS_GET,
+            (
+                short_id,
+                run_id,
+            ),
+            options=options,
+        )
+
+    async def interrupt(
+        self, short_id: str, run_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.NotebookSQLV2InterruptResponse:
+        """Stop a run of an SQL cell.
+
+        `POST /api/projects/{project_id}/notebooks/{short_id}/sql_v2/runs/{run_id}/interrupt/`;
+        scope `notebook:write`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `NotebookSQLV2InterruptResponse`.
+        """
+        return await self._call(
+            registry.SQL_RUNS_INTERRUPT,
+            (
+                short_id,
+                run_id,
+            ),
+            options=options,
+        )
+
+
+class NotebooksSql(Resource):
+    """SQL cells of a notebook."""
+
+    @cached_property
+    def runs(self) -> NotebooksSqlRuns:
+        """A run of an SQL cell."""
+        return NotebooksSqlRuns(self._executor)
+
+    async def run(
+        self,
+        short_id: str,
+        /,
+        *,
+        code: str,
+        node_id: str,
+        connection_id: UUID | str | None | Omit = OMIT,
+        node_type: m.NotebookSQLV2NodeTypeEnum | Omit = OMIT,
+        output_name: str | Omit = OMIT,
+        refs: Mapping[str, m.NotebookSQLV2Ref | Mapping[str, JSON]] | Omit = OMIT,
+        send_raw_query: bool | Omit = OMIT,
+        variables: Sequence[m.NotebookVariable | Mapping[str, JSON]] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.NotebookSQLV2RunResponse:
+        """Run the SQL cells of a notebook.
+
+        `POST /api/projects/{project_id}/notebooks/{short_id}/sql_v2/run/`; scope
+        `notebook:write`, `query:read`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            node_type: Default: `"hogql"`.
+            send_raw_query: Default: `false`.
+
+        Returns:
+            `NotebookSQLV2RunResponse`.
+        """
+        return await self._call(
+            registry.SQL_RUN,
             (short_id,),
             body={
-                "_create_in_folder": create_in_folder,
-                "content": content,
-                "deleted": deleted,
-                "text_content": text_content,
-                "title": title,
-                "version": version,
+                "code": code,
+                "node_id": node_id,
+                "connection_id": connection_id,
+                "node_type": node_type,
+                "output_name": output_name,
+                "refs": refs,
+                "send_raw_query": send_raw_query,
+                "variables": variables,
             },
+            options=options,
+        )
+
+    async def state(
+        self, short_id: str, /, *, options: RequestOptions | None = None
+    ) -> m.NotebookSQLV2StateResponse:
+        """Get the state of the SQL cells of a notebook.
+
+        `GET /api/projects/{project_id}/notebooks/{short_id}/sql_v2/state/`; scope
+        `notebook:read`, `query:read`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `NotebookSQLV2StateResponse`.
+        """
+        return await self._call(registry.SQL_STATE, (short_id,), options=options)
+
+
+class NotebooksWidgetsFrames(Resource):
+    """Data that a widget of a notebook shows."""
+
+    async def get(
+        self,
+        short_id: str,
+        node_id: str,
+        frame_name: str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        run_id: UUID | str | Omit = OMIT,
+        version_id: UUID | str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.WidgetFrame:
+        """Get a frame of a notebook widget.
+
+        Data that a widget of a notebook shows.
+
+        `GET
+        /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/frames/{frame_name}/`;
+        scope `notebook:read`, `query:read`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            version_id: The id of the version; without it, the current one.
+
+        Returns:
+            `WidgetFrame`.
+        """
+        return await self._call(
+            registry.WIDGETS_FRAMES_GET,
+            (
+                short_id,
+                node_id,
+                frame_name,
+            ),
+            query={"limit": limit, "offset": offset, "run_id": run_id, "version_id": version_id},
+            options=options,
+        )
+
+
+class NotebooksWidgets(Resource):
+    """A component of a notebook that an agent writes."""
+
+    @cached_property
+    def frames(self) -> NotebooksWidgetsFrames:
+        """Data that a widget of a notebook shows."""
+        return NotebooksWidgetsFrames(self._executor)
+
+    async def cancel(
+        self,
+        short_id: str,
+        node_id: str,
+        /,
+        *,
+        generation_id: UUID | str,
+        options: RequestOptions | None = None,
+    ) -> None:
+        """Cancel a widget of a notebook.
+
+        A component of a notebook that an agent writes.
+
+        `POST /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/cancel/`; scope
+        `notebook:write`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+        """
+        await self._call(
+            registry.WIDGETS_CANCEL,
+            (
+                short_id,
+                node_id,
+            ),
+            body={"generation_id": generation_id},
+            options=options,
+        )
+
+    async def generate(
+        self,
+        short_id: str,
+        node_id: str,
+        /,
+        *,
+        generation_id: UUID | str,
+        prompt: str,
+        expected_current_version_id: UUID | str | Omit = OMIT,
+        generation_operation: m.GenerationOperationEnum | Omit = OMIT,
+        model: m.WidgetGenerateRequestModelEnum | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.WidgetStatus:
+        """Generate a widget of a notebook.
+
+        A component of a notebook that an agent writes.
+
+        `POST /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/generate/`;
+        scope `notebook:write`, `query:read`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            generation_operation: Default: `"regenerate"`.
+            model: Default: `"claude-sonnet-4-6"`.
+
+        Returns:
+            `WidgetStatus`.
+        """
+        return await self._call(
+            registry.WIDGETS_GENERATE,
+            (
+                short_id,
+                node_id,
+            ),
+            body={
+                "generation_id": generation_id,
+                "prompt": prompt,
+                "expected_current_version_id": expected_current_version_id,
+                "generation_operation": generation_operation,
+                "model": model,
+            },
+            options=options,
+        )
+
+    async def revert(
+        self,
+        short_id: str,
+        node_id: str,
+        /,
+        *,
+        expected_current_version_id: UUID | str,
+        version_id: UUID | str,
+        options: RequestOptions | None = None,
+    ) -> m.WidgetStatus:
+        """Revert a widget of a notebook.
+
+        A component of a notebook that an agent writes.
+
+        `POST /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/revert/`; scope
+        `notebook:write`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `WidgetStatus`.
+        """
+        return await self._call(
+            registry.WIDGETS_REVERT,
+            (
+                short_id,
+                node_id,
+            ),
+            body={
+                "expected_current_version_id": expected_current_version_id,
+                "version_id": version_id,
+            },
+            options=options,
+        )
+
+    async def source(
+        self,
+        short_id: str,
+        node_id: str,
+        /,
+        *,
+        version_id: UUID | str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.WidgetSource:
+        """Get the source code of a widget.
+
+        `GET /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/source/`; scope
+        `notebook:read`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            version_id: The id of the version; without it, the current one.
+
+        Returns:
+            `WidgetSource`.
+        """
+        return await self._call(
+            registry.WIDGETS_SOURCE,
+            (
+                short_id,
+                node_id,
+            ),
+            query={"version_id": version_id},
+            options=options,
+        )
+
+    async def status(
+        self, short_id: str, node_id: str, /, *, options: RequestOptions | None = None
+    ) -> m.WidgetStatus:
+        """Get whether a widget is being generated.
+
+        `GET /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/status/`; scope
+        `notebook:read`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `WidgetStatus`.
+        """
+        return await self._call(
+            registry.WIDGETS_STATUS,
+            (
+                short_id,
+                node_id,
+            ),
+            options=options,
+        )
+
+    async def versions(
+        self,
+        short_id: str,
+        node_id: str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.WidgetVersionPage:
+        """List the versions of a widget.
+
+        `GET /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/versions/`; scope
+        `notebook:read`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            `WidgetVersionPage`.
+        """
+        return await self._call(
+            registry.WIDGETS_VERSIONS,
+            (
+                short_id,
+                node_id,
+            ),
+            query={"limit": limit, "offset": offset},
             options=options,
         )
 
 
 class Notebooks(Resource):
-    """Operations on `notebooks`."""
+    """A notebook is a document of text, insights, recordings and queries."""
 
     @cached_property
     def collab(self) -> NotebooksCollab:
-        """Operations on `notebooks.collab`."""
+        """Shared editing of a notebook."""
         return NotebooksCollab(self._executor)
 
     @cached_property
-    def hogql(self) -> NotebooksHogql:
-        """Operations on `notebooks.hogql`."""
-        return NotebooksHogql(self._executor)
+    def kernel(self) -> NotebooksKernel:
+        """The process that runs the Python cells of a notebook."""
+        return NotebooksKernel(self._executor)
 
     @cached_property
-    def kernel(self) -> NotebooksKernel:
-        """Operations on `notebooks.kernel`."""
-        return NotebooksKernel(self._executor)
+    def sharing(self) -> NotebooksSharing:
+        """Whether a notebook is public, and its access token."""
+        return NotebooksSharing(self._executor)
+
+    @cached_property
+    def sql(self) -> NotebooksSql:
+        """SQL cells of a notebook."""
+        return NotebooksSql(self._executor)
+
+    @cached_property
+    def widgets(self) -> NotebooksWidgets:
+        """A component of a notebook that an agent writes."""
+        return NotebooksWidgets(self._executor)
 
     def activity(
         self,
@@ -340,20 +852,23 @@ class Notebooks(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """Activity: an action on notebooks.
+        """List the changes of a notebook, newest first.
 
         `GET /api/projects/{project_id}/notebooks/{short_id}/activity/`; scope
         `activity_log:read`; limits `burst` and `sustained`; pages: page.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ACTIVITY,
-            (short_id,),
-            query={"limit": limit, "page": page},
-            concurrency=concurrency,
-            options=options,
+            registry.ACTIVITY, (short_id,), query={"limit": limit, "page": page}, options=options
         )
 
     def all_activity(
@@ -361,19 +876,22 @@ class Notebooks(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """All activity: an action on notebooks.
+        """List the changes of all notebooks, newest first.
 
         `GET /api/projects/{project_id}/notebooks/activity/`; limits `burst` and `sustained`;
         pages: page.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ALL_ACTIVITY,
-            query={"limit": limit, "page": page},
-            concurrency=concurrency,
-            options=options,
+            registry.ALL_ACTIVITY, query={"limit": limit, "page": page}, options=options
         )
 
     async def create(
@@ -384,13 +902,25 @@ class Notebooks(Resource):
         deleted: bool | Omit = OMIT,
         text_content: str | None | Omit = OMIT,
         title: str | None | Omit = OMIT,
+        variables: Sequence[m.NotebookVariable | Mapping[str, JSON]] | Omit = OMIT,
         version: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Notebook:
-        """Create one of the notebooks.
+        """Create a notebook.
 
         `POST /api/projects/{project_id}/notebooks/`; scope `notebook:write`; limits `burst` and
         `sustained`.
+
+        Args:
+            content: The document, as a ProseMirror tree.
+            deleted: Whether the notebook is deleted. Setting it is how notebooks are deleted
+                and restored.
+            text_content: The text of the document, for searching.
+            title: The title of the notebook.
+            version: Counts the changes. A change of the content needs the current one.
+
+        Returns:
+            `Notebook`.
         """
         return await self._call(
             registry.CREATE,
@@ -400,6 +930,7 @@ class Notebooks(Resource):
                 "deleted": deleted,
                 "text_content": text_content,
                 "title": title,
+                "variables": variables,
                 "version": version,
             },
             options=options,
@@ -408,18 +939,52 @@ class Notebooks(Resource):
     async def delete(
         self, short_id: str, /, *, options: RequestOptions | None = None
     ) -> m.Notebook:
-        """Delete one of the notebooks.
+        """Delete a notebook (soft delete). `restore` undoes it.
 
         `PATCH /api/projects/{project_id}/notebooks/{short_id}/`; with `{"deleted": true}`, as
         the server refuses DELETE here; scope `notebook:write`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `Notebook`.
         """
         return await self._call(registry.DELETE, (short_id,), options=options)
 
+    async def execute_hogql(
+        self,
+        short_id: str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Run a HogQL query of a notebook.
+
+        `POST /api/projects/{project_id}/notebooks/{short_id}/hogql/execute/`; limits `burst`
+        and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.EXECUTE_HOGQL, (short_id,), body=body, options=options)
+
     async def get(self, short_id: str, /, *, options: RequestOptions | None = None) -> m.Notebook:
-        """Get one of the notebooks.
+        """Get a notebook by its short id.
 
         `GET /api/projects/{project_id}/notebooks/{short_id}/`; scope `notebook:read`; limits
         `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `Notebook`.
         """
         return await self._call(registry.GET, (short_id,), options=options)
 
@@ -436,10 +1001,22 @@ class Notebooks(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.NotebookMinimal]:
-        """List the notebooks.
+        """List notebooks.
 
         `GET /api/projects/{project_id}/notebooks/`; scope `notebook:read`; limits `burst` and
         `sustained`; pages: offset.
+
+        Args:
+            created_by: Only what this user created.
+            date_from: The start of the range of time: a date, a date-time, or relative such as
+                `-7d`.
+            date_to: The end of the range of time: a date, a date-time, or relative such as
+                `-1d`.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `NotebookMinimal`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -457,10 +1034,13 @@ class Notebooks(Resource):
         )
 
     async def recording_comments(self, *, options: RequestOptions | None = None) -> JSON:
-        """Recording comments: an action on notebooks.
+        """List the comments on a recording that notebooks have.
 
         `GET /api/projects/{project_id}/notebooks/recording_comments/`; limits `burst` and
         `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.RECORDING_COMMENTS, options=options)
 
@@ -474,13 +1054,28 @@ class Notebooks(Resource):
         deleted: bool | Omit = OMIT,
         text_content: str | None | Omit = OMIT,
         title: str | None | Omit = OMIT,
+        variables: Sequence[m.NotebookVariable | Mapping[str, JSON]] | Omit = OMIT,
         version: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Notebook:
-        """Replace one of the notebooks.
+        """Replace all fields of a notebook.
+
+        A notebook is a document of text, insights, recordings and queries.
 
         `PUT /api/projects/{project_id}/notebooks/{short_id}/`; scope `notebook:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            content: The document, as a ProseMirror tree.
+            deleted: Whether the notebook is deleted. Setting it is how notebooks are deleted
+                and restored.
+            text_content: The text of the document, for searching.
+            title: The title of the notebook.
+            version: Counts the changes. A change of the content needs the current one.
+
+        Returns:
+            `Notebook`.
         """
         return await self._call(
             registry.REPLACE,
@@ -491,6 +1086,7 @@ class Notebooks(Resource):
                 "deleted": deleted,
                 "text_content": text_content,
                 "title": title,
+                "variables": variables,
                 "version": version,
             },
             options=options,
@@ -499,10 +1095,18 @@ class Notebooks(Resource):
     async def restore(
         self, short_id: str, /, *, options: RequestOptions | None = None
     ) -> m.Notebook:
-        """Undo the deletion of one of the notebooks.
+        """Undo the deletion of a notebook.
+
+        A notebook is a document of text, insights, recordings and queries.
 
         `PATCH /api/projects/{project_id}/notebooks/{short_id}/`; with `{"deleted": false}`, as
         the server refuses DELETE here; scope `notebook:write`; limits `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `Notebook`.
         """
         return await self._call(registry.RESTORE, (short_id,), options=options)
 
@@ -516,13 +1120,27 @@ class Notebooks(Resource):
         deleted: bool | Omit = OMIT,
         text_content: str | None | Omit = OMIT,
         title: str | None | Omit = OMIT,
+        variables: Sequence[m.NotebookVariable | Mapping[str, JSON]] | Omit = OMIT,
         version: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Notebook:
-        """Change the given fields of one of the notebooks.
+        """Change the given fields of a notebook. A change of `content` needs the current
+        `version`, otherwise it conflicts (409).
 
         `PATCH /api/projects/{project_id}/notebooks/{short_id}/`; scope `notebook:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            content: The document, as a ProseMirror tree.
+            deleted: Whether the notebook is deleted. Setting it is how notebooks are deleted
+                and restored.
+            text_content: The text of the document, for searching.
+            title: The title of the notebook.
+            version: Counts the changes. A change of the content needs the current one.
+
+        Returns:
+            `Notebook`.
         """
         return await self._call(
             registry.UPDATE,
@@ -533,6 +1151,7 @@ class Notebooks(Resource):
                 "deleted": deleted,
                 "text_content": text_content,
                 "title": title,
+                "variables": variables,
                 "version": version,
             },
             options=options,

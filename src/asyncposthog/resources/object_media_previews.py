@@ -20,7 +20,7 @@ __all__ = ["ObjectMediaPreviews"]
 
 
 class ObjectMediaPreviews(Resource):
-    """Operations on `object_media_previews`."""
+    """An image that illustrates an event."""
 
     async def create(
         self,
@@ -31,10 +31,15 @@ class ObjectMediaPreviews(Resource):
         uploaded_media_id: UUID | str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ObjectMediaPreview:
-        """Create one of the object media previews.
+        """Create a media preview.
 
-        `POST /api/projects/{project_id}/object_media_previews/`; limits `burst` and
-        `sustained`.
+        An image that illustrates an event.
+
+        `POST /api/projects/{project_id}/object_media_previews/`; scope
+        `event_definition:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ObjectMediaPreview`.
         """
         return await self._call(
             registry.CREATE,
@@ -47,21 +52,28 @@ class ObjectMediaPreviews(Resource):
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the object media previews.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a media preview.
 
-        `DELETE /api/projects/{project_id}/object_media_previews/{id}/`; limits `burst` and
-        `sustained`.
+        An image that illustrates an event.
+
+        `DELETE /api/projects/{project_id}/object_media_previews/{id}/`; scope
+        `event_definition:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
-        self, id: str, /, *, options: RequestOptions | None = None
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.ObjectMediaPreview:
-        """Get one of the object media previews.
+        """Get a media preview.
 
-        `GET /api/projects/{project_id}/object_media_previews/{id}/`; limits `burst` and
-        `sustained`.
+        An image that illustrates an event.
+
+        `GET /api/projects/{project_id}/object_media_previews/{id}/`; scope
+        `event_definition:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ObjectMediaPreview`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -73,10 +85,19 @@ class ObjectMediaPreviews(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ObjectMediaPreview]:
-        """List the object media previews.
+        """List media previews.
 
-        `GET /api/projects/{project_id}/object_media_previews/`; limits `burst` and `sustained`;
-        pages: offset.
+        An image that illustrates an event.
+
+        `GET /api/projects/{project_id}/object_media_previews/`; scope `event_definition:read`;
+        limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ObjectMediaPreview`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -88,16 +109,19 @@ class ObjectMediaPreviews(Resource):
     async def preferred_for_event(
         self, *, options: RequestOptions | None = None
     ) -> m.ObjectMediaPreview:
-        """Preferred for event: an action on object media previews.
+        """Get the preferred image of an event.
 
         `GET /api/projects/{project_id}/object_media_previews/preferred_for_event/`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `ObjectMediaPreview`.
         """
         return await self._call(registry.PREFERRED_FOR_EVENT, options=options)
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         event_definition_id: UUID | str | None | Omit = OMIT,
@@ -106,10 +130,15 @@ class ObjectMediaPreviews(Resource):
         uploaded_media_id: UUID | str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ObjectMediaPreview:
-        """Replace one of the object media previews.
+        """Replace all fields of a media preview.
 
-        `PUT /api/projects/{project_id}/object_media_previews/{id}/`; limits `burst` and
-        `sustained`.
+        An image that illustrates an event.
+
+        `PUT /api/projects/{project_id}/object_media_previews/{id}/`; scope
+        `event_definition:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ObjectMediaPreview`.
         """
         return await self._call(
             registry.REPLACE,
@@ -125,19 +154,24 @@ class ObjectMediaPreviews(Resource):
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        event_definition_id: str | None | Omit = OMIT,
-        exported_asset_id: str | None | Omit = OMIT,
+        event_definition_id: UUID | str | None | Omit = OMIT,
+        exported_asset_id: UUID | str | None | Omit = OMIT,
         metadata: JSON | Omit = OMIT,
-        uploaded_media_id: str | None | Omit = OMIT,
+        uploaded_media_id: UUID | str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ObjectMediaPreview:
-        """Change the given fields of one of the object media previews.
+        """Change the given fields of a media preview.
 
-        `PATCH /api/projects/{project_id}/object_media_previews/{id}/`; limits `burst` and
-        `sustained`.
+        An image that illustrates an event.
+
+        `PATCH /api/projects/{project_id}/object_media_previews/{id}/`; scope
+        `event_definition:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ObjectMediaPreview`.
         """
         return await self._call(
             registry.UPDATE,

@@ -9,74 +9,234 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, FileInput, Omit, RequestOptions, Timestamp
 
 from ..registry.families import organizations as registry
 
 if TYPE_CHECKING:
+    from asyncposthog.model import Model
     from asyncposthog.pagination import Cursor
 
     from .. import models as m
 
 __all__ = [
     "Organizations",
+    "OrganizationsAdvancedActivityLogs",
     "OrganizationsBatchExports",
+    "OrganizationsBilling",
+    "OrganizationsBillingAlerts",
+    "OrganizationsBillingAlertsDestinations",
+    "OrganizationsBillingAlertsEvents",
+    "OrganizationsCimdVerificationTokens",
+    "OrganizationsContextLayer",
+    "OrganizationsContextLayerChannelPages",
+    "OrganizationsContextLayerDreams",
+    "OrganizationsContextLayerPages",
+    "OrganizationsContextLayerWiki",
+    "OrganizationsDesktopBetaTerms",
     "OrganizationsDomains",
     "OrganizationsDomainsScim",
+    "OrganizationsIdentityProviderConfigs",
+    "OrganizationsIdentityProviderConfigsScim",
+    "OrganizationsIntegrations",
     "OrganizationsInvites",
+    "OrganizationsLegalDocuments",
     "OrganizationsMembers",
+    "OrganizationsOauthApplications",
     "OrganizationsProjects",
+    "OrganizationsProjectsDefaultEvaluationContexts",
+    "OrganizationsProjectsDefaultReleaseConditions",
+    "OrganizationsProjectsEvaluationContextSuggestions",
+    "OrganizationsProjectsExperimentsConfig",
+    "OrganizationsProjectsLogsConfig",
     "OrganizationsProxyRecords",
+    "OrganizationsRoleExternalReferences",
     "OrganizationsRoles",
-    "OrganizationsRolesRoleMemberships",
+    "OrganizationsRolesMemberships",
+    "OrganizationsTeams",
+    "OrganizationsWelcome",
 ]
 
 
-class OrganizationsBatchExports(Resource):
-    """Operations on `organizations.batch_exports`."""
+class OrganizationsAdvancedActivityLogs(Resource):
+    """The audit trail of all projects of an organization."""
 
-    async def backfill(
+    async def available_filters(
+        self, *, options: RequestOptions | None = None
+    ) -> m.AvailableFiltersResponse:
+        """List the values that the audit trail can be filtered by.
+
+        `GET /api/organizations/{organization_id}/advanced_activity_logs/available_filters/`;
+        scope `activity_log:read`; limits `burst` and `sustained`; deprecated by PostHog.
+
+        Returns:
+            `AvailableFiltersResponse`.
+        """
+        return await self._call(registry.ADVANCED_ACTIVITY_LOGS_AVAILABLE_FILTERS, options=options)
+
+    async def export(
         self,
-        id: UUID | str,
-        /,
         *,
-        end_at: str | None | Omit = OMIT,
-        start_at: str | None | Omit = OMIT,
+        activity: str,
+        scope: str,
+        user: m.UserBasicRequest | Mapping[str, JSON] | m.UserBasic,
+        client: str | None | Omit = OMIT,
+        created_at: Timestamp | Omit = OMIT,
+        detail: JSON | Omit = OMIT,
+        ip_address: str | None | Omit = OMIT,
+        is_system: bool | None | Omit = OMIT,
+        item_id: str | None | Omit = OMIT,
+        organization_id: UUID | str | None | Omit = OMIT,
+        team_id: int | None | Omit = OMIT,
+        was_impersonated: bool | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.BatchExportBackfillStarted:
-        """Backfill: an action on organizations batch exports.
+    ) -> m.ActivityLog:
+        """Start an export of the audit trail.
 
-        `POST /api/organizations/{organization_id}/batch_exports/{id}/backfill/`; scope
-        `batch_export:write`; limits `burst` and `sustained`.
+        `POST /api/organizations/{organization_id}/advanced_activity_logs/export/`; limits
+        `burst` and `sustained`; deprecated by PostHog.
+
+        Args:
+            activity: What was done, such as `updated`.
+            scope: The kind of object.
+            user: The user who made it.
+            detail: The fields with their old and new values.
+            item_id: The id of the object.
+
+        Returns:
+            `ActivityLog`.
         """
         return await self._call(
-            registry.BATCH_EXPORTS_BACKFILL,
-            (id,),
-            body={"end_at": end_at, "start_at": start_at},
+            registry.ADVANCED_ACTIVITY_LOGS_EXPORT,
+            body={
+                "activity": activity,
+                "scope": scope,
+                "user": user,
+                "client": client,
+                "created_at": created_at,
+                "detail": detail,
+                "ip_address": ip_address,
+                "is_system": is_system,
+                "item_id": item_id,
+                "organization_id": organization_id,
+                "team_id": team_id,
+                "was_impersonated": was_impersonated,
+            },
             options=options,
         )
+
+    def list(
+        self,
+        *,
+        activities: Sequence[str] | Omit = OMIT,
+        clients: Sequence[str] | Omit = OMIT,
+        detail_filters: str | Omit = OMIT,
+        end_date: Timestamp | Omit = OMIT,
+        follow: bool | Omit = OMIT,
+        hogql_filter: str | Omit = OMIT,
+        include_values: bool | Omit = OMIT,
+        ip_addresses: Sequence[str] | Omit = OMIT,
+        is_system: bool | Omit = OMIT,
+        item_ids: Sequence[str] | Omit = OMIT,
+        ordering: Literal["-created_at", "created_at"] | Omit = OMIT,
+        page: int | Omit = OMIT,
+        page_size: int | Omit = OMIT,
+        schema: Literal["ocsf"] | Omit = OMIT,
+        scopes: Sequence[str] | Omit = OMIT,
+        search_text: str | Omit = OMIT,
+        start_date: Timestamp | Omit = OMIT,
+        team_ids: Sequence[int] | Omit = OMIT,
+        users: Sequence[UUID | str] | Omit = OMIT,
+        was_impersonated: bool | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ActivityLog]:
+        """List what was changed in an organization, filtered by user, object, action and time.
+
+        `GET /api/organizations/{organization_id}/advanced_activity_logs/`; scope
+        `activity_log:read`; limits `burst` and `sustained`; pages: page; deprecated by PostHog.
+
+        Args:
+            end_date: The last day of the range of time.
+            follow: Default: `false`.
+            include_values: Default: `false`.
+            ordering: The field to sort by; `-` in front means descending. Default:
+                `"-created_at"`.
+            page: The number of the page, from 1.
+            page_size: The number of results in a page. Default: `100`.
+            start_date: The first day of the range of time.
+            team_ids: The ids of projects.
+
+        Returns:
+            All `ActivityLog`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.ADVANCED_ACTIVITY_LOGS_LIST,
+            query={
+                "activities": activities,
+                "clients": clients,
+                "detail_filters": detail_filters,
+                "end_date": end_date,
+                "follow": follow,
+                "hogql_filter": hogql_filter,
+                "include_values": include_values,
+                "ip_addresses": ip_addresses,
+                "is_system": is_system,
+                "item_ids": item_ids,
+                "ordering": ordering,
+                "page": page,
+                "page_size": page_size,
+                "schema": schema,
+                "scopes": scopes,
+                "search_text": search_text,
+                "start_date": start_date,
+                "team_ids": team_ids,
+                "users": users,
+                "was_impersonated": was_impersonated,
+            },
+            options=options,
+        )
+
+
+class OrganizationsBatchExports(Resource):
+    """Batch exports of all projects of an organization."""
 
     async def create(
         self,
         *,
-        destination: m.BatchExportDestination | Mapping[str, JSON],
-        interval: m.IntervalEnum,
+        destination: Model | Mapping[str, JSON],
+        interval: m.BatchExportIntervalEnum,
         name: str,
-        end_at: Timestamp | None | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         hogql_query: str | Omit = OMIT,
-        model: m.ModelEnum | Literal[""] | None | Omit = OMIT,
+        model: m.ModelEnum | Omit = OMIT,
         offset_day: int | None | Omit = OMIT,
         offset_hour: int | None | Omit = OMIT,
         paused: bool | Omit = OMIT,
-        start_at: Timestamp | None | Omit = OMIT,
-        timezone: m.TimezoneEnum | None | Omit = OMIT,
+        timezone: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.BatchExport:
-        """Create one of the organizations batch exports.
+        """Create a batch export.
+
+        Batch exports of all projects of an organization.
 
         `POST /api/organizations/{organization_id}/batch_exports/`; scope `batch_export:write`;
-        limits `burst` and `sustained`.
+        limits `burst` and `sustained`; deprecated by PostHog.
+
+        Args:
+            destination: Where to: the type, its configuration and an integration with the
+                credentials.
+            interval: How often: `hour`, `day`, `week`, `every 5 minutes` or `every 15 minutes`.
+            name: The name of the batch export.
+            filters: Conditions on the exported events.
+            hogql_query: The query whose result is exported, for the model `hogql`.
+            model: What is exported: `events`, `persons`, `sessions` or `hogql`.
+            offset_day: The day on which weekly intervals start; 0 is Sunday.
+            offset_hour: The hour at which daily and weekly intervals start.
+            paused: Whether it is paused.
+            timezone: The time zone of daily and weekly intervals.
+
+        Returns:
+            `BatchExport`.
         """
         return await self._call(
             registry.BATCH_EXPORTS_CREATE,
@@ -84,34 +244,39 @@ class OrganizationsBatchExports(Resource):
                 "destination": destination,
                 "interval": interval,
                 "name": name,
-                "end_at": end_at,
                 "filters": filters,
                 "hogql_query": hogql_query,
                 "model": model,
                 "offset_day": offset_day,
                 "offset_hour": offset_hour,
                 "paused": paused,
-                "start_at": start_at,
                 "timezone": timezone,
             },
             options=options,
         )
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the organizations batch exports.
+        """Delete a batch export.
+
+        Batch exports of all projects of an organization.
 
         `DELETE /api/organizations/{organization_id}/batch_exports/{id}/`; scope
-        `batch_export:write`; limits `burst` and `sustained`.
+        `batch_export:write`; limits `burst` and `sustained`; deprecated by PostHog.
         """
         await self._call(registry.BATCH_EXPORTS_DELETE, (id,), options=options)
 
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.BatchExport:
-        """Get one of the organizations batch exports.
+        """Get a batch export.
+
+        Batch exports of all projects of an organization.
 
         `GET /api/organizations/{organization_id}/batch_exports/{id}/`; scope
-        `batch_export:read`; limits `burst` and `sustained`.
+        `batch_export:read`; limits `burst` and `sustained`; deprecated by PostHog.
+
+        Returns:
+            `BatchExport`.
         """
         return await self._call(registry.BATCH_EXPORTS_GET, (id,), options=options)
 
@@ -123,15 +288,41 @@ class OrganizationsBatchExports(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.BatchExport]:
-        """List the organizations batch exports.
+        """List batch exports.
+
+        Batch exports of all projects of an organization.
 
         `GET /api/organizations/{organization_id}/batch_exports/`; scope `batch_export:read`;
-        limits `burst` and `sustained`; pages: offset.
+        limits `burst` and `sustained`; pages: offset; deprecated by PostHog.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `BatchExport`, page by page as you iterate.
         """
         return self._cursor(
             registry.BATCH_EXPORTS_LIST,
             query={"limit": limit, "offset": offset},
             concurrency=concurrency,
+            options=options,
+        )
+
+    async def list_test_steps(
+        self, *, destination: str, options: RequestOptions | None = None
+    ) -> JSON:
+        """List the test steps of a kind of destination.
+
+        `GET /api/organizations/{organization_id}/batch_exports/test/`; scope
+        `batch_export:read`; limits `burst` and `sustained`; deprecated by PostHog.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.BATCH_EXPORTS_LIST_TEST_STEPS,
+            query={"destination": destination},
             options=options,
         )
 
@@ -146,16 +337,28 @@ class OrganizationsBatchExports(Resource):
         level: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         search: str | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.WorkerLogEntry]:
-        """Logs: an action on organizations batch exports.
+        """List log entries of a batch export.
 
         Newest first, 50 entries by default, up to 500 with `limit`; use `before` for older
         entries.
 
-        `GET /api/organizations/{organization_id}/batch_exports/{id}/logs/`; limits `burst` and
-        `sustained`; pages: single.
+        `GET /api/organizations/{organization_id}/batch_exports/{id}/logs/`; scope
+        `batch_export:read`; limits `burst` and `sustained`; pages: single; deprecated by
+        PostHog.
+
+        Args:
+            after: Only what is later than this time.
+            before: Only what is earlier than this time.
+            instance_id: Only log entries of this run.
+            level: Only log entries of these levels, separated by commas.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            search: Only results that contain this text.
+
+        Returns:
+            All `WorkerLogEntry`, page by page as you iterate.
         """
         return self._cursor(
             registry.BATCH_EXPORTS_LOGS,
@@ -168,17 +371,19 @@ class OrganizationsBatchExports(Resource):
                 "limit": limit,
                 "search": search,
             },
-            concurrency=concurrency,
             options=options,
         )
 
     async def pause(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.BatchExportPauseState:
-        """Pause: an action on organizations batch exports.
+        """Pause a batch export: no runs start until it is unpaused.
 
         `POST /api/organizations/{organization_id}/batch_exports/{id}/pause/`; scope
-        `batch_export:write`; limits `burst` and `sustained`.
+        `batch_export:write`; limits `burst` and `sustained`; deprecated by PostHog.
+
+        Returns:
+            `BatchExportPauseState`.
         """
         return await self._call(registry.BATCH_EXPORTS_PAUSE, (id,), options=options)
 
@@ -187,24 +392,40 @@ class OrganizationsBatchExports(Resource):
         id: UUID | str,
         /,
         *,
-        destination: m.BatchExportDestination | Mapping[str, JSON],
-        interval: m.IntervalEnum,
+        destination: Model | Mapping[str, JSON],
+        interval: m.BatchExportIntervalEnum,
         name: str,
-        end_at: Timestamp | None | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         hogql_query: str | Omit = OMIT,
-        model: m.ModelEnum | Literal[""] | None | Omit = OMIT,
+        model: m.ModelEnum | Omit = OMIT,
         offset_day: int | None | Omit = OMIT,
         offset_hour: int | None | Omit = OMIT,
         paused: bool | Omit = OMIT,
-        start_at: Timestamp | None | Omit = OMIT,
-        timezone: m.TimezoneEnum | None | Omit = OMIT,
+        timezone: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.BatchExport:
-        """Replace one of the organizations batch exports.
+        """Replace all fields of a batch export.
+
+        Batch exports of all projects of an organization.
 
         `PUT /api/organizations/{organization_id}/batch_exports/{id}/`; scope
-        `batch_export:write`; limits `burst` and `sustained`.
+        `batch_export:write`; limits `burst` and `sustained`; deprecated by PostHog.
+
+        Args:
+            destination: Where to: the type, its configuration and an integration with the
+                credentials.
+            interval: How often: `hour`, `day`, `week`, `every 5 minutes` or `every 15 minutes`.
+            name: The name of the batch export.
+            filters: Conditions on the exported events.
+            hogql_query: The query whose result is exported, for the model `hogql`.
+            model: What is exported: `events`, `persons`, `sessions` or `hogql`.
+            offset_day: The day on which weekly intervals start; 0 is Sunday.
+            offset_hour: The hour at which daily and weekly intervals start.
+            paused: Whether it is paused.
+            timezone: The time zone of daily and weekly intervals.
+
+        Returns:
+            `BatchExport`.
         """
         return await self._call(
             registry.BATCH_EXPORTS_REPLACE,
@@ -213,26 +434,24 @@ class OrganizationsBatchExports(Resource):
                 "destination": destination,
                 "interval": interval,
                 "name": name,
-                "end_at": end_at,
                 "filters": filters,
                 "hogql_query": hogql_query,
                 "model": model,
                 "offset_day": offset_day,
                 "offset_hour": offset_hour,
                 "paused": paused,
-                "start_at": start_at,
                 "timezone": timezone,
             },
             options=options,
         )
 
-    async def run_test_step(
+    async def test_new_step(
         self,
-        id: UUID | str,
-        /,
         *,
-        destination: m.BatchExportDestination | Mapping[str, JSON],
-        interval: m.IntervalEnum,
+        destination: m.BatchExportDestinationRequestSchema
+        | Mapping[str, JSON]
+        | m.BatchExportDestination,
+        interval: Literal["hour", "day", "week", "every 5 minutes", "every 15 minutes"],
         name: str,
         end_at: Timestamp | None | Omit = OMIT,
         hogql_query: str | Omit = OMIT,
@@ -241,13 +460,62 @@ class OrganizationsBatchExports(Resource):
         step: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Run test step: an action on organizations batch exports.
+        """Run one test step for a batch export that does not exist yet.
 
-        `POST /api/organizations/{organization_id}/batch_exports/{id}/run_test_step/`; scope
-        `batch_export:write`; limits `burst` and `sustained`.
+        `POST /api/organizations/{organization_id}/batch_exports/run_test_step_new/`; scope
+        `batch_export:write`; limits `burst` and `sustained`; deprecated by PostHog.
+
+        Args:
+            step: Default: `0`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.BATCH_EXPORTS_RUN_TEST_STEP,
+            registry.BATCH_EXPORTS_TEST_NEW_STEP,
+            body={
+                "destination": destination,
+                "interval": interval,
+                "name": name,
+                "end_at": end_at,
+                "hogql_query": hogql_query,
+                "model": model,
+                "start_at": start_at,
+                "step": step,
+            },
+            options=options,
+        )
+
+    async def test_step(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        destination: m.BatchExportDestinationRequestSchema
+        | Mapping[str, JSON]
+        | m.BatchExportDestination,
+        interval: Literal["hour", "day", "week", "every 5 minutes", "every 15 minutes"],
+        name: str,
+        end_at: Timestamp | None | Omit = OMIT,
+        hogql_query: str | Omit = OMIT,
+        model: m.ModelEnum | None | Omit = OMIT,
+        start_at: Timestamp | None | Omit = OMIT,
+        step: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Run one test step, such as "credentials are valid", for a batch export.
+
+        `POST /api/organizations/{organization_id}/batch_exports/{id}/run_test_step/`; scope
+        `batch_export:write`; limits `burst` and `sustained`; deprecated by PostHog.
+
+        Args:
+            step: Default: `0`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.BATCH_EXPORTS_TEST_STEP,
             (id,),
             body={
                 "destination": destination,
@@ -260,49 +528,6 @@ class OrganizationsBatchExports(Resource):
                 "step": step,
             },
             options=options,
-        )
-
-    async def run_test_step_new(
-        self,
-        *,
-        destination: m.BatchExportDestination | Mapping[str, JSON],
-        interval: m.IntervalEnum,
-        name: str,
-        end_at: Timestamp | None | Omit = OMIT,
-        hogql_query: str | Omit = OMIT,
-        model: m.ModelEnum | None | Omit = OMIT,
-        start_at: Timestamp | None | Omit = OMIT,
-        step: int | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Run test step new: an action on organizations batch exports.
-
-        `POST /api/organizations/{organization_id}/batch_exports/run_test_step_new/`; scope
-        `batch_export:write`; limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.BATCH_EXPORTS_RUN_TEST_STEP_NEW,
-            body={
-                "destination": destination,
-                "interval": interval,
-                "name": name,
-                "end_at": end_at,
-                "hogql_query": hogql_query,
-                "model": model,
-                "start_at": start_at,
-                "step": step,
-            },
-            options=options,
-        )
-
-    async def test(self, *, destination: str, options: RequestOptions | None = None) -> JSON:
-        """Test: an action on organizations batch exports.
-
-        `GET /api/organizations/{organization_id}/batch_exports/test/`; scope
-        `batch_export:read`; limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.BATCH_EXPORTS_TEST, query={"destination": destination}, options=options
         )
 
     async def unpause(
@@ -313,10 +538,16 @@ class OrganizationsBatchExports(Resource):
         backfill: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.BatchExportPauseState:
-        """Unpause: an action on organizations batch exports.
+        """Continue a paused batch export; `backfill` also exports what was missed.
 
         `POST /api/organizations/{organization_id}/batch_exports/{id}/unpause/`; scope
-        `batch_export:write`; limits `burst` and `sustained`.
+        `batch_export:write`; limits `burst` and `sustained`; deprecated by PostHog.
+
+        Args:
+            backfill: Default: `false`.
+
+        Returns:
+            `BatchExportPauseState`.
         """
         return await self._call(
             registry.BATCH_EXPORTS_UNPAUSE, (id,), body={"backfill": backfill}, options=options
@@ -327,31 +558,46 @@ class OrganizationsBatchExports(Resource):
         id: UUID | str,
         /,
         *,
-        destination: m.BatchExportDestination | Mapping[str, JSON] | Omit = OMIT,
-        end_at: Timestamp | None | Omit = OMIT,
+        destination: Model | Mapping[str, JSON] | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         hogql_query: str | Omit = OMIT,
-        interval: m.IntervalEnum | Omit = OMIT,
-        model: m.ModelEnum | Literal[""] | None | Omit = OMIT,
+        interval: m.BatchExportIntervalEnum | Omit = OMIT,
+        model: m.ModelEnum | Omit = OMIT,
         name: str | Omit = OMIT,
         offset_day: int | None | Omit = OMIT,
         offset_hour: int | None | Omit = OMIT,
         paused: bool | Omit = OMIT,
-        start_at: Timestamp | None | Omit = OMIT,
-        timezone: m.TimezoneEnum | None | Omit = OMIT,
+        timezone: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.BatchExport:
-        """Change the given fields of one of the organizations batch exports.
+        """Change the given fields of a batch export.
+
+        Batch exports of all projects of an organization.
 
         `PATCH /api/organizations/{organization_id}/batch_exports/{id}/`; scope
-        `batch_export:write`; limits `burst` and `sustained`.
+        `batch_export:write`; limits `burst` and `sustained`; deprecated by PostHog.
+
+        Args:
+            destination: Where to: the type, its configuration and an integration with the
+                credentials.
+            filters: Conditions on the exported events.
+            hogql_query: The query whose result is exported, for the model `hogql`.
+            interval: How often: `hour`, `day`, `week`, `every 5 minutes` or `every 15 minutes`.
+            model: What is exported: `events`, `persons`, `sessions` or `hogql`.
+            name: The name of the batch export.
+            offset_day: The day on which weekly intervals start; 0 is Sunday.
+            offset_hour: The hour at which daily and weekly intervals start.
+            paused: Whether it is paused.
+            timezone: The time zone of daily and weekly intervals.
+
+        Returns:
+            `BatchExport`.
         """
         return await self._call(
             registry.BATCH_EXPORTS_UPDATE,
             (id,),
             body={
                 "destination": destination,
-                "end_at": end_at,
                 "filters": filters,
                 "hogql_query": hogql_query,
                 "interval": interval,
@@ -360,57 +606,726 @@ class OrganizationsBatchExports(Resource):
                 "offset_day": offset_day,
                 "offset_hour": offset_hour,
                 "paused": paused,
-                "start_at": start_at,
                 "timezone": timezone,
             },
             options=options,
         )
 
 
-class OrganizationsDomainsScim(Resource):
-    """Operations on `organizations.domains.scim`."""
+class OrganizationsBillingAlertsDestinations(Resource):
+    """Where a billing alert sends its notification."""
 
-    async def token(
+    async def create(
         self,
         id: UUID | str,
         /,
         *,
-        domain: str,
-        jit_provisioning_enabled: bool | Omit = OMIT,
-        saml_acs_url: str | None | Omit = OMIT,
-        saml_entity_id: str | None | Omit = OMIT,
-        saml_x509_cert: str | None | Omit = OMIT,
-        scim_enabled: bool | Omit = OMIT,
-        sso_enforcement: str | Omit = OMIT,
+        type: m.NotificationDestinationTypeEnum,
+        slack_channel_id: str | Omit = OMIT,
+        slack_channel_name: str | Omit = OMIT,
+        slack_workspace_id: int | Omit = OMIT,
+        webhook_url: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
-        """Token: an action on organizations domains scim.
+    ) -> m.BillingAlertDestinationResponse:
+        """Create a destination of a billing alert.
 
-        `POST /api/organizations/{organization_id}/domains/{id}/scim/token/`; limits `burst` and
-        `sustained`.
+        Where a billing alert sends its notification.
+
+        `POST /api/organizations/{organization_id}/billing/alerts/{id}/destinations/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `BillingAlertDestinationResponse`.
         """
         return await self._call(
-            registry.DOMAINS_SCIM_TOKEN,
+            registry.BILLING_ALERTS_DESTINATIONS_CREATE,
             (id,),
             body={
-                "domain": domain,
-                "jit_provisioning_enabled": jit_provisioning_enabled,
-                "saml_acs_url": saml_acs_url,
-                "saml_entity_id": saml_entity_id,
-                "saml_x509_cert": saml_x509_cert,
-                "scim_enabled": scim_enabled,
-                "sso_enforcement": sso_enforcement,
+                "type": type,
+                "slack_channel_id": slack_channel_id,
+                "slack_channel_name": slack_channel_name,
+                "slack_workspace_id": slack_workspace_id,
+                "webhook_url": webhook_url,
+            },
+            options=options,
+        )
+
+    async def delete(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        hog_function_ids: Sequence[UUID | str],
+        options: RequestOptions | None = None,
+    ) -> None:
+        """Delete a destination of a billing alert.
+
+        Where a billing alert sends its notification.
+
+        `POST /api/organizations/{organization_id}/billing/alerts/{id}/destinations/delete/`;
+        scope `organization:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.BILLING_ALERTS_DESTINATIONS_DELETE,
+            (id,),
+            body={"hog_function_ids": hog_function_ids},
+            options=options,
+        )
+
+
+class OrganizationsBillingAlertsEvents(Resource):
+    """Operations on `organizations.billing.alerts.events`."""
+
+    def list(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.BillingAlertEvent]:
+        """List when a billing alert fired.
+
+        `GET /api/organizations/{organization_id}/billing/alerts/{id}/events/`; scope
+        `organization:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `BillingAlertEvent`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.BILLING_ALERTS_EVENTS_LIST,
+            (id,),
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+
+class OrganizationsBillingAlerts(Resource):
+    """An alert on spending or usage."""
+
+    @cached_property
+    def destinations(self) -> OrganizationsBillingAlertsDestinations:
+        """Where a billing alert sends its notification."""
+        return OrganizationsBillingAlertsDestinations(self._executor)
+
+    @cached_property
+    def events(self) -> OrganizationsBillingAlertsEvents:
+        """Operations on `organizations.billing.alerts.events`."""
+        return OrganizationsBillingAlertsEvents(self._executor)
+
+    async def check_now(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.BillingAlertCheckNowResponse:
+        """Check a billing alert now.
+
+        `POST /api/organizations/{organization_id}/billing/alerts/{id}/check_now/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `BillingAlertCheckNowResponse`.
+        """
+        return await self._call(registry.BILLING_ALERTS_CHECK_NOW, (id,), options=options)
+
+    async def create(
+        self,
+        *,
+        name: str,
+        baseline_window_days: int | Omit = OMIT,
+        cooldown_hours: int | Omit = OMIT,
+        description: str | Omit = OMIT,
+        destination_changes: m.BillingAlertDestinationChanges | Mapping[str, JSON] | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        evaluation_delay_hours: int | Omit = OMIT,
+        metric: m.BillingAlertConfigurationMetricEnum | Omit = OMIT,
+        minimum_value: str | Omit = OMIT,
+        snoozed_until: Timestamp | None | Omit = OMIT,
+        threshold_percentage: str | None | Omit = OMIT,
+        threshold_type: m.BillingAlertConfigurationThresholdTypeEnum | Omit = OMIT,
+        threshold_value: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.BillingAlertConfiguration:
+        """Create a billing alert.
+
+        An alert on spending or usage.
+
+        `POST /api/organizations/{organization_id}/billing/alerts/`; scope `organization:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `BillingAlertConfiguration`.
+        """
+        return await self._call(
+            registry.BILLING_ALERTS_CREATE,
+            body={
+                "name": name,
+                "baseline_window_days": baseline_window_days,
+                "cooldown_hours": cooldown_hours,
+                "description": description,
+                "destination_changes": destination_changes,
+                "enabled": enabled,
+                "evaluation_delay_hours": evaluation_delay_hours,
+                "metric": metric,
+                "minimum_value": minimum_value,
+                "snoozed_until": snoozed_until,
+                "threshold_percentage": threshold_percentage,
+                "threshold_type": threshold_type,
+                "threshold_value": threshold_value,
+            },
+            options=options,
+        )
+
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a billing alert.
+
+        An alert on spending or usage.
+
+        `DELETE /api/organizations/{organization_id}/billing/alerts/{id}/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+        """
+        await self._call(registry.BILLING_ALERTS_DELETE, (id,), options=options)
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.BillingAlertConfiguration:
+        """Get a billing alert.
+
+        An alert on spending or usage.
+
+        `GET /api/organizations/{organization_id}/billing/alerts/{id}/`; scope
+        `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `BillingAlertConfiguration`.
+        """
+        return await self._call(registry.BILLING_ALERTS_GET, (id,), options=options)
+
+    def list(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.BillingAlertConfiguration]:
+        """List billing alerts.
+
+        An alert on spending or usage.
+
+        `GET /api/organizations/{organization_id}/billing/alerts/`; scope `organization:read`;
+        limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `BillingAlertConfiguration`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.BILLING_ALERTS_LIST,
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def replace(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        name: str,
+        baseline_window_days: int | Omit = OMIT,
+        cooldown_hours: int | Omit = OMIT,
+        description: str | Omit = OMIT,
+        destination_changes: m.BillingAlertDestinationChanges | Mapping[str, JSON] | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        evaluation_delay_hours: int | Omit = OMIT,
+        metric: m.BillingAlertConfigurationMetricEnum | Omit = OMIT,
+        minimum_value: str | Omit = OMIT,
+        snoozed_until: Timestamp | None | Omit = OMIT,
+        threshold_percentage: str | None | Omit = OMIT,
+        threshold_type: m.BillingAlertConfigurationThresholdTypeEnum | Omit = OMIT,
+        threshold_value: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.BillingAlertConfiguration:
+        """Replace all fields of a billing alert.
+
+        An alert on spending or usage.
+
+        `PUT /api/organizations/{organization_id}/billing/alerts/{id}/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `BillingAlertConfiguration`.
+        """
+        return await self._call(
+            registry.BILLING_ALERTS_REPLACE,
+            (id,),
+            body={
+                "name": name,
+                "baseline_window_days": baseline_window_days,
+                "cooldown_hours": cooldown_hours,
+                "description": description,
+                "destination_changes": destination_changes,
+                "enabled": enabled,
+                "evaluation_delay_hours": evaluation_delay_hours,
+                "metric": metric,
+                "minimum_value": minimum_value,
+                "snoozed_until": snoozed_until,
+                "threshold_percentage": threshold_percentage,
+                "threshold_type": threshold_type,
+                "threshold_value": threshold_value,
+            },
+            options=options,
+        )
+
+    async def update(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        baseline_window_days: int | Omit = OMIT,
+        cooldown_hours: int | Omit = OMIT,
+        description: str | Omit = OMIT,
+        destination_changes: m.BillingAlertDestinationChanges | Mapping[str, JSON] | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        evaluation_delay_hours: int | Omit = OMIT,
+        metric: m.BillingAlertConfigurationMetricEnum | Omit = OMIT,
+        minimum_value: str | Omit = OMIT,
+        name: str | Omit = OMIT,
+        snoozed_until: Timestamp | None | Omit = OMIT,
+        threshold_percentage: str | None | Omit = OMIT,
+        threshold_type: m.BillingAlertConfigurationThresholdTypeEnum | Omit = OMIT,
+        threshold_value: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.BillingAlertConfiguration:
+        """Change the given fields of a billing alert.
+
+        An alert on spending or usage.
+
+        `PATCH /api/organizations/{organization_id}/billing/alerts/{id}/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `BillingAlertConfiguration`.
+        """
+        return await self._call(
+            registry.BILLING_ALERTS_UPDATE,
+            (id,),
+            body={
+                "baseline_window_days": baseline_window_days,
+                "cooldown_hours": cooldown_hours,
+                "description": description,
+                "destination_changes": destination_changes,
+                "enabled": enabled,
+                "evaluation_delay_hours": evaluation_delay_hours,
+                "metric": metric,
+                "minimum_value": minimum_value,
+                "name": name,
+                "snoozed_until": snoozed_until,
+                "threshold_percentage": threshold_percentage,
+                "threshold_type": threshold_type,
+                "threshold_value": threshold_value,
+            },
+            options=options,
+        )
+
+
+class OrganizationsBilling(Resource):
+    """Alerts on the spending of an organization."""
+
+    @cached_property
+    def alerts(self) -> OrganizationsBillingAlerts:
+        """An alert on spending or usage."""
+        return OrganizationsBillingAlerts(self._executor)
+
+
+class OrganizationsCimdVerificationTokens(Resource):
+    """A token that proves the ownership of an OAuth client's metadata document."""
+
+    async def create(
+        self, *, cimd_url: str, label: str, options: RequestOptions | None = None
+    ) -> m.CIMDVerificationTokenWithValue:
+        """Create a client metadata verification token.
+
+        A token that proves the ownership of an OAuth client's metadata document.
+
+        `POST /api/organizations/{organization_id}/cimd_verification_tokens/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `CIMDVerificationTokenWithValue`.
+        """
+        return await self._call(
+            registry.CIMD_VERIFICATION_TOKENS_CREATE,
+            body={"cimd_url": cimd_url, "label": label},
+            options=options,
+        )
+
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a client metadata verification token.
+
+        A token that proves the ownership of an OAuth client's metadata document.
+
+        `DELETE /api/organizations/{organization_id}/cimd_verification_tokens/{id}/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+        """
+        await self._call(registry.CIMD_VERIFICATION_TOKENS_DELETE, (id,), options=options)
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.CIMDVerificationToken:
+        """Get a client metadata verification token.
+
+        A token that proves the ownership of an OAuth client's metadata document.
+
+        `GET /api/organizations/{organization_id}/cimd_verification_tokens/{id}/`; scope
+        `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `CIMDVerificationToken`.
+        """
+        return await self._call(registry.CIMD_VERIFICATION_TOKENS_GET, (id,), options=options)
+
+    def list(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.CIMDVerificationToken]:
+        """List client metadata verification tokens.
+
+        A token that proves the ownership of an OAuth client's metadata document.
+
+        `GET /api/organizations/{organization_id}/cimd_verification_tokens/`; scope
+        `organization:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `CIMDVerificationToken`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.CIMD_VERIFICATION_TOKENS_LIST,
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def update(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        cimd_url: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.CIMDVerificationToken:
+        """Change the given fields of a client metadata verification token.
+
+        A token that proves the ownership of an OAuth client's metadata document.
+
+        `PATCH /api/organizations/{organization_id}/cimd_verification_tokens/{id}/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `CIMDVerificationToken`.
+        """
+        return await self._call(
+            registry.CIMD_VERIFICATION_TOKENS_UPDATE,
+            (id,),
+            body={"cimd_url": cimd_url},
+            options=options,
+        )
+
+
+class OrganizationsContextLayerChannelPages(Resource):
+    """Pages of the context layer that belong to a channel."""
+
+    async def get(
+        self, channel_id: str, /, *, options: RequestOptions | None = None
+    ) -> m.ChannelWikiPage:
+        """Get a context page of a channel.
+
+        Pages of the context layer that belong to a channel.
+
+        `GET /api/organizations/{organization_id}/context_layer/channel-pages/{channel_id}/`;
+        scope `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ChannelWikiPage`.
+        """
+        return await self._call(
+            registry.CONTEXT_LAYER_CHANNEL_PAGES_GET, (channel_id,), options=options
+        )
+
+
+class OrganizationsContextLayerDreams(Resource):
+    """Background jobs that revise the context layer."""
+
+    async def get(self, sha: str, /, *, options: RequestOptions | None = None) -> m.DreamRunDetail:
+        """Get a revision job of the context layer.
+
+        Background jobs that revise the context layer.
+
+        `GET /api/organizations/{organization_id}/context_layer/dreams/{sha}/`; scope
+        `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `DreamRunDetail`.
+        """
+        return await self._call(registry.CONTEXT_LAYER_DREAMS_GET, (sha,), options=options)
+
+    async def list(self, *, options: RequestOptions | None = None) -> m.DreamRunList:
+        """List revision jobs of the context layer.
+
+        Background jobs that revise the context layer.
+
+        `GET /api/organizations/{organization_id}/context_layer/dreams/`; scope
+        `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `DreamRunList`.
+        """
+        return await self._call(registry.CONTEXT_LAYER_DREAMS_LIST, options=options)
+
+
+class OrganizationsContextLayerPages(Resource):
+    """Operations on `organizations.context_layer.pages`."""
+
+    async def get(self, *, path: str, options: RequestOptions | None = None) -> m.WikiPage:
+        """Get pages of the context layer.
+
+        `GET /api/organizations/{organization_id}/context_layer/pages/`; scope
+        `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `WikiPage`.
+        """
+        return await self._call(
+            registry.CONTEXT_LAYER_PAGES_GET, query={"path": path}, options=options
+        )
+
+    async def replace(
+        self,
+        *,
+        content: str,
+        path: str,
+        base_head: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ContextLayerStatus:
+        """Replace a page of the context layer.
+
+        `PUT /api/organizations/{organization_id}/context_layer/pages/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ContextLayerStatus`.
+        """
+        return await self._call(
+            registry.CONTEXT_LAYER_PAGES_REPLACE,
+            body={"content": content, "path": path, "base_head": base_head},
+            options=options,
+        )
+
+
+class OrganizationsContextLayerWiki(Resource):
+    """The context layer as a wiki."""
+
+    async def report(self, *, options: RequestOptions | None = None) -> m.WikiHealthReport:
+        """Get a report on the context wiki.
+
+        `GET /api/organizations/{organization_id}/context_layer/wiki/report/`; scope
+        `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `WikiHealthReport`.
+        """
+        return await self._call(registry.CONTEXT_LAYER_WIKI_REPORT, options=options)
+
+
+class OrganizationsContextLayer(Resource):
+    """Pages about a business that AI agents read and maintain."""
+
+    @cached_property
+    def channel_pages(self) -> OrganizationsContextLayerChannelPages:
+        """Pages of the context layer that belong to a channel."""
+        return OrganizationsContextLayerChannelPages(self._executor)
+
+    @cached_property
+    def dreams(self) -> OrganizationsContextLayerDreams:
+        """Background jobs that revise the context layer."""
+        return OrganizationsContextLayerDreams(self._executor)
+
+    @cached_property
+    def pages(self) -> OrganizationsContextLayerPages:
+        """Operations on `organizations.context_layer.pages`."""
+        return OrganizationsContextLayerPages(self._executor)
+
+    @cached_property
+    def wiki(self) -> OrganizationsContextLayerWiki:
+        """The context layer as a wiki."""
+        return OrganizationsContextLayerWiki(self._executor)
+
+    async def commit(
+        self,
+        *,
+        bundle: FileInput,
+        branch: str | None | Omit = OMIT,
+        summary: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ContextLayerStatus:
+        """Change pages of the context layer in one commit.
+
+        `POST /api/organizations/{organization_id}/context_layer/commits/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ContextLayerStatus`.
+        """
+        return await self._call(
+            registry.CONTEXT_LAYER_COMMIT,
+            body={"bundle": bundle, "branch": branch, "summary": summary},
+            options=options,
+        )
+
+    async def enable(self, *, options: RequestOptions | None = None) -> m.ContextLayerStatus:
+        """Turn the context layer of an organization on.
+
+        `POST /api/organizations/{organization_id}/context_layer/enable/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ContextLayerStatus`.
+        """
+        return await self._call(registry.CONTEXT_LAYER_ENABLE, options=options)
+
+    async def export(self, *, options: RequestOptions | None = None) -> m.WikiExport:
+        """Export all pages of the context layer.
+
+        `GET /api/organizations/{organization_id}/context_layer/export/`; scope
+        `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `WikiExport`.
+        """
+        return await self._call(registry.CONTEXT_LAYER_EXPORT, options=options)
+
+    async def status(self, *, options: RequestOptions | None = None) -> m.ContextLayerStatus:
+        """Get whether the context layer is turned on and up to date.
+
+        `GET /api/organizations/{organization_id}/context_layer/status/`; scope
+        `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ContextLayerStatus`.
+        """
+        return await self._call(registry.CONTEXT_LAYER_STATUS, options=options)
+
+    async def tree(self, *, options: RequestOptions | None = None) -> m.WikiTree:
+        """Get the tree of pages of the context layer.
+
+        `GET /api/organizations/{organization_id}/context_layer/tree/`; scope
+        `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `WikiTree`.
+        """
+        return await self._call(registry.CONTEXT_LAYER_TREE, options=options)
+
+
+class OrganizationsDesktopBetaTerms(Resource):
+    """Operations on `organizations.desktop_beta_terms`."""
+
+    async def create(
+        self, *, options: RequestOptions | None = None
+    ) -> m.DesktopBetaTermsAcceptance:
+        """Accept the terms of the desktop beta.
+
+        `POST /api/organizations/{organization_id}/desktop_beta_terms/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DesktopBetaTermsAcceptance`.
+        """
+        return await self._call(registry.DESKTOP_BETA_TERMS_CREATE, options=options)
+
+    async def get(self, *, options: RequestOptions | None = None) -> m.DesktopBetaTermsAcceptance:
+        """Get whether an organization accepted the terms of the desktop beta.
+
+        `GET /api/organizations/{organization_id}/desktop_beta_terms/`; scope
+        `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `DesktopBetaTermsAcceptance`.
+        """
+        return await self._call(registry.DESKTOP_BETA_TERMS_GET, options=options)
+
+
+class OrganizationsDomainsScim(Resource):
+    """User provisioning for a domain."""
+
+    def logs(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        after: Timestamp | Omit = OMIT,
+        before: Timestamp | Omit = OMIT,
+        page: int | Omit = OMIT,
+        page_size: int | Omit = OMIT,
+        search: str | Omit = OMIT,
+        status_max: int | Omit = OMIT,
+        status_min: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.SCIMRequestLog]:
+        """List the SCIM requests for a domain.
+
+        `GET /api/organizations/{organization_id}/domains/{id}/scim/logs/`; scope
+        `organization:read`; limits `burst` and `sustained`; pages: page.
+
+        Args:
+            after: Only what is later than this time.
+            before: Only what is earlier than this time.
+            page: The number of the page, from 1.
+            page_size: The number of results in a page.
+            search: Only results that contain this text.
+
+        Returns:
+            All `SCIMRequestLog`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.DOMAINS_SCIM_LOGS,
+            (id,),
+            query={
+                "after": after,
+                "before": before,
+                "page": page,
+                "page_size": page_size,
+                "search": search,
+                "status_max": status_max,
+                "status_min": status_min,
             },
             options=options,
         )
 
 
 class OrganizationsDomains(Resource):
-    """Operations on `organizations.domains`."""
+    """An email domain of an organization, for single sign-on and automatic membership."""
 
     @cached_property
     def scim(self) -> OrganizationsDomainsScim:
-        """Operations on `organizations.domains.scim`."""
+        """User provisioning for a domain."""
         return OrganizationsDomainsScim(self._executor)
 
     async def create(
@@ -418,34 +1333,33 @@ class OrganizationsDomains(Resource):
         *,
         domain: str,
         jit_provisioning_enabled: bool | Omit = OMIT,
-        saml_acs_url: str | None | Omit = OMIT,
-        saml_entity_id: str | None | Omit = OMIT,
-        saml_x509_cert: str | None | Omit = OMIT,
-        scim_enabled: bool | Omit = OMIT,
         sso_enforcement: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.OrganizationDomain:
-        """Create one of the organizations domains.
+        """Create a domain.
+
+        An email domain of an organization, for single sign-on and automatic membership.
 
         `POST /api/organizations/{organization_id}/domains/`; scope `organization:write`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `OrganizationDomain`.
         """
         return await self._call(
             registry.DOMAINS_CREATE,
             body={
                 "domain": domain,
                 "jit_provisioning_enabled": jit_provisioning_enabled,
-                "saml_acs_url": saml_acs_url,
-                "saml_entity_id": saml_entity_id,
-                "saml_x509_cert": saml_x509_cert,
-                "scim_enabled": scim_enabled,
                 "sso_enforcement": sso_enforcement,
             },
             options=options,
         )
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the organizations domains.
+        """Delete a domain.
+
+        An email domain of an organization, for single sign-on and automatic membership.
 
         `DELETE /api/organizations/{organization_id}/domains/{id}/`; scope `organization:write`;
         limits `burst` and `sustained`.
@@ -455,10 +1369,15 @@ class OrganizationsDomains(Resource):
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.OrganizationDomain:
-        """Get one of the organizations domains.
+        """Get a domain.
+
+        An email domain of an organization, for single sign-on and automatic membership.
 
         `GET /api/organizations/{organization_id}/domains/{id}/`; scope `organization:read`;
         limits `burst` and `sustained`.
+
+        Returns:
+            `OrganizationDomain`.
         """
         return await self._call(registry.DOMAINS_GET, (id,), options=options)
 
@@ -470,10 +1389,19 @@ class OrganizationsDomains(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.OrganizationDomain]:
-        """List the organizations domains.
+        """List domains.
+
+        An email domain of an organization, for single sign-on and automatic membership.
 
         `GET /api/organizations/{organization_id}/domains/`; scope `organization:read`; limits
         `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `OrganizationDomain`, page by page as you iterate.
         """
         return self._cursor(
             registry.DOMAINS_LIST,
@@ -489,17 +1417,18 @@ class OrganizationsDomains(Resource):
         *,
         domain: str,
         jit_provisioning_enabled: bool | Omit = OMIT,
-        saml_acs_url: str | None | Omit = OMIT,
-        saml_entity_id: str | None | Omit = OMIT,
-        saml_x509_cert: str | None | Omit = OMIT,
-        scim_enabled: bool | Omit = OMIT,
         sso_enforcement: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.OrganizationDomain:
-        """Replace one of the organizations domains.
+        """Replace all fields of a domain.
+
+        An email domain of an organization, for single sign-on and automatic membership.
 
         `PUT /api/organizations/{organization_id}/domains/{id}/`; scope `organization:write`;
         limits `burst` and `sustained`.
+
+        Returns:
+            `OrganizationDomain`.
         """
         return await self._call(
             registry.DOMAINS_REPLACE,
@@ -507,10 +1436,6 @@ class OrganizationsDomains(Resource):
             body={
                 "domain": domain,
                 "jit_provisioning_enabled": jit_provisioning_enabled,
-                "saml_acs_url": saml_acs_url,
-                "saml_entity_id": saml_entity_id,
-                "saml_x509_cert": saml_x509_cert,
-                "scim_enabled": scim_enabled,
                 "sso_enforcement": sso_enforcement,
             },
             options=options,
@@ -523,17 +1448,18 @@ class OrganizationsDomains(Resource):
         *,
         domain: str | Omit = OMIT,
         jit_provisioning_enabled: bool | Omit = OMIT,
-        saml_acs_url: str | None | Omit = OMIT,
-        saml_entity_id: str | None | Omit = OMIT,
-        saml_x509_cert: str | None | Omit = OMIT,
-        scim_enabled: bool | Omit = OMIT,
         sso_enforcement: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.OrganizationDomain:
-        """Change the given fields of one of the organizations domains.
+        """Change the given fields of a domain.
+
+        An email domain of an organization, for single sign-on and automatic membership.
 
         `PATCH /api/organizations/{organization_id}/domains/{id}/`; scope `organization:write`;
         limits `burst` and `sustained`.
+
+        Returns:
+            `OrganizationDomain`.
         """
         return await self._call(
             registry.DOMAINS_UPDATE,
@@ -541,10 +1467,6 @@ class OrganizationsDomains(Resource):
             body={
                 "domain": domain,
                 "jit_provisioning_enabled": jit_provisioning_enabled,
-                "saml_acs_url": saml_acs_url,
-                "saml_entity_id": saml_entity_id,
-                "saml_x509_cert": saml_x509_cert,
-                "scim_enabled": scim_enabled,
                 "sso_enforcement": sso_enforcement,
             },
             options=options,
@@ -555,70 +1477,380 @@ class OrganizationsDomains(Resource):
         id: UUID | str,
         /,
         *,
-        domain: str | Omit = OMIT,
-        jit_provisioning_enabled: bool | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Check the DNS record that proves the ownership of a domain.
+
+        `POST /api/organizations/{organization_id}/domains/{id}/verify/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.DOMAINS_VERIFY, (id,), body=body, options=options)
+
+
+class OrganizationsIdentityProviderConfigsScim(Resource):
+    """User provisioning by an identity provider."""
+
+    async def create_token(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.SCIMTokenResponse:
+        """Create a new SCIM token for an identity provider: the old one stops working.
+
+        `POST /api/organizations/{organization_id}/identity_provider_configs/{id}/scim/token/`;
+        scope `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SCIMTokenResponse`.
+        """
+        return await self._call(
+            registry.IDENTITY_PROVIDER_CONFIGS_SCIM_CREATE_TOKEN, (id,), options=options
+        )
+
+    def logs(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        after: Timestamp | Omit = OMIT,
+        before: Timestamp | Omit = OMIT,
+        page: int | Omit = OMIT,
+        page_size: int | Omit = OMIT,
+        search: str | Omit = OMIT,
+        status_max: int | Omit = OMIT,
+        status_min: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.SCIMRequestLog]:
+        """List the SCIM requests of an identity provider.
+
+        `GET /api/organizations/{organization_id}/identity_provider_configs/{id}/scim/logs/`;
+        scope `organization:read`; limits `burst` and `sustained`; pages: page.
+
+        Args:
+            after: Only what is later than this time.
+            before: Only what is earlier than this time.
+            page: The number of the page, from 1.
+            page_size: The number of results in a page.
+            search: Only results that contain this text.
+
+        Returns:
+            All `SCIMRequestLog`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.IDENTITY_PROVIDER_CONFIGS_SCIM_LOGS,
+            (id,),
+            query={
+                "after": after,
+                "before": before,
+                "page": page,
+                "page_size": page_size,
+                "search": search,
+                "status_max": status_max,
+                "status_min": status_min,
+            },
+            options=options,
+        )
+
+
+class OrganizationsIdentityProviderConfigs(Resource):
+    """A SAML or OIDC identity provider."""
+
+    @cached_property
+    def scim(self) -> OrganizationsIdentityProviderConfigsScim:
+        """User provisioning by an identity provider."""
+        return OrganizationsIdentityProviderConfigsScim(self._executor)
+
+    async def create(
+        self,
+        *,
+        config_scope: m.ConfigScopeEnum | Literal[""] | None | Omit = OMIT,
+        domain_scope: m.DomainScopeEnum | Literal[""] | None | Omit = OMIT,
+        id_jag_allowed_clients: Sequence[str] | Omit = OMIT,
+        id_jag_issuer_url: str | None | Omit = OMIT,
+        id_jag_jwks_url: str | None | Omit = OMIT,
+        name: str | Omit = OMIT,
+        organization_domain_ids: Sequence[UUID | str] | Omit = OMIT,
         saml_acs_url: str | None | Omit = OMIT,
         saml_entity_id: str | None | Omit = OMIT,
         saml_x509_cert: str | None | Omit = OMIT,
         scim_enabled: bool | Omit = OMIT,
-        sso_enforcement: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
-        """Verify: an action on organizations domains.
+    ) -> m.IdentityProviderConfig:
+        """Create an identity provider.
 
-        `POST /api/organizations/{organization_id}/domains/{id}/verify/`; limits `burst` and
-        `sustained`.
+        A SAML or OIDC identity provider.
+
+        `POST /api/organizations/{organization_id}/identity_provider_configs/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `IdentityProviderConfig`.
         """
         return await self._call(
-            registry.DOMAINS_VERIFY,
-            (id,),
+            registry.IDENTITY_PROVIDER_CONFIGS_CREATE,
             body={
-                "domain": domain,
-                "jit_provisioning_enabled": jit_provisioning_enabled,
+                "config_scope": config_scope,
+                "domain_scope": domain_scope,
+                "id_jag_allowed_clients": id_jag_allowed_clients,
+                "id_jag_issuer_url": id_jag_issuer_url,
+                "id_jag_jwks_url": id_jag_jwks_url,
+                "name": name,
+                "organization_domain_ids": organization_domain_ids,
                 "saml_acs_url": saml_acs_url,
                 "saml_entity_id": saml_entity_id,
                 "saml_x509_cert": saml_x509_cert,
                 "scim_enabled": scim_enabled,
-                "sso_enforcement": sso_enforcement,
             },
             options=options,
+        )
+
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an identity provider.
+
+        A SAML or OIDC identity provider.
+
+        `DELETE /api/organizations/{organization_id}/identity_provider_configs/{id}/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+        """
+        await self._call(registry.IDENTITY_PROVIDER_CONFIGS_DELETE, (id,), options=options)
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.IdentityProviderConfig:
+        """Get an identity provider.
+
+        A SAML or OIDC identity provider.
+
+        `GET /api/organizations/{organization_id}/identity_provider_configs/{id}/`; scope
+        `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `IdentityProviderConfig`.
+        """
+        return await self._call(registry.IDENTITY_PROVIDER_CONFIGS_GET, (id,), options=options)
+
+    def list(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.IdentityProviderConfig]:
+        """List identity providers.
+
+        A SAML or OIDC identity provider.
+
+        `GET /api/organizations/{organization_id}/identity_provider_configs/`; scope
+        `organization:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `IdentityProviderConfig`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.IDENTITY_PROVIDER_CONFIGS_LIST,
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def replace(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        config_scope: m.ConfigScopeEnum | Literal[""] | None | Omit = OMIT,
+        domain_scope: m.DomainScopeEnum | Literal[""] | None | Omit = OMIT,
+        id_jag_allowed_clients: Sequence[str] | Omit = OMIT,
+        id_jag_issuer_url: str | None | Omit = OMIT,
+        id_jag_jwks_url: str | None | Omit = OMIT,
+        name: str | Omit = OMIT,
+        organization_domain_ids: Sequence[UUID | str] | Omit = OMIT,
+        saml_acs_url: str | None | Omit = OMIT,
+        saml_entity_id: str | None | Omit = OMIT,
+        saml_x509_cert: str | None | Omit = OMIT,
+        scim_enabled: bool | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.IdentityProviderConfig:
+        """Replace all fields of an identity provider.
+
+        A SAML or OIDC identity provider.
+
+        `PUT /api/organizations/{organization_id}/identity_provider_configs/{id}/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `IdentityProviderConfig`.
+        """
+        return await self._call(
+            registry.IDENTITY_PROVIDER_CONFIGS_REPLACE,
+            (id,),
+            body={
+                "config_scope": config_scope,
+                "domain_scope": domain_scope,
+                "id_jag_allowed_clients": id_jag_allowed_clients,
+                "id_jag_issuer_url": id_jag_issuer_url,
+                "id_jag_jwks_url": id_jag_jwks_url,
+                "name": name,
+                "organization_domain_ids": organization_domain_ids,
+                "saml_acs_url": saml_acs_url,
+                "saml_entity_id": saml_entity_id,
+                "saml_x509_cert": saml_x509_cert,
+                "scim_enabled": scim_enabled,
+            },
+            options=options,
+        )
+
+    async def update(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        config_scope: m.ConfigScopeEnum | Literal[""] | None | Omit = OMIT,
+        domain_scope: m.DomainScopeEnum | Literal[""] | None | Omit = OMIT,
+        id_jag_allowed_clients: Sequence[str] | Omit = OMIT,
+        id_jag_issuer_url: str | None | Omit = OMIT,
+        id_jag_jwks_url: str | None | Omit = OMIT,
+        name: str | Omit = OMIT,
+        organization_domain_ids: Sequence[UUID | str] | Omit = OMIT,
+        saml_acs_url: str | None | Omit = OMIT,
+        saml_entity_id: str | None | Omit = OMIT,
+        saml_x509_cert: str | None | Omit = OMIT,
+        scim_enabled: bool | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.IdentityProviderConfig:
+        """Change the given fields of an identity provider.
+
+        A SAML or OIDC identity provider.
+
+        `PATCH /api/organizations/{organization_id}/identity_provider_configs/{id}/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `IdentityProviderConfig`.
+        """
+        return await self._call(
+            registry.IDENTITY_PROVIDER_CONFIGS_UPDATE,
+            (id,),
+            body={
+                "config_scope": config_scope,
+                "domain_scope": domain_scope,
+                "id_jag_allowed_clients": id_jag_allowed_clients,
+                "id_jag_issuer_url": id_jag_issuer_url,
+                "id_jag_jwks_url": id_jag_jwks_url,
+                "name": name,
+                "organization_domain_ids": organization_domain_ids,
+                "saml_acs_url": saml_acs_url,
+                "saml_entity_id": saml_entity_id,
+                "saml_x509_cert": saml_x509_cert,
+                "scim_enabled": scim_enabled,
+            },
+            options=options,
+        )
+
+
+class OrganizationsIntegrations(Resource):
+    """An integration that all projects of an organization share."""
+
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an integration of an organization.
+
+        An integration that all projects of an organization share.
+
+        `DELETE /api/organizations/{organization_id}/integrations/{id}/`; scope
+        `organization_integration:write`; limits `burst` and `sustained`; deprecated by PostHog.
+        """
+        await self._call(registry.INTEGRATIONS_DELETE, (id,), options=options)
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.OrganizationIntegration:
+        """Get an integration of an organization.
+
+        An integration that all projects of an organization share.
+
+        `GET /api/organizations/{organization_id}/integrations/{id}/`; scope
+        `organization_integration:read`; limits `burst` and `sustained`; deprecated by PostHog.
+
+        Returns:
+            `OrganizationIntegration`.
+        """
+        return await self._call(registry.INTEGRATIONS_GET, (id,), options=options)
+
+    def list(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.OrganizationIntegration]:
+        """List integrations of an organization.
+
+        An integration that all projects of an organization share.
+
+        `GET /api/organizations/{organization_id}/integrations/`; scope
+        `organization_integration:read`; limits `burst` and `sustained`; pages: offset;
+        deprecated by PostHog.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `OrganizationIntegration`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.INTEGRATIONS_LIST,
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def update_environment_mapping(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.OrganizationIntegration:
+        """Set which project an integration of an organization belongs to.
+
+        `PATCH /api/organizations/{organization_id}/integrations/{id}/environment-mapping/`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `OrganizationIntegration`.
+        """
+        return await self._call(
+            registry.INTEGRATIONS_UPDATE_ENVIRONMENT_MAPPING, (id,), options=options
         )
 
 
 class OrganizationsInvites(Resource):
-    """Operations on `organizations.invites`."""
+    """An invitation to join an organization."""
 
-    async def bulk(
-        self,
-        *,
-        combine_pending_invites: bool | Omit = OMIT,
-        first_name: str | Omit = OMIT,
-        level: m.OrganizationMembershipLevelEnum | Omit = OMIT,
-        message: str | None | Omit = OMIT,
-        private_project_access: JSON | Omit = OMIT,
-        send_email: bool | Omit = OMIT,
-        target_email: str | Omit = OMIT,
-        options: RequestOptions | None = None,
+    async def bulk_create(
+        self, *, body: Mapping[str, JSON] | Omit = OMIT, options: RequestOptions | None = None
     ) -> JSON:
-        """Bulk: an action on organizations invites.
+        """Invite several persons to an organization.
 
-        `POST /api/organizations/{organization_id}/invites/bulk/`; limits
-        `organization_invite_burst` and `organization_invite_sustained` and `burst` and
-        `sustained`.
+        `POST /api/organizations/{organization_id}/invites/bulk/`; scope
+        `organization_member:write`; limits `organization_invite_burst` and
+        `organization_invite_sustained` and `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(
-            registry.INVITES_BULK,
-            body={
-                "combine_pending_invites": combine_pending_invites,
-                "first_name": first_name,
-                "level": level,
-                "message": message,
-                "private_project_access": private_project_access,
-                "send_email": send_email,
-                "target_email": target_email,
-            },
-            options=options,
-        )
+        return await self._call(registry.INVITES_BULK_CREATE, body=body, options=options)
 
     async def create(
         self,
@@ -632,10 +1864,21 @@ class OrganizationsInvites(Resource):
         send_email: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.OrganizationInvite:
-        """Create one of the organizations invites.
+        """Invite a person to an organization by email.
 
-        `POST /api/organizations/{organization_id}/invites/`; limits `organization_invite_burst`
-        and `organization_invite_sustained` and `burst` and `sustained`.
+        `POST /api/organizations/{organization_id}/invites/`; scope `organization_member:write`;
+        limits `organization_invite_burst` and `organization_invite_sustained` and `burst` and
+        `sustained`.
+
+        Args:
+            target_email: The address it is sent to.
+            combine_pending_invites: Default: `false`.
+            level: The access level that the new member gets: 1 member, 8 admin, 15 owner.
+            message: A text for the email.
+            send_email: Whether to send the email. Default: `true`.
+
+        Returns:
+            `OrganizationInvite`.
         """
         return await self._call(
             registry.INVITES_CREATE,
@@ -651,11 +1894,41 @@ class OrganizationsInvites(Resource):
             options=options,
         )
 
-    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the organizations invites.
+    async def delegate(
+        self,
+        *,
+        target_email: str,
+        message: str | Omit = OMIT,
+        step_at_delegation: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.OrganizationInvite:
+        """Hand the setup over to a colleague by an invitation.
 
-        `DELETE /api/organizations/{organization_id}/invites/{id}/`; limits `burst` and
-        `sustained`.
+        `POST /api/organizations/{organization_id}/invites/delegate/`; scope
+        `organization_member:write`; limits `burst` and `sustained`.
+
+        Args:
+            target_email: The address it is sent to.
+            message: A text for the email.
+
+        Returns:
+            `OrganizationInvite`.
+        """
+        return await self._call(
+            registry.INVITES_DELEGATE,
+            body={
+                "target_email": target_email,
+                "message": message,
+                "step_at_delegation": step_at_delegation,
+            },
+            options=options,
+        )
+
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Withdraw an invitation.
+
+        `DELETE /api/organizations/{organization_id}/invites/{id}/`; scope
+        `organization_member:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.INVITES_DELETE, (id,), options=options)
 
@@ -667,10 +1940,17 @@ class OrganizationsInvites(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.OrganizationInvite]:
-        """List the organizations invites.
+        """List the pending invitations of an organization.
 
         `GET /api/organizations/{organization_id}/invites/`; scope `organization_member:read`;
         limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `OrganizationInvite`, page by page as you iterate.
         """
         return self._cursor(
             registry.INVITES_LIST,
@@ -680,18 +1960,72 @@ class OrganizationsInvites(Resource):
         )
 
 
-class OrganizationsMembers(Resource):
-    """Operations on `organizations.members`."""
+class OrganizationsLegalDocuments(Resource):
+    """A contract such as a data processing agreement."""
 
-    async def delete(
-        self, user_uuid: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> None:
-        """Delete one of the organizations members.
+    async def create(
+        self,
+        *,
+        company_address: str,
+        company_name: str,
+        document_type: m.CreateLegalDocumentDocumentTypeEnum,
+        representative_email: str,
+        options: RequestOptions | None = None,
+    ) -> m.LegalDocument:
+        """Create a legal document.
 
-        `DELETE /api/organizations/{organization_id}/members/{user__uuid}/`; scope
-        `organization_member:write`; limits `burst` and `sustained`.
+        A contract such as a data processing agreement.
+
+        `POST /api/organizations/{organization_id}/legal_documents/`; scope
+        `legal_document:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `LegalDocument`.
         """
-        await self._call(registry.MEMBERS_DELETE, (user_uuid,), options=options)
+        return await self._call(
+            registry.LEGAL_DOCUMENTS_CREATE,
+            body={
+                "company_address": company_address,
+                "company_name": company_name,
+                "document_type": document_type,
+                "representative_email": representative_email,
+            },
+            options=options,
+        )
+
+    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a legal document.
+
+        A contract such as a data processing agreement.
+
+        `DELETE /api/organizations/{organization_id}/legal_documents/{id}/`; scope
+        `legal_document:write`; limits `burst` and `sustained`.
+        """
+        await self._call(registry.LEGAL_DOCUMENTS_DELETE, (id,), options=options)
+
+    async def download(self, id: str, /, *, options: RequestOptions | None = None) -> bytes:
+        """Get a link to a legal document.
+
+        `GET /api/organizations/{organization_id}/legal_documents/{id}/download/`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            The content of the file.
+        """
+        return await self._call(registry.LEGAL_DOCUMENTS_DOWNLOAD, (id,), options=options)
+
+    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.LegalDocument:
+        """Get a legal document.
+
+        A contract such as a data processing agreement.
+
+        `GET /api/organizations/{organization_id}/legal_documents/{id}/`; scope
+        `legal_document:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `LegalDocument`.
+        """
+        return await self._call(registry.LEGAL_DOCUMENTS_GET, (id,), options=options)
 
     def list(
         self,
@@ -700,15 +2034,93 @@ class OrganizationsMembers(Resource):
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
+    ) -> Cursor[m.LegalDocument]:
+        """List legal documents.
+
+        A contract such as a data processing agreement.
+
+        `GET /api/organizations/{organization_id}/legal_documents/`; scope
+        `legal_document:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `LegalDocument`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.LEGAL_DOCUMENTS_LIST,
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+
+class OrganizationsMembers(Resource):
+    """The membership of a user in an organization, with an access level."""
+
+    async def delete(
+        self, user_uuid: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Remove a member from an organization.
+
+        `DELETE /api/organizations/{organization_id}/members/{user__uuid}/`; scope
+        `organization_member:write`; limits `burst` and `sustained`.
+        """
+        await self._call(registry.MEMBERS_DELETE, (user_uuid,), options=options)
+
+    async def github_login(
+        self, user_uuid: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.OrganizationMemberGithubLogin:
+        """Get the GitHub name of a member.
+
+        `GET /api/organizations/{organization_id}/members/{user__uuid}/github_login/`; scope
+        `organization_member:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `OrganizationMemberGithubLogin`.
+        """
+        return await self._call(registry.MEMBERS_GITHUB_LOGIN, (user_uuid,), options=options)
+
+    def list(
+        self,
+        *,
+        email_domain: str | Omit = OMIT,
+        levels: str | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        order: Literal["-joined_at", "joined_at"] | Omit = OMIT,
+        outside_verified_domains: bool | Omit = OMIT,
+        search: str | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
     ) -> Cursor[m.OrganizationMember]:
-        """List the organizations members.
+        """List the members of an organization.
 
         `GET /api/organizations/{organization_id}/members/`; scope `organization_member:read`;
         limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            order: The field to sort by; `-` in front means descending.
+            search: Only results that contain this text.
+
+        Returns:
+            All `OrganizationMember`, page by page as you iterate.
         """
         return self._cursor(
             registry.MEMBERS_LIST,
-            query={"limit": limit, "offset": offset},
+            query={
+                "email_domain": email_domain,
+                "levels": levels,
+                "limit": limit,
+                "offset": offset,
+                "order": order,
+                "outside_verified_domains": outside_verified_domains,
+                "search": search,
+            },
             concurrency=concurrency,
             options=options,
         )
@@ -721,10 +2133,18 @@ class OrganizationsMembers(Resource):
         level: m.OrganizationMembershipLevelEnum | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.OrganizationMember:
-        """Replace one of the organizations members.
+        """Replace all fields of a member.
+
+        The membership of a user in an organization, with an access level.
 
         `PUT /api/organizations/{organization_id}/members/{user__uuid}/`; scope
         `organization_member:write`; limits `burst` and `sustained`.
+
+        Args:
+            level: The access level: 1 member, 8 admin, 15 owner.
+
+        Returns:
+            `OrganizationMember`.
         """
         return await self._call(
             registry.MEMBERS_REPLACE, (user_uuid,), body={"level": level}, options=options
@@ -733,10 +2153,13 @@ class OrganizationsMembers(Resource):
     async def scoped_api_keys(
         self, user_uuid: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.OrganizationMember:
-        """Scoped api keys: an action on organizations members.
+        """List the personal API keys of a member that can access the organization.
 
         `GET /api/organizations/{organization_id}/members/{user__uuid}/scoped_api_keys/`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `OrganizationMember`.
         """
         return await self._call(registry.MEMBERS_SCOPED_API_KEYS, (user_uuid,), options=options)
 
@@ -748,18 +2171,905 @@ class OrganizationsMembers(Resource):
         level: m.OrganizationMembershipLevelEnum | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.OrganizationMember:
-        """Change the given fields of one of the organizations members.
+        """Change the access level of a member.
 
         `PATCH /api/organizations/{organization_id}/members/{user__uuid}/`; scope
         `organization_member:write`; limits `burst` and `sustained`.
+
+        Args:
+            level: The access level: 1 member, 8 admin, 15 owner.
+
+        Returns:
+            `OrganizationMember`.
         """
         return await self._call(
             registry.MEMBERS_UPDATE, (user_uuid,), body={"level": level}, options=options
         )
 
 
+class OrganizationsOauthApplications(Resource):
+    """Operations on `organizations.oauth_applications`."""
+
+    def list(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.OrganizationOAuthApplication]:
+        """List the OAuth applications of an organization.
+
+        `GET /api/organizations/{organization_id}/oauth_applications/`; scope
+        `organization:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `OrganizationOAuthApplication`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.OAUTH_APPLICATIONS_LIST,
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+
+class OrganizationsProjectsDefaultEvaluationContexts(Resource):
+    """Operations on `organizations.projects.default_evaluation_contexts`."""
+
+    async def create(
+        self,
+        id: int,
+        /,
+        *,
+        access_control: bool | Omit = OMIT,
+        anonymize_ips: bool | Omit = OMIT,
+        app_urls: Sequence[str | None] | Omit = OMIT,
+        autocapture_exceptions_errors_to_ignore: JSON | Omit = OMIT,
+        autocapture_exceptions_opt_in: bool | None | Omit = OMIT,
+        autocapture_opt_out: bool | None | Omit = OMIT,
+        autocapture_web_vitals_allowed_metrics: JSON | Omit = OMIT,
+        autocapture_web_vitals_opt_in: bool | None | Omit = OMIT,
+        base_currency: m.BaseCurrencyEnum | Omit = OMIT,
+        business_model: m.BusinessModelEnum | Literal[""] | None | Omit = OMIT,
+        capture_console_log_opt_in: bool | None | Omit = OMIT,
+        capture_dead_clicks: bool | None | Omit = OMIT,
+        capture_performance_opt_in: bool | None | Omit = OMIT,
+        completed_snippet_onboarding: bool | Omit = OMIT,
+        conversations_enabled: bool | None | Omit = OMIT,
+        conversations_settings: JSON | Omit = OMIT,
+        cookieless_server_hash_mode: m.CookielessServerHashModeEnum | None | Omit = OMIT,
+        correlation_config: JSON | Omit = OMIT,
+        customer_analytics_config: m.TeamCustomerAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        data_attributes: JSON | Omit = OMIT,
+        default_data_theme: int | None | Omit = OMIT,
+        default_evaluation_contexts_enabled: bool | None | Omit = OMIT,
+        extra_settings: JSON | Omit = OMIT,
+        feature_flag_confirmation_enabled: bool | None | Omit = OMIT,
+        feature_flag_confirmation_message: str | None | Omit = OMIT,
+        feature_flag_policy_config: m.TeamFeatureFlagPolicyConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        flags_persistence_default: bool | None | Omit = OMIT,
+        has_completed_onboarding_for: JSON | Omit = OMIT,
+        heatmaps_opt_in: bool | None | Omit = OMIT,
+        human_friendly_comparison_periods: bool | None | Omit = OMIT,
+        inject_web_apps: bool | None | Omit = OMIT,
+        is_demo: bool | Omit = OMIT,
+        live_events_columns: Sequence[str] | None | Omit = OMIT,
+        logs_settings: JSON | Omit = OMIT,
+        marketing_analytics_config: m.TeamMarketingAnalyticsConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        modifiers: JSON | Omit = OMIT,
+        name: str | Omit = OMIT,
+        onboarding_tasks: JSON | Omit = OMIT,
+        path_cleaning_filters: JSON | Omit = OMIT,
+        person_display_name_properties: Sequence[str] | None | Omit = OMIT,
+        primary_dashboard: int | None | Omit = OMIT,
+        proactive_tasks_enabled: bool | None | Omit = OMIT,
+        product_description: str | None | Omit = OMIT,
+        receive_org_level_activity_logs: bool | None | Omit = OMIT,
+        recording_domains: Sequence[str | None] | None | Omit = OMIT,
+        require_evaluation_contexts: bool | None | Omit = OMIT,
+        revenue_analytics_config: m.TeamRevenueAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        session_recording_event_trigger_config: Sequence[str | None] | None | Omit = OMIT,
+        session_recording_linked_flag: JSON | Omit = OMIT,
+        session_recording_masking_config: JSON | Omit = OMIT,
+        session_recording_minimum_duration_milliseconds: int | None | Omit = OMIT,
+        session_recording_network_payload_capture_config: JSON | Omit = OMIT,
+        session_recording_opt_in: bool | Omit = OMIT,
+        session_recording_retention_period: m.SessionRecordingRetentionPeriodEnum | Omit = OMIT,
+        session_recording_sample_rate: str | None | Omit = OMIT,
+        session_recording_trigger_groups: JSON | Omit = OMIT,
+        session_recording_trigger_match_type_config: str | None | Omit = OMIT,
+        session_recording_url_blocklist_config: Sequence[JSON] | None | Omit = OMIT,
+        session_recording_url_trigger_config: Sequence[JSON] | None | Omit = OMIT,
+        session_replay_config: JSON | Omit = OMIT,
+        survey_config: JSON | Omit = OMIT,
+        surveys_opt_in: bool | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        test_account_filters: JSON | Omit = OMIT,
+        test_account_filters_default_checked: bool | None | Omit = OMIT,
+        timezone: m.TimezoneEnum | Omit = OMIT,
+        web_analytics_pre_aggregated_tables_enabled: bool | None | Omit = OMIT,
+        week_start_day: m.WeekStartDayEnum | None | Omit = OMIT,
+        workflows_config: m.TeamWorkflowsConfig | Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Project:
+        """Add a default evaluation context for new feature flags.
+
+        `POST /api/organizations/{organization_id}/projects/{id}/default_evaluation_contexts/`;
+        scope `project:write`; limits `burst` and `sustained`.
+
+        Args:
+            anonymize_ips: Whether IP addresses are discarded.
+            app_urls: Sites on which the toolbar may be opened.
+            autocapture_opt_out: Whether autocapture is turned off.
+            is_demo: Whether it is a demo project.
+            name: The name of the project.
+            recording_domains: Sites that may be recorded; none means all.
+            session_recording_opt_in: Whether sessions are recorded.
+            test_account_filters: What counts as internal users.
+            timezone: The time zone of the project's insights.
+            week_start_day: The first day of the week; 0 is Sunday.
+
+        Returns:
+            `Project`.
+        """
+        return await self._call(
+            registry.PROJECTS_DEFAULT_EVALUATION_CONTEXTS_CREATE,
+            (id,),
+            body={
+                "access_control": access_control,
+                "anonymize_ips": anonymize_ips,
+                "app_urls": app_urls,
+                "autocapture_exceptions_errors_to_ignore": autocapture_exceptions_errors_to_ignore,
+                "autocapture_exceptions_opt_in": autocapture_exceptions_opt_in,
+                "autocapture_opt_out": autocapture_opt_out,
+                "autocapture_web_vitals_allowed_metrics": autocapture_web_vitals_allowed_metrics,
+                "autocapture_web_vitals_opt_in": autocapture_web_vitals_opt_in,
+                "base_currency": base_currency,
+                "business_model": business_model,
+                "capture_console_log_opt_in": capture_console_log_opt_in,
+                "capture_dead_clicks": capture_dead_clicks,
+                "capture_performance_opt_in": capture_performance_opt_in,
+                "completed_snippet_onboarding": completed_snippet_onboarding,
+                "conversations_enabled": conversations_enabled,
+                "conversations_settings": conversations_settings,
+                "cookieless_server_hash_mode": cookieless_server_hash_mode,
+                "correlation_config": correlation_config,
+                "customer_analytics_config": customer_analytics_config,
+                "data_attributes": data_attributes,
+                "default_data_theme": default_data_theme,
+                "default_evaluation_contexts_enabled": default_evaluation_contexts_enabled,
+                "extra_settings": extra_settings,
+                "feature_flag_confirmation_enabled": feature_flag_confirmation_enabled,
+                "feature_flag_confirmation_message": feature_flag_confirmation_message,
+                "feature_flag_policy_config": feature_flag_policy_config,
+                "flags_persistence_default": flags_persistence_default,
+                "has_completed_onboarding_for": has_completed_onboarding_for,
+                "heatmaps_opt_in": heatmaps_opt_in,
+                "human_friendly_comparison_periods": human_friendly_comparison_periods,
+                "inject_web_apps": inject_web_apps,
+                "is_demo": is_demo,
+                "live_events_columns": live_events_columns,
+                "logs_settings": logs_settings,
+                "marketing_analytics_config": marketing_analytics_config,
+                "modifiers": modifiers,
+                "name": name,
+                "onboarding_tasks": onboarding_tasks,
+                "path_cleaning_filters": path_cleaning_filters,
+                "person_display_name_properties": person_display_name_properties,
+                "primary_dashboard": primary_dashboard,
+                "proactive_tasks_enabled": proactive_tasks_enabled,
+                "product_description": product_description,
+                "receive_org_level_activity_logs": receive_org_level_activity_logs,
+                "recording_domains": recording_domains,
+                "require_evaluation_contexts": require_evaluation_contexts,
+                "revenue_analytics_config": revenue_analytics_config,
+                "session_recording_event_trigger_config": session_recording_event_trigger_config,
+                "session_recording_linked_flag": session_recording_linked_flag,
+                "session_recording_masking_config": session_recording_masking_config,
+                "session_recording_minimum_duration_milliseconds": session_recording_minimum_duration_milliseconds,
+                "session_recording_network_payload_capture_config": session_recording_network_payload_capture_config,
+                "session_recording_opt_in": session_recording_opt_in,
+                "session_recording_retention_period": session_recording_retention_period,
+                "session_recording_sample_rate": session_recording_sample_rate,
+                "session_recording_trigger_groups": session_recording_trigger_groups,
+                "session_recording_trigger_match_type_config": session_recording_trigger_match_type_config,
+                "session_recording_url_blocklist_config": session_recording_url_blocklist_config,
+                "session_recording_url_trigger_config": session_recording_url_trigger_config,
+                "session_replay_config": session_replay_config,
+                "survey_config": survey_config,
+                "surveys_opt_in": surveys_opt_in,
+                "tags": tags,
+                "test_account_filters": test_account_filters,
+                "test_account_filters_default_checked": test_account_filters_default_checked,
+                "timezone": timezone,
+                "web_analytics_pre_aggregated_tables_enabled": web_analytics_pre_aggregated_tables_enabled,
+                "week_start_day": week_start_day,
+                "workflows_config": workflows_config,
+            },
+            options=options,
+        )
+
+    async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> None:
+        """Remove a default evaluation context for new feature flags.
+
+        `DELETE
+        /api/organizations/{organization_id}/projects/{id}/default_evaluation_contexts/`; scope
+        `project:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.PROJECTS_DEFAULT_EVALUATION_CONTEXTS_DELETE, (id,), options=options
+        )
+
+    async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Project:
+        """Get the default evaluation contexts of new feature flags.
+
+        `GET /api/organizations/{organization_id}/projects/{id}/default_evaluation_contexts/`;
+        scope `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `Project`.
+        """
+        return await self._call(
+            registry.PROJECTS_DEFAULT_EVALUATION_CONTEXTS_GET, (id,), options=options
+        )
+
+
+class OrganizationsProjectsDefaultReleaseConditions(Resource):
+    """Operations on `organizations.projects.default_release_conditions`."""
+
+    async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Project:
+        """Get the release conditions that new feature flags start with.
+
+        `GET /api/organizations/{organization_id}/projects/{id}/default_release_conditions/`;
+        scope `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `Project`.
+        """
+        return await self._call(
+            registry.PROJECTS_DEFAULT_RELEASE_CONDITIONS_GET, (id,), options=options
+        )
+
+    async def replace(
+        self,
+        id: int,
+        /,
+        *,
+        access_control: bool | Omit = OMIT,
+        anonymize_ips: bool | Omit = OMIT,
+        app_urls: Sequence[str | None] | Omit = OMIT,
+        autocapture_exceptions_errors_to_ignore: JSON | Omit = OMIT,
+        autocapture_exceptions_opt_in: bool | None | Omit = OMIT,
+        autocapture_opt_out: bool | None | Omit = OMIT,
+        autocapture_web_vitals_allowed_metrics: JSON | Omit = OMIT,
+        autocapture_web_vitals_opt_in: bool | None | Omit = OMIT,
+        base_currency: m.BaseCurrencyEnum | Omit = OMIT,
+        business_model: m.BusinessModelEnum | Literal[""] | None | Omit = OMIT,
+        capture_console_log_opt_in: bool | None | Omit = OMIT,
+        capture_dead_clicks: bool | None | Omit = OMIT,
+        capture_performance_opt_in: bool | None | Omit = OMIT,
+        completed_snippet_onboarding: bool | Omit = OMIT,
+        conversations_enabled: bool | None | Omit = OMIT,
+        conversations_settings: JSON | Omit = OMIT,
+        cookieless_server_hash_mode: m.CookielessServerHashModeEnum | None | Omit = OMIT,
+        correlation_config: JSON | Omit = OMIT,
+        customer_analytics_config: m.TeamCustomerAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        data_attributes: JSON | Omit = OMIT,
+        default_data_theme: int | None | Omit = OMIT,
+        default_evaluation_contexts_enabled: bool | None | Omit = OMIT,
+        extra_settings: JSON | Omit = OMIT,
+        feature_flag_confirmation_enabled: bool | None | Omit = OMIT,
+        feature_flag_confirmation_message: str | None | Omit = OMIT,
+        feature_flag_policy_config: m.TeamFeatureFlagPolicyConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        flags_persistence_default: bool | None | Omit = OMIT,
+        has_completed_onboarding_for: JSON | Omit = OMIT,
+        heatmaps_opt_in: bool | None | Omit = OMIT,
+        human_friendly_comparison_periods: bool | None | Omit = OMIT,
+        inject_web_apps: bool | None | Omit = OMIT,
+        is_demo: bool | Omit = OMIT,
+        live_events_columns: Sequence[str] | None | Omit = OMIT,
+        logs_settings: JSON | Omit = OMIT,
+        marketing_analytics_config: m.TeamMarketingAnalyticsConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        modifiers: JSON | Omit = OMIT,
+        name: str | Omit = OMIT,
+        onboarding_tasks: JSON | Omit = OMIT,
+        path_cleaning_filters: JSON | Omit = OMIT,
+        person_display_name_properties: Sequence[str] | None | Omit = OMIT,
+        primary_dashboard: int | None | Omit = OMIT,
+        proactive_tasks_enabled: bool | None | Omit = OMIT,
+        product_description: str | None | Omit = OMIT,
+        receive_org_level_activity_logs: bool | None | Omit = OMIT,
+        recording_domains: Sequence[str | None] | None | Omit = OMIT,
+        require_evaluation_contexts: bool | None | Omit = OMIT,
+        revenue_analytics_config: m.TeamRevenueAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        session_recording_event_trigger_config: Sequence[str | None] | None | Omit = OMIT,
+        session_recording_linked_flag: JSON | Omit = OMIT,
+        session_recording_masking_config: JSON | Omit = OMIT,
+        session_recording_minimum_duration_milliseconds: int | None | Omit = OMIT,
+        session_recording_network_payload_capture_config: JSON | Omit = OMIT,
+        session_recording_opt_in: bool | Omit = OMIT,
+        session_recording_retention_period: m.SessionRecordingRetentionPeriodEnum | Omit = OMIT,
+        session_recording_sample_rate: str | None | Omit = OMIT,
+        session_recording_trigger_groups: JSON | Omit = OMIT,
+        session_recording_trigger_match_type_config: str | None | Omit = OMIT,
+        session_recording_url_blocklist_config: Sequence[JSON] | None | Omit = OMIT,
+        session_recording_url_trigger_config: Sequence[JSON] | None | Omit = OMIT,
+        session_replay_config: JSON | Omit = OMIT,
+        survey_config: JSON | Omit = OMIT,
+        surveys_opt_in: bool | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        test_account_filters: JSON | Omit = OMIT,
+        test_account_filters_default_checked: bool | None | Omit = OMIT,
+        timezone: m.TimezoneEnum | Omit = OMIT,
+        web_analytics_pre_aggregated_tables_enabled: bool | None | Omit = OMIT,
+        week_start_day: m.WeekStartDayEnum | None | Omit = OMIT,
+        workflows_config: m.TeamWorkflowsConfig | Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Project:
+        """Set the release conditions that new feature flags start with.
+
+        `PUT /api/organizations/{organization_id}/projects/{id}/default_release_conditions/`;
+        scope `project:write`; limits `burst` and `sustained`.
+
+        Args:
+            anonymize_ips: Whether IP addresses are discarded.
+            app_urls: Sites on which the toolbar may be opened.
+            autocapture_opt_out: Whether autocapture is turned off.
+            is_demo: Whether it is a demo project.
+            name: The name of the project.
+            recording_domains: Sites that may be recorded; none means all.
+            session_recording_opt_in: Whether sessions are recorded.
+            test_account_filters: What counts as internal users.
+            timezone: The time zone of the project's insights.
+            week_start_day: The first day of the week; 0 is Sunday.
+
+        Returns:
+            `Project`.
+        """
+        return await self._call(
+            registry.PROJECTS_DEFAULT_RELEASE_CONDITIONS_REPLACE,
+            (id,),
+            body={
+                "access_control": access_control,
+                "anonymize_ips": anonymize_ips,
+                "app_urls": app_urls,
+                "autocapture_exceptions_errors_to_ignore": autocapture_exceptions_errors_to_ignore,
+                "autocapture_exceptions_opt_in": autocapture_exceptions_opt_in,
+                "autocapture_opt_out": autocapture_opt_out,
+                "autocapture_web_vitals_allowed_metrics": autocapture_web_vitals_allowed_metrics,
+                "autocapture_web_vitals_opt_in": autocapture_web_vitals_opt_in,
+                "base_currency": base_currency,
+                "business_model": business_model,
+                "capture_console_log_opt_in": capture_console_log_opt_in,
+                "capture_dead_clicks": capture_dead_clicks,
+                "capture_performance_opt_in": capture_performance_opt_in,
+                "completed_snippet_onboarding": completed_snippet_onboarding,
+                "conversations_enabled": conversations_enabled,
+                "conversations_settings": conversations_settings,
+                "cookieless_server_hash_mode": cookieless_server_hash_mode,
+                "correlation_config": correlation_config,
+                "customer_analytics_config": customer_analytics_config,
+                "data_attributes": data_attributes,
+                "default_data_theme": default_data_theme,
+                "default_evaluation_contexts_enabled": default_evaluation_contexts_enabled,
+                "extra_settings": extra_settings,
+                "feature_flag_confirmation_enabled": feature_flag_confirmation_enabled,
+                "feature_flag_confirmation_message": feature_flag_confirmation_message,
+                "feature_flag_policy_config": feature_flag_policy_config,
+                "flags_persistence_default": flags_persistence_default,
+                "has_completed_onboarding_for": has_completed_onboarding_for,
+                "heatmaps_opt_in": heatmaps_opt_in,
+                "human_friendly_comparison_periods": human_friendly_comparison_periods,
+                "inject_web_apps": inject_web_apps,
+                "is_demo": is_demo,
+                "live_events_columns": live_events_columns,
+                "logs_settings": logs_settings,
+                "marketing_analytics_config": marketing_analytics_config,
+                "modifiers": modifiers,
+                "name": name,
+                "onboarding_tasks": onboarding_tasks,
+                "path_cleaning_filters": path_cleaning_filters,
+                "person_display_name_properties": person_display_name_properties,
+                "primary_dashboard": primary_dashboard,
+                "proactive_tasks_enabled": proactive_tasks_enabled,
+                "product_description": product_description,
+                "receive_org_level_activity_logs": receive_org_level_activity_logs,
+                "recording_domains": recording_domains,
+                "require_evaluation_contexts": require_evaluation_contexts,
+                "revenue_analytics_config": revenue_analytics_config,
+                "session_recording_event_trigger_config": session_recording_event_trigger_config,
+                "session_recording_linked_flag": session_recording_linked_flag,
+                "session_recording_masking_config": session_recording_masking_config,
+                "session_recording_minimum_duration_milliseconds": session_recording_minimum_duration_milliseconds,
+                "session_recording_network_payload_capture_config": session_recording_network_payload_capture_config,
+                "session_recording_opt_in": session_recording_opt_in,
+                "session_recording_retention_period": session_recording_retention_period,
+                "session_recording_sample_rate": session_recording_sample_rate,
+                "session_recording_trigger_groups": session_recording_trigger_groups,
+                "session_recording_trigger_match_type_config": session_recording_trigger_match_type_config,
+                "session_recording_url_blocklist_config": session_recording_url_blocklist_config,
+                "session_recording_url_trigger_config": session_recording_url_trigger_config,
+                "session_replay_config": session_replay_config,
+                "survey_config": survey_config,
+                "surveys_opt_in": surveys_opt_in,
+                "tags": tags,
+                "test_account_filters": test_account_filters,
+                "test_account_filters_default_checked": test_account_filters_default_checked,
+                "timezone": timezone,
+                "web_analytics_pre_aggregated_tables_enabled": web_analytics_pre_aggregated_tables_enabled,
+                "week_start_day": week_start_day,
+                "workflows_config": workflows_config,
+            },
+            options=options,
+        )
+
+
+class OrganizationsProjectsEvaluationContextSuggestions(Resource):
+    """Operations on `organizations.projects.evaluation_context_suggestions`."""
+
+    async def create(
+        self, id: int, /, *, context_name: str, options: RequestOptions | None = None
+    ) -> m.EvaluationContextSuggestionResponse:
+        """Add an evaluation context that the web app suggests.
+
+        `POST
+        /api/organizations/{organization_id}/projects/{id}/evaluation_context_suggestions/`;
+        scope `project:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `EvaluationContextSuggestionResponse`.
+        """
+        return await self._call(
+            registry.PROJECTS_EVALUATION_CONTEXT_SUGGESTIONS_CREATE,
+            (id,),
+            body={"context_name": context_name},
+            options=options,
+        )
+
+    async def delete(
+        self, id: int, /, *, context_name: str, options: RequestOptions | None = None
+    ) -> m.EvaluationContextSuggestionResponse:
+        """Remove an evaluation context that the web app suggests.
+
+        `DELETE
+        /api/organizations/{organization_id}/projects/{id}/evaluation_context_suggestions/`;
+        scope `project:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `EvaluationContextSuggestionResponse`.
+        """
+        return await self._call(
+            registry.PROJECTS_EVALUATION_CONTEXT_SUGGESTIONS_DELETE,
+            (id,),
+            query={"context_name": context_name},
+            options=options,
+        )
+
+
+class OrganizationsProjectsExperimentsConfig(Resource):
+    """Operations on `organizations.projects.experiments_config`."""
+
+    async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Project:
+        """Get the defaults of experiments in a project.
+
+        `GET /api/organizations/{organization_id}/projects/{id}/experiments_config/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `Project`.
+        """
+        return await self._call(registry.PROJECTS_EXPERIMENTS_CONFIG_GET, (id,), options=options)
+
+    async def update(
+        self,
+        id: int,
+        /,
+        *,
+        access_control: bool | Omit = OMIT,
+        anonymize_ips: bool | Omit = OMIT,
+        app_urls: Sequence[str | None] | Omit = OMIT,
+        autocapture_exceptions_errors_to_ignore: JSON | Omit = OMIT,
+        autocapture_exceptions_opt_in: bool | None | Omit = OMIT,
+        autocapture_opt_out: bool | None | Omit = OMIT,
+        autocapture_web_vitals_allowed_metrics: JSON | Omit = OMIT,
+        autocapture_web_vitals_opt_in: bool | None | Omit = OMIT,
+        base_currency: m.BaseCurrencyEnum | Omit = OMIT,
+        business_model: m.BusinessModelEnum | Literal[""] | None | Omit = OMIT,
+        capture_console_log_opt_in: bool | None | Omit = OMIT,
+        capture_dead_clicks: bool | None | Omit = OMIT,
+        capture_performance_opt_in: bool | None | Omit = OMIT,
+        completed_snippet_onboarding: bool | Omit = OMIT,
+        conversations_enabled: bool | None | Omit = OMIT,
+        conversations_settings: JSON | Omit = OMIT,
+        cookieless_server_hash_mode: m.CookielessServerHashModeEnum | None | Omit = OMIT,
+        correlation_config: JSON | Omit = OMIT,
+        customer_analytics_config: m.TeamCustomerAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        data_attributes: JSON | Omit = OMIT,
+        default_data_theme: int | None | Omit = OMIT,
+        default_evaluation_contexts_enabled: bool | None | Omit = OMIT,
+        extra_settings: JSON | Omit = OMIT,
+        feature_flag_confirmation_enabled: bool | None | Omit = OMIT,
+        feature_flag_confirmation_message: str | None | Omit = OMIT,
+        feature_flag_policy_config: m.TeamFeatureFlagPolicyConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        flags_persistence_default: bool | None | Omit = OMIT,
+        has_completed_onboarding_for: JSON | Omit = OMIT,
+        heatmaps_opt_in: bool | None | Omit = OMIT,
+        human_friendly_comparison_periods: bool | None | Omit = OMIT,
+        inject_web_apps: bool | None | Omit = OMIT,
+        is_demo: bool | Omit = OMIT,
+        live_events_columns: Sequence[str] | None | Omit = OMIT,
+        logs_settings: JSON | Omit = OMIT,
+        marketing_analytics_config: m.TeamMarketingAnalyticsConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        modifiers: JSON | Omit = OMIT,
+        name: str | Omit = OMIT,
+        onboarding_tasks: JSON | Omit = OMIT,
+        path_cleaning_filters: JSON | Omit = OMIT,
+        person_display_name_properties: Sequence[str] | None | Omit = OMIT,
+        primary_dashboard: int | None | Omit = OMIT,
+        proactive_tasks_enabled: bool | None | Omit = OMIT,
+        product_description: str | None | Omit = OMIT,
+        receive_org_level_activity_logs: bool | None | Omit = OMIT,
+        recording_domains: Sequence[str | None] | None | Omit = OMIT,
+        require_evaluation_contexts: bool | None | Omit = OMIT,
+        revenue_analytics_config: m.TeamRevenueAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        session_recording_event_trigger_config: Sequence[str | None] | None | Omit = OMIT,
+        session_recording_linked_flag: JSON | Omit = OMIT,
+        session_recording_masking_config: JSON | Omit = OMIT,
+        session_recording_minimum_duration_milliseconds: int | None | Omit = OMIT,
+        session_recording_network_payload_capture_config: JSON | Omit = OMIT,
+        session_recording_opt_in: bool | Omit = OMIT,
+        session_recording_retention_period: m.SessionRecordingRetentionPeriodEnum | Omit = OMIT,
+        session_recording_sample_rate: str | None | Omit = OMIT,
+        session_recording_trigger_groups: JSON | Omit = OMIT,
+        session_recording_trigger_match_type_config: str | None | Omit = OMIT,
+        session_recording_url_blocklist_config: Sequence[JSON] | None | Omit = OMIT,
+        session_recording_url_trigger_config: Sequence[JSON] | None | Omit = OMIT,
+        session_replay_config: JSON | Omit = OMIT,
+        survey_config: JSON | Omit = OMIT,
+        surveys_opt_in: bool | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        test_account_filters: JSON | Omit = OMIT,
+        test_account_filters_default_checked: bool | None | Omit = OMIT,
+        timezone: m.TimezoneEnum | Omit = OMIT,
+        web_analytics_pre_aggregated_tables_enabled: bool | None | Omit = OMIT,
+        week_start_day: m.WeekStartDayEnum | None | Omit = OMIT,
+        workflows_config: m.TeamWorkflowsConfig | Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Project:
+        """Change the defaults of experiments in a project.
+
+        `PATCH /api/organizations/{organization_id}/projects/{id}/experiments_config/`; scope
+        `project:write`; limits `burst` and `sustained`.
+
+        Args:
+            anonymize_ips: Whether IP addresses are discarded.
+            app_urls: Sites on which the toolbar may be opened.
+            autocapture_opt_out: Whether autocapture is turned off.
+            is_demo: Whether it is a demo project.
+            name: The name of the project.
+            recording_domains: Sites that may be recorded; none means all.
+            session_recording_opt_in: Whether sessions are recorded.
+            test_account_filters: What counts as internal users.
+            timezone: The time zone of the project's insights.
+            week_start_day: The first day of the week; 0 is Sunday.
+
+        Returns:
+            `Project`.
+        """
+        return await self._call(
+            registry.PROJECTS_EXPERIMENTS_CONFIG_UPDATE,
+            (id,),
+            body={
+                "access_control": access_control,
+                "anonymize_ips": anonymize_ips,
+                "app_urls": app_urls,
+                "autocapture_exceptions_errors_to_ignore": autocapture_exceptions_errors_to_ignore,
+                "autocapture_exceptions_opt_in": autocapture_exceptions_opt_in,
+                "autocapture_opt_out": autocapture_opt_out,
+                "autocapture_web_vitals_allowed_metrics": autocapture_web_vitals_allowed_metrics,
+                "autocapture_web_vitals_opt_in": autocapture_web_vitals_opt_in,
+                "base_currency": base_currency,
+                "business_model": business_model,
+                "capture_console_log_opt_in": capture_console_log_opt_in,
+                "capture_dead_clicks": capture_dead_clicks,
+                "capture_performance_opt_in": capture_performance_opt_in,
+                "completed_snippet_onboarding": completed_snippet_onboarding,
+                "conversations_enabled": conversations_enabled,
+                "conversations_settings": conversations_settings,
+                "cookieless_server_hash_mode": cookieless_server_hash_mode,
+                "correlation_config": correlation_config,
+                "customer_analytics_config": customer_analytics_config,
+                "data_attributes": data_attributes,
+                "default_data_theme": default_data_theme,
+                "default_evaluation_contexts_enabled": default_evaluation_contexts_enabled,
+                "extra_settings": extra_settings,
+                "feature_flag_confirmation_enabled": feature_flag_confirmation_enabled,
+                "feature_flag_confirmation_message": feature_flag_confirmation_message,
+                "feature_flag_policy_config": feature_flag_policy_config,
+                "flags_persistence_default": flags_persistence_default,
+                "has_completed_onboarding_for": has_completed_onboarding_for,
+                "heatmaps_opt_in": heatmaps_opt_in,
+                "human_friendly_comparison_periods": human_friendly_comparison_periods,
+                "inject_web_apps": inject_web_apps,
+                "is_demo": is_demo,
+                "live_events_columns": live_events_columns,
+                "logs_settings": logs_settings,
+                "marketing_analytics_config": marketing_analytics_config,
+                "modifiers": modifiers,
+                "name": name,
+                "onboarding_tasks": onboarding_tasks,
+                "path_cleaning_filters": path_cleaning_filters,
+                "person_display_name_properties": person_display_name_properties,
+                "primary_dashboard": primary_dashboard,
+                "proactive_tasks_enabled": proactive_tasks_enabled,
+                "product_description": product_description,
+                "receive_org_level_activity_logs": receive_org_level_activity_logs,
+                "recording_domains": recording_domains,
+                "require_evaluation_contexts": require_evaluation_contexts,
+                "revenue_analytics_config": revenue_analytics_config,
+                "session_recording_event_trigger_config": session_recording_event_trigger_config,
+                "session_recording_linked_flag": session_recording_linked_flag,
+                "session_recording_masking_config": session_recording_masking_config,
+                "session_recording_minimum_duration_milliseconds": session_recording_minimum_duration_milliseconds,
+                "session_recording_network_payload_capture_config": session_recording_network_payload_capture_config,
+                "session_recording_opt_in": session_recording_opt_in,
+                "session_recording_retention_period": session_recording_retention_period,
+                "session_recording_sample_rate": session_recording_sample_rate,
+                "session_recording_trigger_groups": session_recording_trigger_groups,
+                "session_recording_trigger_match_type_config": session_recording_trigger_match_type_config,
+                "session_recording_url_blocklist_config": session_recording_url_blocklist_config,
+                "session_recording_url_trigger_config": session_recording_url_trigger_config,
+                "session_replay_config": session_replay_config,
+                "survey_config": survey_config,
+                "surveys_opt_in": surveys_opt_in,
+                "tags": tags,
+                "test_account_filters": test_account_filters,
+                "test_account_filters_default_checked": test_account_filters_default_checked,
+                "timezone": timezone,
+                "web_analytics_pre_aggregated_tables_enabled": web_analytics_pre_aggregated_tables_enabled,
+                "week_start_day": week_start_day,
+                "workflows_config": workflows_config,
+            },
+            options=options,
+        )
+
+
+class OrganizationsProjectsLogsConfig(Resource):
+    """Operations on `organizations.projects.logs_config`."""
+
+    async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Project:
+        """Get the settings of logs in a project.
+
+        `GET /api/organizations/{organization_id}/projects/{id}/logs_config/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `Project`.
+        """
+        return await self._call(registry.PROJECTS_LOGS_CONFIG_GET, (id,), options=options)
+
+    async def update(
+        self,
+        id: int,
+        /,
+        *,
+        access_control: bool | Omit = OMIT,
+        anonymize_ips: bool | Omit = OMIT,
+        app_urls: Sequence[str | None] | Omit = OMIT,
+        autocapture_exceptions_errors_to_ignore: JSON | Omit = OMIT,
+        autocapture_exceptions_opt_in: bool | None | Omit = OMIT,
+        autocapture_opt_out: bool | None | Omit = OMIT,
+        autocapture_web_vitals_allowed_metrics: JSON | Omit = OMIT,
+        autocapture_web_vitals_opt_in: bool | None | Omit = OMIT,
+        base_currency: m.BaseCurrencyEnum | Omit = OMIT,
+        business_model: m.BusinessModelEnum | Literal[""] | None | Omit = OMIT,
+        capture_console_log_opt_in: bool | None | Omit = OMIT,
+        capture_dead_clicks: bool | None | Omit = OMIT,
+        capture_performance_opt_in: bool | None | Omit = OMIT,
+        completed_snippet_onboarding: bool | Omit = OMIT,
+        conversations_enabled: bool | None | Omit = OMIT,
+        conversations_settings: JSON | Omit = OMIT,
+        cookieless_server_hash_mode: m.CookielessServerHashModeEnum | None | Omit = OMIT,
+        correlation_config: JSON | Omit = OMIT,
+        customer_analytics_config: m.TeamCustomerAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        data_attributes: JSON | Omit = OMIT,
+        default_data_theme: int | None | Omit = OMIT,
+        default_evaluation_contexts_enabled: bool | None | Omit = OMIT,
+        extra_settings: JSON | Omit = OMIT,
+        feature_flag_confirmation_enabled: bool | None | Omit = OMIT,
+        feature_flag_confirmation_message: str | None | Omit = OMIT,
+        feature_flag_policy_config: m.TeamFeatureFlagPolicyConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        flags_persistence_default: bool | None | Omit = OMIT,
+        has_completed_onboarding_for: JSON | Omit = OMIT,
+        heatmaps_opt_in: bool | None | Omit = OMIT,
+        human_friendly_comparison_periods: bool | None | Omit = OMIT,
+        inject_web_apps: bool | None | Omit = OMIT,
+        is_demo: bool | Omit = OMIT,
+        live_events_columns: Sequence[str] | None | Omit = OMIT,
+        logs_settings: JSON | Omit = OMIT,
+        marketing_analytics_config: m.TeamMarketingAnalyticsConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        modifiers: JSON | Omit = OMIT,
+        name: str | Omit = OMIT,
+        onboarding_tasks: JSON | Omit = OMIT,
+        path_cleaning_filters: JSON | Omit = OMIT,
+        person_display_name_properties: Sequence[str] | None | Omit = OMIT,
+        primary_dashboard: int | None | Omit = OMIT,
+        proactive_tasks_enabled: bool | None | Omit = OMIT,
+        product_description: str | None | Omit = OMIT,
+        receive_org_level_activity_logs: bool | None | Omit = OMIT,
+        recording_domains: Sequence[str | None] | None | Omit = OMIT,
+        require_evaluation_contexts: bool | None | Omit = OMIT,
+        revenue_analytics_config: m.TeamRevenueAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        session_recording_event_trigger_config: Sequence[str | None] | None | Omit = OMIT,
+        session_recording_linked_flag: JSON | Omit = OMIT,
+        session_recording_masking_config: JSON | Omit = OMIT,
+        session_recording_minimum_duration_milliseconds: int | None | Omit = OMIT,
+        session_recording_network_payload_capture_config: JSON | Omit = OMIT,
+        session_recording_opt_in: bool | Omit = OMIT,
+        session_recording_retention_period: m.SessionRecordingRetentionPeriodEnum | Omit = OMIT,
+        session_recording_sample_rate: str | None | Omit = OMIT,
+        session_recording_trigger_groups: JSON | Omit = OMIT,
+        session_recording_trigger_match_type_config: str | None | Omit = OMIT,
+        session_recording_url_blocklist_config: Sequence[JSON] | None | Omit = OMIT,
+        session_recording_url_trigger_config: Sequence[JSON] | None | Omit = OMIT,
+        session_replay_config: JSON | Omit = OMIT,
+        survey_config: JSON | Omit = OMIT,
+        surveys_opt_in: bool | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        test_account_filters: JSON | Omit = OMIT,
+        test_account_filters_default_checked: bool | None | Omit = OMIT,
+        timezone: m.TimezoneEnum | Omit = OMIT,
+        web_analytics_pre_aggregated_tables_enabled: bool | None | Omit = OMIT,
+        week_start_day: m.WeekStartDayEnum | None | Omit = OMIT,
+        workflows_config: m.TeamWorkflowsConfig | Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Project:
+        """Change the settings of logs in a project.
+
+        `PATCH /api/organizations/{organization_id}/projects/{id}/logs_config/`; scope
+        `project:write`; limits `burst` and `sustained`.
+
+        Args:
+            anonymize_ips: Whether IP addresses are discarded.
+            app_urls: Sites on which the toolbar may be opened.
+            autocapture_opt_out: Whether autocapture is turned off.
+            is_demo: Whether it is a demo project.
+            name: The name of the project.
+            recording_domains: Sites that may be recorded; none means all.
+            session_recording_opt_in: Whether sessions are recorded.
+            test_account_filters: What counts as internal users.
+            timezone: The time zone of the project's insights.
+            week_start_day: The first day of the week; 0 is Sunday.
+
+        Returns:
+            `Project`.
+        """
+        return await self._call(
+            registry.PROJECTS_LOGS_CONFIG_UPDATE,
+            (id,),
+            body={
+                "access_control": access_control,
+                "anonymize_ips": anonymize_ips,
+                "app_urls": app_urls,
+                "autocapture_exceptions_errors_to_ignore": autocapture_exceptions_errors_to_ignore,
+                "autocapture_exceptions_opt_in": autocapture_exceptions_opt_in,
+                "autocapture_opt_out": autocapture_opt_out,
+                "autocapture_web_vitals_allowed_metrics": autocapture_web_vitals_allowed_metrics,
+                "autocapture_web_vitals_opt_in": autocapture_web_vitals_opt_in,
+                "base_currency": base_currency,
+                "business_model": business_model,
+                "capture_console_log_opt_in": capture_console_log_opt_in,
+                "capture_dead_clicks": capture_dead_clicks,
+                "capture_performance_opt_in": capture_performance_opt_in,
+                "completed_snippet_onboarding": completed_snippet_onboarding,
+                "conversations_enabled": conversations_enabled,
+                "conversations_settings": conversations_settings,
+                "cookieless_server_hash_mode": cookieless_server_hash_mode,
+                "correlation_config": correlation_config,
+                "customer_analytics_config": customer_analytics_config,
+                "data_attributes": data_attributes,
+                "default_data_theme": default_data_theme,
+                "default_evaluation_contexts_enabled": default_evaluation_contexts_enabled,
+                "extra_settings": extra_settings,
+                "feature_flag_confirmation_enabled": feature_flag_confirmation_enabled,
+                "feature_flag_confirmation_message": feature_flag_confirmation_message,
+                "feature_flag_policy_config": feature_flag_policy_config,
+                "flags_persistence_default": flags_persistence_default,
+                "has_completed_onboarding_for": has_completed_onboarding_for,
+                "heatmaps_opt_in": heatmaps_opt_in,
+                "human_friendly_comparison_periods": human_friendly_comparison_periods,
+                "inject_web_apps": inject_web_apps,
+                "is_demo": is_demo,
+                "live_events_columns": live_events_columns,
+                "logs_settings": logs_settings,
+                "marketing_analytics_config": marketing_analytics_config,
+                "modifiers": modifiers,
+                "name": name,
+                "onboarding_tasks": onboarding_tasks,
+                "path_cleaning_filters": path_cleaning_filters,
+                "person_display_name_properties": person_display_name_properties,
+                "primary_dashboard": primary_dashboard,
+                "proactive_tasks_enabled": proactive_tasks_enabled,
+                "product_description": product_description,
+                "receive_org_level_activity_logs": receive_org_level_activity_logs,
+                "recording_domains": recording_domains,
+                "require_evaluation_contexts": require_evaluation_contexts,
+                "revenue_analytics_config": revenue_analytics_config,
+                "session_recording_event_trigger_config": session_recording_event_trigger_config,
+                "session_recording_linked_flag": session_recording_linked_flag,
+                "session_recording_masking_config": session_recording_masking_config,
+                "session_recording_minimum_duration_milliseconds": session_recording_minimum_duration_milliseconds,
+                "session_recording_network_payload_capture_config": session_recording_network_payload_capture_config,
+                "session_recording_opt_in": session_recording_opt_in,
+                "session_recording_retention_period": session_recording_retention_period,
+                "session_recording_sample_rate": session_recording_sample_rate,
+                "session_recording_trigger_groups": session_recording_trigger_groups,
+                "session_recording_trigger_match_type_config": session_recording_trigger_match_type_config,
+                "session_recording_url_blocklist_config": session_recording_url_blocklist_config,
+                "session_recording_url_trigger_config": session_recording_url_trigger_config,
+                "session_replay_config": session_replay_config,
+                "survey_config": survey_config,
+                "surveys_opt_in": surveys_opt_in,
+                "tags": tags,
+                "test_account_filters": test_account_filters,
+                "test_account_filters_default_checked": test_account_filters_default_checked,
+                "timezone": timezone,
+                "web_analytics_pre_aggregated_tables_enabled": web_analytics_pre_aggregated_tables_enabled,
+                "week_start_day": week_start_day,
+                "workflows_config": workflows_config,
+            },
+            options=options,
+        )
+
+
 class OrganizationsProjects(Resource):
-    """Operations on `organizations.projects`."""
+    """The projects of an organization."""
+
+    @cached_property
+    def default_evaluation_contexts(self) -> OrganizationsProjectsDefaultEvaluationContexts:
+        """Operations on `organizations.projects.default_evaluation_contexts`."""
+        return OrganizationsProjectsDefaultEvaluationContexts(self._executor)
+
+    @cached_property
+    def default_release_conditions(self) -> OrganizationsProjectsDefaultReleaseConditions:
+        """Operations on `organizations.projects.default_release_conditions`."""
+        return OrganizationsProjectsDefaultReleaseConditions(self._executor)
+
+    @cached_property
+    def evaluation_context_suggestions(self) -> OrganizationsProjectsEvaluationContextSuggestions:
+        """Operations on `organizations.projects.evaluation_context_suggestions`."""
+        return OrganizationsProjectsEvaluationContextSuggestions(self._executor)
+
+    @cached_property
+    def experiments_config(self) -> OrganizationsProjectsExperimentsConfig:
+        """Operations on `organizations.projects.experiments_config`."""
+        return OrganizationsProjectsExperimentsConfig(self._executor)
+
+    @cached_property
+    def logs_config(self) -> OrganizationsProjectsLogsConfig:
+        """Operations on `organizations.projects.logs_config`."""
+        return OrganizationsProjectsLogsConfig(self._executor)
 
     def activity(
         self,
@@ -768,20 +3078,22 @@ class OrganizationsProjects(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """Activity: an action on organizations projects.
+        """List the changes of a project, newest first.
 
-        `GET /api/organizations/{organization_id}/projects/{id}/activity/`; limits `burst` and
-        `sustained`; pages: page.
+        `GET /api/organizations/{organization_id}/projects/{id}/activity/`; scope
+        `project:read`; limits `burst` and `sustained`; pages: page.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.PROJECTS_ACTIVITY,
-            (id,),
-            query={"limit": limit, "page": page},
-            concurrency=concurrency,
-            options=options,
+            registry.PROJECTS_ACTIVITY, (id,), query={"limit": limit, "page": page}, options=options
         )
 
     async def add_product_intent(
@@ -794,10 +3106,13 @@ class OrganizationsProjects(Resource):
         metadata: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Team:
-        """Add product intent: an action on organizations projects.
+        """Record that a project intends to use a product.
 
         `PATCH /api/organizations/{organization_id}/projects/{id}/add_product_intent/`; scope
         `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `Team`.
         """
         return await self._call(
             registry.PROJECTS_ADD_PRODUCT_INTENT,
@@ -812,11 +3127,14 @@ class OrganizationsProjects(Resource):
 
     async def change_organization(
         self, id: int, /, *, organization_id: UUID | str, options: RequestOptions | None = None
-    ) -> m.ProjectBackwardCompat:
-        """Change organization: an action on organizations projects.
+    ) -> m.Project:
+        """Move a project to another organization.
 
-        `POST /api/organizations/{organization_id}/projects/{id}/change_organization/`; limits
-        `burst` and `sustained`.
+        `POST /api/organizations/{organization_id}/projects/{id}/change_organization/`; scope
+        `project:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Project`.
         """
         return await self._call(
             registry.PROJECTS_CHANGE_ORGANIZATION,
@@ -835,10 +3153,13 @@ class OrganizationsProjects(Resource):
         metadata: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Team:
-        """Complete product onboarding: an action on organizations projects.
+        """Record that the onboarding of a product is complete.
 
         `PATCH /api/organizations/{organization_id}/projects/{id}/complete_product_onboarding/`;
         scope `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `Team`.
         """
         return await self._call(
             registry.PROJECTS_COMPLETE_PRODUCT_ONBOARDING,
@@ -862,24 +3183,40 @@ class OrganizationsProjects(Resource):
         autocapture_opt_out: bool | None | Omit = OMIT,
         autocapture_web_vitals_allowed_metrics: JSON | Omit = OMIT,
         autocapture_web_vitals_opt_in: bool | None | Omit = OMIT,
+        base_currency: m.BaseCurrencyEnum | Omit = OMIT,
         business_model: m.BusinessModelEnum | Literal[""] | None | Omit = OMIT,
         capture_console_log_opt_in: bool | None | Omit = OMIT,
+        capture_dead_clicks: bool | None | Omit = OMIT,
         capture_performance_opt_in: bool | None | Omit = OMIT,
         completed_snippet_onboarding: bool | Omit = OMIT,
         conversations_enabled: bool | None | Omit = OMIT,
         conversations_settings: JSON | Omit = OMIT,
+        cookieless_server_hash_mode: m.CookielessServerHashModeEnum | None | Omit = OMIT,
         correlation_config: JSON | Omit = OMIT,
+        customer_analytics_config: m.TeamCustomerAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
         data_attributes: JSON | Omit = OMIT,
+        default_data_theme: int | None | Omit = OMIT,
+        default_evaluation_contexts_enabled: bool | None | Omit = OMIT,
         extra_settings: JSON | Omit = OMIT,
+        feature_flag_confirmation_enabled: bool | None | Omit = OMIT,
+        feature_flag_confirmation_message: str | None | Omit = OMIT,
+        feature_flag_policy_config: m.TeamFeatureFlagPolicyConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
         flags_persistence_default: bool | None | Omit = OMIT,
         has_completed_onboarding_for: JSON | Omit = OMIT,
         heatmaps_opt_in: bool | None | Omit = OMIT,
+        human_friendly_comparison_periods: bool | None | Omit = OMIT,
         inject_web_apps: bool | None | Omit = OMIT,
         is_demo: bool | Omit = OMIT,
         live_events_columns: Sequence[str] | None | Omit = OMIT,
         logs_settings: JSON | Omit = OMIT,
+        marketing_analytics_config: m.TeamMarketingAnalyticsConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
         modifiers: JSON | Omit = OMIT,
         name: str | Omit = OMIT,
+        onboarding_tasks: JSON | Omit = OMIT,
         path_cleaning_filters: JSON | Omit = OMIT,
         person_display_name_properties: Sequence[str] | None | Omit = OMIT,
         primary_dashboard: int | None | Omit = OMIT,
@@ -887,6 +3224,8 @@ class OrganizationsProjects(Resource):
         product_description: str | None | Omit = OMIT,
         receive_org_level_activity_logs: bool | None | Omit = OMIT,
         recording_domains: Sequence[str | None] | None | Omit = OMIT,
+        require_evaluation_contexts: bool | None | Omit = OMIT,
+        revenue_analytics_config: m.TeamRevenueAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
         session_recording_event_trigger_config: Sequence[str | None] | None | Omit = OMIT,
         session_recording_linked_flag: JSON | Omit = OMIT,
         session_recording_masking_config: JSON | Omit = OMIT,
@@ -902,16 +3241,34 @@ class OrganizationsProjects(Resource):
         session_replay_config: JSON | Omit = OMIT,
         survey_config: JSON | Omit = OMIT,
         surveys_opt_in: bool | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         test_account_filters: JSON | Omit = OMIT,
         test_account_filters_default_checked: bool | None | Omit = OMIT,
         timezone: m.TimezoneEnum | Omit = OMIT,
+        web_analytics_pre_aggregated_tables_enabled: bool | None | Omit = OMIT,
         week_start_day: m.WeekStartDayEnum | None | Omit = OMIT,
+        workflows_config: m.TeamWorkflowsConfig | Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ProjectBackwardCompat:
-        """Create one of the organizations projects.
+    ) -> m.Project:
+        """Create a project in an organization.
 
         `POST /api/organizations/{organization_id}/projects/`; scope `project:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            anonymize_ips: Whether IP addresses are discarded.
+            app_urls: Sites on which the toolbar may be opened.
+            autocapture_opt_out: Whether autocapture is turned off.
+            is_demo: Whether it is a demo project.
+            name: The name of the project.
+            recording_domains: Sites that may be recorded; none means all.
+            session_recording_opt_in: Whether sessions are recorded.
+            test_account_filters: What counts as internal users.
+            timezone: The time zone of the project's insights.
+            week_start_day: The first day of the week; 0 is Sunday.
+
+        Returns:
+            `Project`.
         """
         return await self._call(
             registry.PROJECTS_CREATE,
@@ -924,24 +3281,36 @@ class OrganizationsProjects(Resource):
                 "autocapture_opt_out": autocapture_opt_out,
                 "autocapture_web_vitals_allowed_metrics": autocapture_web_vitals_allowed_metrics,
                 "autocapture_web_vitals_opt_in": autocapture_web_vitals_opt_in,
+                "base_currency": base_currency,
                 "business_model": business_model,
                 "capture_console_log_opt_in": capture_console_log_opt_in,
+                "capture_dead_clicks": capture_dead_clicks,
                 "capture_performance_opt_in": capture_performance_opt_in,
                 "completed_snippet_onboarding": completed_snippet_onboarding,
                 "conversations_enabled": conversations_enabled,
                 "conversations_settings": conversations_settings,
+                "cookieless_server_hash_mode": cookieless_server_hash_mode,
                 "correlation_config": correlation_config,
+                "customer_analytics_config": customer_analytics_config,
                 "data_attributes": data_attributes,
+                "default_data_theme": default_data_theme,
+                "default_evaluation_contexts_enabled": default_evaluation_contexts_enabled,
                 "extra_settings": extra_settings,
+                "feature_flag_confirmation_enabled": feature_flag_confirmation_enabled,
+                "feature_flag_confirmation_message": feature_flag_confirmation_message,
+                "feature_flag_policy_config": feature_flag_policy_config,
                 "flags_persistence_default": flags_persistence_default,
                 "has_completed_onboarding_for": has_completed_onboarding_for,
                 "heatmaps_opt_in": heatmaps_opt_in,
+                "human_friendly_comparison_periods": human_friendly_comparison_periods,
                 "inject_web_apps": inject_web_apps,
                 "is_demo": is_demo,
                 "live_events_columns": live_events_columns,
                 "logs_settings": logs_settings,
+                "marketing_analytics_config": marketing_analytics_config,
                 "modifiers": modifiers,
                 "name": name,
+                "onboarding_tasks": onboarding_tasks,
                 "path_cleaning_filters": path_cleaning_filters,
                 "person_display_name_properties": person_display_name_properties,
                 "primary_dashboard": primary_dashboard,
@@ -949,6 +3318,8 @@ class OrganizationsProjects(Resource):
                 "product_description": product_description,
                 "receive_org_level_activity_logs": receive_org_level_activity_logs,
                 "recording_domains": recording_domains,
+                "require_evaluation_contexts": require_evaluation_contexts,
+                "revenue_analytics_config": revenue_analytics_config,
                 "session_recording_event_trigger_config": session_recording_event_trigger_config,
                 "session_recording_linked_flag": session_recording_linked_flag,
                 "session_recording_masking_config": session_recording_masking_config,
@@ -964,16 +3335,19 @@ class OrganizationsProjects(Resource):
                 "session_replay_config": session_replay_config,
                 "survey_config": survey_config,
                 "surveys_opt_in": surveys_opt_in,
+                "tags": tags,
                 "test_account_filters": test_account_filters,
                 "test_account_filters_default_checked": test_account_filters_default_checked,
                 "timezone": timezone,
+                "web_analytics_pre_aggregated_tables_enabled": web_analytics_pre_aggregated_tables_enabled,
                 "week_start_day": week_start_day,
+                "workflows_config": workflows_config,
             },
             options=options,
         )
 
     async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the organizations projects.
+        """Delete a project with all its data, in the background.
 
         `DELETE /api/organizations/{organization_id}/projects/{id}/`; scope `project:write`;
         limits `burst` and `sustained`.
@@ -982,33 +3356,85 @@ class OrganizationsProjects(Resource):
 
     async def delete_secret_token_backup(
         self, id: int, /, *, options: RequestOptions | None = None
-    ) -> m.ProjectBackwardCompat:
-        """Delete secret token backup: an action on organizations projects.
+    ) -> m.Project:
+        """Delete the previous secret token of a project: it stops working.
 
         `PATCH /api/organizations/{organization_id}/projects/{id}/delete_secret_token_backup/`;
-        limits `burst` and `sustained`.
+        scope `project:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Project`.
         """
         return await self._call(
             registry.PROJECTS_DELETE_SECRET_TOKEN_BACKUP, (id,), options=options
         )
 
-    async def get(
-        self, id: int, /, *, options: RequestOptions | None = None
-    ) -> m.ProjectBackwardCompat:
-        """Get one of the organizations projects.
+    def event_ingestion_restrictions(
+        self, id: int, /, *, search: str | Omit = OMIT, options: RequestOptions | None = None
+    ) -> Cursor[m.EventIngestionRestriction]:
+        """List the restrictions on the events of a project, such as dropped tokens.
+
+        `GET /api/organizations/{organization_id}/projects/{id}/event_ingestion_restrictions/`;
+        scope `project:read`; limits `burst` and `sustained`; pages: single.
+
+        Args:
+            search: Only results that contain this text.
+
+        Returns:
+            All `EventIngestionRestriction`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.PROJECTS_EVENT_INGESTION_RESTRICTIONS,
+            (id,),
+            query={"search": search},
+            options=options,
+        )
+
+    async def generate_conversations_public_token(
+        self,
+        id: int,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Project:
+        """Create a new public token for the support widget of a project.
+
+        `POST
+        /api/organizations/{organization_id}/projects/{id}/generate_conversations_public_token/`;
+        scope `project:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            `Project`.
+        """
+        return await self._call(
+            registry.PROJECTS_GENERATE_CONVERSATIONS_PUBLIC_TOKEN, (id,), body=body, options=options
+        )
+
+    async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Project:
+        """Get a project of an organization.
 
         `GET /api/organizations/{organization_id}/projects/{id}/`; scope `project:read`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `Project`.
         """
         return await self._call(registry.PROJECTS_GET, (id,), options=options)
 
     async def is_generating_demo_data(
         self, id: int, /, *, options: RequestOptions | None = None
     ) -> m.OrganizationsProjectsIsGeneratingDemoDataResponse:
-        """Is generating demo data: an action on organizations projects.
+        """Get whether demo data is being generated for a project.
 
-        `GET /api/organizations/{organization_id}/projects/{id}/is_generating_demo_data/`;
-        limits `burst` and `sustained`.
+        `GET /api/organizations/{organization_id}/projects/{id}/is_generating_demo_data/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `OrganizationsProjectsIsGeneratingDemoDataResponse`.
         """
         return await self._call(registry.PROJECTS_IS_GENERATING_DEMO_DATA, (id,), options=options)
 
@@ -1017,17 +3443,35 @@ class OrganizationsProjects(Resource):
         *,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        search: str | Omit = OMIT,
+        tags: str | Omit = OMIT,
+        tags_match: Literal["all", "any"] | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.ProjectBackwardCompatBasic]:
-        """List the organizations projects.
+    ) -> Cursor[m.ProjectBasic]:
+        """List the projects of an organization.
 
         `GET /api/organizations/{organization_id}/projects/`; scope `project:read`; limits
         `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+            tags: Only results with these tags.
+
+        Returns:
+            All `ProjectBasic`, page by page as you iterate.
         """
         return self._cursor(
             registry.PROJECTS_LIST,
-            query={"limit": limit, "offset": offset},
+            query={
+                "limit": limit,
+                "offset": offset,
+                "search": search,
+                "tags": tags,
+                "tags_match": tags_match,
+            },
             concurrency=concurrency,
             options=options,
         )
@@ -1045,24 +3489,40 @@ class OrganizationsProjects(Resource):
         autocapture_opt_out: bool | None | Omit = OMIT,
         autocapture_web_vitals_allowed_metrics: JSON | Omit = OMIT,
         autocapture_web_vitals_opt_in: bool | None | Omit = OMIT,
+        base_currency: m.BaseCurrencyEnum | Omit = OMIT,
         business_model: m.BusinessModelEnum | Literal[""] | None | Omit = OMIT,
         capture_console_log_opt_in: bool | None | Omit = OMIT,
+        capture_dead_clicks: bool | None | Omit = OMIT,
         capture_performance_opt_in: bool | None | Omit = OMIT,
         completed_snippet_onboarding: bool | Omit = OMIT,
         conversations_enabled: bool | None | Omit = OMIT,
         conversations_settings: JSON | Omit = OMIT,
+        cookieless_server_hash_mode: m.CookielessServerHashModeEnum | None | Omit = OMIT,
         correlation_config: JSON | Omit = OMIT,
+        customer_analytics_config: m.TeamCustomerAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
         data_attributes: JSON | Omit = OMIT,
+        default_data_theme: int | None | Omit = OMIT,
+        default_evaluation_contexts_enabled: bool | None | Omit = OMIT,
         extra_settings: JSON | Omit = OMIT,
+        feature_flag_confirmation_enabled: bool | None | Omit = OMIT,
+        feature_flag_confirmation_message: str | None | Omit = OMIT,
+        feature_flag_policy_config: m.TeamFeatureFlagPolicyConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
         flags_persistence_default: bool | None | Omit = OMIT,
         has_completed_onboarding_for: JSON | Omit = OMIT,
         heatmaps_opt_in: bool | None | Omit = OMIT,
+        human_friendly_comparison_periods: bool | None | Omit = OMIT,
         inject_web_apps: bool | None | Omit = OMIT,
         is_demo: bool | Omit = OMIT,
         live_events_columns: Sequence[str] | None | Omit = OMIT,
         logs_settings: JSON | Omit = OMIT,
+        marketing_analytics_config: m.TeamMarketingAnalyticsConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
         modifiers: JSON | Omit = OMIT,
         name: str | Omit = OMIT,
+        onboarding_tasks: JSON | Omit = OMIT,
         path_cleaning_filters: JSON | Omit = OMIT,
         person_display_name_properties: Sequence[str] | None | Omit = OMIT,
         primary_dashboard: int | None | Omit = OMIT,
@@ -1070,6 +3530,8 @@ class OrganizationsProjects(Resource):
         product_description: str | None | Omit = OMIT,
         receive_org_level_activity_logs: bool | None | Omit = OMIT,
         recording_domains: Sequence[str | None] | None | Omit = OMIT,
+        require_evaluation_contexts: bool | None | Omit = OMIT,
+        revenue_analytics_config: m.TeamRevenueAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
         session_recording_event_trigger_config: Sequence[str | None] | None | Omit = OMIT,
         session_recording_linked_flag: JSON | Omit = OMIT,
         session_recording_masking_config: JSON | Omit = OMIT,
@@ -1085,16 +3547,36 @@ class OrganizationsProjects(Resource):
         session_replay_config: JSON | Omit = OMIT,
         survey_config: JSON | Omit = OMIT,
         surveys_opt_in: bool | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         test_account_filters: JSON | Omit = OMIT,
         test_account_filters_default_checked: bool | None | Omit = OMIT,
         timezone: m.TimezoneEnum | Omit = OMIT,
+        web_analytics_pre_aggregated_tables_enabled: bool | None | Omit = OMIT,
         week_start_day: m.WeekStartDayEnum | None | Omit = OMIT,
+        workflows_config: m.TeamWorkflowsConfig | Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ProjectBackwardCompat:
-        """Replace one of the organizations projects.
+    ) -> m.Project:
+        """Replace all fields of a project.
+
+        The projects of an organization.
 
         `PUT /api/organizations/{organization_id}/projects/{id}/`; scope `project:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            anonymize_ips: Whether IP addresses are discarded.
+            app_urls: Sites on which the toolbar may be opened.
+            autocapture_opt_out: Whether autocapture is turned off.
+            is_demo: Whether it is a demo project.
+            name: The name of the project.
+            recording_domains: Sites that may be recorded; none means all.
+            session_recording_opt_in: Whether sessions are recorded.
+            test_account_filters: What counts as internal users.
+            timezone: The time zone of the project's insights.
+            week_start_day: The first day of the week; 0 is Sunday.
+
+        Returns:
+            `Project`.
         """
         return await self._call(
             registry.PROJECTS_REPLACE,
@@ -1108,24 +3590,36 @@ class OrganizationsProjects(Resource):
                 "autocapture_opt_out": autocapture_opt_out,
                 "autocapture_web_vitals_allowed_metrics": autocapture_web_vitals_allowed_metrics,
                 "autocapture_web_vitals_opt_in": autocapture_web_vitals_opt_in,
+                "base_currency": base_currency,
                 "business_model": business_model,
                 "capture_console_log_opt_in": capture_console_log_opt_in,
+                "capture_dead_clicks": capture_dead_clicks,
                 "capture_performance_opt_in": capture_performance_opt_in,
                 "completed_snippet_onboarding": completed_snippet_onboarding,
                 "conversations_enabled": conversations_enabled,
                 "conversations_settings": conversations_settings,
+                "cookieless_server_hash_mode": cookieless_server_hash_mode,
                 "correlation_config": correlation_config,
+                "customer_analytics_config": customer_analytics_config,
                 "data_attributes": data_attributes,
+                "default_data_theme": default_data_theme,
+                "default_evaluation_contexts_enabled": default_evaluation_contexts_enabled,
                 "extra_settings": extra_settings,
+                "feature_flag_confirmation_enabled": feature_flag_confirmation_enabled,
+                "feature_flag_confirmation_message": feature_flag_confirmation_message,
+                "feature_flag_policy_config": feature_flag_policy_config,
                 "flags_persistence_default": flags_persistence_default,
                 "has_completed_onboarding_for": has_completed_onboarding_for,
                 "heatmaps_opt_in": heatmaps_opt_in,
+                "human_friendly_comparison_periods": human_friendly_comparison_periods,
                 "inject_web_apps": inject_web_apps,
                 "is_demo": is_demo,
                 "live_events_columns": live_events_columns,
                 "logs_settings": logs_settings,
+                "marketing_analytics_config": marketing_analytics_config,
                 "modifiers": modifiers,
                 "name": name,
+                "onboarding_tasks": onboarding_tasks,
                 "path_cleaning_filters": path_cleaning_filters,
                 "person_display_name_properties": person_display_name_properties,
                 "primary_dashboard": primary_dashboard,
@@ -1133,6 +3627,8 @@ class OrganizationsProjects(Resource):
                 "product_description": product_description,
                 "receive_org_level_activity_logs": receive_org_level_activity_logs,
                 "recording_domains": recording_domains,
+                "require_evaluation_contexts": require_evaluation_contexts,
+                "revenue_analytics_config": revenue_analytics_config,
                 "session_recording_event_trigger_config": session_recording_event_trigger_config,
                 "session_recording_linked_flag": session_recording_linked_flag,
                 "session_recording_masking_config": session_recording_masking_config,
@@ -1148,33 +3644,53 @@ class OrganizationsProjects(Resource):
                 "session_replay_config": session_replay_config,
                 "survey_config": survey_config,
                 "surveys_opt_in": surveys_opt_in,
+                "tags": tags,
                 "test_account_filters": test_account_filters,
                 "test_account_filters_default_checked": test_account_filters_default_checked,
                 "timezone": timezone,
+                "web_analytics_pre_aggregated_tables_enabled": web_analytics_pre_aggregated_tables_enabled,
                 "week_start_day": week_start_day,
+                "workflows_config": workflows_config,
             },
             options=options,
         )
 
-    async def reset_token(
-        self, id: int, /, *, options: RequestOptions | None = None
-    ) -> m.ProjectBackwardCompat:
-        """Reset token: an action on organizations projects.
+    async def reset_token(self, id: int, /, *, options: RequestOptions | None = None) -> m.Project:
+        """Replace the project token: events sent with the old one are refused.
 
-        `PATCH /api/organizations/{organization_id}/projects/{id}/reset_token/`; limits `burst`
-        and `sustained`.
+        `PATCH /api/organizations/{organization_id}/projects/{id}/reset_token/`; scope
+        `project:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Project`.
         """
         return await self._call(registry.PROJECTS_RESET_TOKEN, (id,), options=options)
 
     async def rotate_secret_token(
         self, id: int, /, *, options: RequestOptions | None = None
-    ) -> m.ProjectBackwardCompat:
-        """Rotate secret token: an action on organizations projects.
+    ) -> m.Project:
+        """Create a new secret token for a project; the old one stays valid as a backup.
 
-        `PATCH /api/organizations/{organization_id}/projects/{id}/rotate_secret_token/`; limits
-        `burst` and `sustained`.
+        `PATCH /api/organizations/{organization_id}/projects/{id}/rotate_secret_token/`; scope
+        `project:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Project`.
         """
         return await self._call(registry.PROJECTS_ROTATE_SECRET_TOKEN, (id,), options=options)
+
+    async def settings_as_of(
+        self, id: int, /, *, options: RequestOptions | None = None
+    ) -> m.Project:
+        """Get the settings that a project had at a given time.
+
+        `GET /api/organizations/{organization_id}/projects/{id}/settings_as_of/`; scope
+        `project:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `Project`.
+        """
+        return await self._call(registry.PROJECTS_SETTINGS_AS_OF, (id,), options=options)
 
     async def update(
         self,
@@ -1189,24 +3705,40 @@ class OrganizationsProjects(Resource):
         autocapture_opt_out: bool | None | Omit = OMIT,
         autocapture_web_vitals_allowed_metrics: JSON | Omit = OMIT,
         autocapture_web_vitals_opt_in: bool | None | Omit = OMIT,
+        base_currency: m.BaseCurrencyEnum | Omit = OMIT,
         business_model: m.BusinessModelEnum | Literal[""] | None | Omit = OMIT,
         capture_console_log_opt_in: bool | None | Omit = OMIT,
+        capture_dead_clicks: bool | None | Omit = OMIT,
         capture_performance_opt_in: bool | None | Omit = OMIT,
         completed_snippet_onboarding: bool | Omit = OMIT,
         conversations_enabled: bool | None | Omit = OMIT,
         conversations_settings: JSON | Omit = OMIT,
+        cookieless_server_hash_mode: m.CookielessServerHashModeEnum | None | Omit = OMIT,
         correlation_config: JSON | Omit = OMIT,
+        customer_analytics_config: m.TeamCustomerAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
         data_attributes: JSON | Omit = OMIT,
+        default_data_theme: int | None | Omit = OMIT,
+        default_evaluation_contexts_enabled: bool | None | Omit = OMIT,
         extra_settings: JSON | Omit = OMIT,
+        feature_flag_confirmation_enabled: bool | None | Omit = OMIT,
+        feature_flag_confirmation_message: str | None | Omit = OMIT,
+        feature_flag_policy_config: m.TeamFeatureFlagPolicyConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
         flags_persistence_default: bool | None | Omit = OMIT,
         has_completed_onboarding_for: JSON | Omit = OMIT,
         heatmaps_opt_in: bool | None | Omit = OMIT,
+        human_friendly_comparison_periods: bool | None | Omit = OMIT,
         inject_web_apps: bool | None | Omit = OMIT,
         is_demo: bool | Omit = OMIT,
         live_events_columns: Sequence[str] | None | Omit = OMIT,
         logs_settings: JSON | Omit = OMIT,
+        marketing_analytics_config: m.TeamMarketingAnalyticsConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
         modifiers: JSON | Omit = OMIT,
         name: str | Omit = OMIT,
+        onboarding_tasks: JSON | Omit = OMIT,
         path_cleaning_filters: JSON | Omit = OMIT,
         person_display_name_properties: Sequence[str] | None | Omit = OMIT,
         primary_dashboard: int | None | Omit = OMIT,
@@ -1214,6 +3746,8 @@ class OrganizationsProjects(Resource):
         product_description: str | None | Omit = OMIT,
         receive_org_level_activity_logs: bool | None | Omit = OMIT,
         recording_domains: Sequence[str | None] | None | Omit = OMIT,
+        require_evaluation_contexts: bool | None | Omit = OMIT,
+        revenue_analytics_config: m.TeamRevenueAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
         session_recording_event_trigger_config: Sequence[str | None] | None | Omit = OMIT,
         session_recording_linked_flag: JSON | Omit = OMIT,
         session_recording_masking_config: JSON | Omit = OMIT,
@@ -1229,16 +3763,34 @@ class OrganizationsProjects(Resource):
         session_replay_config: JSON | Omit = OMIT,
         survey_config: JSON | Omit = OMIT,
         surveys_opt_in: bool | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         test_account_filters: JSON | Omit = OMIT,
         test_account_filters_default_checked: bool | None | Omit = OMIT,
         timezone: m.TimezoneEnum | Omit = OMIT,
+        web_analytics_pre_aggregated_tables_enabled: bool | None | Omit = OMIT,
         week_start_day: m.WeekStartDayEnum | None | Omit = OMIT,
+        workflows_config: m.TeamWorkflowsConfig | Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ProjectBackwardCompat:
-        """Change the given fields of one of the organizations projects.
+    ) -> m.Project:
+        """Change the given settings of a project.
 
-        `PATCH /api/organizations/{organization_id}/projects/{id}/`; scope `project:read`;
+        `PATCH /api/organizations/{organization_id}/projects/{id}/`; scope `project:write`;
         limits `burst` and `sustained`.
+
+        Args:
+            anonymize_ips: Whether IP addresses are discarded.
+            app_urls: Sites on which the toolbar may be opened.
+            autocapture_opt_out: Whether autocapture is turned off.
+            is_demo: Whether it is a demo project.
+            name: The name of the project.
+            recording_domains: Sites that may be recorded; none means all.
+            session_recording_opt_in: Whether sessions are recorded.
+            test_account_filters: What counts as internal users.
+            timezone: The time zone of the project's insights.
+            week_start_day: The first day of the week; 0 is Sunday.
+
+        Returns:
+            `Project`.
         """
         return await self._call(
             registry.PROJECTS_UPDATE,
@@ -1252,24 +3804,36 @@ class OrganizationsProjects(Resource):
                 "autocapture_opt_out": autocapture_opt_out,
                 "autocapture_web_vitals_allowed_metrics": autocapture_web_vitals_allowed_metrics,
                 "autocapture_web_vitals_opt_in": autocapture_web_vitals_opt_in,
+                "base_currency": base_currency,
                 "business_model": business_model,
                 "capture_console_log_opt_in": capture_console_log_opt_in,
+                "capture_dead_clicks": capture_dead_clicks,
                 "capture_performance_opt_in": capture_performance_opt_in,
                 "completed_snippet_onboarding": completed_snippet_onboarding,
                 "conversations_enabled": conversations_enabled,
                 "conversations_settings": conversations_settings,
+                "cookieless_server_hash_mode": cookieless_server_hash_mode,
                 "correlation_config": correlation_config,
+                "customer_analytics_config": customer_analytics_config,
                 "data_attributes": data_attributes,
+                "default_data_theme": default_data_theme,
+                "default_evaluation_contexts_enabled": default_evaluation_contexts_enabled,
                 "extra_settings": extra_settings,
+                "feature_flag_confirmation_enabled": feature_flag_confirmation_enabled,
+                "feature_flag_confirmation_message": feature_flag_confirmation_message,
+                "feature_flag_policy_config": feature_flag_policy_config,
                 "flags_persistence_default": flags_persistence_default,
                 "has_completed_onboarding_for": has_completed_onboarding_for,
                 "heatmaps_opt_in": heatmaps_opt_in,
+                "human_friendly_comparison_periods": human_friendly_comparison_periods,
                 "inject_web_apps": inject_web_apps,
                 "is_demo": is_demo,
                 "live_events_columns": live_events_columns,
                 "logs_settings": logs_settings,
+                "marketing_analytics_config": marketing_analytics_config,
                 "modifiers": modifiers,
                 "name": name,
+                "onboarding_tasks": onboarding_tasks,
                 "path_cleaning_filters": path_cleaning_filters,
                 "person_display_name_properties": person_display_name_properties,
                 "primary_dashboard": primary_dashboard,
@@ -1277,6 +3841,8 @@ class OrganizationsProjects(Resource):
                 "product_description": product_description,
                 "receive_org_level_activity_logs": receive_org_level_activity_logs,
                 "recording_domains": recording_domains,
+                "require_evaluation_contexts": require_evaluation_contexts,
+                "revenue_analytics_config": revenue_analytics_config,
                 "session_recording_event_trigger_config": session_recording_event_trigger_config,
                 "session_recording_linked_flag": session_recording_linked_flag,
                 "session_recording_masking_config": session_recording_masking_config,
@@ -1292,43 +3858,172 @@ class OrganizationsProjects(Resource):
                 "session_replay_config": session_replay_config,
                 "survey_config": survey_config,
                 "surveys_opt_in": surveys_opt_in,
+                "tags": tags,
                 "test_account_filters": test_account_filters,
                 "test_account_filters_default_checked": test_account_filters_default_checked,
                 "timezone": timezone,
+                "web_analytics_pre_aggregated_tables_enabled": web_analytics_pre_aggregated_tables_enabled,
                 "week_start_day": week_start_day,
+                "workflows_config": workflows_config,
             },
             options=options,
         )
 
 
 class OrganizationsProxyRecords(Resource):
-    """Operations on `organizations.proxy_records`."""
+    """A domain of yours that forwards events to PostHog."""
 
     async def create(self, *, domain: str, options: RequestOptions | None = None) -> m.ProxyRecord:
-        """Create one of the organizations proxy records.
+        """Create a reverse proxy.
+
+        A domain of yours that forwards events to PostHog.
 
         `POST /api/organizations/{organization_id}/proxy_records/`; scope `organization:write`;
         limits `burst` and `sustained`.
+
+        Returns:
+            `ProxyRecord`.
         """
         return await self._call(
             registry.PROXY_RECORDS_CREATE, body={"domain": domain}, options=options
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the organizations proxy records.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a reverse proxy.
+
+        A domain of yours that forwards events to PostHog.
 
         `DELETE /api/organizations/{organization_id}/proxy_records/{id}/`; scope
         `organization:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.PROXY_RECORDS_DELETE, (id,), options=options)
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.ProxyRecord:
-        """Get one of the organizations proxy records.
+    async def diagnose(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.DiagnosticReport:
+        """Check the DNS records and certificate of a reverse proxy.
+
+        `POST /api/organizations/{organization_id}/proxy_records/{id}/diagnose/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DiagnosticReport`.
+        """
+        return await self._call(registry.PROXY_RECORDS_DIAGNOSE, (id,), options=options)
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ProxyRecord:
+        """Get a reverse proxy.
+
+        A domain of yours that forwards events to PostHog.
 
         `GET /api/organizations/{organization_id}/proxy_records/{id}/`; scope
         `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ProxyRecord`.
         """
         return await self._call(registry.PROXY_RECORDS_GET, (id,), options=options)
+
+    async def list(self, *, options: RequestOptions | None = None) -> m.ProxyRecordListResponse:
+        """List reverse proxies.
+
+        A domain of yours that forwards events to PostHog.
+
+        `GET /api/organizations/{organization_id}/proxy_records/`; scope `organization:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `ProxyRecordListResponse`.
+        """
+        return await self._call(registry.PROXY_RECORDS_LIST, options=options)
+
+    async def retry(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ProxyRecord:
+        """Try to set up a reverse proxy again.
+
+        `POST /api/organizations/{organization_id}/proxy_records/{id}/retry/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ProxyRecord`.
+        """
+        return await self._call(registry.PROXY_RECORDS_RETRY, (id,), options=options)
+
+    async def update(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        root_redirect_url: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ProxyRecord:
+        """Change the given fields of a reverse proxy.
+
+        A domain of yours that forwards events to PostHog.
+
+        `PATCH /api/organizations/{organization_id}/proxy_records/{id}/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ProxyRecord`.
+        """
+        return await self._call(
+            registry.PROXY_RECORDS_UPDATE,
+            (id,),
+            body={"root_redirect_url": root_redirect_url},
+            options=options,
+        )
+
+
+class OrganizationsRoleExternalReferences(Resource):
+    """The counterpart of a role in another system."""
+
+    async def create(
+        self,
+        *,
+        provider: str,
+        provider_organization_id: str,
+        provider_role_id: str,
+        provider_role_name: str,
+        role: UUID | str,
+        provider_role_slug: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.RoleExternalReference:
+        """Create an external reference of a role.
+
+        The counterpart of a role in another system.
+
+        `POST /api/organizations/{organization_id}/role_external_references/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `RoleExternalReference`.
+        """
+        return await self._call(
+            registry.ROLE_EXTERNAL_REFERENCES_CREATE,
+            body={
+                "provider": provider,
+                "provider_organization_id": provider_organization_id,
+                "provider_role_id": provider_role_id,
+                "provider_role_name": provider_role_name,
+                "role": role,
+                "provider_role_slug": provider_role_slug,
+            },
+            options=options,
+        )
+
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete an external reference of a role.
+
+        The counterpart of a role in another system.
+
+        `DELETE /api/organizations/{organization_id}/role_external_references/{id}/`; scope
+        `organization:write`; limits `burst` and `sustained`.
+        """
+        await self._call(registry.ROLE_EXTERNAL_REFERENCES_DELETE, (id,), options=options)
 
     def list(
         self,
@@ -1337,46 +4032,59 @@ class OrganizationsProxyRecords(Resource):
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.ProxyRecord]:
-        """List the organizations proxy records.
+    ) -> Cursor[m.RoleExternalReference]:
+        """List external references of a role.
 
-        `GET /api/organizations/{organization_id}/proxy_records/`; scope `organization:read`;
-        limits `burst` and `sustained`; pages: offset.
+        The counterpart of a role in another system.
+
+        `GET /api/organizations/{organization_id}/role_external_references/`; scope
+        `organization:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `RoleExternalReference`, page by page as you iterate.
         """
         return self._cursor(
-            registry.PROXY_RECORDS_LIST,
+            registry.ROLE_EXTERNAL_REFERENCES_LIST,
             query={"limit": limit, "offset": offset},
             concurrency=concurrency,
             options=options,
         )
 
-    async def replace(
-        self, id: str, /, *, domain: str, options: RequestOptions | None = None
-    ) -> m.ProxyRecord:
-        """Replace one of the organizations proxy records.
+    async def lookup(
+        self,
+        *,
+        provider: str,
+        provider_organization_id: str,
+        provider_role_id: str | Omit = OMIT,
+        provider_role_slug: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.RoleLookupResponse:
+        """Look up the role that belongs to an identifier of another system.
 
-        `PUT /api/organizations/{organization_id}/proxy_records/{id}/`; scope
-        `organization:write`; limits `burst` and `sustained`.
+        `GET /api/organizations/{organization_id}/role_external_references/lookup/`; scope
+        `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `RoleLookupResponse`.
         """
         return await self._call(
-            registry.PROXY_RECORDS_REPLACE, (id,), body={"domain": domain}, options=options
-        )
-
-    async def update(
-        self, id: str, /, *, domain: str | Omit = OMIT, options: RequestOptions | None = None
-    ) -> m.ProxyRecord:
-        """Change the given fields of one of the organizations proxy records.
-
-        `PATCH /api/organizations/{organization_id}/proxy_records/{id}/`; scope
-        `organization:write`; limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.PROXY_RECORDS_UPDATE, (id,), body={"domain": domain}, options=options
+            registry.ROLE_EXTERNAL_REFERENCES_LOOKUP,
+            query={
+                "provider": provider,
+                "provider_organization_id": provider_organization_id,
+                "provider_role_id": provider_role_id,
+                "provider_role_slug": provider_role_slug,
+            },
+            options=options,
         )
 
 
-class OrganizationsRolesRoleMemberships(Resource):
-    """Operations on `organizations.roles.role_memberships`."""
+class OrganizationsRolesMemberships(Resource):
+    """The membership of a user in a role."""
 
     async def create(
         self,
@@ -1386,13 +4094,18 @@ class OrganizationsRolesRoleMemberships(Resource):
         user_uuid: UUID | str,
         options: RequestOptions | None = None,
     ) -> m.RoleMembership:
-        """Create one of the organizations roles role memberships.
+        """Create a member of a role.
+
+        The membership of a user in a role.
 
         `POST /api/organizations/{organization_id}/roles/{role_id}/role_memberships/`; scope
         `organization:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `RoleMembership`.
         """
         return await self._call(
-            registry.ROLES_ROLE_MEMBERSHIPS_CREATE,
+            registry.ROLES_MEMBERSHIPS_CREATE,
             (role_id,),
             body={"user_uuid": user_uuid},
             options=options,
@@ -1401,13 +4114,37 @@ class OrganizationsRolesRoleMemberships(Resource):
     async def delete(
         self, role_id: UUID | str, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> None:
-        """Delete one of the organizations roles role memberships.
+        """Delete a member of a role.
+
+        The membership of a user in a role.
 
         `DELETE /api/organizations/{organization_id}/roles/{role_id}/role_memberships/{id}/`;
         scope `organization:write`; limits `burst` and `sustained`.
         """
         await self._call(
-            registry.ROLES_ROLE_MEMBERSHIPS_DELETE,
+            registry.ROLES_MEMBERSHIPS_DELETE,
+            (
+                role_id,
+                id,
+            ),
+            options=options,
+        )
+
+    async def get(
+        self, role_id: UUID | str, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.RoleMembership:
+        """Get a member of a role.
+
+        The membership of a user in a role.
+
+        `GET /api/organizations/{organization_id}/roles/{role_id}/role_memberships/{id}/`; scope
+        `organization:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `RoleMembership`.
+        """
+        return await self._call(
+            registry.ROLES_MEMBERSHIPS_GET,
             (
                 role_id,
                 id,
@@ -1425,13 +4162,22 @@ class OrganizationsRolesRoleMemberships(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.RoleMembership]:
-        """List the organizations roles role memberships.
+        """List members of a role.
+
+        The membership of a user in a role.
 
         `GET /api/organizations/{organization_id}/roles/{role_id}/role_memberships/`; scope
         `organization:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `RoleMembership`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ROLES_ROLE_MEMBERSHIPS_LIST,
+            registry.ROLES_MEMBERSHIPS_LIST,
             (role_id,),
             query={"limit": limit, "offset": offset},
             concurrency=concurrency,
@@ -1440,23 +4186,33 @@ class OrganizationsRolesRoleMemberships(Resource):
 
 
 class OrganizationsRoles(Resource):
-    """Operations on `organizations.roles`."""
+    """A role: members who share access rights."""
 
     @cached_property
-    def role_memberships(self) -> OrganizationsRolesRoleMemberships:
-        """Operations on `organizations.roles.role_memberships`."""
-        return OrganizationsRolesRoleMemberships(self._executor)
+    def memberships(self) -> OrganizationsRolesMemberships:
+        """The membership of a user in a role."""
+        return OrganizationsRolesMemberships(self._executor)
 
     async def create(self, *, name: str, options: RequestOptions | None = None) -> m.Role:
-        """Create one of the organizations roles.
+        """Create a role.
+
+        A role: members who share access rights.
 
         `POST /api/organizations/{organization_id}/roles/`; scope `organization:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            name: The name of the role.
+
+        Returns:
+            `Role`.
         """
         return await self._call(registry.ROLES_CREATE, body={"name": name}, options=options)
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the organizations roles.
+        """Delete a role.
+
+        A role: members who share access rights.
 
         `DELETE /api/organizations/{organization_id}/roles/{id}/`; scope `organization:write`;
         limits `burst` and `sustained`.
@@ -1464,10 +4220,15 @@ class OrganizationsRoles(Resource):
         await self._call(registry.ROLES_DELETE, (id,), options=options)
 
     async def get(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> m.Role:
-        """Get one of the organizations roles.
+        """Get a role.
+
+        A role: members who share access rights.
 
         `GET /api/organizations/{organization_id}/roles/{id}/`; scope `organization:read`;
         limits `burst` and `sustained`.
+
+        Returns:
+            `Role`.
         """
         return await self._call(registry.ROLES_GET, (id,), options=options)
 
@@ -1479,10 +4240,19 @@ class OrganizationsRoles(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Role]:
-        """List the organizations roles.
+        """List roles.
+
+        A role: members who share access rights.
 
         `GET /api/organizations/{organization_id}/roles/`; scope `organization:read`; limits
         `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `Role`, page by page as you iterate.
         """
         return self._cursor(
             registry.ROLES_LIST,
@@ -1494,61 +4264,169 @@ class OrganizationsRoles(Resource):
     async def replace(
         self, id: UUID | str, /, *, name: str, options: RequestOptions | None = None
     ) -> m.Role:
-        """Replace one of the organizations roles.
+        """Replace all fields of a role.
+
+        A role: members who share access rights.
 
         `PUT /api/organizations/{organization_id}/roles/{id}/`; scope `organization:write`;
         limits `burst` and `sustained`.
+
+        Args:
+            name: The name of the role.
+
+        Returns:
+            `Role`.
         """
         return await self._call(registry.ROLES_REPLACE, (id,), body={"name": name}, options=options)
 
     async def update(
         self, id: UUID | str, /, *, name: str | Omit = OMIT, options: RequestOptions | None = None
     ) -> m.Role:
-        """Change the given fields of one of the organizations roles.
+        """Change the given fields of a role.
+
+        A role: members who share access rights.
 
         `PATCH /api/organizations/{organization_id}/roles/{id}/`; scope `organization:write`;
         limits `burst` and `sustained`.
+
+        Args:
+            name: The name of the role.
+
+        Returns:
+            `Role`.
         """
         return await self._call(registry.ROLES_UPDATE, (id,), body={"name": name}, options=options)
 
 
+class OrganizationsTeams(Resource):
+    """Projects of an organization, under their older name."""
+
+    async def data_freshness(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.OrganizationDataFreshness:
+        """Get when the data of a project was last updated.
+
+        `GET /api/organizations/{id}/teams/data_freshness/`; scope `organization:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `OrganizationDataFreshness`.
+        """
+        return await self._call(registry.TEAMS_DATA_FRESHNESS, (id,), options=options)
+
+
+class OrganizationsWelcome(Resource):
+    """What a new member sees first."""
+
+    async def current(self, *, options: RequestOptions | None = None) -> m.WelcomeResponse:
+        """Get what the welcome page shows to the user of the key.
+
+        `GET /api/organizations/{organization_id}/welcome/current/`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `WelcomeResponse`.
+        """
+        return await self._call(registry.WELCOME_CURRENT, options=options)
+
+
 class Organizations(Resource):
-    """Operations on `organizations`."""
+    """An organization: its members, settings and projects."""
+
+    @cached_property
+    def advanced_activity_logs(self) -> OrganizationsAdvancedActivityLogs:
+        """The audit trail of all projects of an organization."""
+        return OrganizationsAdvancedActivityLogs(self._executor)
 
     @cached_property
     def batch_exports(self) -> OrganizationsBatchExports:
-        """Operations on `organizations.batch_exports`."""
+        """Batch exports of all projects of an organization."""
         return OrganizationsBatchExports(self._executor)
 
     @cached_property
+    def billing(self) -> OrganizationsBilling:
+        """Alerts on the spending of an organization."""
+        return OrganizationsBilling(self._executor)
+
+    @cached_property
+    def cimd_verification_tokens(self) -> OrganizationsCimdVerificationTokens:
+        """A token that proves the ownership of an OAuth client's metadata document."""
+        return OrganizationsCimdVerificationTokens(self._executor)
+
+    @cached_property
+    def context_layer(self) -> OrganizationsContextLayer:
+        """Pages about a business that AI agents read and maintain."""
+        return OrganizationsContextLayer(self._executor)
+
+    @cached_property
+    def desktop_beta_terms(self) -> OrganizationsDesktopBetaTerms:
+        """Operations on `organizations.desktop_beta_terms`."""
+        return OrganizationsDesktopBetaTerms(self._executor)
+
+    @cached_property
     def domains(self) -> OrganizationsDomains:
-        """Operations on `organizations.domains`."""
+        """An email domain of an organization, for single sign-on and automatic membership."""
         return OrganizationsDomains(self._executor)
 
     @cached_property
+    def identity_provider_configs(self) -> OrganizationsIdentityProviderConfigs:
+        """A SAML or OIDC identity provider."""
+        return OrganizationsIdentityProviderConfigs(self._executor)
+
+    @cached_property
+    def integrations(self) -> OrganizationsIntegrations:
+        """An integration that all projects of an organization share."""
+        return OrganizationsIntegrations(self._executor)
+
+    @cached_property
     def invites(self) -> OrganizationsInvites:
-        """Operations on `organizations.invites`."""
+        """An invitation to join an organization."""
         return OrganizationsInvites(self._executor)
 
     @cached_property
+    def legal_documents(self) -> OrganizationsLegalDocuments:
+        """A contract such as a data processing agreement."""
+        return OrganizationsLegalDocuments(self._executor)
+
+    @cached_property
     def members(self) -> OrganizationsMembers:
-        """Operations on `organizations.members`."""
+        """The membership of a user in an organization, with an access level."""
         return OrganizationsMembers(self._executor)
 
     @cached_property
+    def oauth_applications(self) -> OrganizationsOauthApplications:
+        """Operations on `organizations.oauth_applications`."""
+        return OrganizationsOauthApplications(self._executor)
+
+    @cached_property
     def projects(self) -> OrganizationsProjects:
-        """Operations on `organizations.projects`."""
+        """The projects of an organization."""
         return OrganizationsProjects(self._executor)
 
     @cached_property
     def proxy_records(self) -> OrganizationsProxyRecords:
-        """Operations on `organizations.proxy_records`."""
+        """A domain of yours that forwards events to PostHog."""
         return OrganizationsProxyRecords(self._executor)
 
     @cached_property
+    def role_external_references(self) -> OrganizationsRoleExternalReferences:
+        """The counterpart of a role in another system."""
+        return OrganizationsRoleExternalReferences(self._executor)
+
+    @cached_property
     def roles(self) -> OrganizationsRoles:
-        """Operations on `organizations.roles`."""
+        """A role: members who share access rights."""
         return OrganizationsRoles(self._executor)
+
+    @cached_property
+    def teams(self) -> OrganizationsTeams:
+        """Projects of an organization, under their older name."""
+        return OrganizationsTeams(self._executor)
+
+    @cached_property
+    def welcome(self) -> OrganizationsWelcome:
+        """What a new member sees first."""
+        return OrganizationsWelcome(self._executor)
 
     async def create(
         self,
@@ -1556,21 +4434,34 @@ class Organizations(Resource):
         name: str,
         allow_publicly_shared_resources: bool | Omit = OMIT,
         default_anonymize_ips: bool | Omit = OMIT,
-        default_experiment_stats_method: m.DefaultExperimentStatsMethodEnum
+        default_experiment_stats_method: m.OrganizationDefaultExperimentStatsMethodEnum
         | Literal[""]
         | None
         | Omit = OMIT,
         default_role_id: str | None | Omit = OMIT,
         enforce_2fa: bool | None | Omit = OMIT,
+        enforce_verified_domains: bool | None | Omit = OMIT,
         is_ai_data_processing_approved: bool | None | Omit = OMIT,
+        is_ai_training_opted_in: bool | None | Omit = OMIT,
         logo_media_id: UUID | str | None | Omit = OMIT,
+        members_can_create_projects: bool | None | Omit = OMIT,
         members_can_invite: bool | None | Omit = OMIT,
+        members_can_see_org_members: bool | Omit = OMIT,
         members_can_use_personal_api_keys: bool | Omit = OMIT,
+        read_only_mcp_access: bool | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Organization:
-        """Create one of the organizations.
+        """Create an organization. API keys seldom have the right to.
 
         `POST /api/organizations/`; scope `organization:write`; limits `burst` and `sustained`.
+
+        Args:
+            name: The name of the organization.
+            enforce_2fa: Whether members need two-factor authentication.
+            members_can_invite: Whether members who are no admins can invite.
+
+        Returns:
+            `Organization`.
         """
         return await self._call(
             registry.CREATE,
@@ -1581,81 +4472,63 @@ class Organizations(Resource):
                 "default_experiment_stats_method": default_experiment_stats_method,
                 "default_role_id": default_role_id,
                 "enforce_2fa": enforce_2fa,
+                "enforce_verified_domains": enforce_verified_domains,
                 "is_ai_data_processing_approved": is_ai_data_processing_approved,
+                "is_ai_training_opted_in": is_ai_training_opted_in,
                 "logo_media_id": logo_media_id,
+                "members_can_create_projects": members_can_create_projects,
                 "members_can_invite": members_can_invite,
+                "members_can_see_org_members": members_can_see_org_members,
                 "members_can_use_personal_api_keys": members_can_use_personal_api_keys,
+                "read_only_mcp_access": read_only_mcp_access,
             },
             options=options,
         )
 
     async def current(self, *, options: RequestOptions | None = None) -> m.Organization:
-        """Current: an action on organizations.
+        """Get the organization that the user of the key opened last.
 
         The organization that the key's user last opened in the browser.
 
         `GET /api/organizations/@current/`; scope `organization:read`; limits `burst` and
         `sustained`; not in PostHog's schema.
+
+        Returns:
+            `Organization`.
         """
         return await self._call(registry.CURRENT, options=options)
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the organizations.
+        """Delete an organization with all its projects and data.
 
         `DELETE /api/organizations/{id}/`; scope `organization:write`; limits `burst` and
         `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
-    async def environments_rollback(
-        self,
-        id: UUID | str,
-        /,
-        *,
-        allow_publicly_shared_resources: bool | Omit = OMIT,
-        default_anonymize_ips: bool | Omit = OMIT,
-        default_experiment_stats_method: m.DefaultExperimentStatsMethodEnum
-        | Literal[""]
-        | None
-        | Omit = OMIT,
-        default_role_id: str | None | Omit = OMIT,
-        enforce_2fa: bool | None | Omit = OMIT,
-        is_ai_data_processing_approved: bool | None | Omit = OMIT,
-        logo_media_id: UUID | str | None | Omit = OMIT,
-        members_can_invite: bool | None | Omit = OMIT,
-        members_can_use_personal_api_keys: bool | Omit = OMIT,
-        name: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.Organization:
-        """Environments rollback: an action on organizations.
+    async def enforce_verified_domains(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.OrganizationRemoveBlockedMembersResponse:
+        """Remove members whose email domain is not verified, and admit only verified domains.
 
-        `POST /api/organizations/{id}/environments_rollback/`; limits `burst` and `sustained`.
+        `POST /api/organizations/{id}/remove_blocked_members_and_enforce_verified_domains/`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `OrganizationRemoveBlockedMembersResponse`.
         """
-        return await self._call(
-            registry.ENVIRONMENTS_ROLLBACK,
-            (id,),
-            body={
-                "allow_publicly_shared_resources": allow_publicly_shared_resources,
-                "default_anonymize_ips": default_anonymize_ips,
-                "default_experiment_stats_method": default_experiment_stats_method,
-                "default_role_id": default_role_id,
-                "enforce_2fa": enforce_2fa,
-                "is_ai_data_processing_approved": is_ai_data_processing_approved,
-                "logo_media_id": logo_media_id,
-                "members_can_invite": members_can_invite,
-                "members_can_use_personal_api_keys": members_can_use_personal_api_keys,
-                "name": name,
-            },
-            options=options,
-        )
+        return await self._call(registry.ENFORCE_VERIFIED_DOMAINS, (id,), options=options)
 
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.Organization:
-        """Get one of the organizations.
+        """Get an organization with its projects.
 
         `GET /api/organizations/{id}/`; scope `organization:read`; limits `burst` and
         `sustained`.
+
+        Returns:
+            `Organization`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -1667,10 +4540,17 @@ class Organizations(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Organization]:
-        """List the organizations.
+        """List the organizations that the user of the key is a member of.
 
         `GET /api/organizations/`; scope `organization:read`; limits `burst` and `sustained`;
         pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `Organization`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -1687,22 +4567,37 @@ class Organizations(Resource):
         name: str,
         allow_publicly_shared_resources: bool | Omit = OMIT,
         default_anonymize_ips: bool | Omit = OMIT,
-        default_experiment_stats_method: m.DefaultExperimentStatsMethodEnum
+        default_experiment_stats_method: m.OrganizationDefaultExperimentStatsMethodEnum
         | Literal[""]
         | None
         | Omit = OMIT,
         default_role_id: str | None | Omit = OMIT,
         enforce_2fa: bool | None | Omit = OMIT,
+        enforce_verified_domains: bool | None | Omit = OMIT,
         is_ai_data_processing_approved: bool | None | Omit = OMIT,
+        is_ai_training_opted_in: bool | None | Omit = OMIT,
         logo_media_id: UUID | str | None | Omit = OMIT,
+        members_can_create_projects: bool | None | Omit = OMIT,
         members_can_invite: bool | None | Omit = OMIT,
+        members_can_see_org_members: bool | Omit = OMIT,
         members_can_use_personal_api_keys: bool | Omit = OMIT,
+        read_only_mcp_access: bool | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Organization:
-        """Replace one of the organizations.
+        """Replace all fields of an organization.
+
+        An organization: its members, settings and projects.
 
         `PUT /api/organizations/{id}/`; scope `organization:write`; limits `burst` and
         `sustained`.
+
+        Args:
+            name: The name of the organization.
+            enforce_2fa: Whether members need two-factor authentication.
+            members_can_invite: Whether members who are no admins can invite.
+
+        Returns:
+            `Organization`.
         """
         return await self._call(
             registry.REPLACE,
@@ -1714,13 +4609,30 @@ class Organizations(Resource):
                 "default_experiment_stats_method": default_experiment_stats_method,
                 "default_role_id": default_role_id,
                 "enforce_2fa": enforce_2fa,
+                "enforce_verified_domains": enforce_verified_domains,
                 "is_ai_data_processing_approved": is_ai_data_processing_approved,
+                "is_ai_training_opted_in": is_ai_training_opted_in,
                 "logo_media_id": logo_media_id,
+                "members_can_create_projects": members_can_create_projects,
                 "members_can_invite": members_can_invite,
+                "members_can_see_org_members": members_can_see_org_members,
                 "members_can_use_personal_api_keys": members_can_use_personal_api_keys,
+                "read_only_mcp_access": read_only_mcp_access,
             },
             options=options,
         )
+
+    async def request_ai_access(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.OrganizationAIAccessRequestResponse:
+        """Ask the admins of an organization to allow AI features.
+
+        `POST /api/organizations/{id}/request_ai_access/`; limits `burst` and `sustained`.
+
+        Returns:
+            `OrganizationAIAccessRequestResponse`.
+        """
+        return await self._call(registry.REQUEST_AI_ACCESS, (id,), options=options)
 
     async def update(
         self,
@@ -1729,23 +4641,36 @@ class Organizations(Resource):
         *,
         allow_publicly_shared_resources: bool | Omit = OMIT,
         default_anonymize_ips: bool | Omit = OMIT,
-        default_experiment_stats_method: m.DefaultExperimentStatsMethodEnum
+        default_experiment_stats_method: m.OrganizationDefaultExperimentStatsMethodEnum
         | Literal[""]
         | None
         | Omit = OMIT,
         default_role_id: str | None | Omit = OMIT,
         enforce_2fa: bool | None | Omit = OMIT,
+        enforce_verified_domains: bool | None | Omit = OMIT,
         is_ai_data_processing_approved: bool | None | Omit = OMIT,
+        is_ai_training_opted_in: bool | None | Omit = OMIT,
         logo_media_id: UUID | str | None | Omit = OMIT,
+        members_can_create_projects: bool | None | Omit = OMIT,
         members_can_invite: bool | None | Omit = OMIT,
+        members_can_see_org_members: bool | Omit = OMIT,
         members_can_use_personal_api_keys: bool | Omit = OMIT,
         name: str | Omit = OMIT,
+        read_only_mcp_access: bool | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Organization:
-        """Change the given fields of one of the organizations.
+        """Change the given settings of an organization.
 
         `PATCH /api/organizations/{id}/`; scope `organization:write`; limits `burst` and
         `sustained`.
+
+        Args:
+            enforce_2fa: Whether members need two-factor authentication.
+            members_can_invite: Whether members who are no admins can invite.
+            name: The name of the organization.
+
+        Returns:
+            `Organization`.
         """
         return await self._call(
             registry.UPDATE,
@@ -1756,11 +4681,16 @@ class Organizations(Resource):
                 "default_experiment_stats_method": default_experiment_stats_method,
                 "default_role_id": default_role_id,
                 "enforce_2fa": enforce_2fa,
+                "enforce_verified_domains": enforce_verified_domains,
                 "is_ai_data_processing_approved": is_ai_data_processing_approved,
+                "is_ai_training_opted_in": is_ai_training_opted_in,
                 "logo_media_id": logo_media_id,
+                "members_can_create_projects": members_can_create_projects,
                 "members_can_invite": members_can_invite,
+                "members_can_see_org_members": members_can_see_org_members,
                 "members_can_use_personal_api_keys": members_can_use_personal_api_keys,
                 "name": name,
+                "read_only_mcp_access": read_only_mcp_access,
             },
             options=options,
         )

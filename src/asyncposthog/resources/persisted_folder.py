@@ -30,10 +30,13 @@ class PersistedFolder(Resource):
         protocol: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.PersistedFolder:
-        """Create one of the persisted folder.
+        """Create a persisted folder.
 
         `POST /api/projects/{project_id}/persisted_folder/`; scope `persisted_folder:write`;
-        limits `burst` and `sustained`.
+        limits `burst` and `sustained`; deprecated by PostHog; not in PostHog's schema.
+
+        Returns:
+            `PersistedFolder`.
         """
         return await self._call(
             registry.CREATE,
@@ -42,20 +45,24 @@ class PersistedFolder(Resource):
         )
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the persisted folder.
+        """Delete a persisted folder.
 
         `DELETE /api/projects/{project_id}/persisted_folder/{id}/`; scope
-        `persisted_folder:write`; limits `burst` and `sustained`.
+        `persisted_folder:write`; limits `burst` and `sustained`; deprecated by PostHog; not in
+        PostHog's schema.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.PersistedFolder:
-        """Get one of the persisted folder.
+        """Get a persisted folder.
 
         `GET /api/projects/{project_id}/persisted_folder/{id}/`; scope `persisted_folder:read`;
-        limits `burst` and `sustained`.
+        limits `burst` and `sustained`; deprecated by PostHog; not in PostHog's schema.
+
+        Returns:
+            `PersistedFolder`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -67,10 +74,18 @@ class PersistedFolder(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.PersistedFolder]:
-        """List the persisted folder.
+        """List persisted folders.
 
         `GET /api/projects/{project_id}/persisted_folder/`; scope `persisted_folder:read`;
-        limits `burst` and `sustained`; pages: offset.
+        limits `burst` and `sustained`; pages: offset; deprecated by PostHog; not in PostHog's
+        schema.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `PersistedFolder`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -89,10 +104,13 @@ class PersistedFolder(Resource):
         protocol: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.PersistedFolder:
-        """Replace one of the persisted folder.
+        """Replace all fields of a persisted folder.
 
         `PUT /api/projects/{project_id}/persisted_folder/{id}/`; scope `persisted_folder:write`;
-        limits `burst` and `sustained`.
+        limits `burst` and `sustained`; deprecated by PostHog; not in PostHog's schema.
+
+        Returns:
+            `PersistedFolder`.
         """
         return await self._call(
             registry.REPLACE,
@@ -111,10 +129,14 @@ class PersistedFolder(Resource):
         type: m.PersistedFolderTypeEnum | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.PersistedFolder:
-        """Change the given fields of one of the persisted folder.
+        """Change the given fields of a persisted folder.
 
         `PATCH /api/projects/{project_id}/persisted_folder/{id}/`; scope
-        `persisted_folder:write`; limits `burst` and `sustained`.
+        `persisted_folder:write`; limits `burst` and `sustained`; deprecated by PostHog; not in
+        PostHog's schema.
+
+        Returns:
+            `PersistedFolder`.
         """
         return await self._call(
             registry.UPDATE,

@@ -17,15 +17,18 @@ __all__ = ["PersonalApiKeys"]
 
 
 class PersonalApiKeys(Resource):
-    """Operations on `personal_api_keys`."""
+    """A personal API key acts for a user."""
 
     async def current(self, *, options: RequestOptions | None = None) -> m.CurrentPersonalAPIKey:
-        """Current: an action on personal api keys.
+        """Get the key that the request is made with: scopes, projects, organizations.
 
         Returns the scopes, projects and organizations of the calling key. No other call on keys
         accepts an API key.
 
         `GET /api/personal_api_keys/@current/`; limits `burst` and `sustained`; not in PostHog's
         schema.
+
+        Returns:
+            `CurrentPersonalAPIKey`.
         """
         return await self._call(registry.CURRENT, options=options)

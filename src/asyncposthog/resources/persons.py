@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
@@ -18,85 +17,11 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["Persons", "PersonsFunnel"]
-
-
-class PersonsFunnel(Resource):
-    """Operations on `persons.funnel`."""
-
-    async def create(
-        self,
-        *,
-        format: Literal["csv", "json"] | Omit = OMIT,
-        properties: JSON | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Create one of the persons funnel.
-
-        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
-
-        `POST /api/projects/{project_id}/persons/funnel/`; limits `clickhouse_burst`.
-        """
-        return await self._call(
-            registry.FUNNEL_CREATE,
-            query={"format": format},
-            body={"properties": properties},
-            options=options,
-        )
-
-    async def create_correlation(
-        self,
-        *,
-        format: Literal["csv", "json"] | Omit = OMIT,
-        properties: JSON | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Create correlation: an action on persons funnel.
-
-        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
-
-        `POST /api/projects/{project_id}/persons/funnel/correlation/`; limits
-        `clickhouse_burst`.
-        """
-        return await self._call(
-            registry.FUNNEL_CREATE_CORRELATION,
-            query={"format": format},
-            body={"properties": properties},
-            options=options,
-        )
-
-    async def get(
-        self, *, format: Literal["csv", "json"] | Omit = OMIT, options: RequestOptions | None = None
-    ) -> JSON:
-        """Get one of the persons funnel.
-
-        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
-
-        `GET /api/projects/{project_id}/persons/funnel/`; limits `clickhouse_burst`.
-        """
-        return await self._call(registry.FUNNEL_GET, query={"format": format}, options=options)
-
-    async def get_correlation(
-        self, *, format: Literal["csv", "json"] | Omit = OMIT, options: RequestOptions | None = None
-    ) -> JSON:
-        """Get correlation: an action on persons funnel.
-
-        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
-
-        `GET /api/projects/{project_id}/persons/funnel/correlation/`; limits `clickhouse_burst`.
-        """
-        return await self._call(
-            registry.FUNNEL_GET_CORRELATION, query={"format": format}, options=options
-        )
+__all__ = ["Persons"]
 
 
 class Persons(Resource):
-    """Operations on `persons`."""
-
-    @cached_property
-    def funnel(self) -> PersonsFunnel:
-        """Operations on `persons.funnel`."""
-        return PersonsFunnel(self._executor)
+    """A person is a user of your product, with properties and one or more distinct ids."""
 
     def activity(
         self,
@@ -106,21 +31,27 @@ class Persons(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """Activity: an action on persons.
+        """List the changes of a person, newest first.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/{id}/activity/`; scope `activity_log:read`;
         limits `clickhouse_burst`; pages: page.
+
+        Args:
+            format: The format of the response.
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
             registry.ACTIVITY,
             (id,),
             query={"format": format, "limit": limit, "page": page},
-            concurrency=concurrency,
             options=options,
         )
 
@@ -130,68 +61,26 @@ class Persons(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """All activity: an action on persons.
+        """List the changes of all persons, newest first.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/activity/`; scope `activity_log:read`; limits
         `clickhouse_burst`; pages: page.
+
+        Args:
+            format: The format of the response.
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
             registry.ALL_ACTIVITY,
             query={"format": format, "limit": limit, "page": page},
-            concurrency=concurrency,
-            options=options,
-        )
-
-    async def batch_by_distinct_ids(
-        self,
-        *,
-        distinct_ids: Sequence[str],
-        format: Literal["csv", "json"] | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.PersonBatchResponse:
-        """Batch by distinct ids: an action on persons.
-
-        Reads the first 200 distinct ids and ignores the rest; returns ten distinct ids for each
-        person.
-
-        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
-
-        `POST /api/projects/{project_id}/persons/batch_by_distinct_ids/`; scope `person:read`;
-        limits `clickhouse_burst`.
-        """
-        return await self._call(
-            registry.BATCH_BY_DISTINCT_IDS,
-            query={"format": format},
-            body={"distinct_ids": distinct_ids},
-            options=options,
-        )
-
-    async def batch_by_uuids(
-        self,
-        *,
-        uuids: Sequence[UUID | str],
-        format: Literal["csv", "json"] | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.PersonBatchResponse:
-        """Batch by uuids: an action on persons.
-
-        Reads the first 200 uuids and ignores the rest; returns ten distinct ids for each
-        person.
-
-        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
-
-        `POST /api/projects/{project_id}/persons/batch_by_uuids/`; scope `person:read`; limits
-        `clickhouse_burst`.
-        """
-        return await self._call(
-            registry.BATCH_BY_UUIDS,
-            query={"format": format},
-            body={"uuids": uuids},
             options=options,
         )
 
@@ -206,7 +95,8 @@ class Persons(Resource):
         keep_person: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.PersonBulkDeleteResponse:
-        """Bulk delete: an action on persons.
+        """Delete several persons, by ids or distinct ids, and on request their events and
+        recordings.
 
         At most 1,000 ids or distinct_ids, not both. Only events from before the call are
         deleted, in batches, days later.
@@ -215,6 +105,17 @@ class Persons(Resource):
 
         `POST /api/projects/{project_id}/persons/bulk_delete/`; scope `person:write`; limits
         `persons_delete_burst` and `persons_delete_sustained`.
+
+        Args:
+            format: The format of the response.
+            delete_events: Default: `false`.
+            delete_recordings: Default: `false`.
+            distinct_ids: Distinct ids of persons.
+            ids: Uuids of persons.
+            keep_person: Default: `false`.
+
+        Returns:
+            `PersonBulkDeleteResponse`.
         """
         return await self._call(
             registry.BULK_DELETE,
@@ -229,6 +130,66 @@ class Persons(Resource):
             options=options,
         )
 
+    async def bulk_get_by_distinct_ids(
+        self,
+        *,
+        distinct_ids: Sequence[str],
+        format: Literal["csv", "json"] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.PersonBatchResponse:
+        """Look up several persons by distinct id.
+
+        Reads the first 200 distinct ids and ignores the rest; returns ten distinct ids for each
+        person.
+
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
+
+        `POST /api/projects/{project_id}/persons/batch_by_distinct_ids/`; scope `person:read`;
+        limits `clickhouse_burst`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `PersonBatchResponse`.
+        """
+        return await self._call(
+            registry.BULK_GET_BY_DISTINCT_IDS,
+            query={"format": format},
+            body={"distinct_ids": distinct_ids},
+            options=options,
+        )
+
+    async def bulk_get_by_uuids(
+        self,
+        *,
+        uuids: Sequence[UUID | str],
+        format: Literal["csv", "json"] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.PersonBatchResponse:
+        """Look up several persons by uuid.
+
+        Reads the first 200 uuids and ignores the rest; returns ten distinct ids for each
+        person.
+
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
+
+        `POST /api/projects/{project_id}/persons/batch_by_uuids/`; scope `person:read`; limits
+        `clickhouse_burst`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `PersonBatchResponse`.
+        """
+        return await self._call(
+            registry.BULK_GET_BY_UUIDS,
+            query={"format": format},
+            body={"uuids": uuids},
+            options=options,
+        )
+
     async def cohorts(
         self,
         *,
@@ -236,12 +197,19 @@ class Persons(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.PersonsCohortsResponse:
-        """Cohorts: an action on persons.
+        """List the cohorts that a person is in.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/cohorts/`; scope `cohort:read`, `person:read`;
         limits `clickhouse_burst`.
+
+        Args:
+            person_id: The uuid of a person.
+            format: The format of the response.
+
+        Returns:
+            `PersonsCohortsResponse`.
         """
         return await self._call(
             registry.COHORTS, query={"person_id": person_id, "format": format}, options=options
@@ -257,13 +225,18 @@ class Persons(Resource):
         keep_person: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> None:
-        """Delete one of the persons.
+        """Delete a person, and on request its events and recordings.
 
         The server tests only whether a flag is present, not its value. Events are deleted in
         batches, days later.
 
         `DELETE /api/projects/{project_id}/persons/{id}/`; scope `person:write`; limits
         `persons_delete_burst` and `persons_delete_sustained`; not in PostHog's schema.
+
+        Args:
+            delete_events: Whether to delete the events as well.
+            delete_recordings: Whether to delete the session recordings as well.
+            keep_person: Whether to keep the person, and delete only its data.
         """
         await self._call(
             registry.DELETE,
@@ -277,7 +250,7 @@ class Persons(Resource):
         )
 
     async def delete_events(self, id: Id, /, *, options: RequestOptions | None = None) -> None:
-        """Delete events: an action on persons.
+        """Delete all events of a person, in the background.
 
         `POST /api/projects/{project_id}/persons/{id}/delete_events/`; scope `person:write`;
         limits `persons_delete_burst` and `persons_delete_sustained`; deprecated by PostHog; not
@@ -290,11 +263,11 @@ class Persons(Resource):
         id: Id,
         /,
         *,
-        unset: str,
+        unset: str | Sequence[str],
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SuccessResponse:
-        """Delete property: an action on persons.
+        """Remove one property of a person.
 
         Removes one property, named without a prefix. Accepted as an event, so a read directly
         afterwards still shows it.
@@ -303,6 +276,13 @@ class Persons(Resource):
 
         `POST /api/projects/{project_id}/persons/{id}/delete_property/`; scope `person:write`;
         limits `clickhouse_burst`.
+
+        Args:
+            unset: The name of the property.
+            format: The format of the response.
+
+        Returns:
+            `SuccessResponse`.
         """
         return await self._call(
             registry.DELETE_PROPERTY,
@@ -313,7 +293,7 @@ class Persons(Resource):
         )
 
     async def delete_recordings(self, id: Id, /, *, options: RequestOptions | None = None) -> None:
-        """Delete recordings: an action on persons.
+        """Delete all session recordings of a person, in the background.
 
         `POST /api/projects/{project_id}/persons/{id}/delete_recordings/`; scope `person:write`;
         limits `persons_delete_burst` and `persons_delete_sustained`; deprecated by PostHog; not
@@ -327,17 +307,26 @@ class Persons(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
-        person_uuid: str | Omit = OMIT,
+        person_uuid: UUID | str | Omit = OMIT,
         status: Literal["all", "completed", "pending"] | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.AsyncDeletionStatus]:
-        """Deletion status: an action on persons.
+        """List which deletions of persons are pending or done.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
-        `GET /api/projects/{project_id}/persons/deletion_status/`; limits `clickhouse_burst`;
-        pages: offset.
+        `GET /api/projects/{project_id}/persons/deletion_status/`; scope `person:read`; limits
+        `clickhouse_burst`; pages: offset.
+
+        Args:
+            format: The format of the response.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            status: Only results with this status.
+
+        Returns:
+            All `AsyncDeletionStatus`, page by page as you iterate.
         """
         return self._cursor(
             registry.DELETION_STATUS,
@@ -352,6 +341,49 @@ class Persons(Resource):
             options=options,
         )
 
+    def emails(
+        self,
+        id: int,
+        /,
+        *,
+        after: str | Omit = OMIT,
+        before: str | Omit = OMIT,
+        format: Literal["csv", "json"] | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.MessageAsset]:
+        """List the emails that workflows sent to a person.
+
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
+
+        `GET /api/projects/{project_id}/persons/{id}/emails/`; scope `person:read`; limits
+        `clickhouse_burst`; pages: single.
+
+        Args:
+            after: Only what is later than this time. Default: `"-30d"`.
+            before: Only what is earlier than this time.
+            format: The format of the response.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            offset: The number of results to skip. Default: `0`.
+
+        Returns:
+            All `MessageAsset`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.EMAILS,
+            (id,),
+            query={
+                "after": after,
+                "before": before,
+                "format": format,
+                "limit": limit,
+                "offset": offset,
+            },
+            options=options,
+        )
+
     async def get(
         self,
         id: Id,
@@ -359,42 +391,38 @@ class Persons(Resource):
         *,
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.PersonRecord:
-        """Get one of the persons.
+    ) -> m.Person:
+        """Get a person by its number or uuid.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/{id}/`; scope `person:read`; limits
         `clickhouse_burst`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `Person`.
         """
         return await self._call(registry.GET, (id,), query={"format": format}, options=options)
-
-    async def lifecycle(
-        self, *, format: Literal["csv", "json"] | Omit = OMIT, options: RequestOptions | None = None
-    ) -> JSON:
-        """Lifecycle: an action on persons.
-
-        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
-
-        `GET /api/projects/{project_id}/persons/lifecycle/`; limits `clickhouse_burst`.
-        """
-        return await self._call(registry.LIFECYCLE, query={"format": format}, options=options)
 
     def list(
         self,
         *,
+        client_query_id: str | Omit = OMIT,
         distinct_id: str | Omit = OMIT,
         email: str | Omit = OMIT,
         format: Literal["csv", "json"] | Omit = OMIT,
         include_total: bool | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
-        properties: Sequence[m.Property | Mapping[str, JSON]] | Omit = OMIT,
+        properties: Sequence[m.PropertyGroup | Mapping[str, JSON]] | Omit = OMIT,
         search: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.PersonRecord]:
-        """List the persons.
+    ) -> Cursor[m.Person]:
+        """List persons, newest first; filter by `properties`, `search`, `email` or `distinct_id`.
 
         Looks up one person by its exact distinct_id. There is no count unless include_total is
         given.
@@ -403,10 +431,23 @@ class Persons(Resource):
 
         `GET /api/projects/{project_id}/persons/`; scope `person:read`; limits
         `clickhouse_burst`; pages: persons.
+
+        Args:
+            distinct_id: Only the person with this distinct id.
+            email: Only the person with this email address.
+            format: The format of the response.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            properties: Conditions on properties, as a list of filters.
+            search: Only results that contain this text.
+
+        Returns:
+            All `Person`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
             query={
+                "client_query_id": client_query_id,
                 "distinct_id": distinct_id,
                 "email": email,
                 "format": format,
@@ -424,25 +465,31 @@ class Persons(Resource):
         self,
         *,
         timestamp: str,
-        debug: bool | Omit = OMIT,
         distinct_id: str | Omit = OMIT,
         format: Literal["csv", "json"] | Omit = OMIT,
         include_set_once: bool | Omit = OMIT,
         person_id: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.PersonPropertiesAtTimeResponse:
-        """Properties at time: an action on persons.
+        """Get the properties that a person had at a given time.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/properties_at_time/`; scope `person:read`;
         limits `clickhouse_burst`.
+
+        Args:
+            distinct_id: The distinct id of a person.
+            format: The format of the response.
+            person_id: The uuid of a person.
+
+        Returns:
+            `PersonPropertiesAtTimeResponse`.
         """
         return await self._call(
             registry.PROPERTIES_AT_TIME,
             query={
                 "timestamp": timestamp,
-                "debug": debug,
                 "distinct_id": distinct_id,
                 "format": format,
                 "include_set_once": include_set_once,
@@ -459,15 +506,64 @@ class Persons(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Properties timeline: an action on persons.
+        """Get how the properties of a person changed over time.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/{id}/properties_timeline/`; limits
         `clickhouse_burst`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.PROPERTIES_TIMELINE, (id,), query={"format": format}, options=options
+        )
+
+    def push_notifications(
+        self,
+        id: int,
+        /,
+        *,
+        after: str | Omit = OMIT,
+        before: str | Omit = OMIT,
+        format: Literal["csv", "json"] | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.MessageAsset]:
+        """List the push notifications that workflows sent to a person.
+
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
+
+        `GET /api/projects/{project_id}/persons/{id}/push_notifications/`; scope `person:read`;
+        limits `clickhouse_burst`; pages: single.
+
+        Args:
+            after: Only what is later than this time. Default: `"-30d"`.
+            before: Only what is earlier than this time.
+            format: The format of the response.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            offset: The number of results to skip. Default: `0`.
+
+        Returns:
+            All `MessageAsset`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.PUSH_NOTIFICATIONS,
+            (id,),
+            query={
+                "after": after,
+                "before": before,
+                "format": format,
+                "limit": limit,
+                "offset": offset,
+            },
+            options=options,
         )
 
     async def replace(
@@ -479,7 +575,7 @@ class Persons(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> None:
-        """Replace one of the persons.
+        """Set properties of a person. Despite PUT no property is removed.
 
         Merges into the properties as an event would, so a read directly afterwards does not
         show it, and no property is removed.
@@ -488,6 +584,9 @@ class Persons(Resource):
 
         `PUT /api/projects/{project_id}/persons/{id}/`; scope `person:write`; limits
         `clickhouse_burst`.
+
+        Args:
+            format: The format of the response.
         """
         await self._call(
             registry.REPLACE,
@@ -497,22 +596,25 @@ class Persons(Resource):
             options=options,
         )
 
-    async def reset_person_distinct_id(
+    async def reset_distinct_id(
         self,
         *,
         distinct_id: str,
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> None:
-        """Reset person distinct id: an action on persons.
+        """Make a distinct id of a deleted person usable again.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/persons/reset_person_distinct_id/`; scope
         `person:write`; limits `clickhouse_burst`.
+
+        Args:
+            format: The format of the response.
         """
         await self._call(
-            registry.RESET_PERSON_DISTINCT_ID,
+            registry.RESET_DISTINCT_ID,
             query={"format": format},
             body={"distinct_id": distinct_id},
             options=options,
@@ -528,7 +630,7 @@ class Persons(Resource):
         main_distinct_id: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SuccessResponse:
-        """Split: an action on persons.
+        """Split the distinct ids of a person into persons of their own.
 
         Give the distinct id to keep or the distinct ids to move to new persons, not both. The
         split happens later; the uuids of the new persons are derived from the project and the
@@ -538,6 +640,12 @@ class Persons(Resource):
 
         `POST /api/projects/{project_id}/persons/{id}/split/`; scope `person:write`; limits
         `clickhouse_burst`.
+
+        Args:
+            format: The format of the response.
+
+        Returns:
+            `SuccessResponse`.
         """
         return await self._call(
             registry.SPLIT,
@@ -550,17 +658,6 @@ class Persons(Resource):
             options=options,
         )
 
-    async def trends(
-        self, *, format: Literal["csv", "json"] | Omit = OMIT, options: RequestOptions | None = None
-    ) -> JSON:
-        """Trends: an action on persons.
-
-        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
-
-        `GET /api/projects/{project_id}/persons/trends/`; limits `clickhouse_burst`.
-        """
-        return await self._call(registry.TRENDS, query={"format": format}, options=options)
-
     async def update(
         self,
         id: Id,
@@ -570,7 +667,7 @@ class Persons(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> None:
-        """Change the given fields of one of the persons.
+        """Set properties of a person. The change is processed like an event, a little later.
 
         Merges into the properties as an event would, so a read directly afterwards does not
         show it, and no property is removed.
@@ -579,6 +676,9 @@ class Persons(Resource):
 
         `PATCH /api/projects/{project_id}/persons/{id}/`; scope `person:write`; limits
         `clickhouse_burst`.
+
+        Args:
+            format: The format of the response.
         """
         await self._call(
             registry.UPDATE,
@@ -598,7 +698,7 @@ class Persons(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> None:
-        """Update property: an action on persons.
+        """Set one property of a person.
 
         Accepted as an event, so a read directly afterwards does not show it.
 
@@ -606,6 +706,9 @@ class Persons(Resource):
 
         `POST /api/projects/{project_id}/persons/{id}/update_property/`; scope `person:write`;
         limits `clickhouse_burst`.
+
+        Args:
+            format: The format of the response.
         """
         await self._call(
             registry.UPDATE_PROPERTY,
@@ -623,12 +726,20 @@ class Persons(Resource):
         value: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.PersonsValuesResponse:
-        """Values: an action on persons.
+        """List values that a person property has, for autocompletion.
 
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/values/`; scope `person:read`; limits
         `clickhouse_burst`.
+
+        Args:
+            key: The name of the property or attribute.
+            format: The format of the response.
+            value: Only values that contain this text.
+
+        Returns:
+            `PersonsValuesResponse`.
         """
         return await self._call(
             registry.VALUES, query={"key": key, "format": format, "value": value}, options=options

@@ -19,7 +19,7 @@ __all__ = ["PluginConfigs"]
 
 
 class PluginConfigs(Resource):
-    """Operations on `plugin_configs`."""
+    """An installed app of the old plugin system."""
 
     def logs(
         self,
@@ -31,10 +31,17 @@ class PluginConfigs(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.PluginLogEntry]:
-        """Logs: an action on plugin configs.
+        """List log entries of a plugin.
 
         `GET /api/projects/{project_id}/plugin_configs/{plugin_config_id}/logs/`; scope
         `plugin:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `PluginLogEntry`, page by page as you iterate.
         """
         return self._cursor(
             registry.LOGS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
@@ -20,7 +21,7 @@ __all__ = ["ProductTours"]
 
 
 class ProductTours(Resource):
-    """Operations on `product_tours`."""
+    """A tour guides users of your product through its interface."""
 
     async def create(
         self,
@@ -29,17 +30,26 @@ class ProductTours(Resource):
         archived: bool | Omit = OMIT,
         auto_launch: bool | Omit = OMIT,
         content: JSON | Omit = OMIT,
-        creation_context: m.ProductTourSerializerCreateUpdateOnlyCreationContextEnum | Omit = OMIT,
+        creation_context: m.ProductTourCreationContextEnum | Omit = OMIT,
         description: str | Omit = OMIT,
         end_date: Timestamp | None | Omit = OMIT,
         linked_flag_id: int | None | Omit = OMIT,
         start_date: Timestamp | None | Omit = OMIT,
         targeting_flag_filters: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ProductTourSerializerCreateUpdateOnly:
-        """Create one of the product tours.
+    ) -> m.ProductTour:
+        """Create a product tour.
 
-        `POST /api/projects/{project_id}/product_tours/`; limits `burst` and `sustained`.
+        A tour guides users of your product through its interface.
+
+        `POST /api/projects/{project_id}/product_tours/`; scope `product_tour:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            creation_context: Default: `"app"`.
+
+        Returns:
+            `ProductTour`.
         """
         return await self._call(
             registry.CREATE,
@@ -58,87 +68,59 @@ class ProductTours(Resource):
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the product tours.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a product tour.
 
-        `DELETE /api/projects/{project_id}/product_tours/{id}/`; limits `burst` and `sustained`.
+        A tour guides users of your product through its interface.
+
+        `DELETE /api/projects/{project_id}/product_tours/{id}/`; scope `product_tour:write`;
+        limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def discard_draft(
-        self, id: str, /, *, options: RequestOptions | None = None
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.ProductTour:
-        """Discard draft: an action on product tours.
+        """Discard the unpublished changes of a tour.
 
-        `DELETE /api/projects/{project_id}/product_tours/{id}/discard_draft/`; limits `burst`
-        and `sustained`.
+        `DELETE /api/projects/{project_id}/product_tours/{id}/discard_draft/`; scope
+        `product_tour:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ProductTour`.
         """
         return await self._call(registry.DISCARD_DRAFT, (id,), options=options)
 
-    async def draft(
-        self,
-        id: str,
-        /,
-        *,
-        archived: bool | Omit = OMIT,
-        auto_launch: bool | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        creation_context: m.ProductTourSerializerCreateUpdateOnlyCreationContextEnum | Omit = OMIT,
-        description: str | Omit = OMIT,
-        end_date: str | None | Omit = OMIT,
-        linked_flag_id: int | None | Omit = OMIT,
-        name: str | Omit = OMIT,
-        start_date: str | None | Omit = OMIT,
-        targeting_flag_filters: JSON | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.ProductTour:
-        """Draft: an action on product tours.
-
-        `PATCH /api/projects/{project_id}/product_tours/{id}/draft/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(
-            registry.DRAFT,
-            (id,),
-            body={
-                "archived": archived,
-                "auto_launch": auto_launch,
-                "content": content,
-                "creation_context": creation_context,
-                "description": description,
-                "end_date": end_date,
-                "linked_flag_id": linked_flag_id,
-                "name": name,
-                "start_date": start_date,
-                "targeting_flag_filters": targeting_flag_filters,
-            },
-            options=options,
-        )
-
     async def draft_status(
-        self, id: str, /, *, options: RequestOptions | None = None
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.DraftStatusResponse:
-        """Draft status: an action on product tours.
+        """Get whether a tour has unpublished changes.
 
-        `GET /api/projects/{project_id}/product_tours/{id}/draft_status/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/product_tours/{id}/draft_status/`; scope
+        `product_tour:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `DraftStatusResponse`.
         """
         return await self._call(registry.DRAFT_STATUS, (id,), options=options)
 
     async def generate(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         goal: str | Omit = OMIT,
         steps: Sequence[Mapping[str, JSON]] | Omit = OMIT,
         title: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.GenerateResponse:
-        """Generate: an action on product tours.
+    ) -> m.ProductTourGenerateResponse:
+        """Write the steps of a tour by a language model.
 
-        `POST /api/projects/{project_id}/product_tours/{id}/generate/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/product_tours/{id}/generate/`; scope
+        `product_tour:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ProductTourGenerateResponse`.
         """
         return await self._call(
             registry.GENERATE,
@@ -147,10 +129,18 @@ class ProductTours(Resource):
             options=options,
         )
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.ProductTour:
-        """Get one of the product tours.
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ProductTour:
+        """Get a product tour.
 
-        `GET /api/projects/{project_id}/product_tours/{id}/`; limits `burst` and `sustained`.
+        A tour guides users of your product through its interface.
+
+        `GET /api/projects/{project_id}/product_tours/{id}/`; scope `product_tour:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `ProductTour`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -163,10 +153,20 @@ class ProductTours(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ProductTour]:
-        """List the product tours.
+        """List product tours.
 
-        `GET /api/projects/{project_id}/product_tours/`; limits `burst` and `sustained`; pages:
-        offset.
+        A tour guides users of your product through its interface.
+
+        `GET /api/projects/{project_id}/product_tours/`; scope `product_tour:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+
+        Returns:
+            All `ProductTour`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -177,47 +177,28 @@ class ProductTours(Resource):
 
     async def publish_draft(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        archived: bool | Omit = OMIT,
-        auto_launch: bool | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        creation_context: m.ProductTourSerializerCreateUpdateOnlyCreationContextEnum | Omit = OMIT,
-        description: str | Omit = OMIT,
-        end_date: Timestamp | None | Omit = OMIT,
-        linked_flag_id: int | None | Omit = OMIT,
-        name: str | Omit = OMIT,
-        start_date: Timestamp | None | Omit = OMIT,
-        targeting_flag_filters: JSON | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ProductTour:
-        """Publish draft: an action on product tours.
+        """Publish the draft of a tour.
 
-        `POST /api/projects/{project_id}/product_tours/{id}/publish_draft/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/product_tours/{id}/publish_draft/`; scope
+        `product_tour:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            `ProductTour`.
         """
-        return await self._call(
-            registry.PUBLISH_DRAFT,
-            (id,),
-            body={
-                "archived": archived,
-                "auto_launch": auto_launch,
-                "content": content,
-                "creation_context": creation_context,
-                "description": description,
-                "end_date": end_date,
-                "linked_flag_id": linked_flag_id,
-                "name": name,
-                "start_date": start_date,
-                "targeting_flag_filters": targeting_flag_filters,
-            },
-            options=options,
-        )
+        return await self._call(registry.PUBLISH_DRAFT, (id,), body=body, options=options)
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         name: str,
@@ -229,9 +210,15 @@ class ProductTours(Resource):
         start_date: Timestamp | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ProductTour:
-        """Replace one of the product tours.
+        """Replace all fields of a product tour.
 
-        `PUT /api/projects/{project_id}/product_tours/{id}/`; limits `burst` and `sustained`.
+        A tour guides users of your product through its interface.
+
+        `PUT /api/projects/{project_id}/product_tours/{id}/`; scope `product_tour:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `ProductTour`.
         """
         return await self._call(
             registry.REPLACE,
@@ -250,24 +237,33 @@ class ProductTours(Resource):
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         archived: bool | Omit = OMIT,
         auto_launch: bool | Omit = OMIT,
         content: JSON | Omit = OMIT,
-        creation_context: m.ProductTourSerializerCreateUpdateOnlyCreationContextEnum | Omit = OMIT,
+        creation_context: m.ProductTourCreationContextEnum | Omit = OMIT,
         description: str | Omit = OMIT,
-        end_date: str | None | Omit = OMIT,
+        end_date: Timestamp | None | Omit = OMIT,
         linked_flag_id: int | None | Omit = OMIT,
         name: str | Omit = OMIT,
-        start_date: str | None | Omit = OMIT,
+        start_date: Timestamp | None | Omit = OMIT,
         targeting_flag_filters: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ProductTourSerializerCreateUpdateOnly:
-        """Change the given fields of one of the product tours.
+    ) -> m.ProductTour:
+        """Change the given fields of a product tour.
 
-        `PATCH /api/projects/{project_id}/product_tours/{id}/`; limits `burst` and `sustained`.
+        A tour guides users of your product through its interface.
+
+        `PATCH /api/projects/{project_id}/product_tours/{id}/`; scope `product_tour:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            creation_context: Default: `"app"`.
+
+        Returns:
+            `ProductTour`.
         """
         return await self._call(
             registry.UPDATE,
@@ -286,3 +282,24 @@ class ProductTours(Resource):
             },
             options=options,
         )
+
+    async def update_draft(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ProductTour:
+        """Change the draft of a tour.
+
+        `PATCH /api/projects/{project_id}/product_tours/{id}/draft/`; scope
+        `product_tour:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            `ProductTour`.
+        """
+        return await self._call(registry.UPDATE_DRAFT, (id,), body=body, options=options)

@@ -20,35 +20,47 @@ __all__ = ["ProjectSecretApiKeys"]
 
 
 class ProjectSecretApiKeys(Resource):
-    """Operations on `project_secret_api_keys`."""
+    """A secret key of a project for servers, with scopes."""
 
     async def create(
         self, *, label: str, scopes: Sequence[str], options: RequestOptions | None = None
     ) -> m.ProjectSecretAPIKey:
-        """Create one of the project secret api keys.
+        """Create a project secret API key.
 
-        `POST /api/projects/{project_id}/project_secret_api_keys/`; limits `burst` and
-        `sustained`.
+        A secret key of a project for servers, with scopes.
+
+        `POST /api/projects/{project_id}/project_secret_api_keys/`; scope `project:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `ProjectSecretAPIKey`.
         """
         return await self._call(
             registry.CREATE, body={"label": label, "scopes": scopes}, options=options
         )
 
     async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the project secret api keys.
+        """Delete a project secret API key.
 
-        `DELETE /api/projects/{project_id}/project_secret_api_keys/{id}/`; limits `burst` and
-        `sustained`.
+        A secret key of a project for servers, with scopes.
+
+        `DELETE /api/projects/{project_id}/project_secret_api_keys/{id}/`; scope
+        `project:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
         self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.ProjectSecretAPIKey:
-        """Get one of the project secret api keys.
+        """Get a project secret API key.
 
-        `GET /api/projects/{project_id}/project_secret_api_keys/{id}/`; limits `burst` and
-        `sustained`.
+        A secret key of a project for servers, with scopes.
+
+        `GET /api/projects/{project_id}/project_secret_api_keys/{id}/`; scope `project:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `ProjectSecretAPIKey`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -60,10 +72,19 @@ class ProjectSecretApiKeys(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ProjectSecretAPIKey]:
-        """List the project secret api keys.
+        """List project secret API keys.
 
-        `GET /api/projects/{project_id}/project_secret_api_keys/`; limits `burst` and
-        `sustained`; pages: offset.
+        A secret key of a project for servers, with scopes.
+
+        `GET /api/projects/{project_id}/project_secret_api_keys/`; scope `project:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ProjectSecretAPIKey`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -81,24 +102,32 @@ class ProjectSecretApiKeys(Resource):
         scopes: Sequence[str],
         options: RequestOptions | None = None,
     ) -> m.ProjectSecretAPIKey:
-        """Replace one of the project secret api keys.
+        """Replace all fields of a project secret API key.
 
-        `PUT /api/projects/{project_id}/project_secret_api_keys/{id}/`; limits `burst` and
-        `sustained`.
+        A secret key of a project for servers, with scopes.
+
+        `PUT /api/projects/{project_id}/project_secret_api_keys/{id}/`; scope `project:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `ProjectSecretAPIKey`.
         """
         return await self._call(
             registry.REPLACE, (id,), body={"label": label, "scopes": scopes}, options=options
         )
 
-    async def roll(
+    async def rotate(
         self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.ProjectSecretAPIKey:
-        """Roll: an action on project secret api keys.
+        """Replace the secret of a key: the old one stops working.
 
-        `POST /api/projects/{project_id}/project_secret_api_keys/{id}/roll/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/project_secret_api_keys/{id}/roll/`; scope
+        `project:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ProjectSecretAPIKey`.
         """
-        return await self._call(registry.ROLL, (id,), options=options)
+        return await self._call(registry.ROTATE, (id,), options=options)
 
     async def update(
         self,
@@ -109,10 +138,15 @@ class ProjectSecretApiKeys(Resource):
         scopes: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ProjectSecretAPIKey:
-        """Change the given fields of one of the project secret api keys.
+        """Change the given fields of a project secret API key.
 
-        `PATCH /api/projects/{project_id}/project_secret_api_keys/{id}/`; limits `burst` and
-        `sustained`.
+        A secret key of a project for servers, with scopes.
+
+        `PATCH /api/projects/{project_id}/project_secret_api_keys/{id}/`; scope `project:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `ProjectSecretAPIKey`.
         """
         return await self._call(
             registry.UPDATE, (id,), body={"label": label, "scopes": scopes}, options=options

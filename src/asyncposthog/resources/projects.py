@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from asyncposthog.core.resource import Resource
@@ -20,26 +20,212 @@ __all__ = ["Projects"]
 
 
 class Projects(Resource):
-    """Operations on `projects`."""
+    """A project holds the events of one product, with its settings and keys."""
 
-    async def current(self, *, options: RequestOptions | None = None) -> m.ProjectBackwardCompat:
-        """Current: an action on projects.
+    async def create(
+        self,
+        *,
+        access_control: bool | Omit = OMIT,
+        anonymize_ips: bool | Omit = OMIT,
+        app_urls: Sequence[str | None] | Omit = OMIT,
+        autocapture_exceptions_errors_to_ignore: JSON | Omit = OMIT,
+        autocapture_exceptions_opt_in: bool | None | Omit = OMIT,
+        autocapture_opt_out: bool | None | Omit = OMIT,
+        autocapture_web_vitals_allowed_metrics: JSON | Omit = OMIT,
+        autocapture_web_vitals_opt_in: bool | None | Omit = OMIT,
+        base_currency: m.BaseCurrencyEnum | Omit = OMIT,
+        business_model: m.BusinessModelEnum | Literal[""] | None | Omit = OMIT,
+        capture_console_log_opt_in: bool | None | Omit = OMIT,
+        capture_dead_clicks: bool | None | Omit = OMIT,
+        capture_performance_opt_in: bool | None | Omit = OMIT,
+        completed_snippet_onboarding: bool | Omit = OMIT,
+        conversations_enabled: bool | None | Omit = OMIT,
+        conversations_settings: JSON | Omit = OMIT,
+        cookieless_server_hash_mode: m.CookielessServerHashModeEnum | None | Omit = OMIT,
+        correlation_config: JSON | Omit = OMIT,
+        customer_analytics_config: m.TeamCustomerAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        data_attributes: JSON | Omit = OMIT,
+        default_data_theme: int | None | Omit = OMIT,
+        default_evaluation_contexts_enabled: bool | None | Omit = OMIT,
+        extra_settings: JSON | Omit = OMIT,
+        feature_flag_confirmation_enabled: bool | None | Omit = OMIT,
+        feature_flag_confirmation_message: str | None | Omit = OMIT,
+        feature_flag_policy_config: m.TeamFeatureFlagPolicyConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        flags_persistence_default: bool | None | Omit = OMIT,
+        has_completed_onboarding_for: JSON | Omit = OMIT,
+        heatmaps_opt_in: bool | None | Omit = OMIT,
+        human_friendly_comparison_periods: bool | None | Omit = OMIT,
+        inject_web_apps: bool | None | Omit = OMIT,
+        is_demo: bool | Omit = OMIT,
+        live_events_columns: Sequence[str] | None | Omit = OMIT,
+        logs_settings: JSON | Omit = OMIT,
+        marketing_analytics_config: m.TeamMarketingAnalyticsConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
+        modifiers: JSON | Omit = OMIT,
+        name: str | Omit = OMIT,
+        onboarding_tasks: JSON | Omit = OMIT,
+        path_cleaning_filters: JSON | Omit = OMIT,
+        person_display_name_properties: Sequence[str] | None | Omit = OMIT,
+        primary_dashboard: int | None | Omit = OMIT,
+        proactive_tasks_enabled: bool | None | Omit = OMIT,
+        product_description: str | None | Omit = OMIT,
+        receive_org_level_activity_logs: bool | None | Omit = OMIT,
+        recording_domains: Sequence[str | None] | None | Omit = OMIT,
+        require_evaluation_contexts: bool | None | Omit = OMIT,
+        revenue_analytics_config: m.TeamRevenueAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
+        session_recording_event_trigger_config: Sequence[str | None] | None | Omit = OMIT,
+        session_recording_linked_flag: JSON | Omit = OMIT,
+        session_recording_masking_config: JSON | Omit = OMIT,
+        session_recording_minimum_duration_milliseconds: int | None | Omit = OMIT,
+        session_recording_network_payload_capture_config: JSON | Omit = OMIT,
+        session_recording_opt_in: bool | Omit = OMIT,
+        session_recording_retention_period: m.SessionRecordingRetentionPeriodEnum | Omit = OMIT,
+        session_recording_sample_rate: str | None | Omit = OMIT,
+        session_recording_trigger_groups: JSON | Omit = OMIT,
+        session_recording_trigger_match_type_config: str | None | Omit = OMIT,
+        session_recording_url_blocklist_config: Sequence[JSON] | None | Omit = OMIT,
+        session_recording_url_trigger_config: Sequence[JSON] | None | Omit = OMIT,
+        session_replay_config: JSON | Omit = OMIT,
+        survey_config: JSON | Omit = OMIT,
+        surveys_opt_in: bool | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        test_account_filters: JSON | Omit = OMIT,
+        test_account_filters_default_checked: bool | None | Omit = OMIT,
+        timezone: m.TimezoneEnum | Omit = OMIT,
+        web_analytics_pre_aggregated_tables_enabled: bool | None | Omit = OMIT,
+        week_start_day: m.WeekStartDayEnum | None | Omit = OMIT,
+        workflows_config: m.TeamWorkflowsConfig | Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Project:
+        """Create a project in an organization.
+
+        `POST /api/organizations/{organization_id}/projects/`; scope `project:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            anonymize_ips: Whether IP addresses are discarded.
+            app_urls: Sites on which the toolbar may be opened.
+            autocapture_opt_out: Whether autocapture is turned off.
+            is_demo: Whether it is a demo project.
+            name: The name of the project.
+            recording_domains: Sites that may be recorded; none means all.
+            session_recording_opt_in: Whether sessions are recorded.
+            test_account_filters: What counts as internal users.
+            timezone: The time zone of the project's insights.
+            week_start_day: The first day of the week; 0 is Sunday.
+
+        Returns:
+            `Project`.
+        """
+        return await self._call(
+            registry.CREATE,
+            body={
+                "access_control": access_control,
+                "anonymize_ips": anonymize_ips,
+                "app_urls": app_urls,
+                "autocapture_exceptions_errors_to_ignore": autocapture_exceptions_errors_to_ignore,
+                "autocapture_exceptions_opt_in": autocapture_exceptions_opt_in,
+                "autocapture_opt_out": autocapture_opt_out,
+                "autocapture_web_vitals_allowed_metrics": autocapture_web_vitals_allowed_metrics,
+                "autocapture_web_vitals_opt_in": autocapture_web_vitals_opt_in,
+                "base_currency": base_currency,
+                "business_model": business_model,
+                "capture_console_log_opt_in": capture_console_log_opt_in,
+                "capture_dead_clicks": capture_dead_clicks,
+                "capture_performance_opt_in": capture_performance_opt_in,
+                "completed_snippet_onboarding": completed_snippet_onboarding,
+                "conversations_enabled": conversations_enabled,
+                "conversations_settings": conversations_settings,
+                "cookieless_server_hash_mode": cookieless_server_hash_mode,
+                "correlation_config": correlation_config,
+                "customer_analytics_config": customer_analytics_config,
+                "data_attributes": data_attributes,
+                "default_data_theme": default_data_theme,
+                "default_evaluation_contexts_enabled": default_evaluation_contexts_enabled,
+                "extra_settings": extra_settings,
+                "feature_flag_confirmation_enabled": feature_flag_confirmation_enabled,
+                "feature_flag_confirmation_message": feature_flag_confirmation_message,
+                "feature_flag_policy_config": feature_flag_policy_config,
+                "flags_persistence_default": flags_persistence_default,
+                "has_completed_onboarding_for": has_completed_onboarding_for,
+                "heatmaps_opt_in": heatmaps_opt_in,
+                "human_friendly_comparison_periods": human_friendly_comparison_periods,
+                "inject_web_apps": inject_web_apps,
+                "is_demo": is_demo,
+                "live_events_columns": live_events_columns,
+                "logs_settings": logs_settings,
+                "marketing_analytics_config": marketing_analytics_config,
+                "modifiers": modifiers,
+                "name": name,
+                "onboarding_tasks": onboarding_tasks,
+                "path_cleaning_filters": path_cleaning_filters,
+                "person_display_name_properties": person_display_name_properties,
+                "primary_dashboard": primary_dashboard,
+                "proactive_tasks_enabled": proactive_tasks_enabled,
+                "product_description": product_description,
+                "receive_org_level_activity_logs": receive_org_level_activity_logs,
+                "recording_domains": recording_domains,
+                "require_evaluation_contexts": require_evaluation_contexts,
+                "revenue_analytics_config": revenue_analytics_config,
+                "session_recording_event_trigger_config": session_recording_event_trigger_config,
+                "session_recording_linked_flag": session_recording_linked_flag,
+                "session_recording_masking_config": session_recording_masking_config,
+                "session_recording_minimum_duration_milliseconds": session_recording_minimum_duration_milliseconds,
+                "session_recording_network_payload_capture_config": session_recording_network_payload_capture_config,
+                "session_recording_opt_in": session_recording_opt_in,
+                "session_recording_retention_period": session_recording_retention_period,
+                "session_recording_sample_rate": session_recording_sample_rate,
+                "session_recording_trigger_groups": session_recording_trigger_groups,
+                "session_recording_trigger_match_type_config": session_recording_trigger_match_type_config,
+                "session_recording_url_blocklist_config": session_recording_url_blocklist_config,
+                "session_recording_url_trigger_config": session_recording_url_trigger_config,
+                "session_replay_config": session_replay_config,
+                "survey_config": survey_config,
+                "surveys_opt_in": surveys_opt_in,
+                "tags": tags,
+                "test_account_filters": test_account_filters,
+                "test_account_filters_default_checked": test_account_filters_default_checked,
+                "timezone": timezone,
+                "web_analytics_pre_aggregated_tables_enabled": web_analytics_pre_aggregated_tables_enabled,
+                "week_start_day": week_start_day,
+                "workflows_config": workflows_config,
+            },
+            options=options,
+        )
+
+    async def current(self, *, options: RequestOptions | None = None) -> m.Project:
+        """Get the project that the user of the key opened last.
 
         The project that the key's user last opened in the browser, so the result can change
         between two calls. Store its id instead.
 
         `GET /api/projects/@current/`; scope `project:read`; limits `burst` and `sustained`; not
         in PostHog's schema.
+
+        Returns:
+            `Project`.
         """
         return await self._call(registry.CURRENT, options=options)
 
-    async def get(
-        self, id: int, /, *, options: RequestOptions | None = None
-    ) -> m.ProjectBackwardCompat:
-        """Get one of the projects.
+    async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a project with all its data, in the background.
+
+        `DELETE /api/organizations/{organization_id}/projects/{id}/`; scope `project:write`;
+        limits `burst` and `sustained`.
+        """
+        await self._call(registry.DELETE, (id,), options=options)
+
+    async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Project:
+        """Get a project with its settings.
 
         `GET /api/projects/{id}/`; scope `project:read`; limits `burst` and `sustained`; not in
         PostHog's schema.
+
+        Returns:
+            `Project`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -50,11 +236,18 @@ class Projects(Resource):
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.ProjectBackwardCompatBasic]:
-        """List the projects.
+    ) -> Cursor[m.ProjectBasic]:
+        """List the projects that the user of the key can access.
 
         `GET /api/projects/`; scope `project:read`; limits `burst` and `sustained`; pages:
         offset; not in PostHog's schema.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ProjectBasic`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -76,24 +269,40 @@ class Projects(Resource):
         autocapture_opt_out: bool | None | Omit = OMIT,
         autocapture_web_vitals_allowed_metrics: JSON | Omit = OMIT,
         autocapture_web_vitals_opt_in: bool | None | Omit = OMIT,
+        base_currency: m.BaseCurrencyEnum | Omit = OMIT,
         business_model: m.BusinessModelEnum | Literal[""] | None | Omit = OMIT,
         capture_console_log_opt_in: bool | None | Omit = OMIT,
+        capture_dead_clicks: bool | None | Omit = OMIT,
         capture_performance_opt_in: bool | None | Omit = OMIT,
         completed_snippet_onboarding: bool | Omit = OMIT,
         conversations_enabled: bool | None | Omit = OMIT,
         conversations_settings: JSON | Omit = OMIT,
+        cookieless_server_hash_mode: m.CookielessServerHashModeEnum | None | Omit = OMIT,
         correlation_config: JSON | Omit = OMIT,
+        customer_analytics_config: m.TeamCustomerAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
         data_attributes: JSON | Omit = OMIT,
+        default_data_theme: int | None | Omit = OMIT,
+        default_evaluation_contexts_enabled: bool | None | Omit = OMIT,
         extra_settings: JSON | Omit = OMIT,
+        feature_flag_confirmation_enabled: bool | None | Omit = OMIT,
+        feature_flag_confirmation_message: str | None | Omit = OMIT,
+        feature_flag_policy_config: m.TeamFeatureFlagPolicyConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
         flags_persistence_default: bool | None | Omit = OMIT,
         has_completed_onboarding_for: JSON | Omit = OMIT,
         heatmaps_opt_in: bool | None | Omit = OMIT,
+        human_friendly_comparison_periods: bool | None | Omit = OMIT,
         inject_web_apps: bool | None | Omit = OMIT,
         is_demo: bool | Omit = OMIT,
         live_events_columns: Sequence[str] | None | Omit = OMIT,
         logs_settings: JSON | Omit = OMIT,
+        marketing_analytics_config: m.TeamMarketingAnalyticsConfig
+        | Mapping[str, JSON]
+        | Omit = OMIT,
         modifiers: JSON | Omit = OMIT,
         name: str | Omit = OMIT,
+        onboarding_tasks: JSON | Omit = OMIT,
         path_cleaning_filters: JSON | Omit = OMIT,
         person_display_name_properties: Sequence[str] | None | Omit = OMIT,
         primary_dashboard: int | None | Omit = OMIT,
@@ -101,6 +310,8 @@ class Projects(Resource):
         product_description: str | None | Omit = OMIT,
         receive_org_level_activity_logs: bool | None | Omit = OMIT,
         recording_domains: Sequence[str | None] | None | Omit = OMIT,
+        require_evaluation_contexts: bool | None | Omit = OMIT,
+        revenue_analytics_config: m.TeamRevenueAnalyticsConfig | Mapping[str, JSON] | Omit = OMIT,
         session_recording_event_trigger_config: Sequence[str | None] | None | Omit = OMIT,
         session_recording_linked_flag: JSON | Omit = OMIT,
         session_recording_masking_config: JSON | Omit = OMIT,
@@ -116,16 +327,36 @@ class Projects(Resource):
         session_replay_config: JSON | Omit = OMIT,
         survey_config: JSON | Omit = OMIT,
         surveys_opt_in: bool | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         test_account_filters: JSON | Omit = OMIT,
         test_account_filters_default_checked: bool | None | Omit = OMIT,
         timezone: m.TimezoneEnum | Omit = OMIT,
+        web_analytics_pre_aggregated_tables_enabled: bool | None | Omit = OMIT,
         week_start_day: m.WeekStartDayEnum | None | Omit = OMIT,
+        workflows_config: m.TeamWorkflowsConfig | Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ProjectBackwardCompat:
-        """Change the given fields of one of the projects.
+    ) -> m.Project:
+        """Change the given fields of a project.
+
+        A project holds the events of one product, with its settings and keys.
 
         `PATCH /api/projects/{id}/`; scope `project:write`; limits `burst` and `sustained`; not
         in PostHog's schema.
+
+        Args:
+            anonymize_ips: Whether IP addresses are discarded.
+            app_urls: Sites on which the toolbar may be opened.
+            autocapture_opt_out: Whether autocapture is turned off.
+            is_demo: Whether it is a demo project.
+            name: The name of the project.
+            recording_domains: Sites that may be recorded; none means all.
+            session_recording_opt_in: Whether sessions are recorded.
+            test_account_filters: What counts as internal users.
+            timezone: The time zone of the project's insights.
+            week_start_day: The first day of the week; 0 is Sunday.
+
+        Returns:
+            `Project`.
         """
         return await self._call(
             registry.UPDATE,
@@ -139,24 +370,36 @@ class Projects(Resource):
                 "autocapture_opt_out": autocapture_opt_out,
                 "autocapture_web_vitals_allowed_metrics": autocapture_web_vitals_allowed_metrics,
                 "autocapture_web_vitals_opt_in": autocapture_web_vitals_opt_in,
+                "base_currency": base_currency,
                 "business_model": business_model,
                 "capture_console_log_opt_in": capture_console_log_opt_in,
+                "capture_dead_clicks": capture_dead_clicks,
                 "capture_performance_opt_in": capture_performance_opt_in,
                 "completed_snippet_onboarding": completed_snippet_onboarding,
                 "conversations_enabled": conversations_enabled,
                 "conversations_settings": conversations_settings,
+                "cookieless_server_hash_mode": cookieless_server_hash_mode,
                 "correlation_config": correlation_config,
+                "customer_analytics_config": customer_analytics_config,
                 "data_attributes": data_attributes,
+                "default_data_theme": default_data_theme,
+                "default_evaluation_contexts_enabled": default_evaluation_contexts_enabled,
                 "extra_settings": extra_settings,
+                "feature_flag_confirmation_enabled": feature_flag_confirmation_enabled,
+                "feature_flag_confirmation_message": feature_flag_confirmation_message,
+                "feature_flag_policy_config": feature_flag_policy_config,
                 "flags_persistence_default": flags_persistence_default,
                 "has_completed_onboarding_for": has_completed_onboarding_for,
                 "heatmaps_opt_in": heatmaps_opt_in,
+                "human_friendly_comparison_periods": human_friendly_comparison_periods,
                 "inject_web_apps": inject_web_apps,
                 "is_demo": is_demo,
                 "live_events_columns": live_events_columns,
                 "logs_settings": logs_settings,
+                "marketing_analytics_config": marketing_analytics_config,
                 "modifiers": modifiers,
                 "name": name,
+                "onboarding_tasks": onboarding_tasks,
                 "path_cleaning_filters": path_cleaning_filters,
                 "person_display_name_properties": person_display_name_properties,
                 "primary_dashboard": primary_dashboard,
@@ -164,6 +407,8 @@ class Projects(Resource):
                 "product_description": product_description,
                 "receive_org_level_activity_logs": receive_org_level_activity_logs,
                 "recording_domains": recording_domains,
+                "require_evaluation_contexts": require_evaluation_contexts,
+                "revenue_analytics_config": revenue_analytics_config,
                 "session_recording_event_trigger_config": session_recording_event_trigger_config,
                 "session_recording_linked_flag": session_recording_linked_flag,
                 "session_recording_masking_config": session_recording_masking_config,
@@ -179,10 +424,13 @@ class Projects(Resource):
                 "session_replay_config": session_replay_config,
                 "survey_config": survey_config,
                 "surveys_opt_in": surveys_opt_in,
+                "tags": tags,
                 "test_account_filters": test_account_filters,
                 "test_account_filters_default_checked": test_account_filters_default_checked,
                 "timezone": timezone,
+                "web_analytics_pre_aggregated_tables_enabled": web_analytics_pre_aggregated_tables_enabled,
                 "week_start_day": week_start_day,
+                "workflows_config": workflows_config,
             },
             options=options,
         )

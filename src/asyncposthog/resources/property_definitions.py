@@ -21,20 +21,23 @@ __all__ = ["PropertyDefinitions"]
 
 
 class PropertyDefinitions(Resource):
-    """Operations on `property_definitions`."""
+    """The definition of a property of events, persons or groups: type, description, tags."""
 
     async def bulk_update_tags(
         self,
         *,
-        action: m.ActionEnum,
+        action: m.BulkUpdateTagsActionEnum,
         ids: Sequence[int],
         tags: Sequence[str],
         options: RequestOptions | None = None,
     ) -> m.BulkUpdateTagsResponse:
-        """Bulk update tags: an action on property definitions.
+        """Add, remove or set the tags of several property definitions.
 
         `POST /api/projects/{project_id}/property_definitions/bulk_update_tags/`; limits `burst`
         and `sustained`.
+
+        Returns:
+            `BulkUpdateTagsResponse`.
         """
         return await self._call(
             registry.BULK_UPDATE_TAGS,
@@ -43,7 +46,7 @@ class PropertyDefinitions(Resource):
         )
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the property definitions.
+        """Delete the definition of a property. The next event that has it defines it again.
 
         `DELETE /api/projects/{project_id}/property_definitions/{id}/`; scope
         `property_definition:write`; limits `burst` and `sustained`.
@@ -52,11 +55,14 @@ class PropertyDefinitions(Resource):
 
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> m.EnterprisePropertyDefinition:
-        """Get one of the property definitions.
+    ) -> m.PropertyDefinition:
+        """Get the definition of a property by its uuid.
 
         `GET /api/projects/{project_id}/property_definitions/{id}/`; scope
         `property_definition:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `PropertyDefinition`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -66,6 +72,7 @@ class PropertyDefinitions(Resource):
         event_names: str | Omit = OMIT,
         exclude_core_properties: bool | Omit = OMIT,
         exclude_hidden: bool | Omit = OMIT,
+        exclude_restricted: bool | Omit = OMIT,
         excluded_properties: str | Omit = OMIT,
         filter_by_event_names: bool | Omit = OMIT,
         group_type_index: int | Omit = OMIT,
@@ -79,11 +86,28 @@ class PropertyDefinitions(Resource):
         verified: bool | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.EnterprisePropertyDefinition]:
-        """List the property definitions.
+    ) -> Cursor[m.PropertyDefinition]:
+        """List the properties of events, persons, groups or sessions.
 
         `GET /api/projects/{project_id}/property_definitions/`; scope
         `property_definition:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            event_names: Only properties of these events, as a JSON list.
+            exclude_core_properties: Default: `false`.
+            exclude_hidden: Default: `false`.
+            exclude_restricted: Default: `false`.
+            group_type_index: The index of the group type, from 0 to 4.
+            is_feature_flag: Only, or no, properties for feature flags.
+            is_numerical: Only properties with numbers.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            properties: Only these properties: names, separated by commas.
+            search: Only results that contain this text.
+            type: Only results of this type. Default: `"event"`.
+
+        Returns:
+            All `PropertyDefinition`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -91,6 +115,7 @@ class PropertyDefinitions(Resource):
                 "event_names": event_names,
                 "exclude_core_properties": exclude_core_properties,
                 "exclude_hidden": exclude_hidden,
+                "exclude_restricted": exclude_restricted,
                 "excluded_properties": excluded_properties,
                 "filter_by_event_names": filter_by_event_names,
                 "group_type_index": group_type_index,
@@ -114,15 +139,26 @@ class PropertyDefinitions(Resource):
         *,
         description: str | None | Omit = OMIT,
         hidden: bool | None | Omit = OMIT,
-        property_type: m.PropertyDefinitionTypeEnum | Literal[""] | None | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        property_type: m.PropertyTypeEnum | Literal[""] | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         verified: bool | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.EnterprisePropertyDefinition:
-        """Replace one of the property definitions.
+    ) -> m.PropertyDefinition:
+        """Replace the description, type, tags and verification of a property.
 
         `PUT /api/projects/{project_id}/property_definitions/{id}/`; scope
         `property_definition:write`; limits `burst` and `sustained`.
+
+        Args:
+            description: What the property means.
+            hidden: Whether the property is hidden in the web app.
+            property_type: The type of its values: String, Numeric, Boolean, DateTime or
+                Duration.
+            tags: Tags of the property.
+            verified: Whether the property was verified as the one to use.
+
+        Returns:
+            `PropertyDefinition`.
         """
         return await self._call(
             registry.REPLACE,
@@ -138,10 +174,13 @@ class PropertyDefinitions(Resource):
         )
 
     async def seen_together(self, *, options: RequestOptions | None = None) -> JSON:
-        """Seen together: an action on property definitions.
+        """Get which properties were seen with which events.
 
         `GET /api/projects/{project_id}/property_definitions/seen_together/`; scope
         `property_definition:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.SEEN_TOGETHER, options=options)
 
@@ -152,15 +191,26 @@ class PropertyDefinitions(Resource):
         *,
         description: str | None | Omit = OMIT,
         hidden: bool | None | Omit = OMIT,
-        property_type: m.PropertyDefinitionTypeEnum | Literal[""] | None | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        property_type: m.PropertyTypeEnum | Literal[""] | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
         verified: bool | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.EnterprisePropertyDefinition:
-        """Change the given fields of one of the property definitions.
+    ) -> m.PropertyDefinition:
+        """Change the description, type, tags or verification of a property.
 
         `PATCH /api/projects/{project_id}/property_definitions/{id}/`; scope
         `property_definition:write`; limits `burst` and `sustained`.
+
+        Args:
+            description: What the property means.
+            hidden: Whether the property is hidden in the web app.
+            property_type: The type of its values: String, Numeric, Boolean, DateTime or
+                Duration.
+            tags: Tags of the property.
+            verified: Whether the property was verified as the one to use.
+
+        Returns:
+            `PropertyDefinition`.
         """
         return await self._call(
             registry.UPDATE,

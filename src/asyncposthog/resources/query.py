@@ -20,31 +20,38 @@ __all__ = ["Query"]
 
 
 class Query(Resource):
-    """Operations on `query`."""
+    """Runs a query: HogQL, a trend, a funnel and so on."""
 
     async def cancel(
         self, id: str, /, *, dequeue_only: bool | Omit = OMIT, options: RequestOptions | None = None
     ) -> m.QueryCancellation:
-        """Cancel: an action on query.
+        """Cancel a running query by its client query id.
 
         Works for a blocking query as well, if the caller has set its client_query_id.
 
         `DELETE /api/projects/{project_id}/query/{id}/`; scope `query:read`; limits
         `api_queries_burst` and `api_queries_sustained`.
+
+        Args:
+            dequeue_only: Whether to cancel the query only if it has not started.
+
+        Returns:
+            `QueryCancellation`.
         """
         return await self._call(
             registry.CANCEL, (id,), query={"dequeue_only": dequeue_only}, options=options
         )
 
-    async def check_auth_for_async(
-        self, *, options: RequestOptions | None = None
-    ) -> dict[str, JSON]:
-        """Check auth for async: an action on query.
+    async def check_async_auth(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
+        """Check whether the key may run queries in the background.
 
-        `POST /api/projects/{project_id}/query/check_auth_for_async/`; limits
-        `api_queries_burst` and `api_queries_sustained`.
+        `POST /api/projects/{project_id}/query/check_auth_for_async/`; scope `query:read`;
+        limits `api_queries_burst` and `api_queries_sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(registry.CHECK_AUTH_FOR_ASYNC, options=options)
+        return await self._call(registry.CHECK_ASYNC_AUTH, options=options)
 
     async def create(
         self,
@@ -52,20 +59,33 @@ class Query(Resource):
         query: Model | Mapping[str, JSON],
         async_: bool | None | Omit = OMIT,
         client_query_id: str | None | Omit = OMIT,
-        filters_override: m.DashboardFilter | Mapping[str, JSON] | Omit = OMIT,
+        filters_override: m.DashboardFilter | Mapping[str, JSON] | None | Omit = OMIT,
         limit_context: Literal["posthog_ai"] | None | Omit = OMIT,
         name: str | None | Omit = OMIT,
-        refresh: m.RefreshType | Omit = OMIT,
+        refresh: m.RefreshType | None | Omit = OMIT,
         variables_override: Mapping[str, Mapping[str, JSON]] | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.QueryResponseAlternative:
-        """Create one of the query.
+        """Run a query and return its result, or start it in the background.
 
         Reads at most 50,000 rows and, without a LIMIT, 100; OFFSET is refused for API keys. The
         result may be hours old unless refresh is force_blocking.
 
         `POST /api/projects/{project_id}/query/`; scope `query:read`; limits `api_queries_burst`
         and `api_queries_sustained`.
+
+        Args:
+            query: The query: an object with a `kind`, such as `HogQLQuery` or `TrendsQuery`.
+            async_: Whether to run in the background; `refresh` is the newer way.
+            client_query_id: An id of your choice, to look the query up or cancel it.
+            filters_override: Filters that apply on top of the query.
+            name: A name for the query, which the query log shows.
+            refresh: How to use the cache: `blocking` (default), `force_blocking` to compute
+                anew, `async` to run in the background, and so on. Default: `"blocking"`.
+            variables_override: Values of variables that apply instead of the saved ones.
+
+        Returns:
+            `QueryResponseAlternative`.
         """
         return await self._call(
             registry.CREATE,
@@ -82,48 +102,16 @@ class Query(Resource):
             options=options,
         )
 
-    async def create_for_kind(
-        self,
-        query_kind: str,
-        /,
-        *,
-        async_: bool | None | Omit = OMIT,
-        client_query_id: str | None | Omit = OMIT,
-        filters_override: m.DashboardFilter | Mapping[str, JSON] | Omit = OMIT,
-        limit_context: Literal["posthog_ai"] | None | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        query: Model | Mapping[str, JSON] | Omit = OMIT,
-        refresh: m.RefreshType | Omit = OMIT,
-        variables_override: Mapping[str, Mapping[str, JSON]] | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.QueryResponseAlternative:
-        """Create for kind: an action on query.
-
-        `POST /api/projects/{project_id}/query/{query_kind}/`; scope `query:read`; limits
-        `api_queries_burst` and `api_queries_sustained`.
-        """
-        return await self._call(
-            registry.CREATE_FOR_KIND,
-            (query_kind,),
-            body={
-                "async": async_,
-                "client_query_id": client_query_id,
-                "filters_override": filters_override,
-                "limit_context": limit_context,
-                "name": name,
-                "query": query,
-                "refresh": refresh,
-                "variables_override": variables_override,
-            },
-            options=options,
-        )
-
     async def draft_sql(
         self, *, prompt: str, options: RequestOptions | None = None
     ) -> dict[str, JSON]:
-        """Draft sql: an action on query.
+        """Draft a HogQL query from a description, by a language model.
 
-        `GET /api/projects/{project_id}/query/draft_sql/`; limits `ai_burst` and `ai_sustained`.
+        `GET /api/projects/{project_id}/query/draft_sql/`; scope `query:read`; limits `ai_burst`
+        and `ai_sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.DRAFT_SQL, query={"prompt": prompt}, options=options)
 
@@ -135,32 +123,96 @@ class Query(Resource):
         show_progress: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.QueryStatusResponse:
-        """Get one of the query.
+        """Get the state of a query that runs in the background, and its result when it is
+        complete.
 
         Responds with 202 while the query runs. A failed query is a 400 or 500 with the same
         body. The rows are at query_status.results.results, for 20 minutes.
 
         `GET /api/projects/{project_id}/query/{id}/`; scope `query:read`; limits
         `api_queries_burst` and `api_queries_sustained`.
+
+        Args:
+            show_progress: Whether to report rows and bytes read so far.
+
+        Returns:
+            `QueryStatusResponse`.
         """
         return await self._call(
             registry.GET, (id,), query={"show_progress": show_progress}, options=options
         )
 
-    async def log(self, id: str, /, *, options: RequestOptions | None = None) -> dict[str, JSON]:
-        """Log: an action on query.
+    async def get_log(
+        self, id: str, /, *, options: RequestOptions | None = None
+    ) -> dict[str, JSON]:
+        """Get how a query of the last 24 hours ran: duration, rows and bytes read.
 
-        `GET /api/projects/{project_id}/query/{id}/log/`; limits `api_queries_burst` and
-        `api_queries_sustained`.
+        `GET /api/projects/{project_id}/query/{id}/log/`; scope `query:read`; limits
+        `api_queries_burst` and `api_queries_sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
-        return await self._call(registry.LOG, (id,), options=options)
+        return await self._call(registry.GET_LOG, (id,), options=options)
+
+    async def run_kind(
+        self,
+        query_kind: str,
+        /,
+        *,
+        query: Model | Mapping[str, JSON],
+        async_: bool | None | Omit = OMIT,
+        client_query_id: str | None | Omit = OMIT,
+        filters_override: m.DashboardFilter | Mapping[str, JSON] | None | Omit = OMIT,
+        limit_context: Literal["posthog_ai"] | None | Omit = OMIT,
+        name: str | None | Omit = OMIT,
+        refresh: m.RefreshType | None | Omit = OMIT,
+        variables_override: Mapping[str, Mapping[str, JSON]] | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.QueryResponseAlternative:
+        """Run a query whose kind stands in the path.
+
+        `POST /api/projects/{project_id}/query/{query_kind}/`; scope `query:read`; limits
+        `api_queries_burst` and `api_queries_sustained`.
+
+        Args:
+            query: The query: an object with a `kind`, such as `HogQLQuery` or `TrendsQuery`.
+            async_: Whether to run in the background; `refresh` is the newer way.
+            client_query_id: An id of your choice, to look the query up or cancel it.
+            filters_override: Filters that apply on top of the query.
+            name: A name for the query, which the query log shows.
+            refresh: How to use the cache: `blocking` (default), `force_blocking` to compute
+                anew, `async` to run in the background, and so on. Default: `"blocking"`.
+            variables_override: Values of variables that apply instead of the saved ones.
+
+        Returns:
+            `QueryResponseAlternative`.
+        """
+        return await self._call(
+            registry.RUN_KIND,
+            (query_kind,),
+            body={
+                "query": query,
+                "async": async_,
+                "client_query_id": client_query_id,
+                "filters_override": filters_override,
+                "limit_context": limit_context,
+                "name": name,
+                "refresh": refresh,
+                "variables_override": variables_override,
+            },
+            options=options,
+        )
 
     async def upgrade(
         self, *, query: Model | Mapping[str, JSON], options: RequestOptions | None = None
     ) -> m.QueryUpgradeResponse:
-        """Upgrade: an action on query.
+        """Convert a query of an older schema version to the current one.
 
-        `POST /api/projects/{project_id}/query/upgrade/`; limits `api_queries_burst` and
-        `api_queries_sustained`.
+        `POST /api/projects/{project_id}/query/upgrade/`; scope `query:read`; limits
+        `api_queries_burst` and `api_queries_sustained`.
+
+        Returns:
+            `QueryUpgradeResponse`.
         """
         return await self._call(registry.UPGRADE, body={"query": query}, options=options)

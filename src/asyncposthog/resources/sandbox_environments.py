@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
@@ -20,29 +21,42 @@ __all__ = ["SandboxEnvironments"]
 
 
 class SandboxEnvironments(Resource):
-    """Operations on `sandbox_environments`."""
+    """Network access and variables of the sandboxes of coding agents."""
 
     async def create(
         self,
         *,
         name: str,
         allowed_domains: Sequence[str] | Omit = OMIT,
+        custom_image_id: UUID | str | None | Omit = OMIT,
         environment_variables: JSON | Omit = OMIT,
         include_default_domains: bool | Omit = OMIT,
-        network_access_level: m.NetworkAccessLevelEnum | Omit = OMIT,
+        network_access_level: m.SandboxEnvironmentNetworkAccessLevelEnum | Omit = OMIT,
         private: bool | Omit = OMIT,
         repositories: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SandboxEnvironment:
-        """Create one of the sandbox environments.
+        """Create a sandbox environment.
 
-        `POST /api/projects/{project_id}/sandbox_environments/`; limits `burst` and `sustained`.
+        Network access and variables of the sandboxes of coding agents.
+
+        `POST /api/projects/{project_id}/sandbox_environments/`; scope `task:write`; limits
+        `burst` and `sustained`.
+
+        Args:
+            include_default_domains: Default: `false`.
+            network_access_level: Default: `"full"`.
+            private: Default: `true`.
+
+        Returns:
+            `SandboxEnvironment`.
         """
         return await self._call(
             registry.CREATE,
             body={
                 "name": name,
                 "allowed_domains": allowed_domains,
+                "custom_image_id": custom_image_id,
                 "environment_variables": environment_variables,
                 "include_default_domains": include_default_domains,
                 "network_access_level": network_access_level,
@@ -53,20 +67,27 @@ class SandboxEnvironments(Resource):
         )
 
     async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the sandbox environments.
+        """Delete a sandbox environment.
 
-        `DELETE /api/projects/{project_id}/sandbox_environments/{id}/`; limits `burst` and
-        `sustained`.
+        Network access and variables of the sandboxes of coding agents.
+
+        `DELETE /api/projects/{project_id}/sandbox_environments/{id}/`; scope `task:write`;
+        limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
         self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.SandboxEnvironment:
-        """Get one of the sandbox environments.
+        """Get a sandbox environment.
 
-        `GET /api/projects/{project_id}/sandbox_environments/{id}/`; limits `burst` and
-        `sustained`.
+        Network access and variables of the sandboxes of coding agents.
+
+        `GET /api/projects/{project_id}/sandbox_environments/{id}/`; scope `task:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `SandboxEnvironment`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -77,11 +98,20 @@ class SandboxEnvironments(Resource):
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.SandboxEnvironmentList]:
-        """List the sandbox environments.
+    ) -> Cursor[m.SandboxEnvironment]:
+        """List sandbox environments.
 
-        `GET /api/projects/{project_id}/sandbox_environments/`; limits `burst` and `sustained`;
-        pages: offset.
+        Network access and variables of the sandboxes of coding agents.
+
+        `GET /api/projects/{project_id}/sandbox_environments/`; scope `task:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `SandboxEnvironment`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -96,24 +126,36 @@ class SandboxEnvironments(Resource):
         /,
         *,
         allowed_domains: Sequence[str] | Omit = OMIT,
+        custom_image_id: UUID | str | None | Omit = OMIT,
         environment_variables: JSON | Omit = OMIT,
         include_default_domains: bool | Omit = OMIT,
         name: str | Omit = OMIT,
-        network_access_level: m.NetworkAccessLevelEnum | Omit = OMIT,
+        network_access_level: m.SandboxEnvironmentNetworkAccessLevelEnum | Omit = OMIT,
         private: bool | Omit = OMIT,
         repositories: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SandboxEnvironment:
-        """Change the given fields of one of the sandbox environments.
+        """Change the given fields of a sandbox environment.
 
-        `PATCH /api/projects/{project_id}/sandbox_environments/{id}/`; limits `burst` and
-        `sustained`.
+        Network access and variables of the sandboxes of coding agents.
+
+        `PATCH /api/projects/{project_id}/sandbox_environments/{id}/`; scope `task:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            include_default_domains: Default: `false`.
+            network_access_level: Default: `"full"`.
+            private: Default: `true`.
+
+        Returns:
+            `SandboxEnvironment`.
         """
         return await self._call(
             registry.UPDATE,
             (id,),
             body={
                 "allowed_domains": allowed_domains,
+                "custom_image_id": custom_image_id,
                 "environment_variables": environment_variables,
                 "include_default_domains": include_default_domains,
                 "name": name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
@@ -20,20 +21,30 @@ __all__ = ["SchemaPropertyGroups"]
 
 
 class SchemaPropertyGroups(Resource):
-    """Operations on `schema_property_groups`."""
+    """A set of properties that events can be required to have."""
 
     async def create(
         self,
         *,
         name: str,
         description: str | Omit = OMIT,
-        properties: Sequence[m.SchemaPropertyGroupProperty | Mapping[str, JSON]] | Omit = OMIT,
+        properties: Sequence[
+            m.SchemaPropertyGroupPropertyRequest
+            | Mapping[str, JSON]
+            | m.SchemaPropertyGroupProperty
+        ]
+        | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SchemaPropertyGroup:
-        """Create one of the schema property groups.
+        """Create a schema property group.
 
-        `POST /api/projects/{project_id}/schema_property_groups/`; limits `burst` and
-        `sustained`.
+        A set of properties that events can be required to have.
+
+        `POST /api/projects/{project_id}/schema_property_groups/`; scope
+        `event_definition:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SchemaPropertyGroup`.
         """
         return await self._call(
             registry.CREATE,
@@ -41,21 +52,28 @@ class SchemaPropertyGroups(Resource):
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the schema property groups.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a schema property group.
 
-        `DELETE /api/projects/{project_id}/schema_property_groups/{id}/`; limits `burst` and
-        `sustained`.
+        A set of properties that events can be required to have.
+
+        `DELETE /api/projects/{project_id}/schema_property_groups/{id}/`; scope
+        `event_definition:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
-        self, id: str, /, *, options: RequestOptions | None = None
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.SchemaPropertyGroup:
-        """Get one of the schema property groups.
+        """Get a schema property group.
 
-        `GET /api/projects/{project_id}/schema_property_groups/{id}/`; limits `burst` and
-        `sustained`.
+        A set of properties that events can be required to have.
+
+        `GET /api/projects/{project_id}/schema_property_groups/{id}/`; scope
+        `event_definition:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `SchemaPropertyGroup`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -67,10 +85,19 @@ class SchemaPropertyGroups(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.SchemaPropertyGroup]:
-        """List the schema property groups.
+        """List schema property groups.
 
-        `GET /api/projects/{project_id}/schema_property_groups/`; limits `burst` and
-        `sustained`; pages: offset.
+        A set of properties that events can be required to have.
+
+        `GET /api/projects/{project_id}/schema_property_groups/`; scope `event_definition:read`;
+        limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `SchemaPropertyGroup`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -81,18 +108,28 @@ class SchemaPropertyGroups(Resource):
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         name: str,
         description: str | Omit = OMIT,
-        properties: Sequence[m.SchemaPropertyGroupProperty | Mapping[str, JSON]] | Omit = OMIT,
+        properties: Sequence[
+            m.SchemaPropertyGroupPropertyRequest
+            | Mapping[str, JSON]
+            | m.SchemaPropertyGroupProperty
+        ]
+        | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SchemaPropertyGroup:
-        """Replace one of the schema property groups.
+        """Replace all fields of a schema property group.
 
-        `PUT /api/projects/{project_id}/schema_property_groups/{id}/`; limits `burst` and
-        `sustained`.
+        A set of properties that events can be required to have.
+
+        `PUT /api/projects/{project_id}/schema_property_groups/{id}/`; scope
+        `event_definition:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SchemaPropertyGroup`.
         """
         return await self._call(
             registry.REPLACE,
@@ -103,18 +140,28 @@ class SchemaPropertyGroups(Resource):
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
         description: str | Omit = OMIT,
         name: str | Omit = OMIT,
-        properties: Sequence[m.SchemaPropertyGroupProperty | Mapping[str, JSON]] | Omit = OMIT,
+        properties: Sequence[
+            m.SchemaPropertyGroupPropertyRequest
+            | Mapping[str, JSON]
+            | m.SchemaPropertyGroupProperty
+        ]
+        | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SchemaPropertyGroup:
-        """Change the given fields of one of the schema property groups.
+        """Change the given fields of a schema property group.
 
-        `PATCH /api/projects/{project_id}/schema_property_groups/{id}/`; limits `burst` and
-        `sustained`.
+        A set of properties that events can be required to have.
+
+        `PATCH /api/projects/{project_id}/schema_property_groups/{id}/`; scope
+        `event_definition:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SchemaPropertyGroup`.
         """
         return await self._call(
             registry.UPDATE,

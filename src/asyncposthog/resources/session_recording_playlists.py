@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ __all__ = ["SessionRecordingPlaylists", "SessionRecordingPlaylistsRecordings"]
 
 
 class SessionRecordingPlaylistsRecordings(Resource):
-    """Operations on `session_recording_playlists.recordings`."""
+    """The recordings in a playlist."""
 
     async def add(
         self,
@@ -28,20 +29,22 @@ class SessionRecordingPlaylistsRecordings(Resource):
         session_recording_id: str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        derived_name: str | None | Omit = OMIT,
-        description: str | Omit = OMIT,
-        filters: JSON | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        pinned: bool | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Add: an action on session recording playlists recordings.
+        """Add a recording to a playlist.
 
         `POST
         /api/projects/{project_id}/session_recording_playlists/{short_id}/recordings/{session_recording_id}/`;
-        limits `clickhouse_burst` and `clickhouse_sustained`.
+        scope `session_recording_playlist:write`; limits `clickhouse_burst` and
+        `clickhouse_sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.RECORDINGS_ADD,
@@ -49,34 +52,37 @@ class SessionRecordingPlaylistsRecordings(Resource):
                 short_id,
                 session_recording_id,
             ),
-            body={
-                "_create_in_folder": create_in_folder,
-                "deleted": deleted,
-                "derived_name": derived_name,
-                "description": description,
-                "filters": filters,
-                "name": name,
-                "pinned": pinned,
-            },
+            body=body,
             options=options,
         )
 
     async def list(self, short_id: str, /, *, options: RequestOptions | None = None) -> JSON:
-        """List the session recording playlists recordings.
+        """List the recordings of a playlist.
 
         `GET /api/projects/{project_id}/session_recording_playlists/{short_id}/recordings/`;
-        limits `clickhouse_burst` and `clickhouse_sustained`.
+        scope `session_recording_playlist:read`; limits `clickhouse_burst` and
+        `clickhouse_sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.RECORDINGS_LIST, (short_id,), options=options)
 
     async def remove(
         self, short_id: str, session_recording_id: str, /, *, options: RequestOptions | None = None
     ) -> None:
-        """Remove: an action on session recording playlists recordings.
+        """Remove a recording from a playlist.
 
         `DELETE
         /api/projects/{project_id}/session_recording_playlists/{short_id}/recordings/{session_recording_id}/`;
-        limits `clickhouse_burst` and `clickhouse_sustained`.
+        scope `session_recording_playlist:write`; limits `clickhouse_burst` and
+        `clickhouse_sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
         """
         await self._call(
             registry.RECORDINGS_REMOVE,
@@ -89,17 +95,17 @@ class SessionRecordingPlaylistsRecordings(Resource):
 
 
 class SessionRecordingPlaylists(Resource):
-    """Operations on `session_recording_playlists`."""
+    """A playlist of session recordings: saved filters, or a collection."""
 
     @cached_property
     def recordings(self) -> SessionRecordingPlaylistsRecordings:
-        """Operations on `session_recording_playlists.recordings`."""
+        """The recordings in a playlist."""
         return SessionRecordingPlaylistsRecordings(self._executor)
 
     async def create(
         self,
         *,
-        type: m.SessionRecordingPlaylistTypeEnum,
+        type: m.SessionRecordingPlaylistPlaylistTypeEnum,
         create_in_folder: str | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         derived_name: str | None | Omit = OMIT,
@@ -109,13 +115,22 @@ class SessionRecordingPlaylists(Resource):
         pinned: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SessionRecordingPlaylist:
-        """Create one of the session recording playlists.
+        """Create a playlist: saved filters, or a collection of recordings.
 
         A playlist of type filters requires filters; one of type collection must not have any.
 
         `POST /api/projects/{project_id}/session_recording_playlists/`; scope
         `session_recording_playlist:write`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
+
+        Args:
+            type: Saved filters (`filters`) or a `collection`.
+            filters: The filters, for a playlist of type `filters`.
+            name: The name of the playlist.
+            pinned: Whether it is pinned to the top of lists.
+
+        Returns:
+            `SessionRecordingPlaylist`.
         """
         return await self._call(
             registry.CREATE,
@@ -135,22 +150,36 @@ class SessionRecordingPlaylists(Resource):
     async def delete(
         self, short_id: str, /, *, options: RequestOptions | None = None
     ) -> m.SessionRecordingPlaylist:
-        """Delete one of the session recording playlists.
+        """Delete a playlist.
+
+        A playlist of session recordings: saved filters, or a collection.
 
         `PATCH /api/projects/{project_id}/session_recording_playlists/{short_id}/`; with
         `{"deleted": true}`, as the server refuses DELETE here; scope
         `session_recording_playlist:write`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `SessionRecordingPlaylist`.
         """
         return await self._call(registry.DELETE, (short_id,), options=options)
 
     async def get(
         self, short_id: str, /, *, options: RequestOptions | None = None
     ) -> m.SessionRecordingPlaylist:
-        """Get one of the session recording playlists.
+        """Get a playlist by its short id.
 
         `GET /api/projects/{project_id}/session_recording_playlists/{short_id}/`; scope
         `session_recording_playlist:read`; limits `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `SessionRecordingPlaylist`.
         """
         return await self._call(registry.GET, (short_id,), options=options)
 
@@ -164,11 +193,19 @@ class SessionRecordingPlaylists(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.SessionRecordingPlaylist]:
-        """List the session recording playlists.
+        """List playlists.
 
         `GET /api/projects/{project_id}/session_recording_playlists/`; scope
         `session_recording_playlist:read`; limits `clickhouse_burst` and `clickhouse_sustained`;
         pages: offset.
+
+        Args:
+            created_by: Only what this user created.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `SessionRecordingPlaylist`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -194,13 +231,26 @@ class SessionRecordingPlaylists(Resource):
         filters: JSON | Omit = OMIT,
         name: str | None | Omit = OMIT,
         pinned: bool | Omit = OMIT,
+        type: m.SessionRecordingPlaylistPlaylistTypeEnum | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SessionRecordingPlaylist:
-        """Replace one of the session recording playlists.
+        """Replace all fields of a playlist.
+
+        A playlist of session recordings: saved filters, or a collection.
 
         `PUT /api/projects/{project_id}/session_recording_playlists/{short_id}/`; scope
         `session_recording_playlist:write`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            filters: The filters, for a playlist of type `filters`.
+            name: The name of the playlist.
+            pinned: Whether it is pinned to the top of lists.
+            type: Saved filters (`filters`) or a `collection`.
+
+        Returns:
+            `SessionRecordingPlaylist`.
         """
         return await self._call(
             registry.REPLACE,
@@ -213,6 +263,7 @@ class SessionRecordingPlaylists(Resource):
                 "filters": filters,
                 "name": name,
                 "pinned": pinned,
+                "type": type,
             },
             options=options,
         )
@@ -220,12 +271,20 @@ class SessionRecordingPlaylists(Resource):
     async def restore(
         self, short_id: str, /, *, options: RequestOptions | None = None
     ) -> m.SessionRecordingPlaylist:
-        """Undo the deletion of one of the session recording playlists.
+        """Undo the deletion of a playlist.
+
+        A playlist of session recordings: saved filters, or a collection.
 
         `PATCH /api/projects/{project_id}/session_recording_playlists/{short_id}/`; with
         `{"deleted": false}`, as the server refuses DELETE here; scope
         `session_recording_playlist:write`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+
+        Returns:
+            `SessionRecordingPlaylist`.
         """
         return await self._call(registry.RESTORE, (short_id,), options=options)
 
@@ -241,13 +300,26 @@ class SessionRecordingPlaylists(Resource):
         filters: JSON | Omit = OMIT,
         name: str | None | Omit = OMIT,
         pinned: bool | Omit = OMIT,
+        type: m.SessionRecordingPlaylistPlaylistTypeEnum | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SessionRecordingPlaylist:
-        """Change the given fields of one of the session recording playlists.
+        """Change the given fields of a playlist.
+
+        A playlist of session recordings: saved filters, or a collection.
 
         `PATCH /api/projects/{project_id}/session_recording_playlists/{short_id}/`; scope
         `session_recording_playlist:write`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
+
+        Args:
+            short_id: The short id, as in the address of the object in the web app.
+            filters: The filters, for a playlist of type `filters`.
+            name: The name of the playlist.
+            pinned: Whether it is pinned to the top of lists.
+            type: Saved filters (`filters`) or a `collection`.
+
+        Returns:
+            `SessionRecordingPlaylist`.
         """
         return await self._call(
             registry.UPDATE,
@@ -260,6 +332,7 @@ class SessionRecordingPlaylists(Resource):
                 "filters": filters,
                 "name": name,
                 "pinned": pinned,
+                "type": type,
             },
             options=options,
         )

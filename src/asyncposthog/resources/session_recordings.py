@@ -22,7 +22,7 @@ __all__ = ["SessionRecordings", "SessionRecordingsSharing", "SessionRecordingsSh
 
 
 class SessionRecordingsSharingPasswords(Resource):
-    """Operations on `session_recordings.sharing.passwords`."""
+    """A password that opens a shared recording."""
 
     async def create(
         self,
@@ -33,11 +33,16 @@ class SessionRecordingsSharingPasswords(Resource):
         raw_password: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SharingConfiguration:
-        """Create one of the session recordings sharing passwords.
+        """Create a password of a shared recording.
+
+        A password that opens a shared recording.
 
         `POST /api/projects/{project_id}/session_recordings/{recording_id}/sharing/passwords/`;
         scope `sharing_configuration:write`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
+
+        Returns:
+            `SharingConfiguration`.
         """
         return await self._call(
             registry.SHARING_PASSWORDS_CREATE,
@@ -49,7 +54,9 @@ class SessionRecordingsSharingPasswords(Resource):
     async def delete(
         self, recording_id: str, password_id: str, /, *, options: RequestOptions | None = None
     ) -> None:
-        """Delete one of the session recordings sharing passwords.
+        """Delete a password of a shared recording.
+
+        A password that opens a shared recording.
 
         `DELETE
         /api/projects/{project_id}/session_recordings/{recording_id}/sharing/passwords/{password_id}/`;
@@ -67,20 +74,25 @@ class SessionRecordingsSharingPasswords(Resource):
 
 
 class SessionRecordingsSharing(Resource):
-    """Operations on `session_recordings.sharing`."""
+    """Whether a recording is public, and its access token."""
 
     @cached_property
     def passwords(self) -> SessionRecordingsSharingPasswords:
-        """Operations on `session_recordings.sharing.passwords`."""
+        """A password that opens a shared recording."""
         return SessionRecordingsSharingPasswords(self._executor)
 
     async def get(
         self, recording_id: str, /, *, options: RequestOptions | None = None
     ) -> m.SharingConfiguration:
-        """Get one of the session recordings sharing.
+        """Get the sharing of a recording.
+
+        Whether a recording is public, and its access token.
 
         `GET /api/projects/{project_id}/session_recordings/{recording_id}/sharing/`; scope
         `sharing_configuration:read`; limits `clickhouse_burst` and `clickhouse_sustained`.
+
+        Returns:
+            `SharingConfiguration`.
         """
         return await self._call(registry.SHARING_GET, (recording_id,), options=options)
 
@@ -89,22 +101,23 @@ class SessionRecordingsSharing(Resource):
         recording_id: str,
         /,
         *,
-        enabled: bool | Omit = OMIT,
-        password_required: bool | Omit = OMIT,
-        settings: JSON | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SharingConfiguration:
-        """Refresh: an action on session recordings sharing.
+        """Replace the access token of a shared recording: the old link stops working.
 
         `POST /api/projects/{project_id}/session_recordings/{recording_id}/sharing/refresh/`;
         scope `sharing_configuration:write`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            `SharingConfiguration`.
         """
         return await self._call(
-            registry.SHARING_REFRESH,
-            (recording_id,),
-            body={"enabled": enabled, "password_required": password_required, "settings": settings},
-            options=options,
+            registry.SHARING_REFRESH, (recording_id,), body=body, options=options
         )
 
     async def update(
@@ -117,11 +130,21 @@ class SessionRecordingsSharing(Resource):
         settings: Mapping[str, JSON] | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SharingConfiguration:
-        """Change the given fields of one of the session recordings sharing.
+        """Change the given fields of the sharing of a recording.
+
+        Whether a recording is public, and its access token.
 
         `PATCH /api/projects/{project_id}/session_recordings/{recording_id}/sharing/`; scope
         `sharing_configuration:write`; limits `clickhouse_burst` and `clickhouse_sustained`; not
         in PostHog's schema.
+
+        Args:
+            enabled: Whether it is shared.
+            password_required: Whether the link asks for a password.
+            settings: What the shared page shows.
+
+        Returns:
+            `SharingConfiguration`.
         """
         return await self._call(
             registry.SHARING_UPDATE,
@@ -132,15 +155,36 @@ class SessionRecordingsSharing(Resource):
 
 
 class SessionRecordings(Resource):
-    """Operations on `session_recordings`."""
+    """A recording of what a user saw and did in one session."""
 
     @cached_property
     def sharing(self) -> SessionRecordingsSharing:
-        """Operations on `session_recordings.sharing`."""
+        """Whether a recording is public, and its access token."""
         return SessionRecordingsSharing(self._executor)
 
+    async def bulk_delete(
+        self,
+        *,
+        session_recording_ids: Sequence[str],
+        date_from: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SessionRecordingBulkDeleteResponse:
+        """Delete several session recordings.
+
+        `POST /api/projects/{project_id}/session_recordings/bulk_delete/`; limits
+        `clickhouse_burst` and `clickhouse_sustained`.
+
+        Returns:
+            `SessionRecordingBulkDeleteResponse`.
+        """
+        return await self._call(
+            registry.BULK_DELETE,
+            body={"session_recording_ids": session_recording_ids, "date_from": date_from},
+            options=options,
+        )
+
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the session recordings.
+        """Delete a session recording.
 
         `DELETE /api/projects/{project_id}/session_recordings/{id}/`; scope
         `session_recording:write`; limits `clickhouse_burst` and `clickhouse_sustained`.
@@ -150,10 +194,13 @@ class SessionRecordings(Resource):
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.SessionRecording:
-        """Get one of the session recordings.
+        """Get the metadata of a session recording.
 
         `GET /api/projects/{project_id}/session_recordings/{id}/`; scope
         `session_recording:read`; limits `clickhouse_burst` and `clickhouse_sustained`.
+
+        Returns:
+            `SessionRecording`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -176,13 +223,27 @@ class SessionRecordings(Resource):
         person_uuid: str | Omit = OMIT,
         properties: Sequence[JSON] | Omit = OMIT,
         session_ids: Sequence[JSON] | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.SessionRecording]:
-        """List the session recordings.
+        """List session recordings; filter by date, duration, person or events.
 
         `GET /api/projects/{project_id}/session_recordings/`; scope `session_recording:read`;
         limits `clickhouse_burst` and `clickhouse_sustained`; pages: recordings.
+
+        Args:
+            date_from: The start of the range of time: a date, a date-time, or relative such as
+                `-7d`.
+            date_to: The end of the range of time: a date, a date-time, or relative such as
+                `-1d`.
+            filter_test_accounts: Whether to leave out internal users, as the project defines
+                them.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            order: The field to sort by; `-` in front means descending.
+            properties: Conditions on properties, as a list of filters.
+
+        Returns:
+            All `SessionRecording`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -204,7 +265,6 @@ class SessionRecordings(Resource):
                 "properties": properties,
                 "session_ids": session_ids,
             },
-            concurrency=concurrency,
             options=options,
         )
 
@@ -219,10 +279,15 @@ class SessionRecordings(Resource):
         viewed: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SuccessResponse:
-        """Replace one of the session recordings.
+        """Replace all fields of a session recording.
+
+        A recording of what a user saw and did in one session.
 
         `PUT /api/projects/{project_id}/session_recordings/{id}/`; scope
         `session_recording:write`; limits `clickhouse_burst` and `clickhouse_sustained`.
+
+        Returns:
+            `SuccessResponse`.
         """
         return await self._call(
             registry.REPLACE,
@@ -248,7 +313,7 @@ class SessionRecordings(Resource):
         start_blob_key: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> str:
-        """Snapshots: an action on session recordings.
+        """Get the content of a session recording: first the sources, then blob by blob.
 
         Without a source, returns JSON that lists the available sources; with source=blob_v2 and
         a range of at most 20 blob keys, returns JSON lines.
@@ -256,6 +321,11 @@ class SessionRecordings(Resource):
         `GET /api/projects/{project_id}/session_recordings/{id}/snapshots/`; scope
         `session_recording:read`; limits `snapshots_burst` and `snapshots_sustained`; not in
         PostHog's schema.
+
+        Args:
+            end_blob_key: The last blob to read.
+            source: Which source to read: `blob_v2` or `realtime`.
+            start_blob_key: The first blob to read.
         """
         return await self._call(
             registry.SNAPSHOTS,
@@ -281,10 +351,13 @@ class SessionRecordings(Resource):
         viewed: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SuccessResponse:
-        """Change the given fields of one of the session recordings.
+        """Mark a session recording as viewed, and the like.
 
         `PATCH /api/projects/{project_id}/session_recordings/{id}/`; scope
         `session_recording:write`; limits `clickhouse_burst` and `clickhouse_sustained`.
+
+        Returns:
+            `SuccessResponse`.
         """
         return await self._call(
             registry.UPDATE,

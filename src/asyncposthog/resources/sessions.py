@@ -12,20 +12,26 @@ __all__ = ["Sessions"]
 
 
 class Sessions(Resource):
-    """Operations on `sessions`."""
+    """Properties of sessions."""
 
     async def property_definitions(self, *, options: RequestOptions | None = None) -> JSON:
-        """Property definitions: an action on sessions.
+        """List the properties of sessions.
 
         `GET /api/projects/{project_id}/sessions/property_definitions/`; scope `query:read`;
         limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.PROPERTY_DEFINITIONS, options=options)
 
     async def values(self, *, options: RequestOptions | None = None) -> JSON:
-        """Values: an action on sessions.
+        """List values that a session property has, for autocompletion.
 
         `GET /api/projects/{project_id}/sessions/values/`; scope `query:read`; limits `burst`
         and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.VALUES, options=options)

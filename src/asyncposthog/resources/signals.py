@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
 from ..registry.families import signals as registry
 
@@ -16,11 +18,32 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["Signals", "SignalsProcessing", "SignalsSourceConfigs"]
+__all__ = [
+    "Signals",
+    "SignalsProcessing",
+    "SignalsReports",
+    "SignalsReportsArtefacts",
+    "SignalsReportsPrReviewComments",
+    "SignalsReportsPrReviewCommentsReactions",
+    "SignalsScout",
+    "SignalsScoutConfigs",
+    "SignalsScoutMetadata",
+    "SignalsScoutNotes",
+    "SignalsScoutProjectProfile",
+    "SignalsScoutRuns",
+    "SignalsScoutRunsEmissions",
+    "SignalsScoutRunsEmissionsReports",
+    "SignalsScoutRunsFindings",
+    "SignalsScoutScratchpad",
+    "SignalsScoutSuggestions",
+    "SignalsSourceConfigs",
+]
+
+_list = list
 
 
 class SignalsProcessing(Resource):
-    """Operations on `signals.processing`."""
+    """Whether signals are processed."""
 
     async def get(
         self,
@@ -28,22 +51,33 @@ class SignalsProcessing(Resource):
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.PauseStateResponse:
-        """Get one of the signals processing.
+    ) -> m.SignalsProcessingState:
+        """Get whether signals are processed.
 
-        `GET /api/projects/{project_id}/signals/processing/`; limits `burst` and `sustained`.
+        `GET /api/projects/{project_id}/signals/processing/`; scope `task:read`; limits `burst`
+        and `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            `SignalsProcessingState`.
         """
         return await self._call(
             registry.PROCESSING_GET, query={"limit": limit, "offset": offset}, options=options
         )
 
     async def pause(
-        self, *, timestamp: str, options: RequestOptions | None = None
-    ) -> m.PauseResponse:
-        """Pause: an action on signals processing.
+        self, *, timestamp: Timestamp, options: RequestOptions | None = None
+    ) -> m.SignalsProcessingPauseResponse:
+        """Pause the processing of signals.
 
-        `PUT /api/projects/{project_id}/signals/processing/pause/`; limits `burst` and
-        `sustained`.
+        `PUT /api/projects/{project_id}/signals/processing/pause/`; scope `task:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `SignalsProcessingPauseResponse`.
         """
         return await self._call(
             registry.PROCESSING_PAUSE, body={"timestamp": timestamp}, options=options
@@ -52,30 +86,1535 @@ class SignalsProcessing(Resource):
     async def resume(
         self, *, options: RequestOptions | None = None
     ) -> m.SignalsProcessingResumeResponse:
-        """Resume: an action on signals processing.
+        """Continue the processing of signals.
 
-        `DELETE /api/projects/{project_id}/signals/processing/pause/`; limits `burst` and
-        `sustained`.
+        `DELETE /api/projects/{project_id}/signals/processing/pause/`; scope `task:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `SignalsProcessingResumeResponse`.
         """
         return await self._call(registry.PROCESSING_RESUME, options=options)
 
 
-class SignalsSourceConfigs(Resource):
-    """Operations on `signals.source_configs`."""
+class SignalsReportsArtefacts(Resource):
+    """A piece of evidence or work of a report."""
+
+    async def create(
+        self,
+        report_id: UUID | str,
+        /,
+        *,
+        artefact_type: str,
+        content: JSON,
+        x_posthog_task_id: UUID | str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SignalReportArtefact:
+        """Create an artefact of a signal report.
+
+        A piece of evidence or work of a report.
+
+        `POST /api/projects/{project_id}/signals/reports/{report_id}/artefacts/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SignalReportArtefact`.
+        """
+        return await self._call(
+            registry.REPORTS_ARTEFACTS_CREATE,
+            (report_id,),
+            headers={"X-PostHog-Task-Id": x_posthog_task_id},
+            body={"artefact_type": artefact_type, "content": content},
+            options=options,
+        )
+
+    async def delete(
+        self, report_id: UUID | str, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Delete an artefact of a signal report.
+
+        A piece of evidence or work of a report.
+
+        `DELETE /api/projects/{project_id}/signals/reports/{report_id}/artefacts/{id}/`; scope
+        `task:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.REPORTS_ARTEFACTS_DELETE,
+            (
+                report_id,
+                id,
+            ),
+            options=options,
+        )
+
+    async def diff(
+        self, report_id: UUID | str, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.CommitDiffResponse:
+        """Get the code changes of an artefact.
+
+        `GET /api/projects/{project_id}/signals/reports/{report_id}/artefacts/{id}/diff/`; scope
+        `task:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `CommitDiffResponse`.
+        """
+        return await self._call(
+            registry.REPORTS_ARTEFACTS_DIFF,
+            (
+                report_id,
+                id,
+            ),
+            options=options,
+        )
+
+    async def get(
+        self, report_id: UUID | str, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.SignalReportArtefact:
+        """Get an artefact of a signal report.
+
+        A piece of evidence or work of a report.
+
+        `GET /api/projects/{project_id}/signals/reports/{report_id}/artefacts/{id}/`; scope
+        `task:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `SignalReportArtefact`.
+        """
+        return await self._call(
+            registry.REPORTS_ARTEFACTS_GET,
+            (
+                report_id,
+                id,
+            ),
+            options=options,
+        )
+
+    def list(
+        self,
+        report_id: UUID | str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.SignalReportArtefact]:
+        """List artefacts of a signal report.
+
+        A piece of evidence or work of a report.
+
+        `GET /api/projects/{project_id}/signals/reports/{report_id}/artefacts/`; scope
+        `task:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `SignalReportArtefact`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.REPORTS_ARTEFACTS_LIST,
+            (report_id,),
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def update(
+        self,
+        report_id: UUID | str,
+        id: UUID | str,
+        /,
+        *,
+        content: JSON | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SignalReportArtefact:
+        """Change the given fields of an artefact of a signal report.
+
+        A piece of evidence or work of a report.
+
+        `PATCH /api/projects/{project_id}/signals/reports/{report_id}/artefacts/{id}/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SignalReportArtefact`.
+        """
+        return await self._call(
+            registry.REPORTS_ARTEFACTS_UPDATE,
+            (
+                report_id,
+                id,
+            ),
+            body={"content": content},
+            options=options,
+        )
+
+
+class SignalsReportsPrReviewCommentsReactions(Resource):
+    """A reaction to a review comment."""
+
+    async def create(
+        self,
+        id: UUID | str,
+        comment_id: str,
+        /,
+        *,
+        content: m.ContentEnum,
+        options: RequestOptions | None = None,
+    ) -> m.PullRequestReviewCommentReactionCreateResponse:
+        """Create a reaction to a review comment.
+
+        A reaction to a review comment.
+
+        `POST
+        /api/projects/{project_id}/signals/reports/{id}/pr_review_comments/{comment_id}/reactions/`;
+        scope `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `PullRequestReviewCommentReactionCreateResponse`.
+        """
+        return await self._call(
+            registry.REPORTS_PR_REVIEW_COMMENTS_REACTIONS_CREATE,
+            (
+                id,
+                comment_id,
+            ),
+            body={"content": content},
+            options=options,
+        )
+
+    async def delete(
+        self,
+        id: UUID | str,
+        comment_id: str,
+        reaction_id: str,
+        /,
+        *,
+        options: RequestOptions | None = None,
+    ) -> None:
+        """Delete a reaction to a review comment.
+
+        A reaction to a review comment.
+
+        `DELETE
+        /api/projects/{project_id}/signals/reports/{id}/pr_review_comments/{comment_id}/reactions/{reaction_id}/`;
+        scope `task:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.REPORTS_PR_REVIEW_COMMENTS_REACTIONS_DELETE,
+            (
+                id,
+                comment_id,
+                reaction_id,
+            ),
+            options=options,
+        )
+
+
+class SignalsReportsPrReviewComments(Resource):
+    """A comment on the pull request of a report."""
+
+    @cached_property
+    def reactions(self) -> SignalsReportsPrReviewCommentsReactions:
+        """A reaction to a review comment."""
+        return SignalsReportsPrReviewCommentsReactions(self._executor)
+
+    async def create(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        body: str,
+        in_reply_to: str | None | Omit = OMIT,
+        line: int | None | Omit = OMIT,
+        path: str | None | Omit = OMIT,
+        side: m.SideEnum | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.PullRequestReviewCommentCreateResponse:
+        """Create a review comment of a signal report.
+
+        A comment on the pull request of a report.
+
+        `POST /api/projects/{project_id}/signals/reports/{id}/pr_review_comments/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `PullRequestReviewCommentCreateResponse`.
+        """
+        return await self._call(
+            registry.REPORTS_PR_REVIEW_COMMENTS_CREATE,
+            (id,),
+            body={
+                "body": body,
+                "in_reply_to": in_reply_to,
+                "line": line,
+                "path": path,
+                "side": side,
+            },
+            options=options,
+        )
+
+    async def delete(
+        self, id: UUID | str, comment_id: str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Delete a review comment of a signal report.
+
+        A comment on the pull request of a report.
+
+        `DELETE
+        /api/projects/{project_id}/signals/reports/{id}/pr_review_comments/{comment_id}/`; scope
+        `task:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.REPORTS_PR_REVIEW_COMMENTS_DELETE,
+            (
+                id,
+                comment_id,
+            ),
+            options=options,
+        )
+
+    async def update(
+        self,
+        id: UUID | str,
+        comment_id: str,
+        /,
+        *,
+        body: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.PullRequestReviewCommentCreateResponse:
+        """Change the given fields of a review comment of a signal report.
+
+        A comment on the pull request of a report.
+
+        `PATCH
+        /api/projects/{project_id}/signals/reports/{id}/pr_review_comments/{comment_id}/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `PullRequestReviewCommentCreateResponse`.
+        """
+        return await self._call(
+            registry.REPORTS_PR_REVIEW_COMMENTS_UPDATE,
+            (
+                id,
+                comment_id,
+            ),
+            body={"body": body},
+            options=options,
+        )
+
+
+class SignalsReports(Resource):
+    """A report combines signals about one problem and may lead to a pull request."""
+
+    @cached_property
+    def artefacts(self) -> SignalsReportsArtefacts:
+        """A piece of evidence or work of a report."""
+        return SignalsReportsArtefacts(self._executor)
+
+    @cached_property
+    def pr_review_comments(self) -> SignalsReportsPrReviewComments:
+        """A comment on the pull request of a report."""
+        return SignalsReportsPrReviewComments(self._executor)
+
+    async def bulk_set_state(
+        self,
+        *,
+        ids: Sequence[UUID | str],
+        state: m.SignalReportStateEnum,
+        corrected_repository: str | Omit = OMIT,
+        dismissal_note: str | Omit = OMIT,
+        dismissal_reason: m.DismissalReasonEnum | Omit = OMIT,
+        snooze_for: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SignalReportBulkStateResponse:
+        """Change the state of several reports.
+
+        `POST /api/projects/{project_id}/signals/reports/bulk-state/`; scope `task:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `SignalReportBulkStateResponse`.
+        """
+        return await self._call(
+            registry.REPORTS_BULK_SET_STATE,
+            body={
+                "ids": ids,
+                "state": state,
+                "corrected_repository": corrected_repository,
+                "dismissal_note": dismissal_note,
+                "dismissal_reason": dismissal_reason,
+                "snooze_for": snooze_for,
+            },
+            options=options,
+        )
+
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.SignalReport:
+        """Get a signal report.
+
+        A report combines signals about one problem and may lead to a pull request.
+
+        `GET /api/projects/{project_id}/signals/reports/{id}/`; scope `task:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `SignalReport`.
+        """
+        return await self._call(registry.REPORTS_GET, (id,), options=options)
+
+    def list(
+        self,
+        *,
+        actionability: str | Omit = OMIT,
+        already_addressed: bool | Omit = OMIT,
+        channel_id: UUID | str | Omit = OMIT,
+        count_only: bool | Omit = OMIT,
+        has_implementation_pr: bool | Omit = OMIT,
+        include_all_statuses: bool | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        ordering: str | Omit = OMIT,
+        priority: str | Omit = OMIT,
+        scope: str | Omit = OMIT,
+        scout: str | Omit = OMIT,
+        scout_prefix: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+        sort: str | Omit = OMIT,
+        source_id: str | Omit = OMIT,
+        source_product: str | Omit = OMIT,
+        status: str | Omit = OMIT,
+        suggested_reviewers: str | Omit = OMIT,
+        task_id: UUID | str | Omit = OMIT,
+        teammate_uuid: UUID | str | Omit = OMIT,
+        use_priority_preference: bool | Omit = OMIT,
+        view: str | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.SignalReport]:
+        """List signal reports.
+
+        A report combines signals about one problem and may lead to a pull request.
+
+        `GET /api/projects/{project_id}/signals/reports/`; scope `task:read`; limits `burst` and
+        `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            ordering: The field to sort by; `-` in front means descending.
+            scope: Only results of this scope.
+            search: Only results that contain this text.
+            source_id: The id of the source, if there are several.
+            status: Only results with this status.
+
+        Returns:
+            All `SignalReport`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.REPORTS_LIST,
+            query={
+                "actionability": actionability,
+                "already_addressed": already_addressed,
+                "channel_id": channel_id,
+                "count_only": count_only,
+                "has_implementation_pr": has_implementation_pr,
+                "include_all_statuses": include_all_statuses,
+                "limit": limit,
+                "offset": offset,
+                "ordering": ordering,
+                "priority": priority,
+                "scope": scope,
+                "scout": scout,
+                "scout_prefix": scout_prefix,
+                "search": search,
+                "sort": sort,
+                "source_id": source_id,
+                "source_product": source_product,
+                "status": status,
+                "suggested_reviewers": suggested_reviewers,
+                "task_id": task_id,
+                "teammate_uuid": teammate_uuid,
+                "use_priority_preference": use_priority_preference,
+                "view": view,
+            },
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def mark_viewed(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Record that a report was viewed.
+
+        `POST /api/projects/{project_id}/signals/reports/{id}/viewed/`; scope `task:read`;
+        limits `burst` and `sustained`.
+        """
+        await self._call(registry.REPORTS_MARK_VIEWED, (id,), options=options)
+
+    async def pr_checks(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.PullRequestChecksResponse:
+        """Get the CI checks of the pull request of a report.
+
+        `GET /api/projects/{project_id}/signals/reports/{id}/pr_checks/`; scope `task:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `PullRequestChecksResponse`.
+        """
+        return await self._call(registry.REPORTS_PR_CHECKS, (id,), options=options)
+
+    async def pr_comments(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.PullRequestCommentsResponse:
+        """List the comments on the pull request of a report.
+
+        `GET /api/projects/{project_id}/signals/reports/{id}/pr_comments/`; scope `task:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `PullRequestCommentsResponse`.
+        """
+        return await self._call(registry.REPORTS_PR_COMMENTS, (id,), options=options)
+
+    async def refund(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        reason: m.SignalReportRefundReasonEnum,
+        note: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SignalReportRefundResponse:
+        """Ask for a refund of a report.
+
+        `POST /api/projects/{project_id}/signals/reports/{id}/refund/`; scope `task:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `SignalReportRefundResponse`.
+        """
+        return await self._call(
+            registry.REPORTS_REFUND, (id,), body={"reason": reason, "note": note}, options=options
+        )
+
+    async def refund_summary(
+        self, *, options: RequestOptions | None = None
+    ) -> m.SignalReportRefundSummaryResponse:
+        """Get how many refunds are left.
+
+        `GET /api/projects/{project_id}/signals/reports/refund-summary/`; scope `task:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `SignalReportRefundSummaryResponse`.
+        """
+        return await self._call(registry.REPORTS_REFUND_SUMMARY, options=options)
+
+    async def send_feedback(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        sentiment: m.SentimentEnum,
+        note: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SignalReportFeedbackResponse:
+        """Rate a report.
+
+        `POST /api/projects/{project_id}/signals/reports/{id}/feedback/`; scope `task:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `SignalReportFeedbackResponse`.
+        """
+        return await self._call(
+            registry.REPORTS_SEND_FEEDBACK,
+            (id,),
+            body={"sentiment": sentiment, "note": note},
+            options=options,
+        )
+
+    async def set_state(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        state: m.SignalReportStateEnum,
+        corrected_repository: str | Omit = OMIT,
+        dismissal_note: str | Omit = OMIT,
+        dismissal_reason: m.DismissalReasonEnum | Omit = OMIT,
+        snooze_for: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SignalReport:
+        """Change the state of a report.
+
+        `POST /api/projects/{project_id}/signals/reports/{id}/state/`; scope `task:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `SignalReport`.
+        """
+        return await self._call(
+            registry.REPORTS_SET_STATE,
+            (id,),
+            body={
+                "state": state,
+                "corrected_repository": corrected_repository,
+                "dismissal_note": dismissal_note,
+                "dismissal_reason": dismissal_reason,
+                "snooze_for": snooze_for,
+            },
+            options=options,
+        )
+
+    async def signals(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ReportSignalsResponse:
+        """List the signals of a report.
+
+        `GET /api/projects/{project_id}/signals/reports/{id}/signals/`; scope `task:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `ReportSignalsResponse`.
+        """
+        return await self._call(registry.REPORTS_SIGNALS, (id,), options=options)
+
+    async def update(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        summary: str | Omit = OMIT,
+        title: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SignalReport:
+        """Change the given fields of a signal report.
+
+        A report combines signals about one problem and may lead to a pull request.
+
+        `PATCH /api/projects/{project_id}/signals/reports/{id}/`; scope `task:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `SignalReport`.
+        """
+        return await self._call(
+            registry.REPORTS_UPDATE,
+            (id,),
+            body={"summary": summary, "title": title},
+            options=options,
+        )
+
+
+class SignalsScoutConfigs(Resource):
+    """What a scout looks for, and when it runs."""
 
     async def create(
         self,
         *,
-        source_product: m.SourceProductEnum,
+        skill_name: str,
+        auto_pause_exempt: bool | Omit = OMIT,
+        emit: bool | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        mcp_gateway_server_ids: Sequence[UUID | str] | Omit = OMIT,
+        model: str | None | Omit = OMIT,
+        network_access: m.SignalScoutConfigNetworkAccessEnum | Omit = OMIT,
+        output_destinations: m.SignalScoutOutputDestinations | Mapping[str, JSON] | Omit = OMIT,
+        run_cron_schedule: str | None | Omit = OMIT,
+        run_interval_minutes: int | Omit = OMIT,
+        structured_output_schema: Mapping[str, JSON] | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SignalScoutConfig:
+        """Create a scout configuration.
+
+        What a scout looks for, and when it runs.
+
+        `POST /api/projects/{project_id}/signals/scout/configs/`; scope `signal_scout:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `SignalScoutConfig`.
+        """
+        return await self._call(
+            registry.SCOUT_CONFIGS_CREATE,
+            body={
+                "skill_name": skill_name,
+                "auto_pause_exempt": auto_pause_exempt,
+                "emit": emit,
+                "enabled": enabled,
+                "mcp_gateway_server_ids": mcp_gateway_server_ids,
+                "model": model,
+                "network_access": network_access,
+                "output_destinations": output_destinations,
+                "run_cron_schedule": run_cron_schedule,
+                "run_interval_minutes": run_interval_minutes,
+                "structured_output_schema": structured_output_schema,
+                "tags": tags,
+            },
+            options=options,
+        )
+
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a scout configuration.
+
+        What a scout looks for, and when it runs.
+
+        `DELETE /api/projects/{project_id}/signals/scout/configs/{id}/`; scope
+        `signal_scout:write`; limits `burst` and `sustained`.
+        """
+        await self._call(registry.SCOUT_CONFIGS_DELETE, (id,), options=options)
+
+    def list(
+        self, *, tags: str | Omit = OMIT, options: RequestOptions | None = None
+    ) -> Cursor[m.SignalScoutConfig]:
+        """List scout configurations.
+
+        What a scout looks for, and when it runs.
+
+        `GET /api/projects/{project_id}/signals/scout/configs/`; scope `signal_scout:read`;
+        limits `burst` and `sustained`; pages: single.
+
+        Args:
+            tags: Only results with these tags.
+
+        Returns:
+            All `SignalScoutConfig`, page by page as you iterate.
+        """
+        return self._cursor(registry.SCOUT_CONFIGS_LIST, query={"tags": tags}, options=options)
+
+    async def run(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.SignalScoutManualRun:
+        """Run a scout now.
+
+        `POST /api/projects/{project_id}/signals/scout/configs/{id}/run/`; scope
+        `signal_scout:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SignalScoutManualRun`.
+        """
+        return await self._call(registry.SCOUT_CONFIGS_RUN, (id,), options=options)
+
+    async def sync(
+        self,
+        *,
+        surface: Literal["roster", "desktop", "wizard"] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> _list[m.SignalScoutConfig]:
+        """Create the configurations of new built-in scouts.
+
+        `POST /api/projects/{project_id}/signals/scout/configs/sync/`; scope
+        `signal_scout:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `list[SignalScoutConfig]`.
+        """
+        return await self._call(
+            registry.SCOUT_CONFIGS_SYNC, query={"surface": surface}, options=options
+        )
+
+    async def update(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        auto_pause_exempt: bool | Omit = OMIT,
+        emit: bool | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        mcp_gateway_server_ids: Sequence[UUID | str] | Omit = OMIT,
+        model: str | None | Omit = OMIT,
+        network_access: m.SignalScoutConfigNetworkAccessEnum | Omit = OMIT,
+        output_destinations: m.SignalScoutOutputDestinations | Mapping[str, JSON] | Omit = OMIT,
+        run_cron_schedule: str | None | Omit = OMIT,
+        run_interval_minutes: int | Omit = OMIT,
+        structured_output_schema: Mapping[str, JSON] | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SignalScoutConfig:
+        """Change the given fields of a scout configuration.
+
+        What a scout looks for, and when it runs.
+
+        `PATCH /api/projects/{project_id}/signals/scout/configs/{id}/`; scope
+        `signal_scout:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SignalScoutConfig`.
+        """
+        return await self._call(
+            registry.SCOUT_CONFIGS_UPDATE,
+            (id,),
+            body={
+                "auto_pause_exempt": auto_pause_exempt,
+                "emit": emit,
+                "enabled": enabled,
+                "mcp_gateway_server_ids": mcp_gateway_server_ids,
+                "model": model,
+                "network_access": network_access,
+                "output_destinations": output_destinations,
+                "run_cron_schedule": run_cron_schedule,
+                "run_interval_minutes": run_interval_minutes,
+                "structured_output_schema": structured_output_schema,
+                "tags": tags,
+            },
+            options=options,
+        )
+
+
+class SignalsScoutMetadata(Resource):
+    """What scouts can do in a project."""
+
+    async def current(self, *, options: RequestOptions | None = None) -> m.ScoutMetadata:
+        """Get what scouts can do in a project.
+
+        `GET /api/projects/{project_id}/signals/scout/metadata/current/`; scope
+        `signal_scout:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ScoutMetadata`.
+        """
+        return await self._call(registry.SCOUT_METADATA_CURRENT, options=options)
+
+
+class SignalsScoutNotes(Resource):
+    """A note for scouts."""
+
+    async def create(
+        self,
+        *,
+        content: str,
+        expires_at: Timestamp | None | Omit = OMIT,
+        skill_name: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ScoutNote:
+        """Create a scout note.
+
+        A note for scouts.
+
+        `POST /api/projects/{project_id}/signals/scout/notes/`; scope `llm_skill:write`,
+        `signal_scout:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ScoutNote`.
+        """
+        return await self._call(
+            registry.SCOUT_NOTES_CREATE,
+            body={"content": content, "expires_at": expires_at, "skill_name": skill_name},
+            options=options,
+        )
+
+    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a scout note.
+
+        A note for scouts.
+
+        `DELETE /api/projects/{project_id}/signals/scout/notes/{id}/`; scope `llm_skill:write`,
+        `signal_scout:write`; limits `burst` and `sustained`.
+        """
+        await self._call(registry.SCOUT_NOTES_DELETE, (id,), options=options)
+
+    def list(
+        self,
+        *,
+        content_max_chars: int | Omit = OMIT,
+        date_from: Timestamp | Omit = OMIT,
+        date_to: Timestamp | Omit = OMIT,
+        include_expired: bool | Omit = OMIT,
+        include_general: bool | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        skill_name: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ScoutNote]:
+        """List scout notes.
+
+        A note for scouts.
+
+        `GET /api/projects/{project_id}/signals/scout/notes/`; scope `signal_scout:read`; limits
+        `burst` and `sustained`; pages: single.
+
+        Args:
+            date_from: The start of the range of time: a date, a date-time, or relative such as
+                `-7d`.
+            date_to: The end of the range of time: a date, a date-time, or relative such as
+                `-1d`.
+            include_expired: Default: `false`.
+            include_general: Default: `true`.
+            limit: The number of results in a page, or in all if the result has no pages.
+
+        Returns:
+            All `ScoutNote`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.SCOUT_NOTES_LIST,
+            query={
+                "content_max_chars": content_max_chars,
+                "date_from": date_from,
+                "date_to": date_to,
+                "include_expired": include_expired,
+                "include_general": include_general,
+                "limit": limit,
+                "skill_name": skill_name,
+            },
+            options=options,
+        )
+
+
+class SignalsScoutProjectProfile(Resource):
+    """What scouts know about a project."""
+
+    async def current(
+        self, *, force_refresh: bool | Omit = OMIT, options: RequestOptions | None = None
+    ) -> m.ProjectProfile:
+        """Get what scouts know about a project.
+
+        `GET /api/projects/{project_id}/signals/scout/project_profile/current/`; scope
+        `signal_scout:read`; limits `burst` and `sustained`.
+
+        Args:
+            force_refresh: Default: `false`.
+
+        Returns:
+            `ProjectProfile`.
+        """
+        return await self._call(
+            registry.SCOUT_PROJECT_PROFILE_CURRENT,
+            query={"force_refresh": force_refresh},
+            options=options,
+        )
+
+
+class SignalsScoutRunsEmissionsReports(Resource):
+    """Reports that runs reported."""
+
+    async def bulk_list(
+        self, *, run_ids: Sequence[UUID | str], options: RequestOptions | None = None
+    ) -> _list[m.ScoutEmissionReportLink]:
+        """Get the reports of several emissions.
+
+        `POST /api/projects/{project_id}/signals/scout/runs/emissions/reports/batch/`; scope
+        `signal_scout:read`, `task:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `list[ScoutEmissionReportLink]`.
+        """
+        return await self._call(
+            registry.SCOUT_RUNS_EMISSIONS_REPORTS_BULK_LIST,
+            body={"run_ids": run_ids},
+            options=options,
+        )
+
+    def list(
+        self, run_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> Cursor[m.ScoutEmissionReportLink]:
+        """List reports emitted by scouts.
+
+        Reports that runs reported.
+
+        `GET /api/projects/{project_id}/signals/scout/runs/{run_id}/emissions/reports/`; scope
+        `signal_scout:read`, `task:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `ScoutEmissionReportLink`, page by page as you iterate.
+        """
+        return self._cursor(registry.SCOUT_RUNS_EMISSIONS_REPORTS_LIST, (run_id,), options=options)
+
+
+class SignalsScoutRunsEmissions(Resource):
+    """What a run reported."""
+
+    @cached_property
+    def reports(self) -> SignalsScoutRunsEmissionsReports:
+        """Reports that runs reported."""
+        return SignalsScoutRunsEmissionsReports(self._executor)
+
+    async def bulk_list(
+        self, *, run_ids: Sequence[UUID | str], options: RequestOptions | None = None
+    ) -> _list[m.SignalScoutEmission]:
+        """Get the emissions of several runs.
+
+        `POST /api/projects/{project_id}/signals/scout/runs/emissions/batch/`; scope
+        `signal_scout:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `list[SignalScoutEmission]`.
+        """
+        return await self._call(
+            registry.SCOUT_RUNS_EMISSIONS_BULK_LIST, body={"run_ids": run_ids}, options=options
+        )
+
+    def list(
+        self, run_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> Cursor[m.SignalScoutEmission]:
+        """List emissions of scout runs.
+
+        What a run reported.
+
+        `GET /api/projects/{project_id}/signals/scout/runs/{run_id}/emissions/`; scope
+        `signal_scout:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `SignalScoutEmission`, page by page as you iterate.
+        """
+        return self._cursor(registry.SCOUT_RUNS_EMISSIONS_LIST, (run_id,), options=options)
+
+    def recent(
+        self,
+        *,
+        date_from: Timestamp | Omit = OMIT,
+        date_to: Timestamp | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        skill_name: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.SignalScoutEmission]:
+        """List the latest emissions of all runs.
+
+        `GET /api/projects/{project_id}/signals/scout/runs/emissions/recent/`; scope
+        `signal_scout:read`; limits `burst` and `sustained`; pages: single.
+
+        Args:
+            date_from: The start of the range of time: a date, a date-time, or relative such as
+                `-7d`.
+            date_to: The end of the range of time: a date, a date-time, or relative such as
+                `-1d`.
+            limit: The number of results in a page, or in all if the result has no pages.
+
+        Returns:
+            All `SignalScoutEmission`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.SCOUT_RUNS_EMISSIONS_RECENT,
+            query={
+                "date_from": date_from,
+                "date_to": date_to,
+                "limit": limit,
+                "skill_name": skill_name,
+            },
+            options=options,
+        )
+
+
+class SignalsScoutRunsFindings(Resource):
+    """What runs found."""
+
+    async def summary(
+        self, *, window_hours: int | Omit = OMIT, options: RequestOptions | None = None
+    ) -> m.FleetFindingsSummary:
+        """Count the findings of scouts.
+
+        `GET /api/projects/{project_id}/signals/scout/runs/findings/summary/`; scope
+        `signal_scout:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `FleetFindingsSummary`.
+        """
+        return await self._call(
+            registry.SCOUT_RUNS_FINDINGS_SUMMARY,
+            query={"window_hours": window_hours},
+            options=options,
+        )
+
+
+class SignalsScoutRuns(Resource):
+    """One run of a scout."""
+
+    @cached_property
+    def emissions(self) -> SignalsScoutRunsEmissions:
+        """What a run reported."""
+        return SignalsScoutRunsEmissions(self._executor)
+
+    @cached_property
+    def findings(self) -> SignalsScoutRunsFindings:
+        """What runs found."""
+        return SignalsScoutRunsFindings(self._executor)
+
+    async def edit_report(
+        self,
+        run_id: UUID | str,
+        /,
+        *,
+        report_id: str,
+        append_note: str | None | Omit = OMIT,
+        charts: Sequence[m.ReportChart | Mapping[str, JSON]] | None | Omit = OMIT,
+        suggested_prompts: Sequence[str] | None | Omit = OMIT,
+        suggested_reviewers: Sequence[m.SuggestedReviewer | Mapping[str, JSON]] | Omit = OMIT,
+        summary: str | None | Omit = OMIT,
+        title: str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.EditReportResponse:
+        """Change a report that a run emitted.
+
+        `POST /api/projects/{project_id}/signals/scout/runs/{run_id}/edit-report/`; scope
+        `signal_scout_report:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `EditReportResponse`.
+        """
+        return await self._call(
+            registry.SCOUT_RUNS_EDIT_REPORT,
+            (run_id,),
+            body={
+                "report_id": report_id,
+                "append_note": append_note,
+                "charts": charts,
+                "suggested_prompts": suggested_prompts,
+                "suggested_reviewers": suggested_reviewers,
+                "summary": summary,
+                "title": title,
+            },
+            options=options,
+        )
+
+    async def emit_report(
+        self,
+        run_id: UUID | str,
+        /,
+        *,
+        actionability: m.ActionabilityEnum,
+        actionability_explanation: str,
+        evidence: Sequence[m.ReportEvidence | Mapping[str, JSON]],
+        summary: str,
+        title: str,
+        already_addressed: bool | Omit = OMIT,
+        charts: Sequence[m.ReportChart | Mapping[str, JSON]] | Omit = OMIT,
+        priority: m.AutonomyPriorityEnum | None | Omit = OMIT,
+        priority_explanation: str | None | Omit = OMIT,
+        repository: str | None | Omit = OMIT,
+        suggested_prompts: Sequence[str] | Omit = OMIT,
+        suggested_reviewers: Sequence[m.SuggestedReviewer | Mapping[str, JSON]] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.EmitReportResponse:
+        """Emit a report from a run.
+
+        `POST /api/projects/{project_id}/signals/scout/runs/{run_id}/emit-report/`; scope
+        `signal_scout_report:write`; limits `burst` and `sustained`.
+
+        Args:
+            already_addressed: Default: `false`.
+
+        Returns:
+            `EmitReportResponse`.
+        """
+        return await self._call(
+            registry.SCOUT_RUNS_EMIT_REPORT,
+            (run_id,),
+            body={
+                "actionability": actionability,
+                "actionability_explanation": actionability_explanation,
+                "evidence": evidence,
+                "summary": summary,
+                "title": title,
+                "already_addressed": already_addressed,
+                "charts": charts,
+                "priority": priority,
+                "priority_explanation": priority_explanation,
+                "repository": repository,
+                "suggested_prompts": suggested_prompts,
+                "suggested_reviewers": suggested_reviewers,
+            },
+            options=options,
+        )
+
+    async def emit_signal(
+        self,
+        run_id: UUID | str,
+        /,
+        *,
+        confidence: float,
+        description: str,
+        evidence: Sequence[m.EvidenceEntry | Mapping[str, JSON]],
+        dedupe_keys: Sequence[str] | Omit = OMIT,
+        finding_id: str | None | Omit = OMIT,
+        hypothesis: str | None | Omit = OMIT,
+        mcp_trace_id: str | None | Omit = OMIT,
+        severity: m.AutonomyPriorityEnum | None | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        time_range: m.TimeRange | Mapping[str, JSON] | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.EmitFindingResponse:
+        """Emit a signal from a run.
+
+        `POST /api/projects/{project_id}/signals/scout/runs/{run_id}/emit-signal/`; scope
+        `signal_scout_internal:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `EmitFindingResponse`.
+        """
+        return await self._call(
+            registry.SCOUT_RUNS_EMIT_SIGNAL,
+            (run_id,),
+            body={
+                "confidence": confidence,
+                "description": description,
+                "evidence": evidence,
+                "dedupe_keys": dedupe_keys,
+                "finding_id": finding_id,
+                "hypothesis": hypothesis,
+                "mcp_trace_id": mcp_trace_id,
+                "severity": severity,
+                "tags": tags,
+                "time_range": time_range,
+            },
+            options=options,
+        )
+
+    async def get(
+        self, run_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.SignalScoutRunSummary:
+        """Get a scout run.
+
+        One run of a scout.
+
+        `GET /api/projects/{project_id}/signals/scout/runs/{run_id}/`; scope
+        `signal_scout:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `SignalScoutRunSummary`.
+        """
+        return await self._call(registry.SCOUT_RUNS_GET, (run_id,), options=options)
+
+    def list(
+        self,
+        *,
+        date_from: Timestamp | Omit = OMIT,
+        date_to: Timestamp | Omit = OMIT,
+        emitted: bool | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        skill_name: str | Omit = OMIT,
+        skill_version: int | Omit = OMIT,
+        text: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.SignalScoutRunSummary]:
+        """List scout runs.
+
+        One run of a scout.
+
+        `GET /api/projects/{project_id}/signals/scout/runs/`; scope `signal_scout:read`; limits
+        `burst` and `sustained`; pages: single.
+
+        Args:
+            date_from: The start of the range of time: a date, a date-time, or relative such as
+                `-7d`.
+            date_to: The end of the range of time: a date, a date-time, or relative such as
+                `-1d`.
+            limit: The number of results in a page, or in all if the result has no pages.
+
+        Returns:
+            All `SignalScoutRunSummary`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.SCOUT_RUNS_LIST,
+            query={
+                "date_from": date_from,
+                "date_to": date_to,
+                "emitted": emitted,
+                "limit": limit,
+                "skill_name": skill_name,
+                "skill_version": skill_version,
+                "text": text,
+            },
+            options=options,
+        )
+
+    def recent_per_scout(
+        self,
+        *,
+        max_age_days: int | Omit = OMIT,
+        per_scout_limit: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.SignalScoutRunSummary]:
+        """List the latest runs of each scout.
+
+        `GET /api/projects/{project_id}/signals/scout/runs/recent-per-scout/`; scope
+        `signal_scout:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `SignalScoutRunSummary`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.SCOUT_RUNS_RECENT_PER_SCOUT,
+            query={"max_age_days": max_age_days, "per_scout_limit": per_scout_limit},
+            options=options,
+        )
+
+    async def record_output(
+        self,
+        run_id: UUID | str,
+        /,
+        *,
+        records: Sequence[m.StructuredOutputRecord | Mapping[str, JSON]],
+        options: RequestOptions | None = None,
+    ) -> m.RecordStructuredOutputResponse:
+        """Store the output of a run.
+
+        `POST /api/projects/{project_id}/signals/scout/runs/{run_id}/record-output/`; scope
+        `signal_scout_internal:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `RecordStructuredOutputResponse`.
+        """
+        return await self._call(
+            registry.SCOUT_RUNS_RECORD_OUTPUT, (run_id,), body={"records": records}, options=options
+        )
+
+
+class SignalsScoutScratchpad(Resource):
+    """What scouts remember between runs."""
+
+    async def create(
+        self,
+        *,
+        content: str,
+        key: str,
+        expires_at: Timestamp | None | Omit = OMIT,
+        run_id: UUID | str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.ScratchpadEntry:
+        """Create a scratchpad entry.
+
+        What scouts remember between runs.
+
+        `POST /api/projects/{project_id}/signals/scout/scratchpad/`; scope
+        `signal_scratchpad_internal:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ScratchpadEntry`.
+        """
+        return await self._call(
+            registry.SCOUT_SCRATCHPAD_CREATE,
+            body={"content": content, "key": key, "expires_at": expires_at, "run_id": run_id},
+            options=options,
+        )
+
+    async def delete(self, *, key: str, options: RequestOptions | None = None) -> m.ForgetResponse:
+        """Remove an entry of the scratchpad.
+
+        `POST /api/projects/{project_id}/signals/scout/scratchpad/forget/`; scope
+        `signal_scratchpad_internal:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ForgetResponse`.
+        """
+        return await self._call(
+            registry.SCOUT_SCRATCHPAD_DELETE, body={"key": key}, options=options
+        )
+
+    def list(
+        self,
+        *,
+        content_max_chars: int | Omit = OMIT,
+        date_from: Timestamp | Omit = OMIT,
+        date_to: Timestamp | Omit = OMIT,
+        include_expired: bool | Omit = OMIT,
+        key: str | Omit = OMIT,
+        keys_only: bool | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        text: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ScratchpadEntry]:
+        """List scratchpad entries.
+
+        What scouts remember between runs.
+
+        `GET /api/projects/{project_id}/signals/scout/scratchpad/`; scope `signal_scout:read`;
+        limits `burst` and `sustained`; pages: single.
+
+        Args:
+            date_from: The start of the range of time: a date, a date-time, or relative such as
+                `-7d`.
+            date_to: The end of the range of time: a date, a date-time, or relative such as
+                `-1d`.
+            include_expired: Default: `false`.
+            key: Only the entry with this key.
+            limit: The number of results in a page, or in all if the result has no pages.
+
+        Returns:
+            All `ScratchpadEntry`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.SCOUT_SCRATCHPAD_LIST,
+            query={
+                "content_max_chars": content_max_chars,
+                "date_from": date_from,
+                "date_to": date_to,
+                "include_expired": include_expired,
+                "key": key,
+                "keys_only": keys_only,
+                "limit": limit,
+                "text": text,
+            },
+            options=options,
+        )
+
+
+class SignalsScoutSuggestions(Resource):
+    """A scout that would suit a project."""
+
+    async def dismiss(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.ScoutSuggestionItem:
+        """Dismiss a suggested scout.
+
+        `POST /api/projects/{project_id}/signals/scout/suggestions/{id}/dismiss/`; scope
+        `signal_scout:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ScoutSuggestionItem`.
+        """
+        return await self._call(registry.SCOUT_SUGGESTIONS_DISMISS, (id,), options=options)
+
+    async def get(self, *, options: RequestOptions | None = None) -> m.ScoutSuggestionSet:
+        """Get a scout suggestion.
+
+        A scout that would suit a project.
+
+        `GET /api/projects/{project_id}/signals/scout/suggestions/`; scope `signal_scout:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `ScoutSuggestionSet`.
+        """
+        return await self._call(registry.SCOUT_SUGGESTIONS_GET, options=options)
+
+    async def refresh(self, *, options: RequestOptions | None = None) -> m.ScoutSuggestionRefresh:
+        """Look for scouts that would suit a project.
+
+        `POST /api/projects/{project_id}/signals/scout/suggestions/refresh/`; scope
+        `signal_scout:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ScoutSuggestionRefresh`.
+        """
+        return await self._call(registry.SCOUT_SUGGESTIONS_REFRESH, options=options)
+
+
+class SignalsScout(Resource):
+    """Scouts look for signals on a schedule."""
+
+    @cached_property
+    def configs(self) -> SignalsScoutConfigs:
+        """What a scout looks for, and when it runs."""
+        return SignalsScoutConfigs(self._executor)
+
+    @cached_property
+    def metadata(self) -> SignalsScoutMetadata:
+        """What scouts can do in a project."""
+        return SignalsScoutMetadata(self._executor)
+
+    @cached_property
+    def notes(self) -> SignalsScoutNotes:
+        """A note for scouts."""
+        return SignalsScoutNotes(self._executor)
+
+    @cached_property
+    def project_profile(self) -> SignalsScoutProjectProfile:
+        """What scouts know about a project."""
+        return SignalsScoutProjectProfile(self._executor)
+
+    @cached_property
+    def runs(self) -> SignalsScoutRuns:
+        """One run of a scout."""
+        return SignalsScoutRuns(self._executor)
+
+    @cached_property
+    def scratchpad(self) -> SignalsScoutScratchpad:
+        """What scouts remember between runs."""
+        return SignalsScoutScratchpad(self._executor)
+
+    @cached_property
+    def suggestions(self) -> SignalsScoutSuggestions:
+        """A scout that would suit a project."""
+        return SignalsScoutSuggestions(self._executor)
+
+    async def create(
+        self,
+        *,
+        body: str,
+        description: str,
+        name: str,
+        config: m.SignalScoutConfigOptions | Mapping[str, JSON] | Omit = OMIT,
+        files: Sequence[m.LLMSkillFileInput | Mapping[str, JSON]] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SignalScoutCreateResponse:
+        """Create a scout.
+
+        `POST /api/projects/{project_id}/signals/scout/`; scope `llm_skill:write`,
+        `signal_scout:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SignalScoutCreateResponse`.
+        """
+        return await self._call(
+            registry.SCOUT_CREATE,
+            body={
+                "body": body,
+                "description": description,
+                "name": name,
+                "config": config,
+                "files": files,
+            },
+            options=options,
+        )
+
+    async def create_chat_task(
+        self, *, chat_type: m.ChatTypeEnum, options: RequestOptions | None = None
+    ) -> m.ScoutChatTask:
+        """Start a task in which a scout can be talked to.
+
+        `POST /api/projects/{project_id}/signals/scout/chat_tasks/`; scope `task:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `ScoutChatTask`.
+        """
+        return await self._call(
+            registry.SCOUT_CREATE_CHAT_TASK, body={"chat_type": chat_type}, options=options
+        )
+
+    def members(
+        self, *, search: str | Omit = OMIT, options: RequestOptions | None = None
+    ) -> Cursor[m.ScoutMember]:
+        """List the members that a scout can address.
+
+        `GET /api/projects/{project_id}/signals/scout/members/`; scope
+        `signal_scout_internal:read`; limits `burst` and `sustained`; pages: single.
+
+        Args:
+            search: Only results that contain this text.
+
+        Returns:
+            All `ScoutMember`, page by page as you iterate.
+        """
+        return self._cursor(registry.SCOUT_MEMBERS, query={"search": search}, options=options)
+
+
+class SignalsSourceConfigs(Resource):
+    """A source of signals, such as error tracking, and its settings."""
+
+    async def create(
+        self,
+        *,
+        source_product: m.SignalSourceProductEnum,
         source_type: m.SignalSourceConfigSourceTypeEnum,
-        config: JSON | Omit = OMIT,
+        config: Mapping[str, JSON] | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SignalSourceConfig:
-        """Create one of the signals source configs.
+        """Create a signal source.
 
-        `POST /api/projects/{project_id}/signals/source_configs/`; limits `burst` and
-        `sustained`.
+        A source of signals, such as error tracking, and its settings.
+
+        `POST /api/projects/{project_id}/signals/source_configs/`; scope `task:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `SignalSourceConfig`.
         """
         return await self._call(
             registry.SOURCE_CONFIGS_CREATE,
@@ -88,21 +1627,28 @@ class SignalsSourceConfigs(Resource):
             options=options,
         )
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the signals source configs.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a signal source.
 
-        `DELETE /api/projects/{project_id}/signals/source_configs/{id}/`; limits `burst` and
-        `sustained`.
+        A source of signals, such as error tracking, and its settings.
+
+        `DELETE /api/projects/{project_id}/signals/source_configs/{id}/`; scope `task:write`;
+        limits `burst` and `sustained`.
         """
         await self._call(registry.SOURCE_CONFIGS_DELETE, (id,), options=options)
 
     async def get(
-        self, id: str, /, *, options: RequestOptions | None = None
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.SignalSourceConfig:
-        """Get one of the signals source configs.
+        """Get a signal source.
 
-        `GET /api/projects/{project_id}/signals/source_configs/{id}/`; limits `burst` and
-        `sustained`.
+        A source of signals, such as error tracking, and its settings.
+
+        `GET /api/projects/{project_id}/signals/source_configs/{id}/`; scope `task:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `SignalSourceConfig`.
         """
         return await self._call(registry.SOURCE_CONFIGS_GET, (id,), options=options)
 
@@ -114,10 +1660,19 @@ class SignalsSourceConfigs(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.SignalSourceConfig]:
-        """List the signals source configs.
+        """List signal sources.
 
-        `GET /api/projects/{project_id}/signals/source_configs/`; limits `burst` and
-        `sustained`; pages: offset.
+        A source of signals, such as error tracking, and its settings.
+
+        `GET /api/projects/{project_id}/signals/source_configs/`; scope `task:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `SignalSourceConfig`, page by page as you iterate.
         """
         return self._cursor(
             registry.SOURCE_CONFIGS_LIST,
@@ -128,19 +1683,24 @@ class SignalsSourceConfigs(Resource):
 
     async def replace(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        source_product: m.SourceProductEnum,
+        source_product: m.SignalSourceProductEnum,
         source_type: m.SignalSourceConfigSourceTypeEnum,
-        config: JSON | Omit = OMIT,
+        config: Mapping[str, JSON] | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SignalSourceConfig:
-        """Replace one of the signals source configs.
+        """Replace all fields of a signal source.
 
-        `PUT /api/projects/{project_id}/signals/source_configs/{id}/`; limits `burst` and
-        `sustained`.
+        A source of signals, such as error tracking, and its settings.
+
+        `PUT /api/projects/{project_id}/signals/source_configs/{id}/`; scope `task:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `SignalSourceConfig`.
         """
         return await self._call(
             registry.SOURCE_CONFIGS_REPLACE,
@@ -156,19 +1716,24 @@ class SignalsSourceConfigs(Resource):
 
     async def update(
         self,
-        id: str,
+        id: UUID | str,
         /,
         *,
-        config: JSON | Omit = OMIT,
+        config: Mapping[str, JSON] | Omit = OMIT,
         enabled: bool | Omit = OMIT,
-        source_product: m.SourceProductEnum | Omit = OMIT,
+        source_product: m.SignalSourceProductEnum | Omit = OMIT,
         source_type: m.SignalSourceConfigSourceTypeEnum | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SignalSourceConfig:
-        """Change the given fields of one of the signals source configs.
+        """Change the given fields of a signal source.
 
-        `PATCH /api/projects/{project_id}/signals/source_configs/{id}/`; limits `burst` and
-        `sustained`.
+        A source of signals, such as error tracking, and its settings.
+
+        `PATCH /api/projects/{project_id}/signals/source_configs/{id}/`; scope `task:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `SignalSourceConfig`.
         """
         return await self._call(
             registry.SOURCE_CONFIGS_UPDATE,
@@ -184,14 +1749,24 @@ class SignalsSourceConfigs(Resource):
 
 
 class Signals(Resource):
-    """Operations on `signals`."""
+    """Findings that PostHog derives from errors, recordings, tickets and other sources."""
 
     @cached_property
     def processing(self) -> SignalsProcessing:
-        """Operations on `signals.processing`."""
+        """Whether signals are processed."""
         return SignalsProcessing(self._executor)
 
     @cached_property
+    def reports(self) -> SignalsReports:
+        """A report combines signals about one problem and may lead to a pull request."""
+        return SignalsReports(self._executor)
+
+    @cached_property
+    def scout(self) -> SignalsScout:
+        """Scouts look for signals on a schedule."""
+        return SignalsScout(self._executor)
+
+    @cached_property
     def source_configs(self) -> SignalsSourceConfigs:
-        """Operations on `signals.source_configs`."""
+        """A source of signals, such as error tracking, and its settings."""
         return SignalsSourceConfigs(self._executor)

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
@@ -21,15 +22,20 @@ __all__ = ["Subscriptions", "SubscriptionsDeliveries"]
 
 
 class SubscriptionsDeliveries(Resource):
-    """Operations on `subscriptions.deliveries`."""
+    """One delivery of a subscription."""
 
     async def get(
-        self, subscription_id: int, id: str, /, *, options: RequestOptions | None = None
+        self, subscription_id: int, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.SubscriptionDelivery:
-        """Get one of the subscriptions deliveries.
+        """Get a delivery of a subscription.
 
-        `GET /api/projects/{project_id}/subscriptions/{subscription_id}/deliveries/{id}/`;
-        limits `burst` and `sustained`.
+        One delivery of a subscription.
+
+        `GET /api/projects/{project_id}/subscriptions/{subscription_id}/deliveries/{id}/`; scope
+        `subscription:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `SubscriptionDelivery`.
         """
         return await self._call(
             registry.DELIVERIES_GET,
@@ -47,58 +53,90 @@ class SubscriptionsDeliveries(Resource):
         *,
         cursor: str | Omit = OMIT,
         status: Literal["completed", "failed", "skipped", "starting"] | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.SubscriptionDelivery]:
-        """List the subscriptions deliveries.
+        """List deliveries of a subscription.
 
-        `GET /api/projects/{project_id}/subscriptions/{subscription_id}/deliveries/`; limits
-        `burst` and `sustained`; pages: cursor.
+        One delivery of a subscription.
+
+        `GET /api/projects/{project_id}/subscriptions/{subscription_id}/deliveries/`; scope
+        `subscription:read`; limits `burst` and `sustained`; pages: cursor.
+
+        Args:
+            cursor: Where the page starts, as the previous page says.
+            status: Only results with this status.
+
+        Returns:
+            All `SubscriptionDelivery`, page by page as you iterate.
         """
         return self._cursor(
             registry.DELIVERIES_LIST,
             (subscription_id,),
             query={"cursor": cursor, "status": status},
-            concurrency=concurrency,
             options=options,
         )
 
 
 class Subscriptions(Resource):
-    """Operations on `subscriptions`."""
+    """A subscription sends an insight or a dashboard by email or Slack on a schedule."""
 
     @cached_property
     def deliveries(self) -> SubscriptionsDeliveries:
-        """Operations on `subscriptions.deliveries`."""
+        """One delivery of a subscription."""
         return SubscriptionsDeliveries(self._executor)
 
     async def create(
         self,
         *,
-        frequency: m.SubscriptionFrequencyEnum,
+        frequency: m.RecurrenceIntervalEnum,
         interval: int,
         start_date: Timestamp,
-        target_type: m.TargetTypeEnum,
+        target_type: m.SubscriptionTargetEnum,
         target_value: str,
+        ai_prompt_config: m.AIPromptConfig | Mapping[str, JSON] | Omit = OMIT,
         bysetpos: int | None | Omit = OMIT,
-        byweekday: Sequence[m.ByweekdayEnum] | None | Omit = OMIT,
+        byweekday: Sequence[
+            Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+        ]
+        | None
+        | Omit = OMIT,
         count: int | None | Omit = OMIT,
         dashboard: int | None | Omit = OMIT,
         dashboard_export_insights: Sequence[int] | Omit = OMIT,
         deleted: bool | Omit = OMIT,
+        delivery_config: m.DeliveryConfig | Mapping[str, JSON] | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
         insight: int | None | Omit = OMIT,
         integration_id: int | None | Omit = OMIT,
         invite_message: str | None | Omit = OMIT,
+        prompt: str | None | Omit = OMIT,
+        send_test_now: bool | Omit = OMIT,
         summary_enabled: bool | Omit = OMIT,
         summary_prompt_guide: str | Omit = OMIT,
         title: str | None | Omit = OMIT,
         until_date: Timestamp | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Subscription:
-        """Create one of the subscriptions.
+        """Create a subscription to an insight or a dashboard.
 
         `POST /api/projects/{project_id}/subscriptions/`; scope `subscription:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            frequency: `daily`, `weekly`, `monthly` or `yearly`.
+            interval: Every so many days, weeks, months or years.
+            start_date: When the deliveries begin.
+            target_type: `email`, `slack` or `webhook`.
+            target_value: Addresses, a channel or a URL, depending on the type.
+            byweekday: The days of the week.
+            dashboard: The id of the dashboard.
+            deleted: Whether the subscription is deleted. Setting it is how subscriptions are
+                deleted and restored.
+            insight: The id of the insight.
+            until_date: When the deliveries end.
+
+        Returns:
+            `Subscription`.
         """
         return await self._call(
             registry.CREATE,
@@ -108,15 +146,20 @@ class Subscriptions(Resource):
                 "start_date": start_date,
                 "target_type": target_type,
                 "target_value": target_value,
+                "ai_prompt_config": ai_prompt_config,
                 "bysetpos": bysetpos,
                 "byweekday": byweekday,
                 "count": count,
                 "dashboard": dashboard,
                 "dashboard_export_insights": dashboard_export_insights,
                 "deleted": deleted,
+                "delivery_config": delivery_config,
+                "enabled": enabled,
                 "insight": insight,
                 "integration_id": integration_id,
                 "invite_message": invite_message,
+                "prompt": prompt,
+                "send_test_now": send_test_now,
                 "summary_enabled": summary_enabled,
                 "summary_prompt_guide": summary_prompt_guide,
                 "title": title,
@@ -126,18 +169,24 @@ class Subscriptions(Resource):
         )
 
     async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> m.Subscription:
-        """Delete one of the subscriptions.
+        """Delete a subscription (soft delete). `restore` undoes it.
 
         `PATCH /api/projects/{project_id}/subscriptions/{id}/`; with `{"deleted": true}`, as the
         server refuses DELETE here; scope `subscription:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `Subscription`.
         """
         return await self._call(registry.DELETE, (id,), options=options)
 
     async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Subscription:
-        """Get one of the subscriptions.
+        """Get a subscription.
 
         `GET /api/projects/{project_id}/subscriptions/{id}/`; scope `subscription:read`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `Subscription`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -146,27 +195,41 @@ class Subscriptions(Resource):
         *,
         created_by: str | Omit = OMIT,
         dashboard: int | Omit = OMIT,
+        dashboard_tiles: int | Omit = OMIT,
         insight: int | Omit = OMIT,
+        insights: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         ordering: str | Omit = OMIT,
-        resource_type: Literal["dashboard", "insight"] | Omit = OMIT,
+        resource_type: Literal["ai_prompt", "dashboard", "insight"] | Omit = OMIT,
         search: str | Omit = OMIT,
-        target_type: Literal["email", "slack", "webhook"] | Omit = OMIT,
+        target_type: Literal["email", "slack", "teams"] | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Subscription]:
-        """List the subscriptions.
+        """List subscriptions.
 
         `GET /api/projects/{project_id}/subscriptions/`; scope `subscription:read`; limits
         `burst` and `sustained`; pages: offset.
+
+        Args:
+            created_by: Only what this user created.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            ordering: The field to sort by; `-` in front means descending.
+            search: Only results that contain this text.
+
+        Returns:
+            All `Subscription`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
             query={
                 "created_by": created_by,
                 "dashboard": dashboard,
+                "dashboard_tiles": dashboard_tiles,
                 "insight": insight,
+                "insights": insights,
                 "limit": limit,
                 "offset": offset,
                 "ordering": ordering,
@@ -183,30 +246,57 @@ class Subscriptions(Resource):
         id: int,
         /,
         *,
-        frequency: m.SubscriptionFrequencyEnum,
+        frequency: m.RecurrenceIntervalEnum,
         interval: int,
         start_date: Timestamp,
-        target_type: m.TargetTypeEnum,
+        target_type: m.SubscriptionTargetEnum,
         target_value: str,
+        ai_prompt_config: m.AIPromptConfig | Mapping[str, JSON] | Omit = OMIT,
         bysetpos: int | None | Omit = OMIT,
-        byweekday: Sequence[m.ByweekdayEnum] | None | Omit = OMIT,
+        byweekday: Sequence[
+            Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+        ]
+        | None
+        | Omit = OMIT,
         count: int | None | Omit = OMIT,
         dashboard: int | None | Omit = OMIT,
         dashboard_export_insights: Sequence[int] | Omit = OMIT,
         deleted: bool | Omit = OMIT,
+        delivery_config: m.DeliveryConfig | Mapping[str, JSON] | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
         insight: int | None | Omit = OMIT,
         integration_id: int | None | Omit = OMIT,
         invite_message: str | None | Omit = OMIT,
+        prompt: str | None | Omit = OMIT,
+        send_test_now: bool | Omit = OMIT,
         summary_enabled: bool | Omit = OMIT,
         summary_prompt_guide: str | Omit = OMIT,
         title: str | None | Omit = OMIT,
         until_date: Timestamp | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Subscription:
-        """Replace one of the subscriptions.
+        """Replace all fields of a subscription.
+
+        A subscription sends an insight or a dashboard by email or Slack on a schedule.
 
         `PUT /api/projects/{project_id}/subscriptions/{id}/`; scope `subscription:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            frequency: `daily`, `weekly`, `monthly` or `yearly`.
+            interval: Every so many days, weeks, months or years.
+            start_date: When the deliveries begin.
+            target_type: `email`, `slack` or `webhook`.
+            target_value: Addresses, a channel or a URL, depending on the type.
+            byweekday: The days of the week.
+            dashboard: The id of the dashboard.
+            deleted: Whether the subscription is deleted. Setting it is how subscriptions are
+                deleted and restored.
+            insight: The id of the insight.
+            until_date: When the deliveries end.
+
+        Returns:
+            `Subscription`.
         """
         return await self._call(
             registry.REPLACE,
@@ -217,15 +307,20 @@ class Subscriptions(Resource):
                 "start_date": start_date,
                 "target_type": target_type,
                 "target_value": target_value,
+                "ai_prompt_config": ai_prompt_config,
                 "bysetpos": bysetpos,
                 "byweekday": byweekday,
                 "count": count,
                 "dashboard": dashboard,
                 "dashboard_export_insights": dashboard_export_insights,
                 "deleted": deleted,
+                "delivery_config": delivery_config,
+                "enabled": enabled,
                 "insight": insight,
                 "integration_id": integration_id,
                 "invite_message": invite_message,
+                "prompt": prompt,
+                "send_test_now": send_test_now,
                 "summary_enabled": summary_enabled,
                 "summary_prompt_guide": summary_prompt_guide,
                 "title": title,
@@ -235,19 +330,40 @@ class Subscriptions(Resource):
         )
 
     async def restore(self, id: int, /, *, options: RequestOptions | None = None) -> m.Subscription:
-        """Undo the deletion of one of the subscriptions.
+        """Undo the deletion of a subscription.
+
+        A subscription sends an insight or a dashboard by email or Slack on a schedule.
 
         `PATCH /api/projects/{project_id}/subscriptions/{id}/`; with `{"deleted": false}`, as
         the server refuses DELETE here; scope `subscription:write`; limits `burst` and
         `sustained`.
+
+        Returns:
+            `Subscription`.
         """
         return await self._call(registry.RESTORE, (id,), options=options)
 
-    async def test_delivery(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
-        """Test delivery: an action on subscriptions.
+    async def summary_quota(
+        self, *, options: RequestOptions | None = None
+    ) -> m.SubscriptionsSummaryQuotaResponse:
+        """Get how many AI summaries of subscriptions are left.
 
-        `POST /api/projects/{project_id}/subscriptions/{id}/test-delivery/`; limits
-        `subscription_test_delivery`.
+        `GET /api/projects/{project_id}/subscriptions/summary_quota/`; scope
+        `subscription:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `SubscriptionsSummaryQuotaResponse`.
+        """
+        return await self._call(registry.SUMMARY_QUOTA, options=options)
+
+    async def test_delivery(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+        """Send a subscription now.
+
+        `POST /api/projects/{project_id}/subscriptions/{id}/test-delivery/`; scope
+        `subscription:write`; limits `subscription_test_delivery`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.TEST_DELIVERY, (id,), options=options)
 
@@ -256,46 +372,76 @@ class Subscriptions(Resource):
         id: int,
         /,
         *,
+        ai_prompt_config: m.AIPromptConfig | Mapping[str, JSON] | Omit = OMIT,
         bysetpos: int | None | Omit = OMIT,
-        byweekday: Sequence[m.ByweekdayEnum] | None | Omit = OMIT,
+        byweekday: Sequence[
+            Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+        ]
+        | None
+        | Omit = OMIT,
         count: int | None | Omit = OMIT,
         dashboard: int | None | Omit = OMIT,
         dashboard_export_insights: Sequence[int] | Omit = OMIT,
         deleted: bool | Omit = OMIT,
-        frequency: m.SubscriptionFrequencyEnum | Omit = OMIT,
+        delivery_config: m.DeliveryConfig | Mapping[str, JSON] | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        frequency: m.RecurrenceIntervalEnum | Omit = OMIT,
         insight: int | None | Omit = OMIT,
         integration_id: int | None | Omit = OMIT,
         interval: int | Omit = OMIT,
         invite_message: str | None | Omit = OMIT,
+        prompt: str | None | Omit = OMIT,
+        send_test_now: bool | Omit = OMIT,
         start_date: Timestamp | Omit = OMIT,
         summary_enabled: bool | Omit = OMIT,
         summary_prompt_guide: str | Omit = OMIT,
-        target_type: m.TargetTypeEnum | Omit = OMIT,
+        target_type: m.SubscriptionTargetEnum | Omit = OMIT,
         target_value: str | Omit = OMIT,
         title: str | None | Omit = OMIT,
         until_date: Timestamp | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Subscription:
-        """Change the given fields of one of the subscriptions.
+        """Change the given fields of a subscription.
 
         `PATCH /api/projects/{project_id}/subscriptions/{id}/`; scope `subscription:write`;
         limits `burst` and `sustained`.
+
+        Args:
+            byweekday: The days of the week.
+            dashboard: The id of the dashboard.
+            deleted: Whether the subscription is deleted. Setting it is how subscriptions are
+                deleted and restored.
+            frequency: `daily`, `weekly`, `monthly` or `yearly`.
+            insight: The id of the insight.
+            interval: Every so many days, weeks, months or years.
+            start_date: When the deliveries begin.
+            target_type: `email`, `slack` or `webhook`.
+            target_value: Addresses, a channel or a URL, depending on the type.
+            until_date: When the deliveries end.
+
+        Returns:
+            `Subscription`.
         """
         return await self._call(
             registry.UPDATE,
             (id,),
             body={
+                "ai_prompt_config": ai_prompt_config,
                 "bysetpos": bysetpos,
                 "byweekday": byweekday,
                 "count": count,
                 "dashboard": dashboard,
                 "dashboard_export_insights": dashboard_export_insights,
                 "deleted": deleted,
+                "delivery_config": delivery_config,
+                "enabled": enabled,
                 "frequency": frequency,
                 "insight": insight,
                 "integration_id": integration_id,
                 "interval": interval,
                 "invite_message": invite_message,
+                "prompt": prompt,
+                "send_test_now": send_test_now,
                 "start_date": start_date,
                 "summary_enabled": summary_enabled,
                 "summary_prompt_guide": summary_prompt_guide,

@@ -22,19 +22,20 @@ __all__ = ["Surveys", "SurveysResponses"]
 
 
 class SurveysResponses(Resource):
-    """Operations on `surveys.responses`."""
+    """The answers of one user to a survey."""
 
     async def archive(
         self,
-        id: str,
+        id: UUID | str,
         response_uuid: str,
         /,
         *,
         name: str,
-        type: m.SurveyType,
+        type: m.SurveyTypeEnum,
         create_in_folder: str | Omit = OMIT,
         appearance: JSON | Omit = OMIT,
         archived: bool | Omit = OMIT,
+        base_language: str | Omit = OMIT,
         conditions: JSON | Omit = OMIT,
         current_iteration: int | None | Omit = OMIT,
         current_iteration_start_date: Timestamp | None | Omit = OMIT,
@@ -52,7 +53,7 @@ class SurveysResponses(Resource):
         remove_targeting_flag: bool | None | Omit = OMIT,
         response_sampling_daily_limits: JSON | Omit = OMIT,
         response_sampling_interval: int | None | Omit = OMIT,
-        response_sampling_interval_type: m.ResponseSamplingIntervalTypeEnum
+        response_sampling_interval_type: m.SurveySamplingIntervalTypeEnum
         | Literal[""]
         | None
         | Omit = OMIT,
@@ -66,10 +67,13 @@ class SurveysResponses(Resource):
         translations: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Archive: an action on surveys responses.
+        """Archive a response, so that results leave it out.
 
-        `POST /api/projects/{project_id}/surveys/{id}/responses/{response_uuid}/archive/`;
-        limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/surveys/{id}/responses/{response_uuid}/archive/`; scope
+        `survey:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.RESPONSES_ARCHIVE,
@@ -83,6 +87,7 @@ class SurveysResponses(Resource):
                 "_create_in_folder": create_in_folder,
                 "appearance": appearance,
                 "archived": archived,
+                "base_language": base_language,
                 "conditions": conditions,
                 "current_iteration": current_iteration,
                 "current_iteration_start_date": current_iteration_start_date,
@@ -113,17 +118,76 @@ class SurveysResponses(Resource):
             options=options,
         )
 
+    async def get(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        exclude_archived: bool | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        question_id: str | Omit = OMIT,
+        score_gte: float | Omit = OMIT,
+        score_lte: float | Omit = OMIT,
+        since: Timestamp | Omit = OMIT,
+        until: Timestamp | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.SurveyResponsesList:
+        """Get one response to a survey.
+
+        `GET /api/projects/{project_id}/surveys/{id}/responses/`; scope `query:read`,
+        `survey:read`; limits `burst` and `sustained`.
+
+        Args:
+            exclude_archived: Default: `false`.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `100`.
+            offset: The number of results to skip. Default: `0`.
+
+        Returns:
+            `SurveyResponsesList`.
+        """
+        return await self._call(
+            registry.RESPONSES_GET,
+            (id,),
+            query={
+                "exclude_archived": exclude_archived,
+                "limit": limit,
+                "offset": offset,
+                "question_id": question_id,
+                "score_gte": score_gte,
+                "score_lte": score_lte,
+                "since": since,
+                "until": until,
+            },
+            options=options,
+        )
+
+    async def list_archived_uuids(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> JSON:
+        """List the uuids of the archived responses to a survey.
+
+        `GET /api/projects/{project_id}/surveys/{id}/archived-response-uuids/`; scope
+        `survey:read`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.RESPONSES_LIST_ARCHIVED_UUIDS, (id,), options=options)
+
     async def unarchive(
         self,
-        id: str,
+        id: UUID | str,
         response_uuid: str,
         /,
         *,
         name: str,
-        type: m.SurveyType,
+        type: m.SurveyTypeEnum,
         create_in_folder: str | Omit = OMIT,
         appearance: JSON | Omit = OMIT,
         archived: bool | Omit = OMIT,
+        base_language: str | Omit = OMIT,
         conditions: JSON | Omit = OMIT,
         current_iteration: int | None | Omit = OMIT,
         current_iteration_start_date: Timestamp | None | Omit = OMIT,
@@ -141,7 +205,7 @@ class SurveysResponses(Resource):
         remove_targeting_flag: bool | None | Omit = OMIT,
         response_sampling_daily_limits: JSON | Omit = OMIT,
         response_sampling_interval: int | None | Omit = OMIT,
-        response_sampling_interval_type: m.ResponseSamplingIntervalTypeEnum
+        response_sampling_interval_type: m.SurveySamplingIntervalTypeEnum
         | Literal[""]
         | None
         | Omit = OMIT,
@@ -155,10 +219,13 @@ class SurveysResponses(Resource):
         translations: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Unarchive: an action on surveys responses.
+        """Bring an archived response back into the results.
 
         `POST /api/projects/{project_id}/surveys/{id}/responses/{response_uuid}/unarchive/`;
-        limits `burst` and `sustained`.
+        scope `survey:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.RESPONSES_UNARCHIVE,
@@ -172,6 +239,7 @@ class SurveysResponses(Resource):
                 "_create_in_folder": create_in_folder,
                 "appearance": appearance,
                 "archived": archived,
+                "base_language": base_language,
                 "conditions": conditions,
                 "current_iteration": current_iteration,
                 "current_iteration_start_date": current_iteration_start_date,
@@ -204,11 +272,11 @@ class SurveysResponses(Resource):
 
 
 class Surveys(Resource):
-    """Operations on `surveys`."""
+    """A survey asks users of your product questions, in a popover, by API or on a page of its own."""
 
     @cached_property
     def responses(self) -> SurveysResponses:
-        """Operations on `surveys.responses`."""
+        """The answers of one user to a survey."""
         return SurveysResponses(self._executor)
 
     def activity(
@@ -218,20 +286,22 @@ class Surveys(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """Activity: an action on surveys.
+        """List the changes of a survey, newest first.
 
         `GET /api/projects/{project_id}/surveys/{id}/activity/`; scope `activity_log:read`;
         limits `burst` and `sustained`; pages: page.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ACTIVITY,
-            (id,),
-            query={"limit": limit, "page": page},
-            concurrency=concurrency,
-            options=options,
+            registry.ACTIVITY, (id,), query={"limit": limit, "page": page}, options=options
         )
 
     def all_activity(
@@ -239,56 +309,59 @@ class Surveys(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """All activity: an action on surveys.
+        """List the changes of all surveys, newest first.
 
         `GET /api/projects/{project_id}/surveys/activity/`; scope `activity_log:read`; limits
         `burst` and `sustained`; pages: page.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ALL_ACTIVITY,
-            query={"limit": limit, "page": page},
-            concurrency=concurrency,
-            options=options,
+            registry.ALL_ACTIVITY, query={"limit": limit, "page": page}, options=options
         )
 
     async def all_stats(
         self,
         *,
-        date_from: str | Omit = OMIT,
-        date_to: str | Omit = OMIT,
+        date_from: Timestamp | Omit = OMIT,
+        date_to: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SurveyGlobalStatsResponse:
-        """All stats: an action on surveys.
+        """Get how often all surveys were shown, dismissed and answered.
 
         `GET /api/projects/{project_id}/surveys/stats/`; scope `survey:read`; limits `burst` and
         `sustained`.
+
+        Args:
+            date_from: The start of the range of time: a date, a date-time, or relative such as
+                `-7d`.
+            date_to: The end of the range of time: a date, a date-time, or relative such as
+                `-1d`.
+
+        Returns:
+            `SurveyGlobalStatsResponse`.
         """
         return await self._call(
             registry.ALL_STATS, query={"date_from": date_from, "date_to": date_to}, options=options
         )
 
-    async def archived_response_uuids(
-        self, id: str, /, *, options: RequestOptions | None = None
-    ) -> JSON:
-        """Archived response uuids: an action on surveys.
-
-        `GET /api/projects/{project_id}/surveys/{id}/archived-response-uuids/`; limits `burst`
-        and `sustained`.
-        """
-        return await self._call(registry.ARCHIVED_RESPONSE_UUIDS, (id,), options=options)
-
     async def create(
         self,
         *,
         name: str,
-        type: m.SurveyType,
+        type: m.SurveyTypeEnum,
         create_in_folder: str | Omit = OMIT,
-        appearance: m.SurveyAppearanceSchema | Mapping[str, JSON] | None | Omit = OMIT,
+        appearance: m.SurveyAppearance | Mapping[str, JSON] | None | Omit = OMIT,
         archived: bool | Omit = OMIT,
-        conditions: m.SurveyConditionsSchema | Mapping[str, JSON] | None | Omit = OMIT,
+        base_language: str | Omit = OMIT,
+        conditions: m.SurveyConditions | Mapping[str, JSON] | None | Omit = OMIT,
         current_iteration: int | None | Omit = OMIT,
         current_iteration_start_date: Timestamp | None | Omit = OMIT,
         description: str | Omit = OMIT,
@@ -298,43 +371,58 @@ class Surveys(Resource):
         form_content: JSON | Omit = OMIT,
         iteration_count: int | None | Omit = OMIT,
         iteration_frequency_days: int | None | Omit = OMIT,
-        iteration_start_dates: Sequence[str | None] | None | Omit = OMIT,
+        iteration_start_dates: Sequence[Timestamp | None] | None | Omit = OMIT,
         linked_flag_id: int | None | Omit = OMIT,
         linked_insight_id: int | None | Omit = OMIT,
         questions: Sequence[
-            m.SurveyOpenQuestionSchema
+            m.SurveyOpenQuestion
             | Mapping[str, JSON]
-            | m.SurveyLinkQuestionSchema
-            | m.SurveyRatingQuestionSchema
-            | m.SurveySingleChoiceQuestionSchema
-            | m.SurveyMultipleChoiceQuestionSchema
+            | m.SurveyLinkQuestion
+            | m.SurveyRatingQuestion
+            | m.SurveySingleChoiceQuestion
+            | m.SurveyMultipleChoiceQuestion
         ]
         | None
         | Omit = OMIT,
         remove_targeting_flag: bool | None | Omit = OMIT,
         response_sampling_daily_limits: JSON | Omit = OMIT,
         response_sampling_interval: int | None | Omit = OMIT,
-        response_sampling_interval_type: m.ResponseSamplingIntervalTypeEnum
+        response_sampling_interval_type: m.SurveySamplingIntervalTypeEnum
         | Literal[""]
         | None
         | Omit = OMIT,
         response_sampling_limit: int | None | Omit = OMIT,
         response_sampling_start_date: Timestamp | None | Omit = OMIT,
         responses_limit: int | None | Omit = OMIT,
-        schedule: m.ScheduleEnum | None | Omit = OMIT,
+        schedule: m.SurveyScheduleEnum | None | Omit = OMIT,
         start_date: Timestamp | None | Omit = OMIT,
-        targeting_flag_filters: m.FeatureFlagFiltersSchema
-        | Mapping[str, JSON]
-        | None
-        | Omit = OMIT,
+        targeting_flag_filters: m.FeatureFlagFilters | Mapping[str, JSON] | None | Omit = OMIT,
         targeting_flag_id: int | Omit = OMIT,
         translations: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.SurveySerializerCreateUpdateOnly:
-        """Create one of the surveys.
+    ) -> m.Survey:
+        """Create a survey as a draft; `launch` starts it.
 
         `POST /api/projects/{project_id}/surveys/`; scope `survey:write`; limits `burst` and
         `sustained`.
+
+        Args:
+            name: The name of the survey.
+            type: How it is shown: `popover`, `widget`, `external_survey` or `api`.
+            appearance: Colours, position and texts.
+            archived: Whether it is archived.
+            conditions: When it is shown: address, device, events and so on.
+            description: A description of the survey.
+            end_date: When it ended; null while it runs.
+            linked_flag_id: The id of the feature flag that has to be on for it to be shown.
+            questions: The questions with their types and choices. An update replaces them as a
+                whole.
+            responses_limit: The number of responses at which it ends.
+            schedule: Whether it is shown `once`, in `recurring` iterations, or `always`.
+            start_date: When it started; null for a draft.
+
+        Returns:
+            `Survey`.
         """
         return await self._call(
             registry.CREATE,
@@ -344,6 +432,7 @@ class Surveys(Resource):
                 "_create_in_folder": create_in_folder,
                 "appearance": appearance,
                 "archived": archived,
+                "base_language": base_language,
                 "conditions": conditions,
                 "current_iteration": current_iteration,
                 "current_iteration_start_date": current_iteration_start_date,
@@ -375,7 +464,7 @@ class Surveys(Resource):
         )
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the surveys.
+        """Delete a survey for good, with its targeting flag.
 
         `DELETE /api/projects/{project_id}/surveys/{id}/`; scope `survey:write`; limits `burst`
         and `sustained`.
@@ -387,9 +476,12 @@ class Surveys(Resource):
         id: UUID | str,
         /,
         *,
+        name: str,
+        type: m.SurveyTypeEnum,
         create_in_folder: str | Omit = OMIT,
         appearance: JSON | Omit = OMIT,
         archived: bool | Omit = OMIT,
+        base_language: str | Omit = OMIT,
         conditions: JSON | Omit = OMIT,
         current_iteration: int | None | Omit = OMIT,
         current_iteration_start_date: Timestamp | None | Omit = OMIT,
@@ -403,12 +495,11 @@ class Surveys(Resource):
         iteration_start_dates: Sequence[Timestamp | None] | None | Omit = OMIT,
         linked_flag_id: int | None | Omit = OMIT,
         linked_insight_id: int | None | Omit = OMIT,
-        name: str | Omit = OMIT,
         questions: JSON | Omit = OMIT,
         remove_targeting_flag: bool | None | Omit = OMIT,
         response_sampling_daily_limits: JSON | Omit = OMIT,
         response_sampling_interval: int | None | Omit = OMIT,
-        response_sampling_interval_type: m.ResponseSamplingIntervalTypeEnum
+        response_sampling_interval_type: m.SurveySamplingIntervalTypeEnum
         | Literal[""]
         | None
         | Omit = OMIT,
@@ -420,21 +511,26 @@ class Surveys(Resource):
         targeting_flag_filters: JSON | Omit = OMIT,
         targeting_flag_id: int | Omit = OMIT,
         translations: JSON | Omit = OMIT,
-        type: m.SurveyType | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Duplicate to projects: an action on surveys.
+        """Copy a survey to other projects.
 
         `POST /api/projects/{project_id}/surveys/{id}/duplicate_to_projects/`; scope
         `survey:write`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.DUPLICATE_TO_PROJECTS,
             (id,),
             body={
+                "name": name,
+                "type": type,
                 "_create_in_folder": create_in_folder,
                 "appearance": appearance,
                 "archived": archived,
+                "base_language": base_language,
                 "conditions": conditions,
                 "current_iteration": current_iteration,
                 "current_iteration_start_date": current_iteration_start_date,
@@ -448,7 +544,6 @@ class Surveys(Resource):
                 "iteration_start_dates": iteration_start_dates,
                 "linked_flag_id": linked_flag_id,
                 "linked_insight_id": linked_insight_id,
-                "name": name,
                 "questions": questions,
                 "remove_targeting_flag": remove_targeting_flag,
                 "response_sampling_daily_limits": response_sampling_daily_limits,
@@ -462,50 +557,22 @@ class Surveys(Resource):
                 "targeting_flag_filters": targeting_flag_filters,
                 "targeting_flag_id": targeting_flag_id,
                 "translations": translations,
-                "type": type,
             },
             options=options,
         )
 
-    async def get(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> m.Survey:
-        """Get one of the surveys.
-
-        `GET /api/projects/{project_id}/surveys/{id}/`; scope `survey:read`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(registry.GET, (id,), options=options)
-
-    def list(
-        self,
-        *,
-        archived: bool | Omit = OMIT,
-        limit: int | Omit = OMIT,
-        offset: int | Omit = OMIT,
-        search: str | Omit = OMIT,
-        concurrency: int = 1,
-        options: RequestOptions | None = None,
-    ) -> Cursor[m.Survey]:
-        """List the surveys.
-
-        `GET /api/projects/{project_id}/surveys/`; scope `survey:read`; limits `burst` and
-        `sustained`; pages: offset.
-        """
-        return self._cursor(
-            registry.LIST,
-            query={"archived": archived, "limit": limit, "offset": offset, "search": search},
-            concurrency=concurrency,
-            options=options,
-        )
-
-    async def replace(
+    async def generate_headline(
         self,
         id: UUID | str,
         /,
         *,
         name: str,
-        type: m.SurveyType,
+        type: m.SurveyTypeEnum,
+        create_in_folder: str | Omit = OMIT,
         appearance: JSON | Omit = OMIT,
         archived: bool | Omit = OMIT,
+        base_language: str | Omit = OMIT,
+        conditions: JSON | Omit = OMIT,
         current_iteration: int | None | Omit = OMIT,
         current_iteration_start_date: Timestamp | None | Omit = OMIT,
         description: str | Omit = OMIT,
@@ -519,9 +586,10 @@ class Surveys(Resource):
         linked_flag_id: int | None | Omit = OMIT,
         linked_insight_id: int | None | Omit = OMIT,
         questions: JSON | Omit = OMIT,
+        remove_targeting_flag: bool | None | Omit = OMIT,
         response_sampling_daily_limits: JSON | Omit = OMIT,
         response_sampling_interval: int | None | Omit = OMIT,
-        response_sampling_interval_type: m.ResponseSamplingIntervalTypeEnum
+        response_sampling_interval_type: m.SurveySamplingIntervalTypeEnum
         | Literal[""]
         | None
         | Omit = OMIT,
@@ -530,22 +598,30 @@ class Surveys(Resource):
         responses_limit: int | None | Omit = OMIT,
         schedule: str | None | Omit = OMIT,
         start_date: Timestamp | None | Omit = OMIT,
+        targeting_flag_filters: JSON | Omit = OMIT,
+        targeting_flag_id: int | Omit = OMIT,
         translations: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.Survey:
-        """Replace one of the surveys.
+    ) -> JSON:
+        """Summarize all responses to a survey in one sentence.
 
-        `PUT /api/projects/{project_id}/surveys/{id}/`; scope `survey:write`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/surveys/{id}/summary_headline/`; scope `survey:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.REPLACE,
+            registry.GENERATE_HEADLINE,
             (id,),
             body={
                 "name": name,
                 "type": type,
+                "_create_in_folder": create_in_folder,
                 "appearance": appearance,
                 "archived": archived,
+                "base_language": base_language,
+                "conditions": conditions,
                 "current_iteration": current_iteration,
                 "current_iteration_start_date": current_iteration_start_date,
                 "description": description,
@@ -559,6 +635,7 @@ class Surveys(Resource):
                 "linked_flag_id": linked_flag_id,
                 "linked_insight_id": linked_insight_id,
                 "questions": questions,
+                "remove_targeting_flag": remove_targeting_flag,
                 "response_sampling_daily_limits": response_sampling_daily_limits,
                 "response_sampling_interval": response_sampling_interval,
                 "response_sampling_interval_type": response_sampling_interval_type,
@@ -567,16 +644,251 @@ class Surveys(Resource):
                 "responses_limit": responses_limit,
                 "schedule": schedule,
                 "start_date": start_date,
+                "targeting_flag_filters": targeting_flag_filters,
+                "targeting_flag_id": targeting_flag_id,
+                "translations": translations,
+            },
+            options=options,
+        )
+
+    async def generate_translations(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        target_language: str,
+        overwrite: bool | Omit = OMIT,
+        source_language: str | Omit = OMIT,
+        survey: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.GenerateSurveyTranslationsResponse:
+        """Translate the texts of a survey by a language model.
+
+        `POST /api/projects/{project_id}/surveys/{id}/generate_translations/`; scope
+        `survey:write`; limits `burst` and `sustained`.
+
+        Args:
+            overwrite: Default: `false`.
+
+        Returns:
+            `GenerateSurveyTranslationsResponse`.
+        """
+        return await self._call(
+            registry.GENERATE_TRANSLATIONS,
+            (id,),
+            body={
+                "target_language": target_language,
+                "overwrite": overwrite,
+                "source_language": source_language,
+                "survey": survey,
+            },
+            options=options,
+        )
+
+    async def get(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> m.Survey:
+        """Get a survey with its questions and conditions.
+
+        `GET /api/projects/{project_id}/surveys/{id}/`; scope `survey:read`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `Survey`.
+        """
+        return await self._call(registry.GET, (id,), options=options)
+
+    async def launch(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> m.Survey:
+        """Start a survey.
+
+        `POST /api/projects/{project_id}/surveys/{id}/launch/`; scope `survey:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `Survey`.
+        """
+        return await self._call(registry.LAUNCH, (id,), options=options)
+
+    def list(
+        self,
+        *,
+        archived: bool | Omit = OMIT,
+        created_by: float | Omit = OMIT,
+        ids: Sequence[UUID | str] | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        search: str | Omit = OMIT,
+        status: Literal["complete", "draft", "running"] | Omit = OMIT,
+        type: Literal["api", "external_survey", "popover", "widget"] | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.Survey]:
+        """List surveys.
+
+        `GET /api/projects/{project_id}/surveys/`; scope `survey:read`; limits `burst` and
+        `sustained`; pages: offset.
+
+        Args:
+            archived: Whether to list archived objects.
+            created_by: Only what this user created.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+            status: Only results with this status.
+            type: Only results of this type.
+
+        Returns:
+            All `Survey`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.LIST,
+            query={
+                "archived": archived,
+                "created_by": created_by,
+                "ids": ids,
+                "limit": limit,
+                "offset": offset,
+                "search": search,
+                "status": status,
+                "type": type,
+            },
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def question_labels(
+        self, *, options: RequestOptions | None = None
+    ) -> m.SurveyQuestionLabelsResponse:
+        """List the texts of the questions of all surveys.
+
+        `GET /api/projects/{project_id}/surveys/question_labels/`; scope `survey:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `SurveyQuestionLabelsResponse`.
+        """
+        return await self._call(registry.QUESTION_LABELS, options=options)
+
+    async def replace(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        name: str,
+        type: m.SurveyTypeEnum,
+        create_in_folder: str | Omit = OMIT,
+        appearance: m.SurveyAppearance | Mapping[str, JSON] | None | Omit = OMIT,
+        archived: bool | Omit = OMIT,
+        base_language: str | Omit = OMIT,
+        conditions: m.SurveyConditions | Mapping[str, JSON] | None | Omit = OMIT,
+        current_iteration: int | None | Omit = OMIT,
+        current_iteration_start_date: Timestamp | None | Omit = OMIT,
+        description: str | Omit = OMIT,
+        enable_iframe_embedding: bool | None | Omit = OMIT,
+        enable_partial_responses: bool | None | Omit = OMIT,
+        end_date: Timestamp | None | Omit = OMIT,
+        form_content: JSON | Omit = OMIT,
+        iteration_count: int | None | Omit = OMIT,
+        iteration_frequency_days: int | None | Omit = OMIT,
+        iteration_start_dates: Sequence[Timestamp | None] | None | Omit = OMIT,
+        linked_flag_id: int | None | Omit = OMIT,
+        linked_insight_id: int | None | Omit = OMIT,
+        questions: Sequence[
+            m.SurveyOpenQuestion
+            | Mapping[str, JSON]
+            | m.SurveyLinkQuestion
+            | m.SurveyRatingQuestion
+            | m.SurveySingleChoiceQuestion
+            | m.SurveyMultipleChoiceQuestion
+        ]
+        | None
+        | Omit = OMIT,
+        remove_targeting_flag: bool | None | Omit = OMIT,
+        response_sampling_daily_limits: JSON | Omit = OMIT,
+        response_sampling_interval: int | None | Omit = OMIT,
+        response_sampling_interval_type: m.SurveySamplingIntervalTypeEnum
+        | Literal[""]
+        | None
+        | Omit = OMIT,
+        response_sampling_limit: int | None | Omit = OMIT,
+        response_sampling_start_date: Timestamp | None | Omit = OMIT,
+        responses_limit: int | None | Omit = OMIT,
+        schedule: m.SurveyScheduleEnum | None | Omit = OMIT,
+        start_date: Timestamp | None | Omit = OMIT,
+        targeting_flag_filters: m.FeatureFlagFilters | Mapping[str, JSON] | None | Omit = OMIT,
+        targeting_flag_id: int | Omit = OMIT,
+        translations: JSON | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.Survey:
+        """Replace all fields of a survey.
+
+        `PUT /api/projects/{project_id}/surveys/{id}/`; scope `survey:write`; limits `burst` and
+        `sustained`.
+
+        Args:
+            name: The name of the survey.
+            type: How it is shown: `popover`, `widget`, `external_survey` or `api`.
+            appearance: Colours, position and texts.
+            archived: Whether it is archived.
+            conditions: When it is shown: address, device, events and so on.
+            description: A description of the survey.
+            end_date: When it ended; null while it runs.
+            linked_flag_id: The id of the feature flag that has to be on for it to be shown.
+            questions: The questions with their types and choices. An update replaces them as a
+                whole.
+            responses_limit: The number of responses at which it ends.
+            schedule: Whether it is shown `once`, in `recurring` iterations, or `always`.
+            start_date: When it started; null for a draft.
+
+        Returns:
+            `Survey`.
+        """
+        return await self._call(
+            registry.REPLACE,
+            (id,),
+            body={
+                "name": name,
+                "type": type,
+                "_create_in_folder": create_in_folder,
+                "appearance": appearance,
+                "archived": archived,
+                "base_language": base_language,
+                "conditions": conditions,
+                "current_iteration": current_iteration,
+                "current_iteration_start_date": current_iteration_start_date,
+                "description": description,
+                "enable_iframe_embedding": enable_iframe_embedding,
+                "enable_partial_responses": enable_partial_responses,
+                "end_date": end_date,
+                "form_content": form_content,
+                "iteration_count": iteration_count,
+                "iteration_frequency_days": iteration_frequency_days,
+                "iteration_start_dates": iteration_start_dates,
+                "linked_flag_id": linked_flag_id,
+                "linked_insight_id": linked_insight_id,
+                "questions": questions,
+                "remove_targeting_flag": remove_targeting_flag,
+                "response_sampling_daily_limits": response_sampling_daily_limits,
+                "response_sampling_interval": response_sampling_interval,
+                "response_sampling_interval_type": response_sampling_interval_type,
+                "response_sampling_limit": response_sampling_limit,
+                "response_sampling_start_date": response_sampling_start_date,
+                "responses_limit": responses_limit,
+                "schedule": schedule,
+                "start_date": start_date,
+                "targeting_flag_filters": targeting_flag_filters,
+                "targeting_flag_id": targeting_flag_id,
                 "translations": translations,
             },
             options=options,
         )
 
     async def responses_count(self, *, options: RequestOptions | None = None) -> JSON:
-        """Responses count: an action on surveys.
+        """Get the number of responses to each survey.
 
         `GET /api/projects/{project_id}/surveys/responses_count/`; scope `survey:read`; limits
         `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.RESPONSES_COUNT, options=options)
 
@@ -585,189 +897,73 @@ class Surveys(Resource):
         id: UUID | str,
         /,
         *,
-        date_from: str | Omit = OMIT,
-        date_to: str | Omit = OMIT,
+        date_from: Timestamp | Omit = OMIT,
+        date_to: Timestamp | Omit = OMIT,
+        include_per_question_stats: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SurveyStatsResponse:
-        """Stats: an action on surveys.
+        """Get how often a survey was shown, dismissed and answered.
 
         `GET /api/projects/{project_id}/surveys/{id}/stats/`; scope `survey:read`; limits
         `burst` and `sustained`.
+
+        Args:
+            date_from: The start of the range of time: a date, a date-time, or relative such as
+                `-7d`.
+            date_to: The end of the range of time: a date, a date-time, or relative such as
+                `-1d`.
+
+        Returns:
+            `SurveyStatsResponse`.
         """
         return await self._call(
             registry.STATS,
             (id,),
-            query={"date_from": date_from, "date_to": date_to},
+            query={
+                "date_from": date_from,
+                "date_to": date_to,
+                "include_per_question_stats": include_per_question_stats,
+            },
             options=options,
         )
+
+    async def stop(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> m.Survey:
+        """End a survey.
+
+        `POST /api/projects/{project_id}/surveys/{id}/stop/`; scope `survey:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `Survey`.
+        """
+        return await self._call(registry.STOP, (id,), options=options)
 
     async def summarize_responses(
         self,
         id: UUID | str,
         /,
         *,
-        create_in_folder: str | Omit = OMIT,
-        appearance: JSON | Omit = OMIT,
-        archived: bool | Omit = OMIT,
-        conditions: JSON | Omit = OMIT,
-        current_iteration: int | None | Omit = OMIT,
-        current_iteration_start_date: Timestamp | None | Omit = OMIT,
-        description: str | Omit = OMIT,
-        enable_iframe_embedding: bool | None | Omit = OMIT,
-        enable_partial_responses: bool | None | Omit = OMIT,
-        end_date: Timestamp | None | Omit = OMIT,
-        form_content: JSON | Omit = OMIT,
-        iteration_count: int | None | Omit = OMIT,
-        iteration_frequency_days: int | None | Omit = OMIT,
-        iteration_start_dates: Sequence[Timestamp | None] | None | Omit = OMIT,
-        linked_flag_id: int | None | Omit = OMIT,
-        linked_insight_id: int | None | Omit = OMIT,
-        name: str | Omit = OMIT,
-        questions: JSON | Omit = OMIT,
-        remove_targeting_flag: bool | None | Omit = OMIT,
-        response_sampling_daily_limits: JSON | Omit = OMIT,
-        response_sampling_interval: int | None | Omit = OMIT,
-        response_sampling_interval_type: m.ResponseSamplingIntervalTypeEnum
-        | Literal[""]
-        | None
-        | Omit = OMIT,
-        response_sampling_limit: int | None | Omit = OMIT,
-        response_sampling_start_date: Timestamp | None | Omit = OMIT,
-        responses_limit: int | None | Omit = OMIT,
-        schedule: str | None | Omit = OMIT,
-        start_date: Timestamp | None | Omit = OMIT,
-        targeting_flag_filters: JSON | Omit = OMIT,
-        targeting_flag_id: int | Omit = OMIT,
-        translations: JSON | Omit = OMIT,
-        type: m.SurveyType | Omit = OMIT,
+        question_id: str | Omit = OMIT,
+        question_index: int | Omit = OMIT,
+        force_refresh: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Summarize responses: an action on surveys.
+        """Summarize the responses to a question of a survey by a language model.
 
         `POST /api/projects/{project_id}/surveys/{id}/summarize_responses/`; scope
         `survey:read`; limits `burst` and `sustained`.
+
+        Args:
+            force_refresh: Default: `false`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.SUMMARIZE_RESPONSES,
             (id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "appearance": appearance,
-                "archived": archived,
-                "conditions": conditions,
-                "current_iteration": current_iteration,
-                "current_iteration_start_date": current_iteration_start_date,
-                "description": description,
-                "enable_iframe_embedding": enable_iframe_embedding,
-                "enable_partial_responses": enable_partial_responses,
-                "end_date": end_date,
-                "form_content": form_content,
-                "iteration_count": iteration_count,
-                "iteration_frequency_days": iteration_frequency_days,
-                "iteration_start_dates": iteration_start_dates,
-                "linked_flag_id": linked_flag_id,
-                "linked_insight_id": linked_insight_id,
-                "name": name,
-                "questions": questions,
-                "remove_targeting_flag": remove_targeting_flag,
-                "response_sampling_daily_limits": response_sampling_daily_limits,
-                "response_sampling_interval": response_sampling_interval,
-                "response_sampling_interval_type": response_sampling_interval_type,
-                "response_sampling_limit": response_sampling_limit,
-                "response_sampling_start_date": response_sampling_start_date,
-                "responses_limit": responses_limit,
-                "schedule": schedule,
-                "start_date": start_date,
-                "targeting_flag_filters": targeting_flag_filters,
-                "targeting_flag_id": targeting_flag_id,
-                "translations": translations,
-                "type": type,
-            },
-            options=options,
-        )
-
-    async def summary_headline(
-        self,
-        id: str,
-        /,
-        *,
-        create_in_folder: str | Omit = OMIT,
-        appearance: JSON | Omit = OMIT,
-        archived: bool | Omit = OMIT,
-        conditions: JSON | Omit = OMIT,
-        current_iteration: int | None | Omit = OMIT,
-        current_iteration_start_date: Timestamp | None | Omit = OMIT,
-        description: str | Omit = OMIT,
-        enable_iframe_embedding: bool | None | Omit = OMIT,
-        enable_partial_responses: bool | None | Omit = OMIT,
-        end_date: Timestamp | None | Omit = OMIT,
-        form_content: JSON | Omit = OMIT,
-        iteration_count: int | None | Omit = OMIT,
-        iteration_frequency_days: int | None | Omit = OMIT,
-        iteration_start_dates: Sequence[Timestamp | None] | None | Omit = OMIT,
-        linked_flag_id: int | None | Omit = OMIT,
-        linked_insight_id: int | None | Omit = OMIT,
-        name: str | Omit = OMIT,
-        questions: JSON | Omit = OMIT,
-        remove_targeting_flag: bool | None | Omit = OMIT,
-        response_sampling_daily_limits: JSON | Omit = OMIT,
-        response_sampling_interval: int | None | Omit = OMIT,
-        response_sampling_interval_type: m.ResponseSamplingIntervalTypeEnum
-        | Literal[""]
-        | None
-        | Omit = OMIT,
-        response_sampling_limit: int | None | Omit = OMIT,
-        response_sampling_start_date: Timestamp | None | Omit = OMIT,
-        responses_limit: int | None | Omit = OMIT,
-        schedule: str | None | Omit = OMIT,
-        start_date: Timestamp | None | Omit = OMIT,
-        targeting_flag_filters: JSON | Omit = OMIT,
-        targeting_flag_id: int | Omit = OMIT,
-        translations: JSON | Omit = OMIT,
-        type: m.SurveyType | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Summary headline: an action on surveys.
-
-        `POST /api/projects/{project_id}/surveys/{id}/summary_headline/`; limits `burst` and
-        `sustained`.
-        """
-        return await self._call(
-            registry.SUMMARY_HEADLINE,
-            (id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "appearance": appearance,
-                "archived": archived,
-                "conditions": conditions,
-                "current_iteration": current_iteration,
-                "current_iteration_start_date": current_iteration_start_date,
-                "description": description,
-                "enable_iframe_embedding": enable_iframe_embedding,
-                "enable_partial_responses": enable_partial_responses,
-                "end_date": end_date,
-                "form_content": form_content,
-                "iteration_count": iteration_count,
-                "iteration_frequency_days": iteration_frequency_days,
-                "iteration_start_dates": iteration_start_dates,
-                "linked_flag_id": linked_flag_id,
-                "linked_insight_id": linked_insight_id,
-                "name": name,
-                "questions": questions,
-                "remove_targeting_flag": remove_targeting_flag,
-                "response_sampling_daily_limits": response_sampling_daily_limits,
-                "response_sampling_interval": response_sampling_interval,
-                "response_sampling_interval_type": response_sampling_interval_type,
-                "response_sampling_limit": response_sampling_limit,
-                "response_sampling_start_date": response_sampling_start_date,
-                "responses_limit": responses_limit,
-                "schedule": schedule,
-                "start_date": start_date,
-                "targeting_flag_filters": targeting_flag_filters,
-                "targeting_flag_id": targeting_flag_id,
-                "translations": translations,
-                "type": type,
-            },
+            query={"question_id": question_id, "question_index": question_index},
+            body={"force_refresh": force_refresh},
             options=options,
         )
 
@@ -777,57 +973,73 @@ class Surveys(Resource):
         /,
         *,
         create_in_folder: str | Omit = OMIT,
-        appearance: m.SurveyAppearanceSchema | Mapping[str, JSON] | None | Omit = OMIT,
+        appearance: m.SurveyAppearance | Mapping[str, JSON] | None | Omit = OMIT,
         archived: bool | Omit = OMIT,
-        conditions: m.SurveyConditionsSchema | Mapping[str, JSON] | None | Omit = OMIT,
+        base_language: str | Omit = OMIT,
+        conditions: m.SurveyConditions | Mapping[str, JSON] | None | Omit = OMIT,
         current_iteration: int | None | Omit = OMIT,
         current_iteration_start_date: Timestamp | None | Omit = OMIT,
         description: str | Omit = OMIT,
         enable_iframe_embedding: bool | None | Omit = OMIT,
         enable_partial_responses: bool | None | Omit = OMIT,
-        end_date: str | None | Omit = OMIT,
+        end_date: Timestamp | None | Omit = OMIT,
         form_content: JSON | Omit = OMIT,
         iteration_count: int | None | Omit = OMIT,
         iteration_frequency_days: int | None | Omit = OMIT,
-        iteration_start_dates: Sequence[str | None] | None | Omit = OMIT,
+        iteration_start_dates: Sequence[Timestamp | None] | None | Omit = OMIT,
         linked_flag_id: int | None | Omit = OMIT,
         linked_insight_id: int | None | Omit = OMIT,
         name: str | Omit = OMIT,
         questions: Sequence[
-            m.SurveyOpenQuestionSchema
+            m.SurveyOpenQuestion
             | Mapping[str, JSON]
-            | m.SurveyLinkQuestionSchema
-            | m.SurveyRatingQuestionSchema
-            | m.SurveySingleChoiceQuestionSchema
-            | m.SurveyMultipleChoiceQuestionSchema
+            | m.SurveyLinkQuestion
+            | m.SurveyRatingQuestion
+            | m.SurveySingleChoiceQuestion
+            | m.SurveyMultipleChoiceQuestion
         ]
         | None
         | Omit = OMIT,
         remove_targeting_flag: bool | None | Omit = OMIT,
         response_sampling_daily_limits: JSON | Omit = OMIT,
         response_sampling_interval: int | None | Omit = OMIT,
-        response_sampling_interval_type: m.ResponseSamplingIntervalTypeEnum
+        response_sampling_interval_type: m.SurveySamplingIntervalTypeEnum
         | Literal[""]
         | None
         | Omit = OMIT,
         response_sampling_limit: int | None | Omit = OMIT,
         response_sampling_start_date: Timestamp | None | Omit = OMIT,
         responses_limit: int | None | Omit = OMIT,
-        schedule: m.ScheduleEnum | None | Omit = OMIT,
-        start_date: str | None | Omit = OMIT,
-        targeting_flag_filters: m.FeatureFlagFiltersSchema
-        | Mapping[str, JSON]
-        | None
-        | Omit = OMIT,
+        schedule: m.SurveyScheduleEnum | None | Omit = OMIT,
+        start_date: Timestamp | None | Omit = OMIT,
+        targeting_flag_filters: m.FeatureFlagFilters | Mapping[str, JSON] | None | Omit = OMIT,
         targeting_flag_id: int | Omit = OMIT,
         translations: JSON | Omit = OMIT,
-        type: m.SurveyType | Omit = OMIT,
+        type: m.SurveyTypeEnum | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.SurveySerializerCreateUpdateOnly:
-        """Change the given fields of one of the surveys.
+    ) -> m.Survey:
+        """Change the given fields of a survey. `questions` is replaced as a whole.
 
         `PATCH /api/projects/{project_id}/surveys/{id}/`; scope `survey:write`; limits `burst`
         and `sustained`.
+
+        Args:
+            appearance: Colours, position and texts.
+            archived: Whether it is archived.
+            conditions: When it is shown: address, device, events and so on.
+            description: A description of the survey.
+            end_date: When it ended; null while it runs.
+            linked_flag_id: The id of the feature flag that has to be on for it to be shown.
+            name: The name of the survey.
+            questions: The questions with their types and choices. An update replaces them as a
+                whole.
+            responses_limit: The number of responses at which it ends.
+            schedule: Whether it is shown `once`, in `recurring` iterations, or `always`.
+            start_date: When it started; null for a draft.
+            type: How it is shown: `popover`, `widget`, `external_survey` or `api`.
+
+        Returns:
+            `Survey`.
         """
         return await self._call(
             registry.UPDATE,
@@ -836,6 +1048,7 @@ class Surveys(Resource):
                 "_create_in_folder": create_in_folder,
                 "appearance": appearance,
                 "archived": archived,
+                "base_language": base_language,
                 "conditions": conditions,
                 "current_iteration": current_iteration,
                 "current_iteration_start_date": current_iteration_start_date,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
+from asyncposthog.types import JSON, OMIT, FileInput, Omit, RequestOptions, Timestamp
 
 from ..registry.families import tasks as registry
 
@@ -18,46 +18,344 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["Tasks", "TasksRuns", "TasksRunsArtifacts", "TasksStagedArtifacts"]
+__all__ = [
+    "Tasks",
+    "TasksComments",
+    "TasksConfig",
+    "TasksMe",
+    "TasksMeConfig",
+    "TasksPresence",
+    "TasksRuns",
+    "TasksRunsArtifacts",
+    "TasksRunsLivingArtifacts",
+    "TasksRunsPeers",
+    "TasksRunsSession",
+    "TasksStagedArtifacts",
+    "TasksThreadMessages",
+]
+
+
+class TasksComments(Resource):
+    """A comment on a task."""
+
+    async def get(
+        self,
+        id: str,
+        root_comment_id: UUID | str,
+        /,
+        *,
+        comment_id: UUID | str | Omit = OMIT,
+        content_offset: int | Omit = OMIT,
+        cursor: str | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TaskCommentDetail:
+        """Get a comment on a task.
+
+        A comment on a task.
+
+        `GET /api/projects/{project_id}/tasks/{id}/comments/{root_comment_id}/`; scope
+        `comment:read`; limits `burst` and `sustained`.
+
+        Args:
+            content_offset: Default: `0`.
+            cursor: Where the page starts, as the previous page says.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+
+        Returns:
+            `TaskCommentDetail`.
+        """
+        return await self._call(
+            registry.COMMENTS_GET,
+            (
+                id,
+                root_comment_id,
+            ),
+            query={
+                "comment_id": comment_id,
+                "content_offset": content_offset,
+                "cursor": cursor,
+                "limit": limit,
+            },
+            options=options,
+        )
+
+    async def list(
+        self,
+        id: str,
+        /,
+        *,
+        artifact_id: str | Omit = OMIT,
+        cursor: str | Omit = OMIT,
+        include_resolved: bool | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TaskCommentsResponse:
+        """List comments on a task.
+
+        A comment on a task.
+
+        `GET /api/projects/{project_id}/tasks/{id}/comments/`; scope `comment:read`; limits
+        `burst` and `sustained`.
+
+        Args:
+            cursor: Where the page starts, as the previous page says.
+            include_resolved: Default: `false`.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+
+        Returns:
+            `TaskCommentsResponse`.
+        """
+        return await self._call(
+            registry.COMMENTS_LIST,
+            (id,),
+            query={
+                "artifact_id": artifact_id,
+                "cursor": cursor,
+                "include_resolved": include_resolved,
+                "limit": limit,
+            },
+            options=options,
+        )
+
+
+class TasksConfig(Resource):
+    """Operations on `tasks.config`."""
+
+    async def get(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TasksTeamConfigResponse:
+        """Get the defaults of tasks in a project.
+
+        `GET /api/projects/{project_id}/tasks/config/`; scope `task:read`; limits `burst` and
+        `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            `TasksTeamConfigResponse`.
+        """
+        return await self._call(
+            registry.CONFIG_GET, query={"limit": limit, "offset": offset}, options=options
+        )
+
+    async def update(
+        self,
+        *,
+        model: str | None | Omit = OMIT,
+        reasoning_effort: m.ReasoningEffortEnum | None | Omit = OMIT,
+        runtime_adapter: m.RuntimeAdapterEnum | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TasksTeamConfigResponse:
+        """Set the defaults of tasks in a project.
+
+        `POST /api/projects/{project_id}/tasks/config/`; scope `task:write`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `TasksTeamConfigResponse`.
+        """
+        return await self._call(
+            registry.CONFIG_UPDATE,
+            body={
+                "model": model,
+                "reasoning_effort": reasoning_effort,
+                "runtime_adapter": runtime_adapter,
+            },
+            options=options,
+        )
+
+
+class TasksMeConfig(Resource):
+    """The task settings of the user of the key."""
+
+    async def get(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TasksUserConfigResponse:
+        """Get the defaults of tasks of the user of the key.
+
+        `GET /api/projects/{project_id}/tasks/@me/config/`; scope `task:read`; limits `burst`
+        and `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            `TasksUserConfigResponse`.
+        """
+        return await self._call(
+            registry.ME_CONFIG_GET, query={"limit": limit, "offset": offset}, options=options
+        )
+
+    async def update(
+        self,
+        *,
+        model: str | None | Omit = OMIT,
+        reasoning_effort: m.ReasoningEffortEnum | None | Omit = OMIT,
+        runtime_adapter: m.RuntimeAdapterEnum | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TasksUserConfigResponse:
+        """Set the defaults of tasks of the user of the key.
+
+        `POST /api/projects/{project_id}/tasks/@me/config/`; scope `task:write`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `TasksUserConfigResponse`.
+        """
+        return await self._call(
+            registry.ME_CONFIG_UPDATE,
+            body={
+                "model": model,
+                "reasoning_effort": reasoning_effort,
+                "runtime_adapter": runtime_adapter,
+            },
+            options=options,
+        )
+
+
+class TasksMe(Resource):
+    """Operations on `tasks.me`."""
+
+    @cached_property
+    def config(self) -> TasksMeConfig:
+        """The task settings of the user of the key."""
+        return TasksMeConfig(self._executor)
+
+
+class TasksPresence(Resource):
+    """Operations on `tasks.presence`."""
+
+    async def create(
+        self, id: str, /, *, device_id: UUID | str, options: RequestOptions | None = None
+    ) -> None:
+        """Report that a user is looking at a task.
+
+        `POST /api/projects/{project_id}/tasks/{id}/presence/`; scope `task:write`; limits
+        `burst` and `sustained`.
+        """
+        await self._call(
+            registry.PRESENCE_CREATE, (id,), body={"device_id": device_id}, options=options
+        )
+
+    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
+        """Report that a user left a task.
+
+        `DELETE /api/projects/{project_id}/tasks/{id}/presence/`; scope `task:write`; limits
+        `burst` and `sustained`.
+        """
+        await self._call(registry.PRESENCE_DELETE, (id,), options=options)
 
 
 class TasksRunsArtifacts(Resource):
-    """Operations on `tasks.runs.artifacts`."""
+    """A file that a run used or produced."""
 
-    async def create(
+    async def add_references(
         self,
         task_id: str,
         id: str,
         /,
         *,
-        artifacts: Sequence[m.TaskRunArtifactUpload | Mapping[str, JSON]],
+        references: Sequence[m.TaskRunPostHogReference | Mapping[str, JSON]],
         options: RequestOptions | None = None,
-    ) -> m.TaskRunArtifactsUploadResponse:
-        """Create one of the tasks runs artifacts.
+    ) -> m.TaskRunPostHogReferencesResponse:
+        """Record what a run refers to, such as a pull request.
 
-        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/references/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRunPostHogReferencesResponse`.
         """
         return await self._call(
-            registry.RUNS_ARTIFACTS_CREATE,
+            registry.RUNS_ARTIFACTS_ADD_REFERENCES,
             (
                 task_id,
                 id,
             ),
-            body={"artifacts": artifacts},
+            body={"references": references},
+            options=options,
+        )
+
+    async def dismiss(
+        self,
+        task_id: str,
+        id: str,
+        /,
+        *,
+        artifact_ids: Sequence[str],
+        dismissed: bool | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TaskRunArtifactsDismissResponse:
+        """Hide an artifact of a run.
+
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/dismiss/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Args:
+            dismissed: Default: `true`.
+
+        Returns:
+            `TaskRunArtifactsDismissResponse`.
+        """
+        return await self._call(
+            registry.RUNS_ARTIFACTS_DISMISS,
+            (
+                task_id,
+                id,
+            ),
+            body={"artifact_ids": artifact_ids, "dismissed": dismissed},
             options=options,
         )
 
     async def download(
-        self, task_id: str, id: str, /, *, storage_path: str, options: RequestOptions | None = None
+        self, task_id: str, id: str, artifact_id: str, /, *, options: RequestOptions | None = None
     ) -> bytes:
-        """Download: an action on tasks runs artifacts.
+        """Download an artifact of a run.
 
-        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/download/`; limits
-        `burst` and `sustained`.
+        `GET
+        /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/{artifact_id}/download/`;
+        scope `task:read`; limits `burst` and `sustained`.
+
+        Returns:
+            The content of the file.
         """
         return await self._call(
             registry.RUNS_ARTIFACTS_DOWNLOAD,
+            (
+                task_id,
+                id,
+                artifact_id,
+            ),
+            options=options,
+        )
+
+    async def download_by_path(
+        self, task_id: str, id: str, /, *, storage_path: str, options: RequestOptions | None = None
+    ) -> bytes:
+        """Download several artifacts of a run.
+
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/download/`; scope
+        `task:read`; limits `burst` and `sustained`.
+
+        Returns:
+            The content of the file.
+        """
+        return await self._call(
+            registry.RUNS_ARTIFACTS_DOWNLOAD_BY_PATH,
             (
                 task_id,
                 id,
@@ -75,10 +373,13 @@ class TasksRunsArtifacts(Resource):
         artifacts: Sequence[m.TaskRunArtifactFinalizeUpload | Mapping[str, JSON]],
         options: RequestOptions | None = None,
     ) -> m.TaskRunArtifactsFinalizeUploadResponse:
-        """Finalize upload: an action on tasks runs artifacts.
+        """Finish the upload of artifacts of a run.
 
         `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/finalize_upload/`;
-        limits `burst` and `sustained`.
+        scope `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRunArtifactsFinalizeUploadResponse`.
         """
         return await self._call(
             registry.RUNS_ARTIFACTS_FINALIZE_UPLOAD,
@@ -99,10 +400,13 @@ class TasksRunsArtifacts(Resource):
         artifacts: Sequence[m.TaskRunArtifactPrepareUpload | Mapping[str, JSON]],
         options: RequestOptions | None = None,
     ) -> m.TaskRunArtifactsPrepareUploadResponse:
-        """Prepare upload: an action on tasks runs artifacts.
+        """Start the upload of artifacts of a run: returns where to send them.
 
         `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/prepare_upload/`;
-        limits `burst` and `sustained`.
+        scope `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRunArtifactsPrepareUploadResponse`.
         """
         return await self._call(
             registry.RUNS_ARTIFACTS_PREPARE_UPLOAD,
@@ -117,10 +421,13 @@ class TasksRunsArtifacts(Resource):
     async def presign(
         self, task_id: str, id: str, /, *, storage_path: str, options: RequestOptions | None = None
     ) -> m.TaskRunArtifactPresignResponse:
-        """Presign: an action on tasks runs artifacts.
+        """Get a link to an artifact of a run that works for a limited time.
 
-        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/presign/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/presign/`; scope
+        `task:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRunArtifactPresignResponse`.
         """
         return await self._call(
             registry.RUNS_ARTIFACTS_PRESIGN,
@@ -132,28 +439,428 @@ class TasksRunsArtifacts(Resource):
             options=options,
         )
 
+    async def upload(
+        self,
+        task_id: str,
+        id: str,
+        /,
+        *,
+        artifacts: Sequence[m.TaskRunArtifactUpload | Mapping[str, JSON]],
+        options: RequestOptions | None = None,
+    ) -> m.TaskRunArtifactsUploadResponse:
+        """Upload a task run artifact.
+
+        A file that a run used or produced.
+
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRunArtifactsUploadResponse`.
+        """
+        return await self._call(
+            registry.RUNS_ARTIFACTS_UPLOAD,
+            (
+                task_id,
+                id,
+            ),
+            body={"artifacts": artifacts},
+            options=options,
+        )
+
+
+class TasksRunsLivingArtifacts(Resource):
+    """An artifact that the agent keeps up to date, such as a plan or chart."""
+
+    async def create(
+        self,
+        task_id: str,
+        run_id: str,
+        /,
+        *,
+        name: str,
+        adapter: m.AdapterEnum | Omit = OMIT,
+        artifact_type: m.ArtifactTypeEnum | Omit = OMIT,
+        content: str | Omit = OMIT,
+        content_base64: str | Omit = OMIT,
+        content_type: str | Omit = OMIT,
+        metadata: Mapping[str, JSON] | Omit = OMIT,
+        source_artifact_id: str | Omit = OMIT,
+        source_storage_path: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TaskRunLivingArtifactResponse:
+        """Create a living artifact.
+
+        An artifact that the agent keeps up to date, such as a plan or chart.
+
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Args:
+            artifact_type: Default: `"document"`.
+
+        Returns:
+            `TaskRunLivingArtifactResponse`.
+        """
+        return await self._call(
+            registry.RUNS_LIVING_ARTIFACTS_CREATE,
+            (
+                task_id,
+                run_id,
+            ),
+            body={
+                "name": name,
+                "adapter": adapter,
+                "artifact_type": artifact_type,
+                "content": content,
+                "content_base64": content_base64,
+                "content_type": content_type,
+                "metadata": metadata,
+                "source_artifact_id": source_artifact_id,
+                "source_storage_path": source_storage_path,
+            },
+            options=options,
+        )
+
+    async def create_chart(
+        self,
+        task_id: str,
+        run_id: str,
+        /,
+        *,
+        name: str,
+        insight_id: int | Omit = OMIT,
+        query: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TaskRunLivingArtifactChartResponse:
+        """Render a chart for a run.
+
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/chart/`;
+        scope `query:read`, `task:write`; limits `task_run_chart_render`.
+
+        Returns:
+            `TaskRunLivingArtifactChartResponse`.
+        """
+        return await self._call(
+            registry.RUNS_LIVING_ARTIFACTS_CREATE_CHART,
+            (
+                task_id,
+                run_id,
+            ),
+            body={"name": name, "insight_id": insight_id, "query": query},
+            options=options,
+        )
+
+    async def edit(
+        self,
+        task_id: str,
+        run_id: str,
+        id: str,
+        /,
+        *,
+        content: str | Omit = OMIT,
+        content_base64: str | Omit = OMIT,
+        content_type: str | Omit = OMIT,
+        metadata: Mapping[str, JSON] | Omit = OMIT,
+        name: str | Omit = OMIT,
+        source_artifact_id: str | Omit = OMIT,
+        source_storage_path: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TaskRunLivingArtifactResponse:
+        """Edit a living artifact.
+
+        `POST
+        /api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/{id}/edit/`;
+        scope `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRunLivingArtifactResponse`.
+        """
+        return await self._call(
+            registry.RUNS_LIVING_ARTIFACTS_EDIT,
+            (
+                task_id,
+                run_id,
+                id,
+            ),
+            body={
+                "content": content,
+                "content_base64": content_base64,
+                "content_type": content_type,
+                "metadata": metadata,
+                "name": name,
+                "source_artifact_id": source_artifact_id,
+                "source_storage_path": source_storage_path,
+            },
+            options=options,
+        )
+
+    async def get(
+        self, task_id: str, run_id: str, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.TaskRunLivingArtifactResponse:
+        """Get a living artifact.
+
+        An artifact that the agent keeps up to date, such as a plan or chart.
+
+        `GET /api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/{id}/`;
+        scope `task:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRunLivingArtifactResponse`.
+        """
+        return await self._call(
+            registry.RUNS_LIVING_ARTIFACTS_GET,
+            (
+                task_id,
+                run_id,
+                id,
+            ),
+            options=options,
+        )
+
+    def list(
+        self, task_id: str, run_id: str, /, *, options: RequestOptions | None = None
+    ) -> Cursor[m.TaskRunLivingArtifactsResponse]:
+        """List living artifacts.
+
+        An artifact that the agent keeps up to date, such as a plan or chart.
+
+        `GET /api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/`; scope
+        `task:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `TaskRunLivingArtifactsResponse`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.RUNS_LIVING_ARTIFACTS_LIST,
+            (
+                task_id,
+                run_id,
+            ),
+            options=options,
+        )
+
+
+class TasksRunsPeers(Resource):
+    """Other runs that a run can send messages to."""
+
+    async def get(
+        self, task_id: str, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.TaskRunPeersResponse:
+        """List the runs that a run can send messages to.
+
+        `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/peers/`; scope `task:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRunPeersResponse`.
+        """
+        return await self._call(
+            registry.RUNS_PEERS_GET,
+            (
+                task_id,
+                id,
+            ),
+            options=options,
+        )
+
+    async def send_message(
+        self,
+        task_id: str,
+        id: str,
+        target_run_id: str,
+        /,
+        *,
+        content: str,
+        artifact_ids: Sequence[str] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TaskRunPeerMessageResponse:
+        """Send a message to another run.
+
+        `POST
+        /api/projects/{project_id}/tasks/{task_id}/runs/{id}/peers/{target_run_id}/message/`;
+        scope `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRunPeerMessageResponse`.
+        """
+        return await self._call(
+            registry.RUNS_PEERS_SEND_MESSAGE,
+            (
+                task_id,
+                id,
+                target_run_id,
+            ),
+            body={"content": content, "artifact_ids": artifact_ids},
+            options=options,
+        )
+
+
+class TasksRunsSession(Resource):
+    """Operations on `tasks.runs.session`."""
+
+    async def get(
+        self, task_id: str, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.TaskSessionResponse:
+        """Get the stored session of the agent of a run.
+
+        `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/task_session/`; scope
+        `task:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskSessionResponse`.
+        """
+        return await self._call(
+            registry.RUNS_SESSION_GET,
+            (
+                task_id,
+                id,
+            ),
+            options=options,
+        )
+
+    async def sync(
+        self,
+        task_id: str,
+        id: str,
+        /,
+        *,
+        if_match: str,
+        x_sandbox_id: str,
+        x_task_run_token: str,
+        body: FileInput | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TaskSessionSyncResponse:
+        """Store the session of the agent of a run.
+
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/task_session_sync/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskSessionSyncResponse`.
+        """
+        return await self._call(
+            registry.RUNS_SESSION_SYNC,
+            (
+                task_id,
+                id,
+            ),
+            headers={
+                "If-Match": if_match,
+                "X-Sandbox-ID": x_sandbox_id,
+                "X-Task-Run-Token": x_task_run_token,
+            },
+            body=body,
+            options=options,
+        )
+
 
 class TasksRuns(Resource):
-    """Operations on `tasks.runs`."""
+    """A run is one execution of a task by the coding agent."""
 
     @cached_property
     def artifacts(self) -> TasksRunsArtifacts:
-        """Operations on `tasks.runs.artifacts`."""
+        """A file that a run used or produced."""
         return TasksRunsArtifacts(self._executor)
+
+    @cached_property
+    def living_artifacts(self) -> TasksRunsLivingArtifacts:
+        """An artifact that the agent keeps up to date, such as a plan or chart."""
+        return TasksRunsLivingArtifacts(self._executor)
+
+    @cached_property
+    def peers(self) -> TasksRunsPeers:
+        """Other runs that a run can send messages to."""
+        return TasksRunsPeers(self._executor)
+
+    @cached_property
+    def session(self) -> TasksRunsSession:
+        """Operations on `tasks.runs.session`."""
+        return TasksRunsSession(self._executor)
+
+    async def add_analysis_insight(
+        self,
+        task_id: str,
+        id: str,
+        /,
+        *,
+        category: m.TaskRunAnalysisInsightRequestCategoryEnum | Omit = OMIT,
+        confidence_basis: m.ConfidenceBasisEnum | Omit = OMIT,
+        evidence: Sequence[m.TaskAnalysisEvidence | Mapping[str, JSON]] | Omit = OMIT,
+        no_findings_reason: m.NoFindingsReasonEnum | Omit = OMIT,
+        observation: str | Omit = OMIT,
+        occurrence_count: int | Omit = OMIT,
+        other_justification: str | Omit = OMIT,
+        recurrence: m.RecurrenceEnum | Omit = OMIT,
+        suggested_fix: m.TaskAnalysisSuggestedFix | Mapping[str, JSON] | Omit = OMIT,
+        wasted_effort: m.TaskAnalysisWastedEffort | Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TaskRunAnalysisInsightResponse:
+        """Create an insight from the analysis of a run.
+
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/analysis-insight/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRunAnalysisInsightResponse`.
+        """
+        return await self._call(
+            registry.RUNS_ADD_ANALYSIS_INSIGHT,
+            (
+                task_id,
+                id,
+            ),
+            body={
+                "category": category,
+                "confidence_basis": confidence_basis,
+                "evidence": evidence,
+                "no_findings_reason": no_findings_reason,
+                "observation": observation,
+                "occurrence_count": occurrence_count,
+                "other_justification": other_justification,
+                "recurrence": recurrence,
+                "suggested_fix": suggested_fix,
+                "wasted_effort": wasted_effort,
+            },
+            options=options,
+        )
+
+    async def analyze(
+        self, task_id: str, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.TaskRunAnalyzeResponse:
+        """Start the analysis of a run.
+
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/analyze/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRunAnalyzeResponse`.
+        """
+        return await self._call(
+            registry.RUNS_ANALYZE,
+            (
+                task_id,
+                id,
+            ),
+            options=options,
+        )
 
     async def append_log(
         self,
-        task_id: UUID | str,
-        id: UUID | str,
+        task_id: str,
+        id: str,
         /,
         *,
         entries: Sequence[Mapping[str, JSON]],
         options: RequestOptions | None = None,
-    ) -> m.TaskRunDetail:
-        """Append log: an action on tasks runs.
+    ) -> m.TaskRun:
+        """Append entries to the log of a run.
 
         `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/append_log/`; scope
         `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRun`.
         """
         return await self._call(
             registry.RUNS_APPEND_LOG,
@@ -165,40 +872,70 @@ class TasksRuns(Resource):
             options=options,
         )
 
-    async def command(
+    async def cancel(
         self,
         task_id: str,
         id: str,
         /,
         *,
-        jsonrpc: Literal["2.0"],
-        method: m.MethodEnum,
-        id_: JSON | Omit = OMIT,
-        params: Mapping[str, JSON] | Omit = OMIT,
+        only_if_awaiting_first_message: bool | Omit = OMIT,
+        reason: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.TaskRunCommandResponse:
-        """Command: an action on tasks runs.
+    ) -> m.TaskRun:
+        """Cancel a run.
 
-        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/command/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/cancel/`; scope `task:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            only_if_awaiting_first_message: Default: `false`.
+
+        Returns:
+            `TaskRun`.
         """
         return await self._call(
-            registry.RUNS_COMMAND,
+            registry.RUNS_CANCEL,
             (
                 task_id,
                 id,
             ),
-            body={"jsonrpc": jsonrpc, "method": method, "id": id_, "params": params},
+            body={
+                "only_if_awaiting_first_message": only_if_awaiting_first_message,
+                "reason": reason,
+            },
+            options=options,
+        )
+
+    async def clear_conversation(
+        self, task_id: str, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.TaskRun:
+        """Start the conversation of a run afresh.
+
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/clear_conversation/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRun`.
+        """
+        return await self._call(
+            registry.RUNS_CLEAR_CONVERSATION,
+            (
+                task_id,
+                id,
+            ),
             options=options,
         )
 
     async def connection_token(
         self, task_id: str, id: str, /, *, options: RequestOptions | None = None
     ) -> m.ConnectionTokenResponse:
-        """Connection token: an action on tasks runs.
+        """Get a token for connecting to the sandbox of a run.
 
-        `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/connection_token/`; limits
-        `burst` and `sustained`.
+        `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/connection_token/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `ConnectionTokenResponse`.
         """
         return await self._call(
             registry.RUNS_CONNECTION_TOKEN,
@@ -211,41 +948,67 @@ class TasksRuns(Resource):
 
     async def create(
         self,
-        task_id: UUID | str,
+        task_id: str,
         /,
         *,
+        auto_publish: bool | None | Omit = OMIT,
+        benjamin_enabled: bool | None | Omit = OMIT,
         branch: str | None | Omit = OMIT,
+        context_window: m.ContextWindowEnum | Omit = OMIT,
+        custom_image_id: UUID | str | Omit = OMIT,
         environment: m.TaskRunBootstrapCreateRequestEnvironmentEnum | Omit = OMIT,
+        fast_mode: bool | None | Omit = OMIT,
         github_user_token: str | Omit = OMIT,
+        imported_mcp_servers: Sequence[m.ImportedMcpServer | Mapping[str, JSON]]
+        | None
+        | Omit = OMIT,
         initial_permission_mode: m.TaskRunBootstrapCreateRequestInitialPermissionModeEnum
         | Omit = OMIT,
         mode: m.TaskExecutionModeEnum | Omit = OMIT,
         model: str | Omit = OMIT,
         pr_authorship_mode: m.PrAuthorshipModeEnum | Omit = OMIT,
-        reasoning_effort: m.ReasoningEffortEnum | Omit = OMIT,
+        reasoning_effort: m.TaskRunReasoningEffortEnum | Omit = OMIT,
+        relayed_mcp_servers: Sequence[m.RelayedMcpServer | Mapping[str, JSON]] | None | Omit = OMIT,
+        rtk_enabled: bool | None | Omit = OMIT,
         run_source: m.RunSourceEnum | Omit = OMIT,
         runtime_adapter: m.RuntimeAdapterEnum | Omit = OMIT,
-        sandbox_environment_id: str | Omit = OMIT,
+        sandbox_environment_id: UUID | str | Omit = OMIT,
         signal_report_id: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.TaskRunDetail:
-        """Create one of the tasks runs.
+    ) -> m.TaskRun:
+        """Create a run of a task without starting it.
 
         `POST /api/projects/{project_id}/tasks/{task_id}/runs/`; scope `task:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            branch: The Git branch.
+            environment: Default: `"local"`.
+            mode: Default: `"background"`.
+
+        Returns:
+            `TaskRun`.
         """
         return await self._call(
             registry.RUNS_CREATE,
             (task_id,),
             body={
+                "auto_publish": auto_publish,
+                "benjamin_enabled": benjamin_enabled,
                 "branch": branch,
+                "context_window": context_window,
+                "custom_image_id": custom_image_id,
                 "environment": environment,
+                "fast_mode": fast_mode,
                 "github_user_token": github_user_token,
+                "imported_mcp_servers": imported_mcp_servers,
                 "initial_permission_mode": initial_permission_mode,
                 "mode": mode,
                 "model": model,
                 "pr_authorship_mode": pr_authorship_mode,
                 "reasoning_effort": reasoning_effort,
+                "relayed_mcp_servers": relayed_mcp_servers,
+                "rtk_enabled": rtk_enabled,
                 "run_source": run_source,
                 "runtime_adapter": runtime_adapter,
                 "sandbox_environment_id": sandbox_environment_id,
@@ -255,12 +1018,15 @@ class TasksRuns(Resource):
         )
 
     async def get(
-        self, task_id: UUID | str, id: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> m.TaskRunDetail:
-        """Get one of the tasks runs.
+        self, task_id: str, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.TaskRun:
+        """Get a run of a task with its state and output.
 
         `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/`; scope `task:read`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `TaskRun`.
         """
         return await self._call(
             registry.RUNS_GET,
@@ -273,18 +1039,26 @@ class TasksRuns(Resource):
 
     def list(
         self,
-        task_id: UUID | str,
+        task_id: str,
         /,
         *,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.TaskRunDetail]:
-        """List the tasks runs.
+    ) -> Cursor[m.TaskRun]:
+        """List the runs of a task.
 
         `GET /api/projects/{project_id}/tasks/{task_id}/runs/`; scope `task:read`; limits
         `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            offset: The number of results to skip. Default: `0`.
+
+        Returns:
+            All `TaskRun`, page by page as you iterate.
         """
         return self._cursor(
             registry.RUNS_LIST,
@@ -295,10 +1069,10 @@ class TasksRuns(Resource):
         )
 
     async def logs(self, task_id: str, id: str, /, *, options: RequestOptions | None = None) -> str:
-        """Logs: an action on tasks runs.
+        """Get the log of a run as JSON lines.
 
-        `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/logs/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/logs/`; scope `task:read`;
+        limits `burst` and `sustained`.
         """
         return await self._call(
             registry.RUNS_LOGS,
@@ -309,13 +1083,44 @@ class TasksRuns(Resource):
             options=options,
         )
 
-    async def relay_message(
-        self, task_id: str, id: str, /, *, text: str, options: RequestOptions | None = None
-    ) -> m.TaskRunRelayMessageResponse:
-        """Relay message: an action on tasks runs.
+    async def preview(
+        self, task_id: str, id: str, /, *, options: RequestOptions | None = None
+    ) -> JSON:
+        """Get the preview of a web app in the sandbox of a run.
 
-        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/relay_message/`; limits
-        `burst` and `sustained`.
+        `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/preview/`; scope `task:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.RUNS_PREVIEW,
+            (
+                task_id,
+                id,
+            ),
+            options=options,
+        )
+
+    async def relay_message(
+        self,
+        task_id: str,
+        id: str,
+        /,
+        *,
+        text: str,
+        message_id: str | None | Omit = OMIT,
+        text_parts: Sequence[str] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TaskRunRelayMessageResponse:
+        """Pass a message of the agent on to Slack.
+
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/relay_message/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRunRelayMessageResponse`.
         """
         return await self._call(
             registry.RUNS_RELAY_MESSAGE,
@@ -323,17 +1128,20 @@ class TasksRuns(Resource):
                 task_id,
                 id,
             ),
-            body={"text": text},
+            body={"text": text, "message_id": message_id, "text_parts": text_parts},
             options=options,
         )
 
     async def resume_in_cloud(
         self, task_id: str, id: str, /, *, options: RequestOptions | None = None
-    ) -> m.TaskRunDetail:
-        """Resume in cloud: an action on tasks runs.
+    ) -> m.TaskRun:
+        """Continue a local run in the cloud.
 
-        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/resume_in_cloud/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/resume_in_cloud/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRun`.
         """
         return await self._call(
             registry.RUNS_RESUME_IN_CLOUD,
@@ -344,23 +1152,62 @@ class TasksRuns(Resource):
             options=options,
         )
 
+    async def send_command(
+        self,
+        task_id: str,
+        id: str,
+        /,
+        *,
+        jsonrpc: m.JsonrpcEnum,
+        method: m.TaskRunCommandRequestMethodEnum,
+        id_: JSON | Omit = OMIT,
+        params: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TaskRunCommandResponse:
+        """Send a command to the agent of a run.
+
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/command/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskRunCommandResponse`.
+        """
+        return await self._call(
+            registry.RUNS_SEND_COMMAND,
+            (
+                task_id,
+                id,
+            ),
+            body={"jsonrpc": jsonrpc, "method": method, "id": id_, "params": params},
+            options=options,
+        )
+
     async def session_logs(
         self,
         task_id: str,
         id: str,
         /,
         *,
-        after: str | Omit = OMIT,
+        after: Timestamp | Omit = OMIT,
         event_types: str | Omit = OMIT,
         exclude_types: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Session logs: an action on tasks runs.
+        """List log entries of a run, filtered.
 
-        `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/session_logs/`; limits `burst`
-        and `sustained`.
+        `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/session_logs/`; scope
+        `task:read`; limits `burst` and `sustained`.
+
+        Args:
+            after: Only what is later than this time.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `1000`.
+            offset: The number of results to skip. Default: `0`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
             registry.RUNS_SESSION_LOGS,
@@ -380,17 +1227,23 @@ class TasksRuns(Resource):
 
     async def set_output(
         self,
-        task_id: UUID | str,
-        id: UUID | str,
+        task_id: str,
+        id: str,
         /,
         *,
         output: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.TaskRunDetail:
-        """Set output: an action on tasks runs.
+    ) -> m.TaskRun:
+        """Store the output of a run, such as its pull request.
 
         `PATCH /api/projects/{project_id}/tasks/{task_id}/runs/{id}/set_output/`; scope
         `task:write`; limits `burst` and `sustained`.
+
+        Args:
+            output: What came of it, such as a pull request.
+
+        Returns:
+            `TaskRun`.
         """
         return await self._call(
             registry.RUNS_SET_OUTPUT,
@@ -412,10 +1265,13 @@ class TasksRuns(Resource):
         pending_user_message: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Task:
-        """Start: an action on tasks runs.
+        """Start a run that was created before.
 
-        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/start/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/start/`; scope `task:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `Task`.
         """
         return await self._call(
             registry.RUNS_START,
@@ -431,15 +1287,44 @@ class TasksRuns(Resource):
         )
 
     async def stream(
-        self, task_id: str, id: str, /, *, options: RequestOptions | None = None
+        self,
+        task_id: str,
+        id: str,
+        /,
+        *,
+        start: str | Omit = OMIT,
+        last_event_id: str | Omit = OMIT,
+        options: RequestOptions | None = None,
     ) -> str:
-        """Stream: an action on tasks runs.
+        """Stream the events of a run (server-sent events).
 
-        `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/stream/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/stream/`; scope `task:read`;
+        limits `burst` and `sustained`.
         """
         return await self._call(
             registry.RUNS_STREAM,
+            (
+                task_id,
+                id,
+            ),
+            query={"start": start},
+            headers={"Last-Event-ID": last_event_id},
+            options=options,
+        )
+
+    async def stream_token(
+        self, task_id: str, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.StreamReadTokenResponse:
+        """Get a token for streaming the events of a run.
+
+        `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/stream_token/`; scope
+        `task:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `StreamReadTokenResponse`.
+        """
+        return await self._call(
+            registry.RUNS_STREAM_TOKEN,
             (
                 task_id,
                 id,
@@ -449,24 +1334,35 @@ class TasksRuns(Resource):
 
     async def update(
         self,
-        task_id: UUID | str,
-        id: UUID | str,
+        task_id: str,
+        id: str,
         /,
         *,
         branch: str | None | Omit = OMIT,
-        environment: Literal["local"] | Omit = OMIT,
         error_message: str | None | Omit = OMIT,
         output: JSON | Omit = OMIT,
         stage: str | None | Omit = OMIT,
         state: JSON | Omit = OMIT,
+        state_append: Mapping[str, JSON] | Omit = OMIT,
         state_remove_keys: Sequence[str] | Omit = OMIT,
-        status: m.TaskRunUpdateStatusEnum | Omit = OMIT,
+        status: m.RunStatusEnum | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.TaskRunDetail:
-        """Change the given fields of one of the tasks runs.
+    ) -> m.TaskRun:
+        """Change the given fields of a task run.
+
+        A run is one execution of a task by the coding agent.
 
         `PATCH /api/projects/{project_id}/tasks/{task_id}/runs/{id}/`; scope `task:write`;
         limits `burst` and `sustained`.
+
+        Args:
+            branch: The Git branch.
+            error_message: The error, if it failed.
+            output: What came of it, such as a pull request.
+            status: How far it is.
+
+        Returns:
+            `TaskRun`.
         """
         return await self._call(
             registry.RUNS_UPDATE,
@@ -476,11 +1372,11 @@ class TasksRuns(Resource):
             ),
             body={
                 "branch": branch,
-                "environment": environment,
                 "error_message": error_message,
                 "output": output,
                 "stage": stage,
                 "state": state,
+                "state_append": state_append,
                 "state_remove_keys": state_remove_keys,
                 "status": status,
             },
@@ -489,7 +1385,7 @@ class TasksRuns(Resource):
 
 
 class TasksStagedArtifacts(Resource):
-    """Operations on `tasks.staged_artifacts`."""
+    """A file uploaded before the run that uses it exists."""
 
     async def finalize_upload(
         self,
@@ -499,10 +1395,13 @@ class TasksStagedArtifacts(Resource):
         artifacts: Sequence[m.TaskStagedArtifactFinalizeUpload | Mapping[str, JSON]],
         options: RequestOptions | None = None,
     ) -> m.TaskStagedArtifactsFinalizeUploadResponse:
-        """Finalize upload: an action on tasks staged artifacts.
+        """Finish the upload of staged artifacts.
 
-        `POST /api/projects/{project_id}/tasks/{id}/staged_artifacts/finalize_upload/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/tasks/{id}/staged_artifacts/finalize_upload/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskStagedArtifactsFinalizeUploadResponse`.
         """
         return await self._call(
             registry.STAGED_ARTIFACTS_FINALIZE_UPLOAD,
@@ -519,10 +1418,13 @@ class TasksStagedArtifacts(Resource):
         artifacts: Sequence[m.TaskStagedArtifactPrepareUpload | Mapping[str, JSON]],
         options: RequestOptions | None = None,
     ) -> m.TaskStagedArtifactsPrepareUploadResponse:
-        """Prepare upload: an action on tasks staged artifacts.
+        """Start the upload of staged artifacts: returns where to send them.
 
-        `POST /api/projects/{project_id}/tasks/{id}/staged_artifacts/prepare_upload/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/tasks/{id}/staged_artifacts/prepare_upload/`; scope
+        `task:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `TaskStagedArtifactsPrepareUploadResponse`.
         """
         return await self._call(
             registry.STAGED_ARTIFACTS_PREPARE_UPLOAD,
@@ -532,50 +1434,241 @@ class TasksStagedArtifacts(Resource):
         )
 
 
+class TasksThreadMessages(Resource):
+    """A message in the thread of a task."""
+
+    async def create(
+        self, task_id: str, /, *, content: str, options: RequestOptions | None = None
+    ) -> m.TaskThreadMessage:
+        """Create a message in the thread of a task.
+
+        A message in the thread of a task.
+
+        `POST /api/projects/{project_id}/tasks/{task_id}/thread_messages/`; scope `task:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `TaskThreadMessage`.
+        """
+        return await self._call(
+            registry.THREAD_MESSAGES_CREATE, (task_id,), body={"content": content}, options=options
+        )
+
+    async def delete(
+        self, task_id: str, id: str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Delete a message in the thread of a task.
+
+        A message in the thread of a task.
+
+        `DELETE /api/projects/{project_id}/tasks/{task_id}/thread_messages/{id}/`; scope
+        `task:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.THREAD_MESSAGES_DELETE,
+            (
+                task_id,
+                id,
+            ),
+            options=options,
+        )
+
+    def list(
+        self,
+        task_id: str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.TaskThreadMessage]:
+        """List messages in the thread of a task.
+
+        A message in the thread of a task.
+
+        `GET /api/projects/{project_id}/tasks/{task_id}/thread_messages/`; scope `task:read`;
+        limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `TaskThreadMessage`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.THREAD_MESSAGES_LIST,
+            (task_id,),
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def send_to_agent(
+        self,
+        task_id: str,
+        id: str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.TaskThreadMessage:
+        """Send a message of the thread to the agent.
+
+        `POST /api/projects/{project_id}/tasks/{task_id}/thread_messages/{id}/send_to_agent/`;
+        scope `task:write`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            `TaskThreadMessage`.
+        """
+        return await self._call(
+            registry.THREAD_MESSAGES_SEND_TO_AGENT,
+            (
+                task_id,
+                id,
+            ),
+            body=body,
+            options=options,
+        )
+
+
 class Tasks(Resource):
-    """Operations on `tasks`."""
+    """A task is work for the coding agent."""
+
+    @cached_property
+    def comments(self) -> TasksComments:
+        """A comment on a task."""
+        return TasksComments(self._executor)
+
+    @cached_property
+    def config(self) -> TasksConfig:
+        """Operations on `tasks.config`."""
+        return TasksConfig(self._executor)
+
+    @cached_property
+    def me(self) -> TasksMe:
+        """Operations on `tasks.me`."""
+        return TasksMe(self._executor)
+
+    @cached_property
+    def presence(self) -> TasksPresence:
+        """Operations on `tasks.presence`."""
+        return TasksPresence(self._executor)
 
     @cached_property
     def runs(self) -> TasksRuns:
-        """Operations on `tasks.runs`."""
+        """A run is one execution of a task by the coding agent."""
         return TasksRuns(self._executor)
 
     @cached_property
     def staged_artifacts(self) -> TasksStagedArtifacts:
-        """Operations on `tasks.staged_artifacts`."""
+        """A file uploaded before the run that uses it exists."""
         return TasksStagedArtifacts(self._executor)
+
+    @cached_property
+    def thread_messages(self) -> TasksThreadMessages:
+        """A message in the thread of a task."""
+        return TasksThreadMessages(self._executor)
+
+    async def active_wizard_run(self, *, options: RequestOptions | None = None) -> m.WizardCloudRun:
+        """Get the run of the setup wizard that is going on.
+
+        `GET /api/projects/{project_id}/tasks/active_wizard_run/`; scope `task:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `WizardCloudRun`.
+        """
+        return await self._call(registry.ACTIVE_WIZARD_RUN, options=options)
+
+    async def artifacts(
+        self, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.TaskArtifactsResponse:
+        """List the artifacts of all runs of a task.
+
+        `GET /api/projects/{project_id}/tasks/{id}/artifacts/`; scope `task:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `TaskArtifactsResponse`.
+        """
+        return await self._call(registry.ARTIFACTS, (id,), options=options)
 
     async def create(
         self,
         *,
+        archived: bool | Omit = OMIT,
+        auto_publish: bool | None | Omit = OMIT,
+        branch: str | None | Omit = OMIT,
+        channel: UUID | str | None | Omit = OMIT,
         ci_prompt: str | None | Omit = OMIT,
+        custom_image_id: UUID | str | None | Omit = OMIT,
         description: str | Omit = OMIT,
         github_integration: int | None | Omit = OMIT,
-        internal: bool | Omit = OMIT,
+        github_user_integration: UUID | str | None | Omit = OMIT,
+        initial_permission_mode: m.TaskRunBootstrapCreateRequestInitialPermissionModeEnum
+        | None
+        | Omit = OMIT,
         json_schema: JSON | Omit = OMIT,
-        origin_product: m.OriginProductEnum | Omit = OMIT,
+        model: str | None | Omit = OMIT,
+        naming_source: str | Omit = OMIT,
+        origin_product: m.TaskOriginProductEnum | Omit = OMIT,
+        pending_user_artifact_ids: Sequence[str] | Omit = OMIT,
+        pending_user_message: str | None | Omit = OMIT,
+        reasoning_effort: m.ReasoningEffortEnum | None | Omit = OMIT,
+        repositories: Sequence[str] | Omit = OMIT,
         repository: str | None | Omit = OMIT,
-        signal_report: str | None | Omit = OMIT,
-        signal_report_task_relationship: Literal["implementation"] | Omit = OMIT,
+        runtime: m.TaskRuntimeEnum | Omit = OMIT,
+        runtime_adapter: m.RuntimeAdapterEnum | None | Omit = OMIT,
+        sandbox_environment_id: UUID | str | None | Omit = OMIT,
+        signal_report: UUID | str | None | Omit = OMIT,
+        signal_report_task_relationship: str | Omit = OMIT,
         title: str | Omit = OMIT,
         title_manually_set: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Task:
-        """Create one of the tasks.
+        """Create a task. `run` starts the agent.
 
         `POST /api/projects/{project_id}/tasks/`; scope `task:write`; limits `burst` and
         `sustained`.
+
+        Args:
+            description: What the agent is to do.
+            repository: The repository, as `owner/name`.
+            title: The title of the task.
+
+        Returns:
+            `Task`.
         """
         return await self._call(
             registry.CREATE,
             body={
+                "archived": archived,
+                "auto_publish": auto_publish,
+                "branch": branch,
+                "channel": channel,
                 "ci_prompt": ci_prompt,
+                "custom_image_id": custom_image_id,
                 "description": description,
                 "github_integration": github_integration,
-                "internal": internal,
+                "github_user_integration": github_user_integration,
+                "initial_permission_mode": initial_permission_mode,
                 "json_schema": json_schema,
+                "model": model,
+                "naming_source": naming_source,
                 "origin_product": origin_product,
+                "pending_user_artifact_ids": pending_user_artifact_ids,
+                "pending_user_message": pending_user_message,
+                "reasoning_effort": reasoning_effort,
+                "repositories": repositories,
                 "repository": repository,
+                "runtime": runtime,
+                "runtime_adapter": runtime_adapter,
+                "sandbox_environment_id": sandbox_environment_id,
                 "signal_report": signal_report,
                 "signal_report_task_relationship": signal_report_task_relationship,
                 "title": title,
@@ -584,31 +1677,81 @@ class Tasks(Resource):
             options=options,
         )
 
-    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the tasks.
+    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a task.
 
         `DELETE /api/projects/{project_id}/tasks/{id}/`; scope `task:write`; limits `burst` and
         `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
-    async def get(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> m.Task:
-        """Get one of the tasks.
+    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.Task:
+        """Get a task with its latest run.
 
         `GET /api/projects/{project_id}/tasks/{id}/`; scope `task:read`; limits `burst` and
         `sustained`.
+
+        Returns:
+            `Task`.
         """
         return await self._call(registry.GET, (id,), options=options)
+
+    async def handoff(
+        self, id: str, /, *, user: int, options: RequestOptions | None = None
+    ) -> m.Task:
+        """Hand a task over between a desktop and the cloud.
+
+        `POST /api/projects/{project_id}/tasks/{id}/handoff/`; scope `task:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `Task`.
+        """
+        return await self._call(registry.HANDOFF, (id,), body={"user": user}, options=options)
 
     def list(
         self,
         *,
+        all_team_tasks: bool | Omit = OMIT,
+        archived: bool | Literal["true", "false", "all"] | Omit = OMIT,
+        channel: UUID | str | Omit = OMIT,
+        ci_status: Literal["passing", "failing", "pending", "none"] | Omit = OMIT,
+        commented_by: int | Omit = OMIT,
         created_by: int | Omit = OMIT,
-        internal: bool | Omit = OMIT,
+        exclude_origin_product: Literal[
+            "onboarding",
+            "error_tracking",
+            "eval_clusters",
+            "user_created",
+            "slack",
+            "support_queue",
+            "session_summaries",
+            "posthog_ai",
+            "experiments",
+            "signal_report",
+            "signals_scout",
+            "scout_suggestions",
+            "support_reply",
+            "hogdesk",
+            "review_hog",
+            "image_builder",
+            "loop",
+            "mcp_analytics",
+            "signals_chat",
+            "task_analysis",
+            "workflow",
+        ]
+        | Omit = OMIT,
+        hog_flow_id: UUID | str | Omit = OMIT,
+        internal: bool | Literal["true", "false", "all"] | Omit = OMIT,
         limit: int | Omit = OMIT,
+        mentions: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        ordering: Literal["-created_at", "-last_activity_at"] | Omit = OMIT,
         organization: str | Omit = OMIT,
         origin_product: str | Omit = OMIT,
+        pinned: bool | Omit = OMIT,
+        pr_state: Literal["open", "draft", "merged", "closed"] | Omit = OMIT,
         repository: str | Omit = OMIT,
         search: str | Omit = OMIT,
         stage: str | Omit = OMIT,
@@ -617,20 +1760,46 @@ class Tasks(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Task]:
-        """List the tasks.
+        """List tasks for the coding agent.
 
         `GET /api/projects/{project_id}/tasks/`; scope `task:read`; limits `burst` and
         `sustained`; pages: offset.
+
+        Args:
+            all_team_tasks: Default: `false`.
+            archived: Whether to list archived objects.
+            created_by: Only what this user created.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+            offset: The number of results to skip. Default: `0`.
+            ordering: The field to sort by; `-` in front means descending.
+            repository: The repository, as `owner/name`.
+            search: Only results that contain this text.
+            status: Only results with this status.
+
+        Returns:
+            All `Task`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
             query={
+                "all_team_tasks": all_team_tasks,
+                "archived": archived,
+                "channel": channel,
+                "ci_status": ci_status,
+                "commented_by": commented_by,
                 "created_by": created_by,
+                "exclude_origin_product": exclude_origin_product,
+                "hog_flow_id": hog_flow_id,
                 "internal": internal,
                 "limit": limit,
+                "mentions": mentions,
                 "offset": offset,
+                "ordering": ordering,
                 "organization": organization,
                 "origin_product": origin_product,
+                "pinned": pinned,
+                "pr_state": pr_state,
                 "repository": repository,
                 "search": search,
                 "stage": stage,
@@ -640,40 +1809,136 @@ class Tasks(Resource):
             options=options,
         )
 
+    async def list_summaries(
+        self,
+        *,
+        ids: Sequence[UUID | str],
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.PaginatedTaskSummaryList:
+        """Get short summaries of several tasks.
+
+        `POST /api/projects/{project_id}/tasks/summaries/`; scope `task:read`; limits `burst`
+        and `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            `PaginatedTaskSummaryList`.
+        """
+        return await self._call(
+            registry.LIST_SUMMARIES,
+            query={"limit": limit, "offset": offset},
+            body={"ids": ids},
+            options=options,
+        )
+
+    async def models(self, *, options: RequestOptions | None = None) -> m.ModelCatalogueResponse:
+        """List the models that a task can use.
+
+        `GET /api/projects/{project_id}/tasks/models/`; scope `task:read`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `ModelCatalogueResponse`.
+        """
+        return await self._call(registry.MODELS, options=options)
+
+    async def pin(
+        self, id: str, /, *, pinned: bool, options: RequestOptions | None = None
+    ) -> m.TaskPinResponse:
+        """Pin or unpin a task.
+
+        `POST /api/projects/{project_id}/tasks/{id}/pin/`; scope `task:write`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `TaskPinResponse`.
+        """
+        return await self._call(registry.PIN, (id,), body={"pinned": pinned}, options=options)
+
+    async def pinned(self, *, options: RequestOptions | None = None) -> m.PinnedTaskIdsResponse:
+        """List the pinned tasks.
+
+        `GET /api/projects/{project_id}/tasks/pinned/`; scope `task:read`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `PinnedTaskIdsResponse`.
+        """
+        return await self._call(registry.PINNED, options=options)
+
     async def replace(
         self,
-        id: UUID | str,
+        id: str,
         /,
         *,
+        archived: bool | Omit = OMIT,
+        auto_publish: bool | None | Omit = OMIT,
+        branch: str | None | Omit = OMIT,
+        channel: UUID | str | None | Omit = OMIT,
         ci_prompt: str | None | Omit = OMIT,
         description: str | Omit = OMIT,
         github_integration: int | None | Omit = OMIT,
-        internal: bool | Omit = OMIT,
+        github_user_integration: UUID | str | None | Omit = OMIT,
+        initial_permission_mode: m.TaskRunBootstrapCreateRequestInitialPermissionModeEnum
+        | None
+        | Omit = OMIT,
         json_schema: JSON | Omit = OMIT,
-        origin_product: m.OriginProductEnum | Omit = OMIT,
+        model: str | None | Omit = OMIT,
+        origin_product: m.TaskOriginProductEnum | Omit = OMIT,
+        pending_user_artifact_ids: Sequence[str] | Omit = OMIT,
+        pending_user_message: str | None | Omit = OMIT,
+        reasoning_effort: m.ReasoningEffortEnum | None | Omit = OMIT,
+        repositories: Sequence[str] | Omit = OMIT,
         repository: str | None | Omit = OMIT,
-        signal_report: str | None | Omit = OMIT,
-        signal_report_task_relationship: Literal["implementation"] | Omit = OMIT,
+        runtime_adapter: m.RuntimeAdapterEnum | None | Omit = OMIT,
+        signal_report: UUID | str | None | Omit = OMIT,
+        signal_report_task_relationship: str | Omit = OMIT,
         title: str | Omit = OMIT,
         title_manually_set: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Task:
-        """Replace one of the tasks.
+        """Replace all fields of a task.
+
+        A task is work for the coding agent.
 
         `PUT /api/projects/{project_id}/tasks/{id}/`; scope `task:write`; limits `burst` and
         `sustained`.
+
+        Args:
+            description: What the agent is to do.
+            repository: The repository, as `owner/name`.
+            title: The title of the task.
+
+        Returns:
+            `Task`.
         """
         return await self._call(
             registry.REPLACE,
             (id,),
             body={
+                "archived": archived,
+                "auto_publish": auto_publish,
+                "branch": branch,
+                "channel": channel,
                 "ci_prompt": ci_prompt,
                 "description": description,
                 "github_integration": github_integration,
-                "internal": internal,
+                "github_user_integration": github_user_integration,
+                "initial_permission_mode": initial_permission_mode,
                 "json_schema": json_schema,
+                "model": model,
                 "origin_product": origin_product,
+                "pending_user_artifact_ids": pending_user_artifact_ids,
+                "pending_user_message": pending_user_message,
+                "reasoning_effort": reasoning_effort,
+                "repositories": repositories,
                 "repository": repository,
+                "runtime_adapter": runtime_adapter,
                 "signal_report": signal_report,
                 "signal_report_task_relationship": signal_report_task_relationship,
                 "title": title,
@@ -685,9 +1950,13 @@ class Tasks(Resource):
     async def repositories(
         self, *, options: RequestOptions | None = None
     ) -> m.TaskRepositoriesResponse:
-        """Repositories: an action on tasks.
+        """List the repositories that tasks work on.
 
-        `GET /api/projects/{project_id}/tasks/repositories/`; limits `burst` and `sustained`.
+        `GET /api/projects/{project_id}/tasks/repositories/`; scope `task:read`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `TaskRepositoriesResponse`.
         """
         return await self._call(registry.REPOSITORIES, options=options)
 
@@ -699,10 +1968,19 @@ class Tasks(Resource):
         window_days: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.RepositoryReadinessResponse:
-        """Repository readiness: an action on tasks.
+        """Get how well a repository is instrumented with PostHog.
 
-        `GET /api/projects/{project_id}/tasks/repository_readiness/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/tasks/repository_readiness/`; scope `task:read`; limits
+        `burst` and `sustained`.
+
+        Args:
+            repository: The repository, as `owner/name`.
+            refresh: Whether to compute the result anew instead of using the stored one.
+                Default: `false`.
+            window_days: Default: `7`.
+
+        Returns:
+            `RepositoryReadinessResponse`.
         """
         return await self._call(
             registry.REPOSITORY_READINESS,
@@ -712,79 +1990,220 @@ class Tasks(Resource):
 
     async def run(
         self,
-        id: UUID | str,
+        id: str,
         /,
         *,
-        body: m.ClaudeTaskRunCreateSchema
+        body: m.ClaudeTaskRunCreate
         | Mapping[str, JSON]
-        | m.CodexTaskRunCreateSchema
-        | m.TaskRunResumeRequestSchema,
+        | m.CodexTaskRunCreate
+        | m.TaskRunResumeRequest
+        | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Task:
-        """Run: an action on tasks.
+        """Start the coding agent on a task.
 
         `POST /api/projects/{project_id}/tasks/{id}/run/`; scope `task:write`; limits `burst`
         and `sustained`.
+
+        Returns:
+            `Task`.
         """
         return await self._call(registry.RUN, (id,), body=body, options=options)
 
-    async def summaries(
-        self,
-        *,
-        ids: Sequence[str],
-        limit: int | Omit = OMIT,
-        offset: int | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.PaginatedTaskSummaryList:
-        """Summaries: an action on tasks.
+    def search(
+        self, *, q: str, limit: int | Omit = OMIT, options: RequestOptions | None = None
+    ) -> Cursor[m.TaskSearchResult]:
+        """Search tasks by their text.
 
-        `POST /api/projects/{project_id}/tasks/summaries/`; limits `burst` and `sustained`.
+        `GET /api/projects/{project_id}/tasks/search/`; scope `task:read`; limits `burst` and
+        `sustained`; pages: single.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `20`.
+
+        Returns:
+            All `TaskSearchResult`, page by page as you iterate.
         """
-        return await self._call(
-            registry.SUMMARIES,
-            query={"limit": limit, "offset": offset},
-            body={"ids": ids},
-            options=options,
-        )
+        return self._cursor(registry.SEARCH, query={"q": q, "limit": limit}, options=options)
+
+    async def slack_thread_context(
+        self, *, url: str, options: RequestOptions | None = None
+    ) -> m.SlackThreadContextResponse:
+        """Get the Slack thread that a task came from.
+
+        `GET /api/projects/{project_id}/tasks/slack_thread_context/`; scope `task:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `SlackThreadContextResponse`.
+        """
+        return await self._call(registry.SLACK_THREAD_CONTEXT, query={"url": url}, options=options)
 
     async def update(
         self,
-        id: UUID | str,
+        id: str,
         /,
         *,
+        archived: bool | Omit = OMIT,
+        auto_publish: bool | None | Omit = OMIT,
+        branch: str | None | Omit = OMIT,
+        channel: UUID | str | None | Omit = OMIT,
         ci_prompt: str | None | Omit = OMIT,
         description: str | Omit = OMIT,
         github_integration: int | None | Omit = OMIT,
-        internal: bool | Omit = OMIT,
+        github_user_integration: UUID | str | None | Omit = OMIT,
+        initial_permission_mode: m.TaskRunBootstrapCreateRequestInitialPermissionModeEnum
+        | None
+        | Omit = OMIT,
         json_schema: JSON | Omit = OMIT,
-        origin_product: m.OriginProductEnum | Omit = OMIT,
+        model: str | None | Omit = OMIT,
+        origin_product: m.TaskOriginProductEnum | Omit = OMIT,
+        pending_user_artifact_ids: Sequence[str] | Omit = OMIT,
+        pending_user_message: str | None | Omit = OMIT,
+        reasoning_effort: m.ReasoningEffortEnum | None | Omit = OMIT,
+        repositories: Sequence[str] | Omit = OMIT,
         repository: str | None | Omit = OMIT,
-        signal_report: str | None | Omit = OMIT,
-        signal_report_task_relationship: Literal["implementation"] | Omit = OMIT,
+        runtime_adapter: m.RuntimeAdapterEnum | None | Omit = OMIT,
+        signal_report: UUID | str | None | Omit = OMIT,
+        signal_report_task_relationship: str | Omit = OMIT,
         title: str | Omit = OMIT,
         title_manually_set: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Task:
-        """Change the given fields of one of the tasks.
+        """Change the given fields of a task.
 
         `PATCH /api/projects/{project_id}/tasks/{id}/`; scope `task:write`; limits `burst` and
         `sustained`.
+
+        Args:
+            description: What the agent is to do.
+            repository: The repository, as `owner/name`.
+            title: The title of the task.
+
+        Returns:
+            `Task`.
         """
         return await self._call(
             registry.UPDATE,
             (id,),
             body={
+                "archived": archived,
+                "auto_publish": auto_publish,
+                "branch": branch,
+                "channel": channel,
                 "ci_prompt": ci_prompt,
                 "description": description,
                 "github_integration": github_integration,
-                "internal": internal,
+                "github_user_integration": github_user_integration,
+                "initial_permission_mode": initial_permission_mode,
                 "json_schema": json_schema,
+                "model": model,
                 "origin_product": origin_product,
+                "pending_user_artifact_ids": pending_user_artifact_ids,
+                "pending_user_message": pending_user_message,
+                "reasoning_effort": reasoning_effort,
+                "repositories": repositories,
                 "repository": repository,
+                "runtime_adapter": runtime_adapter,
                 "signal_report": signal_report,
                 "signal_report_task_relationship": signal_report_task_relationship,
                 "title": title,
                 "title_manually_set": title_manually_set,
+            },
+            options=options,
+        )
+
+    async def usage(
+        self, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.TaskUsageResponse:
+        """Get the tokens and the cost of a task.
+
+        `GET /api/projects/{project_id}/tasks/{id}/usage/`; scope `task:read`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `TaskUsageResponse`.
+        """
+        return await self._call(registry.USAGE, (id,), options=options)
+
+    async def warm(
+        self,
+        id: str,
+        /,
+        *,
+        resume_from_run_id: UUID | str,
+        initial_permission_mode: m.TaskRunBootstrapCreateRequestInitialPermissionModeEnum
+        | Omit = OMIT,
+        model: str | Omit = OMIT,
+        reasoning_effort: m.ReasoningEffortEnum | Omit = OMIT,
+        runtime_adapter: m.RuntimeAdapterEnum | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.WarmTaskResumeResponse:
+        """Start a sandbox for a task in advance.
+
+        `POST /api/projects/{project_id}/tasks/{id}/warm/`; scope `task:write`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `WarmTaskResumeResponse`.
+        """
+        return await self._call(
+            registry.WARM,
+            (id,),
+            body={
+                "resume_from_run_id": resume_from_run_id,
+                "initial_permission_mode": initial_permission_mode,
+                "model": model,
+                "reasoning_effort": reasoning_effort,
+                "runtime_adapter": runtime_adapter,
+            },
+            options=options,
+        )
+
+    async def warm_new(
+        self,
+        *,
+        branch: str | None | Omit = OMIT,
+        custom_image_id: UUID | str | None | Omit = OMIT,
+        github_integration: int | None | Omit = OMIT,
+        initial_permission_mode: m.TaskRunBootstrapCreateRequestInitialPermissionModeEnum
+        | None
+        | Omit = OMIT,
+        model: str | None | Omit = OMIT,
+        origin_product: m.WarmTaskRequestOriginProductEnum | Omit = OMIT,
+        reasoning_effort: m.ReasoningEffortEnum | None | Omit = OMIT,
+        repositories: Sequence[str] | Omit = OMIT,
+        repository: str | None | Omit = OMIT,
+        runtime_adapter: m.RuntimeAdapterEnum | None | Omit = OMIT,
+        sandbox_environment_id: UUID | str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.WarmTaskResponse:
+        """Start a sandbox in advance, before the task exists.
+
+        `POST /api/projects/{project_id}/tasks/warm/`; scope `task:write`; limits `burst` and
+        `sustained`.
+
+        Args:
+            origin_product: Default: `"user_created"`.
+
+        Returns:
+            `WarmTaskResponse`.
+        """
+        return await self._call(
+            registry.WARM_NEW,
+            body={
+                "branch": branch,
+                "custom_image_id": custom_image_id,
+                "github_integration": github_integration,
+                "initial_permission_mode": initial_permission_mode,
+                "model": model,
+                "origin_product": origin_product,
+                "reasoning_effort": reasoning_effort,
+                "repositories": repositories,
+                "repository": repository,
+                "runtime_adapter": runtime_adapter,
+                "sandbox_environment_id": sandbox_environment_id,
             },
             options=options,
         )

@@ -3,29 +3,94 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import FileInput, RequestOptions
+from asyncposthog.types import OMIT, FileInput, Omit, RequestOptions
 
 from ..registry.families import uploaded_media as registry
 
 if TYPE_CHECKING:
+    from asyncposthog.pagination import Cursor
+
     from .. import models as m
 
 __all__ = ["UploadedMedia"]
 
 
 class UploadedMedia(Resource):
-    """Operations on `uploaded_media`."""
+    """An image for notebooks, emails and text tiles."""
 
-    async def create(
+    async def complete_upload(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.UploadedMedia:
+        """Finish the upload of an image.
+
+        `POST /api/projects/{project_id}/uploaded_media/{id}/complete_upload/`; scope
+        `uploaded_media:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `UploadedMedia`.
+        """
+        return await self._call(registry.COMPLETE_UPLOAD, (id,), options=options)
+
+    def list(
+        self,
+        *,
+        purpose: Literal["canvas", "email"],
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.UploadedMedia]:
+        """List uploaded images.
+
+        An image for notebooks, emails and text tiles.
+
+        `GET /api/projects/{project_id}/uploaded_media/`; scope `uploaded_media:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `UploadedMedia`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.LIST,
+            query={"purpose": purpose, "limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def start_upload(
+        self, *, name: str, purpose: str, options: RequestOptions | None = None
+    ) -> m.UploadedMediaUploadStarted:
+        """Start the upload of an image: returns where to send it.
+
+        `POST /api/projects/{project_id}/uploaded_media/start_upload/`; scope
+        `uploaded_media:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `UploadedMediaUploadStarted`.
+        """
+        return await self._call(
+            registry.START_UPLOAD, body={"name": name, "purpose": purpose}, options=options
+        )
+
+    async def upload(
         self, *, image: FileInput, options: RequestOptions | None = None
-    ) -> m.UploadedMediaCreateResponse:
-        """Create one of the uploaded media.
+    ) -> m.UploadedMediaUploadResponse:
+        """Upload an image.
 
         An image of at most 4 MB.
 
-        `POST /api/projects/{project_id}/uploaded_media/`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/uploaded_media/`; scope `uploaded_media:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `UploadedMediaUploadResponse`.
         """
-        return await self._call(registry.CREATE, body={"image": image}, options=options)
+        return await self._call(registry.UPLOAD, body={"image": image}, options=options)

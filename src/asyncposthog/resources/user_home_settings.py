@@ -19,15 +19,20 @@ __all__ = ["UserHomeSettings"]
 
 
 class UserHomeSettings(Resource):
-    """Operations on `user_home_settings`."""
+    """The tabs and the home page of a user."""
 
     async def get(
         self, uuid: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.PinnedSceneTabs:
-        """Get one of the user home settings.
+        """Get the home settings of a user.
+
+        The tabs and the home page of a user.
 
         `GET /api/user_home_settings/{uuid}/`; scope `user:read`; limits `burst` and
         `sustained`.
+
+        Returns:
+            `PinnedSceneTabs`.
         """
         return await self._call(registry.GET, (uuid,), options=options)
 
@@ -40,10 +45,15 @@ class UserHomeSettings(Resource):
         tabs: Sequence[m.PinnedSceneTab | Mapping[str, JSON]] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.PinnedSceneTabs:
-        """Change the given fields of one of the user home settings.
+        """Change the given fields of the home settings of a user.
+
+        The tabs and the home page of a user.
 
         `PATCH /api/user_home_settings/{uuid}/`; scope `user:write`; limits `burst` and
         `sustained`.
+
+        Returns:
+            `PinnedSceneTabs`.
         """
         return await self._call(
             registry.UPDATE, (uuid,), body={"homepage": homepage, "tabs": tabs}, options=options

@@ -19,63 +19,99 @@ if TYPE_CHECKING:
 
 __all__ = ["UserInterviews"]
 
+_list = list
+
 
 class UserInterviews(Resource):
-    """Operations on `user_interviews`."""
+    """The transcript and the summary of an interview."""
 
     async def create(
         self,
         *,
         audio: FileInput,
+        classifications: Sequence[m.UserInterviewClassificationEnum] | Omit = OMIT,
         interviewee_emails: Sequence[str] | Omit = OMIT,
         summary: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.UserInterview:
-        """Create one of the user interviews.
+        """Create a user interview.
 
-        `POST /api/projects/{project_id}/user_interviews/`; scope
-        `user_interview_DO_NOT_USE:write`; limits `burst` and `sustained`.
+        The transcript and the summary of an interview.
+
+        `POST /api/projects/{project_id}/user_interviews/`; scope `user_interview:write`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `UserInterview`.
         """
         return await self._call(
             registry.CREATE,
-            body={"audio": audio, "interviewee_emails": interviewee_emails, "summary": summary},
+            body={
+                "audio": audio,
+                "classifications": classifications,
+                "interviewee_emails": interviewee_emails,
+                "summary": summary,
+            },
             options=options,
         )
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the user interviews.
+        """Delete a user interview.
 
-        `DELETE /api/projects/{project_id}/user_interviews/{id}/`; scope
-        `user_interview_DO_NOT_USE:write`; limits `burst` and `sustained`.
+        The transcript and the summary of an interview.
+
+        `DELETE /api/projects/{project_id}/user_interviews/{id}/`; scope `user_interview:write`;
+        limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.UserInterview:
-        """Get one of the user interviews.
+        """Get a user interview.
 
-        `GET /api/projects/{project_id}/user_interviews/{id}/`; scope
-        `user_interview_DO_NOT_USE:read`; limits `burst` and `sustained`.
+        The transcript and the summary of an interview.
+
+        `GET /api/projects/{project_id}/user_interviews/{id}/`; scope `user_interview:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `UserInterview`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
     def list(
         self,
         *,
+        classifications: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        topic: UUID | str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.UserInterview]:
-        """List the user interviews.
+        """List user interviews.
 
-        `GET /api/projects/{project_id}/user_interviews/`; scope
-        `user_interview_DO_NOT_USE:read`; limits `burst` and `sustained`; pages: offset.
+        The transcript and the summary of an interview.
+
+        `GET /api/projects/{project_id}/user_interviews/`; scope `user_interview:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `UserInterview`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
-            query={"limit": limit, "offset": offset},
+            query={
+                "classifications": classifications,
+                "limit": limit,
+                "offset": offset,
+                "topic": topic,
+            },
             concurrency=concurrency,
             options=options,
         )
@@ -86,19 +122,60 @@ class UserInterviews(Resource):
         /,
         *,
         audio: FileInput,
+        classifications: Sequence[m.UserInterviewClassificationEnum] | Omit = OMIT,
         interviewee_emails: Sequence[str] | Omit = OMIT,
         summary: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.UserInterview:
-        """Replace one of the user interviews.
+        """Replace all fields of a user interview.
 
-        `PUT /api/projects/{project_id}/user_interviews/{id}/`; scope
-        `user_interview_DO_NOT_USE:write`; limits `burst` and `sustained`.
+        The transcript and the summary of an interview.
+
+        `PUT /api/projects/{project_id}/user_interviews/{id}/`; scope `user_interview:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `UserInterview`.
         """
         return await self._call(
             registry.REPLACE,
             (id,),
-            body={"audio": audio, "interviewee_emails": interviewee_emails, "summary": summary},
+            body={
+                "audio": audio,
+                "classifications": classifications,
+                "interviewee_emails": interviewee_emails,
+                "summary": summary,
+            },
+            options=options,
+        )
+
+    async def search(
+        self,
+        *,
+        query: str,
+        classifications: Sequence[m.UserInterviewClassificationEnum] | Omit = OMIT,
+        document_types: Sequence[m.UserInterviewSearchDocumentTypeEnum] | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        topic_id: UUID | str | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> _list[m.UserInterviewSearchResult]:
+        """Search interviews by meaning.
+
+        `POST /api/projects/{project_id}/user_interviews/search/`; scope `user_interview:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `list[UserInterviewSearchResult]`.
+        """
+        return await self._call(
+            registry.SEARCH,
+            body={
+                "query": query,
+                "classifications": classifications,
+                "document_types": document_types,
+                "limit": limit,
+                "topic_id": topic_id,
+            },
             options=options,
         )
 
@@ -108,18 +185,29 @@ class UserInterviews(Resource):
         /,
         *,
         audio: FileInput | Omit = OMIT,
+        classifications: Sequence[m.UserInterviewClassificationEnum] | Omit = OMIT,
         interviewee_emails: Sequence[str] | Omit = OMIT,
         summary: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.UserInterview:
-        """Change the given fields of one of the user interviews.
+        """Change the given fields of a user interview.
 
-        `PATCH /api/projects/{project_id}/user_interviews/{id}/`; scope
-        `user_interview_DO_NOT_USE:write`; limits `burst` and `sustained`.
+        The transcript and the summary of an interview.
+
+        `PATCH /api/projects/{project_id}/user_interviews/{id}/`; scope `user_interview:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `UserInterview`.
         """
         return await self._call(
             registry.UPDATE,
             (id,),
-            body={"audio": audio, "interviewee_emails": interviewee_emails, "summary": summary},
+            body={
+                "audio": audio,
+                "classifications": classifications,
+                "interviewee_emails": interviewee_emails,
+                "summary": summary,
+            },
             options=options,
         )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
@@ -18,30 +18,148 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["Users", "UsersIntegrations", "UsersIntegrationsGithub"]
+__all__ = [
+    "Users",
+    "UsersHedgehogConfig",
+    "UsersIntegrations",
+    "UsersIntegrationsGithub",
+    "UsersIntegrationsGithubInstallRequests",
+    "UsersIntegrationsGithubRepos",
+    "UsersIntegrationsSlack",
+    "UsersLoginSessions",
+    "UsersOnboarding",
+    "UsersPushTokens",
+    "UsersSignalAutonomy",
+    "UsersTwoFactor",
+]
 
 
-class UsersIntegrationsGithub(Resource):
-    """Operations on `users.integrations.github`."""
+class UsersHedgehogConfig(Resource):
+    """Operations on `users.hedgehog_config`."""
+
+    async def get(self, uuid: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
+        """Get the settings of the hedgehog of a user.
+
+        `GET /api/users/{uuid}/hedgehog_config/`; scope `user:read`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.HEDGEHOG_CONFIG_GET, (uuid,), options=options)
+
+    async def update(
+        self,
+        uuid: UUID | str,
+        /,
+        *,
+        allow_impersonation: bool | None | Omit = OMIT,
+        allow_sidebar_suggestions: bool | None | Omit = OMIT,
+        anonymize_data: bool | None | Omit = OMIT,
+        current_password: str | Omit = OMIT,
+        email: str | Omit = OMIT,
+        events_column_config: JSON | Omit = OMIT,
+        first_name: str | Omit = OMIT,
+        has_seen_product_intro_for: JSON | Omit = OMIT,
+        hedgehog_config: JSON | Omit = OMIT,
+        hide_mcp_hints: bool | Omit = OMIT,
+        is_staff: bool | Omit = OMIT,
+        last_name: str | Omit = OMIT,
+        notification_settings: Mapping[str, JSON] | Omit = OMIT,
+        passkeys_enabled_for_2fa: bool | None | Omit = OMIT,
+        password: str | Omit = OMIT,
+        role_at_organization: m.RoleAtOrganizationEnum | Omit = OMIT,
+        set_current_organization: str | Omit = OMIT,
+        set_current_team: str | Omit = OMIT,
+        shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
+        theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
+        toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
+        ui_configuration: JSON | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Change the settings of the hedgehog of a user.
+
+        `PATCH /api/users/{uuid}/hedgehog_config/`; scope `user:write`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.HEDGEHOG_CONFIG_UPDATE,
+            (uuid,),
+            body={
+                "allow_impersonation": allow_impersonation,
+                "allow_sidebar_suggestions": allow_sidebar_suggestions,
+                "anonymize_data": anonymize_data,
+                "current_password": current_password,
+                "email": email,
+                "events_column_config": events_column_config,
+                "first_name": first_name,
+                "has_seen_product_intro_for": has_seen_product_intro_for,
+                "hedgehog_config": hedgehog_config,
+                "hide_mcp_hints": hide_mcp_hints,
+                "is_staff": is_staff,
+                "last_name": last_name,
+                "notification_settings": notification_settings,
+                "passkeys_enabled_for_2fa": passkeys_enabled_for_2fa,
+                "password": password,
+                "role_at_organization": role_at_organization,
+                "set_current_organization": set_current_organization,
+                "set_current_team": set_current_team,
+                "shortcut_position": shortcut_position,
+                "theme_mode": theme_mode,
+                "toolbar_mode": toolbar_mode,
+                "ui_configuration": ui_configuration,
+            },
+            options=options,
+        )
+
+
+class UsersIntegrationsGithubInstallRequests(Resource):
+    """A request to install the GitHub app that waits for an owner."""
 
     async def delete(
-        self, uuid: str, installation_id: str, /, *, options: RequestOptions | None = None
+        self, uuid: str, request_id: str, /, *, options: RequestOptions | None = None
     ) -> None:
-        """Delete one of the users integrations github.
+        """Delete a GitHub installation request.
 
-        `DELETE /api/users/{uuid}/integrations/github/{installation_id}/`; limits `burst` and
-        `sustained`.
+        A request to install the GitHub app that waits for an owner.
+
+        `DELETE /api/users/{uuid}/integrations/github/install_requests/{request_id}/`; scope
+        `user:write`; limits `burst` and `sustained`.
         """
         await self._call(
-            registry.INTEGRATIONS_GITHUB_DELETE,
+            registry.INTEGRATIONS_GITHUB_INSTALL_REQUESTS_DELETE,
             (
                 uuid,
-                installation_id,
+                request_id,
             ),
             options=options,
         )
 
-    async def repos(
+    async def get(
+        self, uuid: str, /, *, options: RequestOptions | None = None
+    ) -> m.GitHubInstallRequestListResponse:
+        """Get a GitHub installation request.
+
+        A request to install the GitHub app that waits for an owner.
+
+        `GET /api/users/{uuid}/integrations/github/install_requests/`; scope `user:read`; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `GitHubInstallRequestListResponse`.
+        """
+        return await self._call(
+            registry.INTEGRATIONS_GITHUB_INSTALL_REQUESTS_GET, (uuid,), options=options
+        )
+
+
+class UsersIntegrationsGithubRepos(Resource):
+    """Repositories that a user's GitHub account can read."""
+
+    async def get(
         self,
         uuid: str,
         installation_id: str,
@@ -52,18 +170,132 @@ class UsersIntegrationsGithub(Resource):
         search: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.GitHubReposResponse:
-        """Repos: an action on users integrations github.
+        """List the repositories that a user's GitHub account can read.
 
-        `GET /api/users/{uuid}/integrations/github/{installation_id}/repos/`; limits `burst` and
-        `sustained`.
+        `GET /api/users/{uuid}/integrations/github/{installation_id}/repos/`; scope `user:read`;
+        limits `burst` and `sustained`.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `100`.
+            offset: The number of results to skip. Default: `0`.
+            search: Only results that contain this text.
+
+        Returns:
+            `GitHubReposResponse`.
         """
         return await self._call(
-            registry.INTEGRATIONS_GITHUB_REPOS,
+            registry.INTEGRATIONS_GITHUB_REPOS_GET,
             (
                 uuid,
                 installation_id,
             ),
             query={"limit": limit, "offset": offset, "search": search},
+            options=options,
+        )
+
+    async def refresh(
+        self, uuid: str, installation_id: str, /, *, options: RequestOptions | None = None
+    ) -> m.GitHubReposRefreshResponse:
+        """Read the list of repositories from GitHub again.
+
+        `POST /api/users/{uuid}/integrations/github/{installation_id}/repos/refresh/`; scope
+        `user:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `GitHubReposRefreshResponse`.
+        """
+        return await self._call(
+            registry.INTEGRATIONS_GITHUB_REPOS_REFRESH,
+            (
+                uuid,
+                installation_id,
+            ),
+            options=options,
+        )
+
+
+class UsersIntegrationsGithub(Resource):
+    """GitHub installations that a user has connected."""
+
+    @cached_property
+    def install_requests(self) -> UsersIntegrationsGithubInstallRequests:
+        """A request to install the GitHub app that waits for an owner."""
+        return UsersIntegrationsGithubInstallRequests(self._executor)
+
+    @cached_property
+    def repos(self) -> UsersIntegrationsGithubRepos:
+        """Repositories that a user's GitHub account can read."""
+        return UsersIntegrationsGithubRepos(self._executor)
+
+    async def branches(
+        self,
+        uuid: str,
+        installation_id: str,
+        /,
+        *,
+        repo: str,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        search: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.GitHubBranchesResponse:
+        """List the branches of a repository that a user can read.
+
+        `GET /api/users/{uuid}/integrations/github/{installation_id}/branches/`; scope
+        `user:read`; limits `burst` and `sustained`.
+
+        Args:
+            repo: The repository, as `owner/name`.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `100`.
+            offset: The number of results to skip. Default: `0`.
+            search: Only results that contain this text.
+
+        Returns:
+            `GitHubBranchesResponse`.
+        """
+        return await self._call(
+            registry.INTEGRATIONS_GITHUB_BRANCHES,
+            (
+                uuid,
+                installation_id,
+            ),
+            query={"repo": repo, "limit": limit, "offset": offset, "search": search},
+            options=options,
+        )
+
+    async def delete(
+        self, uuid: str, installation_id: str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Delete a GitHub account of a user.
+
+        GitHub installations that a user has connected.
+
+        `DELETE /api/users/{uuid}/integrations/github/{installation_id}/`; scope `user:write`;
+        limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.INTEGRATIONS_GITHUB_DELETE,
+            (
+                uuid,
+                installation_id,
+            ),
+            options=options,
+        )
+
+    async def prepare_callback(
+        self, uuid: str, /, *, installation_id: str, options: RequestOptions | None = None
+    ) -> None:
+        """Prepare the connection of a GitHub account.
+
+        `POST /api/users/{uuid}/integrations/github/prepare_callback/`; scope `user:write`;
+        limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.INTEGRATIONS_GITHUB_PREPARE_CALLBACK,
+            (uuid,),
+            body={"installation_id": installation_id},
             options=options,
         )
 
@@ -76,9 +308,13 @@ class UsersIntegrationsGithub(Resource):
         team_id: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.UserGitHubLinkStartResponse:
-        """Start: an action on users integrations github.
+        """Start the connection of a GitHub account: returns where to authorize it.
 
-        `POST /api/users/{uuid}/integrations/github/start/`; limits `burst` and `sustained`.
+        `POST /api/users/{uuid}/integrations/github/start/`; scope `user:write`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `UserGitHubLinkStartResponse`.
         """
         return await self._call(
             registry.INTEGRATIONS_GITHUB_START,
@@ -88,165 +324,520 @@ class UsersIntegrationsGithub(Resource):
         )
 
 
+class UsersIntegrationsSlack(Resource):
+    """Slack accounts that a user has connected."""
+
+    async def delete(
+        self, uuid: str, slack_user_id: str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Delete a Slack account of a user.
+
+        Slack accounts that a user has connected.
+
+        `DELETE /api/users/{uuid}/integrations/slack/{slack_user_id}/`; scope `user:write`;
+        limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.INTEGRATIONS_SLACK_DELETE,
+            (
+                uuid,
+                slack_user_id,
+            ),
+            options=options,
+        )
+
+    async def linkable_workspaces(
+        self, uuid: str, /, *, options: RequestOptions | None = None
+    ) -> m.UserSlackLinkableWorkspaceListResponse:
+        """List the Slack workspaces that a user can connect.
+
+        `GET /api/users/{uuid}/integrations/slack/linkable_workspaces/`; scope `user:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `UserSlackLinkableWorkspaceListResponse`.
+        """
+        return await self._call(
+            registry.INTEGRATIONS_SLACK_LINKABLE_WORKSPACES, (uuid,), options=options
+        )
+
+    async def start(
+        self,
+        uuid: str,
+        /,
+        *,
+        slack_team_id: str | None | Omit = OMIT,
+        team_id: int | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.UserSlackLinkStartResponse:
+        """Start the connection of a Slack account: returns where to authorize it.
+
+        `POST /api/users/{uuid}/integrations/slack/start/`; scope `user:write`; limits `burst`
+        and `sustained`.
+
+        Returns:
+            `UserSlackLinkStartResponse`.
+        """
+        return await self._call(
+            registry.INTEGRATIONS_SLACK_START,
+            (uuid,),
+            body={"slack_team_id": slack_team_id, "team_id": team_id},
+            options=options,
+        )
+
+
 class UsersIntegrations(Resource):
-    """Operations on `users.integrations`."""
+    """Accounts at other services that a user has connected."""
 
     @cached_property
     def github(self) -> UsersIntegrationsGithub:
-        """Operations on `users.integrations.github`."""
+        """GitHub installations that a user has connected."""
         return UsersIntegrationsGithub(self._executor)
+
+    @cached_property
+    def slack(self) -> UsersIntegrationsSlack:
+        """Slack accounts that a user has connected."""
+        return UsersIntegrationsSlack(self._executor)
 
     def list(
         self,
         uuid: str,
         /,
         *,
+        kind: Literal["github", "slack"] | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.UserGitHubIntegrationListResponse]:
-        """List the users integrations.
+        """List personal integrations.
 
-        `GET /api/users/{uuid}/integrations/`; limits `burst` and `sustained`; pages: offset.
+        Accounts at other services that a user has connected.
+
+        `GET /api/users/{uuid}/integrations/`; scope `user:read`; limits `burst` and
+        `sustained`; pages: offset.
+
+        Args:
+            kind: Only results of this kind.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `UserGitHubIntegrationListResponse`, page by page as you iterate.
         """
         return self._cursor(
             registry.INTEGRATIONS_LIST,
             (uuid,),
-            query={"limit": limit, "offset": offset},
+            query={"kind": kind, "limit": limit, "offset": offset},
             concurrency=concurrency,
             options=options,
         )
 
 
-class Users(Resource):
-    """Operations on `users`."""
+class UsersLoginSessions(Resource):
+    """A session in which a user is logged in."""
 
-    @cached_property
-    def integrations(self) -> UsersIntegrations:
-        """Operations on `users.integrations`."""
-        return UsersIntegrations(self._executor)
+    async def delete(
+        self, uuid: UUID | str, session_id: str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Delete a login session.
 
-    async def cancel_email_change_request(
-        self,
-        *,
-        allow_impersonation: bool | None | Omit = OMIT,
-        allow_sidebar_suggestions: bool | None | Omit = OMIT,
-        anonymize_data: bool | None | Omit = OMIT,
-        current_password: str | Omit = OMIT,
-        email: str | Omit = OMIT,
-        events_column_config: JSON | Omit = OMIT,
-        first_name: str | Omit = OMIT,
-        has_seen_product_intro_for: JSON | Omit = OMIT,
-        hedgehog_config: JSON | Omit = OMIT,
-        is_staff: bool | Omit = OMIT,
-        last_name: str | Omit = OMIT,
-        notification_settings: Mapping[str, JSON] | Omit = OMIT,
-        passkeys_enabled_for_2fa: bool | None | Omit = OMIT,
-        password: str | Omit = OMIT,
-        role_at_organization: m.RoleAtOrganizationEnum | Omit = OMIT,
-        set_current_organization: str | Omit = OMIT,
-        set_current_team: str | Omit = OMIT,
-        shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
-        theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
-        toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Cancel email change request: an action on users.
+        A session in which a user is logged in.
 
-        `PATCH /api/users/cancel_email_change_request/`; limits `burst` and `sustained`.
+        `DELETE /api/users/{uuid}/login_sessions/{session_id}/`; not open to API keys; limits
+        `burst` and `sustained`.
         """
-        return await self._call(
-            registry.CANCEL_EMAIL_CHANGE_REQUEST,
-            body={
-                "allow_impersonation": allow_impersonation,
-                "allow_sidebar_suggestions": allow_sidebar_suggestions,
-                "anonymize_data": anonymize_data,
-                "current_password": current_password,
-                "email": email,
-                "events_column_config": events_column_config,
-                "first_name": first_name,
-                "has_seen_product_intro_for": has_seen_product_intro_for,
-                "hedgehog_config": hedgehog_config,
-                "is_staff": is_staff,
-                "last_name": last_name,
-                "notification_settings": notification_settings,
-                "passkeys_enabled_for_2fa": passkeys_enabled_for_2fa,
-                "password": password,
-                "role_at_organization": role_at_organization,
-                "set_current_organization": set_current_organization,
-                "set_current_team": set_current_team,
-                "shortcut_position": shortcut_position,
-                "theme_mode": theme_mode,
-                "toolbar_mode": toolbar_mode,
-            },
+        await self._call(
+            registry.LOGIN_SESSIONS_DELETE,
+            (
+                uuid,
+                session_id,
+            ),
             options=options,
         )
 
-    async def create_signal_autonomy(
+    def list(
+        self,
+        uuid: UUID | str,
+        /,
+        *,
+        email: str | Omit = OMIT,
+        is_staff: bool | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.UserAuthSession]:
+        """List login sessions.
+
+        A session in which a user is logged in.
+
+        `GET /api/users/{uuid}/login_sessions/`; not open to API keys; limits `burst` and
+        `sustained`; pages: single.
+
+        Returns:
+            All `UserAuthSession`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.LOGIN_SESSIONS_LIST,
+            (uuid,),
+            query={"email": email, "is_staff": is_staff},
+            options=options,
+        )
+
+    async def revoke_others(
+        self, uuid: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.RevokeOtherSessionsResponse:
+        """End all login sessions except the current one.
+
+        `POST /api/users/{uuid}/login_sessions/revoke_others/`; not open to API keys; limits
+        `burst` and `sustained`.
+
+        Returns:
+            `RevokeOtherSessionsResponse`.
+        """
+        return await self._call(registry.LOGIN_SESSIONS_REVOKE_OTHERS, (uuid,), options=options)
+
+
+class UsersOnboarding(Resource):
+    """The onboarding of a user."""
+
+    async def skip(
+        self,
+        uuid: UUID | str,
+        /,
+        *,
+        reason: m.OnboardingSkipRequestReasonEnum,
+        step_at_skip: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.User:
+        """Skip the onboarding.
+
+        `POST /api/users/{uuid}/onboarding/skip/`; limits `burst` and `sustained`.
+
+        Returns:
+            `User`.
+        """
+        return await self._call(
+            registry.ONBOARDING_SKIP,
+            (uuid,),
+            body={"reason": reason, "step_at_skip": step_at_skip},
+            options=options,
+        )
+
+
+class UsersPushTokens(Resource):
+    """A device that a user gets notifications on."""
+
+    async def register(
+        self,
+        uuid: str,
+        /,
+        *,
+        platform: m.UserPushTokenPlatformEnum,
+        token: str,
+        options: RequestOptions | None = None,
+    ) -> m.UserPushTokenItem:
+        """Register a push token.
+
+        A device that a user gets notifications on.
+
+        `POST /api/users/{uuid}/push_tokens/`; scope `user:write`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `UserPushTokenItem`.
+        """
+        return await self._call(
+            registry.PUSH_TOKENS_REGISTER,
+            (uuid,),
+            body={"platform": platform, "token": token},
+            options=options,
+        )
+
+    async def unregister(
+        self, uuid: str, /, *, token: str, options: RequestOptions | None = None
+    ) -> None:
+        """Stop notifications on a device.
+
+        `POST /api/users/{uuid}/push_tokens/unregister/`; scope `user:write`; limits `burst` and
+        `sustained`.
+        """
+        await self._call(
+            registry.PUSH_TOKENS_UNREGISTER, (uuid,), body={"token": token}, options=options
+        )
+
+
+class UsersSignalAutonomy(Resource):
+    """Operations on `users.signal_autonomy`."""
+
+    async def create(
         self,
         user_id: str,
         /,
         *,
-        autostart_priority: m.AutostartPriorityEnum | Literal[""] | None | Omit = OMIT,
+        autostart_priority: m.AutonomyPriorityEnum | Literal[""] | None | Omit = OMIT,
+        slack_notification_channel: str | None | Omit = OMIT,
+        slack_notification_min_priority: m.AutonomyPriorityEnum | Literal[""] | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SignalUserAutonomyConfig:
-        """Create signal autonomy: an action on users.
+        """Set what PostHog may do with signals on behalf of a user.
 
-        `POST /api/users/{user_id}/signal_autonomy/`; limits `burst` and `sustained`.
+        `POST /api/users/{user_id}/signal_autonomy/`; scope `user:write`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `SignalUserAutonomyConfig`.
         """
         return await self._call(
-            registry.CREATE_SIGNAL_AUTONOMY,
+            registry.SIGNAL_AUTONOMY_CREATE,
             (user_id,),
-            body={"autostart_priority": autostart_priority},
+            body={
+                "autostart_priority": autostart_priority,
+                "slack_notification_channel": slack_notification_channel,
+                "slack_notification_min_priority": slack_notification_min_priority,
+            },
             options=options,
         )
 
+    async def delete(self, user_id: str, /, *, options: RequestOptions | None = None) -> None:
+        """Remove what PostHog may do with signals on behalf of a user.
+
+        `DELETE /api/users/{user_id}/signal_autonomy/`; scope `user:write`; limits `burst` and
+        `sustained`.
+        """
+        await self._call(registry.SIGNAL_AUTONOMY_DELETE, (user_id,), options=options)
+
+    async def get(
+        self, user_id: str, /, *, options: RequestOptions | None = None
+    ) -> m.SignalUserAutonomyConfig:
+        """Get what PostHog may do with signals on behalf of a user.
+
+        `GET /api/users/{user_id}/signal_autonomy/`; scope `user:write`; limits `burst` and
+        `sustained`.
+
+        Returns:
+            `SignalUserAutonomyConfig`.
+        """
+        return await self._call(registry.SIGNAL_AUTONOMY_GET, (user_id,), options=options)
+
+
+class UsersTwoFactor(Resource):
+    """Operations on `users.two_factor`."""
+
+    async def disable(
+        self,
+        uuid: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Turn two-factor authentication off.
+
+        `POST /api/users/{uuid}/two_factor_disable/`; not open to API keys; limits `burst` and
+        `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.TWO_FACTOR_DISABLE, (uuid,), body=body, options=options)
+
+    async def generate_backup_codes(
+        self,
+        uuid: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Create new backup codes for two-factor authentication.
+
+        `POST /api/users/{uuid}/two_factor_backup_codes/`; not open to API keys; limits `burst`
+        and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.TWO_FACTOR_GENERATE_BACKUP_CODES, (uuid,), body=body, options=options
+        )
+
+    async def start(self, uuid: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
+        """Start the setup of two-factor authentication.
+
+        `GET /api/users/{uuid}/two_factor_start_setup/`; not open to API keys; limits `burst`
+        and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.TWO_FACTOR_START, (uuid,), options=options)
+
+    async def start_legacy(
+        self, uuid: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> JSON:
+        """Start the setup of two-factor authentication.
+
+        `GET /api/users/{uuid}/start_2fa_setup/`; not open to API keys; limits `burst` and
+        `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.TWO_FACTOR_START_LEGACY, (uuid,), options=options)
+
+    async def status(self, uuid: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
+        """Get whether two-factor authentication is on, and how.
+
+        `GET /api/users/{uuid}/two_factor_status/`; not open to API keys; limits `burst` and
+        `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.TWO_FACTOR_STATUS, (uuid,), options=options)
+
+    async def validate(
+        self,
+        uuid: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Finish the setup of two-factor authentication with a code.
+
+        `POST /api/users/{uuid}/two_factor_validate/`; not open to API keys; limits `burst` and
+        `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.TWO_FACTOR_VALIDATE, (uuid,), body=body, options=options)
+
+    async def validate_legacy(
+        self,
+        uuid: UUID | str,
+        /,
+        *,
+        body: Mapping[str, JSON] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Finish the setup of two-factor authentication with a code.
+
+        `POST /api/users/{uuid}/validate_2fa/`; not open to API keys; limits `burst` and
+        `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(
+            registry.TWO_FACTOR_VALIDATE_LEGACY, (uuid,), body=body, options=options
+        )
+
+
+class Users(Resource):
+    """A user of the PostHog application. `@me` is the user of the key."""
+
+    @cached_property
+    def hedgehog_config(self) -> UsersHedgehogConfig:
+        """Operations on `users.hedgehog_config`."""
+        return UsersHedgehogConfig(self._executor)
+
+    @cached_property
+    def integrations(self) -> UsersIntegrations:
+        """Accounts at other services that a user has connected."""
+        return UsersIntegrations(self._executor)
+
+    @cached_property
+    def login_sessions(self) -> UsersLoginSessions:
+        """A session in which a user is logged in."""
+        return UsersLoginSessions(self._executor)
+
+    @cached_property
+    def onboarding(self) -> UsersOnboarding:
+        """The onboarding of a user."""
+        return UsersOnboarding(self._executor)
+
+    @cached_property
+    def push_tokens(self) -> UsersPushTokens:
+        """A device that a user gets notifications on."""
+        return UsersPushTokens(self._executor)
+
+    @cached_property
+    def signal_autonomy(self) -> UsersSignalAutonomy:
+        """Operations on `users.signal_autonomy`."""
+        return UsersSignalAutonomy(self._executor)
+
+    @cached_property
+    def two_factor(self) -> UsersTwoFactor:
+        """Operations on `users.two_factor`."""
+        return UsersTwoFactor(self._executor)
+
+    async def cancel_email_change(
+        self, *, body: Mapping[str, JSON] | Omit = OMIT, options: RequestOptions | None = None
+    ) -> JSON:
+        """Cancel the pending change of the email address.
+
+        `PATCH /api/users/cancel_email_change_request/`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.CANCEL_EMAIL_CHANGE, body=body, options=options)
+
+    async def complete_credentials_review(
+        self, uuid: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Record that the user reviewed the credentials.
+
+        `POST /api/users/{uuid}/credentials_review_complete/`; not open to API keys; limits
+        `burst` and `sustained`.
+        """
+        await self._call(registry.COMPLETE_CREDENTIALS_REVIEW, (uuid,), options=options)
+
     async def delete(self, uuid: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the users.
+        """Delete a user.
+
+        A user of the PostHog application. `@me` is the user of the key.
 
         `DELETE /api/users/{uuid}/`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (uuid,), options=options)
 
-    async def delete_signal_autonomy(
-        self, user_id: str, /, *, options: RequestOptions | None = None
-    ) -> None:
-        """Delete signal autonomy: an action on users.
-
-        `DELETE /api/users/{user_id}/signal_autonomy/`; limits `burst` and `sustained`.
-        """
-        await self._call(registry.DELETE_SIGNAL_AUTONOMY, (user_id,), options=options)
-
     async def get(self, uuid: UUID | str, /, *, options: RequestOptions | None = None) -> m.User:
-        """Get one of the users.
+        """Get a user by uuid. `@me` is the user of the key.
 
         `GET /api/users/{uuid}/`; scope `user:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `User`.
         """
         return await self._call(registry.GET, (uuid,), options=options)
 
-    async def get_hedgehog_config(
+    async def github_login(
         self, uuid: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> JSON:
-        """Get hedgehog config: an action on users.
+    ) -> m.UserGithubLogin:
+        """Get the GitHub name of a user.
 
-        `GET /api/users/{uuid}/hedgehog_config/`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.GET_HEDGEHOG_CONFIG, (uuid,), options=options)
+        `GET /api/users/{uuid}/github_login/`; scope `user:read`; limits `burst` and
+        `sustained`.
 
-    async def get_signal_autonomy(
-        self, user_id: str, /, *, options: RequestOptions | None = None
-    ) -> m.SignalUserAutonomyConfig:
-        """Get signal autonomy: an action on users.
-
-        `GET /api/users/{user_id}/signal_autonomy/`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.GET_SIGNAL_AUTONOMY, (user_id,), options=options)
-
-    async def github_login(self, uuid: str, /, *, options: RequestOptions | None = None) -> JSON:
-        """Github login: an action on users.
-
-        `GET /api/users/{uuid}/github_login/`; limits `burst` and `sustained`.
+        Returns:
+            `UserGithubLogin`.
         """
         return await self._call(registry.GITHUB_LOGIN, (uuid,), options=options)
 
@@ -260,9 +851,16 @@ class Users(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.User]:
-        """List the users.
+        """List users. With a personal API key that is its user only.
 
         `GET /api/users/`; scope `user:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `User`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -271,13 +869,43 @@ class Users(Resource):
             options=options,
         )
 
+    async def mark_product_intro_seen(
+        self,
+        uuid: UUID | str,
+        /,
+        *,
+        product_key: str | Omit = OMIT,
+        seen: bool | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.UsersMarkProductIntroSeenResponse:
+        """Record that a user saw the introduction of a product.
+
+        `PATCH /api/users/{uuid}/product_intro_seen/`; scope `user:write`; limits `burst` and
+        `sustained`.
+
+        Args:
+            seen: Default: `true`.
+
+        Returns:
+            `UsersMarkProductIntroSeenResponse`.
+        """
+        return await self._call(
+            registry.MARK_PRODUCT_INTRO_SEEN,
+            (uuid,),
+            body={"product_key": product_key, "seen": seen},
+            options=options,
+        )
+
     async def me(self, *, options: RequestOptions | None = None) -> m.User:
-        """Me: an action on users.
+        """Get the user of the key.
 
         Keys that are limited to some projects may call this too.
 
         `GET /api/users/@me/`; scope `user:read`; limits `burst` and `sustained`; not in
         PostHog's schema.
+
+        Returns:
+            `User`.
         """
         return await self._call(registry.ME, options=options)
 
@@ -296,6 +924,7 @@ class Users(Resource):
         first_name: str | Omit = OMIT,
         has_seen_product_intro_for: JSON | Omit = OMIT,
         hedgehog_config: JSON | Omit = OMIT,
+        hide_mcp_hints: bool | Omit = OMIT,
         is_staff: bool | Omit = OMIT,
         last_name: str | Omit = OMIT,
         notification_settings: Mapping[str, JSON] | Omit = OMIT,
@@ -306,11 +935,23 @@ class Users(Resource):
         shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
         theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
         toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
+        ui_configuration: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.User:
-        """Replace one of the users.
+        """Replace all fields of a user.
+
+        A user of the PostHog application. `@me` is the user of the key.
 
         `PUT /api/users/{uuid}/`; scope `user:write`; limits `burst` and `sustained`.
+
+        Args:
+            email: The email address.
+            first_name: The first name.
+            is_staff: Whether it is an administrator of the instance.
+            last_name: The last name.
+
+        Returns:
+            `User`.
         """
         return await self._call(
             registry.REPLACE,
@@ -326,6 +967,7 @@ class Users(Resource):
                 "first_name": first_name,
                 "has_seen_product_intro_for": has_seen_product_intro_for,
                 "hedgehog_config": hedgehog_config,
+                "hide_mcp_hints": hide_mcp_hints,
                 "is_staff": is_staff,
                 "last_name": last_name,
                 "notification_settings": notification_settings,
@@ -336,327 +978,46 @@ class Users(Resource):
                 "shortcut_position": shortcut_position,
                 "theme_mode": theme_mode,
                 "toolbar_mode": toolbar_mode,
+                "ui_configuration": ui_configuration,
             },
             options=options,
         )
 
     async def request_email_verification(
-        self,
-        *,
-        allow_impersonation: bool | None | Omit = OMIT,
-        allow_sidebar_suggestions: bool | None | Omit = OMIT,
-        anonymize_data: bool | None | Omit = OMIT,
-        current_password: str | Omit = OMIT,
-        email: str | Omit = OMIT,
-        events_column_config: JSON | Omit = OMIT,
-        first_name: str | Omit = OMIT,
-        has_seen_product_intro_for: JSON | Omit = OMIT,
-        hedgehog_config: JSON | Omit = OMIT,
-        is_staff: bool | Omit = OMIT,
-        last_name: str | Omit = OMIT,
-        notification_settings: Mapping[str, JSON] | Omit = OMIT,
-        passkeys_enabled_for_2fa: bool | None | Omit = OMIT,
-        password: str | Omit = OMIT,
-        role_at_organization: m.RoleAtOrganizationEnum | Omit = OMIT,
-        set_current_organization: str | Omit = OMIT,
-        set_current_team: str | Omit = OMIT,
-        shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
-        theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
-        toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
-        options: RequestOptions | None = None,
+        self, *, body: Mapping[str, JSON] | Omit = OMIT, options: RequestOptions | None = None
     ) -> JSON:
-        """Request email verification: an action on users.
+        """Send the email that verifies an address again.
 
         `POST /api/users/request_email_verification/`; limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.REQUEST_EMAIL_VERIFICATION,
-            body={
-                "allow_impersonation": allow_impersonation,
-                "allow_sidebar_suggestions": allow_sidebar_suggestions,
-                "anonymize_data": anonymize_data,
-                "current_password": current_password,
-                "email": email,
-                "events_column_config": events_column_config,
-                "first_name": first_name,
-                "has_seen_product_intro_for": has_seen_product_intro_for,
-                "hedgehog_config": hedgehog_config,
-                "is_staff": is_staff,
-                "last_name": last_name,
-                "notification_settings": notification_settings,
-                "passkeys_enabled_for_2fa": passkeys_enabled_for_2fa,
-                "password": password,
-                "role_at_organization": role_at_organization,
-                "set_current_organization": set_current_organization,
-                "set_current_team": set_current_team,
-                "shortcut_position": shortcut_position,
-                "theme_mode": theme_mode,
-                "toolbar_mode": toolbar_mode,
-            },
-            options=options,
-        )
 
-    async def scene_personalisation(
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
+        """
+        return await self._call(registry.REQUEST_EMAIL_VERIFICATION, body=body, options=options)
+
+    async def set_scene_personalisation(
         self,
         uuid: UUID | str,
         /,
         *,
-        allow_impersonation: bool | None | Omit = OMIT,
-        allow_sidebar_suggestions: bool | None | Omit = OMIT,
-        anonymize_data: bool | None | Omit = OMIT,
-        current_password: str | Omit = OMIT,
-        email: str | Omit = OMIT,
-        events_column_config: JSON | Omit = OMIT,
-        first_name: str | Omit = OMIT,
-        has_seen_product_intro_for: JSON | Omit = OMIT,
-        hedgehog_config: JSON | Omit = OMIT,
-        is_staff: bool | Omit = OMIT,
-        last_name: str | Omit = OMIT,
-        notification_settings: Mapping[str, JSON] | Omit = OMIT,
-        passkeys_enabled_for_2fa: bool | None | Omit = OMIT,
-        password: str | Omit = OMIT,
-        role_at_organization: m.RoleAtOrganizationEnum | Omit = OMIT,
-        set_current_organization: str | Omit = OMIT,
-        set_current_team: str | Omit = OMIT,
-        shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
-        theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
-        toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
+        body: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
-        """Scene personalisation: an action on users.
+        """Set which dashboard a page of the web app shows to a user.
 
         `POST /api/users/{uuid}/scene_personalisation/`; limits `burst` and `sustained`.
+
+        Args:
+            body: The JSON body. PostHog's schema does not say which fields this action reads.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.SCENE_PERSONALISATION,
-            (uuid,),
-            body={
-                "allow_impersonation": allow_impersonation,
-                "allow_sidebar_suggestions": allow_sidebar_suggestions,
-                "anonymize_data": anonymize_data,
-                "current_password": current_password,
-                "email": email,
-                "events_column_config": events_column_config,
-                "first_name": first_name,
-                "has_seen_product_intro_for": has_seen_product_intro_for,
-                "hedgehog_config": hedgehog_config,
-                "is_staff": is_staff,
-                "last_name": last_name,
-                "notification_settings": notification_settings,
-                "passkeys_enabled_for_2fa": passkeys_enabled_for_2fa,
-                "password": password,
-                "role_at_organization": role_at_organization,
-                "set_current_organization": set_current_organization,
-                "set_current_team": set_current_team,
-                "shortcut_position": shortcut_position,
-                "theme_mode": theme_mode,
-                "toolbar_mode": toolbar_mode,
-            },
-            options=options,
-        )
-
-    async def start_2fa_setup(
-        self, uuid: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> JSON:
-        """Start 2fa setup: an action on users.
-
-        `GET /api/users/{uuid}/start_2fa_setup/`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.START_2FA_SETUP, (uuid,), options=options)
-
-    async def two_factor_backup_codes(
-        self,
-        uuid: UUID | str,
-        /,
-        *,
-        allow_impersonation: bool | None | Omit = OMIT,
-        allow_sidebar_suggestions: bool | None | Omit = OMIT,
-        anonymize_data: bool | None | Omit = OMIT,
-        current_password: str | Omit = OMIT,
-        email: str | Omit = OMIT,
-        events_column_config: JSON | Omit = OMIT,
-        first_name: str | Omit = OMIT,
-        has_seen_product_intro_for: JSON | Omit = OMIT,
-        hedgehog_config: JSON | Omit = OMIT,
-        is_staff: bool | Omit = OMIT,
-        last_name: str | Omit = OMIT,
-        notification_settings: Mapping[str, JSON] | Omit = OMIT,
-        passkeys_enabled_for_2fa: bool | None | Omit = OMIT,
-        password: str | Omit = OMIT,
-        role_at_organization: m.RoleAtOrganizationEnum | Omit = OMIT,
-        set_current_organization: str | Omit = OMIT,
-        set_current_team: str | Omit = OMIT,
-        shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
-        theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
-        toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Two factor backup codes: an action on users.
-
-        `POST /api/users/{uuid}/two_factor_backup_codes/`; limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.TWO_FACTOR_BACKUP_CODES,
-            (uuid,),
-            body={
-                "allow_impersonation": allow_impersonation,
-                "allow_sidebar_suggestions": allow_sidebar_suggestions,
-                "anonymize_data": anonymize_data,
-                "current_password": current_password,
-                "email": email,
-                "events_column_config": events_column_config,
-                "first_name": first_name,
-                "has_seen_product_intro_for": has_seen_product_intro_for,
-                "hedgehog_config": hedgehog_config,
-                "is_staff": is_staff,
-                "last_name": last_name,
-                "notification_settings": notification_settings,
-                "passkeys_enabled_for_2fa": passkeys_enabled_for_2fa,
-                "password": password,
-                "role_at_organization": role_at_organization,
-                "set_current_organization": set_current_organization,
-                "set_current_team": set_current_team,
-                "shortcut_position": shortcut_position,
-                "theme_mode": theme_mode,
-                "toolbar_mode": toolbar_mode,
-            },
-            options=options,
-        )
-
-    async def two_factor_disable(
-        self,
-        uuid: UUID | str,
-        /,
-        *,
-        allow_impersonation: bool | None | Omit = OMIT,
-        allow_sidebar_suggestions: bool | None | Omit = OMIT,
-        anonymize_data: bool | None | Omit = OMIT,
-        current_password: str | Omit = OMIT,
-        email: str | Omit = OMIT,
-        events_column_config: JSON | Omit = OMIT,
-        first_name: str | Omit = OMIT,
-        has_seen_product_intro_for: JSON | Omit = OMIT,
-        hedgehog_config: JSON | Omit = OMIT,
-        is_staff: bool | Omit = OMIT,
-        last_name: str | Omit = OMIT,
-        notification_settings: Mapping[str, JSON] | Omit = OMIT,
-        passkeys_enabled_for_2fa: bool | None | Omit = OMIT,
-        password: str | Omit = OMIT,
-        role_at_organization: m.RoleAtOrganizationEnum | Omit = OMIT,
-        set_current_organization: str | Omit = OMIT,
-        set_current_team: str | Omit = OMIT,
-        shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
-        theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
-        toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Two factor disable: an action on users.
-
-        `POST /api/users/{uuid}/two_factor_disable/`; limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.TWO_FACTOR_DISABLE,
-            (uuid,),
-            body={
-                "allow_impersonation": allow_impersonation,
-                "allow_sidebar_suggestions": allow_sidebar_suggestions,
-                "anonymize_data": anonymize_data,
-                "current_password": current_password,
-                "email": email,
-                "events_column_config": events_column_config,
-                "first_name": first_name,
-                "has_seen_product_intro_for": has_seen_product_intro_for,
-                "hedgehog_config": hedgehog_config,
-                "is_staff": is_staff,
-                "last_name": last_name,
-                "notification_settings": notification_settings,
-                "passkeys_enabled_for_2fa": passkeys_enabled_for_2fa,
-                "password": password,
-                "role_at_organization": role_at_organization,
-                "set_current_organization": set_current_organization,
-                "set_current_team": set_current_team,
-                "shortcut_position": shortcut_position,
-                "theme_mode": theme_mode,
-                "toolbar_mode": toolbar_mode,
-            },
-            options=options,
-        )
-
-    async def two_factor_start_setup(
-        self, uuid: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> JSON:
-        """Two factor start setup: an action on users.
-
-        `GET /api/users/{uuid}/two_factor_start_setup/`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.TWO_FACTOR_START_SETUP, (uuid,), options=options)
-
-    async def two_factor_status(
-        self, uuid: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> JSON:
-        """Two factor status: an action on users.
-
-        `GET /api/users/{uuid}/two_factor_status/`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.TWO_FACTOR_STATUS, (uuid,), options=options)
-
-    async def two_factor_validate(
-        self,
-        uuid: UUID | str,
-        /,
-        *,
-        allow_impersonation: bool | None | Omit = OMIT,
-        allow_sidebar_suggestions: bool | None | Omit = OMIT,
-        anonymize_data: bool | None | Omit = OMIT,
-        current_password: str | Omit = OMIT,
-        email: str | Omit = OMIT,
-        events_column_config: JSON | Omit = OMIT,
-        first_name: str | Omit = OMIT,
-        has_seen_product_intro_for: JSON | Omit = OMIT,
-        hedgehog_config: JSON | Omit = OMIT,
-        is_staff: bool | Omit = OMIT,
-        last_name: str | Omit = OMIT,
-        notification_settings: Mapping[str, JSON] | Omit = OMIT,
-        passkeys_enabled_for_2fa: bool | None | Omit = OMIT,
-        password: str | Omit = OMIT,
-        role_at_organization: m.RoleAtOrganizationEnum | Omit = OMIT,
-        set_current_organization: str | Omit = OMIT,
-        set_current_team: str | Omit = OMIT,
-        shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
-        theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
-        toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Two factor validate: an action on users.
-
-        `POST /api/users/{uuid}/two_factor_validate/`; limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.TWO_FACTOR_VALIDATE,
-            (uuid,),
-            body={
-                "allow_impersonation": allow_impersonation,
-                "allow_sidebar_suggestions": allow_sidebar_suggestions,
-                "anonymize_data": anonymize_data,
-                "current_password": current_password,
-                "email": email,
-                "events_column_config": events_column_config,
-                "first_name": first_name,
-                "has_seen_product_intro_for": has_seen_product_intro_for,
-                "hedgehog_config": hedgehog_config,
-                "is_staff": is_staff,
-                "last_name": last_name,
-                "notification_settings": notification_settings,
-                "passkeys_enabled_for_2fa": passkeys_enabled_for_2fa,
-                "password": password,
-                "role_at_organization": role_at_organization,
-                "set_current_organization": set_current_organization,
-                "set_current_team": set_current_team,
-                "shortcut_position": shortcut_position,
-                "theme_mode": theme_mode,
-                "toolbar_mode": toolbar_mode,
-            },
-            options=options,
+            registry.SET_SCENE_PERSONALISATION, (uuid,), body=body, options=options
         )
 
     async def update(
@@ -673,6 +1034,7 @@ class Users(Resource):
         first_name: str | Omit = OMIT,
         has_seen_product_intro_for: JSON | Omit = OMIT,
         hedgehog_config: JSON | Omit = OMIT,
+        hide_mcp_hints: bool | Omit = OMIT,
         is_staff: bool | Omit = OMIT,
         last_name: str | Omit = OMIT,
         notification_settings: Mapping[str, JSON] | Omit = OMIT,
@@ -684,11 +1046,21 @@ class Users(Resource):
         shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
         theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
         toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
+        ui_configuration: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.User:
-        """Change the given fields of one of the users.
+        """Change settings of a user. Only the user itself can be changed.
 
         `PATCH /api/users/{uuid}/`; scope `user:write`; limits `burst` and `sustained`.
+
+        Args:
+            email: The email address.
+            first_name: The first name.
+            is_staff: Whether it is an administrator of the instance.
+            last_name: The last name.
+
+        Returns:
+            `User`.
         """
         return await self._call(
             registry.UPDATE,
@@ -703,6 +1075,7 @@ class Users(Resource):
                 "first_name": first_name,
                 "has_seen_product_intro_for": has_seen_product_intro_for,
                 "hedgehog_config": hedgehog_config,
+                "hide_mcp_hints": hide_mcp_hints,
                 "is_staff": is_staff,
                 "last_name": last_name,
                 "notification_settings": notification_settings,
@@ -714,182 +1087,21 @@ class Users(Resource):
                 "shortcut_position": shortcut_position,
                 "theme_mode": theme_mode,
                 "toolbar_mode": toolbar_mode,
-            },
-            options=options,
-        )
-
-    async def update_hedgehog_config(
-        self,
-        uuid: UUID | str,
-        /,
-        *,
-        allow_impersonation: bool | None | Omit = OMIT,
-        allow_sidebar_suggestions: bool | None | Omit = OMIT,
-        anonymize_data: bool | None | Omit = OMIT,
-        current_password: str | Omit = OMIT,
-        email: str | Omit = OMIT,
-        events_column_config: JSON | Omit = OMIT,
-        first_name: str | Omit = OMIT,
-        has_seen_product_intro_for: JSON | Omit = OMIT,
-        hedgehog_config: JSON | Omit = OMIT,
-        is_staff: bool | Omit = OMIT,
-        last_name: str | Omit = OMIT,
-        notification_settings: Mapping[str, JSON] | Omit = OMIT,
-        passkeys_enabled_for_2fa: bool | None | Omit = OMIT,
-        password: str | Omit = OMIT,
-        role_at_organization: m.RoleAtOrganizationEnum | Omit = OMIT,
-        set_current_organization: str | Omit = OMIT,
-        set_current_team: str | Omit = OMIT,
-        shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
-        theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
-        toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Update hedgehog config: an action on users.
-
-        `PATCH /api/users/{uuid}/hedgehog_config/`; limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.UPDATE_HEDGEHOG_CONFIG,
-            (uuid,),
-            body={
-                "allow_impersonation": allow_impersonation,
-                "allow_sidebar_suggestions": allow_sidebar_suggestions,
-                "anonymize_data": anonymize_data,
-                "current_password": current_password,
-                "email": email,
-                "events_column_config": events_column_config,
-                "first_name": first_name,
-                "has_seen_product_intro_for": has_seen_product_intro_for,
-                "hedgehog_config": hedgehog_config,
-                "is_staff": is_staff,
-                "last_name": last_name,
-                "notification_settings": notification_settings,
-                "passkeys_enabled_for_2fa": passkeys_enabled_for_2fa,
-                "password": password,
-                "role_at_organization": role_at_organization,
-                "set_current_organization": set_current_organization,
-                "set_current_team": set_current_team,
-                "shortcut_position": shortcut_position,
-                "theme_mode": theme_mode,
-                "toolbar_mode": toolbar_mode,
-            },
-            options=options,
-        )
-
-    async def validate_2fa(
-        self,
-        uuid: UUID | str,
-        /,
-        *,
-        allow_impersonation: bool | None | Omit = OMIT,
-        allow_sidebar_suggestions: bool | None | Omit = OMIT,
-        anonymize_data: bool | None | Omit = OMIT,
-        current_password: str | Omit = OMIT,
-        email: str | Omit = OMIT,
-        events_column_config: JSON | Omit = OMIT,
-        first_name: str | Omit = OMIT,
-        has_seen_product_intro_for: JSON | Omit = OMIT,
-        hedgehog_config: JSON | Omit = OMIT,
-        is_staff: bool | Omit = OMIT,
-        last_name: str | Omit = OMIT,
-        notification_settings: Mapping[str, JSON] | Omit = OMIT,
-        passkeys_enabled_for_2fa: bool | None | Omit = OMIT,
-        password: str | Omit = OMIT,
-        role_at_organization: m.RoleAtOrganizationEnum | Omit = OMIT,
-        set_current_organization: str | Omit = OMIT,
-        set_current_team: str | Omit = OMIT,
-        shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
-        theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
-        toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Validate 2fa: an action on users.
-
-        `POST /api/users/{uuid}/validate_2fa/`; limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.VALIDATE_2FA,
-            (uuid,),
-            body={
-                "allow_impersonation": allow_impersonation,
-                "allow_sidebar_suggestions": allow_sidebar_suggestions,
-                "anonymize_data": anonymize_data,
-                "current_password": current_password,
-                "email": email,
-                "events_column_config": events_column_config,
-                "first_name": first_name,
-                "has_seen_product_intro_for": has_seen_product_intro_for,
-                "hedgehog_config": hedgehog_config,
-                "is_staff": is_staff,
-                "last_name": last_name,
-                "notification_settings": notification_settings,
-                "passkeys_enabled_for_2fa": passkeys_enabled_for_2fa,
-                "password": password,
-                "role_at_organization": role_at_organization,
-                "set_current_organization": set_current_organization,
-                "set_current_team": set_current_team,
-                "shortcut_position": shortcut_position,
-                "theme_mode": theme_mode,
-                "toolbar_mode": toolbar_mode,
+                "ui_configuration": ui_configuration,
             },
             options=options,
         )
 
     async def verify_email(
-        self,
-        *,
-        allow_impersonation: bool | None | Omit = OMIT,
-        allow_sidebar_suggestions: bool | None | Omit = OMIT,
-        anonymize_data: bool | None | Omit = OMIT,
-        current_password: str | Omit = OMIT,
-        email: str | Omit = OMIT,
-        events_column_config: JSON | Omit = OMIT,
-        first_name: str | Omit = OMIT,
-        has_seen_product_intro_for: JSON | Omit = OMIT,
-        hedgehog_config: JSON | Omit = OMIT,
-        is_staff: bool | Omit = OMIT,
-        last_name: str | Omit = OMIT,
-        notification_settings: Mapping[str, JSON] | Omit = OMIT,
-        passkeys_enabled_for_2fa: bool | None | Omit = OMIT,
-        password: str | Omit = OMIT,
-        pending_invites: Sequence[m.PendingInvite | Mapping[str, JSON]] | Omit = OMIT,
-        role_at_organization: m.RoleAtOrganizationEnum | Omit = OMIT,
-        set_current_organization: str | Omit = OMIT,
-        set_current_team: str | Omit = OMIT,
-        shortcut_position: m.ShortcutPositionEnum | Literal[""] | None | Omit = OMIT,
-        theme_mode: m.ThemeModeEnum | Literal[""] | None | Omit = OMIT,
-        toolbar_mode: m.ToolbarModeEnum | Literal[""] | None | Omit = OMIT,
-        options: RequestOptions | None = None,
+        self, *, code: str, uuid: str, options: RequestOptions | None = None
     ) -> JSON:
-        """Verify email: an action on users.
+        """Verify an email address by the token that was sent to it.
 
         `POST /api/users/verify_email/`; limits `burst` and `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(
-            registry.VERIFY_EMAIL,
-            body={
-                "allow_impersonation": allow_impersonation,
-                "allow_sidebar_suggestions": allow_sidebar_suggestions,
-                "anonymize_data": anonymize_data,
-                "current_password": current_password,
-                "email": email,
-                "events_column_config": events_column_config,
-                "first_name": first_name,
-                "has_seen_product_intro_for": has_seen_product_intro_for,
-                "hedgehog_config": hedgehog_config,
-                "is_staff": is_staff,
-                "last_name": last_name,
-                "notification_settings": notification_settings,
-                "passkeys_enabled_for_2fa": passkeys_enabled_for_2fa,
-                "password": password,
-                "pending_invites": pending_invites,
-                "role_at_organization": role_at_organization,
-                "set_current_organization": set_current_organization,
-                "set_current_team": set_current_team,
-                "shortcut_position": shortcut_position,
-                "theme_mode": theme_mode,
-                "toolbar_mode": toolbar_mode,
-            },
-            options=options,
+            registry.VERIFY_EMAIL, body={"code": code, "uuid": uuid}, options=options
         )

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
 from ..registry.families import visual_review as registry
 
@@ -21,13 +22,17 @@ __all__ = [
     "VisualReview",
     "VisualReviewRepos",
     "VisualReviewReposQuarantine",
+    "VisualReviewReposRuns",
+    "VisualReviewReposSnapshots",
     "VisualReviewReposThumbnails",
     "VisualReviewRuns",
+    "VisualReviewRunsSnapshots",
+    "VisualReviewRunsToleratedHashes",
 ]
 
 
 class VisualReviewReposQuarantine(Resource):
-    """Operations on `visual_review.repos.quarantine`."""
+    """A snapshot whose differences are ignored."""
 
     async def create(
         self,
@@ -37,13 +42,19 @@ class VisualReviewReposQuarantine(Resource):
         *,
         identifier: str,
         reason: str,
-        expires_at: str | None | Omit = OMIT,
+        expires_at: Timestamp | None | Omit = OMIT,
+        source_run_id: UUID | str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.QuarantinedIdentifierEntry:
-        """Create one of the visual review repos quarantine.
+        """Create a quarantined snapshot.
 
-        `POST /api/projects/{project_id}/visual_review/repos/{id}/quarantine/{run_type}/`;
-        limits `burst` and `sustained`.
+        A snapshot whose differences are ignored.
+
+        `POST /api/projects/{project_id}/visual_review/repos/{id}/quarantine/{run_type}/`; scope
+        `visual_review:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `QuarantinedIdentifierEntry`.
         """
         return await self._call(
             registry.REPOS_QUARANTINE_CREATE,
@@ -51,26 +62,23 @@ class VisualReviewReposQuarantine(Resource):
                 id,
                 run_type,
             ),
-            body={"identifier": identifier, "reason": reason, "expires_at": expires_at},
+            body={
+                "identifier": identifier,
+                "reason": reason,
+                "expires_at": expires_at,
+                "source_run_id": source_run_id,
+            },
             options=options,
         )
 
     async def expire(
-        self,
-        id: str,
-        run_type: str,
-        /,
-        *,
-        expires_at: str | None | Omit = OMIT,
-        identifier: str | Omit = OMIT,
-        reason: str | Omit = OMIT,
-        options: RequestOptions | None = None,
+        self, id: str, run_type: str, /, *, identifier: str, options: RequestOptions | None = None
     ) -> None:
-        """Expire: an action on visual review repos quarantine.
+        """End the quarantine of a snapshot.
 
         `POST
         /api/projects/{project_id}/visual_review/repos/{id}/quarantine/{run_type}/expire/`;
-        limits `burst` and `sustained`.
+        scope `visual_review:write`; limits `burst` and `sustained`.
         """
         await self._call(
             registry.REPOS_QUARANTINE_EXPIRE,
@@ -78,7 +86,7 @@ class VisualReviewReposQuarantine(Resource):
                 id,
                 run_type,
             ),
-            body={"expires_at": expires_at, "identifier": identifier, "reason": reason},
+            body={"identifier": identifier},
             options=options,
         )
 
@@ -94,10 +102,19 @@ class VisualReviewReposQuarantine(Resource):
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.QuarantinedIdentifierEntry]:
-        """List the visual review repos quarantine.
+        """List quarantined snapshots.
 
-        `GET /api/projects/{project_id}/visual_review/repos/{id}/quarantine/`; limits `burst`
-        and `sustained`; pages: offset.
+        A snapshot whose differences are ignored.
+
+        `GET /api/projects/{project_id}/visual_review/repos/{id}/quarantine/`; scope
+        `visual_review:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `QuarantinedIdentifierEntry`, page by page as you iterate.
         """
         return self._cursor(
             registry.REPOS_QUARANTINE_LIST,
@@ -113,16 +130,127 @@ class VisualReviewReposQuarantine(Resource):
         )
 
 
+class VisualReviewReposRuns(Resource):
+    """Runs of one repository."""
+
+    async def counts(
+        self, repo_id: str, /, *, options: RequestOptions | None = None
+    ) -> m.ReviewStateCounts:
+        """Count the runs of a repository by their state.
+
+        `GET /api/projects/{project_id}/visual_review/repos/{repo_id}/runs/counts/`; scope
+        `visual_review:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `ReviewStateCounts`.
+        """
+        return await self._call(registry.REPOS_RUNS_COUNTS, (repo_id,), options=options)
+
+    def list(
+        self,
+        repo_id: str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        review_state: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.VisualReviewRun]:
+        """List runs of a repository.
+
+        Runs of one repository.
+
+        `GET /api/projects/{project_id}/visual_review/repos/{repo_id}/runs/`; scope
+        `visual_review:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+
+        Returns:
+            All `VisualReviewRun`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.REPOS_RUNS_LIST,
+            (repo_id,),
+            query={
+                "limit": limit,
+                "offset": offset,
+                "review_state": review_state,
+                "search": search,
+            },
+            concurrency=concurrency,
+            options=options,
+        )
+
+
+class VisualReviewReposSnapshots(Resource):
+    """The history of one snapshot."""
+
+    def get(
+        self,
+        repo_id: str,
+        run_type: str,
+        identifier: str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.VisualReviewSnapshotHistoryEntry]:
+        """Get a history of a snapshot.
+
+        The history of one snapshot.
+
+        `GET
+        /api/projects/{project_id}/visual_review/repos/{repo_id}/snapshots/{run_type}/{identifier}/`;
+        scope `visual_review:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `VisualReviewSnapshotHistoryEntry`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.REPOS_SNAPSHOTS_GET,
+            (
+                repo_id,
+                run_type,
+                identifier,
+            ),
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+
 class VisualReviewReposThumbnails(Resource):
-    """Operations on `visual_review.repos.thumbnails`."""
+    """A small image of a snapshot."""
 
     async def get(
-        self, id: str, identifier: str, /, *, options: RequestOptions | None = None
+        self,
+        id: str,
+        identifier: str,
+        /,
+        *,
+        run_type: str | Omit = OMIT,
+        options: RequestOptions | None = None,
     ) -> bytes:
-        """Get one of the visual review repos thumbnails.
+        """Get a thumbnail of a snapshot.
+
+        A small image of a snapshot.
 
         `GET /api/projects/{project_id}/visual_review/repos/{id}/thumbnails/{identifier}/`;
-        limits `burst` and `sustained`.
+        scope `visual_review:read`; limits `burst` and `sustained`.
+
+        Returns:
+            The content of the file.
         """
         return await self._call(
             registry.REPOS_THUMBNAILS_GET,
@@ -130,22 +258,46 @@ class VisualReviewReposThumbnails(Resource):
                 id,
                 identifier,
             ),
+            query={"run_type": run_type},
             options=options,
         )
 
 
 class VisualReviewRepos(Resource):
-    """Operations on `visual_review.repos`."""
+    """A repository whose screenshots are compared."""
 
     @cached_property
     def quarantine(self) -> VisualReviewReposQuarantine:
-        """Operations on `visual_review.repos.quarantine`."""
+        """A snapshot whose differences are ignored."""
         return VisualReviewReposQuarantine(self._executor)
 
     @cached_property
+    def runs(self) -> VisualReviewReposRuns:
+        """Runs of one repository."""
+        return VisualReviewReposRuns(self._executor)
+
+    @cached_property
+    def snapshots(self) -> VisualReviewReposSnapshots:
+        """The history of one snapshot."""
+        return VisualReviewReposSnapshots(self._executor)
+
+    @cached_property
     def thumbnails(self) -> VisualReviewReposThumbnails:
-        """Operations on `visual_review.repos.thumbnails`."""
+        """A small image of a snapshot."""
         return VisualReviewReposThumbnails(self._executor)
+
+    async def baselines(
+        self, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.BaselineOverview:
+        """List the baselines of a repository.
+
+        `GET /api/projects/{project_id}/visual_review/repos/{id}/baselines/`; scope
+        `visual_review:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `BaselineOverview`.
+        """
+        return await self._call(registry.REPOS_BASELINES, (id,), options=options)
 
     async def create(
         self,
@@ -153,10 +305,16 @@ class VisualReviewRepos(Resource):
         repo_full_name: str,
         repo_external_id: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.Repo:
-        """Create one of the visual review repos.
+    ) -> m.VisualReviewRepo:
+        """Create a visual review repository.
 
-        `POST /api/projects/{project_id}/visual_review/repos/`; limits `burst` and `sustained`.
+        A repository whose screenshots are compared.
+
+        `POST /api/projects/{project_id}/visual_review/repos/`; scope `visual_review:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `VisualReviewRepo`.
         """
         return await self._call(
             registry.REPOS_CREATE,
@@ -164,11 +322,29 @@ class VisualReviewRepos(Resource):
             options=options,
         )
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.Repo:
-        """Get one of the visual review repos.
+    async def flakiness(
+        self, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.FlakinessOverview:
+        """List the snapshots that differ at random.
 
-        `GET /api/projects/{project_id}/visual_review/repos/{id}/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/visual_review/repos/{id}/flakiness/`; scope
+        `visual_review:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `FlakinessOverview`.
+        """
+        return await self._call(registry.REPOS_FLAKINESS, (id,), options=options)
+
+    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.VisualReviewRepo:
+        """Get a visual review repository.
+
+        A repository whose screenshots are compared.
+
+        `GET /api/projects/{project_id}/visual_review/repos/{id}/`; scope `visual_review:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `VisualReviewRepo`.
         """
         return await self._call(registry.REPOS_GET, (id,), options=options)
 
@@ -179,11 +355,20 @@ class VisualReviewRepos(Resource):
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.Repo]:
-        """List the visual review repos.
+    ) -> Cursor[m.VisualReviewRepo]:
+        """List visual review repositories.
 
-        `GET /api/projects/{project_id}/visual_review/repos/`; limits `burst` and `sustained`;
-        pages: offset.
+        A repository whose screenshots are compared.
+
+        `GET /api/projects/{project_id}/visual_review/repos/`; scope `visual_review:read`;
+        limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `VisualReviewRepo`, page by page as you iterate.
         """
         return self._cursor(
             registry.REPOS_LIST,
@@ -200,11 +385,16 @@ class VisualReviewRepos(Resource):
         baseline_file_paths: Mapping[str, str] | None | Omit = OMIT,
         enable_pr_comments: bool | None | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.Repo:
-        """Change the given fields of one of the visual review repos.
+    ) -> m.VisualReviewRepo:
+        """Change the given fields of a visual review repository.
 
-        `PATCH /api/projects/{project_id}/visual_review/repos/{id}/`; limits `burst` and
-        `sustained`.
+        A repository whose screenshots are compared.
+
+        `PATCH /api/projects/{project_id}/visual_review/repos/{id}/`; scope
+        `visual_review:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `VisualReviewRepo`.
         """
         return await self._call(
             registry.REPOS_UPDATE,
@@ -217,10 +407,10 @@ class VisualReviewRepos(Resource):
         )
 
 
-class VisualReviewRuns(Resource):
-    """Operations on `visual_review.runs`."""
+class VisualReviewRunsSnapshots(Resource):
+    """Operations on `visual_review.runs.snapshots`."""
 
-    async def add_snapshots(
+    async def add(
         self,
         id: str,
         /,
@@ -229,57 +419,142 @@ class VisualReviewRuns(Resource):
         baseline_hashes: Mapping[str, str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.AddSnapshotsResult:
-        """Add snapshots: an action on visual review runs.
+        """Add snapshots to a run.
 
-        `POST /api/projects/{project_id}/visual_review/runs/{id}/add-snapshots/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/visual_review/runs/{id}/add-snapshots/`; scope
+        `visual_review:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `AddSnapshotsResult`.
         """
         return await self._call(
-            registry.RUNS_ADD_SNAPSHOTS,
+            registry.RUNS_SNAPSHOTS_ADD,
             (id,),
             body={"snapshots": snapshots, "baseline_hashes": baseline_hashes},
             options=options,
         )
+
+    def list(
+        self,
+        id: str,
+        /,
+        *,
+        include_quarantined: bool | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.VisualReviewSnapshot]:
+        """List the snapshots of a run.
+
+        `GET /api/projects/{project_id}/visual_review/runs/{id}/snapshots/`; scope
+        `visual_review:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `VisualReviewSnapshot`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.RUNS_SNAPSHOTS_LIST,
+            (id,),
+            query={"include_quarantined": include_quarantined, "limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+
+class VisualReviewRunsToleratedHashes(Resource):
+    """Operations on `visual_review.runs.tolerated_hashes`."""
+
+    def list(
+        self,
+        id: str,
+        /,
+        *,
+        identifier: str,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ToleratedHashEntry]:
+        """List the accepted differences of a snapshot.
+
+        `GET /api/projects/{project_id}/visual_review/runs/{id}/tolerated-hashes/`; scope
+        `visual_review:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `ToleratedHashEntry`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.RUNS_TOLERATED_HASHES_LIST,
+            (id,),
+            query={"identifier": identifier, "limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+
+class VisualReviewRuns(Resource):
+    """One comparison of the screenshots of a commit with the baselines."""
+
+    @cached_property
+    def snapshots(self) -> VisualReviewRunsSnapshots:
+        """Operations on `visual_review.runs.snapshots`."""
+        return VisualReviewRunsSnapshots(self._executor)
+
+    @cached_property
+    def tolerated_hashes(self) -> VisualReviewRunsToleratedHashes:
+        """Operations on `visual_review.runs.tolerated_hashes`."""
+        return VisualReviewRunsToleratedHashes(self._executor)
 
     async def approve(
         self,
         id: str,
         /,
         *,
-        approve_all: bool | Omit = OMIT,
-        commit_to_github: bool | Omit = OMIT,
-        snapshots: Sequence[m.ApproveSnapshotInput | Mapping[str, JSON]] | Omit = OMIT,
+        snapshots: Sequence[m.ApproveSnapshotInput | Mapping[str, JSON]],
         options: RequestOptions | None = None,
-    ) -> m.AutoApproveResult:
-        """Approve: an action on visual review runs.
+    ) -> m.VisualReviewRun:
+        """Approve the differences of a run: they become the baselines.
 
-        `POST /api/projects/{project_id}/visual_review/runs/{id}/approve/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/visual_review/runs/{id}/approve/`; scope
+        `visual_review:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `VisualReviewRun`.
         """
         return await self._call(
-            registry.RUNS_APPROVE,
-            (id,),
-            body={
-                "approve_all": approve_all,
-                "commit_to_github": commit_to_github,
-                "snapshots": snapshots,
-            },
-            options=options,
+            registry.RUNS_APPROVE, (id,), body={"snapshots": snapshots}, options=options
         )
 
-    async def complete(self, id: str, /, *, options: RequestOptions | None = None) -> m.Run:
-        """Complete: an action on visual review runs.
+    async def complete(
+        self, id: str, /, *, options: RequestOptions | None = None
+    ) -> m.VisualReviewRun:
+        """State that all snapshots of a run were sent.
 
-        `POST /api/projects/{project_id}/visual_review/runs/{id}/complete/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/visual_review/runs/{id}/complete/`; scope
+        `visual_review:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `VisualReviewRun`.
         """
         return await self._call(registry.RUNS_COMPLETE, (id,), options=options)
 
     async def counts(self, *, options: RequestOptions | None = None) -> m.ReviewStateCounts:
-        """Counts: an action on visual review runs.
+        """Count the runs by their state.
 
-        `GET /api/projects/{project_id}/visual_review/runs/counts/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/visual_review/runs/counts/`; scope `visual_review:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `ReviewStateCounts`.
         """
         return await self._call(registry.RUNS_COUNTS, options=options)
 
@@ -288,10 +563,11 @@ class VisualReviewRuns(Resource):
         *,
         branch: str,
         commit_sha: str,
-        repo_id: str,
+        repo_id: UUID | str,
         run_type: str,
         snapshots: Sequence[m.SnapshotManifestItem | Mapping[str, JSON]],
         baseline_hashes: Mapping[str, str] | Omit = OMIT,
+        is_partial: bool | Omit = OMIT,
         metadata: Mapping[str, JSON] | Omit = OMIT,
         pr_number: int | None | Omit = OMIT,
         purpose: str | Omit = OMIT,
@@ -299,9 +575,15 @@ class VisualReviewRuns(Resource):
         unchanged_count: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.CreateRunResult:
-        """Create one of the visual review runs.
+        """Create a visual review run.
 
-        `POST /api/projects/{project_id}/visual_review/runs/`; limits `burst` and `sustained`.
+        One comparison of the screenshots of a commit with the baselines.
+
+        `POST /api/projects/{project_id}/visual_review/runs/`; scope `visual_review:write`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `CreateRunResult`.
         """
         return await self._call(
             registry.RUNS_CREATE,
@@ -312,6 +594,7 @@ class VisualReviewRuns(Resource):
                 "run_type": run_type,
                 "snapshots": snapshots,
                 "baseline_hashes": baseline_hashes,
+                "is_partial": is_partial,
                 "metadata": metadata,
                 "pr_number": pr_number,
                 "purpose": purpose,
@@ -321,31 +604,94 @@ class VisualReviewRuns(Resource):
             options=options,
         )
 
-    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.Run:
-        """Get one of the visual review runs.
+    async def finalize(
+        self,
+        id: str,
+        /,
+        *,
+        add_images_to_comment_on_pr: bool | Omit = OMIT,
+        approve_all: bool | Omit = OMIT,
+        commit_to_github: bool | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.FinalizeResult:
+        """Write the decisions about a run to the repository.
 
-        `GET /api/projects/{project_id}/visual_review/runs/{id}/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/visual_review/runs/{id}/finalize/`; scope
+        `visual_review:write`; limits `burst` and `sustained`.
+
+        Args:
+            add_images_to_comment_on_pr: Default: `false`.
+            approve_all: Default: `false`.
+            commit_to_github: Default: `true`.
+
+        Returns:
+            `FinalizeResult`.
+        """
+        return await self._call(
+            registry.RUNS_FINALIZE,
+            (id,),
+            body={
+                "add_images_to_comment_on_pr": add_images_to_comment_on_pr,
+                "approve_all": approve_all,
+                "commit_to_github": commit_to_github,
+            },
+            options=options,
+        )
+
+    async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.VisualReviewRun:
+        """Get a visual review run.
+
+        One comparison of the screenshots of a commit with the baselines.
+
+        `GET /api/projects/{project_id}/visual_review/runs/{id}/`; scope `visual_review:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `VisualReviewRun`.
         """
         return await self._call(registry.RUNS_GET, (id,), options=options)
 
     def list(
         self,
         *,
+        branch: str | Omit = OMIT,
+        commit_sha: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        pr_number: int | Omit = OMIT,
         review_state: str | Omit = OMIT,
+        search: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.Run]:
-        """List the visual review runs.
+    ) -> Cursor[m.VisualReviewRun]:
+        """List visual review runs.
 
-        `GET /api/projects/{project_id}/visual_review/runs/`; limits `burst` and `sustained`;
-        pages: offset.
+        One comparison of the screenshots of a commit with the baselines.
+
+        `GET /api/projects/{project_id}/visual_review/runs/`; scope `visual_review:read`; limits
+        `burst` and `sustained`; pages: offset.
+
+        Args:
+            branch: The name of the Git branch.
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            pr_number: The number of the pull request.
+            search: Only results that contain this text.
+
+        Returns:
+            All `VisualReviewRun`, page by page as you iterate.
         """
         return self._cursor(
             registry.RUNS_LIST,
-            query={"limit": limit, "offset": offset, "review_state": review_state},
+            query={
+                "branch": branch,
+                "commit_sha": commit_sha,
+                "limit": limit,
+                "offset": offset,
+                "pr_number": pr_number,
+                "review_state": review_state,
+                "search": search,
+            },
             concurrency=concurrency,
             options=options,
         )
@@ -353,10 +699,13 @@ class VisualReviewRuns(Resource):
     async def recompute(
         self, id: str, /, *, options: RequestOptions | None = None
     ) -> m.RecomputeResult:
-        """Recompute: an action on visual review runs.
+        """Compare the snapshots of a run again.
 
-        `POST /api/projects/{project_id}/visual_review/runs/{id}/recompute/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/visual_review/runs/{id}/recompute/`; scope
+        `visual_review:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `RecomputeResult`.
         """
         return await self._call(registry.RUNS_RECOMPUTE, (id,), options=options)
 
@@ -370,11 +719,18 @@ class VisualReviewRuns(Resource):
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.SnapshotHistoryEntry]:
-        """Snapshot history: an action on visual review runs.
+    ) -> Cursor[m.VisualReviewSnapshotHistoryEntry]:
+        """List earlier runs of a snapshot.
 
-        `GET /api/projects/{project_id}/visual_review/runs/{id}/snapshot-history/`; limits
-        `burst` and `sustained`; pages: offset.
+        `GET /api/projects/{project_id}/visual_review/runs/{id}/snapshot-history/`; scope
+        `visual_review:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `VisualReviewSnapshotHistoryEntry`, page by page as you iterate.
         """
         return self._cursor(
             registry.RUNS_SNAPSHOT_HISTORY,
@@ -384,75 +740,31 @@ class VisualReviewRuns(Resource):
             options=options,
         )
 
-    def snapshots(
-        self,
-        id: str,
-        /,
-        *,
-        limit: int | Omit = OMIT,
-        offset: int | Omit = OMIT,
-        concurrency: int = 1,
-        options: RequestOptions | None = None,
-    ) -> Cursor[m.Snapshot]:
-        """Snapshots: an action on visual review runs.
-
-        `GET /api/projects/{project_id}/visual_review/runs/{id}/snapshots/`; limits `burst` and
-        `sustained`; pages: offset.
-        """
-        return self._cursor(
-            registry.RUNS_SNAPSHOTS,
-            (id,),
-            query={"limit": limit, "offset": offset},
-            concurrency=concurrency,
-            options=options,
-        )
-
     async def tolerate(
-        self, id: str, /, *, snapshot_id: str, options: RequestOptions | None = None
-    ) -> m.Snapshot:
-        """Tolerate: an action on visual review runs.
+        self, id: str, /, *, snapshot_id: UUID | str, options: RequestOptions | None = None
+    ) -> m.VisualReviewSnapshot:
+        """Accept a difference without changing the baseline.
 
-        `POST /api/projects/{project_id}/visual_review/runs/{id}/tolerate/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/visual_review/runs/{id}/tolerate/`; scope
+        `visual_review:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `VisualReviewSnapshot`.
         """
         return await self._call(
             registry.RUNS_TOLERATE, (id,), body={"snapshot_id": snapshot_id}, options=options
         )
 
-    def tolerated_hashes(
-        self,
-        id: str,
-        /,
-        *,
-        identifier: str,
-        limit: int | Omit = OMIT,
-        offset: int | Omit = OMIT,
-        concurrency: int = 1,
-        options: RequestOptions | None = None,
-    ) -> Cursor[m.ToleratedHashEntry]:
-        """Tolerated hashes: an action on visual review runs.
-
-        `GET /api/projects/{project_id}/visual_review/runs/{id}/tolerated-hashes/`; limits
-        `burst` and `sustained`; pages: offset.
-        """
-        return self._cursor(
-            registry.RUNS_TOLERATED_HASHES,
-            (id,),
-            query={"identifier": identifier, "limit": limit, "offset": offset},
-            concurrency=concurrency,
-            options=options,
-        )
-
 
 class VisualReview(Resource):
-    """Operations on `visual_review`."""
+    """Comparison of screenshots in CI."""
 
     @cached_property
     def repos(self) -> VisualReviewRepos:
-        """Operations on `visual_review.repos`."""
+        """A repository whose screenshots are compared."""
         return VisualReviewRepos(self._executor)
 
     @cached_property
     def runs(self) -> VisualReviewRuns:
-        """Operations on `visual_review.runs`."""
+        """One comparison of the screenshots of a commit with the baselines."""
         return VisualReviewRuns(self._executor)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -17,11 +18,467 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["WarehouseSavedQueries"]
+__all__ = [
+    "WarehouseSavedQueries",
+    "WarehouseSavedQueriesCheckSuiteRuns",
+    "WarehouseSavedQueriesChecks",
+    "WarehouseSavedQueriesChecksRuns",
+]
+
+
+class WarehouseSavedQueriesCheckSuiteRuns(Resource):
+    """One run of all data quality checks of a view."""
+
+    def check_runs(
+        self,
+        saved_query_id: UUID | str,
+        id: UUID | str,
+        /,
+        *,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.DataQualityCheckRun]:
+        """List the results of the checks of one run.
+
+        `GET
+        /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/check_suite_runs/{id}/check_runs/`;
+        scope `query:read`, `warehouse_view:read`; limits `burst` and `sustained`; pages:
+        single.
+
+        Returns:
+            All `DataQualityCheckRun`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.CHECK_SUITE_RUNS_CHECK_RUNS,
+            (
+                saved_query_id,
+                id,
+            ),
+            options=options,
+        )
+
+    async def get(
+        self,
+        saved_query_id: UUID | str,
+        id: UUID | str,
+        /,
+        *,
+        options: RequestOptions | None = None,
+    ) -> m.DataQualitySuiteRun:
+        """Get a run of a view's checks.
+
+        One run of all data quality checks of a view.
+
+        `GET
+        /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/check_suite_runs/{id}/`;
+        scope `query:read`, `warehouse_view:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualitySuiteRun`.
+        """
+        return await self._call(
+            registry.CHECK_SUITE_RUNS_GET,
+            (
+                saved_query_id,
+                id,
+            ),
+            options=options,
+        )
+
+    def list(
+        self,
+        saved_query_id: UUID | str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.DataQualitySuiteRun]:
+        """List runs of a view's checks.
+
+        One run of all data quality checks of a view.
+
+        `GET
+        /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/check_suite_runs/`;
+        scope `query:read`, `warehouse_view:read`; limits `burst` and `sustained`; pages:
+        offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `DataQualitySuiteRun`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.CHECK_SUITE_RUNS_LIST,
+            (saved_query_id,),
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+
+class WarehouseSavedQueriesChecksRuns(Resource):
+    """Operations on `warehouse_saved_queries.checks.runs`."""
+
+    def list(
+        self,
+        saved_query_id: UUID | str,
+        id: UUID | str,
+        /,
+        *,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.DataQualityCheckRun]:
+        """List the runs of a data quality check.
+
+        `GET
+        /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/runs/`;
+        scope `query:read`, `warehouse_view:read`; limits `burst` and `sustained`; pages:
+        single.
+
+        Returns:
+            All `DataQualityCheckRun`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.CHECKS_RUNS_LIST,
+            (
+                saved_query_id,
+                id,
+            ),
+            options=options,
+        )
+
+
+class WarehouseSavedQueriesChecks(Resource):
+    """A test of the data of a view."""
+
+    @cached_property
+    def runs(self) -> WarehouseSavedQueriesChecksRuns:
+        """Operations on `warehouse_saved_queries.checks.runs`."""
+        return WarehouseSavedQueriesChecksRuns(self._executor)
+
+    async def create(
+        self,
+        saved_query_id: UUID | str,
+        /,
+        *,
+        check_type: m.CheckTypeEnum,
+        ai_model: str | Omit = OMIT,
+        column_name: str | Omit = OMIT,
+        confidence: float | None | Omit = OMIT,
+        config: Mapping[str, JSON] | Omit = OMIT,
+        created_source: m.CreatedSourceEnum | Omit = OMIT,
+        description: str | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        name: str | Omit = OMIT,
+        reasoning: str | Omit = OMIT,
+        severity: m.DataQualityCheckSeverityEnum | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.DataQualityCheck:
+        """Create a data quality check of a view.
+
+        A test of the data of a view.
+
+        `POST /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/`;
+        scope `query:read`, `warehouse_view:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualityCheck`.
+        """
+        return await self._call(
+            registry.CHECKS_CREATE,
+            (saved_query_id,),
+            body={
+                "check_type": check_type,
+                "ai_model": ai_model,
+                "column_name": column_name,
+                "confidence": confidence,
+                "config": config,
+                "created_source": created_source,
+                "description": description,
+                "enabled": enabled,
+                "name": name,
+                "reasoning": reasoning,
+                "severity": severity,
+                "tags": tags,
+            },
+            options=options,
+        )
+
+    async def delete(
+        self,
+        saved_query_id: UUID | str,
+        id: UUID | str,
+        /,
+        *,
+        options: RequestOptions | None = None,
+    ) -> None:
+        """Delete a data quality check of a view.
+
+        A test of the data of a view.
+
+        `DELETE
+        /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/`; scope
+        `query:read`, `warehouse_view:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.CHECKS_DELETE,
+            (
+                saved_query_id,
+                id,
+            ),
+            options=options,
+        )
+
+    async def get(
+        self,
+        saved_query_id: UUID | str,
+        id: UUID | str,
+        /,
+        *,
+        options: RequestOptions | None = None,
+    ) -> m.DataQualityCheck:
+        """Get a data quality check of a view.
+
+        A test of the data of a view.
+
+        `GET /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/`;
+        scope `query:read`, `warehouse_view:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualityCheck`.
+        """
+        return await self._call(
+            registry.CHECKS_GET,
+            (
+                saved_query_id,
+                id,
+            ),
+            options=options,
+        )
+
+    async def health(
+        self, saved_query_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.DataQualitySubjectHealth:
+        """Get whether the data quality checks of a view pass.
+
+        `GET
+        /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/health/`;
+        scope `query:read`, `warehouse_view:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualitySubjectHealth`.
+        """
+        return await self._call(registry.CHECKS_HEALTH, (saved_query_id,), options=options)
+
+    def list(
+        self,
+        saved_query_id: UUID | str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.DataQualityCheck]:
+        """List data quality checks of a view.
+
+        A test of the data of a view.
+
+        `GET /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/`; scope
+        `query:read`, `warehouse_view:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `DataQualityCheck`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.CHECKS_LIST,
+            (saved_query_id,),
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def replace(
+        self,
+        saved_query_id: UUID | str,
+        id: UUID | str,
+        /,
+        *,
+        check_type: m.CheckTypeEnum,
+        ai_model: str | Omit = OMIT,
+        column_name: str | Omit = OMIT,
+        confidence: float | None | Omit = OMIT,
+        config: Mapping[str, JSON] | Omit = OMIT,
+        created_source: m.CreatedSourceEnum | Omit = OMIT,
+        description: str | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        name: str | Omit = OMIT,
+        reasoning: str | Omit = OMIT,
+        severity: m.DataQualityCheckSeverityEnum | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.DataQualityCheck:
+        """Replace all fields of a data quality check of a view.
+
+        A test of the data of a view.
+
+        `PUT /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/`;
+        scope `query:read`, `warehouse_view:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualityCheck`.
+        """
+        return await self._call(
+            registry.CHECKS_REPLACE,
+            (
+                saved_query_id,
+                id,
+            ),
+            body={
+                "check_type": check_type,
+                "ai_model": ai_model,
+                "column_name": column_name,
+                "confidence": confidence,
+                "config": config,
+                "created_source": created_source,
+                "description": description,
+                "enabled": enabled,
+                "name": name,
+                "reasoning": reasoning,
+                "severity": severity,
+                "tags": tags,
+            },
+            options=options,
+        )
+
+    async def run(
+        self,
+        saved_query_id: UUID | str,
+        id: UUID | str,
+        /,
+        *,
+        options: RequestOptions | None = None,
+    ) -> m.DataQualitySuiteRun:
+        """Run a data quality check now.
+
+        `POST
+        /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/run/`;
+        scope `query:read`, `warehouse_view:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualitySuiteRun`.
+        """
+        return await self._call(
+            registry.CHECKS_RUN,
+            (
+                saved_query_id,
+                id,
+            ),
+            options=options,
+        )
+
+    async def run_all(
+        self, saved_query_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.DataQualitySuiteRun:
+        """Run all data quality checks of a view now.
+
+        `POST
+        /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/run_all/`;
+        scope `query:read`, `warehouse_view:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualitySuiteRun`.
+        """
+        return await self._call(registry.CHECKS_RUN_ALL, (saved_query_id,), options=options)
+
+    def types(
+        self, saved_query_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> Cursor[m.DataQualityCheckType]:
+        """List the kinds of data quality checks.
+
+        `GET
+        /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/check_types/`;
+        scope `warehouse_view:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `DataQualityCheckType`, page by page as you iterate.
+        """
+        return self._cursor(registry.CHECKS_TYPES, (saved_query_id,), options=options)
+
+    async def update(
+        self,
+        saved_query_id: UUID | str,
+        id: UUID | str,
+        /,
+        *,
+        ai_model: str | Omit = OMIT,
+        check_type: m.CheckTypeEnum | Omit = OMIT,
+        column_name: str | Omit = OMIT,
+        confidence: float | None | Omit = OMIT,
+        config: Mapping[str, JSON] | Omit = OMIT,
+        created_source: m.CreatedSourceEnum | Omit = OMIT,
+        description: str | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        name: str | Omit = OMIT,
+        reasoning: str | Omit = OMIT,
+        severity: m.DataQualityCheckSeverityEnum | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.DataQualityCheck:
+        """Change the given fields of a data quality check of a view.
+
+        A test of the data of a view.
+
+        `PATCH
+        /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/`; scope
+        `query:read`, `warehouse_view:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualityCheck`.
+        """
+        return await self._call(
+            registry.CHECKS_UPDATE,
+            (
+                saved_query_id,
+                id,
+            ),
+            body={
+                "ai_model": ai_model,
+                "check_type": check_type,
+                "column_name": column_name,
+                "confidence": confidence,
+                "config": config,
+                "created_source": created_source,
+                "description": description,
+                "enabled": enabled,
+                "name": name,
+                "reasoning": reasoning,
+                "severity": severity,
+                "tags": tags,
+            },
+            options=options,
+        )
 
 
 class WarehouseSavedQueries(Resource):
-    """Operations on `warehouse_saved_queries`."""
+    """A view: a saved HogQL query that other queries can select from; it can be materialized."""
+
+    @cached_property
+    def check_suite_runs(self) -> WarehouseSavedQueriesCheckSuiteRuns:
+        """One run of all data quality checks of a view."""
+        return WarehouseSavedQueriesCheckSuiteRuns(self._executor)
+
+    @cached_property
+    def checks(self) -> WarehouseSavedQueriesChecks:
+        """A test of the data of a view."""
+        return WarehouseSavedQueriesChecks(self._executor)
 
     def activity(
         self,
@@ -30,57 +487,90 @@ class WarehouseSavedQueries(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
-        """Activity: an action on warehouse saved queries.
+        """List the changes of a view, newest first.
 
         `GET /api/projects/{project_id}/warehouse_saved_queries/{id}/activity/`; scope
         `activity_log:read`; limits `burst` and `sustained`; pages: page.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            page: The number of the page, from 1.
+
+        Returns:
+            All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ACTIVITY,
-            (id,),
-            query={"limit": limit, "page": page},
-            concurrency=concurrency,
-            options=options,
+            registry.ACTIVITY, (id,), query={"limit": limit, "page": page}, options=options
         )
 
-    async def ancestors(
-        self, id: UUID | str, /, *, level: int | Omit = OMIT, options: RequestOptions | None = None
-    ) -> m.WarehouseSavedQueriesAncestorsResponse:
-        """Ancestors: an action on warehouse saved queries.
-
-        `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/ancestors/`; limits
-        `burst` and `sustained`.
-        """
-        return await self._call(registry.ANCESTORS, (id,), body={"level": level}, options=options)
-
     async def cancel(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Cancel: an action on warehouse saved queries.
+        """Cancel the running materialization of a view.
 
-        `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/cancel/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/cancel/`; scope
+        `warehouse_view:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.CANCEL, (id,), options=options)
+
+    async def check_incremental(
+        self,
+        *,
+        query: str,
+        incremental_key: str | None | Omit = OMIT,
+        lookback_seconds: int | Omit = OMIT,
+        unique_key: Sequence[str] | None | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.IncrementalEligibility:
+        """Check whether a query can be materialized incrementally.
+
+        `POST /api/projects/{project_id}/warehouse_saved_queries/check_incremental/`; scope
+        `warehouse_view:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `IncrementalEligibility`.
+        """
+        return await self._call(
+            registry.CHECK_INCREMENTAL,
+            body={
+                "query": query,
+                "incremental_key": incremental_key,
+                "lookback_seconds": lookback_seconds,
+                "unique_key": unique_key,
+            },
+            options=options,
+        )
 
     async def create(
         self,
         *,
         name: str,
-        query: JSON,
-        dag_id: str | None | Omit = OMIT,
+        query: Mapping[str, JSON],
+        dag_id: UUID | str | None | Omit = OMIT,
         deleted: bool | None | Omit = OMIT,
+        description: str | None | Omit = OMIT,
         edited_history_id: str | None | Omit = OMIT,
-        folder_id: str | None | Omit = OMIT,
+        folder_id: UUID | str | None | Omit = OMIT,
+        incremental: m.IncrementalConfig | Mapping[str, JSON] | None | Omit = OMIT,
         is_test: bool | Omit = OMIT,
         soft_update: bool | None | Omit = OMIT,
+        sync_frequency: m.SavedQuerySyncFrequencyEnum | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.DataWarehouseSavedQuery:
-        """Create one of the warehouse saved queries.
+        """Create a view from a HogQL query.
 
         `POST /api/projects/{project_id}/warehouse_saved_queries/`; scope
         `warehouse_view:write`; limits `burst` and `sustained`.
+
+        Args:
+            name: The name to select from.
+            query: The query: `{"kind": "HogQLQuery", "query": "select …"}`.
+            edited_history_id: The id of the latest edit known to you, to detect that another
+                user changed the query.
+            sync_frequency: How often its result is computed anew.
+
+        Returns:
+            `DataWarehouseSavedQuery`.
         """
         return await self._call(
             registry.CREATE,
@@ -89,16 +579,19 @@ class WarehouseSavedQueries(Resource):
                 "query": query,
                 "dag_id": dag_id,
                 "deleted": deleted,
+                "description": description,
                 "edited_history_id": edited_history_id,
                 "folder_id": folder_id,
+                "incremental": incremental,
                 "is_test": is_test,
                 "soft_update": soft_update,
+                "sync_frequency": sync_frequency,
             },
             options=options,
         )
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the warehouse saved queries.
+        """Delete a view.
 
         `DELETE /api/projects/{project_id}/warehouse_saved_queries/{id}/`; scope
         `warehouse_view:write`; limits `burst` and `sustained`.
@@ -108,30 +601,26 @@ class WarehouseSavedQueries(Resource):
     async def dependencies(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.WarehouseSavedQueriesDependenciesResponse:
-        """Dependencies: an action on warehouse saved queries.
+        """Count the tables, views and other objects that a view depends on or that depend on it.
 
-        `GET /api/projects/{project_id}/warehouse_saved_queries/{id}/dependencies/`; limits
-        `burst` and `sustained`.
+        `GET /api/projects/{project_id}/warehouse_saved_queries/{id}/dependencies/`; scope
+        `warehouse_view:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `WarehouseSavedQueriesDependenciesResponse`.
         """
         return await self._call(registry.DEPENDENCIES, (id,), options=options)
-
-    async def descendants(
-        self, id: UUID | str, /, *, level: int | Omit = OMIT, options: RequestOptions | None = None
-    ) -> m.WarehouseSavedQueriesDescendantsResponse:
-        """Descendants: an action on warehouse saved queries.
-
-        `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/descendants/`; limits
-        `burst` and `sustained`.
-        """
-        return await self._call(registry.DESCENDANTS, (id,), body={"level": level}, options=options)
 
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.DataWarehouseSavedQuery:
-        """Get one of the warehouse saved queries.
+        """Get a view with its query and columns.
 
         `GET /api/projects/{project_id}/warehouse_saved_queries/{id}/`; scope
         `warehouse_view:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataWarehouseSavedQuery`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -140,23 +629,56 @@ class WarehouseSavedQueries(Resource):
         *,
         page: int | Omit = OMIT,
         search: str | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.DataWarehouseSavedQueryMinimal]:
-        """List the warehouse saved queries.
+        """List the views of the data warehouse.
 
         `GET /api/projects/{project_id}/warehouse_saved_queries/`; scope `warehouse_view:read`;
         limits `burst` and `sustained`; pages: page.
+
+        Args:
+            page: The number of the page, from 1.
+            search: Only results that contain this text.
+
+        Returns:
+            All `DataWarehouseSavedQueryMinimal`, page by page as you iterate.
         """
-        return self._cursor(
-            registry.LIST,
-            query={"page": page, "search": search},
-            concurrency=concurrency,
-            options=options,
+        return self._cursor(registry.LIST, query={"page": page, "search": search}, options=options)
+
+    async def list_ancestors(
+        self, id: UUID | str, /, *, level: int | Omit = OMIT, options: RequestOptions | None = None
+    ) -> m.WarehouseSavedQueriesListAncestorsResponse:
+        """List the tables and views that a view selects from, directly or not.
+
+        `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/ancestors/`; scope
+        `warehouse_view:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `WarehouseSavedQueriesListAncestorsResponse`.
+        """
+        return await self._call(
+            registry.LIST_ANCESTORS, (id,), body={"level": level}, options=options
         )
 
-    async def materialize(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Materialize: an action on warehouse saved queries.
+    async def list_descendants(
+        self, id: UUID | str, /, *, level: int | Omit = OMIT, options: RequestOptions | None = None
+    ) -> m.WarehouseSavedQueriesListDescendantsResponse:
+        """List the views that select from this one, directly or not.
+
+        `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/descendants/`; scope
+        `warehouse_view:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `WarehouseSavedQueriesListDescendantsResponse`.
+        """
+        return await self._call(
+            registry.LIST_DESCENDANTS, (id,), body={"level": level}, options=options
+        )
+
+    async def materialize(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Materialize a view: its result is stored and refreshed on a schedule.
 
         `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/materialize/`; scope
         `warehouse_view:write`; limits `materialization`.
@@ -169,19 +691,34 @@ class WarehouseSavedQueries(Resource):
         /,
         *,
         name: str,
-        query: JSON,
-        dag_id: str | None | Omit = OMIT,
+        query: Mapping[str, JSON],
+        dag_id: UUID | str | None | Omit = OMIT,
         deleted: bool | None | Omit = OMIT,
+        description: str | None | Omit = OMIT,
         edited_history_id: str | None | Omit = OMIT,
-        folder_id: str | None | Omit = OMIT,
+        folder_id: UUID | str | None | Omit = OMIT,
+        incremental: m.IncrementalConfig | Mapping[str, JSON] | None | Omit = OMIT,
         is_test: bool | Omit = OMIT,
         soft_update: bool | None | Omit = OMIT,
+        sync_frequency: m.SavedQuerySyncFrequencyEnum | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.DataWarehouseSavedQuery:
-        """Replace one of the warehouse saved queries.
+        """Replace all fields of a warehouse view.
+
+        A view: a saved HogQL query that other queries can select from; it can be materialized.
 
         `PUT /api/projects/{project_id}/warehouse_saved_queries/{id}/`; scope
         `warehouse_view:write`; limits `burst` and `sustained`.
+
+        Args:
+            name: The name to select from.
+            query: The query: `{"kind": "HogQLQuery", "query": "select …"}`.
+            edited_history_id: The id of the latest edit known to you, to detect that another
+                user changed the query.
+            sync_frequency: How often its result is computed anew.
+
+        Returns:
+            `DataWarehouseSavedQuery`.
         """
         return await self._call(
             registry.REPLACE,
@@ -191,28 +728,44 @@ class WarehouseSavedQueries(Resource):
                 "query": query,
                 "dag_id": dag_id,
                 "deleted": deleted,
+                "description": description,
                 "edited_history_id": edited_history_id,
                 "folder_id": folder_id,
+                "incremental": incremental,
                 "is_test": is_test,
                 "soft_update": soft_update,
+                "sync_frequency": sync_frequency,
             },
             options=options,
         )
 
+    async def resume(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.SavedQueryResume:
+        """Continue the schedule of a suspended view.
+
+        `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/resume/`; scope
+        `warehouse_view:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `SavedQueryResume`.
+        """
+        return await self._call(registry.RESUME, (id,), options=options)
+
     async def resume_schedules(
         self, *, view_ids: Sequence[str], options: RequestOptions | None = None
     ) -> None:
-        """Resume schedules: an action on warehouse saved queries.
+        """Continue the schedules of all suspended views.
 
-        `POST /api/projects/{project_id}/warehouse_saved_queries/resume_schedules/`; limits
-        `burst` and `sustained`.
+        `POST /api/projects/{project_id}/warehouse_saved_queries/resume_schedules/`; scope
+        `warehouse_view:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.RESUME_SCHEDULES, body={"view_ids": view_ids}, options=options)
 
     async def revert_materialization(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> None:
-        """Revert materialization: an action on warehouse saved queries.
+        """Make a materialized view an ordinary one again.
 
         `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/revert_materialization/`;
         scope `warehouse_view:write`; limits `materialization`.
@@ -220,7 +773,7 @@ class WarehouseSavedQueries(Resource):
         await self._call(registry.REVERT_MATERIALIZATION, (id,), options=options)
 
     async def run(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Run: an action on warehouse saved queries.
+        """Compute a materialized view now.
 
         `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/run/`; scope
         `warehouse_view:write`; limits `saved_query`.
@@ -230,10 +783,13 @@ class WarehouseSavedQueries(Resource):
     async def run_history(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.WarehouseSavedQueriesRunHistoryResponse:
-        """Run history: an action on warehouse saved queries.
+        """List when a materialized view was computed, and with what result.
 
         `GET /api/projects/{project_id}/warehouse_saved_queries/{id}/run_history/`; scope
         `warehouse_view:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `WarehouseSavedQueriesRunHistoryResponse`.
         """
         return await self._call(registry.RUN_HISTORY, (id,), options=options)
 
@@ -242,20 +798,34 @@ class WarehouseSavedQueries(Resource):
         id: UUID | str,
         /,
         *,
-        dag_id: str | None | Omit = OMIT,
+        dag_id: UUID | str | None | Omit = OMIT,
         deleted: bool | None | Omit = OMIT,
+        description: str | None | Omit = OMIT,
         edited_history_id: str | None | Omit = OMIT,
-        folder_id: str | None | Omit = OMIT,
+        folder_id: UUID | str | None | Omit = OMIT,
+        incremental: m.IncrementalConfig | Mapping[str, JSON] | None | Omit = OMIT,
         is_test: bool | Omit = OMIT,
         name: str | Omit = OMIT,
-        query: JSON | Omit = OMIT,
+        query: Mapping[str, JSON] | Omit = OMIT,
         soft_update: bool | None | Omit = OMIT,
+        sync_frequency: m.SavedQuerySyncFrequencyEnum | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.DataWarehouseSavedQuery:
-        """Change the given fields of one of the warehouse saved queries.
+        """Change the given fields of a view. A change of the query needs `edited_history_id`, the
+        id of the latest edit.
 
         `PATCH /api/projects/{project_id}/warehouse_saved_queries/{id}/`; scope
         `warehouse_view:write`; limits `burst` and `sustained`.
+
+        Args:
+            edited_history_id: The id of the latest edit known to you, to detect that another
+                user changed the query.
+            name: The name to select from.
+            query: The query: `{"kind": "HogQLQuery", "query": "select …"}`.
+            sync_frequency: How often its result is computed anew.
+
+        Returns:
+            `DataWarehouseSavedQuery`.
         """
         return await self._call(
             registry.UPDATE,
@@ -263,12 +833,15 @@ class WarehouseSavedQueries(Resource):
             body={
                 "dag_id": dag_id,
                 "deleted": deleted,
+                "description": description,
                 "edited_history_id": edited_history_id,
                 "folder_id": folder_id,
+                "incremental": incremental,
                 "is_test": is_test,
                 "name": name,
                 "query": query,
                 "soft_update": soft_update,
+                "sync_frequency": sync_frequency,
             },
             options=options,
         )

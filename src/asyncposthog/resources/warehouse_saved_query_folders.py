@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from asyncposthog.core.resource import Resource
 from asyncposthog.types import OMIT, Omit, RequestOptions
@@ -19,52 +20,74 @@ __all__ = ["WarehouseSavedQueryFolders"]
 
 
 class WarehouseSavedQueryFolders(Resource):
-    """Operations on `warehouse_saved_query_folders`."""
+    """A folder of warehouse views."""
 
     async def create(
         self, *, name: str, options: RequestOptions | None = None
     ) -> m.DataWarehouseSavedQueryFolder:
-        """Create one of the warehouse saved query folders.
+        """Create a folder of views.
 
-        `POST /api/projects/{project_id}/warehouse_saved_query_folders/`; limits `burst` and
-        `sustained`.
+        A folder of warehouse views.
+
+        `POST /api/projects/{project_id}/warehouse_saved_query_folders/`; scope
+        `warehouse_view:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataWarehouseSavedQueryFolder`.
         """
         return await self._call(registry.CREATE, body={"name": name}, options=options)
 
-    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the warehouse saved query folders.
+    async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
+        """Delete a folder of views.
 
-        `DELETE /api/projects/{project_id}/warehouse_saved_query_folders/{id}/`; limits `burst`
-        and `sustained`.
+        A folder of warehouse views.
+
+        `DELETE /api/projects/{project_id}/warehouse_saved_query_folders/{id}/`; scope
+        `warehouse_view:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
     async def get(
-        self, id: str, /, *, options: RequestOptions | None = None
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.DataWarehouseSavedQueryFolder:
-        """Get one of the warehouse saved query folders.
+        """Get a folder of views.
 
-        `GET /api/projects/{project_id}/warehouse_saved_query_folders/{id}/`; limits `burst` and
-        `sustained`.
+        A folder of warehouse views.
+
+        `GET /api/projects/{project_id}/warehouse_saved_query_folders/{id}/`; scope
+        `warehouse_view:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataWarehouseSavedQueryFolder`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
     def list(
-        self, *, concurrency: int = 1, options: RequestOptions | None = None
+        self, *, options: RequestOptions | None = None
     ) -> Cursor[m.DataWarehouseSavedQueryFolder]:
-        """List the warehouse saved query folders.
+        """List folders of views.
 
-        `GET /api/projects/{project_id}/warehouse_saved_query_folders/`; limits `burst` and
-        `sustained`; pages: single.
+        A folder of warehouse views.
+
+        `GET /api/projects/{project_id}/warehouse_saved_query_folders/`; scope
+        `warehouse_view:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `DataWarehouseSavedQueryFolder`, page by page as you iterate.
         """
-        return self._cursor(registry.LIST, concurrency=concurrency, options=options)
+        return self._cursor(registry.LIST, options=options)
 
     async def update(
-        self, id: str, /, *, name: str | Omit = OMIT, options: RequestOptions | None = None
+        self, id: UUID | str, /, *, name: str | Omit = OMIT, options: RequestOptions | None = None
     ) -> m.DataWarehouseSavedQueryFolder:
-        """Change the given fields of one of the warehouse saved query folders.
+        """Change the given fields of a folder of views.
 
-        `PATCH /api/projects/{project_id}/warehouse_saved_query_folders/{id}/`; limits `burst`
-        and `sustained`.
+        A folder of warehouse views.
+
+        `PATCH /api/projects/{project_id}/warehouse_saved_query_folders/{id}/`; scope
+        `warehouse_view:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataWarehouseSavedQueryFolder`.
         """
         return await self._call(registry.UPDATE, (id,), body={"name": name}, options=options)

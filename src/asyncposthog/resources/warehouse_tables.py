@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from asyncposthog.core.resource import Resource
@@ -17,27 +18,451 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["WarehouseTables"]
+__all__ = [
+    "WarehouseTables",
+    "WarehouseTablesCheckSuiteRuns",
+    "WarehouseTablesChecks",
+    "WarehouseTablesChecksRuns",
+]
+
+
+class WarehouseTablesCheckSuiteRuns(Resource):
+    """One run of all data quality checks of a table."""
+
+    def check_runs(
+        self, table_id: UUID | str, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> Cursor[m.DataQualityCheckRun]:
+        """List the results of the checks of one run.
+
+        `GET
+        /api/projects/{project_id}/warehouse_tables/{table_id}/check_suite_runs/{id}/check_runs/`;
+        scope `query:read`, `warehouse_table:read`; limits `burst` and `sustained`; pages:
+        single.
+
+        Returns:
+            All `DataQualityCheckRun`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.CHECK_SUITE_RUNS_CHECK_RUNS,
+            (
+                table_id,
+                id,
+            ),
+            options=options,
+        )
+
+    async def get(
+        self, table_id: UUID | str, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.DataQualitySuiteRun:
+        """Get a run of a table's checks.
+
+        One run of all data quality checks of a table.
+
+        `GET /api/projects/{project_id}/warehouse_tables/{table_id}/check_suite_runs/{id}/`;
+        scope `query:read`, `warehouse_table:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualitySuiteRun`.
+        """
+        return await self._call(
+            registry.CHECK_SUITE_RUNS_GET,
+            (
+                table_id,
+                id,
+            ),
+            options=options,
+        )
+
+    def list(
+        self,
+        table_id: UUID | str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.DataQualitySuiteRun]:
+        """List runs of a table's checks.
+
+        One run of all data quality checks of a table.
+
+        `GET /api/projects/{project_id}/warehouse_tables/{table_id}/check_suite_runs/`; scope
+        `query:read`, `warehouse_table:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `DataQualitySuiteRun`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.CHECK_SUITE_RUNS_LIST,
+            (table_id,),
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+
+class WarehouseTablesChecksRuns(Resource):
+    """Operations on `warehouse_tables.checks.runs`."""
+
+    def list(
+        self, table_id: UUID | str, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> Cursor[m.DataQualityCheckRun]:
+        """List the runs of a data quality check.
+
+        `GET /api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/runs/`; scope
+        `query:read`, `warehouse_table:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `DataQualityCheckRun`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.CHECKS_RUNS_LIST,
+            (
+                table_id,
+                id,
+            ),
+            options=options,
+        )
+
+
+class WarehouseTablesChecks(Resource):
+    """A test of the data of a table."""
+
+    @cached_property
+    def runs(self) -> WarehouseTablesChecksRuns:
+        """Operations on `warehouse_tables.checks.runs`."""
+        return WarehouseTablesChecksRuns(self._executor)
+
+    async def create(
+        self,
+        table_id: UUID | str,
+        /,
+        *,
+        check_type: m.CheckTypeEnum,
+        ai_model: str | Omit = OMIT,
+        column_name: str | Omit = OMIT,
+        confidence: float | None | Omit = OMIT,
+        config: Mapping[str, JSON] | Omit = OMIT,
+        created_source: m.CreatedSourceEnum | Omit = OMIT,
+        description: str | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        name: str | Omit = OMIT,
+        reasoning: str | Omit = OMIT,
+        severity: m.DataQualityCheckSeverityEnum | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.DataQualityCheck:
+        """Create a data quality check of a table.
+
+        A test of the data of a table.
+
+        `POST /api/projects/{project_id}/warehouse_tables/{table_id}/checks/`; scope
+        `query:read`, `warehouse_table:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualityCheck`.
+        """
+        return await self._call(
+            registry.CHECKS_CREATE,
+            (table_id,),
+            body={
+                "check_type": check_type,
+                "ai_model": ai_model,
+                "column_name": column_name,
+                "confidence": confidence,
+                "config": config,
+                "created_source": created_source,
+                "description": description,
+                "enabled": enabled,
+                "name": name,
+                "reasoning": reasoning,
+                "severity": severity,
+                "tags": tags,
+            },
+            options=options,
+        )
+
+    async def delete(
+        self, table_id: UUID | str, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> None:
+        """Delete a data quality check of a table.
+
+        A test of the data of a table.
+
+        `DELETE /api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/`; scope
+        `query:read`, `warehouse_table:write`; limits `burst` and `sustained`.
+        """
+        await self._call(
+            registry.CHECKS_DELETE,
+            (
+                table_id,
+                id,
+            ),
+            options=options,
+        )
+
+    async def get(
+        self, table_id: UUID | str, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.DataQualityCheck:
+        """Get a data quality check of a table.
+
+        A test of the data of a table.
+
+        `GET /api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/`; scope
+        `query:read`, `warehouse_table:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualityCheck`.
+        """
+        return await self._call(
+            registry.CHECKS_GET,
+            (
+                table_id,
+                id,
+            ),
+            options=options,
+        )
+
+    async def health(
+        self, table_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.DataQualitySubjectHealth:
+        """Get whether the data quality checks of a table pass.
+
+        `GET /api/projects/{project_id}/warehouse_tables/{table_id}/checks/health/`; scope
+        `query:read`, `warehouse_table:read`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualitySubjectHealth`.
+        """
+        return await self._call(registry.CHECKS_HEALTH, (table_id,), options=options)
+
+    def list(
+        self,
+        table_id: UUID | str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.DataQualityCheck]:
+        """List data quality checks of a table.
+
+        A test of the data of a table.
+
+        `GET /api/projects/{project_id}/warehouse_tables/{table_id}/checks/`; scope
+        `query:read`, `warehouse_table:read`; limits `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `DataQualityCheck`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.CHECKS_LIST,
+            (table_id,),
+            query={"limit": limit, "offset": offset},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def replace(
+        self,
+        table_id: UUID | str,
+        id: UUID | str,
+        /,
+        *,
+        check_type: m.CheckTypeEnum,
+        ai_model: str | Omit = OMIT,
+        column_name: str | Omit = OMIT,
+        confidence: float | None | Omit = OMIT,
+        config: Mapping[str, JSON] | Omit = OMIT,
+        created_source: m.CreatedSourceEnum | Omit = OMIT,
+        description: str | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        name: str | Omit = OMIT,
+        reasoning: str | Omit = OMIT,
+        severity: m.DataQualityCheckSeverityEnum | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.DataQualityCheck:
+        """Replace all fields of a data quality check of a table.
+
+        A test of the data of a table.
+
+        `PUT /api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/`; scope
+        `query:read`, `warehouse_table:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualityCheck`.
+        """
+        return await self._call(
+            registry.CHECKS_REPLACE,
+            (
+                table_id,
+                id,
+            ),
+            body={
+                "check_type": check_type,
+                "ai_model": ai_model,
+                "column_name": column_name,
+                "confidence": confidence,
+                "config": config,
+                "created_source": created_source,
+                "description": description,
+                "enabled": enabled,
+                "name": name,
+                "reasoning": reasoning,
+                "severity": severity,
+                "tags": tags,
+            },
+            options=options,
+        )
+
+    async def run(
+        self, table_id: UUID | str, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.DataQualitySuiteRun:
+        """Run a data quality check now.
+
+        `POST /api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/run/`; scope
+        `query:read`, `warehouse_table:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualitySuiteRun`.
+        """
+        return await self._call(
+            registry.CHECKS_RUN,
+            (
+                table_id,
+                id,
+            ),
+            options=options,
+        )
+
+    async def run_all(
+        self, table_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.DataQualitySuiteRun:
+        """Run all data quality checks of a table now.
+
+        `POST /api/projects/{project_id}/warehouse_tables/{table_id}/checks/run_all/`; scope
+        `query:read`, `warehouse_table:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualitySuiteRun`.
+        """
+        return await self._call(registry.CHECKS_RUN_ALL, (table_id,), options=options)
+
+    def types(
+        self, table_id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> Cursor[m.DataQualityCheckType]:
+        """List the kinds of data quality checks.
+
+        `GET /api/projects/{project_id}/warehouse_tables/{table_id}/checks/check_types/`; scope
+        `warehouse_table:read`; limits `burst` and `sustained`; pages: single.
+
+        Returns:
+            All `DataQualityCheckType`, page by page as you iterate.
+        """
+        return self._cursor(registry.CHECKS_TYPES, (table_id,), options=options)
+
+    async def update(
+        self,
+        table_id: UUID | str,
+        id: UUID | str,
+        /,
+        *,
+        ai_model: str | Omit = OMIT,
+        check_type: m.CheckTypeEnum | Omit = OMIT,
+        column_name: str | Omit = OMIT,
+        confidence: float | None | Omit = OMIT,
+        config: Mapping[str, JSON] | Omit = OMIT,
+        created_source: m.CreatedSourceEnum | Omit = OMIT,
+        description: str | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        name: str | Omit = OMIT,
+        reasoning: str | Omit = OMIT,
+        severity: m.DataQualityCheckSeverityEnum | Omit = OMIT,
+        tags: Sequence[str] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.DataQualityCheck:
+        """Change the given fields of a data quality check of a table.
+
+        A test of the data of a table.
+
+        `PATCH /api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/`; scope
+        `query:read`, `warehouse_table:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `DataQualityCheck`.
+        """
+        return await self._call(
+            registry.CHECKS_UPDATE,
+            (
+                table_id,
+                id,
+            ),
+            body={
+                "ai_model": ai_model,
+                "check_type": check_type,
+                "column_name": column_name,
+                "confidence": confidence,
+                "config": config,
+                "created_source": created_source,
+                "description": description,
+                "enabled": enabled,
+                "name": name,
+                "reasoning": reasoning,
+                "severity": severity,
+                "tags": tags,
+            },
+            options=options,
+        )
 
 
 class WarehouseTables(Resource):
-    """Operations on `warehouse_tables`."""
+    """A table of the data warehouse: imported, or files in your own bucket."""
+
+    @cached_property
+    def check_suite_runs(self) -> WarehouseTablesCheckSuiteRuns:
+        """One run of all data quality checks of a table."""
+        return WarehouseTablesCheckSuiteRuns(self._executor)
+
+    @cached_property
+    def checks(self) -> WarehouseTablesChecks:
+        """A test of the data of a table."""
+        return WarehouseTablesChecks(self._executor)
 
     async def create(
         self,
         *,
-        credential: m.Credential | Mapping[str, JSON],
-        format: m.TableFormatEnum,
+        credential: m.CredentialRequest | Mapping[str, JSON] | m.WarehouseCredential,
+        format: m.DataWarehouseTableFormatEnum,
         name: str,
         url_pattern: str,
         deleted: bool | None | Omit = OMIT,
         options_: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.Table:
-        """Create one of the warehouse tables.
+    ) -> m.WarehouseTable:
+        """Create a table from files in your own bucket.
 
         `POST /api/projects/{project_id}/warehouse_tables/`; scope `warehouse_table:write`;
         limits `burst` and `sustained`.
+
+        Args:
+            credential: The key for the bucket.
+            format: The format of its files.
+            name: The name to select from.
+            url_pattern: Where its files are, with `*` as a placeholder.
+
+        Returns:
+            `WarehouseTable`.
         """
         return await self._call(
             registry.CREATE,
@@ -52,39 +477,52 @@ class WarehouseTables(Resource):
             options=options,
         )
 
+    async def create_from_upload(
+        self,
+        *,
+        file_format: m.CreateTableFromUploadFileFormatEnum,
+        filename: str,
+        table_name: str,
+        upload_id: UUID | str,
+        options: RequestOptions | None = None,
+    ) -> m.WarehouseTable:
+        """Create a table from a file that was uploaded before.
+
+        `POST /api/projects/{project_id}/warehouse_tables/create_from_upload/`; scope
+        `warehouse_table:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `WarehouseTable`.
+        """
+        return await self._call(
+            registry.CREATE_FROM_UPLOAD,
+            body={
+                "file_format": file_format,
+                "filename": filename,
+                "table_name": table_name,
+                "upload_id": upload_id,
+            },
+            options=options,
+        )
+
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the warehouse tables.
+        """Delete a table from the data warehouse.
 
         `DELETE /api/projects/{project_id}/warehouse_tables/{id}/`; scope
         `warehouse_table:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
-    async def file(
-        self,
-        *,
-        file: FileInput,
-        format: m.TableFormatEnum | Omit = OMIT,
-        name: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.Table:
-        """File: an action on warehouse tables.
-
-        At most 50 MB, as CSVWithNames unless `format` is given; only for organizations with the
-        warehouse API enabled.
-
-        `POST /api/projects/{project_id}/warehouse_tables/file/`; scope `warehouse_table:write`;
-        limits `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.FILE, body={"file": file, "format": format, "name": name}, options=options
-        )
-
-    async def get(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> m.Table:
-        """Get one of the warehouse tables.
+    async def get(
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.WarehouseTable:
+        """Get a table of the data warehouse with its columns.
 
         `GET /api/projects/{project_id}/warehouse_tables/{id}/`; scope `warehouse_table:read`;
         limits `burst` and `sustained`.
+
+        Returns:
+            `WarehouseTable`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -96,11 +534,19 @@ class WarehouseTables(Resource):
         search: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.Table]:
-        """List the warehouse tables.
+    ) -> Cursor[m.WarehouseTable]:
+        """List the tables of the data warehouse.
 
         `GET /api/projects/{project_id}/warehouse_tables/`; scope `warehouse_table:read`; limits
         `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+            search: Only results that contain this text.
+
+        Returns:
+            All `WarehouseTable`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -112,10 +558,10 @@ class WarehouseTables(Resource):
     async def refresh_schema(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> None:
-        """Refresh schema: an action on warehouse tables.
+        """Read the columns of a table from its files again.
 
-        `POST /api/projects/{project_id}/warehouse_tables/{id}/refresh_schema/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/warehouse_tables/{id}/refresh_schema/`; scope
+        `warehouse_table:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.REFRESH_SCHEMA, (id,), options=options)
 
@@ -124,18 +570,29 @@ class WarehouseTables(Resource):
         id: UUID | str,
         /,
         *,
-        credential: m.Credential | Mapping[str, JSON],
-        format: m.TableFormatEnum,
+        credential: m.CredentialRequest | Mapping[str, JSON] | m.WarehouseCredential,
+        format: m.DataWarehouseTableFormatEnum,
         name: str,
         url_pattern: str,
         deleted: bool | None | Omit = OMIT,
         options_: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.Table:
-        """Replace one of the warehouse tables.
+    ) -> m.WarehouseTable:
+        """Replace all fields of a warehouse table.
+
+        A table of the data warehouse: imported, or files in your own bucket.
 
         `PUT /api/projects/{project_id}/warehouse_tables/{id}/`; scope `warehouse_table:write`;
         limits `burst` and `sustained`.
+
+        Args:
+            credential: The key for the bucket.
+            format: The format of its files.
+            name: The name to select from.
+            url_pattern: Where its files are, with `*` as a placeholder.
+
+        Returns:
+            `WarehouseTable`.
         """
         return await self._call(
             registry.REPLACE,
@@ -156,18 +613,27 @@ class WarehouseTables(Resource):
         id: UUID | str,
         /,
         *,
-        credential: m.Credential | Mapping[str, JSON] | Omit = OMIT,
+        credential: m.CredentialRequest | Mapping[str, JSON] | m.WarehouseCredential | Omit = OMIT,
         deleted: bool | None | Omit = OMIT,
-        format: m.TableFormatEnum | Omit = OMIT,
+        format: m.DataWarehouseTableFormatEnum | Omit = OMIT,
         name: str | Omit = OMIT,
         options_: Mapping[str, JSON] | Omit = OMIT,
         url_pattern: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.Table:
-        """Change the given fields of one of the warehouse tables.
+    ) -> m.WarehouseTable:
+        """Change the given fields of a table.
 
         `PATCH /api/projects/{project_id}/warehouse_tables/{id}/`; scope
         `warehouse_table:write`; limits `burst` and `sustained`.
+
+        Args:
+            credential: The key for the bucket.
+            format: The format of its files.
+            name: The name to select from.
+            url_pattern: Where its files are, with `*` as a placeholder.
+
+        Returns:
+            `WarehouseTable`.
         """
         return await self._call(
             registry.UPDATE,
@@ -191,9 +657,56 @@ class WarehouseTables(Resource):
         updates: Mapping[str, str] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> None:
-        """Update schema: an action on warehouse tables.
+        """Set the types of the columns of a table.
 
-        `POST /api/projects/{project_id}/warehouse_tables/{id}/update_schema/`; limits `burst`
-        and `sustained`.
+        `POST /api/projects/{project_id}/warehouse_tables/{id}/update_schema/`; scope
+        `warehouse_table:write`; limits `burst` and `sustained`.
         """
         await self._call(registry.UPDATE_SCHEMA, (id,), body={"updates": updates}, options=options)
+
+    async def upload(
+        self,
+        *,
+        file: FileInput,
+        format: Literal["CSV", "CSVWithNames", "Parquet", "JSONEachRow", "Delta", "DeltaS3Wrapper"]
+        | Omit = OMIT,
+        name: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.WarehouseTable:
+        """Upload a file and create a table of it.
+
+        At most 50 MB, as CSVWithNames unless `format` is given; only for organizations with the
+        warehouse API enabled.
+
+        `POST /api/projects/{project_id}/warehouse_tables/file/`; scope `warehouse_table:write`;
+        limits `burst` and `sustained`.
+
+        Args:
+            format: The format of its files.
+            name: The name to select from.
+
+        Returns:
+            `WarehouseTable`.
+        """
+        return await self._call(
+            registry.UPLOAD, body={"file": file, "format": format, "name": name}, options=options
+        )
+
+    async def upload_file(
+        self,
+        *,
+        file: FileInput | Omit = OMIT,
+        file_format: Literal["csv", "json", "parquet"] | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.FileUploadResponse:
+        """Upload a file for a table.
+
+        `POST /api/projects/{project_id}/warehouse_tables/upload_file/`; scope
+        `warehouse_table:write`; limits `burst` and `sustained`.
+
+        Returns:
+            `FileUploadResponse`.
+        """
+        return await self._call(
+            registry.UPLOAD_FILE, body={"file": file, "file_format": file_format}, options=options
+        )

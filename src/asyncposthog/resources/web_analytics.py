@@ -17,7 +17,43 @@ __all__ = ["WebAnalytics"]
 
 
 class WebAnalytics(Resource):
-    """Operations on `web_analytics`."""
+    """Visitors, page views and sources of traffic."""
+
+    async def fetch_llms_txt(
+        self, *, url: str, options: RequestOptions | None = None
+    ) -> m.LlmsTxtFetchResponse:
+        """Generate an llms.txt file for a web site.
+
+        `POST /api/projects/{project_id}/web_analytics/llms_txt/`; scope `web_analytics:read`;
+        limits `burst` and `sustained`.
+
+        Returns:
+            `LlmsTxtFetchResponse`.
+        """
+        return await self._call(registry.FETCH_LLMS_TXT, body={"url": url}, options=options)
+
+    async def recap(
+        self,
+        *,
+        compare: bool | Omit = OMIT,
+        days: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.WebAnalyticsRecapResponse:
+        """Get a review of the web analytics of a period.
+
+        `GET /api/projects/{project_id}/web_analytics/recap/`; scope `web_analytics:read`;
+        limits `burst` and `sustained`.
+
+        Args:
+            compare: Default: `true`.
+            days: Default: `7`.
+
+        Returns:
+            `WebAnalyticsRecapResponse`.
+        """
+        return await self._call(
+            registry.RECAP, query={"compare": compare, "days": days}, options=options
+        )
 
     async def weekly_digest(
         self,
@@ -26,10 +62,17 @@ class WebAnalytics(Resource):
         days: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.WeeklyDigestResponse:
-        """Weekly digest: an action on web analytics.
+        """Get the figures of the last week, compared with the week before.
 
-        `GET /api/projects/{project_id}/web_analytics/weekly_digest/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/web_analytics/weekly_digest/`; scope
+        `web_analytics:read`; limits `burst` and `sustained`.
+
+        Args:
+            compare: Default: `true`.
+            days: Default: `7`.
+
+        Returns:
+            `WeeklyDigestResponse`.
         """
         return await self._call(
             registry.WEEKLY_DIGEST, query={"compare": compare, "days": days}, options=options

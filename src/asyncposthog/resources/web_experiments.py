@@ -19,7 +19,7 @@ __all__ = ["WebExperiments"]
 
 
 class WebExperiments(Resource):
-    """Operations on `web_experiments`."""
+    """An experiment that changes the elements of a web page, without code."""
 
     async def create(
         self,
@@ -28,11 +28,18 @@ class WebExperiments(Resource):
         variants: JSON,
         created_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.WebExperimentsAPI:
-        """Create one of the web experiments.
+    ) -> m.WebExperiment:
+        """Create a web experiment. Its variants hold the changes of the page.
 
         `POST /api/projects/{project_id}/web_experiments/`; scope `experiment:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            name: The name of the experiment.
+            variants: The changes of the page, by variant.
+
+        Returns:
+            `WebExperiment`.
         """
         return await self._call(
             registry.CREATE,
@@ -41,20 +48,21 @@ class WebExperiments(Resource):
         )
 
     async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> None:
-        """Delete one of the web experiments.
+        """Delete a web experiment.
 
         `DELETE /api/projects/{project_id}/web_experiments/{id}/`; scope `experiment:write`;
         limits `burst` and `sustained`.
         """
         await self._call(registry.DELETE, (id,), options=options)
 
-    async def get(
-        self, id: int, /, *, options: RequestOptions | None = None
-    ) -> m.WebExperimentsAPI:
-        """Get one of the web experiments.
+    async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.WebExperiment:
+        """Get a web experiment.
 
         `GET /api/projects/{project_id}/web_experiments/{id}/`; scope `experiment:read`; limits
         `burst` and `sustained`.
+
+        Returns:
+            `WebExperiment`.
         """
         return await self._call(registry.GET, (id,), options=options)
 
@@ -65,11 +73,18 @@ class WebExperiments(Resource):
         offset: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.WebExperimentsAPI]:
-        """List the web experiments.
+    ) -> Cursor[m.WebExperiment]:
+        """List web experiments.
 
         `GET /api/projects/{project_id}/web_experiments/`; scope `experiment:read`; limits
         `burst` and `sustained`; pages: offset.
+
+        Args:
+            limit: The number of results in a page, or in all if the result has no pages.
+            offset: The number of results to skip.
+
+        Returns:
+            All `WebExperiment`, page by page as you iterate.
         """
         return self._cursor(
             registry.LIST,
@@ -87,11 +102,20 @@ class WebExperiments(Resource):
         variants: JSON,
         created_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.WebExperimentsAPI:
-        """Replace one of the web experiments.
+    ) -> m.WebExperiment:
+        """Replace all fields of a web experiment.
+
+        An experiment that changes the elements of a web page, without code.
 
         `PUT /api/projects/{project_id}/web_experiments/{id}/`; scope `experiment:write`; limits
         `burst` and `sustained`.
+
+        Args:
+            name: The name of the experiment.
+            variants: The changes of the page, by variant.
+
+        Returns:
+            `WebExperiment`.
         """
         return await self._call(
             registry.REPLACE,
@@ -109,11 +133,18 @@ class WebExperiments(Resource):
         name: str | Omit = OMIT,
         variants: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.WebExperimentsAPI:
-        """Change the given fields of one of the web experiments.
+    ) -> m.WebExperiment:
+        """Change the given fields of a web experiment.
 
         `PATCH /api/projects/{project_id}/web_experiments/{id}/`; scope `experiment:write`;
         limits `burst` and `sustained`.
+
+        Args:
+            name: The name of the experiment.
+            variants: The changes of the page, by variant.
+
+        Returns:
+            `WebExperiment`.
         """
         return await self._call(
             registry.UPDATE,

@@ -12,12 +12,15 @@ __all__ = ["WebVitals"]
 
 
 class WebVitals(Resource):
-    """Operations on `web_vitals`."""
+    """Loading and interaction times of pages."""
 
     async def get(self, *, pathname: str, options: RequestOptions | None = None) -> dict[str, JSON]:
-        """Get one of the web vitals.
+        """Get the web vitals of a page.
 
         `GET /api/projects/{project_id}/web_vitals/`; scope `query:read`; limits `burst` and
         `sustained`.
+
+        Returns:
+            JSON. PostHog's schema does not say of what shape.
         """
         return await self._call(registry.GET, query={"pathname": pathname}, options=options)

@@ -84,7 +84,7 @@ def _group_response(call: ApiCall, group: Group) -> Response:
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
-    "groups.find": OperationHandler(_find),
+    "groups.get": OperationHandler(_find),
     "groups.update_property": OperationHandler(_update_property),
     "groups.delete_property": OperationHandler(_delete_property),
     "groups.property_values": OperationHandler(_property_values),

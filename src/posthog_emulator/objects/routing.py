@@ -80,6 +80,7 @@ SOFT_DELETED = frozenset(
 DELETE_FORBIDDEN = frozenset(
     f"/api/projects/{{}}/{name}/"
     for name in (
+        "error_tracking/external_references",
         "error_tracking/fingerprints",
         "error_tracking/issues",
         "error_tracking/stack_frames",

@@ -355,12 +355,24 @@ def _row_test(call: ApiCall, name: str, values: list[str]) -> RowTest:
     if row_filter is not None:
         return row_filter(call, name)
     field = name.removesuffix("__in")
-    if not call.object_schema.properties.keys() & {field, field.removesuffix("_id")}:
+    if not call.object_schema.properties.keys() & {
+        field,
+        field.removesuffix("_id"),
+    } or _lacks_id(call, field):
         # Not rejected here but with the first row: an empty list is right whatever the filter
         # means.
         return lambda _: _unknown_filter(call, name)
     requested = _comparable_values(values, split=name.endswith("__in"))
     return lambda row: _has_value(row, field, requested)
+
+
+def _lacks_id(call: ApiCall, field: str) -> bool:
+    """Return whether a field is an object without an id that a parameter could stand for."""
+    schema = call.object_schema.properties.get(field)
+    if schema is None:
+        return False
+    branch = call.state.catalogue.object_branch(schema)
+    return bool(branch.get("properties")) and "id" not in branch["properties"]
 
 
 def _unknown_filter(call: ApiCall, name: str) -> bool:

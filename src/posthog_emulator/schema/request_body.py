@@ -38,8 +38,8 @@ class RequestBody:
     """The media type; empty without a body."""
     data: Any = None
     """The JSON value, or the fields of a form; None without a body."""
-    files: Mapping[str, Upload] = field(default_factory=dict[str, Upload])
-    """The files of a multipart body, by field name."""
+    files: Mapping[str, list[Upload]] = field(default_factory=dict[str, list[Upload]])
+    """The files of a multipart body, by field name: several if a field is repeated."""
 
     @property
     def empty(self) -> bool:
@@ -95,13 +95,13 @@ def _multipart(request: Request) -> RequestBody:
     if preamble.strip() or not parts or not parts[-1].startswith(b"--"):
         raise parse_error("Multipart form parse error - the closing boundary is missing")
     data: dict[str, Any] = {}
-    files: dict[str, Upload] = {}
+    files: dict[str, list[Upload]] = {}
     for part in parts[:-1]:
         _parse_part(part, data, files)
     return RequestBody("multipart/form-data", data, files)
 
 
-def _parse_part(part: bytes, data: dict[str, Any], files: dict[str, Upload]) -> None:
+def _parse_part(part: bytes, data: dict[str, Any], files: dict[str, list[Upload]]) -> None:
     head, blank, content = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
     if not blank:
         raise parse_error("Multipart form parse error - a part has no headers")
@@ -111,7 +111,8 @@ def _parse_part(part: bytes, data: dict[str, Any], files: dict[str, Upload]) -> 
         raise parse_error("Multipart form parse error - a part has no name")
     filename = headers.get_filename()
     if filename is not None:
-        files[name] = Upload(filename, content, headers.get_content_type())
+        upload = Upload(filename, content, headers.get_content_type())
+        files.setdefault(name, []).append(upload)
         return
     text = content.decode("utf-8", "replace")
     if name in data:
@@ -139,7 +140,11 @@ def typed_fields(body: RequestBody, schema: Schema, catalogue: Catalogue) -> dic
             fields[name] = [_typed(text, items) for text in texts]
         else:
             fields[name] = _typed(value, types) if isinstance(value, str) else value
-    return {**fields, **{name: upload.filename for name, upload in body.files.items()}}
+    for name, uploads in body.files.items():
+        names = [upload.filename for upload in uploads]
+        many = "array" in catalogue.types(properties.get(name, {}))
+        fields[name] = names if many else names[-1]
+    return fields
 
 
 def _typed(text: str, types: set[str]) -> Any:

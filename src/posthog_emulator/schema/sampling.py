@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any, Literal, TypeAlias, cast
 
-from posthog_emulator.json_types import is_array, is_mapping
+from posthog_emulator.json_types import is_array, is_mapping, is_object
 
 from .catalogue import Catalogue, Direction, Schema, ref_name
 from .validation import matches_format
@@ -28,6 +28,7 @@ _MAX_DEPTH = 4
 _MAX_SCHEMAS = 1500
 """Schemas visited for one sample, after which only required fields are filled. It bounds the size
 of samples of schemas that refer to each other in many places, as those of queries do."""
+_EMPTY: Schema = {}
 _HIDDEN: dict[Direction, str] = {"request": "readOnly", "response": "writeOnly"}
 _EXAMPLES = {
     "uuid": "018f0000-0000-7000-8000-000000000001",
@@ -171,11 +172,20 @@ class SampleGenerator:
         for branch in ordered:
             try:
                 value = self._generate(self._with_base(base, branch), hint, stack, style)
+                self._add_tag(value, schema, branch)
             except Unsatisfiable:
                 continue
             if not exclusive or self._is_valid(schema, value):
                 return value
         raise Unsatisfiable(f"no branch of {keyword} has a value")
+
+    def _add_tag(self, value: Any, schema: Schema, branch: Any) -> None:
+        """Add the discriminator of a union, which its branches need not require themselves."""
+        name = schema.get("discriminator", _EMPTY).get("propertyName")
+        if name is not None and is_object(value) and name not in value:
+            tag = self._catalogue.properties(branch).get(name)
+            if tag is not None:
+                value[name] = self._generate(tag, name, (), "bare")
 
     def _with_base(self, base: Schema, branch: Any) -> Any:
         """Return a branch together with the keywords that stand beside the union."""

@@ -121,14 +121,14 @@ def test_query_parameters(program: Program) -> None:
 
 def test_file_uploads(program: Program, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    made = program("create", "uploaded_media", "-f", f"image=@{tmp_path / 'a.png'}")
+    made = program("call", "uploaded_media.upload", "-f", f"image=@{tmp_path / 'a.png'}")
     assert made.status == 0, made.err
-    assert "is a file" in program("create", "uploaded_media", "-f", "image=a.png").err
+    assert "is a file" in program("call", "uploaded_media.upload", "-f", "image=a.png").err
 
 
 def test_nested_resources_and_other_methods(program: Program) -> None:
     assert program("list", "error_tracking.issues").status == 0
-    assert program("call", "feature_flags.my_flags").status == 0
+    assert program("call", "feature_flags.mine").status == 0
     assert program("call", "users.me", "-c", "email").json == {"email": "someone@example.com"}
 
 
@@ -152,7 +152,7 @@ def test_nested_resources_and_other_methods(program: Program) -> None:
         (("call", "cohorts.persons"), "Usage: asyncposthog call cohorts.persons ID"),
         (("delete", "cohorts"), "cohorts.delete takes one id, but none was given."),
         (("get", "cohorts", "x"), "id must be a whole number, not 'x'"),
-        (("get", "tasks", "7"), "id must be a UUID, not '7'"),
+        (("get", "surveys", "7"), "id must be a UUID, not '7'"),
         (("list", "cohorts", "-p", "lmit=1"), "Did you mean limit?"),
         (("list", "cohorts", "-p", "limit"), "--param takes NAME=VALUE"),
         (("list", "cohorts", "-p", "limit=x"), "limit must be a whole number"),
@@ -161,7 +161,7 @@ def test_nested_resources_and_other_methods(program: Program) -> None:
         (("create", "surveys"), "Add --field"),
         (("update", "cohorts", "1"), "Nothing to update"),
         (("call", "cohorts.list", "-f", "a=1"), "Use --param for the query"),
-        (("call", "tasks.run", "0190b1d0-0000-7000-8000-000000000001"), "--data JSON"),
+        (("call", "environments.experiments_config.update", "1"), "--data JSON"),
     ],
 )
 def test_usage_errors(

@@ -174,15 +174,15 @@ async def test_scopes() -> None:
     assert lacking.detail == "missing cohort:write (for cohorts.create)"
     assert (lacking.fix or "").endswith("/settings/user-api-keys: cohort:write")
     assert only(await examine(server), "scopes").detail == "cohort:read, feature_flag:write"
-    found = await examine(server, ["cohorts.list", "alerts.list", "alerts.create"])
+    found = await examine(server, ["cohorts.list", "billing.invoices", "billing.portal"])
     known, untold = (check for check in found.checks if check.name == "scopes")
     assert (known.ok, known.detail) == (True, "enough for 1 operation")
     assert untold.ok is None
-    assert untold.detail == "PostHog's schema names no scope for alerts.list, alerts.create"
+    assert untold.detail == "PostHog's schema names no scope for billing.invoices, billing.portal"
     assert found.ok
-    assert only(await examine(server, ["alerts.list"]), "scopes").ok is None
+    assert only(await examine(server, ["billing.portal"]), "scopes").ok is None
     server.answers[key] = {"scopes": ["*"]}
-    assert only(await examine(server, ["alerts.list"]), "scopes").ok is True
+    assert only(await examine(server, ["billing.portal"]), "scopes").ok is True
     server.answers[key] = {"scopes": ["feature_flag:write", "cohort:read"]}
     for unknown in (MISSING, lacks("personal_api_key:read"), {}, []):
         server.answers[key] = unknown

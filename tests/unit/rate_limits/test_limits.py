@@ -30,10 +30,10 @@ TABLE = [
     ("feature_flags.list", DEFAULT, DEFAULT, DEFAULT),
     ("cohorts.create", DEFAULT, DEFAULT, DEFAULT),
     ("query.create", QUERIES, ("query",), CLICKHOUSE),
-    ("query.create_for_kind", QUERIES, ("query",), CLICKHOUSE),
+    ("query.run_kind", QUERIES, ("query",), CLICKHOUSE),
     ("query.get", QUERIES, CLICKHOUSE, CLICKHOUSE),
     ("query.cancel", QUERIES, CLICKHOUSE, CLICKHOUSE),
-    ("query.log", QUERIES, CLICKHOUSE, CLICKHOUSE),
+    ("query.get_log", QUERIES, CLICKHOUSE, CLICKHOUSE),
     ("query.draft_sql", ("ai_burst", "ai_sustained"), ("ai_burst", "ai_sustained"), None),
     ("endpoints.run", QUERIES, QUERIES, QUERIES),
     ("insights.get", CLICKHOUSE, CLICKHOUSE, CLICKHOUSE),
@@ -151,7 +151,7 @@ def test_unknown_paths_belong_to_nothing(path: str) -> None:
 def test_which_operations_need_a_query_slot() -> None:
     assert {called.id for called in operations() if needs_query_slot(called)} == {
         "query.create",
-        "query.create_for_kind",
+        "query.run_kind",
         "endpoints.run",
     }
 

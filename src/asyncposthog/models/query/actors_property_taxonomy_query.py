@@ -9,6 +9,9 @@ from asyncposthog.model import Model
 from pydantic import Field
 
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     HogQLQueryModifiers,
     QueryLogTags,
     QueryStatus,
@@ -25,7 +28,7 @@ __all__ = [
 
 class ActorsPropertyTaxonomyResponse(Model):
     sample_count: int
-    sample_values: list[str | float | bool]
+    sample_values: list[str | float | bool | int]
 
 
 class ActorsPropertyTaxonomyQueryResponse(Model):
@@ -33,14 +36,24 @@ class ActorsPropertyTaxonomyQueryResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: ActorsPropertyTaxonomyResponse | list[ActorsPropertyTaxonomyResponse]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class ActorsPropertyTaxonomyQuery(Model):
-    group_type_index: Annotated[int | None, Field(alias="groupTypeIndex")] = None
     kind: Literal["ActorsPropertyTaxonomyQuery"] = "ActorsPropertyTaxonomyQuery"
+    group_type_index: Annotated[int | None, Field(alias="groupTypeIndex")] = None
     max_property_values: Annotated[int | None, Field(alias="maxPropertyValues")] = None
     modifiers: HogQLQueryModifiers | None = None
     properties: list[str]

@@ -3,49 +3,87 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
 from ..query.actors_query_response import ActorsQueryResponse
-from ..query.experiment_actors_query import (
-    ExperimentActorsQuery,
-    FunnelCorrelationActorsQuery,
-    StickinessActorsQuery,
-)
-from ..query.funnel_correlation_query import FunnelsActorsQuery
-from ..query.hogql_query import HogQLQuery
 from ..query.hogql_query_modifiers import (
     CohortPropertyFilter,
     EmptyPropertyFilter,
     HogQLPropertyFilter,
     HogQLQueryModifiers,
+    PersonMetadataPropertyFilter,
     PersonPropertyFilter,
     PropertyGroupFilterValue,
     QueryLogTags,
 )
-from ..query.insight_actors_query import InsightActorsQuery
+
+if TYPE_CHECKING:
+    from ..query.experiment_actors_query import (
+        ExperimentActorsQuery,
+        FunnelCorrelationActorsQuery,
+        PathsV2ActorsQuery,
+        StickinessActorsQuery,
+    )
+    from ..query.funnel_correlation_query import FunnelsActorsQuery
+    from ..query.hogql_query import HogQLQuery
+    from ..query.insight_actors_query import InsightActorsQuery
 
 __all__ = ["ActorsQuery"]
 
+if TYPE_CHECKING:
+    _InsightActorsQueryUnion: TypeAlias = "Annotated[InsightActorsQuery | FunnelsActorsQuery | FunnelCorrelationActorsQuery | ExperimentActorsQuery | StickinessActorsQuery | PathsV2ActorsQuery | HogQLQuery, Field(discriminator='kind')]"
+else:
+    _InsightActorsQueryUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "InsightActorsQuery": "InsightActorsQuery",
+            "FunnelsActorsQuery": "FunnelsActorsQuery",
+            "FunnelCorrelationActorsQuery": "FunnelCorrelationActorsQuery",
+            "ExperimentActorsQuery": "ExperimentActorsQuery",
+            "StickinessActorsQuery": "StickinessActorsQuery",
+            "PathsV2ActorsQuery": "PathsV2ActorsQuery",
+            "HogQLQuery": "HogQLQuery",
+        },
+    )
+
 
 class ActorsQuery(Model):
+    kind: Literal["ActorsQuery"] = "ActorsQuery"
+    filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     fixed_properties: Annotated[
         list[
-            PersonPropertyFilter | CohortPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter
+            Annotated[
+                PersonPropertyFilter
+                | PersonMetadataPropertyFilter
+                | CohortPropertyFilter
+                | HogQLPropertyFilter
+                | EmptyPropertyFilter,
+                Field(discriminator="type"),
+            ]
         ]
         | None,
         Field(alias="fixedProperties"),
     ] = None
-    kind: Literal["ActorsQuery"] = "ActorsQuery"
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     order_by: Annotated[list[str] | None, Field(alias="orderBy")] = None
     properties: (
         list[
-            PersonPropertyFilter | CohortPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter
+            Annotated[
+                PersonPropertyFilter
+                | PersonMetadataPropertyFilter
+                | CohortPropertyFilter
+                | HogQLPropertyFilter
+                | EmptyPropertyFilter,
+                Field(discriminator="type"),
+            ]
         ]
         | PropertyGroupFilterValue
         | None
@@ -53,14 +91,6 @@ class ActorsQuery(Model):
     response: ActorsQueryResponse | None = None
     search: str | None = None
     select: list[str] | None = None
-    source: (
-        InsightActorsQuery
-        | FunnelsActorsQuery
-        | FunnelCorrelationActorsQuery
-        | ExperimentActorsQuery
-        | StickinessActorsQuery
-        | HogQLQuery
-        | None
-    ) = None
+    source: _InsightActorsQueryUnion | None = None
     tags: QueryLogTags | None = None
     version: float | None = None

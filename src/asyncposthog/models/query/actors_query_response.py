@@ -3,19 +3,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
 from pydantic import Field
 
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     HogQLQueryModifiers,
     QueryStatus,
     QueryTiming,
     ResolvedDateRangeResponse,
 )
 
-__all__ = ["ActorsQueryResponse"]
+__all__ = ["ActorsCompare", "ActorsQueryResponse"]
+
+ActorsCompare: TypeAlias = Literal["current", "previous"]
 
 
 class ActorsQueryResponse(Model):
@@ -28,7 +33,17 @@ class ActorsQueryResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[list[Any]]
     timings: list[QueryTiming] | None = None
     types: list[str] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None

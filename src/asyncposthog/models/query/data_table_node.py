@@ -3,123 +3,191 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
-from ..query.actors_query import ActorsQuery
+from ..query.accounts_table_query import AccountsTableRow
 from ..query.data_table_node_view_props_context import (
     DataTableNodeViewPropsContext,
     TaxonomicFilterGroupType,
 )
-from ..query.endpoints_usage_table_query import EndpointsUsageTableQuery
-from ..query.error_tracking_issue_correlation_query import (
-    ErrorTrackingCorrelatedIssue,
-    ErrorTrackingIssueCorrelationQuery,
-)
-from ..query.error_tracking_query import ErrorTrackingIssue, ErrorTrackingQuery
-from ..query.events_node import EventsNode
-from ..query.events_query import EventsQuery
-from ..query.experiment_funnels_query import ExperimentFunnelsQuery
-from ..query.experiment_significance_code import ExperimentSignificanceCode
-from ..query.experiment_trends_query import ExperimentTrendsQuery
+from ..query.enums import ExperimentSignificanceCode, WebAnalyticsPreComputeStrategy
+from ..query.error_tracking_issue_correlation_query import ErrorTrackingCorrelatedIssue
+from ..query.error_tracking_query import ErrorTrackingQueryIssue
 from ..query.experiment_variant_funnels_base_stats import ExperimentVariantFunnelsBaseStats
 from ..query.experiment_variant_trends_base_stats import ExperimentVariantTrendsBaseStats
 from ..query.funnels_query import FunnelsQuery
-from ..query.groups_query import GroupsQuery
-from ..query.hogql_query import HogQLMetadataResponse, HogQLQuery
+from ..query.hogql_query import HogQLMetadataResponse
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     HogQLQueryModifiers,
     QueryLogTags,
     QueryStatus,
     QueryTiming,
     ResolvedDateRangeResponse,
+    SamplingRate,
 )
 from ..query.llm_trace import LLMTrace
-from ..query.marketing_analytics_aggregated_query import MarketingAnalyticsAggregatedQuery
 from ..query.marketing_analytics_item import MarketingAnalyticsItem
-from ..query.marketing_analytics_table_query import MarketingAnalyticsTableQuery
-from ..query.non_integrated_conversions_table_query import NonIntegratedConversionsTableQuery
-from ..query.persons_node import PersonsNode
-from ..query.revenue_analytics_gross_revenue_query import RevenueAnalyticsGrossRevenueQuery
-from ..query.revenue_analytics_metrics_query import RevenueAnalyticsMetricsQuery
-from ..query.revenue_analytics_mrr_query import (
-    RevenueAnalyticsMRRQuery,
-    RevenueAnalyticsMRRQueryResultItem,
-)
-from ..query.revenue_analytics_overview_query import (
-    RevenueAnalyticsOverviewItem,
-    RevenueAnalyticsOverviewQuery,
-)
-from ..query.revenue_analytics_top_customers_query import RevenueAnalyticsTopCustomersQuery
-from ..query.revenue_example_data_warehouse_tables_query import (
-    RevenueExampleDataWarehouseTablesQuery,
-)
-from ..query.revenue_example_events_query import RevenueExampleEventsQuery
-from ..query.sampling_rate import SamplingRate
-from ..query.session_attribution_explorer_query import SessionAttributionExplorerQuery
-from ..query.sessions_query import SessionsQuery
-from ..query.trace_query import TraceQuery
-from ..query.traces_query import TracesQuery
 from ..query.trends_query import TrendsQuery
-from ..query.web_external_clicks_table_query import WebExternalClicksTableQuery
-from ..query.web_goals_query import WebGoalsQuery
-from ..query.web_overview_query import WebOverviewItem, WebOverviewQuery
-from ..query.web_stats_table_query import WebStatsTableQuery
-from ..query.web_vitals_path_breakdown_query import (
-    WebVitalsPathBreakdownQuery,
-    WebVitalsPathBreakdownResult,
-)
-from ..query.web_vitals_query import WebVitalsQuery
+from ..query.web_overview_query import WebOverviewItem
+from ..query.web_vitals_path_breakdown_query import WebVitalsPathBreakdownResult
+
+if TYPE_CHECKING:
+    from ..query.accounts_query import AccountsQuery
+    from ..query.accounts_table_query import AccountsTableQuery
+    from ..query.actors_query import ActorsQuery
+    from ..query.endpoints_usage_table_query import EndpointsUsageTableQuery
+    from ..query.error_tracking_issue_correlation_query import ErrorTrackingIssueCorrelationQuery
+    from ..query.error_tracking_query import ErrorTrackingQuery
+    from ..query.events_node import EventsNode
+    from ..query.events_query import EventsQuery
+    from ..query.experiment_funnels_query import ExperimentFunnelsQuery
+    from ..query.experiment_trends_query import ExperimentTrendsQuery
+    from ..query.groups_query import GroupsQuery
+    from ..query.hogql_query import HogQLQuery
+    from ..query.marketing_analytics_aggregated_query import MarketingAnalyticsAggregatedQuery
+    from ..query.marketing_analytics_table_query import MarketingAnalyticsTableQuery
+    from ..query.non_integrated_conversions_table_query import NonIntegratedConversionsTableQuery
+    from ..query.persons_node import PersonsNode
+    from ..query.session_attribution_explorer_query import SessionAttributionExplorerQuery
+    from ..query.session_query import SessionQuery
+    from ..query.sessions_query import SessionsQuery
+    from ..query.trace_query import TraceQuery
+    from ..query.traces_query import TracesQuery
+    from ..query.web_bots_table_query import WebBotsTableQuery
+    from ..query.web_external_clicks_table_query import WebExternalClicksTableQuery
+    from ..query.web_goals_query import WebGoalsQuery
+    from ..query.web_overview_query import WebOverviewQuery
+    from ..query.web_stats_table_query import WebStatsTableQuery
+    from ..query.web_vitals_path_breakdown_query import WebVitalsPathBreakdownQuery
+    from ..query.web_vitals_query import WebVitalsQuery
 
 __all__ = [
+    "DataTableAccountsResponse",
+    "DataTableAccountsTableResponse",
+    "DataTableActorsResponse",
+    "DataTableErrorTrackingIssueCorrelationResponse",
+    "DataTableErrorTrackingResponse",
+    "DataTableEventsResponse",
+    "DataTableExperimentFunnelsResponse",
+    "DataTableExperimentTrendsResponse",
+    "DataTableGroupsResponse",
+    "DataTableHogQLResponse",
+    "DataTableMarketingAnalyticsAggregatedResponse",
+    "DataTableMarketingAnalyticsTableResponse",
     "DataTableNode",
-    "Response",
-    "Response1",
-    "Response2",
-    "Response3",
-    "Response4",
-    "Response5",
-    "Response6",
-    "Response8",
-    "Response9",
-    "Response10",
-    "Response11",
-    "Response12",
-    "Response13",
-    "Response14",
-    "Response15",
-    "Response16",
-    "Response18",
-    "Response19",
-    "Response20",
-    "Response21",
-    "Response22",
-    "Response23",
-    "Response24",
-    "Response25",
-    "Response26",
+    "DataTableNonIntegratedConversionsTableResponse",
+    "DataTableSessionAttributionExplorerResponse",
+    "DataTableSessionsResponse",
+    "DataTableTracesResponse",
+    "DataTableWebAgentAnalyticsResponse",
+    "DataTableWebBotsTableResponse",
+    "DataTableWebExternalClicksTableResponse",
+    "DataTableWebGoalsResponse",
+    "DataTableWebOverviewResponse",
+    "DataTableWebStatsTableResponse",
+    "DataTableWebVitalsPathBreakdownResponse",
 ]
 
+if TYPE_CHECKING:
+    _EventsNodeUnion: TypeAlias = "Annotated[EventsNode | EventsQuery | PersonsNode | ActorsQuery | GroupsQuery | HogQLQuery | WebOverviewQuery | WebStatsTableQuery | WebExternalClicksTableQuery | WebBotsTableQuery | WebGoalsQuery | WebVitalsQuery | WebVitalsPathBreakdownQuery | SessionAttributionExplorerQuery | SessionsQuery | MarketingAnalyticsTableQuery | MarketingAnalyticsAggregatedQuery | NonIntegratedConversionsTableQuery | ErrorTrackingQuery | ErrorTrackingIssueCorrelationQuery | ExperimentFunnelsQuery | ExperimentTrendsQuery | TracesQuery | TraceQuery | SessionQuery | EndpointsUsageTableQuery | AccountsQuery | AccountsTableQuery, Field(discriminator='kind')]"
+else:
+    _EventsNodeUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "EventsNode": "EventsNode",
+            "EventsQuery": "EventsQuery",
+            "PersonsNode": "PersonsNode",
+            "ActorsQuery": "ActorsQuery",
+            "GroupsQuery": "GroupsQuery",
+            "HogQLQuery": "HogQLQuery",
+            "WebOverviewQuery": "WebOverviewQuery",
+            "WebStatsTableQuery": "WebStatsTableQuery",
+            "WebExternalClicksTableQuery": "WebExternalClicksTableQuery",
+            "WebBotsTableQuery": "WebBotsTableQuery",
+            "WebGoalsQuery": "WebGoalsQuery",
+            "WebVitalsQuery": "WebVitalsQuery",
+            "WebVitalsPathBreakdownQuery": "WebVitalsPathBreakdownQuery",
+            "SessionAttributionExplorerQuery": "SessionAttributionExplorerQuery",
+            "SessionsQuery": "SessionsQuery",
+            "MarketingAnalyticsTableQuery": "MarketingAnalyticsTableQuery",
+            "MarketingAnalyticsAggregatedQuery": "MarketingAnalyticsAggregatedQuery",
+            "NonIntegratedConversionsTableQuery": "NonIntegratedConversionsTableQuery",
+            "ErrorTrackingQuery": "ErrorTrackingQuery",
+            "ErrorTrackingIssueCorrelationQuery": "ErrorTrackingIssueCorrelationQuery",
+            "ExperimentFunnelsQuery": "ExperimentFunnelsQuery",
+            "ExperimentTrendsQuery": "ExperimentTrendsQuery",
+            "TracesQuery": "TracesQuery",
+            "TraceQuery": "TraceQuery",
+            "SessionQuery": "SessionQuery",
+            "EndpointsUsageTableQuery": "EndpointsUsageTableQuery",
+            "AccountsQuery": "AccountsQuery",
+            "AccountsTableQuery": "AccountsTableQuery",
+        },
+    )
 
-class Response(Model):
+
+class DataTableAccountsResponse(Model):
     columns: list[Any]
     error: str | None = None
     has_more: Annotated[bool | None, Field(alias="hasMore")] = None
     hogql: str
-    limit: int | None = None
+    kind: Literal["AccountsQuery"] = "AccountsQuery"
+    limit: int
+    metrics_results: Annotated[list[float | None] | None, Field(alias="metricsResults")] = None
     modifiers: HogQLQueryModifiers | None = None
-    next_cursor: Annotated[str | None, Field(alias="nextCursor")] = None
-    offset: int | None = None
+    offset: int
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[list[Any]]
     timings: list[QueryTiming] | None = None
     types: list[str]
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
-class Response1(Model):
+class DataTableAccountsTableResponse(Model):
+    error: str | None = None
+    has_more: Annotated[bool, Field(alias="hasMore")]
+    hogql: str | None = None
+    kind: Literal["AccountsTableQuery"] = "AccountsTableQuery"
+    limit: int
+    metrics_results: Annotated[list[float | None] | None, Field(alias="metricsResults")] = None
+    modifiers: HogQLQueryModifiers | None = None
+    offset: int
+    query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
+    resolved_date_range: ResolvedDateRangeResponse | None = None
+    results: list[AccountsTableRow]
+    timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class DataTableActorsResponse(Model):
     columns: list[Any]
     error: str | None = None
     has_more: Annotated[bool | None, Field(alias="hasMore")] = None
@@ -129,124 +197,126 @@ class Response1(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[list[Any]]
     timings: list[QueryTiming] | None = None
     types: list[str] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
-class Response10(Model):
+class DataTableErrorTrackingIssueCorrelationResponse(Model):
+    columns: list[str] | None = None
+    error: str | None = None
+    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
+    hogql: str | None = None
+    limit: int | None = None
+    modifiers: HogQLQueryModifiers | None = None
+    offset: int | None = None
+    query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
+    resolved_date_range: ResolvedDateRangeResponse | None = None
+    results: list[ErrorTrackingCorrelatedIssue]
+    timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class DataTableErrorTrackingResponse(Model):
+    columns: list[str] | None = None
+    error: str | None = None
+    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
+    hogql: str | None = None
+    limit: int | None = None
+    modifiers: HogQLQueryModifiers | None = None
+    offset: int | None = None
+    query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
+    resolved_date_range: ResolvedDateRangeResponse | None = None
+    results: list[ErrorTrackingQueryIssue]
+    timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class DataTableEventsResponse(Model):
     columns: list[Any]
     error: str | None = None
     has_more: Annotated[bool | None, Field(alias="hasMore")] = None
     hogql: str
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
+    next_cursor: Annotated[str | None, Field(alias="nextCursor")] = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[list[Any]]
     timings: list[QueryTiming] | None = None
     types: list[str]
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
-class Response11(Model):
-    columns: list[str] | None = None
-    error: str | None = None
-    hogql: str | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: list[Any]
-    timings: list[QueryTiming] | None = None
+class DataTableExperimentFunnelsResponse(Model):
+    credible_intervals: dict[str, list[float]]
+    expected_loss: float
+    funnels_query: FunnelsQuery | None = None
+    insight: list[list[dict[str, Any]]]
+    kind: Literal["ExperimentFunnelsQuery"] = "ExperimentFunnelsQuery"
+    probability: dict[str, float]
+    significance_code: ExperimentSignificanceCode | str
+    significant: bool
+    stats_version: int | None = None
+    variants: list[ExperimentVariantFunnelsBaseStats]
+    warnings: list[DataWarehouseSyncWarning] | None = None
 
 
-class Response12(Model):
-    columns: list[str] | None = None
-    error: str | None = None
-    hogql: str | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: Any
-    timings: list[QueryTiming] | None = None
+class DataTableExperimentTrendsResponse(Model):
+    count_query: TrendsQuery | None = None
+    credible_intervals: dict[str, list[float]]
+    exposure_query: TrendsQuery | None = None
+    insight: list[dict[str, Any]]
+    kind: Literal["ExperimentTrendsQuery"] = "ExperimentTrendsQuery"
+    p_value: float
+    probability: dict[str, float]
+    significance_code: ExperimentSignificanceCode | str
+    significant: bool
+    stats_version: int | None = None
+    variants: list[ExperimentVariantTrendsBaseStats]
+    warnings: list[DataWarehouseSyncWarning] | None = None
 
 
-class Response13(Model):
-    columns: list[str] | None = None
-    error: str | None = None
-    hogql: str | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: list[RevenueAnalyticsMRRQueryResultItem]
-    timings: list[QueryTiming] | None = None
-
-
-class Response14(Model):
-    error: str | None = None
-    hogql: str | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: list[RevenueAnalyticsOverviewItem]
-    timings: list[QueryTiming] | None = None
-
-
-class Response15(Model):
-    columns: list[str] | None = None
-    error: str | None = None
-    hogql: str | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: Any
-    timings: list[QueryTiming] | None = None
-
-
-class Response16(Model):
-    columns: list[Any] | None = None
-    error: str | None = None
-    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
-    hogql: str | None = None
-    limit: int | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    offset: int | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: Any
-    timings: list[QueryTiming] | None = None
-    types: list[Any] | None = None
-
-
-class Response18(Model):
-    columns: list[Any] | None = None
-    error: str | None = None
-    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
-    hogql: str | None = None
-    limit: int | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    offset: int | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: list[list[MarketingAnalyticsItem]]
-    sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
-    timings: list[QueryTiming] | None = None
-    types: list[Any] | None = None
-
-
-class Response19(Model):
-    error: str | None = None
-    hogql: str | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: dict[str, Any]
-    sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
-    timings: list[QueryTiming] | None = None
-
-
-class Response2(Model):
+class DataTableGroupsResponse(Model):
     columns: list[Any]
     error: str | None = None
     has_more: Annotated[bool | None, Field(alias="hasMore")] = None
@@ -256,113 +326,23 @@ class Response2(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[list[Any]]
     timings: list[QueryTiming] | None = None
     types: list[str]
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
-class Response20(Model):
-    columns: list[Any] | None = None
-    error: str | None = None
-    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
-    hogql: str | None = None
-    limit: int | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    offset: int | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: list[list[MarketingAnalyticsItem]]
-    sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
-    timings: list[QueryTiming] | None = None
-    types: list[Any] | None = None
-
-
-class Response21(Model):
-    columns: list[str] | None = None
-    error: str | None = None
-    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
-    hogql: str | None = None
-    limit: int | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    offset: int | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: list[ErrorTrackingIssue]
-    timings: list[QueryTiming] | None = None
-
-
-class Response22(Model):
-    columns: list[str] | None = None
-    error: str | None = None
-    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
-    hogql: str | None = None
-    limit: int | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    offset: int | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: list[ErrorTrackingCorrelatedIssue]
-    timings: list[QueryTiming] | None = None
-
-
-class Response23(Model):
-    credible_intervals: dict[str, list[float]]
-    expected_loss: float
-    funnels_query: FunnelsQuery | None = None
-    insight: list[list[dict[str, Any]]]
-    kind: Literal["ExperimentFunnelsQuery"] | None = None
-    probability: dict[str, float]
-    significance_code: ExperimentSignificanceCode | str
-    significant: bool
-    stats_version: int | None = None
-    variants: list[ExperimentVariantFunnelsBaseStats]
-
-
-class Response24(Model):
-    count_query: TrendsQuery | None = None
-    credible_intervals: dict[str, list[float]]
-    exposure_query: TrendsQuery | None = None
-    insight: list[dict[str, Any]]
-    kind: Literal["ExperimentTrendsQuery"] | None = None
-    p_value: float
-    probability: dict[str, float]
-    significance_code: ExperimentSignificanceCode | str
-    significant: bool
-    stats_version: int | None = None
-    variants: list[ExperimentVariantTrendsBaseStats]
-
-
-class Response25(Model):
-    columns: list[str] | None = None
-    error: str | None = None
-    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
-    hogql: str | None = None
-    limit: int | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    offset: int | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: list[LLMTrace]
-    timings: list[QueryTiming] | None = None
-
-
-class Response26(Model):
-    columns: list[Any] | None = None
-    error: str | None = None
-    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
-    hogql: str | None = None
-    limit: int | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    offset: int | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: list[Any]
-    timings: list[QueryTiming] | None = None
-    types: list[Any] | None = None
-
-
-class Response3(Model):
+class DataTableHogQLResponse(Model):
     clickhouse: str | None = None
     columns: list[Any] | None = None
     error: str | None = None
@@ -375,29 +355,307 @@ class Response3(Model):
     offset: int | None = None
     query: str | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[Any]
     timings: list[QueryTiming] | None = None
     types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
-class Response4(Model):
+class DataTableMarketingAnalyticsAggregatedResponse(Model):
+    error: str | None = None
+    hogql: str | None = None
+    modifiers: HogQLQueryModifiers | None = None
+    query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
+    resolved_date_range: ResolvedDateRangeResponse | None = None
+    results: dict[str, MarketingAnalyticsItem]
+    sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
+    timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class DataTableMarketingAnalyticsTableResponse(Model):
+    columns: list[Any] | None = None
+    error: str | None = None
+    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
+    hogql: str | None = None
+    limit: int | None = None
+    modifiers: HogQLQueryModifiers | None = None
+    offset: int | None = None
+    query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
+    resolved_date_range: ResolvedDateRangeResponse | None = None
+    results: list[list[MarketingAnalyticsItem]]
+    sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
+    timings: list[QueryTiming] | None = None
+    types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class DataTableNonIntegratedConversionsTableResponse(Model):
+    columns: list[Any] | None = None
+    error: str | None = None
+    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
+    hogql: str | None = None
+    limit: int | None = None
+    modifiers: HogQLQueryModifiers | None = None
+    offset: int | None = None
+    query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
+    resolved_date_range: ResolvedDateRangeResponse | None = None
+    results: list[list[MarketingAnalyticsItem]]
+    sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
+    timings: list[QueryTiming] | None = None
+    types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class DataTableSessionAttributionExplorerResponse(Model):
+    columns: list[Any] | None = None
+    error: str | None = None
+    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
+    hogql: str | None = None
+    limit: int | None = None
+    modifiers: HogQLQueryModifiers | None = None
+    offset: int | None = None
+    query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
+    resolved_date_range: ResolvedDateRangeResponse | None = None
+    results: Any
+    timings: list[QueryTiming] | None = None
+    types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class DataTableSessionsResponse(Model):
+    columns: list[Any]
+    error: str | None = None
+    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
+    hogql: str
+    limit: int | None = None
+    modifiers: HogQLQueryModifiers | None = None
+    offset: int | None = None
+    query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
+    resolved_date_range: ResolvedDateRangeResponse | None = None
+    results: list[list[Any]]
+    timings: list[QueryTiming] | None = None
+    types: list[str]
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class DataTableTracesResponse(Model):
+    columns: list[str] | None = None
+    error: str | None = None
+    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
+    hogql: str | None = None
+    limit: int | None = None
+    modifiers: HogQLQueryModifiers | None = None
+    offset: int | None = None
+    query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
+    resolved_date_range: ResolvedDateRangeResponse | None = None
+    results: list[LLMTrace]
+    timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class DataTableWebAgentAnalyticsResponse(Model):
+    columns: list[Any] | None = None
+    error: str | None = None
+    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
+    hogql: str | None = None
+    limit: int | None = None
+    modifiers: HogQLQueryModifiers | None = None
+    offset: int | None = None
+    query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
+    resolved_date_range: ResolvedDateRangeResponse | None = None
+    results: list[Any]
+    timings: list[QueryTiming] | None = None
+    types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class DataTableWebBotsTableResponse(Model):
+    columns: list[Any] | None = None
+    error: str | None = None
+    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
+    hogql: str | None = None
+    limit: int | None = None
+    modifiers: HogQLQueryModifiers | None = None
+    offset: int | None = None
+    query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
+    resolved_date_range: ResolvedDateRangeResponse | None = None
+    results: list[Any]
+    timings: list[QueryTiming] | None = None
+    types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class DataTableWebExternalClicksTableResponse(Model):
+    columns: list[Any] | None = None
+    error: str | None = None
+    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
+    hogql: str | None = None
+    limit: int | None = None
+    modifiers: HogQLQueryModifiers | None = None
+    offset: int | None = None
+    query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
+    resolved_date_range: ResolvedDateRangeResponse | None = None
+    results: list[Any]
+    sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
+    timings: list[QueryTiming] | None = None
+    types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class DataTableWebGoalsResponse(Model):
+    columns: list[Any] | None = None
+    error: str | None = None
+    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
+    hogql: str | None = None
+    limit: int | None = None
+    modifiers: HogQLQueryModifiers | None = None
+    offset: int | None = None
+    pre_compute_ineligible_reason: Annotated[
+        str | None, Field(alias="preComputeIneligibleReason")
+    ] = None
+    pre_compute_strategy: Annotated[
+        WebAnalyticsPreComputeStrategy | str | None, Field(alias="preComputeStrategy")
+    ] = None
+    query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
+    resolved_date_range: ResolvedDateRangeResponse | None = None
+    results: list[Any]
+    sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
+    timings: list[QueryTiming] | None = None
+    types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class DataTableWebOverviewResponse(Model):
     date_from: Annotated[str | None, Field(alias="dateFrom")] = None
     date_to: Annotated[str | None, Field(alias="dateTo")] = None
     error: str | None = None
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
+    pre_compute_ineligible_reason: Annotated[
+        str | None, Field(alias="preComputeIneligibleReason")
+    ] = None
+    pre_compute_strategy: Annotated[
+        WebAnalyticsPreComputeStrategy | str | None, Field(alias="preComputeStrategy")
+    ] = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[WebOverviewItem]
     sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
     timings: list[QueryTiming] | None = None
-    used_pre_aggregated_tables: Annotated[bool | None, Field(alias="usedPreAggregatedTables")] = (
-        None
-    )
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
-class Response5(Model):
+class DataTableWebStatsTableResponse(Model):
     columns: list[Any] | None = None
     error: str | None = None
     has_more: Annotated[bool | None, Field(alias="hasMore")] = None
@@ -405,56 +663,55 @@ class Response5(Model):
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
+    pre_compute_ineligible_reason: Annotated[
+        str | None, Field(alias="preComputeIneligibleReason")
+    ] = None
+    pre_compute_stale: Annotated[bool | None, Field(alias="preComputeStale")] = None
+    pre_compute_strategy: Annotated[
+        WebAnalyticsPreComputeStrategy | str | None, Field(alias="preComputeStrategy")
+    ] = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[Any]
     sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
     timings: list[QueryTiming] | None = None
     types: list[Any] | None = None
-    used_pre_aggregated_tables: Annotated[bool | None, Field(alias="usedPreAggregatedTables")] = (
-        None
-    )
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
-class Response6(Model):
-    columns: list[Any] | None = None
-    error: str | None = None
-    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
-    hogql: str | None = None
-    limit: int | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    offset: int | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: list[Any]
-    sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
-    timings: list[QueryTiming] | None = None
-    types: list[Any] | None = None
-
-
-class Response8(Model):
+class DataTableWebVitalsPathBreakdownResponse(Model):
     error: str | None = None
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
+    pre_compute_ineligible_reason: Annotated[
+        str | None, Field(alias="preComputeIneligibleReason")
+    ] = None
+    pre_compute_strategy: Annotated[
+        WebAnalyticsPreComputeStrategy | str | None, Field(alias="preComputeStrategy")
+    ] = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[WebVitalsPathBreakdownResult]
     timings: list[QueryTiming] | None = None
-
-
-class Response9(Model):
-    columns: list[Any] | None = None
-    error: str | None = None
-    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
-    hogql: str | None = None
-    limit: int | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    offset: int | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: Any
-    timings: list[QueryTiming] | None = None
-    types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class DataTableNode(Model):
@@ -472,33 +729,32 @@ class DataTableNode(Model):
     properties_via_url: Annotated[bool | None, Field(alias="propertiesViaUrl")] = None
     response: (
         dict[str, Any]
-        | Response
-        | Response1
-        | Response2
-        | Response3
-        | Response4
-        | Response5
-        | Response6
-        | Response8
-        | Response9
-        | Response10
-        | Response11
-        | Response12
-        | Response13
-        | Response14
-        | Response15
-        | Response16
-        | Response18
-        | Response19
-        | Response20
-        | Response21
-        | Response22
-        | Response23
-        | Response24
-        | Response25
-        | Response26
+        | DataTableEventsResponse
+        | DataTableActorsResponse
+        | DataTableGroupsResponse
+        | DataTableHogQLResponse
+        | DataTableWebOverviewResponse
+        | DataTableWebStatsTableResponse
+        | DataTableWebExternalClicksTableResponse
+        | DataTableWebAgentAnalyticsResponse
+        | DataTableWebGoalsResponse
+        | DataTableWebVitalsPathBreakdownResponse
+        | DataTableSessionAttributionExplorerResponse
+        | DataTableSessionsResponse
+        | DataTableNonIntegratedConversionsTableResponse
+        | DataTableMarketingAnalyticsAggregatedResponse
+        | DataTableMarketingAnalyticsTableResponse
+        | DataTableErrorTrackingResponse
+        | DataTableErrorTrackingIssueCorrelationResponse
+        | DataTableExperimentFunnelsResponse
+        | DataTableExperimentTrendsResponse
+        | DataTableTracesResponse
+        | DataTableWebBotsTableResponse
+        | DataTableAccountsResponse
+        | DataTableAccountsTableResponse
         | None
     ) = None
+    show_absolute_time: Annotated[bool | None, Field(alias="showAbsoluteTime")] = None
     show_actions: Annotated[bool | None, Field(alias="showActions")] = None
     show_column_configurator: Annotated[bool | None, Field(alias="showColumnConfigurator")] = None
     show_count: Annotated[bool | None, Field(alias="showCount")] = None
@@ -525,38 +781,6 @@ class DataTableNode(Model):
     show_table_views: Annotated[bool | None, Field(alias="showTableViews")] = None
     show_test_account_filters: Annotated[bool | None, Field(alias="showTestAccountFilters")] = None
     show_timings: Annotated[bool | None, Field(alias="showTimings")] = None
-    source: (
-        EventsNode
-        | EventsQuery
-        | PersonsNode
-        | ActorsQuery
-        | GroupsQuery
-        | HogQLQuery
-        | WebOverviewQuery
-        | WebStatsTableQuery
-        | WebExternalClicksTableQuery
-        | WebGoalsQuery
-        | WebVitalsQuery
-        | WebVitalsPathBreakdownQuery
-        | SessionAttributionExplorerQuery
-        | SessionsQuery
-        | RevenueAnalyticsGrossRevenueQuery
-        | RevenueAnalyticsMetricsQuery
-        | RevenueAnalyticsMRRQuery
-        | RevenueAnalyticsOverviewQuery
-        | RevenueAnalyticsTopCustomersQuery
-        | RevenueExampleEventsQuery
-        | RevenueExampleDataWarehouseTablesQuery
-        | MarketingAnalyticsTableQuery
-        | MarketingAnalyticsAggregatedQuery
-        | NonIntegratedConversionsTableQuery
-        | ErrorTrackingQuery
-        | ErrorTrackingIssueCorrelationQuery
-        | ExperimentFunnelsQuery
-        | ExperimentTrendsQuery
-        | TracesQuery
-        | TraceQuery
-        | EndpointsUsageTableQuery
-    )
+    source: _EventsNodeUnion
     tags: QueryLogTags | None = None
     version: float | None = None

@@ -8,12 +8,17 @@ from typing import Annotated, Any, Literal, TypeAlias
 from asyncposthog.model import Model
 from pydantic import Field
 
-from ..query.chart_display_type import ChartDisplayType
+from ..query.chart_style import ChartStyle
+from ..query.enums import ChartDisplayType, LegendPosition
 from ..query.goal_line import GoalLine
 from ..query.hogql_query import HogQLQuery
+from ..query.result_customization_by_value import ResultCustomizationByValue
 
 __all__ = [
+    "BoxPlotSettings",
     "ChartAxis",
+    "ChartAxisSettings",
+    "ChartNumberStyle",
     "ChartSettings",
     "ChartSettingsDisplay",
     "ChartSettingsFormatting",
@@ -25,13 +30,29 @@ __all__ = [
     "HeatmapGradientStop",
     "HeatmapSettings",
     "HeatmapSortOrder",
-    "Scale",
-    "Settings",
-    "Style",
+    "PieChartSettings",
+    "ScatterChartSettings",
+    "SliceContent",
     "TableSettings",
+    "ValueDisplay",
+    "XScale",
     "YAxisPosition",
+    "YAxisScale",
     "YAxisSettings",
 ]
+
+
+class BoxPlotSettings(Model):
+    exclude_outliers: Annotated[bool | None, Field(alias="excludeOutliers")] = None
+    max_column: Annotated[str | None, Field(alias="maxColumn")] = None
+    mean_column: Annotated[str | None, Field(alias="meanColumn")] = None
+    median_column: Annotated[str | None, Field(alias="medianColumn")] = None
+    min_column: Annotated[str | None, Field(alias="minColumn")] = None
+    p25_column: Annotated[str | None, Field(alias="p25Column")] = None
+    p75_column: Annotated[str | None, Field(alias="p75Column")] = None
+    series_column: Annotated[str | None, Field(alias="seriesColumn")] = None
+    x_axis_column: Annotated[str | None, Field(alias="xAxisColumn")] = None
+
 
 DisplayType: TypeAlias = Literal["auto", "line", "bar", "area"]
 
@@ -46,24 +67,24 @@ class ChartSettingsDisplay(Model):
     y_axis_position: Annotated[YAxisPosition | str | None, Field(alias="yAxisPosition")] = None
 
 
-Style: TypeAlias = Literal["none", "number", "short", "percent"]
+ChartNumberStyle: TypeAlias = Literal["none", "number", "short", "percent"]
 
 
 class ChartSettingsFormatting(Model):
     decimal_places: Annotated[float | None, Field(alias="decimalPlaces")] = None
     prefix: str | None = None
-    style: Style | str | None = None
+    style: ChartNumberStyle | str | None = None
     suffix: str | None = None
 
 
-class Settings(Model):
+class ChartAxisSettings(Model):
     display: ChartSettingsDisplay | None = None
     formatting: ChartSettingsFormatting | None = None
 
 
 class ChartAxis(Model):
     column: str
-    settings: Settings | None = None
+    settings: ChartAxisSettings | None = None
 
 
 GradientScaleMode: TypeAlias = Literal["absolute", "relative"]
@@ -94,22 +115,52 @@ class HeatmapSettings(Model):
     y_axis_label: Annotated[str | None, Field(alias="yAxisLabel")] = None
 
 
-Scale: TypeAlias = Literal["linear", "logarithmic"]
+SliceContent: TypeAlias = Literal["labels", "values", "none"]
+
+ValueDisplay: TypeAlias = Literal["absolute", "percentage"]
+
+
+class PieChartSettings(Model):
+    show_total: Annotated[bool | None, Field(alias="showTotal")] = None
+    slice_content: Annotated[SliceContent | str | None, Field(alias="sliceContent")] = None
+    value_display: Annotated[ValueDisplay | str | None, Field(alias="valueDisplay")] = None
+
+
+XScale: TypeAlias = Literal["linear", "logarithmic"]
+
+
+class ScatterChartSettings(Model):
+    show_best_fit: Annotated[bool | None, Field(alias="showBestFit")] = None
+    x_scale: Annotated[XScale | str | None, Field(alias="xScale")] = None
+    x_start_at_zero: Annotated[bool | None, Field(alias="xStartAtZero")] = None
+
+
+YAxisScale: TypeAlias = Literal["linear", "logarithmic"]
 
 
 class YAxisSettings(Model):
-    scale: Scale | str | None = None
+    label: str | None = None
+    scale: YAxisScale | str | None = None
     show_grid_lines: Annotated[bool | None, Field(alias="showGridLines")] = None
     show_ticks: Annotated[bool | None, Field(alias="showTicks")] = None
     start_at_zero: Annotated[bool | None, Field(alias="startAtZero")] = None
 
 
 class ChartSettings(Model):
+    box_plot: Annotated[BoxPlotSettings | None, Field(alias="boxPlot")] = None
+    chart_style: Annotated[ChartStyle | None, Field(alias="chartStyle")] = None
     goal_lines: Annotated[list[GoalLine] | None, Field(alias="goalLines")] = None
     heatmap: HeatmapSettings | None = None
     left_y_axis_settings: Annotated[YAxisSettings | None, Field(alias="leftYAxisSettings")] = None
+    legend_position: Annotated[LegendPosition | str | None, Field(alias="legendPosition")] = None
+    pie: PieChartSettings | None = None
+    result_customizations: Annotated[
+        dict[str, ResultCustomizationByValue] | None, Field(alias="resultCustomizations")
+    ] = None
     right_y_axis_settings: Annotated[YAxisSettings | None, Field(alias="rightYAxisSettings")] = None
+    scatter: ScatterChartSettings | None = None
     series_breakdown_column: Annotated[str | None, Field(alias="seriesBreakdownColumn")] = None
+    show_annotations: Annotated[bool | None, Field(alias="showAnnotations")] = None
     show_legend: Annotated[bool | None, Field(alias="showLegend")] = None
     show_nulls_as_zero: Annotated[bool | None, Field(alias="showNullsAsZero")] = None
     show_pie_total: Annotated[bool | None, Field(alias="showPieTotal")] = None
@@ -120,6 +171,7 @@ class ChartSettings(Model):
     show_y_axis_border: Annotated[bool | None, Field(alias="showYAxisBorder")] = None
     stack_bars100: Annotated[bool | None, Field(alias="stackBars100")] = None
     x_axis: Annotated[ChartAxis | None, Field(alias="xAxis")] = None
+    x_axis_label: Annotated[str | None, Field(alias="xAxisLabel")] = None
     y_axis: Annotated[list[ChartAxis] | None, Field(alias="yAxis")] = None
     y_axis_at_zero: Annotated[bool | None, Field(alias="yAxisAtZero")] = None
 

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
 from ..query.hogql_query import HogQLQuery
@@ -17,6 +18,7 @@ __all__ = [
     "DatabaseSchemaBatchExportTable",
     "DatabaseSchemaDataWarehouseTable",
     "DatabaseSchemaEndpointTable",
+    "DatabaseSchemaField",
     "DatabaseSchemaManagedViewTable",
     "DatabaseSchemaManagedViewTableKind",
     "DatabaseSchemaMaterializedViewTable",
@@ -26,8 +28,30 @@ __all__ = [
     "DatabaseSchemaSchema",
     "DatabaseSchemaSource",
     "DatabaseSchemaSystemTable",
+    "DatabaseSchemaTableCertification",
+    "DatabaseSchemaTableCertificationStatus",
     "DatabaseSchemaViewTable",
+    "DatabaseSerializedFieldType",
 ]
+
+if TYPE_CHECKING:
+    _DatabaseSchemaPostHogTableUnion: TypeAlias = "Annotated[DatabaseSchemaPostHogTable | DatabaseSchemaSystemTable | DatabaseSchemaDataWarehouseTable | DatabaseSchemaViewTable | DatabaseSchemaManagedViewTable | DatabaseSchemaBatchExportTable | DatabaseSchemaMaterializedViewTable | DatabaseSchemaEndpointTable, Field(discriminator='type')]"
+else:
+    _DatabaseSchemaPostHogTableUnion = deferred_union(
+        __name__,
+        "type",
+        "type",
+        {
+            "posthog": "DatabaseSchemaPostHogTable",
+            "system": "DatabaseSchemaSystemTable",
+            "data_warehouse": "DatabaseSchemaDataWarehouseTable",
+            "view": "DatabaseSchemaViewTable",
+            "managed_view": "DatabaseSchemaManagedViewTable",
+            "batch_export": "DatabaseSchemaBatchExportTable",
+            "materialized_view": "DatabaseSchemaMaterializedViewTable",
+            "endpoint": "DatabaseSchemaEndpointTable",
+        },
+    )
 
 
 class DataWarehouseViewLink(Model):
@@ -41,9 +65,51 @@ class DataWarehouseViewLink(Model):
     source_table_name: str | None = None
 
 
+DatabaseSerializedFieldType: TypeAlias = Literal[
+    "integer",
+    "float",
+    "decimal",
+    "string",
+    "datetime",
+    "date",
+    "boolean",
+    "array",
+    "json",
+    "lazy_table",
+    "virtual_table",
+    "field_traverser",
+    "expression",
+    "view",
+    "materialized_view",
+    "unknown",
+]
+
+
+class DatabaseSchemaField(Model):
+    chain: list[str | int] | None = None
+    fields_: Annotated[list[str] | None, Field(alias="fields")] = None
+    hogql_value: str
+    id: str | None = None
+    name: str
+    schema_valid: bool
+    table: str | None = None
+    type: DatabaseSerializedFieldType | str
+
+
+DatabaseSchemaTableCertificationStatus: TypeAlias = Literal["certified", "deprecated"]
+
+
+class DatabaseSchemaTableCertification(Model):
+    certified_at: str | None = None
+    certified_by: str | None = None
+    notes: str | None = None
+    status: DatabaseSchemaTableCertificationStatus | str
+
+
 class DatabaseSchemaBatchExportTable(Model):
     type: Literal["batch_export"] = "batch_export"
-    fields_: Annotated[dict[str, Any], Field(alias="fields")]
+    certification: DatabaseSchemaTableCertification | None = None
+    fields_: Annotated[dict[str, DatabaseSchemaField], Field(alias="fields")]
     id: str
     name: str
     row_count: float | None = None
@@ -69,19 +135,22 @@ class DatabaseSchemaSource(Model):
 
 class DatabaseSchemaDataWarehouseTable(Model):
     type: Literal["data_warehouse"] = "data_warehouse"
-    fields_: Annotated[dict[str, Any], Field(alias="fields")]
-    format: str
+    certification: DatabaseSchemaTableCertification | None = None
+    fields_: Annotated[dict[str, DatabaseSchemaField], Field(alias="fields")]
+    format: str | None = None
     id: str
     name: str
     row_count: float | None = None
     schema_: Annotated[DatabaseSchemaSchema | None, Field(alias="schema")] = None
+    search_aliases: list[str] | None = None
     source: DatabaseSchemaSource | None = None
-    url_pattern: str
+    url_pattern: str | None = None
 
 
 class DatabaseSchemaEndpointTable(Model):
     type: Literal["endpoint"] = "endpoint"
-    fields_: Annotated[dict[str, Any], Field(alias="fields")]
+    certification: DatabaseSchemaTableCertification | None = None
+    fields_: Annotated[dict[str, DatabaseSchemaField], Field(alias="fields")]
     id: str
     name: str
     query: HogQLQuery
@@ -101,7 +170,8 @@ DatabaseSchemaManagedViewTableKind: TypeAlias = Literal[
 
 class DatabaseSchemaManagedViewTable(Model):
     type: Literal["managed_view"] = "managed_view"
-    fields_: Annotated[dict[str, Any], Field(alias="fields")]
+    certification: DatabaseSchemaTableCertification | None = None
+    fields_: Annotated[dict[str, DatabaseSchemaField], Field(alias="fields")]
     id: str
     kind: DatabaseSchemaManagedViewTableKind | str
     name: str
@@ -112,7 +182,8 @@ class DatabaseSchemaManagedViewTable(Model):
 
 class DatabaseSchemaMaterializedViewTable(Model):
     type: Literal["materialized_view"] = "materialized_view"
-    fields_: Annotated[dict[str, Any], Field(alias="fields")]
+    certification: DatabaseSchemaTableCertification | None = None
+    fields_: Annotated[dict[str, DatabaseSchemaField], Field(alias="fields")]
     id: str
     last_run_at: str | None = None
     name: str
@@ -123,7 +194,8 @@ class DatabaseSchemaMaterializedViewTable(Model):
 
 class DatabaseSchemaPostHogTable(Model):
     type: Literal["posthog"] = "posthog"
-    fields_: Annotated[dict[str, Any], Field(alias="fields")]
+    certification: DatabaseSchemaTableCertification | None = None
+    fields_: Annotated[dict[str, DatabaseSchemaField], Field(alias="fields")]
     id: str
     name: str
     row_count: float | None = None
@@ -131,7 +203,8 @@ class DatabaseSchemaPostHogTable(Model):
 
 class DatabaseSchemaSystemTable(Model):
     type: Literal["system"] = "system"
-    fields_: Annotated[dict[str, Any], Field(alias="fields")]
+    certification: DatabaseSchemaTableCertification | None = None
+    fields_: Annotated[dict[str, DatabaseSchemaField], Field(alias="fields")]
     id: str
     name: str
     row_count: float | None = None
@@ -139,7 +212,8 @@ class DatabaseSchemaSystemTable(Model):
 
 class DatabaseSchemaViewTable(Model):
     type: Literal["view"] = "view"
-    fields_: Annotated[dict[str, Any], Field(alias="fields")]
+    certification: DatabaseSchemaTableCertification | None = None
+    fields_: Annotated[dict[str, DatabaseSchemaField], Field(alias="fields")]
     id: str
     name: str
     query: HogQLQuery
@@ -148,26 +222,15 @@ class DatabaseSchemaViewTable(Model):
 
 class DatabaseSchemaQueryResponse(Model):
     joins: list[DataWarehouseViewLink]
-    tables: dict[
-        str,
-        Annotated[
-            DatabaseSchemaPostHogTable
-            | DatabaseSchemaSystemTable
-            | DatabaseSchemaDataWarehouseTable
-            | DatabaseSchemaViewTable
-            | DatabaseSchemaManagedViewTable
-            | DatabaseSchemaBatchExportTable
-            | DatabaseSchemaMaterializedViewTable
-            | DatabaseSchemaEndpointTable,
-            Field(discriminator="type"),
-        ],
-    ]
+    tables: dict[str, _DatabaseSchemaPostHogTableUnion]
 
 
 class DatabaseSchemaQuery(Model):
-    connection_id: Annotated[str | None, Field(alias="connectionId")] = None
     kind: Literal["DatabaseSchemaQuery"] = "DatabaseSchemaQuery"
+    connection_id: Annotated[str | None, Field(alias="connectionId")] = None
+    include_fields: Annotated[bool | None, Field(alias="includeFields")] = None
     modifiers: HogQLQueryModifiers | None = None
     response: DatabaseSchemaQueryResponse | None = None
+    tables: list[str] | None = None
     tags: QueryLogTags | None = None
     version: float | None = None

@@ -9,8 +9,11 @@ from typing import Annotated, Literal, TypeAlias
 from asyncposthog.model import Model
 from pydantic import Field
 
-from ..query.embedding_model_name import EmbeddingModelName
+from ..query.enums import EmbeddingModelName
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     HogQLQueryModifiers,
     QueryLogTags,
@@ -21,16 +24,20 @@ from ..query.hogql_query_modifiers import (
 
 __all__ = [
     "DistanceFunc",
+    "DocumentSimilarityOrderBy",
+    "DocumentSimilarityOrderDirection",
     "DocumentSimilarityQuery",
     "DocumentSimilarityQueryResponse",
     "EmbeddedDocument",
     "EmbeddingDistance",
     "EmbeddingRecord",
-    "OrderBy",
-    "OrderDirection1",
 ]
 
 DistanceFunc: TypeAlias = Literal["L1Distance", "L2Distance", "cosineDistance"]
+
+DocumentSimilarityOrderBy: TypeAlias = Literal["distance", "timestamp"]
+
+DocumentSimilarityOrderDirection: TypeAlias = Literal["asc", "desc"]
 
 
 class EmbeddingRecord(Model):
@@ -56,9 +63,19 @@ class DocumentSimilarityQueryResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[EmbeddingDistance]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class EmbeddedDocument(Model):
@@ -68,22 +85,17 @@ class EmbeddedDocument(Model):
     timestamp: datetime
 
 
-OrderBy: TypeAlias = Literal["distance", "timestamp"]
-
-OrderDirection1: TypeAlias = Literal["asc", "desc"]
-
-
 class DocumentSimilarityQuery(Model):
+    kind: Literal["DocumentSimilarityQuery"] = "DocumentSimilarityQuery"
     date_range: Annotated[DateRange, Field(alias="dateRange")]
     distance_func: DistanceFunc | str
     document_types: list[str]
-    kind: Literal["DocumentSimilarityQuery"] = "DocumentSimilarityQuery"
     limit: int | None = None
     model: str
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
-    order_by: OrderBy | str
-    order_direction: OrderDirection1 | str
+    order_by: DocumentSimilarityOrderBy | str
+    order_direction: DocumentSimilarityOrderDirection | str
     origin: EmbeddedDocument
     products: list[str]
     renderings: list[str]

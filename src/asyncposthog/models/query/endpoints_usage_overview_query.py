@@ -8,8 +8,12 @@ from typing import Annotated, Literal, TypeAlias
 from asyncposthog.model import Model
 from pydantic import Field
 
+from ..query.enums import MaterializationType
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
     CompareFilter,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     HogQLQueryModifiers,
     QueryLogTags,
@@ -17,7 +21,6 @@ from ..query.hogql_query_modifiers import (
     QueryTiming,
     ResolvedDateRangeResponse,
 )
-from ..query.materialization_type import MaterializationType
 
 __all__ = [
     "EndpointsUsageOverviewItem",
@@ -50,16 +53,26 @@ class EndpointsUsageOverviewQueryResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[EndpointsUsageOverviewItem]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class EndpointsUsageOverviewQuery(Model):
+    kind: Literal["EndpointsUsageOverviewQuery"] = "EndpointsUsageOverviewQuery"
     compare_filter: Annotated[CompareFilter | None, Field(alias="compareFilter")] = None
     date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
     endpoint_names: Annotated[list[str] | None, Field(alias="endpointNames")] = None
-    kind: Literal["EndpointsUsageOverviewQuery"] | None = None
     materialization_type: Annotated[
         MaterializationType | None, Field(alias="materializationType")
     ] = None

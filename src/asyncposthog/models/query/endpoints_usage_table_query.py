@@ -8,8 +8,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 from asyncposthog.model import Model
 from pydantic import Field
 
-from ..query.endpoints_usage_breakdown import EndpointsUsageBreakdown
+from ..query.enums import EndpointsUsageBreakdown, MaterializationType
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     HogQLQueryModifiers,
     QueryLogTags,
@@ -17,7 +20,6 @@ from ..query.hogql_query_modifiers import (
     QueryTiming,
     ResolvedDateRangeResponse,
 )
-from ..query.materialization_type import MaterializationType
 
 __all__ = [
     "EndpointsUsageOrderByDirection",
@@ -42,17 +44,27 @@ class EndpointsUsageTableQueryResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[Any]
     timings: list[QueryTiming] | None = None
     types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class EndpointsUsageTableQuery(Model):
+    kind: Literal["EndpointsUsageTableQuery"] = "EndpointsUsageTableQuery"
     breakdown_by: Annotated[EndpointsUsageBreakdown | str, Field(alias="breakdownBy")]
     date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
     endpoint_names: Annotated[list[str] | None, Field(alias="endpointNames")] = None
-    kind: Literal["EndpointsUsageTableQuery"] | None = None
     limit: int | None = None
     materialization_type: Annotated[
         MaterializationType | None, Field(alias="materializationType")

@@ -8,9 +8,12 @@ from typing import Annotated, Any, Literal, TypeAlias
 from asyncposthog.model import Model
 from pydantic import Field
 
-from ..query.endpoints_usage_breakdown import EndpointsUsageBreakdown
+from ..query.enums import EndpointsUsageBreakdown, MaterializationType
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
     CompareFilter,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     HogQLQueryModifiers,
     IntervalType,
@@ -19,9 +22,12 @@ from ..query.hogql_query_modifiers import (
     QueryTiming,
     ResolvedDateRangeResponse,
 )
-from ..query.materialization_type import MaterializationType
 
-__all__ = ["EndpointsUsageTrendsQuery", "EndpointsUsageTrendsQueryResponse", "Metric"]
+__all__ = ["EndpointsUsageMetric", "EndpointsUsageTrendsQuery", "EndpointsUsageTrendsQueryResponse"]
+
+EndpointsUsageMetric: TypeAlias = Literal[
+    "bytes_read", "cpu_seconds", "requests", "query_duration", "error_rate"
+]
 
 
 class EndpointsUsageTrendsQueryResponse(Model):
@@ -29,25 +35,32 @@ class EndpointsUsageTrendsQueryResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[dict[str, Any]]
     timings: list[QueryTiming] | None = None
-
-
-Metric: TypeAlias = Literal["bytes_read", "cpu_seconds", "requests", "query_duration", "error_rate"]
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class EndpointsUsageTrendsQuery(Model):
+    kind: Literal["EndpointsUsageTrendsQuery"] = "EndpointsUsageTrendsQuery"
     breakdown_by: Annotated[EndpointsUsageBreakdown | str | None, Field(alias="breakdownBy")] = None
     compare_filter: Annotated[CompareFilter | None, Field(alias="compareFilter")] = None
     date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
     endpoint_names: Annotated[list[str] | None, Field(alias="endpointNames")] = None
     interval: IntervalType | str | None = None
-    kind: Literal["EndpointsUsageTrendsQuery"] | None = None
     materialization_type: Annotated[
         MaterializationType | None, Field(alias="materializationType")
     ] = None
-    metric: Metric | str
+    metric: EndpointsUsageMetric | str
     modifiers: HogQLQueryModifiers | None = None
     response: EndpointsUsageTrendsQueryResponse | None = None
     tags: QueryLogTags | None = None

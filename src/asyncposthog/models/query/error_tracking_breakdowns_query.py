@@ -3,21 +3,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from asyncposthog.model import Model
 from pydantic import Field
 
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     HogQLQueryModifiers,
+    PropertyGroupFilter,
     QueryLogTags,
     QueryStatus,
     QueryTiming,
     ResolvedDateRangeResponse,
 )
 
-__all__ = ["ErrorTrackingBreakdownsQuery", "ErrorTrackingBreakdownsQueryResponse"]
+__all__ = [
+    "BreakdownValue",
+    "ErrorTrackingBreakdownResults",
+    "ErrorTrackingBreakdownsQuery",
+    "ErrorTrackingBreakdownsQueryResponse",
+]
+
+
+class BreakdownValue(Model):
+    count: float
+    value: str
+
+
+class ErrorTrackingBreakdownResults(Model):
+    total_count: float
+    values: list[BreakdownValue]
 
 
 class ErrorTrackingBreakdownsQueryResponse(Model):
@@ -25,17 +44,28 @@ class ErrorTrackingBreakdownsQueryResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: dict[str, Any]
+    results: dict[str, ErrorTrackingBreakdownResults]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class ErrorTrackingBreakdownsQuery(Model):
+    kind: Literal["ErrorTrackingBreakdownsQuery"] = "ErrorTrackingBreakdownsQuery"
     breakdown_properties: Annotated[list[str], Field(alias="breakdownProperties")]
     date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
+    filter_group: Annotated[PropertyGroupFilter | None, Field(alias="filterGroup")] = None
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     issue_id: Annotated[str, Field(alias="issueId")]
-    kind: Literal["ErrorTrackingBreakdownsQuery"] = "ErrorTrackingBreakdownsQuery"
     max_values_per_property: Annotated[int | None, Field(alias="maxValuesPerProperty")] = None
     modifiers: HogQLQueryModifiers | None = None
     response: ErrorTrackingBreakdownsQueryResponse | None = None

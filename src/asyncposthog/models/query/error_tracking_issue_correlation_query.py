@@ -9,13 +9,17 @@ from typing import Annotated, Literal
 from asyncposthog.model import Model
 from pydantic import Field
 
-from ..query.error_tracking_issue_assignee import (
+from ..query.error_tracking_query_issue_assignee import (
     ErrorTrackingExternalReference,
-    ErrorTrackingIssueAssignee,
-    ErrorTrackingIssueCohort,
     ErrorTrackingIssueStatus,
+    ErrorTrackingQueryIssueAssignee,
+    ErrorTrackingQueryIssueCohort,
+    ErrorTrackingQueryIssueSeverity,
 )
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     HogQLQueryModifiers,
     QueryLogTags,
     QueryStatus,
@@ -25,13 +29,13 @@ from ..query.hogql_query_modifiers import (
 
 __all__ = [
     "ErrorTrackingCorrelatedIssue",
+    "ErrorTrackingCorrelationPopulation",
     "ErrorTrackingIssueCorrelationQuery",
     "ErrorTrackingIssueCorrelationQueryResponse",
-    "Population",
 ]
 
 
-class Population(Model):
+class ErrorTrackingCorrelationPopulation(Model):
     both: float
     exception_only: float
     neither: float
@@ -39,8 +43,8 @@ class Population(Model):
 
 
 class ErrorTrackingCorrelatedIssue(Model):
-    assignee: ErrorTrackingIssueAssignee | None = None
-    cohort: ErrorTrackingIssueCohort | None = None
+    assignee: ErrorTrackingQueryIssueAssignee | None = None
+    cohort: ErrorTrackingQueryIssueCohort | None = None
     description: str | None = None
     event: str
     external_issues: list[ErrorTrackingExternalReference] | None = None
@@ -50,7 +54,8 @@ class ErrorTrackingCorrelatedIssue(Model):
     library: str | None = None
     name: str | None = None
     odds_ratio: float
-    population: Population
+    population: ErrorTrackingCorrelationPopulation
+    severity: ErrorTrackingQueryIssueSeverity | str | None = None
     status: ErrorTrackingIssueStatus | str
 
 
@@ -63,14 +68,24 @@ class ErrorTrackingIssueCorrelationQueryResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[ErrorTrackingCorrelatedIssue]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class ErrorTrackingIssueCorrelationQuery(Model):
-    events: list[str]
     kind: Literal["ErrorTrackingIssueCorrelationQuery"] = "ErrorTrackingIssueCorrelationQuery"
+    events: list[str]
     modifiers: HogQLQueryModifiers | None = None
     response: ErrorTrackingIssueCorrelationQueryResponse | None = None
     tags: QueryLogTags | None = None

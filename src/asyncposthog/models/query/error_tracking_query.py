@@ -9,13 +9,18 @@ from typing import Annotated, Literal, TypeAlias
 from asyncposthog.model import Model
 from pydantic import Field
 
-from ..query.error_tracking_issue_assignee import (
+from ..query.enums import ErrorTrackingOrderDirection
+from ..query.error_tracking_query_issue_assignee import (
     ErrorTrackingExternalReference,
-    ErrorTrackingIssueAssignee,
-    ErrorTrackingIssueCohort,
     ErrorTrackingIssueStatus,
+    ErrorTrackingQueryIssueAssignee,
+    ErrorTrackingQueryIssueCohort,
+    ErrorTrackingQueryIssueSeverity,
 )
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     HogQLQueryModifiers,
     PropertyGroupFilter,
@@ -26,15 +31,14 @@ from ..query.hogql_query_modifiers import (
 )
 
 __all__ = [
-    "ErrorTrackingIssue",
     "ErrorTrackingIssueAggregations",
     "ErrorTrackingOrderBy",
     "ErrorTrackingPendingFingerprintIssueStateUpdate",
     "ErrorTrackingQuery",
+    "ErrorTrackingQueryIssue",
     "ErrorTrackingQueryResponse",
     "FirstEvent",
     "LastEvent",
-    "OrderDirection2",
     "VolumeBucket",
 ]
 
@@ -52,6 +56,25 @@ class ErrorTrackingIssueAggregations(Model):
     volume_buckets: list[VolumeBucket]
 
 
+ErrorTrackingOrderBy: TypeAlias = Literal[
+    "last_seen", "first_seen", "occurrences", "users", "sessions"
+]
+
+
+class ErrorTrackingPendingFingerprintIssueStateUpdate(Model):
+    assigned_role_id: str | None = None
+    assigned_user_id: int | None = None
+    fingerprint: str
+    first_seen: str
+    is_deleted: int
+    issue_description: str | None = None
+    issue_id: str
+    issue_name: str | None = None
+    issue_severity: ErrorTrackingQueryIssueSeverity | str | None = None
+    issue_status: str
+    version: int
+
+
 class FirstEvent(Model):
     distinct_id: str
     properties: str
@@ -66,40 +89,32 @@ class LastEvent(Model):
     uuid: str
 
 
-class ErrorTrackingIssue(Model):
+class ErrorTrackingQueryIssue(Model):
+    """A group of exceptions."""
+
     aggregations: ErrorTrackingIssueAggregations | None = None
-    assignee: ErrorTrackingIssueAssignee | None = None
-    cohort: ErrorTrackingIssueCohort | None = None
+    assignee: ErrorTrackingQueryIssueAssignee | None = None
+    """The user or role who is responsible."""
+    cohort: ErrorTrackingQueryIssueCohort | None = None
     description: str | None = None
+    """Usually the message of the exception."""
     external_issues: list[ErrorTrackingExternalReference] | None = None
+    """Linked tickets of other systems."""
     first_event: FirstEvent | None = None
     first_seen: datetime
+    """When the first exception happened."""
     function: str | None = None
     id: str
+    """The uuid of the issue."""
     last_event: LastEvent | None = None
     last_seen: datetime
     library: str | None = None
     name: str | None = None
+    """Usually the type of the exception."""
+    severity: ErrorTrackingQueryIssueSeverity | str | None = None
     source: str | None = None
     status: ErrorTrackingIssueStatus | str
-
-
-ErrorTrackingOrderBy: TypeAlias = Literal[
-    "last_seen", "first_seen", "occurrences", "users", "sessions"
-]
-
-
-class ErrorTrackingPendingFingerprintIssueStateUpdate(Model):
-    assigned_role_id: str | None = None
-    assigned_user_id: int | None = None
-    fingerprint: str
-    first_seen: str
-    is_deleted: float
-    issue_description: str | None = None
-    issue_id: str
-    issue_name: str | None = None
-    issue_status: str
-    version: float
+    """`active`, `resolved`, `suppressed` or `archived`."""
 
 
 class ErrorTrackingQueryResponse(Model):
@@ -111,28 +126,37 @@ class ErrorTrackingQueryResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: list[ErrorTrackingIssue]
+    results: list[ErrorTrackingQueryIssue]
     timings: list[QueryTiming] | None = None
-
-
-OrderDirection2: TypeAlias = Literal["ASC", "DESC"]
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class ErrorTrackingQuery(Model):
-    assignee: ErrorTrackingIssueAssignee | None = None
+    kind: Literal["ErrorTrackingQuery"] = "ErrorTrackingQuery"
+    assignee: ErrorTrackingQueryIssueAssignee | None = None
     date_range: Annotated[DateRange, Field(alias="dateRange")]
     filter_group: Annotated[PropertyGroupFilter | None, Field(alias="filterGroup")] = None
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     group_key: Annotated[str | None, Field(alias="groupKey")] = None
     group_type_index: Annotated[int | None, Field(alias="groupTypeIndex")] = None
     issue_id: Annotated[str | None, Field(alias="issueId")] = None
-    kind: Literal["ErrorTrackingQuery"] = "ErrorTrackingQuery"
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     order_by: Annotated[ErrorTrackingOrderBy | str, Field(alias="orderBy")]
-    order_direction: Annotated[OrderDirection2 | str | None, Field(alias="orderDirection")] = None
+    order_direction: Annotated[
+        ErrorTrackingOrderDirection | str | None, Field(alias="orderDirection")
+    ] = None
     pending_fingerprint_issue_state_updates: Annotated[
         list[ErrorTrackingPendingFingerprintIssueStateUpdate] | None,
         Field(alias="pendingFingerprintIssueStateUpdates"),

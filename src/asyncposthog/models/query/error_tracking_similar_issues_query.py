@@ -8,8 +8,11 @@ from typing import Annotated, Literal
 from asyncposthog.model import Model
 from pydantic import Field
 
-from ..query.embedding_model_name import EmbeddingModelName
+from ..query.enums import EmbeddingModelName
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     HogQLQueryModifiers,
     QueryLogTags,
@@ -43,15 +46,25 @@ class ErrorTrackingSimilarIssuesQueryResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[SimilarIssue]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class ErrorTrackingSimilarIssuesQuery(Model):
+    kind: Literal["ErrorTrackingSimilarIssuesQuery"] = "ErrorTrackingSimilarIssuesQuery"
     date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
     issue_id: Annotated[str, Field(alias="issueId")]
-    kind: Literal["ErrorTrackingSimilarIssuesQuery"] = "ErrorTrackingSimilarIssuesQuery"
     limit: int | None = None
     max_distance: Annotated[float | None, Field(alias="maxDistance")] = None
     model_name: Annotated[EmbeddingModelName | str | None, Field(alias="modelName")] = None

@@ -9,6 +9,9 @@ from asyncposthog.model import Model
 from pydantic import Field
 
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     HogQLQueryModifiers,
     QueryLogTags,
     QueryStatus,
@@ -33,15 +36,25 @@ class EventTaxonomyQueryResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[EventTaxonomyItem]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class EventTaxonomyQuery(Model):
+    kind: Literal["EventTaxonomyQuery"] = "EventTaxonomyQuery"
     action_id: Annotated[int | None, Field(alias="actionId")] = None
     event: str | None = None
-    kind: Literal["EventTaxonomyQuery"] = "EventTaxonomyQuery"
     limit: int | None = None
     max_property_values: Annotated[int | None, Field(alias="maxPropertyValues")] = None
     modifiers: HogQLQueryModifiers | None = None

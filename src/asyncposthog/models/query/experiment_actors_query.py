@@ -3,63 +3,137 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
-from ..query.actions_node import ActionsNode
-from ..query.actors_query_response import ActorsQueryResponse
-from ..query.data_warehouse_node import DataWarehouseNode
-from ..query.events_node import EventsNode
-from ..query.experiment_event_exposure_config import (
-    ExperimentEventExposureConfig,
-    MultipleVariantHandling,
-)
+from ..query.actors_query_response import ActorsCompare, ActorsQueryResponse
+from ..query.experiment_event_exposure_config import MultipleVariantHandling
 from ..query.experiment_query import ExperimentQuery
 from ..query.funnel_correlation_query import FunnelCorrelationQuery
-from ..query.hogql_query_modifiers import (
-    CohortPropertyFilter,
-    DataWarehousePersonPropertyFilter,
-    DataWarehousePropertyFilter,
-    ElementPropertyFilter,
-    EmptyPropertyFilter,
-    ErrorTrackingIssueFilter,
-    EventMetadataPropertyFilter,
-    EventPropertyFilter,
-    FeaturePropertyFilter,
-    FlagPropertyFilter,
-    GroupPropertyFilter,
-    HogQLPropertyFilter,
-    HogQLQueryModifiers,
-    LogEntryPropertyFilter,
-    LogPropertyFilter,
-    PersonPropertyFilter,
-    QueryLogTags,
-    RecordingPropertyFilter,
-    RevenueAnalyticsPropertyFilter,
-    SessionPropertyFilter,
-    SpanPropertyFilter,
-    WorkflowVariablePropertyFilter,
-)
-from ..query.insight_actors_query import Compare
+from ..query.hogql_query_modifiers import HogQLQueryModifiers, QueryLogTags
+from ..query.paths_v2_query import PathsV2Item, PathsV2Query
 from ..query.stickiness_query import StickinessOperator, StickinessQuery
 
-__all__ = ["ExperimentActorsQuery", "FunnelCorrelationActorsQuery", "StickinessActorsQuery"]
+if TYPE_CHECKING:
+    from ..query.actions_node import ActionsNode
+    from ..query.data_warehouse_node import DataWarehouseNode
+    from ..query.events_node import EventsNode
+    from ..query.experiment_event_exposure_config import ExperimentEventExposureConfig
+    from ..query.hogql_query_modifiers import (
+        AccountCustomPropertyFilter,
+        BehavioralPropertyFilter,
+        CohortPropertyFilter,
+        DataWarehousePersonPropertyFilter,
+        DataWarehousePropertyFilter,
+        ElementPropertyFilter,
+        EmptyPropertyFilter,
+        ErrorTrackingIssueFilter,
+        EventMetadataPropertyFilter,
+        EventPropertyFilter,
+        FeaturePropertyFilter,
+        FlagPropertyFilter,
+        GroupPropertyFilter,
+        HogQLPropertyFilter,
+        LogEntryPropertyFilter,
+        LogPropertyFilter,
+        MetricPropertyFilter,
+        PersonMetadataPropertyFilter,
+        PersonPropertyFilter,
+        RecordingPropertyFilter,
+        RevenueAnalyticsPropertyFilter,
+        SessionPropertyFilter,
+        SpanPropertyFilter,
+        WorkflowVariablePropertyFilter,
+    )
+
+__all__ = [
+    "ExperimentActorsQuery",
+    "FunnelCorrelationActorsQuery",
+    "PathsV2ActorsQuery",
+    "PathsV2ElementSelector",
+    "PathsV2ElementType",
+    "StickinessActorsQuery",
+]
+
+if TYPE_CHECKING:
+    _ExperimentEventExposureConfigUnion: TypeAlias = (
+        "Annotated[ExperimentEventExposureConfig | ActionsNode, Field(discriminator='kind')]"
+    )
+    _EventsNodeUnion: TypeAlias = (
+        "Annotated[EventsNode | ActionsNode | DataWarehouseNode, Field(discriminator='kind')]"
+    )
+    _EventPropertyFilterUnion: TypeAlias = "Annotated[EventPropertyFilter | PersonPropertyFilter | PersonMetadataPropertyFilter | ElementPropertyFilter | EventMetadataPropertyFilter | SessionPropertyFilter | CohortPropertyFilter | RecordingPropertyFilter | LogEntryPropertyFilter | GroupPropertyFilter | FeaturePropertyFilter | FlagPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter | DataWarehousePropertyFilter | DataWarehousePersonPropertyFilter | ErrorTrackingIssueFilter | LogPropertyFilter | MetricPropertyFilter | SpanPropertyFilter | RevenueAnalyticsPropertyFilter | AccountCustomPropertyFilter | WorkflowVariablePropertyFilter | BehavioralPropertyFilter, Field(discriminator='type')]"
+else:
+    _ExperimentEventExposureConfigUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "ExperimentEventExposureConfig": "ExperimentEventExposureConfig",
+            "ActionsNode": "ActionsNode",
+        },
+    )
+    _EventsNodeUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "EventsNode": "EventsNode",
+            "ActionsNode": "ActionsNode",
+            "DataWarehouseNode": "DataWarehouseNode",
+        },
+    )
+    _EventPropertyFilterUnion = deferred_union(
+        __name__,
+        "type",
+        "type",
+        {
+            "event": "EventPropertyFilter",
+            "person": "PersonPropertyFilter",
+            "person_metadata": "PersonMetadataPropertyFilter",
+            "element": "ElementPropertyFilter",
+            "event_metadata": "EventMetadataPropertyFilter",
+            "session": "SessionPropertyFilter",
+            "cohort": "CohortPropertyFilter",
+            "recording": "RecordingPropertyFilter",
+            "log_entry": "LogEntryPropertyFilter",
+            "group": "GroupPropertyFilter",
+            "feature": "FeaturePropertyFilter",
+            "flag": "FlagPropertyFilter",
+            "hogql": "HogQLPropertyFilter",
+            "empty": "EmptyPropertyFilter",
+            "data_warehouse": "DataWarehousePropertyFilter",
+            "data_warehouse_person_property": "DataWarehousePersonPropertyFilter",
+            "error_tracking_issue": "ErrorTrackingIssueFilter",
+            "log": "LogPropertyFilter",
+            "log_attribute": "LogPropertyFilter",
+            "log_resource_attribute": "LogPropertyFilter",
+            "metric_attribute": "MetricPropertyFilter",
+            "span": "SpanPropertyFilter",
+            "span_attribute": "SpanPropertyFilter",
+            "span_resource_attribute": "SpanPropertyFilter",
+            "revenue_analytics": "RevenueAnalyticsPropertyFilter",
+            "account_custom_property": "AccountCustomPropertyFilter",
+            "workflow_variable": "WorkflowVariablePropertyFilter",
+            "behavioral": "BehavioralPropertyFilter",
+        },
+    )
 
 
 class ExperimentActorsQuery(Model):
+    kind: Literal["ExperimentActorsQuery"] = "ExperimentActorsQuery"
     exposure_config: Annotated[
-        Annotated[ExperimentEventExposureConfig | ActionsNode, Field(discriminator="kind")] | None,
-        Field(alias="exposureConfig"),
+        _ExperimentEventExposureConfigUnion | None, Field(alias="exposureConfig")
     ] = None
     feature_flag_key: Annotated[str | None, Field(alias="featureFlagKey")] = None
     funnel_step: Annotated[int | None, Field(alias="funnelStep")] = None
     funnel_step_breakdown: Annotated[
-        float | str | list[float | str] | None, Field(alias="funnelStepBreakdown")
+        int | str | float | list[int | str | float] | None, Field(alias="funnelStepBreakdown")
     ] = None
     include_recordings: Annotated[bool | None, Field(alias="includeRecordings")] = None
-    kind: Literal["ExperimentActorsQuery"] | None = None
     modifiers: HogQLQueryModifiers | None = None
     multiple_variant_handling: Annotated[
         MultipleVariantHandling | str | None, Field(alias="multipleVariantHandling")
@@ -71,41 +145,17 @@ class ExperimentActorsQuery(Model):
 
 
 class FunnelCorrelationActorsQuery(Model):
+    kind: Literal["FunnelCorrelationActorsQuery"] = "FunnelCorrelationActorsQuery"
     funnel_correlation_person_converted: Annotated[
         bool | None, Field(alias="funnelCorrelationPersonConverted")
     ] = None
     funnel_correlation_person_entity: Annotated[
-        Annotated[EventsNode | ActionsNode | DataWarehouseNode, Field(discriminator="kind")] | None,
-        Field(alias="funnelCorrelationPersonEntity"),
+        _EventsNodeUnion | None, Field(alias="funnelCorrelationPersonEntity")
     ] = None
     funnel_correlation_property_values: Annotated[
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | None,
-        Field(alias="funnelCorrelationPropertyValues"),
+        list[_EventPropertyFilterUnion] | None, Field(alias="funnelCorrelationPropertyValues")
     ] = None
     include_recordings: Annotated[bool | None, Field(alias="includeRecordings")] = None
-    kind: Literal["FunnelCorrelationActorsQuery"] = "FunnelCorrelationActorsQuery"
     modifiers: HogQLQueryModifiers | None = None
     response: ActorsQueryResponse | None = None
     source: FunnelCorrelationQuery
@@ -113,11 +163,35 @@ class FunnelCorrelationActorsQuery(Model):
     version: float | None = None
 
 
+PathsV2ElementType: TypeAlias = Literal["node", "edge", "dropOff", "other", "chain"]
+
+
+class PathsV2ElementSelector(Model):
+    any_step: Annotated[bool | None, Field(alias="anyStep")] = None
+    chain: list[PathsV2Item] | None = None
+    element_type: Annotated[PathsV2ElementType | str, Field(alias="elementType")]
+    item: PathsV2Item | None = None
+    source: PathsV2Item | None = None
+    step_index: Annotated[int | None, Field(alias="stepIndex")] = None
+    target: PathsV2Item | None = None
+
+
+class PathsV2ActorsQuery(Model):
+    kind: Literal["PathsV2ActorsQuery"] = "PathsV2ActorsQuery"
+    element: PathsV2ElementSelector
+    include_recordings: Annotated[bool | None, Field(alias="includeRecordings")] = None
+    modifiers: HogQLQueryModifiers | None = None
+    response: ActorsQueryResponse | None = None
+    source: PathsV2Query
+    tags: QueryLogTags | None = None
+    version: float | None = None
+
+
 class StickinessActorsQuery(Model):
-    compare: Compare | str | None = None
+    kind: Literal["StickinessActorsQuery"] = "StickinessActorsQuery"
+    compare: ActorsCompare | str | None = None
     day: str | int | None = None
     include_recordings: Annotated[bool | None, Field(alias="includeRecordings")] = None
-    kind: Literal["StickinessActorsQuery"] = "StickinessActorsQuery"
     modifiers: HogQLQueryModifiers | None = None
     operator: StickinessOperator | str | None = None
     response: ActorsQueryResponse | None = None

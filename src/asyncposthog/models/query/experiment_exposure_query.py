@@ -3,44 +3,53 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
-from ..query.actions_node import ActionsNode
-from ..query.experiment_event_exposure_config import (
-    ExperimentEventExposureConfig,
-    MultipleVariantHandling,
-)
+from ..query.experiment_event_exposure_config import MultipleVariantHandling
 from ..query.hogql_query_modifiers import (
-    CohortPropertyFilter,
-    DataWarehousePersonPropertyFilter,
-    DataWarehousePropertyFilter,
+    DataWarehouseSyncWarning,
     DateRange,
-    ElementPropertyFilter,
-    EmptyPropertyFilter,
-    ErrorTrackingIssueFilter,
-    EventMetadataPropertyFilter,
-    EventPropertyFilter,
-    FeaturePropertyFilter,
-    FlagPropertyFilter,
-    GroupPropertyFilter,
-    HogQLPropertyFilter,
     HogQLQueryModifiers,
-    LogEntryPropertyFilter,
-    LogPropertyFilter,
-    PersonPropertyFilter,
     QueryLogTags,
-    RecordingPropertyFilter,
-    RevenueAnalyticsPropertyFilter,
-    SessionPropertyFilter,
-    SpanPropertyFilter,
-    WorkflowVariablePropertyFilter,
 )
 from ..query.user_basic_type import UserBasicType
 
+if TYPE_CHECKING:
+    from ..query.actions_node import ActionsNode
+    from ..query.experiment_event_exposure_config import ExperimentEventExposureConfig
+    from ..query.hogql_query_modifiers import (
+        AccountCustomPropertyFilter,
+        BehavioralPropertyFilter,
+        CohortPropertyFilter,
+        DataWarehousePersonPropertyFilter,
+        DataWarehousePropertyFilter,
+        ElementPropertyFilter,
+        EmptyPropertyFilter,
+        ErrorTrackingIssueFilter,
+        EventMetadataPropertyFilter,
+        EventPropertyFilter,
+        FeaturePropertyFilter,
+        FlagPropertyFilter,
+        GroupPropertyFilter,
+        HogQLPropertyFilter,
+        LogEntryPropertyFilter,
+        LogPropertyFilter,
+        MetricPropertyFilter,
+        PersonMetadataPropertyFilter,
+        PersonPropertyFilter,
+        RecordingPropertyFilter,
+        RevenueAnalyticsPropertyFilter,
+        SessionPropertyFilter,
+        SpanPropertyFilter,
+        WorkflowVariablePropertyFilter,
+    )
+
 __all__ = [
+    "AccessControlLevel",
     "BiasRisk",
     "ExperimentExposureCriteria",
     "ExperimentExposureQuery",
@@ -51,15 +60,67 @@ __all__ = [
     "SampleRatioMismatch",
 ]
 
+if TYPE_CHECKING:
+    _ExperimentEventExposureConfigUnion: TypeAlias = (
+        "Annotated[ExperimentEventExposureConfig | ActionsNode, Field(discriminator='kind')]"
+    )
+    _EventPropertyFilterUnion: TypeAlias = "Annotated[EventPropertyFilter | PersonPropertyFilter | PersonMetadataPropertyFilter | ElementPropertyFilter | EventMetadataPropertyFilter | SessionPropertyFilter | CohortPropertyFilter | RecordingPropertyFilter | LogEntryPropertyFilter | GroupPropertyFilter | FeaturePropertyFilter | FlagPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter | DataWarehousePropertyFilter | DataWarehousePersonPropertyFilter | ErrorTrackingIssueFilter | LogPropertyFilter | MetricPropertyFilter | SpanPropertyFilter | RevenueAnalyticsPropertyFilter | AccountCustomPropertyFilter | WorkflowVariablePropertyFilter | BehavioralPropertyFilter, Field(discriminator='type')]"
+else:
+    _ExperimentEventExposureConfigUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "ExperimentEventExposureConfig": "ExperimentEventExposureConfig",
+            "ActionsNode": "ActionsNode",
+        },
+    )
+    _EventPropertyFilterUnion = deferred_union(
+        __name__,
+        "type",
+        "type",
+        {
+            "event": "EventPropertyFilter",
+            "person": "PersonPropertyFilter",
+            "person_metadata": "PersonMetadataPropertyFilter",
+            "element": "ElementPropertyFilter",
+            "event_metadata": "EventMetadataPropertyFilter",
+            "session": "SessionPropertyFilter",
+            "cohort": "CohortPropertyFilter",
+            "recording": "RecordingPropertyFilter",
+            "log_entry": "LogEntryPropertyFilter",
+            "group": "GroupPropertyFilter",
+            "feature": "FeaturePropertyFilter",
+            "flag": "FlagPropertyFilter",
+            "hogql": "HogQLPropertyFilter",
+            "empty": "EmptyPropertyFilter",
+            "data_warehouse": "DataWarehousePropertyFilter",
+            "data_warehouse_person_property": "DataWarehousePersonPropertyFilter",
+            "error_tracking_issue": "ErrorTrackingIssueFilter",
+            "log": "LogPropertyFilter",
+            "log_attribute": "LogPropertyFilter",
+            "log_resource_attribute": "LogPropertyFilter",
+            "metric_attribute": "MetricPropertyFilter",
+            "span": "SpanPropertyFilter",
+            "span_attribute": "SpanPropertyFilter",
+            "span_resource_attribute": "SpanPropertyFilter",
+            "revenue_analytics": "RevenueAnalyticsPropertyFilter",
+            "account_custom_property": "AccountCustomPropertyFilter",
+            "workflow_variable": "WorkflowVariablePropertyFilter",
+            "behavioral": "BehavioralPropertyFilter",
+        },
+    )
+
+AccessControlLevel: TypeAlias = Literal["none", "member", "admin", "viewer", "editor", "manager"]
+
 
 class BiasRisk(Model):
     multiple_variant_percentage: float
 
 
 class ExperimentExposureCriteria(Model):
-    exposure_config: (
-        Annotated[ExperimentEventExposureConfig | ActionsNode, Field(discriminator="kind")] | None
-    ) = None
+    activation_config: _ExperimentEventExposureConfigUnion | None = None
+    exposure_config: _ExperimentEventExposureConfigUnion | None = None
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     multiple_variant_handling: MultipleVariantHandling | str | None = None
 
@@ -82,36 +143,15 @@ class ExperimentExposureQueryResponse(Model):
     sample_ratio_mismatch: SampleRatioMismatch | None = None
     timeseries: list[ExperimentExposureTimeSeries]
     total_exposures: dict[str, float]
+    warnings: list[DataWarehouseSyncWarning] | None = None
 
 
 class FeatureFlagGroupType(Model):
     aggregation_group_type_index: int | None = None
     description: str | None = None
-    properties: (
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | None
-    ) = None
+    exposure_frozen: bool | None = None
+    exposure_frozen_cohort: float | None = None
+    properties: list[_EventPropertyFilterUnion] | None = None
     rollout_percentage: float | None = None
     sort_key: str | None = None
     users_affected: float | None = None
@@ -123,19 +163,20 @@ class ExperimentHoldoutType(Model):
     created_by: UserBasicType | None = None
     description: str | None = None
     filters: list[FeatureFlagGroupType]
-    id: float | None = None
+    id: int
     name: str
     updated_at: str | None = None
+    user_access_level: AccessControlLevel | str | None = None
 
 
 class ExperimentExposureQuery(Model):
+    kind: Literal["ExperimentExposureQuery"] = "ExperimentExposureQuery"
     end_date: str | None = None
     experiment_id: int | None = None
     experiment_name: str
     exposure_criteria: ExperimentExposureCriteria | None = None
     feature_flag: dict[str, Any]
     holdout: ExperimentHoldoutType | None = None
-    kind: Literal["ExperimentExposureQuery"] = "ExperimentExposureQuery"
     modifiers: HogQLQueryModifiers | None = None
     response: ExperimentExposureQueryResponse | None = None
     start_date: str | None = None

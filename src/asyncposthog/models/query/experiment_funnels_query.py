@@ -7,10 +7,14 @@ from typing import Any, Literal
 
 from asyncposthog.model import Model
 
-from ..query.experiment_significance_code import ExperimentSignificanceCode
+from ..query.enums import ExperimentSignificanceCode
 from ..query.experiment_variant_funnels_base_stats import ExperimentVariantFunnelsBaseStats
 from ..query.funnels_query import FunnelsQuery
-from ..query.hogql_query_modifiers import HogQLQueryModifiers, QueryLogTags
+from ..query.hogql_query_modifiers import (
+    DataWarehouseSyncWarning,
+    HogQLQueryModifiers,
+    QueryLogTags,
+)
 
 __all__ = ["ExperimentFunnelsQuery", "ExperimentFunnelsQueryResponse"]
 
@@ -26,13 +30,14 @@ class ExperimentFunnelsQueryResponse(Model):
     significant: bool
     stats_version: int | None = None
     variants: list[ExperimentVariantFunnelsBaseStats]
+    warnings: list[DataWarehouseSyncWarning] | None = None
 
 
 class ExperimentFunnelsQuery(Model):
+    kind: Literal["ExperimentFunnelsQuery"] = "ExperimentFunnelsQuery"
     experiment_id: int | None = None
     fingerprint: str | None = None
     funnels_query: FunnelsQuery
-    kind: Literal["ExperimentFunnelsQuery"] = "ExperimentFunnelsQuery"
     modifiers: HogQLQueryModifiers | None = None
     name: str | None = None
     response: ExperimentFunnelsQueryResponse | None = None

@@ -3,53 +3,65 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
-from ..query.actions_node import ActionsNode
-from ..query.breakdown_filter import BreakdownFilter
-from ..query.events_node import EventsNode
-from ..query.experiment_significance_code import ExperimentSignificanceCode
-from ..query.experiment_variant_funnels_base_stats import ExperimentVariantFunnelsBaseStats
-from ..query.experiment_variant_trends_base_stats import ExperimentVariantTrendsBaseStats
-from ..query.funnel_conversion_window_time_unit import (
+from ..query.enums import (
+    BreakdownAttributionType,
+    ExperimentSignificanceCode,
     FunnelConversionWindowTimeUnit,
     StepOrderValue,
 )
+from ..query.experiment_variant_funnels_base_stats import ExperimentVariantFunnelsBaseStats
+from ..query.experiment_variant_trends_base_stats import ExperimentVariantTrendsBaseStats
 from ..query.hogql_query_modifiers import (
     BaseMathType,
+    BreakdownFilter,
     CalendarHeatmapMathType,
-    CohortPropertyFilter,
     CountPerActorMathType,
-    DataWarehousePersonPropertyFilter,
-    DataWarehousePropertyFilter,
-    ElementPropertyFilter,
-    EmptyPropertyFilter,
-    ErrorTrackingIssueFilter,
-    EventMetadataPropertyFilter,
-    EventPropertyFilter,
+    DataWarehouseSyncWarning,
     ExperimentMetricMathType,
-    FeaturePropertyFilter,
-    FlagPropertyFilter,
     FunnelMathType,
-    GroupPropertyFilter,
-    HogQLPropertyFilter,
+    GroupMathType,
     HogQLQueryModifiers,
-    LogEntryPropertyFilter,
-    LogPropertyFilter,
     MathGroupTypeIndex,
-    PersonPropertyFilter,
     PropertyMathType,
     QueryLogTags,
-    RecordingPropertyFilter,
-    RevenueAnalyticsPropertyFilter,
     RevenueCurrencyPropertyConfig,
-    SessionPropertyFilter,
-    SpanPropertyFilter,
-    WorkflowVariablePropertyFilter,
 )
+
+if TYPE_CHECKING:
+    from ..query.actions_node import ActionsNode
+    from ..query.events_node import EventsNode
+    from ..query.hogql_query_modifiers import (
+        AccountCustomPropertyFilter,
+        BehavioralPropertyFilter,
+        CohortPropertyFilter,
+        DataWarehousePersonPropertyFilter,
+        DataWarehousePropertyFilter,
+        ElementPropertyFilter,
+        EmptyPropertyFilter,
+        ErrorTrackingIssueFilter,
+        EventMetadataPropertyFilter,
+        EventPropertyFilter,
+        FeaturePropertyFilter,
+        FlagPropertyFilter,
+        GroupPropertyFilter,
+        HogQLPropertyFilter,
+        LogEntryPropertyFilter,
+        LogPropertyFilter,
+        MetricPropertyFilter,
+        PersonMetadataPropertyFilter,
+        PersonPropertyFilter,
+        RecordingPropertyFilter,
+        RevenueAnalyticsPropertyFilter,
+        SessionPropertyFilter,
+        SpanPropertyFilter,
+        WorkflowVariablePropertyFilter,
+    )
 
 __all__ = [
     "ExperimentBreakdownResult",
@@ -57,6 +69,7 @@ __all__ = [
     "ExperimentFunnelMetric",
     "ExperimentMeanMetric",
     "ExperimentMetricGoal",
+    "ExperimentMetricOutlierHandling",
     "ExperimentQuery",
     "ExperimentQueryResponse",
     "ExperimentRatioMetric",
@@ -69,6 +82,68 @@ __all__ = [
     "SessionData",
     "StartHandling",
 ]
+
+if TYPE_CHECKING:
+    _EventPropertyFilterUnion: TypeAlias = "Annotated[EventPropertyFilter | PersonPropertyFilter | PersonMetadataPropertyFilter | ElementPropertyFilter | EventMetadataPropertyFilter | SessionPropertyFilter | CohortPropertyFilter | RecordingPropertyFilter | LogEntryPropertyFilter | GroupPropertyFilter | FeaturePropertyFilter | FlagPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter | DataWarehousePropertyFilter | DataWarehousePersonPropertyFilter | ErrorTrackingIssueFilter | LogPropertyFilter | MetricPropertyFilter | SpanPropertyFilter | RevenueAnalyticsPropertyFilter | AccountCustomPropertyFilter | WorkflowVariablePropertyFilter | BehavioralPropertyFilter, Field(discriminator='type')]"
+    _EventsNodeUnion: TypeAlias = "Annotated[EventsNode | ActionsNode | ExperimentDataWarehouseNode, Field(discriminator='kind')]"
+    _ExperimentMeanMetricUnion: TypeAlias = "Annotated[ExperimentMeanMetric | ExperimentFunnelMetric | ExperimentRatioMetric | ExperimentRetentionMetric, Field(discriminator='metric_type')]"
+else:
+    _EventPropertyFilterUnion = deferred_union(
+        __name__,
+        "type",
+        "type",
+        {
+            "event": "EventPropertyFilter",
+            "person": "PersonPropertyFilter",
+            "person_metadata": "PersonMetadataPropertyFilter",
+            "element": "ElementPropertyFilter",
+            "event_metadata": "EventMetadataPropertyFilter",
+            "session": "SessionPropertyFilter",
+            "cohort": "CohortPropertyFilter",
+            "recording": "RecordingPropertyFilter",
+            "log_entry": "LogEntryPropertyFilter",
+            "group": "GroupPropertyFilter",
+            "feature": "FeaturePropertyFilter",
+            "flag": "FlagPropertyFilter",
+            "hogql": "HogQLPropertyFilter",
+            "empty": "EmptyPropertyFilter",
+            "data_warehouse": "DataWarehousePropertyFilter",
+            "data_warehouse_person_property": "DataWarehousePersonPropertyFilter",
+            "error_tracking_issue": "ErrorTrackingIssueFilter",
+            "log": "LogPropertyFilter",
+            "log_attribute": "LogPropertyFilter",
+            "log_resource_attribute": "LogPropertyFilter",
+            "metric_attribute": "MetricPropertyFilter",
+            "span": "SpanPropertyFilter",
+            "span_attribute": "SpanPropertyFilter",
+            "span_resource_attribute": "SpanPropertyFilter",
+            "revenue_analytics": "RevenueAnalyticsPropertyFilter",
+            "account_custom_property": "AccountCustomPropertyFilter",
+            "workflow_variable": "WorkflowVariablePropertyFilter",
+            "behavioral": "BehavioralPropertyFilter",
+        },
+    )
+    _EventsNodeUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "EventsNode": "EventsNode",
+            "ActionsNode": "ActionsNode",
+            "ExperimentDataWarehouseNode": "ExperimentDataWarehouseNode",
+        },
+    )
+    _ExperimentMeanMetricUnion = deferred_union(
+        __name__,
+        "metric_type",
+        "metric_type",
+        {
+            "mean": "ExperimentMeanMetric",
+            "funnel": "ExperimentFunnelMetric",
+            "ratio": "ExperimentRatioMetric",
+            "retention": "ExperimentRetentionMetric",
+        },
+    )
 
 ExperimentStatsValidationFailure: TypeAlias = Literal[
     "not-enough-exposures", "baseline-mean-is-zero", "not-enough-metric-data"
@@ -140,7 +215,7 @@ class ExperimentVariantResultFrequentist(Model):
 
 class ExperimentBreakdownResult(Model):
     baseline: ExperimentStatsBaseValidated
-    breakdown_value: list[str | float]
+    breakdown_value: list[str | float | int]
     variants: list[ExperimentVariantResultFrequentist] | list[ExperimentVariantResultBayesian]
 
 
@@ -150,43 +225,21 @@ class ExperimentDataWarehouseNode(Model):
     data_warehouse_join_key: str
     events_join_key: str
     fixed_properties: Annotated[
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | None,
-        Field(alias="fixedProperties"),
+        list[_EventPropertyFilterUnion] | None, Field(alias="fixedProperties")
     ] = None
     math: (
         BaseMathType
         | FunnelMathType
         | PropertyMathType
         | CountPerActorMathType
+        | GroupMathType
         | ExperimentMetricMathType
         | CalendarHeatmapMathType
-        | Literal["unique_group", "hogql"]
+        | Literal["hogql"]
         | str
         | None
     ) = None
-    math_group_type_index: MathGroupTypeIndex | int | float | None = None
+    math_group_type_index: MathGroupTypeIndex | int | None = None
     math_hogql: str | None = None
     math_multiplier: float | None = None
     math_property: str | None = None
@@ -194,31 +247,7 @@ class ExperimentDataWarehouseNode(Model):
     math_property_type: str | None = None
     name: str | None = None
     optional_in_funnel: Annotated[bool | None, Field(alias="optionalInFunnel")] = None
-    properties: (
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | None
-    ) = None
+    properties: list[_EventPropertyFilterUnion] | None = None
     response: dict[str, Any] | None = None
     table_name: str
     timestamp_field: str
@@ -229,6 +258,13 @@ ExperimentMetricGoal: TypeAlias = Literal["increase", "decrease"]
 
 
 class ExperimentFunnelMetric(Model):
+    metric_type: Literal["funnel"] = "funnel"
+    breakdown_attribution_type: Annotated[
+        BreakdownAttributionType | str | None, Field(alias="breakdownAttributionType")
+    ] = None
+    breakdown_attribution_value: Annotated[int | None, Field(alias="breakdownAttributionValue")] = (
+        None
+    )
     breakdown_filter: Annotated[BreakdownFilter | None, Field(alias="breakdownFilter")] = None
     conversion_window: int | None = None
     conversion_window_unit: FunnelConversionWindowTimeUnit | str | None = None
@@ -237,20 +273,16 @@ class ExperimentFunnelMetric(Model):
     goal: ExperimentMetricGoal | str | None = None
     is_shared_metric: Annotated[bool | None, Field(alias="isSharedMetric")] = None
     kind: Literal["ExperimentMetric"] = "ExperimentMetric"
-    metric_type: Literal["funnel"] = "funnel"
     name: str | None = None
     response: dict[str, Any] | None = None
-    series: list[
-        Annotated[
-            EventsNode | ActionsNode | ExperimentDataWarehouseNode, Field(discriminator="kind")
-        ]
-    ]
+    series: list[_EventsNodeUnion]
     shared_metric_id: Annotated[float | None, Field(alias="sharedMetricId")] = None
     uuid: str | None = None
     version: float | None = None
 
 
 class ExperimentMeanMetric(Model):
+    metric_type: Literal["mean"] = "mean"
     breakdown_filter: Annotated[BreakdownFilter | None, Field(alias="breakdownFilter")] = None
     conversion_window: int | None = None
     conversion_window_unit: FunnelConversionWindowTimeUnit | str | None = None
@@ -260,34 +292,36 @@ class ExperimentMeanMetric(Model):
     is_shared_metric: Annotated[bool | None, Field(alias="isSharedMetric")] = None
     kind: Literal["ExperimentMetric"] = "ExperimentMetric"
     lower_bound_percentile: float | None = None
-    metric_type: Literal["mean"] = "mean"
     name: str | None = None
     response: dict[str, Any] | None = None
     shared_metric_id: Annotated[float | None, Field(alias="sharedMetricId")] = None
-    source: Annotated[
-        EventsNode | ActionsNode | ExperimentDataWarehouseNode, Field(discriminator="kind")
-    ]
+    source: _EventsNodeUnion
+    threshold: float | None = None
     upper_bound_percentile: float | None = None
     uuid: str | None = None
     version: float | None = None
 
 
+class ExperimentMetricOutlierHandling(Model):
+    ignore_zeros: bool | None = None
+    lower_bound_percentile: float | None = None
+    upper_bound_percentile: float | None = None
+
+
 class ExperimentRatioMetric(Model):
+    metric_type: Literal["ratio"] = "ratio"
     breakdown_filter: Annotated[BreakdownFilter | None, Field(alias="breakdownFilter")] = None
     conversion_window: int | None = None
     conversion_window_unit: FunnelConversionWindowTimeUnit | str | None = None
-    denominator: Annotated[
-        EventsNode | ActionsNode | ExperimentDataWarehouseNode, Field(discriminator="kind")
-    ]
+    denominator: _EventsNodeUnion
+    denominator_outlier_handling: ExperimentMetricOutlierHandling | None = None
     fingerprint: str | None = None
     goal: ExperimentMetricGoal | str | None = None
     is_shared_metric: Annotated[bool | None, Field(alias="isSharedMetric")] = None
     kind: Literal["ExperimentMetric"] = "ExperimentMetric"
-    metric_type: Literal["ratio"] = "ratio"
     name: str | None = None
-    numerator: Annotated[
-        EventsNode | ActionsNode | ExperimentDataWarehouseNode, Field(discriminator="kind")
-    ]
+    numerator: _EventsNodeUnion
+    numerator_outlier_handling: ExperimentMetricOutlierHandling | None = None
     response: dict[str, Any] | None = None
     shared_metric_id: Annotated[float | None, Field(alias="sharedMetricId")] = None
     uuid: str | None = None
@@ -298,26 +332,22 @@ StartHandling: TypeAlias = Literal["first_seen", "last_seen"]
 
 
 class ExperimentRetentionMetric(Model):
+    metric_type: Literal["retention"] = "retention"
     breakdown_filter: Annotated[BreakdownFilter | None, Field(alias="breakdownFilter")] = None
-    completion_event: Annotated[
-        EventsNode | ActionsNode | ExperimentDataWarehouseNode, Field(discriminator="kind")
-    ]
+    completion_event: _EventsNodeUnion
     conversion_window: int | None = None
     conversion_window_unit: FunnelConversionWindowTimeUnit | str | None = None
     fingerprint: str | None = None
     goal: ExperimentMetricGoal | str | None = None
     is_shared_metric: Annotated[bool | None, Field(alias="isSharedMetric")] = None
-    kind: Literal["ExperimentMetric"] | None = None
-    metric_type: Literal["retention"] | None = None
+    kind: Literal["ExperimentMetric"] = "ExperimentMetric"
     name: str | None = None
     response: dict[str, Any] | None = None
-    retention_window_end: float
-    retention_window_start: float
+    retention_window_end: int
+    retention_window_start: int
     retention_window_unit: FunnelConversionWindowTimeUnit | str
     shared_metric_id: Annotated[float | None, Field(alias="sharedMetricId")] = None
-    start_event: Annotated[
-        EventsNode | ActionsNode | ExperimentDataWarehouseNode, Field(discriminator="kind")
-    ]
+    start_event: _EventsNodeUnion
     start_handling: StartHandling | str
     uuid: str | None = None
     version: float | None = None
@@ -332,13 +362,7 @@ class ExperimentQueryResponse(Model):
     insight: list[dict[str, Any]] | None = None
     is_precomputed: bool | None = None
     kind: Literal["ExperimentQuery"] | str = "ExperimentQuery"
-    metric: (
-        ExperimentMeanMetric
-        | ExperimentFunnelMetric
-        | ExperimentRatioMetric
-        | ExperimentRetentionMetric
-        | None
-    ) = None
+    metric: _ExperimentMeanMetricUnion | None = None
     p_value: float | None = None
     probability: dict[str, float] | None = None
     significance_code: ExperimentSignificanceCode | str | None = None
@@ -350,20 +374,16 @@ class ExperimentQueryResponse(Model):
     variants: (
         list[ExperimentVariantTrendsBaseStats] | list[ExperimentVariantFunnelsBaseStats] | None
     ) = None
+    warnings: list[DataWarehouseSyncWarning] | None = None
 
 
 PrecomputationMode: TypeAlias = Literal["precomputed", "direct"]
 
 
 class ExperimentQuery(Model):
-    experiment_id: int | None = None
     kind: Literal["ExperimentQuery"] = "ExperimentQuery"
-    metric: (
-        ExperimentMeanMetric
-        | ExperimentFunnelMetric
-        | ExperimentRatioMetric
-        | ExperimentRetentionMetric
-    )
+    experiment_id: int | None = None
+    metric: _ExperimentMeanMetricUnion
     modifiers: HogQLQueryModifiers | None = None
     name: str | None = None
     precomputation_mode: PrecomputationMode | str | None = None

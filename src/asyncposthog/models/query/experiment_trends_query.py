@@ -7,9 +7,13 @@ from typing import Any, Literal
 
 from asyncposthog.model import Model
 
-from ..query.experiment_significance_code import ExperimentSignificanceCode
+from ..query.enums import ExperimentSignificanceCode
 from ..query.experiment_variant_trends_base_stats import ExperimentVariantTrendsBaseStats
-from ..query.hogql_query_modifiers import HogQLQueryModifiers, QueryLogTags
+from ..query.hogql_query_modifiers import (
+    DataWarehouseSyncWarning,
+    HogQLQueryModifiers,
+    QueryLogTags,
+)
 from ..query.trends_query import TrendsQuery
 
 __all__ = ["ExperimentTrendsQuery", "ExperimentTrendsQueryResponse"]
@@ -27,14 +31,15 @@ class ExperimentTrendsQueryResponse(Model):
     significant: bool
     stats_version: int | None = None
     variants: list[ExperimentVariantTrendsBaseStats]
+    warnings: list[DataWarehouseSyncWarning] | None = None
 
 
 class ExperimentTrendsQuery(Model):
+    kind: Literal["ExperimentTrendsQuery"] = "ExperimentTrendsQuery"
     count_query: TrendsQuery
     experiment_id: int | None = None
     exposure_query: TrendsQuery | None = None
     fingerprint: str | None = None
-    kind: Literal["ExperimentTrendsQuery"] = "ExperimentTrendsQuery"
     modifiers: HogQLQueryModifiers | None = None
     name: str | None = None
     response: ExperimentTrendsQueryResponse | None = None

@@ -8,9 +8,12 @@ from typing import Annotated, Any, Literal, TypeAlias
 from asyncposthog.model import Model
 from pydantic import Field
 
-from ..query.actors_query_response import ActorsQueryResponse
+from ..query.actors_query_response import ActorsCompare, ActorsQueryResponse
 from ..query.funnels_query import FunnelsQuery
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     HogQLQueryModifiers,
     QueryLogTags,
     QueryStatus,
@@ -19,8 +22,8 @@ from ..query.hogql_query_modifiers import (
 )
 
 __all__ = [
+    "CorrelatedEventDefinition",
     "CorrelationType",
-    "EventDefinition",
     "EventOddsRatioSerialized",
     "FunnelCorrelationQuery",
     "FunnelCorrelationResponse",
@@ -29,18 +32,19 @@ __all__ = [
     "FunnelsActorsQuery",
 ]
 
-CorrelationType: TypeAlias = Literal["success", "failure"]
 
-
-class EventDefinition(Model):
+class CorrelatedEventDefinition(Model):
     elements: list[Any]
     event: str
     properties: dict[str, Any]
 
 
+CorrelationType: TypeAlias = Literal["success", "failure"]
+
+
 class EventOddsRatioSerialized(Model):
     correlation_type: CorrelationType | str
-    event: EventDefinition
+    event: CorrelatedEventDefinition
     failure_count: int
     odds_ratio: float
     success_count: int
@@ -60,26 +64,37 @@ class FunnelCorrelationResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: FunnelCorrelationResult
     timings: list[QueryTiming] | None = None
     types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 FunnelCorrelationResultsType: TypeAlias = Literal["events", "properties", "event_with_properties"]
 
 
 class FunnelsActorsQuery(Model):
+    kind: Literal["FunnelsActorsQuery"] = "FunnelsActorsQuery"
+    compare: ActorsCompare | str | None = None
     funnel_step: Annotated[int | None, Field(alias="funnelStep")] = None
     funnel_step_breakdown: Annotated[
-        float | str | list[float | str] | None, Field(alias="funnelStepBreakdown")
+        int | str | float | list[int | str | float] | None, Field(alias="funnelStepBreakdown")
     ] = None
     funnel_trends_drop_off: Annotated[bool | None, Field(alias="funnelTrendsDropOff")] = None
     funnel_trends_entrance_period_start: Annotated[
         str | None, Field(alias="funnelTrendsEntrancePeriodStart")
     ] = None
     include_recordings: Annotated[bool | None, Field(alias="includeRecordings")] = None
-    kind: Literal["FunnelsActorsQuery"] = "FunnelsActorsQuery"
     modifiers: HogQLQueryModifiers | None = None
     response: ActorsQueryResponse | None = None
     source: FunnelsQuery
@@ -88,6 +103,7 @@ class FunnelsActorsQuery(Model):
 
 
 class FunnelCorrelationQuery(Model):
+    kind: Literal["FunnelCorrelationQuery"] = "FunnelCorrelationQuery"
     funnel_correlation_event_exclude_property_names: Annotated[
         list[str] | None, Field(alias="funnelCorrelationEventExcludePropertyNames")
     ] = None
@@ -106,7 +122,6 @@ class FunnelCorrelationQuery(Model):
     funnel_correlation_type: Annotated[
         FunnelCorrelationResultsType | str, Field(alias="funnelCorrelationType")
     ]
-    kind: Literal["FunnelCorrelationQuery"] = "FunnelCorrelationQuery"
     response: FunnelCorrelationResponse | None = None
     source: FunnelsActorsQuery
     version: float | None = None

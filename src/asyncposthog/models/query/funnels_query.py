@@ -3,62 +3,79 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
-from ..query.actions_node import ActionsNode
-from ..query.breakdown_filter import BreakdownFilter
-from ..query.events_node import EventsNode
-from ..query.funnel_conversion_window_time_unit import (
+from ..query.chart_style import ChartStyle
+from ..query.enums import (
+    BreakdownAttributionType,
     FunnelConversionWindowTimeUnit,
+    LegendPosition,
     StepOrderValue,
 )
-from ..query.funnels_data_warehouse_node import FunnelsDataWarehouseNode
 from ..query.goal_line import GoalLine
-from ..query.group_node import GroupNode
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
     BaseMathType,
+    BreakdownFilter,
     CalendarHeatmapMathType,
-    CohortPropertyFilter,
+    CompareFilter,
     CountPerActorMathType,
-    DataWarehousePersonPropertyFilter,
-    DataWarehousePropertyFilter,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
-    ElementPropertyFilter,
-    EmptyPropertyFilter,
-    ErrorTrackingIssueFilter,
-    EventMetadataPropertyFilter,
-    EventPropertyFilter,
     ExperimentMetricMathType,
-    FeaturePropertyFilter,
-    FlagPropertyFilter,
     FunnelMathType,
-    GroupPropertyFilter,
-    HogQLPropertyFilter,
+    GroupMathType,
     HogQLQueryModifiers,
     IntervalType,
-    LogEntryPropertyFilter,
-    LogPropertyFilter,
     MathGroupTypeIndex,
-    PersonPropertyFilter,
     PropertyGroupFilter,
     PropertyMathType,
     QueryLogTags,
     QueryStatus,
     QueryTiming,
-    RecordingPropertyFilter,
     ResolvedDateRangeResponse,
-    RevenueAnalyticsPropertyFilter,
     RevenueCurrencyPropertyConfig,
-    SessionPropertyFilter,
-    SpanPropertyFilter,
-    WorkflowVariablePropertyFilter,
 )
+from ..query.result_customization_by_value import ResultCustomizationByValue
+
+if TYPE_CHECKING:
+    from ..query.actions_node import ActionsNode
+    from ..query.events_node import EventsNode
+    from ..query.funnels_data_warehouse_node import FunnelsDataWarehouseNode
+    from ..query.group_node import GroupNode
+    from ..query.hogql_query_modifiers import (
+        AccountCustomPropertyFilter,
+        BehavioralPropertyFilter,
+        CohortPropertyFilter,
+        DataWarehousePersonPropertyFilter,
+        DataWarehousePropertyFilter,
+        ElementPropertyFilter,
+        EmptyPropertyFilter,
+        ErrorTrackingIssueFilter,
+        EventMetadataPropertyFilter,
+        EventPropertyFilter,
+        FeaturePropertyFilter,
+        FlagPropertyFilter,
+        GroupPropertyFilter,
+        HogQLPropertyFilter,
+        LogEntryPropertyFilter,
+        LogPropertyFilter,
+        MetricPropertyFilter,
+        PersonMetadataPropertyFilter,
+        PersonPropertyFilter,
+        RecordingPropertyFilter,
+        RevenueAnalyticsPropertyFilter,
+        SessionPropertyFilter,
+        SpanPropertyFilter,
+        WorkflowVariablePropertyFilter,
+    )
 
 __all__ = [
-    "BreakdownAttributionType",
     "FunnelExclusionActionsNode",
     "FunnelExclusionEventsNode",
     "FunnelLayout",
@@ -69,37 +86,70 @@ __all__ = [
     "FunnelsQueryResponse",
 ]
 
-BreakdownAttributionType: TypeAlias = Literal["first_touch", "last_touch", "all_events", "step"]
+if TYPE_CHECKING:
+    _EventPropertyFilterUnion: TypeAlias = "Annotated[EventPropertyFilter | PersonPropertyFilter | PersonMetadataPropertyFilter | ElementPropertyFilter | EventMetadataPropertyFilter | SessionPropertyFilter | CohortPropertyFilter | RecordingPropertyFilter | LogEntryPropertyFilter | GroupPropertyFilter | FeaturePropertyFilter | FlagPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter | DataWarehousePropertyFilter | DataWarehousePersonPropertyFilter | ErrorTrackingIssueFilter | LogPropertyFilter | MetricPropertyFilter | SpanPropertyFilter | RevenueAnalyticsPropertyFilter | AccountCustomPropertyFilter | WorkflowVariablePropertyFilter | BehavioralPropertyFilter, Field(discriminator='type')]"
+    _FunnelExclusionEventsNodeUnion: TypeAlias = "Annotated[FunnelExclusionEventsNode | FunnelExclusionActionsNode, Field(discriminator='kind')]"
+    _EventsNodeUnion: TypeAlias = "Annotated[EventsNode | ActionsNode | FunnelsDataWarehouseNode | GroupNode, Field(discriminator='kind')]"
+else:
+    _EventPropertyFilterUnion = deferred_union(
+        __name__,
+        "type",
+        "type",
+        {
+            "event": "EventPropertyFilter",
+            "person": "PersonPropertyFilter",
+            "person_metadata": "PersonMetadataPropertyFilter",
+            "element": "ElementPropertyFilter",
+            "event_metadata": "EventMetadataPropertyFilter",
+            "session": "SessionPropertyFilter",
+            "cohort": "CohortPropertyFilter",
+            "recording": "RecordingPropertyFilter",
+            "log_entry": "LogEntryPropertyFilter",
+            "group": "GroupPropertyFilter",
+            "feature": "FeaturePropertyFilter",
+            "flag": "FlagPropertyFilter",
+            "hogql": "HogQLPropertyFilter",
+            "empty": "EmptyPropertyFilter",
+            "data_warehouse": "DataWarehousePropertyFilter",
+            "data_warehouse_person_property": "DataWarehousePersonPropertyFilter",
+            "error_tracking_issue": "ErrorTrackingIssueFilter",
+            "log": "LogPropertyFilter",
+            "log_attribute": "LogPropertyFilter",
+            "log_resource_attribute": "LogPropertyFilter",
+            "metric_attribute": "MetricPropertyFilter",
+            "span": "SpanPropertyFilter",
+            "span_attribute": "SpanPropertyFilter",
+            "span_resource_attribute": "SpanPropertyFilter",
+            "revenue_analytics": "RevenueAnalyticsPropertyFilter",
+            "account_custom_property": "AccountCustomPropertyFilter",
+            "workflow_variable": "WorkflowVariablePropertyFilter",
+            "behavioral": "BehavioralPropertyFilter",
+        },
+    )
+    _FunnelExclusionEventsNodeUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {"EventsNode": "FunnelExclusionEventsNode", "ActionsNode": "FunnelExclusionActionsNode"},
+    )
+    _EventsNodeUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "EventsNode": "EventsNode",
+            "ActionsNode": "ActionsNode",
+            "FunnelsDataWarehouseNode": "FunnelsDataWarehouseNode",
+            "GroupNode": "GroupNode",
+        },
+    )
 
 
 class FunnelExclusionActionsNode(Model):
     kind: Literal["ActionsNode"] = "ActionsNode"
     custom_name: str | None = None
     fixed_properties: Annotated[
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | None,
-        Field(alias="fixedProperties"),
+        list[_EventPropertyFilterUnion] | None, Field(alias="fixedProperties")
     ] = None
     funnel_from_step: Annotated[int, Field(alias="funnelFromStep")]
     funnel_to_step: Annotated[int, Field(alias="funnelToStep")]
@@ -109,13 +159,14 @@ class FunnelExclusionActionsNode(Model):
         | FunnelMathType
         | PropertyMathType
         | CountPerActorMathType
+        | GroupMathType
         | ExperimentMetricMathType
         | CalendarHeatmapMathType
-        | Literal["unique_group", "hogql"]
+        | Literal["hogql"]
         | str
         | None
     ) = None
-    math_group_type_index: MathGroupTypeIndex | int | float | None = None
+    math_group_type_index: MathGroupTypeIndex | int | None = None
     math_hogql: str | None = None
     math_multiplier: float | None = None
     math_property: str | None = None
@@ -123,31 +174,7 @@ class FunnelExclusionActionsNode(Model):
     math_property_type: str | None = None
     name: str | None = None
     optional_in_funnel: Annotated[bool | None, Field(alias="optionalInFunnel")] = None
-    properties: (
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | None
-    ) = None
+    properties: list[_EventPropertyFilterUnion] | None = None
     response: dict[str, Any] | None = None
     version: float | None = None
 
@@ -157,30 +184,7 @@ class FunnelExclusionEventsNode(Model):
     custom_name: str | None = None
     event: str | None = None
     fixed_properties: Annotated[
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | None,
-        Field(alias="fixedProperties"),
+        list[_EventPropertyFilterUnion] | None, Field(alias="fixedProperties")
     ] = None
     funnel_from_step: Annotated[int, Field(alias="funnelFromStep")]
     funnel_to_step: Annotated[int, Field(alias="funnelToStep")]
@@ -190,13 +194,14 @@ class FunnelExclusionEventsNode(Model):
         | FunnelMathType
         | PropertyMathType
         | CountPerActorMathType
+        | GroupMathType
         | ExperimentMetricMathType
         | CalendarHeatmapMathType
-        | Literal["unique_group", "hogql"]
+        | Literal["hogql"]
         | str
         | None
     ) = None
-    math_group_type_index: MathGroupTypeIndex | int | float | None = None
+    math_group_type_index: MathGroupTypeIndex | int | None = None
     math_hogql: str | None = None
     math_multiplier: float | None = None
     math_property: str | None = None
@@ -205,31 +210,7 @@ class FunnelExclusionEventsNode(Model):
     name: str | None = None
     optional_in_funnel: Annotated[bool | None, Field(alias="optionalInFunnel")] = None
     order_by: Annotated[list[str] | None, Field(alias="orderBy")] = None
-    properties: (
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | None
-    ) = None
+    properties: list[_EventPropertyFilterUnion] | None = None
     response: dict[str, Any] | None = None
     version: float | None = None
 
@@ -250,15 +231,9 @@ class FunnelsFilter(Model):
         None
     )
     breakdown_sorting: Annotated[str | None, Field(alias="breakdownSorting")] = None
+    chart_style: Annotated[ChartStyle | None, Field(alias="chartStyle")] = None
     custom_aggregation_target: Annotated[bool | None, Field(alias="customAggregationTarget")] = None
-    exclusions: (
-        list[
-            Annotated[
-                FunnelExclusionEventsNode | FunnelExclusionActionsNode, Field(discriminator="kind")
-            ]
-        ]
-        | None
-    ) = None
+    exclusions: list[_FunnelExclusionEventsNodeUnion] | None = None
     funnel_aggregate_by_hogql: Annotated[str | None, Field(alias="funnelAggregateByHogQL")] = None
     funnel_from_step: Annotated[int | None, Field(alias="funnelFromStep")] = None
     funnel_order_type: Annotated[StepOrderValue | str | None, Field(alias="funnelOrderType")] = None
@@ -275,10 +250,16 @@ class FunnelsFilter(Model):
     hidden_legend_breakdowns: Annotated[list[str] | None, Field(alias="hiddenLegendBreakdowns")] = (
         None
     )
+    hide_incomplete_conversion_window_periods: Annotated[
+        bool | None, Field(alias="hideIncompleteConversionWindowPeriods")
+    ] = None
     layout: FunnelLayout | str | None = None
-    result_customizations: Annotated[dict[str, Any] | None, Field(alias="resultCustomizations")] = (
-        None
-    )
+    legend_position: Annotated[LegendPosition | str | None, Field(alias="legendPosition")] = None
+    result_customizations: Annotated[
+        dict[str, ResultCustomizationByValue] | None, Field(alias="resultCustomizations")
+    ] = None
+    show_annotations: Annotated[bool | None, Field(alias="showAnnotations")] = None
+    show_legend: Annotated[bool | None, Field(alias="showLegend")] = None
     show_trend_lines: Annotated[bool | None, Field(alias="showTrendLines")] = None
     show_values_on_series: Annotated[bool | None, Field(alias="showValuesOnSeries")] = None
     use_udf: Annotated[bool | None, Field(alias="useUdf")] = None
@@ -289,49 +270,36 @@ class FunnelsQueryResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: Any
     timings: list[QueryTiming] | None = None
+    total_median_conversion_time: float | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class FunnelsQuery(Model):
     kind: Literal["FunnelsQuery"] = "FunnelsQuery"
     aggregation_group_type_index: int | None = None
     breakdown_filter: Annotated[BreakdownFilter | None, Field(alias="breakdownFilter")] = None
+    compare_filter: Annotated[CompareFilter | None, Field(alias="compareFilter")] = None
     data_color_theme: Annotated[float | None, Field(alias="dataColorTheme")] = None
     date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     funnels_filter: Annotated[FunnelsFilter | None, Field(alias="funnelsFilter")] = None
     interval: IntervalType | str | None = None
     modifiers: HogQLQueryModifiers | None = None
-    properties: (
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | PropertyGroupFilter
-        | None
-    ) = None
+    properties: list[_EventPropertyFilterUnion] | PropertyGroupFilter | None = None
     response: FunnelsQueryResponse | None = None
     sampling_factor: Annotated[float | None, Field(alias="samplingFactor")] = None
-    series: list[GroupNode | EventsNode | ActionsNode | FunnelsDataWarehouseNode]
+    series: list[_EventsNodeUnion]
     tags: QueryLogTags | None = None
     version: float | None = None

@@ -9,6 +9,9 @@ from asyncposthog.model import Model
 from pydantic import Field
 
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     GroupPropertyFilter,
     HogQLPropertyFilter,
     HogQLQueryModifiers,
@@ -31,15 +34,25 @@ class GroupsQueryResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[list[Any]]
     timings: list[QueryTiming] | None = None
     types: list[str]
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class GroupsQuery(Model):
-    group_type_index: int
     kind: Literal["GroupsQuery"] = "GroupsQuery"
+    group_type_index: int
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None

@@ -3,108 +3,141 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
-from ..query.actions_node import ActionsNode
-from ..query.actors_query import ActorsQuery
-from ..query.data_warehouse_node import DataWarehouseNode
-from ..query.endpoints_usage_overview_query import EndpointsUsageOverviewQuery
-from ..query.endpoints_usage_table_query import EndpointsUsageTableQuery
-from ..query.endpoints_usage_trends_query import EndpointsUsageTrendsQuery
-from ..query.error_tracking_breakdowns_query import ErrorTrackingBreakdownsQuery
-from ..query.error_tracking_issue_correlation_query import ErrorTrackingIssueCorrelationQuery
-from ..query.error_tracking_query import ErrorTrackingQuery
-from ..query.error_tracking_similar_issues_query import ErrorTrackingSimilarIssuesQuery
-from ..query.events_node import EventsNode
-from ..query.events_query import EventsQuery
-from ..query.experiment_funnels_query import ExperimentFunnelsQuery
-from ..query.experiment_trends_query import ExperimentTrendsQuery
-from ..query.groups_query import GroupsQuery
-from ..query.hog_query import HogQuery
-from ..query.hogql_query import HogQLFilters, HogQLMetadataResponse, HogQLQuery
+from ..query.hogql_query import HogQLFilters, HogQLMetadataResponse, HogQLVariable
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
     ActionConversionGoal,
-    CohortPropertyFilter,
-    CompareFilter,
     CustomEventConversionGoal,
-    DataWarehousePersonPropertyFilter,
-    DataWarehousePropertyFilter,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
-    ElementPropertyFilter,
-    EmptyPropertyFilter,
-    ErrorTrackingIssueFilter,
-    EventMetadataPropertyFilter,
-    EventPropertyFilter,
-    FeaturePropertyFilter,
-    FlagPropertyFilter,
-    GroupPropertyFilter,
-    HogQLPropertyFilter,
     HogQLQueryModifiers,
     IntervalType,
-    LogEntryPropertyFilter,
-    LogPropertyFilter,
-    PersonPropertyFilter,
     PropertyGroupFilter,
     QueryLogTags,
     QueryStatus,
     QueryTiming,
-    RecordingPropertyFilter,
     ResolvedDateRangeResponse,
-    RevenueAnalyticsPropertyFilter,
-    SessionPropertyFilter,
-    SpanPropertyFilter,
-    WorkflowVariablePropertyFilter,
 )
-from ..query.insight_actors_query import InsightActorsQuery
-from ..query.insight_actors_query_options import InsightActorsQueryOptions
-from ..query.log_attributes_query import LogAttributesQuery
-from ..query.log_values_query import LogValuesQuery
-from ..query.logs_query import LogsQuery
-from ..query.marketing_analytics_aggregated_query import MarketingAnalyticsAggregatedQuery
-from ..query.marketing_analytics_table_query import MarketingAnalyticsTableQuery
-from ..query.non_integrated_conversions_table_query import NonIntegratedConversionsTableQuery
-from ..query.persons_node import PersonsNode
-from ..query.recordings_query import RecordingsQuery
-from ..query.revenue_analytics_gross_revenue_query import RevenueAnalyticsGrossRevenueQuery
-from ..query.revenue_analytics_metrics_query import RevenueAnalyticsMetricsQuery
-from ..query.revenue_analytics_mrr_query import RevenueAnalyticsMRRQuery
-from ..query.revenue_analytics_overview_query import RevenueAnalyticsOverviewQuery
-from ..query.revenue_analytics_top_customers_query import RevenueAnalyticsTopCustomersQuery
-from ..query.revenue_example_data_warehouse_tables_query import (
-    RevenueExampleDataWarehouseTablesQuery,
-)
-from ..query.revenue_example_events_query import RevenueExampleEventsQuery
-from ..query.sampling_rate import SamplingRate, WebAnalyticsSampling
-from ..query.session_attribution_explorer_query import SessionAttributionExplorerQuery
-from ..query.sessions_query import SessionsQuery
-from ..query.sessions_timeline_query import SessionsTimelineQuery
-from ..query.trace_neighbors_query import TraceNeighborsQuery
-from ..query.trace_query import TraceQuery
-from ..query.trace_spans_query import TraceSpansQuery
-from ..query.traces_query import TracesQuery
-from ..query.usage_metrics_query import UsageMetricsQuery
-from ..query.vector_search_query import VectorSearchQuery
-from ..query.web_analytics_external_summary_query import WebAnalyticsExternalSummaryQuery
-from ..query.web_analytics_order_by_direction import (
-    WebAnalyticsOrderByDirection,
-    WebAnalyticsOrderByFields,
-)
-from ..query.web_external_clicks_table_query import WebExternalClicksTableQuery
-from ..query.web_goals_query import WebGoalsQuery
-from ..query.web_notable_changes_query import WebNotableChangesQuery
-from ..query.web_overview_query import WebOverviewQuery
-from ..query.web_page_url_search_query import WebPageURLSearchQuery
-from ..query.web_stats_table_query import WebStatsTableQuery
-from ..query.web_vitals_path_breakdown_query import WebVitalsPathBreakdownQuery
-from ..query.web_vitals_query import WebVitalsQuery
+from ..query.trends_query import CalendarHeatmapFilter
+
+if TYPE_CHECKING:
+    from ..query.accounts_query import AccountsQuery
+    from ..query.accounts_table_query import AccountsTableQuery
+    from ..query.actions_node import ActionsNode
+    from ..query.actors_query import ActorsQuery
+    from ..query.data_warehouse_node import DataWarehouseNode
+    from ..query.endpoints_usage_overview_query import EndpointsUsageOverviewQuery
+    from ..query.endpoints_usage_table_query import EndpointsUsageTableQuery
+    from ..query.endpoints_usage_trends_query import EndpointsUsageTrendsQuery
+    from ..query.error_tracking_breakdowns_query import ErrorTrackingBreakdownsQuery
+    from ..query.error_tracking_fingerprint_projection_query import (
+        ErrorTrackingFingerprintProjectionQuery,
+    )
+    from ..query.error_tracking_issue_correlation_query import ErrorTrackingIssueCorrelationQuery
+    from ..query.error_tracking_query import ErrorTrackingQuery
+    from ..query.error_tracking_releases_query import ErrorTrackingReleasesQuery
+    from ..query.error_tracking_similar_issues_query import ErrorTrackingSimilarIssuesQuery
+    from ..query.events_node import EventsNode
+    from ..query.events_query import EventsQuery
+    from ..query.experiment_funnels_query import ExperimentFunnelsQuery
+    from ..query.experiment_trends_query import ExperimentTrendsQuery
+    from ..query.groups_query import GroupsQuery
+    from ..query.hog_query import HogQuery
+    from ..query.hogql_query import HogQLQuery
+    from ..query.hogql_query_modifiers import (
+        AccountCustomPropertyFilter,
+        BehavioralPropertyFilter,
+        CohortPropertyFilter,
+        DataWarehousePersonPropertyFilter,
+        DataWarehousePropertyFilter,
+        ElementPropertyFilter,
+        EmptyPropertyFilter,
+        ErrorTrackingIssueFilter,
+        EventMetadataPropertyFilter,
+        EventPropertyFilter,
+        FeaturePropertyFilter,
+        FlagPropertyFilter,
+        GroupPropertyFilter,
+        HogQLPropertyFilter,
+        LogEntryPropertyFilter,
+        LogPropertyFilter,
+        MetricPropertyFilter,
+        PersonMetadataPropertyFilter,
+        PersonPropertyFilter,
+        RecordingPropertyFilter,
+        RevenueAnalyticsPropertyFilter,
+        SessionPropertyFilter,
+        SpanPropertyFilter,
+        WorkflowVariablePropertyFilter,
+    )
+    from ..query.insight_actors_query import InsightActorsQuery
+    from ..query.insight_actors_query_options import InsightActorsQueryOptions
+    from ..query.log_attributes_query import LogAttributesQuery
+    from ..query.log_values_query import LogValuesQuery
+    from ..query.logs_query import LogsQuery
+    from ..query.marketing_analytics_aggregated_query import MarketingAnalyticsAggregatedQuery
+    from ..query.marketing_analytics_attribution_paths_query import (
+        MarketingAnalyticsAttributionPathsQuery,
+    )
+    from ..query.marketing_analytics_attribution_query import MarketingAnalyticsAttributionQuery
+    from ..query.marketing_analytics_retention_query import MarketingAnalyticsRetentionQuery
+    from ..query.marketing_analytics_table_query import MarketingAnalyticsTableQuery
+    from ..query.mcp_harness_breakdown_query import MCPHarnessBreakdownQuery
+    from ..query.mcp_missing_capabilities_query import MCPMissingCapabilitiesQuery
+    from ..query.mcp_tool_call_breakdown_query import MCPToolCallBreakdownQuery
+    from ..query.mcp_tool_calls_and_errors_query import MCPToolCallsAndErrorsQuery
+    from ..query.mcp_tool_categories_query import MCPToolCategoriesQuery
+    from ..query.mcp_tool_category_counts_query import MCPToolCategoryCountsQuery
+    from ..query.mcp_tool_category_map_query import MCPToolCategoryMapQuery
+    from ..query.mcp_tool_daily_stats_query import MCPToolDailyStatsQuery
+    from ..query.mcp_tool_descriptions_query import MCPToolDescriptionsQuery
+    from ..query.mcp_tool_failure_occurrences_query import MCPToolFailureOccurrencesQuery
+    from ..query.mcp_tool_failures_query import MCPToolFailuresQuery
+    from ..query.mcp_tool_neighbors_query import MCPToolNeighborsQuery
+    from ..query.mcp_tool_quality_daily_stats_query import MCPToolQualityDailyStatsQuery
+    from ..query.mcp_tool_quality_rows_query import MCPToolQualityRowsQuery
+    from ..query.mcp_tool_sample_intents_query import MCPToolSampleIntentsQuery
+    from ..query.mcp_tool_stats_query import MCPToolStatsQuery
+    from ..query.mcp_tool_top_users_query import MCPToolTopUsersQuery
+    from ..query.metrics_query import MetricsQuery
+    from ..query.non_integrated_conversions_table_query import NonIntegratedConversionsTableQuery
+    from ..query.persons_node import PersonsNode
+    from ..query.recordings_query import RecordingsQuery
+    from ..query.session_attribution_explorer_query import SessionAttributionExplorerQuery
+    from ..query.session_query import SessionQuery
+    from ..query.sessions_query import SessionsQuery
+    from ..query.sessions_timeline_query import SessionsTimelineQuery
+    from ..query.trace_neighbors_query import TraceNeighborsQuery
+    from ..query.trace_query import TraceQuery
+    from ..query.trace_spans_aggregation_query import TraceSpansAggregationQuery
+    from ..query.trace_spans_attribute_breakdown_query import TraceSpansAttributeBreakdownQuery
+    from ..query.trace_spans_query import TraceSpansQuery
+    from ..query.trace_spans_tree_query import TraceSpansTreeQuery
+    from ..query.traces_query import TracesQuery
+    from ..query.usage_metrics_query import UsageMetricsQuery
+    from ..query.vector_search_query import VectorSearchQuery
+    from ..query.web_agent_analytics_query import WebAgentAnalyticsQuery
+    from ..query.web_analytics_external_summary_query import WebAnalyticsExternalSummaryQuery
+    from ..query.web_bots_table_query import WebBotsTableQuery
+    from ..query.web_external_clicks_table_query import WebExternalClicksTableQuery
+    from ..query.web_goals_query import WebGoalsQuery
+    from ..query.web_notable_changes_query import WebNotableChangesQuery
+    from ..query.web_overview_query import WebOverviewQuery
+    from ..query.web_page_url_search_query import WebPageURLSearchQuery
+    from ..query.web_stats_table_query import WebStatsTableQuery
+    from ..query.web_vitals_path_breakdown_query import WebVitalsPathBreakdownQuery
+    from ..query.web_vitals_query import WebVitalsQuery
 
 __all__ = [
     "AutocompleteCompletionItem",
     "AutocompleteCompletionItemKind",
-    "CalendarHeatmapFilter",
     "CalendarHeatmapQuery",
     "CalendarHeatmapResponse",
     "EventsHeatMapColumnAggregationResult",
@@ -115,12 +148,145 @@ __all__ = [
     "HogQLAutocomplete",
     "HogQLAutocompleteResponse",
     "HogQLMetadata",
-    "Metrics",
-    "WebTrendsItem",
-    "WebTrendsMetric",
-    "WebTrendsQuery",
-    "WebTrendsQueryResponse",
 ]
+
+if TYPE_CHECKING:
+    _EventPropertyFilterUnion: TypeAlias = "Annotated[EventPropertyFilter | PersonPropertyFilter | PersonMetadataPropertyFilter | ElementPropertyFilter | EventMetadataPropertyFilter | SessionPropertyFilter | CohortPropertyFilter | RecordingPropertyFilter | LogEntryPropertyFilter | GroupPropertyFilter | FeaturePropertyFilter | FlagPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter | DataWarehousePropertyFilter | DataWarehousePersonPropertyFilter | ErrorTrackingIssueFilter | LogPropertyFilter | MetricPropertyFilter | SpanPropertyFilter | RevenueAnalyticsPropertyFilter | AccountCustomPropertyFilter | WorkflowVariablePropertyFilter | BehavioralPropertyFilter, Field(discriminator='type')]"
+    _EventsNodeUnion: TypeAlias = (
+        "Annotated[EventsNode | ActionsNode | DataWarehouseNode, Field(discriminator='kind')]"
+    )
+    _EventsNodeUnion2: TypeAlias = "Annotated[EventsNode | ActionsNode | PersonsNode | EventsQuery | SessionsQuery | ActorsQuery | GroupsQuery | InsightActorsQuery | InsightActorsQueryOptions | SessionsTimelineQuery | HogQuery | HogQLQuery | HogQLMetadata | HogQLAutocomplete | MarketingAnalyticsTableQuery | MarketingAnalyticsAggregatedQuery | MarketingAnalyticsAttributionQuery | MarketingAnalyticsAttributionPathsQuery | MarketingAnalyticsRetentionQuery | NonIntegratedConversionsTableQuery | WebOverviewQuery | WebStatsTableQuery | WebExternalClicksTableQuery | WebBotsTableQuery | WebAgentAnalyticsQuery | WebGoalsQuery | WebVitalsQuery | WebVitalsPathBreakdownQuery | WebPageURLSearchQuery | WebAnalyticsExternalSummaryQuery | WebNotableChangesQuery | SessionAttributionExplorerQuery | ErrorTrackingQuery | ErrorTrackingSimilarIssuesQuery | ErrorTrackingFingerprintProjectionQuery | ErrorTrackingBreakdownsQuery | ErrorTrackingReleasesQuery | ErrorTrackingIssueCorrelationQuery | LogsQuery | LogAttributesQuery | LogValuesQuery | MetricsQuery | TraceSpansQuery | TraceSpansAggregationQuery | TraceSpansTreeQuery | TraceSpansAttributeBreakdownQuery | ExperimentFunnelsQuery | ExperimentTrendsQuery | CalendarHeatmapQuery | RecordingsQuery | TracesQuery | TraceQuery | SessionQuery | TraceNeighborsQuery | VectorSearchQuery | UsageMetricsQuery | AccountsQuery | AccountsTableQuery | EndpointsUsageOverviewQuery | EndpointsUsageTableQuery | EndpointsUsageTrendsQuery | MCPToolCallBreakdownQuery | MCPToolCallsAndErrorsQuery | MCPHarnessBreakdownQuery | MCPToolTopUsersQuery | MCPToolFailuresQuery | MCPToolFailureOccurrencesQuery | MCPToolStatsQuery | MCPToolDailyStatsQuery | MCPToolQualityRowsQuery | MCPToolQualityDailyStatsQuery | MCPToolCategoryCountsQuery | MCPToolCategoriesQuery | MCPToolCategoryMapQuery | MCPToolDescriptionsQuery | MCPToolSampleIntentsQuery | MCPToolNeighborsQuery | MCPMissingCapabilitiesQuery, Field(discriminator='kind')]"
+else:
+    _EventPropertyFilterUnion = deferred_union(
+        __name__,
+        "type",
+        "type",
+        {
+            "event": "EventPropertyFilter",
+            "person": "PersonPropertyFilter",
+            "person_metadata": "PersonMetadataPropertyFilter",
+            "element": "ElementPropertyFilter",
+            "event_metadata": "EventMetadataPropertyFilter",
+            "session": "SessionPropertyFilter",
+            "cohort": "CohortPropertyFilter",
+            "recording": "RecordingPropertyFilter",
+            "log_entry": "LogEntryPropertyFilter",
+            "group": "GroupPropertyFilter",
+            "feature": "FeaturePropertyFilter",
+            "flag": "FlagPropertyFilter",
+            "hogql": "HogQLPropertyFilter",
+            "empty": "EmptyPropertyFilter",
+            "data_warehouse": "DataWarehousePropertyFilter",
+            "data_warehouse_person_property": "DataWarehousePersonPropertyFilter",
+            "error_tracking_issue": "ErrorTrackingIssueFilter",
+            "log": "LogPropertyFilter",
+            "log_attribute": "LogPropertyFilter",
+            "log_resource_attribute": "LogPropertyFilter",
+            "metric_attribute": "MetricPropertyFilter",
+            "span": "SpanPropertyFilter",
+            "span_attribute": "SpanPropertyFilter",
+            "span_resource_attribute": "SpanPropertyFilter",
+            "revenue_analytics": "RevenueAnalyticsPropertyFilter",
+            "account_custom_property": "AccountCustomPropertyFilter",
+            "workflow_variable": "WorkflowVariablePropertyFilter",
+            "behavioral": "BehavioralPropertyFilter",
+        },
+    )
+    _EventsNodeUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "EventsNode": "EventsNode",
+            "ActionsNode": "ActionsNode",
+            "DataWarehouseNode": "DataWarehouseNode",
+        },
+    )
+    _EventsNodeUnion2 = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "EventsNode": "EventsNode",
+            "ActionsNode": "ActionsNode",
+            "PersonsNode": "PersonsNode",
+            "EventsQuery": "EventsQuery",
+            "SessionsQuery": "SessionsQuery",
+            "ActorsQuery": "ActorsQuery",
+            "GroupsQuery": "GroupsQuery",
+            "InsightActorsQuery": "InsightActorsQuery",
+            "InsightActorsQueryOptions": "InsightActorsQueryOptions",
+            "SessionsTimelineQuery": "SessionsTimelineQuery",
+            "HogQuery": "HogQuery",
+            "HogQLQuery": "HogQLQuery",
+            "HogQLMetadata": "HogQLMetadata",
+            "HogQLAutocomplete": "HogQLAutocomplete",
+            "MarketingAnalyticsTableQuery": "MarketingAnalyticsTableQuery",
+            "MarketingAnalyticsAggregatedQuery": "MarketingAnalyticsAggregatedQuery",
+            "MarketingAnalyticsAttributionQuery": "MarketingAnalyticsAttributionQuery",
+            "MarketingAnalyticsAttributionPathsQuery": "MarketingAnalyticsAttributionPathsQuery",
+            "MarketingAnalyticsRetentionQuery": "MarketingAnalyticsRetentionQuery",
+            "NonIntegratedConversionsTableQuery": "NonIntegratedConversionsTableQuery",
+            "WebOverviewQuery": "WebOverviewQuery",
+            "WebStatsTableQuery": "WebStatsTableQuery",
+            "WebExternalClicksTableQuery": "WebExternalClicksTableQuery",
+            "WebBotsTableQuery": "WebBotsTableQuery",
+            "WebAgentAnalyticsQuery": "WebAgentAnalyticsQuery",
+            "WebGoalsQuery": "WebGoalsQuery",
+            "WebVitalsQuery": "WebVitalsQuery",
+            "WebVitalsPathBreakdownQuery": "WebVitalsPathBreakdownQuery",
+            "WebPageURLSearchQuery": "WebPageURLSearchQuery",
+            "WebAnalyticsExternalSummaryQuery": "WebAnalyticsExternalSummaryQuery",
+            "WebNotableChangesQuery": "WebNotableChangesQuery",
+            "SessionAttributionExplorerQuery": "SessionAttributionExplorerQuery",
+            "ErrorTrackingQuery": "ErrorTrackingQuery",
+            "ErrorTrackingSimilarIssuesQuery": "ErrorTrackingSimilarIssuesQuery",
+            "ErrorTrackingFingerprintProjectionQuery": "ErrorTrackingFingerprintProjectionQuery",
+            "ErrorTrackingBreakdownsQuery": "ErrorTrackingBreakdownsQuery",
+            "ErrorTrackingReleasesQuery": "ErrorTrackingReleasesQuery",
+            "ErrorTrackingIssueCorrelationQuery": "ErrorTrackingIssueCorrelationQuery",
+            "LogsQuery": "LogsQuery",
+            "LogAttributesQuery": "LogAttributesQuery",
+            "LogValuesQuery": "LogValuesQuery",
+            "MetricsQuery": "MetricsQuery",
+            "TraceSpansQuery": "TraceSpansQuery",
+            "TraceSpansAggregationQuery": "TraceSpansAggregationQuery",
+            "TraceSpansTreeQuery": "TraceSpansTreeQuery",
+            "TraceSpansAttributeBreakdownQuery": "TraceSpansAttributeBreakdownQuery",
+            "ExperimentFunnelsQuery": "ExperimentFunnelsQuery",
+            "ExperimentTrendsQuery": "ExperimentTrendsQuery",
+            "CalendarHeatmapQuery": "CalendarHeatmapQuery",
+            "RecordingsQuery": "RecordingsQuery",
+            "TracesQuery": "TracesQuery",
+            "TraceQuery": "TraceQuery",
+            "SessionQuery": "SessionQuery",
+            "TraceNeighborsQuery": "TraceNeighborsQuery",
+            "VectorSearchQuery": "VectorSearchQuery",
+            "UsageMetricsQuery": "UsageMetricsQuery",
+            "AccountsQuery": "AccountsQuery",
+            "AccountsTableQuery": "AccountsTableQuery",
+            "EndpointsUsageOverviewQuery": "EndpointsUsageOverviewQuery",
+            "EndpointsUsageTableQuery": "EndpointsUsageTableQuery",
+            "EndpointsUsageTrendsQuery": "EndpointsUsageTrendsQuery",
+            "MCPToolCallBreakdownQuery": "MCPToolCallBreakdownQuery",
+            "MCPToolCallsAndErrorsQuery": "MCPToolCallsAndErrorsQuery",
+            "MCPHarnessBreakdownQuery": "MCPHarnessBreakdownQuery",
+            "MCPToolTopUsersQuery": "MCPToolTopUsersQuery",
+            "MCPToolFailuresQuery": "MCPToolFailuresQuery",
+            "MCPToolFailureOccurrencesQuery": "MCPToolFailureOccurrencesQuery",
+            "MCPToolStatsQuery": "MCPToolStatsQuery",
+            "MCPToolDailyStatsQuery": "MCPToolDailyStatsQuery",
+            "MCPToolQualityRowsQuery": "MCPToolQualityRowsQuery",
+            "MCPToolQualityDailyStatsQuery": "MCPToolQualityDailyStatsQuery",
+            "MCPToolCategoryCountsQuery": "MCPToolCategoryCountsQuery",
+            "MCPToolCategoriesQuery": "MCPToolCategoriesQuery",
+            "MCPToolCategoryMapQuery": "MCPToolCategoryMapQuery",
+            "MCPToolDescriptionsQuery": "MCPToolDescriptionsQuery",
+            "MCPToolSampleIntentsQuery": "MCPToolSampleIntentsQuery",
+            "MCPToolNeighborsQuery": "MCPToolNeighborsQuery",
+            "MCPMissingCapabilitiesQuery": "MCPMissingCapabilitiesQuery",
+        },
+    )
 
 AutocompleteCompletionItemKind: TypeAlias = Literal[
     "Method",
@@ -160,10 +326,7 @@ class AutocompleteCompletionItem(Model):
     insert_text: Annotated[str, Field(alias="insertText")]
     kind: AutocompleteCompletionItemKind | str
     label: str
-
-
-class CalendarHeatmapFilter(Model):
-    dummy: str | None = None
+    sort_text: Annotated[str | None, Field(alias="sortText")] = None
 
 
 class EventsHeatMapColumnAggregationResult(Model):
@@ -199,12 +362,23 @@ class CalendarHeatmapResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: EventsHeatMapStructuredResult
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class CalendarHeatmapQuery(Model):
+    kind: Literal["CalendarHeatmapQuery"] = "CalendarHeatmapQuery"
     aggregation_group_type_index: int | None = None
     calendar_heatmap_filter: Annotated[
         CalendarHeatmapFilter | None, Field(alias="calendarHeatmapFilter")
@@ -216,39 +390,11 @@ class CalendarHeatmapQuery(Model):
     date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     interval: IntervalType | str | None = None
-    kind: Literal["CalendarHeatmapQuery"] = "CalendarHeatmapQuery"
     modifiers: HogQLQueryModifiers | None = None
-    properties: (
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | PropertyGroupFilter
-        | None
-    ) = None
+    properties: list[_EventPropertyFilterUnion] | PropertyGroupFilter | None = None
     response: CalendarHeatmapResponse | None = None
     sampling_factor: Annotated[float | None, Field(alias="samplingFactor")] = None
-    series: list[
-        Annotated[EventsNode | ActionsNode | DataWarehouseNode, Field(discriminator="kind")]
-    ]
+    series: list[_EventsNodeUnion]
     tags: QueryLogTags | None = None
     version: float | None = None
 
@@ -262,229 +408,34 @@ class HogQLAutocompleteResponse(Model):
     timings: list[QueryTiming] | None = None
 
 
-WebTrendsMetric: TypeAlias = Literal[
-    "UniqueUsers", "PageViews", "Sessions", "Bounces", "SessionDuration", "TotalSessions"
-]
-
-
-class Metrics(Model):
-    bounces: Annotated[float | None, Field(alias="Bounces")] = None
-    page_views: Annotated[float | None, Field(alias="PageViews")] = None
-    session_duration: Annotated[float | None, Field(alias="SessionDuration")] = None
-    sessions: Annotated[float | None, Field(alias="Sessions")] = None
-    total_sessions: Annotated[float | None, Field(alias="TotalSessions")] = None
-    unique_users: Annotated[float | None, Field(alias="UniqueUsers")] = None
-
-
-class WebTrendsItem(Model):
-    bucket: str
-    metrics: Metrics
-
-
-class WebTrendsQueryResponse(Model):
-    clickhouse: str | None = None
-    columns: list[Any] | None = None
-    error: str | None = None
-    explain: list[str] | None = None
-    has_more: Annotated[bool | None, Field(alias="hasMore")] = None
-    hogql: str | None = None
-    limit: int | None = None
-    metadata: HogQLMetadataResponse | None = None
-    modifiers: HogQLQueryModifiers | None = None
-    offset: int | None = None
-    query: str | None = None
-    query_status: QueryStatus | None = None
-    resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: list[WebTrendsItem]
-    sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
-    timings: list[QueryTiming] | None = None
-    types: list[Any] | None = None
-    used_pre_aggregated_tables: Annotated[bool | None, Field(alias="usedPreAggregatedTables")] = (
-        None
-    )
-
-
-class WebTrendsQuery(Model):
-    aggregation_group_type_index: int | None = None
-    compare_filter: Annotated[CompareFilter | None, Field(alias="compareFilter")] = None
-    conversion_goal: Annotated[
-        ActionConversionGoal | CustomEventConversionGoal | None, Field(alias="conversionGoal")
-    ] = None
-    data_color_theme: Annotated[float | None, Field(alias="dataColorTheme")] = None
-    date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
-    do_path_cleaning: Annotated[bool | None, Field(alias="doPathCleaning")] = None
-    filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
-    include_revenue: Annotated[bool | None, Field(alias="includeRevenue")] = None
-    interval: IntervalType | str
-    kind: Literal["WebTrendsQuery"] = "WebTrendsQuery"
-    limit: int | None = None
-    metrics: list[WebTrendsMetric | str]
-    modifiers: HogQLQueryModifiers | None = None
-    offset: int | None = None
-    order_by: Annotated[
-        list[WebAnalyticsOrderByFields | WebAnalyticsOrderByDirection | str] | None,
-        Field(alias="orderBy"),
-    ] = None
-    properties: list[
-        Annotated[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter,
-            Field(discriminator="type"),
-        ]
-    ]
-    response: WebTrendsQueryResponse | None = None
-    sampling: WebAnalyticsSampling | None = None
-    sampling_factor: Annotated[float | None, Field(alias="samplingFactor")] = None
-    tags: QueryLogTags | None = None
-    use_sessions_table: Annotated[bool | None, Field(alias="useSessionsTable")] = None
-    version: float | None = None
-
-
 class HogQLAutocomplete(Model):
+    kind: Literal["HogQLAutocomplete"] = "HogQLAutocomplete"
     connection_id: Annotated[str | None, Field(alias="connectionId")] = None
     end_position: Annotated[int, Field(alias="endPosition")]
     filters: HogQLFilters | None = None
     globals: dict[str, Any] | None = None
-    kind: Literal["HogQLAutocomplete"] = "HogQLAutocomplete"
     language: HogLanguage | str
     modifiers: HogQLQueryModifiers | None = None
     query: str
     response: HogQLAutocompleteResponse | None = None
-    source_query: Annotated[
-        EventsNode
-        | ActionsNode
-        | PersonsNode
-        | EventsQuery
-        | SessionsQuery
-        | ActorsQuery
-        | GroupsQuery
-        | InsightActorsQuery
-        | InsightActorsQueryOptions
-        | SessionsTimelineQuery
-        | HogQuery
-        | HogQLQuery
-        | HogQLMetadata
-        | HogQLAutocomplete
-        | RevenueAnalyticsGrossRevenueQuery
-        | RevenueAnalyticsMetricsQuery
-        | RevenueAnalyticsMRRQuery
-        | RevenueAnalyticsOverviewQuery
-        | RevenueAnalyticsTopCustomersQuery
-        | MarketingAnalyticsTableQuery
-        | MarketingAnalyticsAggregatedQuery
-        | NonIntegratedConversionsTableQuery
-        | WebOverviewQuery
-        | WebStatsTableQuery
-        | WebExternalClicksTableQuery
-        | WebGoalsQuery
-        | WebVitalsQuery
-        | WebVitalsPathBreakdownQuery
-        | WebPageURLSearchQuery
-        | WebTrendsQuery
-        | WebAnalyticsExternalSummaryQuery
-        | WebNotableChangesQuery
-        | SessionAttributionExplorerQuery
-        | RevenueExampleEventsQuery
-        | RevenueExampleDataWarehouseTablesQuery
-        | ErrorTrackingQuery
-        | ErrorTrackingSimilarIssuesQuery
-        | ErrorTrackingBreakdownsQuery
-        | ErrorTrackingIssueCorrelationQuery
-        | LogsQuery
-        | LogAttributesQuery
-        | LogValuesQuery
-        | TraceSpansQuery
-        | ExperimentFunnelsQuery
-        | ExperimentTrendsQuery
-        | CalendarHeatmapQuery
-        | RecordingsQuery
-        | TracesQuery
-        | TraceQuery
-        | TraceNeighborsQuery
-        | VectorSearchQuery
-        | UsageMetricsQuery
-        | EndpointsUsageOverviewQuery
-        | EndpointsUsageTableQuery
-        | EndpointsUsageTrendsQuery
-        | None,
-        Field(alias="sourceQuery"),
-    ] = None
+    source_query: Annotated[_EventsNodeUnion2 | None, Field(alias="sourceQuery")] = None
     start_position: Annotated[int, Field(alias="startPosition")]
     tags: QueryLogTags | None = None
     version: float | None = None
 
 
 class HogQLMetadata(Model):
+    kind: Literal["HogQLMetadata"] = "HogQLMetadata"
     connection_id: Annotated[str | None, Field(alias="connectionId")] = None
     debug: bool | None = None
     filters: HogQLFilters | None = None
     globals: dict[str, Any] | None = None
-    kind: Literal["HogQLMetadata"] = "HogQLMetadata"
+    index_usage: Annotated[bool | None, Field(alias="indexUsage")] = None
     language: HogLanguage | str
     modifiers: HogQLQueryModifiers | None = None
     query: str
     response: HogQLMetadataResponse | None = None
-    source_query: Annotated[
-        EventsNode
-        | ActionsNode
-        | PersonsNode
-        | EventsQuery
-        | SessionsQuery
-        | ActorsQuery
-        | GroupsQuery
-        | InsightActorsQuery
-        | InsightActorsQueryOptions
-        | SessionsTimelineQuery
-        | HogQuery
-        | HogQLQuery
-        | HogQLMetadata
-        | HogQLAutocomplete
-        | RevenueAnalyticsGrossRevenueQuery
-        | RevenueAnalyticsMetricsQuery
-        | RevenueAnalyticsMRRQuery
-        | RevenueAnalyticsOverviewQuery
-        | RevenueAnalyticsTopCustomersQuery
-        | MarketingAnalyticsTableQuery
-        | MarketingAnalyticsAggregatedQuery
-        | NonIntegratedConversionsTableQuery
-        | WebOverviewQuery
-        | WebStatsTableQuery
-        | WebExternalClicksTableQuery
-        | WebGoalsQuery
-        | WebVitalsQuery
-        | WebVitalsPathBreakdownQuery
-        | WebPageURLSearchQuery
-        | WebTrendsQuery
-        | WebAnalyticsExternalSummaryQuery
-        | WebNotableChangesQuery
-        | SessionAttributionExplorerQuery
-        | RevenueExampleEventsQuery
-        | RevenueExampleDataWarehouseTablesQuery
-        | ErrorTrackingQuery
-        | ErrorTrackingSimilarIssuesQuery
-        | ErrorTrackingBreakdownsQuery
-        | ErrorTrackingIssueCorrelationQuery
-        | LogsQuery
-        | LogAttributesQuery
-        | LogValuesQuery
-        | TraceSpansQuery
-        | ExperimentFunnelsQuery
-        | ExperimentTrendsQuery
-        | CalendarHeatmapQuery
-        | RecordingsQuery
-        | TracesQuery
-        | TraceQuery
-        | TraceNeighborsQuery
-        | VectorSearchQuery
-        | UsageMetricsQuery
-        | EndpointsUsageOverviewQuery
-        | EndpointsUsageTableQuery
-        | EndpointsUsageTrendsQuery
-        | None,
-        Field(alias="sourceQuery"),
-    ] = None
+    source_query: Annotated[_EventsNodeUnion2 | None, Field(alias="sourceQuery")] = None
     tags: QueryLogTags | None = None
-    variables: dict[str, Any] | None = None
+    variables: dict[str, HogQLVariable] | None = None
     version: float | None = None

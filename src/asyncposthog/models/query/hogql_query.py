@@ -3,39 +3,53 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
 from ..query.hogql_query_modifiers import (
-    CohortPropertyFilter,
-    DataWarehousePersonPropertyFilter,
-    DataWarehousePropertyFilter,
+    AccessControlFilterWarning,
+    BreakdownFilter,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
-    ElementPropertyFilter,
-    EmptyPropertyFilter,
-    ErrorTrackingIssueFilter,
-    EventMetadataPropertyFilter,
-    EventPropertyFilter,
-    FeaturePropertyFilter,
-    FlagPropertyFilter,
-    GroupPropertyFilter,
-    HogQLPropertyFilter,
     HogQLQueryModifiers,
-    LogEntryPropertyFilter,
-    LogPropertyFilter,
-    PersonPropertyFilter,
+    IntervalType,
     QueryLogTags,
     QueryStatus,
     QueryTiming,
-    RecordingPropertyFilter,
     ResolvedDateRangeResponse,
-    RevenueAnalyticsPropertyFilter,
-    SessionPropertyFilter,
-    SpanPropertyFilter,
-    WorkflowVariablePropertyFilter,
 )
+
+if TYPE_CHECKING:
+    from ..query.hogql_query_modifiers import (
+        AccountCustomPropertyFilter,
+        BehavioralPropertyFilter,
+        CohortPropertyFilter,
+        DataWarehousePersonPropertyFilter,
+        DataWarehousePropertyFilter,
+        ElementPropertyFilter,
+        EmptyPropertyFilter,
+        ErrorTrackingIssueFilter,
+        EventMetadataPropertyFilter,
+        EventPropertyFilter,
+        FeaturePropertyFilter,
+        FlagPropertyFilter,
+        GroupPropertyFilter,
+        HogQLPropertyFilter,
+        LogEntryPropertyFilter,
+        LogPropertyFilter,
+        MetricPropertyFilter,
+        PersonMetadataPropertyFilter,
+        PersonPropertyFilter,
+        RecordingPropertyFilter,
+        RevenueAnalyticsPropertyFilter,
+        SessionPropertyFilter,
+        SpanPropertyFilter,
+        WorkflowVariablePropertyFilter,
+    )
 
 __all__ = [
     "HogQLFilters",
@@ -43,38 +57,59 @@ __all__ = [
     "HogQLNotice",
     "HogQLQuery",
     "HogQLQueryResponse",
+    "HogQLVariable",
+    "PredicateIndexUsage",
+    "PredicateIndexVerdict",
+    "PredicateScope",
     "QueryIndexUsage",
 ]
 
+if TYPE_CHECKING:
+    _EventPropertyFilterUnion: TypeAlias = "Annotated[EventPropertyFilter | PersonPropertyFilter | PersonMetadataPropertyFilter | ElementPropertyFilter | EventMetadataPropertyFilter | SessionPropertyFilter | CohortPropertyFilter | RecordingPropertyFilter | LogEntryPropertyFilter | GroupPropertyFilter | FeaturePropertyFilter | FlagPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter | DataWarehousePropertyFilter | DataWarehousePersonPropertyFilter | ErrorTrackingIssueFilter | LogPropertyFilter | MetricPropertyFilter | SpanPropertyFilter | RevenueAnalyticsPropertyFilter | AccountCustomPropertyFilter | WorkflowVariablePropertyFilter | BehavioralPropertyFilter, Field(discriminator='type')]"
+else:
+    _EventPropertyFilterUnion = deferred_union(
+        __name__,
+        "type",
+        "type",
+        {
+            "event": "EventPropertyFilter",
+            "person": "PersonPropertyFilter",
+            "person_metadata": "PersonMetadataPropertyFilter",
+            "element": "ElementPropertyFilter",
+            "event_metadata": "EventMetadataPropertyFilter",
+            "session": "SessionPropertyFilter",
+            "cohort": "CohortPropertyFilter",
+            "recording": "RecordingPropertyFilter",
+            "log_entry": "LogEntryPropertyFilter",
+            "group": "GroupPropertyFilter",
+            "feature": "FeaturePropertyFilter",
+            "flag": "FlagPropertyFilter",
+            "hogql": "HogQLPropertyFilter",
+            "empty": "EmptyPropertyFilter",
+            "data_warehouse": "DataWarehousePropertyFilter",
+            "data_warehouse_person_property": "DataWarehousePersonPropertyFilter",
+            "error_tracking_issue": "ErrorTrackingIssueFilter",
+            "log": "LogPropertyFilter",
+            "log_attribute": "LogPropertyFilter",
+            "log_resource_attribute": "LogPropertyFilter",
+            "metric_attribute": "MetricPropertyFilter",
+            "span": "SpanPropertyFilter",
+            "span_attribute": "SpanPropertyFilter",
+            "span_resource_attribute": "SpanPropertyFilter",
+            "revenue_analytics": "RevenueAnalyticsPropertyFilter",
+            "account_custom_property": "AccountCustomPropertyFilter",
+            "workflow_variable": "WorkflowVariablePropertyFilter",
+            "behavioral": "BehavioralPropertyFilter",
+        },
+    )
+
 
 class HogQLFilters(Model):
+    breakdown_filter: Annotated[BreakdownFilter | None, Field(alias="breakdownFilter")] = None
     date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
-    properties: (
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | None
-    ) = None
+    interval: IntervalType | str | None = None
+    properties: list[_EventPropertyFilterUnion] | None = None
 
 
 class HogQLNotice(Model):
@@ -84,12 +119,36 @@ class HogQLNotice(Model):
     start: int | None = None
 
 
+PredicateIndexVerdict: TypeAlias = Literal[
+    "indexed", "blocked", "unindexed_column", "unindexed_json", "operator_not_indexable"
+]
+
+PredicateScope: TypeAlias = Literal["event", "person", "group", "unknown"]
+
+
+class PredicateIndexUsage(Model):
+    column_name: str | None = None
+    end: int | None = None
+    fix: str | None = None
+    message: str
+    operator: str
+    physical_type: str
+    property_name: str
+    scope: PredicateScope | str
+    semantic_type: str
+    source_label: str
+    start: int | None = None
+    usable_indexes: list[str]
+    verdict: PredicateIndexVerdict | str
+
+
 QueryIndexUsage: TypeAlias = Literal["undecisive", "no", "partial", "yes"]
 
 
 class HogQLMetadataResponse(Model):
     ch_table_names: list[str] | None = None
     errors: list[HogQLNotice]
+    index_usage: list[PredicateIndexUsage] | None = None
     is_using_indices: Annotated[QueryIndexUsage | str | None, Field(alias="isUsingIndices")] = None
     is_valid: Annotated[bool | None, Field(alias="isValid")] = None
     notices: list[HogQLNotice]
@@ -111,17 +170,34 @@ class HogQLQueryResponse(Model):
     offset: int | None = None
     query: str | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[Any]
     timings: list[QueryTiming] | None = None
     types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class HogQLVariable(Model):
+    code_name: str
+    is_null: Annotated[bool | None, Field(alias="isNull")] = None
+    value: Any = None
+    variable_id: Annotated[str, Field(alias="variableId")]
 
 
 class HogQLQuery(Model):
+    kind: Literal["HogQLQuery"] = "HogQLQuery"
     connection_id: Annotated[str | None, Field(alias="connectionId")] = None
     explain: bool | None = None
     filters: HogQLFilters | None = None
-    kind: Literal["HogQLQuery"] = "HogQLQuery"
     modifiers: HogQLQueryModifiers | None = None
     name: str | None = None
     query: str
@@ -129,5 +205,5 @@ class HogQLQuery(Model):
     send_raw_query: Annotated[bool | None, Field(alias="sendRawQuery")] = None
     tags: QueryLogTags | None = None
     values: dict[str, Any] | None = None
-    variables: dict[str, Any] | None = None
+    variables: dict[str, HogQLVariable] | None = None
     version: float | None = None

@@ -4,21 +4,32 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
 __all__ = [
+    "AccessControlFilterWarning",
+    "AccountCustomPropertyFilter",
     "ActionConversionGoal",
     "BaseMathType",
+    "BehavioralEventSource",
+    "BehavioralPropertyFilter",
     "BounceRatePageViewMode",
+    "Breakdown",
+    "BreakdownFilter",
+    "BreakdownType",
     "CalendarHeatmapMathType",
     "ClickhouseQueryProgress",
     "CohortPropertyFilter",
     "CompareFilter",
     "CountPerActorMathType",
     "CurrencyCode",
+    "CustomBotDefinition",
+    "CustomBotField",
+    "CustomBotMatcher",
     "CustomChannelCondition",
     "CustomChannelField",
     "CustomChannelOperator",
@@ -27,9 +38,13 @@ __all__ = [
     "DataWarehouseEventsModifier",
     "DataWarehousePersonPropertyFilter",
     "DataWarehousePropertyFilter",
+    "DataWarehouseSourceUsage",
+    "DataWarehouseSyncWarning",
     "DateRange",
+    "DaysOfWeekEnum",
     "DurationType",
     "ElementPropertyFilter",
+    "ElementPropertyFilterKey",
     "EmptyPropertyFilter",
     "ErrorTrackingIssueFilter",
     "EventMetadataPropertyFilter",
@@ -39,19 +54,24 @@ __all__ = [
     "FilterLogicalOperator",
     "FlagPropertyFilter",
     "FunnelMathType",
+    "GroupMathType",
     "GroupPropertyFilter",
     "HogQLPropertyFilter",
     "HogQLQueryModifiers",
     "InCohortVia",
+    "InlineBehavioralType",
     "InlineCohortCalculation",
     "IntervalType",
-    "Key10",
     "LogEntryPropertyFilter",
     "LogPropertyFilter",
     "LogPropertyFilterType",
     "MaterializationMode",
     "MaterializedColumnsOptimizationMode",
     "MathGroupTypeIndex",
+    "MetricPropertyFilter",
+    "MultipleBreakdownType",
+    "ParserMode",
+    "PersonMetadataPropertyFilter",
     "PersonPropertyFilter",
     "PersonsArgMaxVersion",
     "PersonsJoinMode",
@@ -68,42 +88,63 @@ __all__ = [
     "ResolvedDateRangeResponse",
     "RevenueAnalyticsPropertyFilter",
     "RevenueCurrencyPropertyConfig",
+    "SamplingRate",
     "SessionPropertyFilter",
     "SessionTableVersion",
     "SessionsV2JoinMode",
     "SpanPropertyFilter",
     "SpanPropertyFilterType",
+    "TimeUnitType",
+    "WebAnalyticsSampling",
     "WorkflowVariablePropertyFilter",
 ]
 
+if TYPE_CHECKING:
+    _PropertyGroupFilterValueUnion: TypeAlias = "Annotated[PropertyGroupFilterValue | EventPropertyFilter | PersonPropertyFilter | PersonMetadataPropertyFilter | ElementPropertyFilter | EventMetadataPropertyFilter | SessionPropertyFilter | CohortPropertyFilter | RecordingPropertyFilter | LogEntryPropertyFilter | GroupPropertyFilter | FeaturePropertyFilter | FlagPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter | DataWarehousePropertyFilter | DataWarehousePersonPropertyFilter | ErrorTrackingIssueFilter | LogPropertyFilter | MetricPropertyFilter | SpanPropertyFilter | RevenueAnalyticsPropertyFilter | AccountCustomPropertyFilter | WorkflowVariablePropertyFilter | BehavioralPropertyFilter, Field(discriminator='type')]"
+else:
+    _PropertyGroupFilterValueUnion = deferred_union(
+        __name__,
+        "type",
+        "type",
+        {
+            "AND": "PropertyGroupFilterValue",
+            "OR": "PropertyGroupFilterValue",
+            "event": "EventPropertyFilter",
+            "person": "PersonPropertyFilter",
+            "person_metadata": "PersonMetadataPropertyFilter",
+            "element": "ElementPropertyFilter",
+            "event_metadata": "EventMetadataPropertyFilter",
+            "session": "SessionPropertyFilter",
+            "cohort": "CohortPropertyFilter",
+            "recording": "RecordingPropertyFilter",
+            "log_entry": "LogEntryPropertyFilter",
+            "group": "GroupPropertyFilter",
+            "feature": "FeaturePropertyFilter",
+            "flag": "FlagPropertyFilter",
+            "hogql": "HogQLPropertyFilter",
+            "empty": "EmptyPropertyFilter",
+            "data_warehouse": "DataWarehousePropertyFilter",
+            "data_warehouse_person_property": "DataWarehousePersonPropertyFilter",
+            "error_tracking_issue": "ErrorTrackingIssueFilter",
+            "log": "LogPropertyFilter",
+            "log_attribute": "LogPropertyFilter",
+            "log_resource_attribute": "LogPropertyFilter",
+            "metric_attribute": "MetricPropertyFilter",
+            "span": "SpanPropertyFilter",
+            "span_attribute": "SpanPropertyFilter",
+            "span_resource_attribute": "SpanPropertyFilter",
+            "revenue_analytics": "RevenueAnalyticsPropertyFilter",
+            "account_custom_property": "AccountCustomPropertyFilter",
+            "workflow_variable": "WorkflowVariablePropertyFilter",
+            "behavioral": "BehavioralPropertyFilter",
+        },
+    )
 
-class ActionConversionGoal(Model):
-    action_id: Annotated[int, Field(alias="actionId")]
 
-
-BaseMathType: TypeAlias = Literal[
-    "total",
-    "dau",
-    "weekly_active",
-    "monthly_active",
-    "unique_session",
-    "first_time_for_user",
-    "first_matching_event_for_user",
-]
-
-BounceRatePageViewMode: TypeAlias = Literal[
-    "count_pageviews", "uniq_urls", "uniq_page_screen_autocaptures"
-]
-
-CalendarHeatmapMathType: TypeAlias = Literal["total", "dau"]
-
-
-class ClickhouseQueryProgress(Model):
-    active_cpu_time: int
-    bytes_read: int
-    estimated_rows_total: int
-    rows_read: int
-    time_elapsed: int
+class AccessControlFilterWarning(Model):
+    type: Literal["access_control"] = "access_control"
+    message: str
+    resources: list[str]
 
 
 PropertyOperator: TypeAlias = Literal[
@@ -111,6 +152,10 @@ PropertyOperator: TypeAlias = Literal[
     "is_not",
     "icontains",
     "not_icontains",
+    "starts_with",
+    "not_starts_with",
+    "ends_with",
+    "not_ends_with",
     "regex",
     "not_regex",
     "gt",
@@ -142,6 +187,169 @@ PropertyOperator: TypeAlias = Literal[
     "icontains_multi",
     "not_icontains_multi",
 ]
+
+
+class AccountCustomPropertyFilter(Model):
+    type: Literal["account_custom_property"] = "account_custom_property"
+    key: str
+    label: str | None = None
+    operator: PropertyOperator | str
+    value: list[str | float | bool] | str | float | bool | None = None
+
+
+class ActionConversionGoal(Model):
+    action_id: Annotated[int, Field(alias="actionId")]
+
+
+BaseMathType: TypeAlias = Literal[
+    "total",
+    "dau",
+    "weekly_active",
+    "monthly_active",
+    "unique_session",
+    "first_time_for_user",
+    "first_matching_event_for_user",
+]
+
+BehavioralEventSource: TypeAlias = Literal["events", "actions"]
+
+ElementPropertyFilterKey: TypeAlias = Literal["tag_name", "text", "href", "selector"]
+
+
+class ElementPropertyFilter(Model):
+    type: Literal["element"] = "element"
+    key: ElementPropertyFilterKey | str
+    label: str | None = None
+    operator: PropertyOperator | str
+    value: list[str | float | bool] | str | float | bool | None = None
+
+
+class EventPropertyFilter(Model):
+    type: Literal["event"] = "event"
+    key: str
+    label: str | None = None
+    operator: PropertyOperator | str | None = None
+    value: list[str | float | bool] | str | float | bool | None = None
+
+
+class FeaturePropertyFilter(Model):
+    type: Literal["feature"] = "feature"
+    key: str
+    label: str | None = None
+    operator: PropertyOperator | str
+    value: list[str | float | bool] | str | float | bool | None = None
+
+
+class HogQLPropertyFilter(Model):
+    type: Literal["hogql"] = "hogql"
+    key: str
+    label: str | None = None
+    value: list[str | float | bool] | str | float | bool | None = None
+
+
+InlineBehavioralType: TypeAlias = Literal["performed_event", "performed_event_multiple"]
+
+
+class PersonPropertyFilter(Model):
+    type: Literal["person"] = "person"
+    key: str
+    label: str | None = None
+    operator: PropertyOperator | str
+    value: list[str | float | bool] | str | float | bool | None = None
+
+
+TimeUnitType: TypeAlias = Literal["day", "week", "month", "year"]
+
+
+class BehavioralPropertyFilter(Model):
+    type: Literal["behavioral"] = "behavioral"
+    event_filters: (
+        list[
+            Annotated[
+                EventPropertyFilter
+                | PersonPropertyFilter
+                | ElementPropertyFilter
+                | FeaturePropertyFilter
+                | HogQLPropertyFilter,
+                Field(discriminator="type"),
+            ]
+        ]
+        | None
+    ) = None
+    event_type: BehavioralEventSource | str
+    explicit_datetime: str | None = None
+    explicit_datetime_to: str | None = None
+    key: str
+    label: str | None = None
+    negation: bool | None = None
+    operator: PropertyOperator | str | None = None
+    operator_value: int | None = None
+    time_interval: TimeUnitType | str | None = None
+    time_value: int | None = None
+    value: InlineBehavioralType | str
+
+
+BounceRatePageViewMode: TypeAlias = Literal[
+    "count_pageviews", "uniq_urls", "uniq_page_screen_autocaptures"
+]
+
+MultipleBreakdownType: TypeAlias = Literal[
+    "person",
+    "event",
+    "event_metadata",
+    "group",
+    "session",
+    "hogql",
+    "cohort",
+    "revenue_analytics",
+    "data_warehouse",
+    "data_warehouse_person_property",
+]
+
+
+class Breakdown(Model):
+    group_type_index: int | None = None
+    histogram_bin_count: int | None = None
+    normalize_url: bool | None = None
+    property: str | int
+    type: MultipleBreakdownType | str | None = None
+
+
+BreakdownType: TypeAlias = Literal[
+    "cohort",
+    "person",
+    "event",
+    "event_metadata",
+    "group",
+    "session",
+    "hogql",
+    "data_warehouse",
+    "data_warehouse_person_property",
+    "revenue_analytics",
+]
+
+
+class BreakdownFilter(Model):
+    breakdown: str | list[str | int] | int | None = None
+    breakdown_group_type_index: int | None = None
+    breakdown_hide_other_aggregation: bool | None = None
+    breakdown_histogram_bin_count: int | None = None
+    breakdown_limit: int | None = None
+    breakdown_normalize_url: bool | None = None
+    breakdown_path_cleaning: bool | None = None
+    breakdown_type: BreakdownType | str | None = None
+    breakdowns: list[Breakdown] | None = None
+
+
+CalendarHeatmapMathType: TypeAlias = Literal["total", "dau"]
+
+
+class ClickhouseQueryProgress(Model):
+    active_cpu_time: int
+    bytes_read: int
+    estimated_rows_total: int
+    rows_read: int
+    time_elapsed: int
 
 
 class CohortPropertyFilter(Model):
@@ -324,6 +532,22 @@ CurrencyCode: TypeAlias = Literal[
     "ZMW",
 ]
 
+CustomBotField: TypeAlias = Literal[
+    "$raw_user_agent", "$ip", "$lib", "$host", "$pathname", "$current_url"
+]
+
+CustomBotMatcher: TypeAlias = Literal["contains", "regex", "cidr"]
+
+
+class CustomBotDefinition(Model):
+    category: str | None = None
+    id: str
+    key: CustomBotField | str
+    matcher: CustomBotMatcher | str
+    name: str
+    pattern: str
+
+
 CustomChannelField: TypeAlias = Literal[
     "utm_source", "utm_medium", "utm_campaign", "referring_domain", "url", "pathname", "hostname"
 ]
@@ -362,65 +586,70 @@ class DataWarehouseEventsModifier(Model):
 
 
 class DataWarehousePersonPropertyFilter(Model):
+    type: Literal["data_warehouse_person_property"] = "data_warehouse_person_property"
     key: str
     label: str | None = None
     operator: PropertyOperator | str
-    type: Literal["data_warehouse_person_property"] = "data_warehouse_person_property"
     value: list[str | float | bool] | str | float | bool | None = None
 
 
 class DataWarehousePropertyFilter(Model):
+    type: Literal["data_warehouse"] = "data_warehouse"
     key: str
     label: str | None = None
     operator: PropertyOperator | str
-    type: Literal["data_warehouse"] = "data_warehouse"
     value: list[str | float | bool] | str | float | bool | None = None
+
+
+class DataWarehouseSourceUsage(Model):
+    id: str
+    source_type: str | None = None
+    table_name: str
+
+
+class DataWarehouseSyncWarning(Model):
+    type: Literal["warehouse_sync"] = "warehouse_sync"
+    message: str
+    schema_name: str
+    source_id: str | None = None
+    source_type: str
+    status: str
+    table_name: str
+
+
+DaysOfWeekEnum: TypeAlias = Literal[1, 2, 3, 4, 5, 6, 7]
 
 
 class DateRange(Model):
     date_from: str | None = None
     date_to: str | None = None
+    days_of_week: Annotated[list[DaysOfWeekEnum | int] | None, Field(alias="daysOfWeek")] = None
+    exclude_incomplete_periods: Annotated[bool | None, Field(alias="excludeIncompletePeriods")] = (
+        None
+    )
     explicit_date: Annotated[bool | None, Field(alias="explicitDate")] = None
 
 
 DurationType: TypeAlias = Literal["duration", "active_seconds", "inactive_seconds"]
 
-Key10: TypeAlias = Literal["tag_name", "text", "href", "selector"]
-
-
-class ElementPropertyFilter(Model):
-    key: Key10 | str
-    label: str | None = None
-    operator: PropertyOperator | str
-    type: Literal["element"] = "element"
-    value: list[str | float | bool] | str | float | bool | None = None
-
 
 class EmptyPropertyFilter(Model):
-    type: Literal["empty"] | None = None
+    type: Literal["empty"] = "empty"
 
 
 class ErrorTrackingIssueFilter(Model):
+    type: Literal["error_tracking_issue"] = "error_tracking_issue"
     key: str
     label: str | None = None
     operator: PropertyOperator | str
-    type: Literal["error_tracking_issue"] = "error_tracking_issue"
     value: list[str | float | bool] | str | float | bool | None = None
 
 
 class EventMetadataPropertyFilter(Model):
+    type: Literal["event_metadata"] = "event_metadata"
     key: str
     label: str | None = None
     operator: PropertyOperator | str
-    type: Literal["event_metadata"] = "event_metadata"
-    value: list[str | float | bool] | str | float | bool | None = None
-
-
-class EventPropertyFilter(Model):
-    type: Literal["event"] = "event"
-    key: str
-    label: str | None = None
-    operator: PropertyOperator | str | None = None
     value: list[str | float | bool] | str | float | bool | None = None
 
 
@@ -429,24 +658,20 @@ ExperimentMetricMathType: TypeAlias = Literal[
 ]
 
 
-class FeaturePropertyFilter(Model):
-    key: str
-    label: str | None = None
-    operator: PropertyOperator | str
-    type: Literal["feature"] = "feature"
-    value: list[str | float | bool] | str | float | bool | None = None
-
-
 class FlagPropertyFilter(Model):
+    type: Literal["flag"] = "flag"
     key: str
     label: str | None = None
     operator: Literal["flag_evaluates_to"] = "flag_evaluates_to"
-    type: Literal["flag"] = "flag"
     value: bool | str
 
 
 FunnelMathType: TypeAlias = Literal[
     "total", "first_time_for_user", "first_time_for_user_with_filters"
+]
+
+GroupMathType: TypeAlias = Literal[
+    "unique_group", "first_time_for_group", "first_matching_event_for_group"
 ]
 
 
@@ -460,13 +685,6 @@ class GroupPropertyFilter(Model):
     value: list[str | float | bool] | str | float | bool | None = None
 
 
-class HogQLPropertyFilter(Model):
-    type: Literal["hogql"] = "hogql"
-    key: str
-    label: str | None = None
-    value: list[str | float | bool] | str | float | bool | None = None
-
-
 InCohortVia: TypeAlias = Literal["auto", "leftjoin", "subquery", "leftjoin_conjoined"]
 
 InlineCohortCalculation: TypeAlias = Literal["off", "auto", "always"]
@@ -476,6 +694,16 @@ MaterializationMode: TypeAlias = Literal[
 ]
 
 MaterializedColumnsOptimizationMode: TypeAlias = Literal["disabled", "optimized"]
+
+ParserMode: TypeAlias = Literal[
+    "cpp_only",
+    "cpp_with_rust_shadow",
+    "cpp_with_rust_py_shadow",
+    "rust_with_cpp_shadow",
+    "rust_only",
+    "rust_py_only",
+    "rust_py_with_cpp_shadow",
+]
 
 PersonsArgMaxVersion: TypeAlias = Literal["auto", "v1", "v2"]
 
@@ -505,6 +733,9 @@ class HogQLQueryModifiers(Model):
     convert_to_project_timezone: Annotated[bool | None, Field(alias="convertToProjectTimezone")] = (
         None
     )
+    custom_bot_definitions: Annotated[
+        list[CustomBotDefinition] | None, Field(alias="customBotDefinitions")
+    ] = None
     custom_channel_type_rules: Annotated[
         list[CustomChannelRule] | None, Field(alias="customChannelTypeRules")
     ] = None
@@ -529,8 +760,12 @@ class HogQLQueryModifiers(Model):
         MaterializedColumnsOptimizationMode | str | None,
         Field(alias="materializedColumnsOptimizationMode"),
     ] = None
+    merge_federated_aggregate_joins: Annotated[
+        bool | None, Field(alias="mergeFederatedAggregateJoins")
+    ] = None
     optimize_joined_filters: Annotated[bool | None, Field(alias="optimizeJoinedFilters")] = None
     optimize_projections: Annotated[bool | None, Field(alias="optimizeProjections")] = None
+    parser_mode: Annotated[ParserMode | str | None, Field(alias="parserMode")] = None
     persons_arg_max_version: Annotated[
         PersonsArgMaxVersion | str | None, Field(alias="personsArgMaxVersion")
     ] = None
@@ -543,10 +778,14 @@ class HogQLQueryModifiers(Model):
     property_groups_mode: Annotated[
         PropertyGroupsMode | str | None, Field(alias="propertyGroupsMode")
     ] = None
+    push_down_predicates: Annotated[bool | None, Field(alias="pushDownPredicates")] = None
     s3_table_use_invalid_columns: Annotated[
         bool | None, Field(alias="s3TableUseInvalidColumns")
     ] = None
     session_id_pushdown: Annotated[bool | None, Field(alias="sessionIdPushdown")] = None
+    session_property_pre_aggregation: Annotated[
+        bool | None, Field(alias="sessionPropertyPreAggregation")
+    ] = None
     session_table_version: Annotated[
         SessionTableVersion | str | None, Field(alias="sessionTableVersion")
     ] = None
@@ -554,6 +793,9 @@ class HogQLQueryModifiers(Model):
         SessionsV2JoinMode | str | None, Field(alias="sessionsV2JoinMode")
     ] = None
     timings: bool | None = None
+    type_aware_cast_simplification: Annotated[
+        bool | None, Field(alias="typeAwareCastSimplification")
+    ] = None
     use_materialized_views: Annotated[bool | None, Field(alias="useMaterializedViews")] = None
     use_preaggregated_intermediate_results: Annotated[
         bool | None, Field(alias="usePreaggregatedIntermediateResults")
@@ -564,16 +806,21 @@ class HogQLQueryModifiers(Model):
     use_web_analytics_pre_aggregated_tables: Annotated[
         bool | None, Field(alias="useWebAnalyticsPreAggregatedTables")
     ] = None
+    web_analytics_first_pageview_filters: Annotated[
+        bool | None, Field(alias="webAnalyticsFirstPageviewFilters")
+    ] = None
 
 
-IntervalType: TypeAlias = Literal["second", "minute", "hour", "day", "week", "month"]
+IntervalType: TypeAlias = Literal[
+    "second", "minute", "hour", "day", "week", "month", "quarter", "year"
+]
 
 
 class LogEntryPropertyFilter(Model):
+    type: Literal["log_entry"] = "log_entry"
     key: str
     label: str | None = None
     operator: PropertyOperator | str
-    type: Literal["log_entry"] = "log_entry"
     value: list[str | float | bool] | str | float | bool | None = None
 
 
@@ -581,18 +828,26 @@ LogPropertyFilterType: TypeAlias = Literal["log", "log_attribute", "log_resource
 
 
 class LogPropertyFilter(Model):
+    type: LogPropertyFilterType
     key: str
     label: str | None = None
     operator: PropertyOperator | str
-    type: LogPropertyFilterType | str
     value: list[str | float | bool] | str | float | bool | None = None
 
 
 MathGroupTypeIndex: TypeAlias = Literal[0, 1, 2, 3, 4]
 
 
-class PersonPropertyFilter(Model):
-    type: Literal["person"] = "person"
+class MetricPropertyFilter(Model):
+    type: Literal["metric_attribute"] = "metric_attribute"
+    key: str
+    label: str | None = None
+    operator: PropertyOperator | str
+    value: list[str | float | bool] | str | float | bool | None = None
+
+
+class PersonMetadataPropertyFilter(Model):
+    type: Literal["person_metadata"] = "person_metadata"
     key: str
     label: str | None = None
     operator: PropertyOperator | str
@@ -600,18 +855,18 @@ class PersonPropertyFilter(Model):
 
 
 class RecordingPropertyFilter(Model):
+    type: Literal["recording"] = "recording"
     key: DurationType | str
     label: str | None = None
     operator: PropertyOperator | str
-    type: Literal["recording"] = "recording"
     value: list[str | float | bool] | str | float | bool | None = None
 
 
 class RevenueAnalyticsPropertyFilter(Model):
+    type: Literal["revenue_analytics"] = "revenue_analytics"
     key: str
     label: str | None = None
     operator: PropertyOperator | str
-    type: Literal["revenue_analytics"] = "revenue_analytics"
     value: list[str | float | bool] | str | float | bool | None = None
 
 
@@ -627,46 +882,24 @@ SpanPropertyFilterType: TypeAlias = Literal["span", "span_attribute", "span_reso
 
 
 class SpanPropertyFilter(Model):
+    type: SpanPropertyFilterType
     key: str
     label: str | None = None
     operator: PropertyOperator | str
-    type: SpanPropertyFilterType | str
     value: list[str | float | bool] | str | float | bool | None = None
 
 
 class WorkflowVariablePropertyFilter(Model):
+    type: Literal["workflow_variable"] = "workflow_variable"
     key: str
     label: str | None = None
     operator: PropertyOperator | str
-    type: Literal["workflow_variable"] | None = None
     value: list[str | float | bool] | str | float | bool | None = None
 
 
 class PropertyGroupFilterValue(Model):
-    type: FilterLogicalOperator | str
-    values: list[
-        PropertyGroupFilterValue
-        | EventPropertyFilter
-        | PersonPropertyFilter
-        | ElementPropertyFilter
-        | EventMetadataPropertyFilter
-        | SessionPropertyFilter
-        | CohortPropertyFilter
-        | RecordingPropertyFilter
-        | LogEntryPropertyFilter
-        | GroupPropertyFilter
-        | FeaturePropertyFilter
-        | FlagPropertyFilter
-        | HogQLPropertyFilter
-        | EmptyPropertyFilter
-        | DataWarehousePropertyFilter
-        | DataWarehousePersonPropertyFilter
-        | ErrorTrackingIssueFilter
-        | LogPropertyFilter
-        | SpanPropertyFilter
-        | RevenueAnalyticsPropertyFilter
-        | WorkflowVariablePropertyFilter
-    ]
+    type: FilterLogicalOperator
+    values: list[_PropertyGroupFilterValueUnion]
 
 
 class PropertyGroupFilter(Model):
@@ -690,6 +923,7 @@ class QueryStatus(Model):
     dashboard_id: int | None = None
     end_time: datetime | None = None
     error: bool | None = None
+    error_code: str | None = None
     error_message: str | None = None
     expiration_time: datetime | None = None
     id: str
@@ -717,3 +951,13 @@ class ResolvedDateRangeResponse(Model):
 class RevenueCurrencyPropertyConfig(Model):
     property: str | None = None
     static: CurrencyCode | str | None = None
+
+
+class SamplingRate(Model):
+    denominator: float | None = None
+    numerator: float
+
+
+class WebAnalyticsSampling(Model):
+    enabled: bool | None = None
+    force_sampling_rate: Annotated[SamplingRate | None, Field(alias="forceSamplingRate")] = None

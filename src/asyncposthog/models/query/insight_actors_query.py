@@ -3,48 +3,60 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
-from ..query.actors_query_response import ActorsQueryResponse
-from ..query.funnels_query import FunnelsQuery
+from ..query.actors_query_response import ActorsCompare, ActorsQueryResponse
 from ..query.hogql_query_modifiers import HogQLQueryModifiers, QueryLogTags
-from ..query.lifecycle_query import LifecycleQuery
-from ..query.paths_query import PathsQuery
-from ..query.retention_query import RetentionQuery
-from ..query.stickiness_query import StickinessQuery
-from ..query.trends_query import TrendsQuery
-from ..query.web_overview_query import WebOverviewQuery
-from ..query.web_stats_table_query import WebStatsTableQuery
 
-__all__ = ["Compare", "InsightActorsQuery"]
+if TYPE_CHECKING:
+    from ..query.funnels_query import FunnelsQuery
+    from ..query.lifecycle_query import LifecycleQuery
+    from ..query.paths_query import PathsQuery
+    from ..query.paths_v2_query import PathsV2Query
+    from ..query.retention_query import RetentionQuery
+    from ..query.stickiness_query import StickinessQuery
+    from ..query.trends_query import TrendsQuery
+    from ..query.web_overview_query import WebOverviewQuery
+    from ..query.web_stats_table_query import WebStatsTableQuery
 
-Compare: TypeAlias = Literal["current", "previous"]
+__all__ = ["InsightActorsQuery"]
+
+if TYPE_CHECKING:
+    _TrendsQueryUnion: TypeAlias = "Annotated[TrendsQuery | FunnelsQuery | RetentionQuery | PathsQuery | PathsV2Query | StickinessQuery | LifecycleQuery | WebStatsTableQuery | WebOverviewQuery, Field(discriminator='kind')]"
+else:
+    _TrendsQueryUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "TrendsQuery": "TrendsQuery",
+            "FunnelsQuery": "FunnelsQuery",
+            "RetentionQuery": "RetentionQuery",
+            "PathsQuery": "PathsQuery",
+            "PathsV2Query": "PathsV2Query",
+            "StickinessQuery": "StickinessQuery",
+            "LifecycleQuery": "LifecycleQuery",
+            "WebStatsTableQuery": "WebStatsTableQuery",
+            "WebOverviewQuery": "WebOverviewQuery",
+        },
+    )
 
 
 class InsightActorsQuery(Model):
-    breakdown: str | list[str] | float | None = None
-    compare: Compare | str | None = None
+    kind: Literal["InsightActorsQuery"] = "InsightActorsQuery"
+    breakdown: str | list[str] | int | None = None
+    compare: ActorsCompare | str | None = None
     day: str | int | None = None
     include_recordings: Annotated[bool | None, Field(alias="includeRecordings")] = None
     interval: int | None = None
-    kind: Literal["InsightActorsQuery"] = "InsightActorsQuery"
     modifiers: HogQLQueryModifiers | None = None
     response: ActorsQueryResponse | None = None
     series: int | None = None
-    source: Annotated[
-        TrendsQuery
-        | FunnelsQuery
-        | RetentionQuery
-        | PathsQuery
-        | StickinessQuery
-        | LifecycleQuery
-        | WebStatsTableQuery
-        | WebOverviewQuery,
-        Field(discriminator="kind"),
-    ]
+    source: _TrendsQueryUnion
     status: str | None = None
     tags: QueryLogTags | None = None
     version: float | None = None

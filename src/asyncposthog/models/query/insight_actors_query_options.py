@@ -3,17 +3,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
+from pydantic import Field
 
-from ..query.experiment_actors_query import (
-    ExperimentActorsQuery,
-    FunnelCorrelationActorsQuery,
-    StickinessActorsQuery,
-)
-from ..query.funnel_correlation_query import FunnelsActorsQuery
-from ..query.insight_actors_query import InsightActorsQuery
+from ..query.hogql_query_modifiers import DataWarehouseSyncWarning
+
+if TYPE_CHECKING:
+    from ..query.experiment_actors_query import (
+        ExperimentActorsQuery,
+        FunnelCorrelationActorsQuery,
+        PathsV2ActorsQuery,
+        StickinessActorsQuery,
+    )
+    from ..query.funnel_correlation_query import FunnelsActorsQuery
+    from ..query.insight_actors_query import InsightActorsQuery
 
 __all__ = [
     "BreakdownItem",
@@ -21,16 +28,33 @@ __all__ = [
     "DayItem",
     "InsightActorsQueryOptions",
     "InsightActorsQueryOptionsResponse",
+    "InsightActorsSeries",
     "IntervalItem",
     "MultipleBreakdownOptions",
-    "Series",
     "StatusItem",
 ]
+
+if TYPE_CHECKING:
+    _InsightActorsQueryUnion: TypeAlias = "Annotated[InsightActorsQuery | FunnelsActorsQuery | FunnelCorrelationActorsQuery | StickinessActorsQuery | ExperimentActorsQuery | PathsV2ActorsQuery, Field(discriminator='kind')]"
+else:
+    _InsightActorsQueryUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "InsightActorsQuery": "InsightActorsQuery",
+            "FunnelsActorsQuery": "FunnelsActorsQuery",
+            "FunnelCorrelationActorsQuery": "FunnelCorrelationActorsQuery",
+            "StickinessActorsQuery": "StickinessActorsQuery",
+            "ExperimentActorsQuery": "ExperimentActorsQuery",
+            "PathsV2ActorsQuery": "PathsV2ActorsQuery",
+        },
+    )
 
 
 class BreakdownItem(Model):
     label: str
-    value: str | float
+    value: str | int
 
 
 class CompareItem(Model):
@@ -40,7 +64,12 @@ class CompareItem(Model):
 
 class DayItem(Model):
     label: str
-    value: str | float
+    value: str | datetime | int
+
+
+class InsightActorsSeries(Model):
+    label: str
+    value: int
 
 
 class IntervalItem(Model):
@@ -50,11 +79,6 @@ class IntervalItem(Model):
 
 class MultipleBreakdownOptions(Model):
     values: list[BreakdownItem]
-
-
-class Series(Model):
-    label: str
-    value: int
 
 
 class StatusItem(Model):
@@ -68,18 +92,13 @@ class InsightActorsQueryOptionsResponse(Model):
     compare: list[CompareItem] | None = None
     day: list[DayItem] | None = None
     interval: list[IntervalItem] | None = None
-    series: list[Series] | None = None
+    series: list[InsightActorsSeries] | None = None
     status: list[StatusItem] | None = None
+    warnings: list[DataWarehouseSyncWarning] | None = None
 
 
 class InsightActorsQueryOptions(Model):
     kind: Literal["InsightActorsQueryOptions"] = "InsightActorsQueryOptions"
     response: InsightActorsQueryOptionsResponse | None = None
-    source: (
-        InsightActorsQuery
-        | FunnelsActorsQuery
-        | FunnelCorrelationActorsQuery
-        | StickinessActorsQuery
-        | ExperimentActorsQuery
-    )
+    source: _InsightActorsQueryUnion
     version: float | None = None

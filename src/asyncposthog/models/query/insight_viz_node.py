@@ -3,22 +3,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
-from ..query.funnels_query import FunnelsQuery
-from ..query.lifecycle_query import LifecycleQuery
-from ..query.paths_query import PathsQuery
-from ..query.retention_query import RetentionQuery
-from ..query.stickiness_query import StickinessQuery
-from ..query.trends_query import TrendsQuery
 from ..query.viz_specific_options import VizSpecificOptions
-from ..query.web_overview_query import WebOverviewQuery
-from ..query.web_stats_table_query import WebStatsTableQuery
+
+if TYPE_CHECKING:
+    from ..query.funnels_query import FunnelsQuery
+    from ..query.lifecycle_query import LifecycleQuery
+    from ..query.paths_query import PathsQuery
+    from ..query.paths_v2_query import PathsV2Query
+    from ..query.retention_query import RetentionQuery
+    from ..query.stickiness_query import StickinessQuery
+    from ..query.trends_query import TrendsQuery
+    from ..query.web_overview_query import WebOverviewQuery
+    from ..query.web_stats_table_query import WebStatsTableQuery
 
 __all__ = ["InsightVizNode"]
+
+if TYPE_CHECKING:
+    _TrendsQueryUnion: TypeAlias = "Annotated[TrendsQuery | FunnelsQuery | RetentionQuery | PathsQuery | PathsV2Query | StickinessQuery | LifecycleQuery | WebStatsTableQuery | WebOverviewQuery, Field(discriminator='kind')]"
+else:
+    _TrendsQueryUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "TrendsQuery": "TrendsQuery",
+            "FunnelsQuery": "FunnelsQuery",
+            "RetentionQuery": "RetentionQuery",
+            "PathsQuery": "PathsQuery",
+            "PathsV2Query": "PathsV2Query",
+            "StickinessQuery": "StickinessQuery",
+            "LifecycleQuery": "LifecycleQuery",
+            "WebStatsTableQuery": "WebStatsTableQuery",
+            "WebOverviewQuery": "WebOverviewQuery",
+        },
+    )
 
 
 class InsightVizNode(Model):
@@ -36,17 +60,7 @@ class InsightVizNode(Model):
     ] = None
     show_results: Annotated[bool | None, Field(alias="showResults")] = None
     show_table: Annotated[bool | None, Field(alias="showTable")] = None
-    source: Annotated[
-        TrendsQuery
-        | FunnelsQuery
-        | RetentionQuery
-        | PathsQuery
-        | StickinessQuery
-        | LifecycleQuery
-        | WebStatsTableQuery
-        | WebOverviewQuery,
-        Field(discriminator="kind"),
-    ]
+    source: _TrendsQueryUnion
     suppress_session_analysis_warning: Annotated[
         bool | None, Field(alias="suppressSessionAnalysisWarning")
     ] = None

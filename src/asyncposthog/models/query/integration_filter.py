@@ -16,5 +16,5 @@ class IntegrationFilter(Model):
 
 
 MarketingAnalyticsDrillDownLevel: TypeAlias = Literal[
-    "channel", "source", "campaign", "medium", "content", "term"
+    "channel", "channel_source", "source", "campaign", "ad_group", "ad", "medium", "content", "term"
 ]

@@ -8,7 +8,11 @@ from typing import Annotated, Literal, TypeAlias
 from asyncposthog.model import Model
 from pydantic import Field
 
+from ..query.enums import LogSeverityLevel
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     HogQLQueryModifiers,
     PropertyGroupFilter,
@@ -17,7 +21,6 @@ from ..query.hogql_query_modifiers import (
     QueryTiming,
     ResolvedDateRangeResponse,
 )
-from ..query.log_severity_level import LogSeverityLevel
 
 __all__ = ["LogAttributeResult", "LogAttributesQuery", "LogAttributesQueryResponse", "MatchedOn"]
 
@@ -32,21 +35,31 @@ class LogAttributeResult(Model):
 
 
 class LogAttributesQueryResponse(Model):
-    count: int
+    count: float
     error: str | None = None
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[LogAttributeResult]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class LogAttributesQuery(Model):
+    kind: Literal["LogAttributesQuery"] = "LogAttributesQuery"
     attribute_type: Annotated[str, Field(alias="attributeType")]
     date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
     filter_group: Annotated[PropertyGroupFilter | None, Field(alias="filterGroup")] = None
-    kind: Literal["LogAttributesQuery"] | None = None
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None

@@ -8,7 +8,11 @@ from typing import Annotated, Literal
 from asyncposthog.model import Model
 from pydantic import Field
 
+from ..query.enums import LogSeverityLevel
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     HogQLQueryModifiers,
     PropertyGroupFilter,
@@ -17,12 +21,12 @@ from ..query.hogql_query_modifiers import (
     QueryTiming,
     ResolvedDateRangeResponse,
 )
-from ..query.log_severity_level import LogSeverityLevel
 
 __all__ = ["LogValueResult", "LogValuesQuery", "LogValuesQueryResponse"]
 
 
 class LogValueResult(Model):
+    count: int | None = None
     id: str
     name: str
 
@@ -32,17 +36,27 @@ class LogValuesQueryResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[LogValueResult]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class LogValuesQuery(Model):
+    kind: Literal["LogValuesQuery"] = "LogValuesQuery"
     attribute_key: Annotated[str, Field(alias="attributeKey")]
     attribute_type: Annotated[str, Field(alias="attributeType")]
     date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
     filter_group: Annotated[PropertyGroupFilter | None, Field(alias="filterGroup")] = None
-    kind: Literal["LogValuesQuery"] | None = None
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None

@@ -8,7 +8,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 from asyncposthog.model import Model
 from pydantic import Field
 
+from ..query.enums import LogSeverityLevel
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     HogQLQueryModifiers,
     PropertyGroupFilter,
@@ -17,10 +21,16 @@ from ..query.hogql_query_modifiers import (
     QueryTiming,
     ResolvedDateRangeResponse,
 )
-from ..query.log_severity_level import LogSeverityLevel
-from ..query.logs_order_by import LogsOrderBy
 
-__all__ = ["LogsQuery", "LogsQueryResponse", "LogsSparklineBreakdownBy"]
+__all__ = [
+    "LogsOrderBy",
+    "LogsQuery",
+    "LogsQueryResponse",
+    "LogsSparklineBreakdownBy",
+    "LogsSparklineRankBy",
+]
+
+LogsOrderBy: TypeAlias = Literal["latest", "earliest"]
 
 
 class LogsQueryResponse(Model):
@@ -33,24 +43,39 @@ class LogsQueryResponse(Model):
     next_cursor: Annotated[str | None, Field(alias="nextCursor")] = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: Any
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 LogsSparklineBreakdownBy: TypeAlias = Literal["severity", "service"]
 
+LogsSparklineRankBy: TypeAlias = Literal["count", "bytes"]
+
 
 class LogsQuery(Model):
-    after: str | None = None
-    date_range: Annotated[DateRange, Field(alias="dateRange")]
-    filter_group: Annotated[PropertyGroupFilter, Field(alias="filterGroup")]
     kind: Literal["LogsQuery"] = "LogsQuery"
+    after: str | None = None
+    custom_columns: Annotated[list[str] | None, Field(alias="customColumns")] = None
+    date_range: Annotated[DateRange, Field(alias="dateRange")]
+    exclude_attributes: Annotated[bool | None, Field(alias="excludeAttributes")] = None
+    filter_group: Annotated[PropertyGroupFilter, Field(alias="filterGroup")]
     limit: int | None = None
     live_logs_checkpoint: Annotated[str | None, Field(alias="liveLogsCheckpoint")] = None
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     order_by: Annotated[LogsOrderBy | str | None, Field(alias="orderBy")] = None
+    person_id: Annotated[str | None, Field(alias="personId")] = None
     resource_fingerprint: Annotated[str | None, Field(alias="resourceFingerprint")] = None
     response: LogsQueryResponse | None = None
     search_term: Annotated[str | None, Field(alias="searchTerm")] = None
@@ -58,6 +83,9 @@ class LogsQuery(Model):
     severity_levels: Annotated[list[LogSeverityLevel | str], Field(alias="severityLevels")]
     sparkline_breakdown_by: Annotated[
         LogsSparklineBreakdownBy | str | None, Field(alias="sparklineBreakdownBy")
+    ] = None
+    sparkline_rank_by: Annotated[
+        LogsSparklineRankBy | str | None, Field(alias="sparklineRankBy")
     ] = None
     tags: QueryLogTags | None = None
     version: float | None = None

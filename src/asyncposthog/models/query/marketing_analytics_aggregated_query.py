@@ -3,21 +3,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
-from ..query.conversion_goal_filter import (
-    ConversionGoalFilter1,
-    ConversionGoalFilter2,
-    ConversionGoalFilter3,
-)
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
     ActionConversionGoal,
     CohortPropertyFilter,
     CompareFilter,
     CustomEventConversionGoal,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     EventPropertyFilter,
     HogQLQueryModifiers,
@@ -27,12 +26,35 @@ from ..query.hogql_query_modifiers import (
     QueryStatus,
     QueryTiming,
     ResolvedDateRangeResponse,
+    SamplingRate,
     SessionPropertyFilter,
+    WebAnalyticsSampling,
 )
 from ..query.integration_filter import IntegrationFilter, MarketingAnalyticsDrillDownLevel
-from ..query.sampling_rate import SamplingRate, WebAnalyticsSampling
+from ..query.marketing_analytics_item import MarketingAnalyticsItem
+
+if TYPE_CHECKING:
+    from ..query.marketing_analytics_item import (
+        ConversionGoalActionFilter,
+        ConversionGoalDataWarehouseFilter,
+        ConversionGoalEventFilter,
+    )
 
 __all__ = ["MarketingAnalyticsAggregatedQuery", "MarketingAnalyticsAggregatedQueryResponse"]
+
+if TYPE_CHECKING:
+    _ConversionGoalEventFilterUnion: TypeAlias = "Annotated[ConversionGoalEventFilter | ConversionGoalActionFilter | ConversionGoalDataWarehouseFilter, Field(discriminator='kind')]"
+else:
+    _ConversionGoalEventFilterUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "EventsNode": "ConversionGoalEventFilter",
+            "ActionsNode": "ConversionGoalActionFilter",
+            "DataWarehouseNode": "ConversionGoalDataWarehouseFilter",
+        },
+    )
 
 
 class MarketingAnalyticsAggregatedQueryResponse(Model):
@@ -40,13 +62,24 @@ class MarketingAnalyticsAggregatedQueryResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
-    results: dict[str, Any]
+    results: dict[str, MarketingAnalyticsItem]
     sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class MarketingAnalyticsAggregatedQuery(Model):
+    kind: Literal["MarketingAnalyticsAggregatedQuery"] = "MarketingAnalyticsAggregatedQuery"
     aggregation_group_type_index: int | None = None
     compare_filter: Annotated[CompareFilter | None, Field(alias="compareFilter")] = None
     conversion_goal: Annotated[
@@ -56,12 +89,7 @@ class MarketingAnalyticsAggregatedQuery(Model):
     date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
     do_path_cleaning: Annotated[bool | None, Field(alias="doPathCleaning")] = None
     draft_conversion_goal: Annotated[
-        Annotated[
-            ConversionGoalFilter1 | ConversionGoalFilter2 | ConversionGoalFilter3,
-            Field(discriminator="kind"),
-        ]
-        | None,
-        Field(alias="draftConversionGoal"),
+        _ConversionGoalEventFilterUnion | None, Field(alias="draftConversionGoal")
     ] = None
     drill_down_level: Annotated[
         MarketingAnalyticsDrillDownLevel | str | None, Field(alias="drillDownLevel")
@@ -70,7 +98,6 @@ class MarketingAnalyticsAggregatedQuery(Model):
     include_revenue: Annotated[bool | None, Field(alias="includeRevenue")] = None
     integration_filter: Annotated[IntegrationFilter | None, Field(alias="integrationFilter")] = None
     interval: IntervalType | str | None = None
-    kind: Literal["MarketingAnalyticsAggregatedQuery"] = "MarketingAnalyticsAggregatedQuery"
     modifiers: HogQLQueryModifiers | None = None
     properties: list[
         Annotated[

@@ -3,21 +3,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
-from ..query.conversion_goal_filter import (
-    ConversionGoalFilter1,
-    ConversionGoalFilter2,
-    ConversionGoalFilter3,
-)
+from ..query.enums import MarketingAnalyticsOrderByEnum
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
     ActionConversionGoal,
     CohortPropertyFilter,
     CompareFilter,
     CustomEventConversionGoal,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     EventPropertyFilter,
     HogQLQueryModifiers,
@@ -27,12 +27,34 @@ from ..query.hogql_query_modifiers import (
     QueryStatus,
     QueryTiming,
     ResolvedDateRangeResponse,
+    SamplingRate,
     SessionPropertyFilter,
+    WebAnalyticsSampling,
 )
-from ..query.marketing_analytics_item import MarketingAnalyticsItem, MarketingAnalyticsOrderByEnum
-from ..query.sampling_rate import SamplingRate, WebAnalyticsSampling
+from ..query.marketing_analytics_item import MarketingAnalyticsItem
+
+if TYPE_CHECKING:
+    from ..query.marketing_analytics_item import (
+        ConversionGoalActionFilter,
+        ConversionGoalDataWarehouseFilter,
+        ConversionGoalEventFilter,
+    )
 
 __all__ = ["NonIntegratedConversionsTableQuery", "NonIntegratedConversionsTableQueryResponse"]
+
+if TYPE_CHECKING:
+    _ConversionGoalEventFilterUnion: TypeAlias = "Annotated[ConversionGoalEventFilter | ConversionGoalActionFilter | ConversionGoalDataWarehouseFilter, Field(discriminator='kind')]"
+else:
+    _ConversionGoalEventFilterUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "EventsNode": "ConversionGoalEventFilter",
+            "ActionsNode": "ConversionGoalActionFilter",
+            "DataWarehouseNode": "ConversionGoalDataWarehouseFilter",
+        },
+    )
 
 
 class NonIntegratedConversionsTableQueryResponse(Model):
@@ -44,14 +66,25 @@ class NonIntegratedConversionsTableQueryResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[list[MarketingAnalyticsItem]]
     sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
     timings: list[QueryTiming] | None = None
     types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class NonIntegratedConversionsTableQuery(Model):
+    kind: Literal["NonIntegratedConversionsTableQuery"] = "NonIntegratedConversionsTableQuery"
     aggregation_group_type_index: int | None = None
     compare_filter: Annotated[CompareFilter | None, Field(alias="compareFilter")] = None
     conversion_goal: Annotated[
@@ -61,17 +94,11 @@ class NonIntegratedConversionsTableQuery(Model):
     date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
     do_path_cleaning: Annotated[bool | None, Field(alias="doPathCleaning")] = None
     draft_conversion_goal: Annotated[
-        Annotated[
-            ConversionGoalFilter1 | ConversionGoalFilter2 | ConversionGoalFilter3,
-            Field(discriminator="kind"),
-        ]
-        | None,
-        Field(alias="draftConversionGoal"),
+        _ConversionGoalEventFilterUnion | None, Field(alias="draftConversionGoal")
     ] = None
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     include_revenue: Annotated[bool | None, Field(alias="includeRevenue")] = None
     interval: IntervalType | str | None = None
-    kind: Literal["NonIntegratedConversionsTableQuery"] | None = None
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None

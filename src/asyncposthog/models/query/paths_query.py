@@ -3,52 +3,103 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
 from ..query.funnels_query import FunnelsQuery
 from ..query.hogql_query_modifiers import (
-    CohortPropertyFilter,
-    DataWarehousePersonPropertyFilter,
-    DataWarehousePropertyFilter,
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
-    ElementPropertyFilter,
-    EmptyPropertyFilter,
-    ErrorTrackingIssueFilter,
-    EventMetadataPropertyFilter,
-    EventPropertyFilter,
-    FeaturePropertyFilter,
-    FlagPropertyFilter,
-    GroupPropertyFilter,
-    HogQLPropertyFilter,
     HogQLQueryModifiers,
-    LogEntryPropertyFilter,
-    LogPropertyFilter,
-    PersonPropertyFilter,
     PropertyGroupFilter,
     QueryLogTags,
     QueryStatus,
     QueryTiming,
-    RecordingPropertyFilter,
     ResolvedDateRangeResponse,
-    RevenueAnalyticsPropertyFilter,
-    SessionPropertyFilter,
-    SpanPropertyFilter,
-    WorkflowVariablePropertyFilter,
 )
+from ..query.path_cleaning_filter import PathCleaningFilter
+
+if TYPE_CHECKING:
+    from ..query.hogql_query_modifiers import (
+        AccountCustomPropertyFilter,
+        BehavioralPropertyFilter,
+        CohortPropertyFilter,
+        DataWarehousePersonPropertyFilter,
+        DataWarehousePropertyFilter,
+        ElementPropertyFilter,
+        EmptyPropertyFilter,
+        ErrorTrackingIssueFilter,
+        EventMetadataPropertyFilter,
+        EventPropertyFilter,
+        FeaturePropertyFilter,
+        FlagPropertyFilter,
+        GroupPropertyFilter,
+        HogQLPropertyFilter,
+        LogEntryPropertyFilter,
+        LogPropertyFilter,
+        MetricPropertyFilter,
+        PersonMetadataPropertyFilter,
+        PersonPropertyFilter,
+        RecordingPropertyFilter,
+        RevenueAnalyticsPropertyFilter,
+        SessionPropertyFilter,
+        SpanPropertyFilter,
+        WorkflowVariablePropertyFilter,
+    )
 
 __all__ = [
     "FunnelPathType",
     "FunnelPathsFilter",
-    "PathCleaningFilter",
     "PathType",
     "PathsFilter",
     "PathsLink",
     "PathsQuery",
     "PathsQueryResponse",
 ]
+
+if TYPE_CHECKING:
+    _EventPropertyFilterUnion: TypeAlias = "Annotated[EventPropertyFilter | PersonPropertyFilter | PersonMetadataPropertyFilter | ElementPropertyFilter | EventMetadataPropertyFilter | SessionPropertyFilter | CohortPropertyFilter | RecordingPropertyFilter | LogEntryPropertyFilter | GroupPropertyFilter | FeaturePropertyFilter | FlagPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter | DataWarehousePropertyFilter | DataWarehousePersonPropertyFilter | ErrorTrackingIssueFilter | LogPropertyFilter | MetricPropertyFilter | SpanPropertyFilter | RevenueAnalyticsPropertyFilter | AccountCustomPropertyFilter | WorkflowVariablePropertyFilter | BehavioralPropertyFilter, Field(discriminator='type')]"
+else:
+    _EventPropertyFilterUnion = deferred_union(
+        __name__,
+        "type",
+        "type",
+        {
+            "event": "EventPropertyFilter",
+            "person": "PersonPropertyFilter",
+            "person_metadata": "PersonMetadataPropertyFilter",
+            "element": "ElementPropertyFilter",
+            "event_metadata": "EventMetadataPropertyFilter",
+            "session": "SessionPropertyFilter",
+            "cohort": "CohortPropertyFilter",
+            "recording": "RecordingPropertyFilter",
+            "log_entry": "LogEntryPropertyFilter",
+            "group": "GroupPropertyFilter",
+            "feature": "FeaturePropertyFilter",
+            "flag": "FlagPropertyFilter",
+            "hogql": "HogQLPropertyFilter",
+            "empty": "EmptyPropertyFilter",
+            "data_warehouse": "DataWarehousePropertyFilter",
+            "data_warehouse_person_property": "DataWarehousePersonPropertyFilter",
+            "error_tracking_issue": "ErrorTrackingIssueFilter",
+            "log": "LogPropertyFilter",
+            "log_attribute": "LogPropertyFilter",
+            "log_resource_attribute": "LogPropertyFilter",
+            "metric_attribute": "MetricPropertyFilter",
+            "span": "SpanPropertyFilter",
+            "span_attribute": "SpanPropertyFilter",
+            "span_resource_attribute": "SpanPropertyFilter",
+            "revenue_analytics": "RevenueAnalyticsPropertyFilter",
+            "account_custom_property": "AccountCustomPropertyFilter",
+            "workflow_variable": "WorkflowVariablePropertyFilter",
+            "behavioral": "BehavioralPropertyFilter",
+        },
+    )
 
 FunnelPathType: TypeAlias = Literal[
     "funnel_path_before_step", "funnel_path_between_steps", "funnel_path_after_step"
@@ -59,12 +110,6 @@ class FunnelPathsFilter(Model):
     funnel_path_type: Annotated[FunnelPathType | str | None, Field(alias="funnelPathType")] = None
     funnel_source: Annotated[FunnelsQuery, Field(alias="funnelSource")]
     funnel_step: Annotated[int | None, Field(alias="funnelStep")] = None
-
-
-class PathCleaningFilter(Model):
-    alias: str | None = None
-    order: float | None = None
-    regex: str | None = None
 
 
 PathType: TypeAlias = Literal["$pageview", "$screen", "custom_event", "hogql"]
@@ -105,9 +150,19 @@ class PathsQueryResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[PathsLink]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class PathsQuery(Model):
@@ -121,32 +176,7 @@ class PathsQuery(Model):
     )
     modifiers: HogQLQueryModifiers | None = None
     paths_filter: Annotated[PathsFilter, Field(alias="pathsFilter")]
-    properties: (
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | PropertyGroupFilter
-        | None
-    ) = None
+    properties: list[_EventPropertyFilterUnion] | PropertyGroupFilter | None = None
     response: PathsQueryResponse | None = None
     sampling_factor: Annotated[float | None, Field(alias="samplingFactor")] = None
     tags: QueryLogTags | None = None

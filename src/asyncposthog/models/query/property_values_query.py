@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from pydantic import Field
 
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     HogQLQueryModifiers,
     QueryLogTags,
     QueryStatus,
@@ -35,15 +39,25 @@ class PropertyValuesQueryResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[PropertyValueItem]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class PropertyValuesQuery(Model):
+    kind: Literal["PropertyValuesQuery"] = "PropertyValuesQuery"
     event_names: list[str] | None = None
     is_column: bool | None = None
-    kind: Literal["PropertyValuesQuery"] | None = None
     modifiers: HogQLQueryModifiers | None = None
     property_key: str
     property_type: PropertyType | str

@@ -3,60 +3,109 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
+from pydantic import Field
 
+from ..query.enums import IntegrationKind
 from ..query.hogql_query_modifiers import (
-    CohortPropertyFilter,
-    DataWarehousePersonPropertyFilter,
-    DataWarehousePropertyFilter,
-    ElementPropertyFilter,
-    EmptyPropertyFilter,
-    ErrorTrackingIssueFilter,
-    EventMetadataPropertyFilter,
-    EventPropertyFilter,
-    FeaturePropertyFilter,
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     FilterLogicalOperator,
-    FlagPropertyFilter,
-    GroupPropertyFilter,
-    HogQLPropertyFilter,
     HogQLQueryModifiers,
     LogEntryPropertyFilter,
-    LogPropertyFilter,
-    PersonPropertyFilter,
     QueryLogTags,
     QueryStatus,
     QueryTiming,
     RecordingPropertyFilter,
     ResolvedDateRangeResponse,
-    RevenueAnalyticsPropertyFilter,
-    SessionPropertyFilter,
-    SpanPropertyFilter,
-    WorkflowVariablePropertyFilter,
 )
-from ..query.integration_kind import IntegrationKind
+
+if TYPE_CHECKING:
+    from ..query.hogql_query_modifiers import (
+        AccountCustomPropertyFilter,
+        BehavioralPropertyFilter,
+        CohortPropertyFilter,
+        DataWarehousePersonPropertyFilter,
+        DataWarehousePropertyFilter,
+        ElementPropertyFilter,
+        EmptyPropertyFilter,
+        ErrorTrackingIssueFilter,
+        EventMetadataPropertyFilter,
+        EventPropertyFilter,
+        FeaturePropertyFilter,
+        FlagPropertyFilter,
+        GroupPropertyFilter,
+        HogQLPropertyFilter,
+        LogPropertyFilter,
+        MetricPropertyFilter,
+        PersonMetadataPropertyFilter,
+        PersonPropertyFilter,
+        RevenueAnalyticsPropertyFilter,
+        SessionPropertyFilter,
+        SpanPropertyFilter,
+        WorkflowVariablePropertyFilter,
+    )
 
 __all__ = [
-    "Integration",
+    "HideViewedRecordings",
     "MatchedRecording",
     "MatchedRecordingEvent",
     "PersonType",
     "RecordingOrder",
     "RecordingOrderDirection",
     "RecordingsQuery",
+    "RecordingsQueryExperimentExposureFilter",
     "RecordingsQueryResponse",
     "SessionRecordingExternalReference",
+    "SessionRecordingIntegration",
     "SessionRecordingType",
     "SnapshotSource",
-    "SummaryOutcome",
 ]
 
+if TYPE_CHECKING:
+    _EventPropertyFilterUnion: TypeAlias = "Annotated[EventPropertyFilter | PersonPropertyFilter | PersonMetadataPropertyFilter | ElementPropertyFilter | EventMetadataPropertyFilter | SessionPropertyFilter | CohortPropertyFilter | RecordingPropertyFilter | LogEntryPropertyFilter | GroupPropertyFilter | FeaturePropertyFilter | FlagPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter | DataWarehousePropertyFilter | DataWarehousePersonPropertyFilter | ErrorTrackingIssueFilter | LogPropertyFilter | MetricPropertyFilter | SpanPropertyFilter | RevenueAnalyticsPropertyFilter | AccountCustomPropertyFilter | WorkflowVariablePropertyFilter | BehavioralPropertyFilter, Field(discriminator='type')]"
+else:
+    _EventPropertyFilterUnion = deferred_union(
+        __name__,
+        "type",
+        "type",
+        {
+            "event": "EventPropertyFilter",
+            "person": "PersonPropertyFilter",
+            "person_metadata": "PersonMetadataPropertyFilter",
+            "element": "ElementPropertyFilter",
+            "event_metadata": "EventMetadataPropertyFilter",
+            "session": "SessionPropertyFilter",
+            "cohort": "CohortPropertyFilter",
+            "recording": "RecordingPropertyFilter",
+            "log_entry": "LogEntryPropertyFilter",
+            "group": "GroupPropertyFilter",
+            "feature": "FeaturePropertyFilter",
+            "flag": "FlagPropertyFilter",
+            "hogql": "HogQLPropertyFilter",
+            "empty": "EmptyPropertyFilter",
+            "data_warehouse": "DataWarehousePropertyFilter",
+            "data_warehouse_person_property": "DataWarehousePersonPropertyFilter",
+            "error_tracking_issue": "ErrorTrackingIssueFilter",
+            "log": "LogPropertyFilter",
+            "log_attribute": "LogPropertyFilter",
+            "log_resource_attribute": "LogPropertyFilter",
+            "metric_attribute": "MetricPropertyFilter",
+            "span": "SpanPropertyFilter",
+            "span_attribute": "SpanPropertyFilter",
+            "span_resource_attribute": "SpanPropertyFilter",
+            "revenue_analytics": "RevenueAnalyticsPropertyFilter",
+            "account_custom_property": "AccountCustomPropertyFilter",
+            "workflow_variable": "WorkflowVariablePropertyFilter",
+            "behavioral": "BehavioralPropertyFilter",
+        },
+    )
 
-class Integration(Model):
-    display_name: str
-    id: int
-    kind: IntegrationKind | str
+HideViewedRecordings: TypeAlias = Literal["current-user", "any-user"] | str | None
 
 
 class MatchedRecordingEvent(Model):
@@ -92,26 +141,33 @@ RecordingOrder: TypeAlias = Literal[
     "mouse_activity_count",
     "activity_score",
     "recording_ttl",
+    "surfacing_score",
 ]
 
 RecordingOrderDirection: TypeAlias = Literal["ASC", "DESC"]
 
 
+class RecordingsQueryExperimentExposureFilter(Model):
+    experiment_id: int
+    variant: str | None = None
+
+
+class SessionRecordingIntegration(Model):
+    display_name: str
+    id: float
+    kind: IntegrationKind | str
+
+
 class SessionRecordingExternalReference(Model):
     external_url: str
     id: str
-    integration: Integration
+    integration: SessionRecordingIntegration
     issue_id: str
     metadata: dict[str, str] | None = None
     title: str
 
 
 SnapshotSource: TypeAlias = Literal["web", "mobile", "unknown"]
-
-
-class SummaryOutcome(Model):
-    description: str | None = None
-    success: bool | None = None
 
 
 class SessionRecordingType(Model):
@@ -124,12 +180,13 @@ class SessionRecordingType(Model):
     distinct_id: str | None = None
     email: str | None = None
     end_time: str
+    event_count: float | None = None
     expiry_time: str | None = None
     external_references: list[SessionRecordingExternalReference] | None = None
-    has_summary: bool | None = None
     id: str
     inactive_seconds: float | None = None
     keypress_count: float | None = None
+    matches_filters: bool | None = None
     matching_events: list[MatchedRecording] | None = None
     mouse_activity_count: float | None = None
     ongoing: bool | None = None
@@ -142,7 +199,7 @@ class SessionRecordingType(Model):
     start_time: str
     start_url: str | None = None
     summary: str | None = None
-    summary_outcome: SummaryOutcome | None = None
+    total_size: float | None = None
     viewed: bool
     viewers: list[str]
 
@@ -154,12 +211,23 @@ class RecordingsQueryResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     next_cursor: str | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[SessionRecordingType]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class RecordingsQuery(Model):
+    kind: Literal["RecordingsQuery"] = "RecordingsQuery"
     actions: list[dict[str, Any]] | None = None
     after: str | None = None
     comment_text: RecordingPropertyFilter | None = None
@@ -168,33 +236,10 @@ class RecordingsQuery(Model):
     date_to: str | None = None
     distinct_ids: list[str] | None = None
     events: list[dict[str, Any]] | None = None
+    experiment_exposure: RecordingsQueryExperimentExposureFilter | None = None
     filter_test_accounts: bool | None = None
-    having_predicates: (
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | None
-    ) = None
-    kind: Literal["RecordingsQuery"] = "RecordingsQuery"
+    having_predicates: list[_EventPropertyFilterUnion] | None = None
+    hide_viewed_recordings: HideViewedRecordings | None = None
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
@@ -202,31 +247,7 @@ class RecordingsQuery(Model):
     order: RecordingOrder | str | None = None
     order_direction: RecordingOrderDirection | str | None = None
     person_uuid: str | None = None
-    properties: (
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | None
-    ) = None
+    properties: list[_EventPropertyFilterUnion] | None = None
     response: RecordingsQueryResponse | None = None
     session_ids: list[str] | None = None
     session_recording_id: str | None = None

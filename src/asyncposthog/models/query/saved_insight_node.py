@@ -18,6 +18,7 @@ __all__ = ["SavedInsightNode"]
 
 
 class SavedInsightNode(Model):
+    kind: Literal["SavedInsightNode"] = "SavedInsightNode"
     allow_sorting: Annotated[bool | None, Field(alias="allowSorting")] = None
     context: DataTableNodeViewPropsContext | None = None
     context_key: Annotated[str | None, Field(alias="contextKey")] = None
@@ -27,9 +28,9 @@ class SavedInsightNode(Model):
     full: bool | None = None
     hide_persons_modal: Annotated[bool | None, Field(alias="hidePersonsModal")] = None
     hide_tooltip_on_scroll: Annotated[bool | None, Field(alias="hideTooltipOnScroll")] = None
-    kind: Literal["SavedInsightNode"] = "SavedInsightNode"
     properties_via_url: Annotated[bool | None, Field(alias="propertiesViaUrl")] = None
     short_id: Annotated[str, Field(alias="shortId")]
+    show_absolute_time: Annotated[bool | None, Field(alias="showAbsoluteTime")] = None
     show_actions: Annotated[bool | None, Field(alias="showActions")] = None
     show_column_configurator: Annotated[bool | None, Field(alias="showColumnConfigurator")] = None
     show_correlation_table: Annotated[bool | None, Field(alias="showCorrelationTable")] = None

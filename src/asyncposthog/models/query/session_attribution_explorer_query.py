@@ -9,6 +9,9 @@ from asyncposthog.model import Model
 from pydantic import Field
 
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     HogQLQueryModifiers,
     QueryLogTags,
@@ -19,16 +22,11 @@ from ..query.hogql_query_modifiers import (
 )
 
 __all__ = [
-    "Filters",
     "SessionAttributionExplorerQuery",
     "SessionAttributionExplorerQueryResponse",
+    "SessionAttributionFilters",
     "SessionAttributionGroupBy",
 ]
-
-
-class Filters(Model):
-    date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
-    properties: list[SessionPropertyFilter] | None = None
 
 
 class SessionAttributionExplorerQueryResponse(Model):
@@ -40,10 +38,25 @@ class SessionAttributionExplorerQueryResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: Any
     timings: list[QueryTiming] | None = None
     types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
+
+
+class SessionAttributionFilters(Model):
+    date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
+    properties: list[SessionPropertyFilter] | None = None
 
 
 SessionAttributionGroupBy: TypeAlias = Literal[
@@ -52,9 +65,9 @@ SessionAttributionGroupBy: TypeAlias = Literal[
 
 
 class SessionAttributionExplorerQuery(Model):
-    filters: Filters | None = None
-    group_by: Annotated[list[SessionAttributionGroupBy | str], Field(alias="groupBy")]
     kind: Literal["SessionAttributionExplorerQuery"] = "SessionAttributionExplorerQuery"
+    filters: SessionAttributionFilters | None = None
+    group_by: Annotated[list[SessionAttributionGroupBy | str], Field(alias="groupBy")]
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None

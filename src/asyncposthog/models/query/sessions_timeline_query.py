@@ -9,6 +9,9 @@ from asyncposthog.model import Model
 from pydantic import Field
 
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     HogQLQueryModifiers,
     QueryLogTags,
     QueryStatus,
@@ -18,8 +21,8 @@ from ..query.hogql_query_modifiers import (
 
 __all__ = [
     "ElementType",
+    "EventPerson",
     "EventType",
-    "Person",
     "SessionsTimelineQuery",
     "SessionsTimelineQueryResponse",
     "TimelineEntry",
@@ -38,7 +41,7 @@ class ElementType(Model):
     text: str | None = None
 
 
-class Person(Model):
+class EventPerson(Model):
     distinct_ids: list[str]
     is_identified: bool | None = None
     properties: dict[str, Any]
@@ -50,7 +53,7 @@ class EventType(Model):
     elements_chain: str | None = None
     event: str
     id: str
-    person: Person | None = None
+    person: EventPerson | None = None
     person_id: str | None = None
     person_mode: str | None = None
     properties: dict[str, Any]
@@ -70,15 +73,25 @@ class SessionsTimelineQueryResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[TimelineEntry]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class SessionsTimelineQuery(Model):
+    kind: Literal["SessionsTimelineQuery"] = "SessionsTimelineQuery"
     after: str | None = None
     before: str | None = None
-    kind: Literal["SessionsTimelineQuery"] = "SessionsTimelineQuery"
     modifiers: HogQLQueryModifiers | None = None
     person_id: Annotated[str | None, Field(alias="personId")] = None
     response: SessionsTimelineQueryResponse | None = None

@@ -3,47 +3,64 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
-from ..query.actions_node import ActionsNode
-from ..query.chart_display_type import ChartDisplayType
-from ..query.data_warehouse_node import DataWarehouseNode
-from ..query.events_node import EventsNode
+from ..query.chart_style import ChartStyle
+from ..query.enums import ChartDisplayType, LegendPosition
 from ..query.hogql_query_modifiers import (
-    CohortPropertyFilter,
+    AccessControlFilterWarning,
     CompareFilter,
-    DataWarehousePersonPropertyFilter,
-    DataWarehousePropertyFilter,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
-    ElementPropertyFilter,
-    EmptyPropertyFilter,
-    ErrorTrackingIssueFilter,
-    EventMetadataPropertyFilter,
-    EventPropertyFilter,
-    FeaturePropertyFilter,
-    FlagPropertyFilter,
-    GroupPropertyFilter,
-    HogQLPropertyFilter,
     HogQLQueryModifiers,
     IntervalType,
-    LogEntryPropertyFilter,
-    LogPropertyFilter,
-    PersonPropertyFilter,
     PropertyGroupFilter,
     QueryLogTags,
     QueryStatus,
     QueryTiming,
-    RecordingPropertyFilter,
     ResolvedDateRangeResponse,
-    RevenueAnalyticsPropertyFilter,
-    SessionPropertyFilter,
-    SpanPropertyFilter,
-    WorkflowVariablePropertyFilter,
 )
-from ..query.result_customization_by import ResultCustomizationBy
+from ..query.result_customization_by_position import (
+    ResultCustomizationBy,
+    ResultCustomizationByPosition,
+)
+from ..query.result_customization_by_value import ResultCustomizationByValue
+
+if TYPE_CHECKING:
+    from ..query.actions_node import ActionsNode
+    from ..query.data_warehouse_node import DataWarehouseNode
+    from ..query.events_node import EventsNode
+    from ..query.hogql_query_modifiers import (
+        AccountCustomPropertyFilter,
+        BehavioralPropertyFilter,
+        CohortPropertyFilter,
+        DataWarehousePersonPropertyFilter,
+        DataWarehousePropertyFilter,
+        ElementPropertyFilter,
+        EmptyPropertyFilter,
+        ErrorTrackingIssueFilter,
+        EventMetadataPropertyFilter,
+        EventPropertyFilter,
+        FeaturePropertyFilter,
+        FlagPropertyFilter,
+        GroupPropertyFilter,
+        HogQLPropertyFilter,
+        LogEntryPropertyFilter,
+        LogPropertyFilter,
+        MetricPropertyFilter,
+        PersonMetadataPropertyFilter,
+        PersonPropertyFilter,
+        RecordingPropertyFilter,
+        RevenueAnalyticsPropertyFilter,
+        SessionPropertyFilter,
+        SpanPropertyFilter,
+        WorkflowVariablePropertyFilter,
+    )
 
 __all__ = [
     "StickinessComputationMode",
@@ -53,6 +70,58 @@ __all__ = [
     "StickinessQuery",
     "StickinessQueryResponse",
 ]
+
+if TYPE_CHECKING:
+    _EventPropertyFilterUnion: TypeAlias = "Annotated[EventPropertyFilter | PersonPropertyFilter | PersonMetadataPropertyFilter | ElementPropertyFilter | EventMetadataPropertyFilter | SessionPropertyFilter | CohortPropertyFilter | RecordingPropertyFilter | LogEntryPropertyFilter | GroupPropertyFilter | FeaturePropertyFilter | FlagPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter | DataWarehousePropertyFilter | DataWarehousePersonPropertyFilter | ErrorTrackingIssueFilter | LogPropertyFilter | MetricPropertyFilter | SpanPropertyFilter | RevenueAnalyticsPropertyFilter | AccountCustomPropertyFilter | WorkflowVariablePropertyFilter | BehavioralPropertyFilter, Field(discriminator='type')]"
+    _EventsNodeUnion: TypeAlias = (
+        "Annotated[EventsNode | ActionsNode | DataWarehouseNode, Field(discriminator='kind')]"
+    )
+else:
+    _EventPropertyFilterUnion = deferred_union(
+        __name__,
+        "type",
+        "type",
+        {
+            "event": "EventPropertyFilter",
+            "person": "PersonPropertyFilter",
+            "person_metadata": "PersonMetadataPropertyFilter",
+            "element": "ElementPropertyFilter",
+            "event_metadata": "EventMetadataPropertyFilter",
+            "session": "SessionPropertyFilter",
+            "cohort": "CohortPropertyFilter",
+            "recording": "RecordingPropertyFilter",
+            "log_entry": "LogEntryPropertyFilter",
+            "group": "GroupPropertyFilter",
+            "feature": "FeaturePropertyFilter",
+            "flag": "FlagPropertyFilter",
+            "hogql": "HogQLPropertyFilter",
+            "empty": "EmptyPropertyFilter",
+            "data_warehouse": "DataWarehousePropertyFilter",
+            "data_warehouse_person_property": "DataWarehousePersonPropertyFilter",
+            "error_tracking_issue": "ErrorTrackingIssueFilter",
+            "log": "LogPropertyFilter",
+            "log_attribute": "LogPropertyFilter",
+            "log_resource_attribute": "LogPropertyFilter",
+            "metric_attribute": "MetricPropertyFilter",
+            "span": "SpanPropertyFilter",
+            "span_attribute": "SpanPropertyFilter",
+            "span_resource_attribute": "SpanPropertyFilter",
+            "revenue_analytics": "RevenueAnalyticsPropertyFilter",
+            "account_custom_property": "AccountCustomPropertyFilter",
+            "workflow_variable": "WorkflowVariablePropertyFilter",
+            "behavioral": "BehavioralPropertyFilter",
+        },
+    )
+    _EventsNodeUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "EventsNode": "EventsNode",
+            "ActionsNode": "ActionsNode",
+            "DataWarehouseNode": "DataWarehouseNode",
+        },
+    )
 
 StickinessComputationMode: TypeAlias = Literal["non_cumulative", "cumulative"]
 
@@ -65,15 +134,18 @@ class StickinessCriteria(Model):
 
 
 class StickinessFilter(Model):
+    chart_style: Annotated[ChartStyle | None, Field(alias="chartStyle")] = None
     computed_as: Annotated[StickinessComputationMode | str | None, Field(alias="computedAs")] = None
     display: ChartDisplayType | str | None = None
     hidden_legend_indexes: Annotated[list[int] | None, Field(alias="hiddenLegendIndexes")] = None
+    legend_position: Annotated[LegendPosition | str | None, Field(alias="legendPosition")] = None
     result_customization_by: Annotated[
         ResultCustomizationBy | str | None, Field(alias="resultCustomizationBy")
     ] = None
-    result_customizations: Annotated[dict[str, Any] | None, Field(alias="resultCustomizations")] = (
-        None
-    )
+    result_customizations: Annotated[
+        dict[str, ResultCustomizationByValue] | dict[str, ResultCustomizationByPosition] | None,
+        Field(alias="resultCustomizations"),
+    ] = None
     show_legend: Annotated[bool | None, Field(alias="showLegend")] = None
     show_multiple_y_axes: Annotated[bool | None, Field(alias="showMultipleYAxes")] = None
     show_values_on_series: Annotated[bool | None, Field(alias="showValuesOnSeries")] = None
@@ -87,9 +159,19 @@ class StickinessQueryResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[dict[str, Any]]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class StickinessQuery(Model):
@@ -101,37 +183,10 @@ class StickinessQuery(Model):
     interval: IntervalType | str | None = None
     interval_count: Annotated[int | None, Field(alias="intervalCount")] = None
     modifiers: HogQLQueryModifiers | None = None
-    properties: (
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | PropertyGroupFilter
-        | None
-    ) = None
+    properties: list[_EventPropertyFilterUnion] | PropertyGroupFilter | None = None
     response: StickinessQueryResponse | None = None
     sampling_factor: Annotated[float | None, Field(alias="samplingFactor")] = None
-    series: list[
-        Annotated[EventsNode | ActionsNode | DataWarehouseNode, Field(discriminator="kind")]
-    ]
+    series: list[_EventsNodeUnion]
     stickiness_filter: Annotated[StickinessFilter | None, Field(alias="stickinessFilter")] = None
     tags: QueryLogTags | None = None
     version: float | None = None

@@ -7,13 +7,18 @@ from typing import Literal
 
 from asyncposthog.model import Model
 
-from ..query.hogql_query_modifiers import HogQLQueryModifiers, QueryLogTags
+from ..query.hogql_query_modifiers import (
+    DataWarehouseSyncWarning,
+    HogQLQueryModifiers,
+    QueryLogTags,
+)
 
 __all__ = ["SuggestedQuestionsQuery", "SuggestedQuestionsQueryResponse"]
 
 
 class SuggestedQuestionsQueryResponse(Model):
     questions: list[str]
+    warnings: list[DataWarehouseSyncWarning] | None = None
 
 
 class SuggestedQuestionsQuery(Model):

@@ -9,6 +9,9 @@ from asyncposthog.model import Model
 from pydantic import Field
 
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     HogQLQueryModifiers,
     QueryLogTags,
     QueryStatus,
@@ -32,9 +35,19 @@ class TeamTaxonomyQueryResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[TeamTaxonomyItem]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class TeamTaxonomyQuery(Model):

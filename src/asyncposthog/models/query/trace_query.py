@@ -3,42 +3,93 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
 from ..query.hogql_query_modifiers import (
-    CohortPropertyFilter,
-    DataWarehousePersonPropertyFilter,
-    DataWarehousePropertyFilter,
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
-    ElementPropertyFilter,
-    EmptyPropertyFilter,
-    ErrorTrackingIssueFilter,
-    EventMetadataPropertyFilter,
-    EventPropertyFilter,
-    FeaturePropertyFilter,
-    FlagPropertyFilter,
-    GroupPropertyFilter,
-    HogQLPropertyFilter,
     HogQLQueryModifiers,
-    LogEntryPropertyFilter,
-    LogPropertyFilter,
-    PersonPropertyFilter,
     QueryLogTags,
     QueryStatus,
     QueryTiming,
-    RecordingPropertyFilter,
     ResolvedDateRangeResponse,
-    RevenueAnalyticsPropertyFilter,
-    SessionPropertyFilter,
-    SpanPropertyFilter,
-    WorkflowVariablePropertyFilter,
 )
 from ..query.llm_trace import LLMTrace
 
+if TYPE_CHECKING:
+    from ..query.hogql_query_modifiers import (
+        AccountCustomPropertyFilter,
+        BehavioralPropertyFilter,
+        CohortPropertyFilter,
+        DataWarehousePersonPropertyFilter,
+        DataWarehousePropertyFilter,
+        ElementPropertyFilter,
+        EmptyPropertyFilter,
+        ErrorTrackingIssueFilter,
+        EventMetadataPropertyFilter,
+        EventPropertyFilter,
+        FeaturePropertyFilter,
+        FlagPropertyFilter,
+        GroupPropertyFilter,
+        HogQLPropertyFilter,
+        LogEntryPropertyFilter,
+        LogPropertyFilter,
+        MetricPropertyFilter,
+        PersonMetadataPropertyFilter,
+        PersonPropertyFilter,
+        RecordingPropertyFilter,
+        RevenueAnalyticsPropertyFilter,
+        SessionPropertyFilter,
+        SpanPropertyFilter,
+        WorkflowVariablePropertyFilter,
+    )
+
 __all__ = ["TraceQuery", "TraceQueryResponse"]
+
+if TYPE_CHECKING:
+    _EventPropertyFilterUnion: TypeAlias = "Annotated[EventPropertyFilter | PersonPropertyFilter | PersonMetadataPropertyFilter | ElementPropertyFilter | EventMetadataPropertyFilter | SessionPropertyFilter | CohortPropertyFilter | RecordingPropertyFilter | LogEntryPropertyFilter | GroupPropertyFilter | FeaturePropertyFilter | FlagPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter | DataWarehousePropertyFilter | DataWarehousePersonPropertyFilter | ErrorTrackingIssueFilter | LogPropertyFilter | MetricPropertyFilter | SpanPropertyFilter | RevenueAnalyticsPropertyFilter | AccountCustomPropertyFilter | WorkflowVariablePropertyFilter | BehavioralPropertyFilter, Field(discriminator='type')]"
+else:
+    _EventPropertyFilterUnion = deferred_union(
+        __name__,
+        "type",
+        "type",
+        {
+            "event": "EventPropertyFilter",
+            "person": "PersonPropertyFilter",
+            "person_metadata": "PersonMetadataPropertyFilter",
+            "element": "ElementPropertyFilter",
+            "event_metadata": "EventMetadataPropertyFilter",
+            "session": "SessionPropertyFilter",
+            "cohort": "CohortPropertyFilter",
+            "recording": "RecordingPropertyFilter",
+            "log_entry": "LogEntryPropertyFilter",
+            "group": "GroupPropertyFilter",
+            "feature": "FeaturePropertyFilter",
+            "flag": "FlagPropertyFilter",
+            "hogql": "HogQLPropertyFilter",
+            "empty": "EmptyPropertyFilter",
+            "data_warehouse": "DataWarehousePropertyFilter",
+            "data_warehouse_person_property": "DataWarehousePersonPropertyFilter",
+            "error_tracking_issue": "ErrorTrackingIssueFilter",
+            "log": "LogPropertyFilter",
+            "log_attribute": "LogPropertyFilter",
+            "log_resource_attribute": "LogPropertyFilter",
+            "metric_attribute": "MetricPropertyFilter",
+            "span": "SpanPropertyFilter",
+            "span_attribute": "SpanPropertyFilter",
+            "span_resource_attribute": "SpanPropertyFilter",
+            "revenue_analytics": "RevenueAnalyticsPropertyFilter",
+            "account_custom_property": "AccountCustomPropertyFilter",
+            "workflow_variable": "WorkflowVariablePropertyFilter",
+            "behavioral": "BehavioralPropertyFilter",
+        },
+    )
 
 
 class TraceQueryResponse(Model):
@@ -50,40 +101,27 @@ class TraceQueryResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[LLMTrace]
     timings: list[QueryTiming] | None = None
-
-
-class TraceQuery(Model):
-    date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
-    kind: Literal["TraceQuery"] = "TraceQuery"
-    modifiers: HogQLQueryModifiers | None = None
-    properties: (
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
         list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
         ]
         | None
     ) = None
+
+
+class TraceQuery(Model):
+    kind: Literal["TraceQuery"] = "TraceQuery"
+    date_range: Annotated[DateRange | None, Field(alias="dateRange")] = None
+    include_sentiment: Annotated[bool | None, Field(alias="includeSentiment")] = None
+    modifiers: HogQLQueryModifiers | None = None
+    properties: list[_EventPropertyFilterUnion] | None = None
     response: TraceQueryResponse | None = None
     tags: QueryLogTags | None = None
     trace_id: Annotated[str, Field(alias="traceId")]

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
 from pydantic import Field
 
+from ..query.enums import ErrorTrackingOrderDirection
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     HogQLQueryModifiers,
     PropertyGroupFilter,
@@ -17,9 +21,10 @@ from ..query.hogql_query_modifiers import (
     QueryTiming,
     ResolvedDateRangeResponse,
 )
-from ..query.logs_order_by import LogsOrderBy
 
-__all__ = ["TraceSpansQuery", "TraceSpansQueryResponse"]
+__all__ = ["TraceOrderColumn", "TraceSpansQuery", "TraceSpansQueryResponse"]
+
+TraceOrderColumn: TypeAlias = Literal["timestamp", "duration"]
 
 
 class TraceSpansQueryResponse(Model):
@@ -31,25 +36,40 @@ class TraceSpansQueryResponse(Model):
     next_cursor: Annotated[str | None, Field(alias="nextCursor")] = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: Any
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class TraceSpansQuery(Model):
+    kind: Literal["TraceSpansQuery"] = "TraceSpansQuery"
     after: str | None = None
     date_range: Annotated[DateRange, Field(alias="dateRange")]
+    exclude_attributes: Annotated[bool | None, Field(alias="excludeAttributes")] = None
     filter_group: Annotated[PropertyGroupFilter | None, Field(alias="filterGroup")] = None
-    kind: Literal["TraceSpansQuery"] | None = None
+    flat_spans: Annotated[bool | None, Field(alias="flatSpans")] = None
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
-    order_by: Annotated[LogsOrderBy | str | None, Field(alias="orderBy")] = None
-    prefetch_spans: Annotated[float | None, Field(alias="prefetchSpans")] = None
+    order_by: Annotated[TraceOrderColumn | str | None, Field(alias="orderBy")] = None
+    order_direction: Annotated[
+        ErrorTrackingOrderDirection | str | None, Field(alias="orderDirection")
+    ] = None
+    prefetch_spans: Annotated[int | None, Field(alias="prefetchSpans")] = None
     response: TraceSpansQueryResponse | None = None
     root_spans: Annotated[bool | None, Field(alias="rootSpans")] = None
     service_names: Annotated[list[str] | None, Field(alias="serviceNames")] = None
-    status_codes: Annotated[list[float] | None, Field(alias="statusCodes")] = None
+    status_codes: Annotated[list[int] | None, Field(alias="statusCodes")] = None
     tags: QueryLogTags | None = None
     trace_id: Annotated[str | None, Field(alias="traceId")] = None
     version: float | None = None

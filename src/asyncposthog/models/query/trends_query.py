@@ -3,57 +3,76 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
-from ..query.actions_node import ActionsNode
-from ..query.breakdown_filter import BreakdownFilter
-from ..query.chart_display_type import ChartDisplayType
-from ..query.data_warehouse_node import DataWarehouseNode
-from ..query.events_node import EventsNode
+from ..query.chart_style import ChartStyle
+from ..query.enums import ChartDisplayType, LegendPosition
 from ..query.goal_line import GoalLine
-from ..query.group_node import GroupNode
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
     ActionConversionGoal,
-    CohortPropertyFilter,
+    BreakdownFilter,
     CompareFilter,
     CustomEventConversionGoal,
-    DataWarehousePersonPropertyFilter,
-    DataWarehousePropertyFilter,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
-    ElementPropertyFilter,
-    EmptyPropertyFilter,
-    ErrorTrackingIssueFilter,
-    EventMetadataPropertyFilter,
-    EventPropertyFilter,
-    FeaturePropertyFilter,
-    FlagPropertyFilter,
-    GroupPropertyFilter,
-    HogQLPropertyFilter,
     HogQLQueryModifiers,
     IntervalType,
-    LogEntryPropertyFilter,
-    LogPropertyFilter,
-    PersonPropertyFilter,
     PropertyGroupFilter,
     QueryLogTags,
     QueryStatus,
     QueryTiming,
-    RecordingPropertyFilter,
     ResolvedDateRangeResponse,
-    RevenueAnalyticsPropertyFilter,
-    SessionPropertyFilter,
-    SpanPropertyFilter,
-    WorkflowVariablePropertyFilter,
 )
-from ..query.result_customization_by import ResultCustomizationBy
+from ..query.result_customization_by_position import (
+    ResultCustomizationBy,
+    ResultCustomizationByPosition,
+)
+from ..query.result_customization_by_value import ResultCustomizationByValue
+
+if TYPE_CHECKING:
+    from ..query.actions_node import ActionsNode
+    from ..query.data_warehouse_node import DataWarehouseNode
+    from ..query.events_node import EventsNode
+    from ..query.group_node import GroupNode
+    from ..query.hogql_query_modifiers import (
+        AccountCustomPropertyFilter,
+        BehavioralPropertyFilter,
+        CohortPropertyFilter,
+        DataWarehousePersonPropertyFilter,
+        DataWarehousePropertyFilter,
+        ElementPropertyFilter,
+        EmptyPropertyFilter,
+        ErrorTrackingIssueFilter,
+        EventMetadataPropertyFilter,
+        EventPropertyFilter,
+        FeaturePropertyFilter,
+        FlagPropertyFilter,
+        GroupPropertyFilter,
+        HogQLPropertyFilter,
+        LogEntryPropertyFilter,
+        LogPropertyFilter,
+        MetricPropertyFilter,
+        PersonMetadataPropertyFilter,
+        PersonPropertyFilter,
+        RecordingPropertyFilter,
+        RevenueAnalyticsPropertyFilter,
+        SessionPropertyFilter,
+        SpanPropertyFilter,
+        WorkflowVariablePropertyFilter,
+    )
 
 __all__ = [
     "AggregationAxisFormat",
     "BoxPlotDatum",
+    "CalendarHeatmapFilter",
     "DetailedResultsAggregationType",
+    "MetricSummary",
     "TrendsFilter",
     "TrendsFormulaNode",
     "TrendsQuery",
@@ -61,8 +80,66 @@ __all__ = [
     "YAxisScaleType",
 ]
 
+if TYPE_CHECKING:
+    _EventPropertyFilterUnion: TypeAlias = "Annotated[EventPropertyFilter | PersonPropertyFilter | PersonMetadataPropertyFilter | ElementPropertyFilter | EventMetadataPropertyFilter | SessionPropertyFilter | CohortPropertyFilter | RecordingPropertyFilter | LogEntryPropertyFilter | GroupPropertyFilter | FeaturePropertyFilter | FlagPropertyFilter | HogQLPropertyFilter | EmptyPropertyFilter | DataWarehousePropertyFilter | DataWarehousePersonPropertyFilter | ErrorTrackingIssueFilter | LogPropertyFilter | MetricPropertyFilter | SpanPropertyFilter | RevenueAnalyticsPropertyFilter | AccountCustomPropertyFilter | WorkflowVariablePropertyFilter | BehavioralPropertyFilter, Field(discriminator='type')]"
+    _EventsNodeUnion: TypeAlias = "Annotated[EventsNode | ActionsNode | DataWarehouseNode | GroupNode, Field(discriminator='kind')]"
+else:
+    _EventPropertyFilterUnion = deferred_union(
+        __name__,
+        "type",
+        "type",
+        {
+            "event": "EventPropertyFilter",
+            "person": "PersonPropertyFilter",
+            "person_metadata": "PersonMetadataPropertyFilter",
+            "element": "ElementPropertyFilter",
+            "event_metadata": "EventMetadataPropertyFilter",
+            "session": "SessionPropertyFilter",
+            "cohort": "CohortPropertyFilter",
+            "recording": "RecordingPropertyFilter",
+            "log_entry": "LogEntryPropertyFilter",
+            "group": "GroupPropertyFilter",
+            "feature": "FeaturePropertyFilter",
+            "flag": "FlagPropertyFilter",
+            "hogql": "HogQLPropertyFilter",
+            "empty": "EmptyPropertyFilter",
+            "data_warehouse": "DataWarehousePropertyFilter",
+            "data_warehouse_person_property": "DataWarehousePersonPropertyFilter",
+            "error_tracking_issue": "ErrorTrackingIssueFilter",
+            "log": "LogPropertyFilter",
+            "log_attribute": "LogPropertyFilter",
+            "log_resource_attribute": "LogPropertyFilter",
+            "metric_attribute": "MetricPropertyFilter",
+            "span": "SpanPropertyFilter",
+            "span_attribute": "SpanPropertyFilter",
+            "span_resource_attribute": "SpanPropertyFilter",
+            "revenue_analytics": "RevenueAnalyticsPropertyFilter",
+            "account_custom_property": "AccountCustomPropertyFilter",
+            "workflow_variable": "WorkflowVariablePropertyFilter",
+            "behavioral": "BehavioralPropertyFilter",
+        },
+    )
+    _EventsNodeUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "EventsNode": "EventsNode",
+            "ActionsNode": "ActionsNode",
+            "DataWarehouseNode": "DataWarehouseNode",
+            "GroupNode": "GroupNode",
+        },
+    )
+
 AggregationAxisFormat: TypeAlias = Literal[
-    "numeric", "duration", "duration_ms", "percentage", "percentage_scaled", "currency", "short"
+    "numeric",
+    "duration",
+    "duration_ms",
+    "duration_ns",
+    "percentage",
+    "percentage_scaled",
+    "currency",
+    "short",
 ]
 
 
@@ -79,7 +156,13 @@ class BoxPlotDatum(Model):
     series_label: str | None = None
 
 
+class CalendarHeatmapFilter(Model):
+    bucket_by_session_start: Annotated[bool | None, Field(alias="bucketBySessionStart")] = None
+
+
 DetailedResultsAggregationType: TypeAlias = Literal["total", "average", "median"]
+
+MetricSummary: TypeAlias = Literal["total", "average", "latest"]
 
 
 class TrendsFormulaNode(Model):
@@ -97,6 +180,7 @@ class TrendsFilter(Model):
     aggregation_axis_postfix: Annotated[str | None, Field(alias="aggregationAxisPostfix")] = None
     aggregation_axis_prefix: Annotated[str | None, Field(alias="aggregationAxisPrefix")] = None
     breakdown_histogram_bin_count: float | None = None
+    chart_style: Annotated[ChartStyle | None, Field(alias="chartStyle")] = None
     confidence_level: Annotated[float | None, Field(alias="confidenceLevel")] = None
     decimal_places: Annotated[float | None, Field(alias="decimalPlaces")] = None
     detailed_results_aggregation_type: Annotated[
@@ -110,17 +194,31 @@ class TrendsFilter(Model):
     goal_lines: Annotated[list[GoalLine] | None, Field(alias="goalLines")] = None
     hidden_legend_indexes: Annotated[list[int] | None, Field(alias="hiddenLegendIndexes")] = None
     hide_weekends: Annotated[bool | None, Field(alias="hideWeekends")] = None
+    legend_position: Annotated[LegendPosition | str | None, Field(alias="legendPosition")] = None
+    metric_change_decrease_color: Annotated[
+        str | None, Field(alias="metricChangeDecreaseColor")
+    ] = None
+    metric_change_increase_color: Annotated[
+        str | None, Field(alias="metricChangeIncreaseColor")
+    ] = None
+    metric_color_by_direction: Annotated[bool | None, Field(alias="metricColorByDirection")] = None
+    metric_line_decrease_color: Annotated[str | None, Field(alias="metricLineDecreaseColor")] = None
+    metric_line_increase_color: Annotated[str | None, Field(alias="metricLineIncreaseColor")] = None
+    metric_show_change: Annotated[bool | None, Field(alias="metricShowChange")] = None
+    metric_summary: Annotated[MetricSummary | str | None, Field(alias="metricSummary")] = None
     min_decimal_places: Annotated[float | None, Field(alias="minDecimalPlaces")] = None
     moving_average_intervals: Annotated[float | None, Field(alias="movingAverageIntervals")] = None
     result_customization_by: Annotated[
         ResultCustomizationBy | str | None, Field(alias="resultCustomizationBy")
     ] = None
-    result_customizations: Annotated[dict[str, Any] | None, Field(alias="resultCustomizations")] = (
-        None
-    )
+    result_customizations: Annotated[
+        dict[str, ResultCustomizationByValue] | dict[str, ResultCustomizationByPosition] | None,
+        Field(alias="resultCustomizations"),
+    ] = None
     show_alert_threshold_lines: Annotated[bool | None, Field(alias="showAlertThresholdLines")] = (
         None
     )
+    show_annotations: Annotated[bool | None, Field(alias="showAnnotations")] = None
     show_confidence_intervals: Annotated[bool | None, Field(alias="showConfidenceIntervals")] = None
     show_labels_on_series: Annotated[bool | None, Field(alias="showLabelsOnSeries")] = None
     show_legend: Annotated[bool | None, Field(alias="showLegend")] = None
@@ -130,7 +228,13 @@ class TrendsFilter(Model):
     show_trend_lines: Annotated[bool | None, Field(alias="showTrendLines")] = None
     show_values_on_series: Annotated[bool | None, Field(alias="showValuesOnSeries")] = None
     smoothing_intervals: Annotated[int | None, Field(alias="smoothingIntervals")] = None
+    stack_breakdown_values: Annotated[bool | None, Field(alias="stackBreakdownValues")] = None
+    x_axis_label: Annotated[str | None, Field(alias="xAxisLabel")] = None
+    y_axis_label: Annotated[str | None, Field(alias="yAxisLabel")] = None
+    y_axis_max: Annotated[float | None, Field(alias="yAxisMax")] = None
+    y_axis_min: Annotated[float | None, Field(alias="yAxisMin")] = None
     y_axis_scale_type: Annotated[YAxisScaleType | str | None, Field(alias="yAxisScaleType")] = None
+    y_axis_start_at_zero: Annotated[bool | None, Field(alias="yAxisStartAtZero")] = None
 
 
 class TrendsQueryResponse(Model):
@@ -140,15 +244,28 @@ class TrendsQueryResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[dict[str, Any]]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class TrendsQuery(Model):
     kind: Literal["TrendsQuery"] = "TrendsQuery"
     aggregation_group_type_index: int | None = None
     breakdown_filter: Annotated[BreakdownFilter | None, Field(alias="breakdownFilter")] = None
+    calendar_heatmap_filter: Annotated[
+        CalendarHeatmapFilter | None, Field(alias="calendarHeatmapFilter")
+    ] = None
     compare_filter: Annotated[CompareFilter | None, Field(alias="compareFilter")] = None
     conversion_goal: Annotated[
         ActionConversionGoal | CustomEventConversionGoal | None, Field(alias="conversionGoal")
@@ -158,35 +275,10 @@ class TrendsQuery(Model):
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     interval: IntervalType | str | None = None
     modifiers: HogQLQueryModifiers | None = None
-    properties: (
-        list[
-            EventPropertyFilter
-            | PersonPropertyFilter
-            | ElementPropertyFilter
-            | EventMetadataPropertyFilter
-            | SessionPropertyFilter
-            | CohortPropertyFilter
-            | RecordingPropertyFilter
-            | LogEntryPropertyFilter
-            | GroupPropertyFilter
-            | FeaturePropertyFilter
-            | FlagPropertyFilter
-            | HogQLPropertyFilter
-            | EmptyPropertyFilter
-            | DataWarehousePropertyFilter
-            | DataWarehousePersonPropertyFilter
-            | ErrorTrackingIssueFilter
-            | LogPropertyFilter
-            | SpanPropertyFilter
-            | RevenueAnalyticsPropertyFilter
-            | WorkflowVariablePropertyFilter
-        ]
-        | PropertyGroupFilter
-        | None
-    ) = None
+    properties: list[_EventPropertyFilterUnion] | PropertyGroupFilter | None = None
     response: TrendsQueryResponse | None = None
     sampling_factor: Annotated[float | None, Field(alias="samplingFactor")] = None
-    series: list[GroupNode | EventsNode | ActionsNode | DataWarehouseNode]
+    series: list[_EventsNodeUnion]
     tags: QueryLogTags | None = None
     trends_filter: Annotated[TrendsFilter | None, Field(alias="trendsFilter")] = None
     version: float | None = None

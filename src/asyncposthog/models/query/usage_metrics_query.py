@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from pydantic import Field
 
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     HogQLQueryModifiers,
     QueryLogTags,
     QueryStatus,
@@ -46,15 +50,25 @@ class UsageMetricsQueryResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[UsageMetric]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class UsageMetricsQuery(Model):
+    kind: Literal["UsageMetricsQuery"] = "UsageMetricsQuery"
     group_key: str | None = None
     group_type_index: int | None = None
-    kind: Literal["UsageMetricsQuery"] = "UsageMetricsQuery"
     modifiers: HogQLQueryModifiers | None = None
     person_id: str | None = None
     response: UsageMetricsQueryResponse | None = None

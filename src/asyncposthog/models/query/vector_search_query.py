@@ -9,6 +9,9 @@ from asyncposthog.model import Model
 from pydantic import Field
 
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     HogQLQueryModifiers,
     QueryLogTags,
     QueryStatus,
@@ -29,15 +32,25 @@ class VectorSearchQueryResponse(Model):
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[VectorSearchResponseItem]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class VectorSearchQuery(Model):
+    kind: Literal["VectorSearchQuery"] = "VectorSearchQuery"
     embedding: list[float]
     embedding_version: Annotated[float | None, Field(alias="embeddingVersion")] = None
-    kind: Literal["VectorSearchQuery"] = "VectorSearchQuery"
     modifiers: HogQLQueryModifiers | None = None
     response: VectorSearchQueryResponse | None = None
     tags: QueryLogTags | None = None

@@ -8,20 +8,20 @@ from typing import Annotated
 from asyncposthog.model import Model
 from pydantic import Field
 
-__all__ = ["RETENTION", "ActionsPie", "VizSpecificOptions"]
+__all__ = ["ActionsPieVizOptions", "RetentionVizOptions", "VizSpecificOptions"]
 
 
-class ActionsPie(Model):
+class ActionsPieVizOptions(Model):
     disable_hover_offset: Annotated[bool | None, Field(alias="disableHoverOffset")] = None
     hide_aggregation: Annotated[bool | None, Field(alias="hideAggregation")] = None
 
 
-class RETENTION(Model):
+class RetentionVizOptions(Model):
     hide_line_graph: Annotated[bool | None, Field(alias="hideLineGraph")] = None
     hide_size_column: Annotated[bool | None, Field(alias="hideSizeColumn")] = None
     use_small_layout: Annotated[bool | None, Field(alias="useSmallLayout")] = None
 
 
 class VizSpecificOptions(Model):
-    actions_pie: Annotated[ActionsPie | None, Field(alias="ActionsPie")] = None
-    retention: Annotated[RETENTION | None, Field(alias="RETENTION")] = None
+    actions_pie: Annotated[ActionsPieVizOptions | None, Field(alias="ActionsPie")] = None
+    retention: Annotated[RetentionVizOptions | None, Field(alias="RETENTION")] = None

@@ -42,8 +42,8 @@ class WebAnalyticsExternalSummaryQueryResponse(Model):
 
 
 class WebAnalyticsExternalSummaryQuery(Model):
-    date_range: Annotated[DateRange, Field(alias="dateRange")]
     kind: Literal["WebAnalyticsExternalSummaryQuery"] = "WebAnalyticsExternalSummaryQuery"
+    date_range: Annotated[DateRange, Field(alias="dateRange")]
     properties: list[
         Annotated[
             EventPropertyFilter

@@ -8,11 +8,15 @@ from typing import Annotated, Any, Literal
 from asyncposthog.model import Model
 from pydantic import Field
 
+from ..query.enums import WebAnalyticsOrderByDirection, WebAnalyticsOrderByFields
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
     ActionConversionGoal,
     CohortPropertyFilter,
     CompareFilter,
     CustomEventConversionGoal,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     EventPropertyFilter,
     HogQLQueryModifiers,
@@ -22,12 +26,9 @@ from ..query.hogql_query_modifiers import (
     QueryStatus,
     QueryTiming,
     ResolvedDateRangeResponse,
+    SamplingRate,
     SessionPropertyFilter,
-)
-from ..query.sampling_rate import SamplingRate, WebAnalyticsSampling
-from ..query.web_analytics_order_by_direction import (
-    WebAnalyticsOrderByDirection,
-    WebAnalyticsOrderByFields,
+    WebAnalyticsSampling,
 )
 
 __all__ = ["WebExternalClicksTableQuery", "WebExternalClicksTableQueryResponse"]
@@ -42,14 +43,25 @@ class WebExternalClicksTableQueryResponse(Model):
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[Any]
     sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
     timings: list[QueryTiming] | None = None
     types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class WebExternalClicksTableQuery(Model):
+    kind: Literal["WebExternalClicksTableQuery"] = "WebExternalClicksTableQuery"
     aggregation_group_type_index: int | None = None
     compare_filter: Annotated[CompareFilter | None, Field(alias="compareFilter")] = None
     conversion_goal: Annotated[
@@ -61,7 +73,6 @@ class WebExternalClicksTableQuery(Model):
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     include_revenue: Annotated[bool | None, Field(alias="includeRevenue")] = None
     interval: IntervalType | str | None = None
-    kind: Literal["WebExternalClicksTableQuery"] = "WebExternalClicksTableQuery"
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     order_by: Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from asyncposthog.model import Model
 from pydantic import Field
 
+from ..query.enums import WebAnalyticsOrderByDirection, WebAnalyticsOrderByFields
 from ..query.hogql_query_modifiers import (
     ActionConversionGoal,
     CohortPropertyFilter,
@@ -20,11 +21,7 @@ from ..query.hogql_query_modifiers import (
     PersonPropertyFilter,
     QueryLogTags,
     SessionPropertyFilter,
-)
-from ..query.sampling_rate import WebAnalyticsSampling
-from ..query.web_analytics_order_by_direction import (
-    WebAnalyticsOrderByDirection,
-    WebAnalyticsOrderByFields,
+    WebAnalyticsSampling,
 )
 from ..query.web_goals_query_response import WebGoalsQueryResponse
 
@@ -32,6 +29,7 @@ __all__ = ["WebGoalsQuery"]
 
 
 class WebGoalsQuery(Model):
+    kind: Literal["WebGoalsQuery"] = "WebGoalsQuery"
     aggregation_group_type_index: int | None = None
     compare_filter: Annotated[CompareFilter | None, Field(alias="compareFilter")] = None
     conversion_goal: Annotated[
@@ -43,7 +41,6 @@ class WebGoalsQuery(Model):
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     include_revenue: Annotated[bool | None, Field(alias="includeRevenue")] = None
     interval: IntervalType | str | None = None
-    kind: Literal["WebGoalsQuery"] = "WebGoalsQuery"
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     order_by: Annotated[
@@ -64,4 +61,7 @@ class WebGoalsQuery(Model):
     sampling_factor: Annotated[float | None, Field(alias="samplingFactor")] = None
     tags: QueryLogTags | None = None
     use_sessions_table: Annotated[bool | None, Field(alias="useSessionsTable")] = None
+    use_web_analytics_precompute: Annotated[
+        bool | None, Field(alias="useWebAnalyticsPrecompute")
+    ] = None
     version: float | None = None

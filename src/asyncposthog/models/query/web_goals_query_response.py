@@ -8,13 +8,17 @@ from typing import Annotated, Any
 from asyncposthog.model import Model
 from pydantic import Field
 
+from ..query.enums import WebAnalyticsPreComputeStrategy
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     HogQLQueryModifiers,
     QueryStatus,
     QueryTiming,
     ResolvedDateRangeResponse,
+    SamplingRate,
 )
-from ..query.sampling_rate import SamplingRate
 
 __all__ = ["WebGoalsQueryResponse"]
 
@@ -27,9 +31,25 @@ class WebGoalsQueryResponse(Model):
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
+    pre_compute_ineligible_reason: Annotated[
+        str | None, Field(alias="preComputeIneligibleReason")
+    ] = None
+    pre_compute_strategy: Annotated[
+        WebAnalyticsPreComputeStrategy | str | None, Field(alias="preComputeStrategy")
+    ] = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[Any]
     sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
     timings: list[QueryTiming] | None = None
     types: list[Any] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None

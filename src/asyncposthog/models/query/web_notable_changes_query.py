@@ -8,11 +8,19 @@ from typing import Annotated, Literal
 from asyncposthog.model import Model
 from pydantic import Field
 
+from ..query.enums import (
+    WebAnalyticsOrderByDirection,
+    WebAnalyticsOrderByFields,
+    WebAnalyticsPreComputeStrategy,
+)
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
     ActionConversionGoal,
     CohortPropertyFilter,
     CompareFilter,
     CustomEventConversionGoal,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     EventPropertyFilter,
     HogQLQueryModifiers,
@@ -22,12 +30,9 @@ from ..query.hogql_query_modifiers import (
     QueryStatus,
     QueryTiming,
     ResolvedDateRangeResponse,
+    SamplingRate,
     SessionPropertyFilter,
-)
-from ..query.sampling_rate import SamplingRate, WebAnalyticsSampling
-from ..query.web_analytics_order_by_direction import (
-    WebAnalyticsOrderByDirection,
-    WebAnalyticsOrderByFields,
+    WebAnalyticsSampling,
 )
 
 __all__ = ["WebNotableChangeItem", "WebNotableChangesQuery", "WebNotableChangesQueryResponse"]
@@ -47,17 +52,28 @@ class WebNotableChangesQueryResponse(Model):
     error: str | None = None
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
+    pre_compute_strategy: Annotated[
+        WebAnalyticsPreComputeStrategy | str | None, Field(alias="preComputeStrategy")
+    ] = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[WebNotableChangeItem]
     sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
     timings: list[QueryTiming] | None = None
-    used_pre_aggregated_tables: Annotated[bool | None, Field(alias="usedPreAggregatedTables")] = (
-        None
-    )
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class WebNotableChangesQuery(Model):
+    kind: Literal["WebNotableChangesQuery"] = "WebNotableChangesQuery"
     aggregation_group_type_index: int | None = None
     compare_filter: Annotated[CompareFilter | None, Field(alias="compareFilter")] = None
     conversion_goal: Annotated[
@@ -69,7 +85,6 @@ class WebNotableChangesQuery(Model):
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     include_revenue: Annotated[bool | None, Field(alias="includeRevenue")] = None
     interval: IntervalType | str | None = None
-    kind: Literal["WebNotableChangesQuery"] | None = None
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     order_by: Annotated[

@@ -8,11 +8,20 @@ from typing import Annotated, Literal
 from asyncposthog.model import Model
 from pydantic import Field
 
+from ..query.enums import (
+    WebAnalyticsItemKind,
+    WebAnalyticsOrderByDirection,
+    WebAnalyticsOrderByFields,
+    WebAnalyticsPreComputeStrategy,
+)
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
     ActionConversionGoal,
     CohortPropertyFilter,
     CompareFilter,
     CustomEventConversionGoal,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     EventPropertyFilter,
     HogQLQueryModifiers,
@@ -22,13 +31,9 @@ from ..query.hogql_query_modifiers import (
     QueryStatus,
     QueryTiming,
     ResolvedDateRangeResponse,
+    SamplingRate,
     SessionPropertyFilter,
-)
-from ..query.sampling_rate import SamplingRate, WebAnalyticsSampling
-from ..query.web_analytics_item_kind import WebAnalyticsItemKind
-from ..query.web_analytics_order_by_direction import (
-    WebAnalyticsOrderByDirection,
-    WebAnalyticsOrderByFields,
+    WebAnalyticsSampling,
 )
 
 __all__ = ["WebOverviewItem", "WebOverviewQuery", "WebOverviewQueryResponse"]
@@ -40,9 +45,6 @@ class WebOverviewItem(Model):
     key: str
     kind: WebAnalyticsItemKind | str
     previous: float | None = None
-    used_pre_aggregated_tables: Annotated[bool | None, Field(alias="usedPreAggregatedTables")] = (
-        None
-    )
     value: float | None = None
 
 
@@ -52,14 +54,27 @@ class WebOverviewQueryResponse(Model):
     error: str | None = None
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
+    pre_compute_ineligible_reason: Annotated[
+        str | None, Field(alias="preComputeIneligibleReason")
+    ] = None
+    pre_compute_strategy: Annotated[
+        WebAnalyticsPreComputeStrategy | str | None, Field(alias="preComputeStrategy")
+    ] = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[WebOverviewItem]
     sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
     timings: list[QueryTiming] | None = None
-    used_pre_aggregated_tables: Annotated[bool | None, Field(alias="usedPreAggregatedTables")] = (
-        None
-    )
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class WebOverviewQuery(Model):
@@ -94,4 +109,7 @@ class WebOverviewQuery(Model):
     sampling_factor: Annotated[float | None, Field(alias="samplingFactor")] = None
     tags: QueryLogTags | None = None
     use_sessions_table: Annotated[bool | None, Field(alias="useSessionsTable")] = None
+    use_web_analytics_precompute: Annotated[
+        bool | None, Field(alias="useWebAnalyticsPrecompute")
+    ] = None
     version: float | None = None

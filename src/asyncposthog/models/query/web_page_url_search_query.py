@@ -8,11 +8,19 @@ from typing import Annotated, Literal
 from asyncposthog.model import Model
 from pydantic import Field
 
+from ..query.enums import (
+    WebAnalyticsOrderByDirection,
+    WebAnalyticsOrderByFields,
+    WebAnalyticsPreComputeStrategy,
+)
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
     ActionConversionGoal,
     CohortPropertyFilter,
     CompareFilter,
     CustomEventConversionGoal,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     EventPropertyFilter,
     HogQLQueryModifiers,
@@ -23,11 +31,7 @@ from ..query.hogql_query_modifiers import (
     QueryTiming,
     ResolvedDateRangeResponse,
     SessionPropertyFilter,
-)
-from ..query.sampling_rate import WebAnalyticsSampling
-from ..query.web_analytics_order_by_direction import (
-    WebAnalyticsOrderByDirection,
-    WebAnalyticsOrderByFields,
+    WebAnalyticsSampling,
 )
 
 __all__ = ["PageURL", "WebPageURLSearchQuery", "WebPageURLSearchQueryResponse"]
@@ -43,13 +47,27 @@ class WebPageURLSearchQueryResponse(Model):
     hogql: str | None = None
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
+    pre_compute_strategy: Annotated[
+        WebAnalyticsPreComputeStrategy | str | None, Field(alias="preComputeStrategy")
+    ] = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[PageURL]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class WebPageURLSearchQuery(Model):
+    kind: Literal["WebPageURLSearchQuery"] = "WebPageURLSearchQuery"
     aggregation_group_type_index: int | None = None
     compare_filter: Annotated[CompareFilter | None, Field(alias="compareFilter")] = None
     conversion_goal: Annotated[
@@ -61,7 +79,6 @@ class WebPageURLSearchQuery(Model):
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     include_revenue: Annotated[bool | None, Field(alias="includeRevenue")] = None
     interval: IntervalType | str | None = None
-    kind: Literal["WebPageURLSearchQuery"] = "WebPageURLSearchQuery"
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     order_by: Annotated[

@@ -8,11 +8,19 @@ from typing import Annotated, Any, Literal, TypeAlias
 from asyncposthog.model import Model
 from pydantic import Field
 
+from ..query.enums import (
+    WebAnalyticsOrderByDirection,
+    WebAnalyticsOrderByFields,
+    WebAnalyticsPreComputeStrategy,
+)
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
     ActionConversionGoal,
     CohortPropertyFilter,
     CompareFilter,
     CustomEventConversionGoal,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     EventPropertyFilter,
     HogQLQueryModifiers,
@@ -22,12 +30,9 @@ from ..query.hogql_query_modifiers import (
     QueryStatus,
     QueryTiming,
     ResolvedDateRangeResponse,
+    SamplingRate,
     SessionPropertyFilter,
-)
-from ..query.sampling_rate import SamplingRate, WebAnalyticsSampling
-from ..query.web_analytics_order_by_direction import (
-    WebAnalyticsOrderByDirection,
-    WebAnalyticsOrderByFields,
+    WebAnalyticsSampling,
 )
 
 __all__ = ["WebStatsBreakdown", "WebStatsTableQuery", "WebStatsTableQueryResponse"]
@@ -48,6 +53,14 @@ WebStatsBreakdown: TypeAlias = Literal[
     "InitialUTMTerm",
     "InitialUTMContent",
     "InitialUTMSourceMediumCampaign",
+    "FirstPageviewChannelType",
+    "FirstPageviewReferringDomain",
+    "FirstPageviewUTMSource",
+    "FirstPageviewUTMCampaign",
+    "FirstPageviewUTMMedium",
+    "FirstPageviewUTMTerm",
+    "FirstPageviewUTMContent",
+    "FirstPageviewUTMSourceMediumCampaign",
     "Browser",
     "OS",
     "Viewport",
@@ -69,15 +82,29 @@ class WebStatsTableQueryResponse(Model):
     limit: int | None = None
     modifiers: HogQLQueryModifiers | None = None
     offset: int | None = None
+    pre_compute_ineligible_reason: Annotated[
+        str | None, Field(alias="preComputeIneligibleReason")
+    ] = None
+    pre_compute_stale: Annotated[bool | None, Field(alias="preComputeStale")] = None
+    pre_compute_strategy: Annotated[
+        WebAnalyticsPreComputeStrategy | str | None, Field(alias="preComputeStrategy")
+    ] = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[Any]
     sampling_rate: Annotated[SamplingRate | None, Field(alias="samplingRate")] = None
     timings: list[QueryTiming] | None = None
     types: list[Any] | None = None
-    used_pre_aggregated_tables: Annotated[bool | None, Field(alias="usedPreAggregatedTables")] = (
-        None
-    )
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 class WebStatsTableQuery(Model):
@@ -119,4 +146,7 @@ class WebStatsTableQuery(Model):
     sampling_factor: Annotated[float | None, Field(alias="samplingFactor")] = None
     tags: QueryLogTags | None = None
     use_sessions_table: Annotated[bool | None, Field(alias="useSessionsTable")] = None
+    use_web_analytics_precompute: Annotated[
+        bool | None, Field(alias="useWebAnalyticsPrecompute")
+    ] = None
     version: float | None = None

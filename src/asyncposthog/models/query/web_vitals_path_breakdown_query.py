@@ -8,11 +8,19 @@ from typing import Annotated, Literal, TypeAlias
 from asyncposthog.model import Model
 from pydantic import Field
 
+from ..query.enums import (
+    WebAnalyticsOrderByDirection,
+    WebAnalyticsOrderByFields,
+    WebAnalyticsPreComputeStrategy,
+)
 from ..query.hogql_query_modifiers import (
+    AccessControlFilterWarning,
     ActionConversionGoal,
     CohortPropertyFilter,
     CompareFilter,
     CustomEventConversionGoal,
+    DataWarehouseSourceUsage,
+    DataWarehouseSyncWarning,
     DateRange,
     EventPropertyFilter,
     HogQLQueryModifiers,
@@ -23,11 +31,7 @@ from ..query.hogql_query_modifiers import (
     QueryTiming,
     ResolvedDateRangeResponse,
     SessionPropertyFilter,
-)
-from ..query.sampling_rate import WebAnalyticsSampling
-from ..query.web_analytics_order_by_direction import (
-    WebAnalyticsOrderByDirection,
-    WebAnalyticsOrderByFields,
+    WebAnalyticsSampling,
 )
 
 __all__ = [
@@ -57,16 +61,33 @@ class WebVitalsPathBreakdownQueryResponse(Model):
     error: str | None = None
     hogql: str | None = None
     modifiers: HogQLQueryModifiers | None = None
+    pre_compute_ineligible_reason: Annotated[
+        str | None, Field(alias="preComputeIneligibleReason")
+    ] = None
+    pre_compute_strategy: Annotated[
+        WebAnalyticsPreComputeStrategy | str | None, Field(alias="preComputeStrategy")
+    ] = None
     query_status: QueryStatus | None = None
+    resolved_compare_date_range: ResolvedDateRangeResponse | None = None
     resolved_date_range: ResolvedDateRangeResponse | None = None
     results: list[WebVitalsPathBreakdownResult]
     timings: list[QueryTiming] | None = None
+    used_data_warehouse_sources: list[DataWarehouseSourceUsage] | None = None
+    warnings: (
+        list[
+            Annotated[
+                DataWarehouseSyncWarning | AccessControlFilterWarning, Field(discriminator="type")
+            ]
+        ]
+        | None
+    ) = None
 
 
 WebVitalsPercentile: TypeAlias = Literal["p75", "p90", "p99"]
 
 
 class WebVitalsPathBreakdownQuery(Model):
+    kind: Literal["WebVitalsPathBreakdownQuery"] = "WebVitalsPathBreakdownQuery"
     aggregation_group_type_index: int | None = None
     compare_filter: Annotated[CompareFilter | None, Field(alias="compareFilter")] = None
     conversion_goal: Annotated[
@@ -78,7 +99,6 @@ class WebVitalsPathBreakdownQuery(Model):
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     include_revenue: Annotated[bool | None, Field(alias="includeRevenue")] = None
     interval: IntervalType | str | None = None
-    kind: Literal["WebVitalsPathBreakdownQuery"] = "WebVitalsPathBreakdownQuery"
     metric: WebVitalsMetric | str
     modifiers: HogQLQueryModifiers | None = None
     order_by: Annotated[
@@ -101,4 +121,7 @@ class WebVitalsPathBreakdownQuery(Model):
     tags: QueryLogTags | None = None
     thresholds: list[float]
     use_sessions_table: Annotated[bool | None, Field(alias="useSessionsTable")] = None
+    use_web_analytics_precompute: Annotated[
+        bool | None, Field(alias="useWebAnalyticsPrecompute")
+    ] = None
     version: float | None = None

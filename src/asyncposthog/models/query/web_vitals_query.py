@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from asyncposthog.modeling.deferred import deferred_union
 from pydantic import Field
 
-from ..query.funnels_query import FunnelsQuery
+from ..query.enums import WebAnalyticsOrderByDirection, WebAnalyticsOrderByFields
 from ..query.hogql_query_modifiers import (
     ActionConversionGoal,
     CohortPropertyFilter,
@@ -21,25 +22,46 @@ from ..query.hogql_query_modifiers import (
     PersonPropertyFilter,
     QueryLogTags,
     SessionPropertyFilter,
-)
-from ..query.lifecycle_query import LifecycleQuery
-from ..query.paths_query import PathsQuery
-from ..query.retention_query import RetentionQuery
-from ..query.sampling_rate import WebAnalyticsSampling
-from ..query.stickiness_query import StickinessQuery
-from ..query.trends_query import TrendsQuery
-from ..query.web_analytics_order_by_direction import (
-    WebAnalyticsOrderByDirection,
-    WebAnalyticsOrderByFields,
+    WebAnalyticsSampling,
 )
 from ..query.web_goals_query_response import WebGoalsQueryResponse
-from ..query.web_overview_query import WebOverviewQuery
-from ..query.web_stats_table_query import WebStatsTableQuery
+
+if TYPE_CHECKING:
+    from ..query.funnels_query import FunnelsQuery
+    from ..query.lifecycle_query import LifecycleQuery
+    from ..query.paths_query import PathsQuery
+    from ..query.paths_v2_query import PathsV2Query
+    from ..query.retention_query import RetentionQuery
+    from ..query.stickiness_query import StickinessQuery
+    from ..query.trends_query import TrendsQuery
+    from ..query.web_overview_query import WebOverviewQuery
+    from ..query.web_stats_table_query import WebStatsTableQuery
 
 __all__ = ["WebVitalsQuery"]
 
+if TYPE_CHECKING:
+    _TrendsQueryUnion: TypeAlias = "Annotated[TrendsQuery | FunnelsQuery | RetentionQuery | PathsQuery | PathsV2Query | StickinessQuery | LifecycleQuery | WebStatsTableQuery | WebOverviewQuery, Field(discriminator='kind')]"
+else:
+    _TrendsQueryUnion = deferred_union(
+        __name__,
+        "kind",
+        "kind",
+        {
+            "TrendsQuery": "TrendsQuery",
+            "FunnelsQuery": "FunnelsQuery",
+            "RetentionQuery": "RetentionQuery",
+            "PathsQuery": "PathsQuery",
+            "PathsV2Query": "PathsV2Query",
+            "StickinessQuery": "StickinessQuery",
+            "LifecycleQuery": "LifecycleQuery",
+            "WebStatsTableQuery": "WebStatsTableQuery",
+            "WebOverviewQuery": "WebOverviewQuery",
+        },
+    )
+
 
 class WebVitalsQuery(Model):
+    kind: Literal["WebVitalsQuery"] = "WebVitalsQuery"
     aggregation_group_type_index: int | None = None
     compare_filter: Annotated[CompareFilter | None, Field(alias="compareFilter")] = None
     conversion_goal: Annotated[
@@ -51,7 +73,6 @@ class WebVitalsQuery(Model):
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     include_revenue: Annotated[bool | None, Field(alias="includeRevenue")] = None
     interval: IntervalType | str | None = None
-    kind: Literal["WebVitalsQuery"] = "WebVitalsQuery"
     modifiers: HogQLQueryModifiers | None = None
     order_by: Annotated[
         list[WebAnalyticsOrderByFields | WebAnalyticsOrderByDirection | str] | None,
@@ -69,17 +90,7 @@ class WebVitalsQuery(Model):
     response: WebGoalsQueryResponse | None = None
     sampling: WebAnalyticsSampling | None = None
     sampling_factor: Annotated[float | None, Field(alias="samplingFactor")] = None
-    source: Annotated[
-        TrendsQuery
-        | FunnelsQuery
-        | RetentionQuery
-        | PathsQuery
-        | StickinessQuery
-        | LifecycleQuery
-        | WebStatsTableQuery
-        | WebOverviewQuery,
-        Field(discriminator="kind"),
-    ]
+    source: _TrendsQueryUnion
     tags: QueryLogTags | None = None
     use_sessions_table: Annotated[bool | None, Field(alias="useSessionsTable")] = None
     version: float | None = None

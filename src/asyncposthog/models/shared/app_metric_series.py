@@ -10,7 +10,7 @@ __all__ = ["AppMetricSeries", "AppMetricsResponse", "AppMetricsTotalsResponse"]
 
 class AppMetricSeries(Model):
     name: str
-    values: list[float]
+    values: list[int]
 
 
 class AppMetricsResponse(Model):
@@ -19,4 +19,4 @@ class AppMetricsResponse(Model):
 
 
 class AppMetricsTotalsResponse(Model):
-    totals: dict[str, float]
+    totals: dict[str, int]

@@ -10,23 +10,157 @@ from uuid import UUID
 from asyncposthog.model import Model
 from pydantic import Field
 
-from ..shared.batch_export_run_status_enum import BatchExportRunStatusEnum
-from ..shared.timezone_enum import TimezoneEnum
+from ..shared.enums import BatchExportRunStatusEnum, TimezoneEnum
 
 __all__ = [
+    "AwsS3DestinationConfigWithType",
+    "AzureBlobDestinationConfigWithType",
     "BatchExport",
-    "BatchExportBackfillStarted",
     "BatchExportDestination",
-    "BatchExportDestinationTypeEnum",
+    "BatchExportDestinationConfig",
+    "BatchExportDestinationDestinationEnum",
+    "BatchExportIntervalEnum",
     "BatchExportPauseState",
     "BatchExportRun",
-    "IntervalEnum",
+    "BigQueryDestinationConfigWithType",
+    "CompressionEnum",
+    "DatabricksDestinationConfigWithType",
+    "FileFormatEnum",
     "ModelEnum",
     "PaginatedBatchExportList",
+    "PostgresDestinationConfigWithType",
+    "PropertiesDataTypeEnum",
+    "RedshiftCopyInputs",
+    "RedshiftCopyInputsAuthorization",
+    "RedshiftCopyInputsBucketCredentials",
+    "RedshiftDestinationConfigWithType",
+    "RedshiftExportModeEnum",
+    "S3CompatibleDestinationConfigWithType",
+    "SnowflakeDestinationConfigWithType",
 ]
 
-BatchExportDestinationTypeEnum: TypeAlias = Literal[
+CompressionEnum: TypeAlias = Literal["brotli", "gzip", "lz4", "snappy", "zstd"]
+
+FileFormatEnum: TypeAlias = Literal["Parquet", "JSONLines"]
+
+
+class AwsS3DestinationConfigWithType(Model):
+    bucket_name: str
+    compression: CompressionEnum | str | None = None
+    encryption: str | None = None
+    file_format: FileFormatEnum | str | None = None
+    kms_key_id: str | None = None
+    max_file_size_mb: int | None = None
+    prefix: str
+    region: str
+    type: Literal["AwsS3DestinationConfig"] | None = None
+
+
+class AzureBlobDestinationConfigWithType(Model):
+    compression: CompressionEnum | str | None = None
+    container_name: str
+    file_format: FileFormatEnum | str | None = None
+    max_file_size_mb: int | None = None
+    prefix: str | None = None
+    type: Literal["AzureBlobDestinationConfig"] | None = None
+
+
+class BigQueryDestinationConfigWithType(Model):
+    dataset_id: str
+    table_id: str | None = None
+    type: Literal["BigQueryDestinationConfig"] | None = None
+    use_json_type: bool | None = None
+
+
+class DatabricksDestinationConfigWithType(Model):
+    catalog: str
+    http_path: str
+    schema_: Annotated[str, Field(alias="schema")]
+    table_name: str
+    type: Literal["DatabricksDestinationConfig"] | None = None
+    use_automatic_schema_evolution: bool | None = None
+    use_variant_type: bool | None = None
+
+
+class PostgresDestinationConfigWithType(Model):
+    database: str
+    has_self_signed_cert: bool | None = None
+    schema_: Annotated[str | None, Field(alias="schema")] = None
+    table_name: str | None = None
+    type: Literal["PostgresDestinationConfig"] | None = None
+
+
+PropertiesDataTypeEnum: TypeAlias = Literal["varchar", "super"]
+
+
+class RedshiftCopyInputsAuthorization(Model):
+    aws_access_key_id: str
+    aws_secret_access_key: str
+
+
+class RedshiftCopyInputsBucketCredentials(Model):
+    aws_access_key_id: str
+    aws_secret_access_key: str
+
+
+class RedshiftCopyInputs(Model):
+    authorization: int | str | RedshiftCopyInputsAuthorization
+    bucket_credentials: int | RedshiftCopyInputsBucketCredentials
+    region_name: str
+    s3_bucket: str
+    s3_key_prefix: str
+
+
+RedshiftExportModeEnum: TypeAlias = Literal["INSERT", "COPY"]
+
+
+class RedshiftDestinationConfigWithType(Model):
+    copy_inputs: RedshiftCopyInputs | None = None
+    database: str
+    host: str | None = None
+    mode: RedshiftExportModeEnum | str | None = None
+    port: int | None = None
+    properties_data_type: PropertiesDataTypeEnum | str | None = None
+    schema_: Annotated[str | None, Field(alias="schema")] = None
+    table_name: str | None = None
+    type: Literal["RedshiftDestinationConfig"] | None = None
+
+
+class S3CompatibleDestinationConfigWithType(Model):
+    bucket_name: str
+    compression: CompressionEnum | str | None = None
+    file_format: FileFormatEnum | str | None = None
+    max_file_size_mb: int | None = None
+    prefix: str
+    region: str
+    type: Literal["S3CompatibleDestinationConfig"] | None = None
+    use_virtual_style_addressing: bool | None = None
+
+
+class SnowflakeDestinationConfigWithType(Model):
+    database: str
+    role: str | None = None
+    schema_: Annotated[str, Field(alias="schema")]
+    table_name: str | None = None
+    type: Literal["SnowflakeDestinationConfig"] | None = None
+    warehouse: str
+
+
+BatchExportDestinationConfig: TypeAlias = (
+    DatabricksDestinationConfigWithType
+    | AzureBlobDestinationConfigWithType
+    | BigQueryDestinationConfigWithType
+    | PostgresDestinationConfigWithType
+    | AwsS3DestinationConfigWithType
+    | S3CompatibleDestinationConfigWithType
+    | SnowflakeDestinationConfigWithType
+    | RedshiftDestinationConfigWithType
+)
+
+BatchExportDestinationDestinationEnum: TypeAlias = Literal[
     "S3",
+    "AwsS3",
+    "S3Compatible",
     "Snowflake",
     "Postgres",
     "Redshift",
@@ -36,63 +170,88 @@ BatchExportDestinationTypeEnum: TypeAlias = Literal[
     "Workflows",
     "HTTP",
     "NoOp",
+    "FileDownload",
 ]
 
 
 class BatchExportDestination(Model):
-    config: Any = None
+    config: BatchExportDestinationConfig
     integration: int | None = None
-    integration_id: int | None = None
-    type: BatchExportDestinationTypeEnum | str
+    type: BatchExportDestinationDestinationEnum | str
+
+
+BatchExportIntervalEnum: TypeAlias = Literal[
+    "hour", "day", "week", "every 5 minutes", "every 15 minutes"
+]
 
 
 class BatchExportRun(Model):
+    """One run of a batch export."""
+
     backfill: UUID | None = None
-    batch_export: UUID
+    batch_export: UUID | None
+    batch_export_on_demand: UUID | None = None
     bytes_exported: int | None = None
+    """The number of exported bytes."""
     created_at: datetime
     cursor: str | None = None
     data_interval_end: datetime
+    """The end of the exported interval, which is not part of it."""
     data_interval_start: datetime | None = None
+    """The start of the exported interval."""
     finished_at: datetime | None = None
     id: UUID
     last_updated_at: datetime
     latest_error: str | None = None
+    """The last error."""
     records_completed: int | None = None
+    """The number of exported rows."""
     records_failed: int | None = None
+    """The number of rows that could not be exported."""
     records_total_count: int | None = None
     status: BatchExportRunStatusEnum | str
+    """How far it is: `Running`, `Completed`, `Failed` and so on."""
 
 
-IntervalEnum: TypeAlias = Literal["hour", "day", "week", "every 5 minutes", "every 15 minutes"]
-
-ModelEnum: TypeAlias = Literal["events", "persons", "sessions"]
+ModelEnum: TypeAlias = Literal["events", "persons", "sessions", "hogql"]
 
 
 class BatchExport(Model):
+    """A scheduled export."""
+
     created_at: datetime
     destination: BatchExportDestination
+    """Where to: the type, its configuration and an integration with the credentials."""
     end_at: datetime | None = None
+    """Nothing after this time is exported."""
     filters: Any = None
+    """Conditions on the exported events."""
     hogql_query: str | None = None
+    """The query whose result is exported, for the model `hogql`."""
     id: UUID
-    interval: IntervalEnum | str
+    """The uuid of the batch export."""
+    interval: BatchExportIntervalEnum | str
+    """How often: `hour`, `day`, `week`, `every 5 minutes` or `every 15 minutes`."""
     last_paused_at: datetime | None = None
     last_updated_at: datetime
     latest_runs: list[BatchExportRun]
+    """The latest ten runs."""
     model: ModelEnum | Literal[""] | str | None = None
+    """What is exported: `events`, `persons`, `sessions` or `hogql`."""
     name: str
+    """The name of the batch export."""
     offset_day: int | None = None
+    """The day on which weekly intervals start; 0 is Sunday."""
     offset_hour: int | None = None
+    """The hour at which daily and weekly intervals start."""
     paused: bool | None = None
+    """Whether it is paused."""
     schema_: Annotated[Any, Field(alias="schema")]
     start_at: datetime | None = None
+    """Nothing before this time is exported."""
     team_id: int
     timezone: TimezoneEnum | str | None = None
-
-
-class BatchExportBackfillStarted(Model):
-    backfill_id: UUID | str
+    """The time zone of daily and weekly intervals."""
 
 
 class BatchExportPauseState(Model):

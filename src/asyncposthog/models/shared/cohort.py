@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal, TypeAlias
 from asyncposthog.model import Model
 from pydantic import Field
 
-from ..shared.property_group_operator import PropertyGroupOperator
+from ..shared.enums import SearchMatchTypeEnum
 from ..shared.user_basic import UserBasic
 
 __all__ = [
     "BehavioralFilter",
     "Cohort",
+    "CohortConditionTypeFlags",
     "CohortFilter",
     "CohortFilterGroup",
     "CohortFilters",
@@ -23,6 +24,7 @@ __all__ = [
     "EventPropFilterTypeEnum",
     "HogQLFilter",
     "PersonFilter",
+    "PersonMetadataFilter",
 ]
 
 EventPropFilterTypeEnum: TypeAlias = Literal["event", "element"]
@@ -52,19 +54,26 @@ class BehavioralFilter(Model):
     event_type: str
     explicit_datetime: str | None = None
     explicit_datetime_to: str | None = None
-    key: str | float
-    min_periods: float | None = None
+    key: str | int
+    min_periods: int | None = None
     negation: bool | None = None
     operator: str | None = None
-    operator_value: float | None = None
-    seq_event: str | float | None = None
+    operator_value: int | None = None
+    seq_event: str | int | None = None
     seq_event_type: str | None = None
     seq_time_interval: str | None = None
-    seq_time_value: float | None = None
+    seq_time_value: int | None = None
     time_interval: str | None = None
-    time_value: float | None = None
-    total_periods: float | None = None
+    time_value: int | None = None
+    total_periods: int | None = None
     value: str
+
+
+class CohortConditionTypeFlags(Model):
+    behavioral: bool
+    cohorts: bool
+    lifecycle: bool
+    person_properties: bool
 
 
 class CohortFilter(Model):
@@ -74,7 +83,7 @@ class CohortFilter(Model):
     condition_hash: Annotated[str | None, Field(alias="conditionHash")] = None
     key: Literal["id"] = "id"
     negation: bool | None = None
-    value: float
+    value: int
 
 
 class PersonFilter(Model):
@@ -88,17 +97,33 @@ class PersonFilter(Model):
     value: Any = None
 
 
+class PersonMetadataFilter(Model):
+    type: Literal["person_metadata"] = "person_metadata"
+    bytecode: list[Any] | None = None
+    bytecode_error: str | None = None
+    condition_hash: Annotated[str | None, Field(alias="conditionHash")] = None
+    key: str
+    negation: bool | None = None
+    operator: str | None = None
+    value: Any = None
+
+
 class CohortFilterGroup(Model):
-    type: PropertyGroupOperator
+    type: Literal["AND", "OR"]
     values: list[
         Annotated[
-            BehavioralFilter | CohortFilter | PersonFilter | CohortFilterGroup,
+            BehavioralFilter
+            | CohortFilter
+            | PersonFilter
+            | PersonMetadataFilter
+            | CohortFilterGroup,
             Field(discriminator="type"),
         ]
     ]
 
 
 class CohortFilters(Model):
+    filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     properties: CohortFilterGroup
 
 
@@ -108,27 +133,45 @@ CohortTypeEnum: TypeAlias = Literal[
 
 
 class Cohort(Model):
-    create_in_folder: Annotated[str | None, Field(alias="_create_in_folder")] = None
-    create_static_person_ids: Annotated[
-        list[str] | None, Field(alias="_create_static_person_ids")
-    ] = None
+    """A group of persons."""
+
     cohort_type: CohortTypeEnum | Literal[""] | str | None = None
+    """What kind of conditions it has."""
+    condition_type: CohortConditionTypeFlags | None
     count: int | None
+    """The number of persons when the cohort was last computed."""
     created_at: datetime | None
-    created_by: UserBasic
+    """When the cohort was created."""
+    created_by: UserBasic | None
+    """The user who created the cohort."""
     deleted: bool | None = None
+    """Whether the cohort is deleted. Setting it is how cohorts are deleted and restored."""
     description: str | None = None
+    """A description of the cohort."""
     errors_calculating: int
+    """How many computations in a row failed."""
     experiment_set: list[int]
     filters: CohortFilters | None = None
+    """The conditions of a dynamic cohort."""
     groups: Any = None
+    """Conditions in an older form; use `filters`."""
     id: int
+    """The number of the cohort."""
     is_calculating: bool
+    """Whether the cohort is being computed."""
     is_static: bool | None = None
+    """Whether the persons are listed rather than computed."""
     last_backfill_person_properties_at: datetime | None
     last_calculation: datetime | None
+    """When the cohort was last computed."""
     last_error_message: str | None
+    last_import_total_count: int | None
+    last_import_unmatched_count: int | None
     name: str | None = None
+    """The name of the cohort."""
     pending_version: int | None
     query: Any = None
+    """A query whose persons are the cohort."""
+    search_match_type: SearchMatchTypeEnum | str | None
     version: int | None
+    """Counts the computations."""

@@ -4,20 +4,25 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from asyncposthog.model import Model
 
+from ..shared.feature_flag_condition_group import FeatureFlagConditionGroup
 from ..shared.user_basic import UserBasic
 
 __all__ = ["ExperimentHoldout"]
 
 
 class ExperimentHoldout(Model):
+    """Users that are excluded from experiments."""
+
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     description: str | None = None
-    filters: Any = None
+    filters: list[FeatureFlagConditionGroup] | None = None
+    """Which share of users is excluded."""
     id: int
     name: str
+    """The name of the holdout."""
     updated_at: datetime
+    user_access_level: str | None

@@ -3,17 +3,46 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 from asyncposthog.model import Model
 
-__all__ = ["GitHubRepo", "GitHubReposResponse"]
+__all__ = [
+    "GitHubBranchesResponse",
+    "GitHubRepo",
+    "GitHubReposRefreshResponse",
+    "GitHubReposResponse",
+    "InstallationStatusEnum",
+]
+
+
+class GitHubBranchesResponse(Model):
+    branches: list[str]
+    default_branch: str | None = None
+    has_more: bool
 
 
 class GitHubRepo(Model):
+    archived: bool | None = None
+    can_push: bool | None = None
+    default_branch: str | None = None
     full_name: str
     id: int
+    language: str | None = None
     name: str
+    private: bool | None = None
+    pushed_at: str | None = None
+
+
+InstallationStatusEnum: TypeAlias = Literal["connected", "unavailable"]
+
+
+class GitHubReposRefreshResponse(Model):
+    installation_status: InstallationStatusEnum | str
+    repositories: list[GitHubRepo]
 
 
 class GitHubReposResponse(Model):
     has_more: bool
     repositories: list[GitHubRepo]
+    total: int

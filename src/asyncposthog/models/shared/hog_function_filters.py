@@ -7,10 +7,10 @@ from typing import Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
 
-__all__ = ["HogFunctionFilters", "HogFunctionFiltersSourceEnum"]
+__all__ = ["HogFunctionFilters", "HogFunctionFiltersSourceEnum", "HogInvocationRerunResponse"]
 
 HogFunctionFiltersSourceEnum: TypeAlias = Literal[
-    "events", "person-updates", "data-warehouse-table"
+    "events", "internal-events", "person-updates", "data-warehouse-table", "data-warehouse-view"
 ]
 
 
@@ -24,3 +24,9 @@ class HogFunctionFilters(Model):
     properties: list[dict[str, Any]] | None = None
     source: HogFunctionFiltersSourceEnum | str | None = None
     transpiled: Any = None
+
+
+class HogInvocationRerunResponse(Model):
+    queued_count: int
+    rerun_job_id: str
+    skipped_count: int

@@ -9,41 +9,64 @@ from uuid import UUID
 
 from asyncposthog.model import Model
 
-from ..shared.effective_membership_level_enum import EffectiveMembershipLevelEnum
+from ..shared.enums import OrganizationMembershipLevelEnum
 
-__all__ = ["DefaultExperimentStatsMethodEnum", "Organization", "PluginsAccessLevelEnum"]
+__all__ = [
+    "Organization",
+    "OrganizationDefaultExperimentStatsMethodEnum",
+    "OrganizationPluginsAccessLevelEnum",
+]
 
-DefaultExperimentStatsMethodEnum: TypeAlias = Literal["bayesian", "frequentist"]
+OrganizationDefaultExperimentStatsMethodEnum: TypeAlias = Literal["bayesian", "frequentist"]
 
-PluginsAccessLevelEnum: TypeAlias = Literal[0, 3, 6, 9]
+OrganizationPluginsAccessLevelEnum: TypeAlias = Literal[0, 3, 6, 9]
 
 
 class Organization(Model):
+    """An organization."""
+
     allow_publicly_shared_resources: bool | None = None
     available_product_features: list[Any] | None
     created_at: datetime
     customer_id: str | None
     default_anonymize_ips: bool | None = None
-    default_experiment_stats_method: DefaultExperimentStatsMethodEnum | Literal[""] | str | None = (
-        None
-    )
+    default_experiment_stats_method: (
+        OrganizationDefaultExperimentStatsMethodEnum | Literal[""] | str | None
+    ) = None
     default_role_id: str | None = None
     enforce_2fa: bool | None = None
+    """Whether members need two-factor authentication."""
+    enforce_verified_domains: bool | None = None
     id: UUID
+    """The uuid of the organization."""
     is_active: bool | None
     is_ai_data_processing_approved: bool | None = None
+    is_ai_training_cta_shown: bool | None
+    is_ai_training_locked: bool | None
+    is_ai_training_opted_in: bool | None = None
+    is_hipaa: bool | None
     is_member_join_email_enabled: bool
     is_not_active_reason: str | None
     is_pending_deletion: bool | None
     logo_media_id: UUID | None = None
     member_count: int
+    """The number of members."""
+    members_can_create_projects: bool | None = None
     members_can_invite: bool | None = None
+    """Whether members who are no admins can invite."""
+    members_can_see_org_members: bool | None = None
     members_can_use_personal_api_keys: bool | None = None
-    membership_level: EffectiveMembershipLevelEnum | int | None
+    membership_level: OrganizationMembershipLevelEnum | int
+    """The level of the user of the key: 1 member, 8 admin, 15 owner."""
     metadata: dict[str, str]
     name: str
-    plugins_access_level: PluginsAccessLevelEnum | int
+    """The name of the organization."""
+    plugins_access_level: OrganizationPluginsAccessLevelEnum | int
     projects: list[dict[str, Any]]
+    """Its projects."""
+    read_only_mcp_access: bool | None = None
     slug: str
+    """The name in addresses."""
     teams: list[dict[str, Any]]
+    """Its projects, under their older name."""
     updated_at: datetime

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 from asyncposthog.model import Model
+from pydantic import Field
 
+from ..shared.alert_schedule_restriction import AlertScheduleRestriction
+from ..shared.enums import InvestigationVerdictEnum, SearchMatchTypeEnum
 from ..shared.user_basic import UserBasic
 
 __all__ = [
@@ -17,31 +20,35 @@ __all__ = [
     "AlertCheckStateEnum",
     "AlertCondition",
     "AlertConditionType",
-    "AlertScheduleRestriction",
-    "AlertScheduleRestrictionWindow",
+    "AlertConfigUnion",
+    "AlertDelivery",
+    "AlertThreshold",
     "COPODDetectorConfig",
     "CalculationIntervalEnum",
     "DetectorConfig",
     "ECODDetectorConfig",
     "EnsembleDetectorConfig",
     "EnsembleOperator",
+    "FunnelConversionMetric",
+    "FunnelsAlertConfig",
     "HBOSDetectorConfig",
+    "HogQLAlertConfig",
+    "HogQLAlertEvaluation",
     "IQRDetectorConfig",
-    "InsightThreshold",
+    "InsightThresholdConfiguration",
     "InsightThresholdType",
     "InsightsThresholdBounds",
     "InvestigationInconclusiveActionEnum",
     "InvestigationStatusEnum",
-    "InvestigationVerdictEnum",
     "IsolationForestDetectorConfig",
     "KNNDetectorConfig",
+    "KNNDetectorMethod",
     "LOFDetectorConfig",
     "MADDetectorConfig",
-    "Method",
+    "MetricsAlertConfig",
     "OCSVMDetectorConfig",
     "PCADetectorConfig",
     "PreprocessingConfig",
-    "Threshold",
     "ThresholdDetectorConfig",
     "TrendsAlertConfig",
     "ZScoreDetectorConfig",
@@ -49,15 +56,26 @@ __all__ = [
 
 AlertCheckStateEnum: TypeAlias = Literal["Firing", "Not firing", "Errored", "Snoozed"]
 
-InvestigationStatusEnum: TypeAlias = Literal["pending", "running", "done", "failed", "skipped"]
 
-InvestigationVerdictEnum: TypeAlias = Literal["true_positive", "false_positive", "inconclusive"]
+class AlertDelivery(Model):
+    at: datetime | None
+    channel: str
+    display_label: str
+    status: str
+    target: str
+    target_id: str | None = None
+    template: str | None = None
+
+
+InvestigationStatusEnum: TypeAlias = Literal["pending", "running", "done", "failed", "skipped"]
 
 
 class AlertCheck(Model):
     anomaly_scores: Any
     calculated_value: float | None
     created_at: datetime
+    deliveries: list[AlertDelivery] | None
+    error: dict[str, str] | None
     id: UUID
     interval: str | None
     investigation_notebook_short_id: str | None
@@ -80,141 +98,193 @@ class AlertCondition(Model):
     type: AlertConditionType | str
 
 
-class AlertScheduleRestrictionWindow(Model):
-    end: str
-    start: str
+FunnelConversionMetric: TypeAlias = Literal["conversion_from_start", "conversion_from_previous"]
 
 
-class AlertScheduleRestriction(Model):
-    blocked_windows: list[AlertScheduleRestrictionWindow]
+class FunnelsAlertConfig(Model):
+    type: Literal["FunnelsAlertConfig"] = "FunnelsAlertConfig"
+    check_ongoing_interval: bool | None = None
+    funnel_step: int | None = None
+    metric: FunnelConversionMetric | str
 
 
-CalculationIntervalEnum: TypeAlias = Literal["hourly", "daily", "weekly", "monthly"]
+HogQLAlertEvaluation: TypeAlias = Literal["last_row", "first_row", "any_row"]
+
+
+class HogQLAlertConfig(Model):
+    type: Literal["HogQLAlertConfig"] = "HogQLAlertConfig"
+    column: str | None = None
+    evaluation: HogQLAlertEvaluation | str
+    label_column: str | None = None
+
+
+class MetricsAlertConfig(Model):
+    type: Literal["MetricsAlertConfig"] = "MetricsAlertConfig"
+    check_ongoing_interval: bool | None = None
+
+
+class TrendsAlertConfig(Model):
+    type: Literal["TrendsAlertConfig"] = "TrendsAlertConfig"
+    check_ongoing_interval: bool | None = None
+    series_index: int
+
+
+AlertConfigUnion: TypeAlias = Annotated[
+    TrendsAlertConfig | HogQLAlertConfig | FunnelsAlertConfig | MetricsAlertConfig,
+    Field(discriminator="type"),
+]
+
+InsightThresholdType: TypeAlias = Literal["absolute", "percentage"]
+
+
+class InsightsThresholdBounds(Model):
+    lower: float | None = None
+    upper: float | None = None
+
+
+class InsightThresholdConfiguration(Model):
+    bounds: InsightsThresholdBounds | None = None
+    type: InsightThresholdType | str
+
+
+class AlertThreshold(Model):
+    configuration: InsightThresholdConfiguration
+    created_at: datetime
+    id: UUID
+    name: str | None = None
+
+
+CalculationIntervalEnum: TypeAlias = Literal[
+    "real_time", "every_15_minutes", "hourly", "daily", "weekly", "monthly"
+]
 
 
 class PreprocessingConfig(Model):
-    diffs_n: float | None = None
-    lags_n: float | None = None
-    smooth_n: float | None = None
+    diffs_n: int | None = None
+    lags_n: int | None = None
+    smooth_n: int | None = None
 
 
 class COPODDetectorConfig(Model):
+    type: Literal["copod"] = "copod"
     preprocessing: PreprocessingConfig | None = None
     threshold: float | None = None
-    type: Literal["copod"] | None = None
-    window: float | None = None
+    window: int | None = None
 
 
 class ECODDetectorConfig(Model):
+    type: Literal["ecod"] = "ecod"
     preprocessing: PreprocessingConfig | None = None
     threshold: float | None = None
-    type: Literal["ecod"] | None = None
-    window: float | None = None
+    window: int | None = None
 
 
 EnsembleOperator: TypeAlias = Literal["and", "or"]
 
 
 class HBOSDetectorConfig(Model):
-    n_bins: float | None = None
+    type: Literal["hbos"] = "hbos"
+    n_bins: int | None = None
     preprocessing: PreprocessingConfig | None = None
     threshold: float | None = None
-    type: Literal["hbos"] | None = None
-    window: float | None = None
+    window: int | None = None
 
 
 class IQRDetectorConfig(Model):
+    type: Literal["iqr"] = "iqr"
     multiplier: float | None = None
     preprocessing: PreprocessingConfig | None = None
-    type: Literal["iqr"] | None = None
-    window: float | None = None
+    window: int | None = None
 
 
 class IsolationForestDetectorConfig(Model):
-    n_estimators: float | None = None
+    type: Literal["isolation_forest"] = "isolation_forest"
+    n_estimators: int | None = None
     preprocessing: PreprocessingConfig | None = None
     threshold: float | None = None
-    type: Literal["isolation_forest"] | None = None
-    window: float | None = None
+    window: int | None = None
 
 
-Method: TypeAlias = Literal["largest", "mean", "median"]
+KNNDetectorMethod: TypeAlias = Literal["largest", "mean", "median"]
 
 
 class KNNDetectorConfig(Model):
-    method: Method | str | None = None
-    n_neighbors: float | None = None
+    type: Literal["knn"] = "knn"
+    method: KNNDetectorMethod | str | None = None
+    n_neighbors: int | None = None
     preprocessing: PreprocessingConfig | None = None
     threshold: float | None = None
-    type: Literal["knn"] | None = None
-    window: float | None = None
+    window: int | None = None
 
 
 class LOFDetectorConfig(Model):
-    n_neighbors: float | None = None
+    type: Literal["lof"] = "lof"
+    n_neighbors: int | None = None
     preprocessing: PreprocessingConfig | None = None
     threshold: float | None = None
-    type: Literal["lof"] | None = None
-    window: float | None = None
+    window: int | None = None
 
 
 class MADDetectorConfig(Model):
+    type: Literal["mad"] = "mad"
     preprocessing: PreprocessingConfig | None = None
     threshold: float | None = None
-    type: Literal["mad"] = "mad"
-    window: float | None = None
+    window: int | None = None
 
 
 class OCSVMDetectorConfig(Model):
+    type: Literal["ocsvm"] = "ocsvm"
     kernel: str | None = None
     nu: float | None = None
     preprocessing: PreprocessingConfig | None = None
     threshold: float | None = None
-    type: Literal["ocsvm"] = "ocsvm"
-    window: float | None = None
+    window: int | None = None
 
 
 class PCADetectorConfig(Model):
+    type: Literal["pca"] = "pca"
     preprocessing: PreprocessingConfig | None = None
     threshold: float | None = None
-    type: Literal["pca"] | None = None
-    window: float | None = None
+    window: int | None = None
 
 
 class ThresholdDetectorConfig(Model):
+    type: Literal["threshold"] = "threshold"
     lower_bound: float | None = None
     preprocessing: PreprocessingConfig | None = None
-    type: Literal["threshold"] = "threshold"
     upper_bound: float | None = None
 
 
 class ZScoreDetectorConfig(Model):
+    type: Literal["zscore"] = "zscore"
     preprocessing: PreprocessingConfig | None = None
     threshold: float | None = None
-    type: Literal["zscore"] | None = None
-    window: float | None = None
+    window: int | None = None
 
 
 class EnsembleDetectorConfig(Model):
+    type: Literal["ensemble"] = "ensemble"
     detectors: list[
-        ZScoreDetectorConfig
-        | MADDetectorConfig
-        | IQRDetectorConfig
-        | ThresholdDetectorConfig
-        | ECODDetectorConfig
-        | COPODDetectorConfig
-        | IsolationForestDetectorConfig
-        | KNNDetectorConfig
-        | HBOSDetectorConfig
-        | LOFDetectorConfig
-        | OCSVMDetectorConfig
-        | PCADetectorConfig
+        Annotated[
+            ZScoreDetectorConfig
+            | MADDetectorConfig
+            | IQRDetectorConfig
+            | ThresholdDetectorConfig
+            | ECODDetectorConfig
+            | COPODDetectorConfig
+            | IsolationForestDetectorConfig
+            | KNNDetectorConfig
+            | HBOSDetectorConfig
+            | LOFDetectorConfig
+            | OCSVMDetectorConfig
+            | PCADetectorConfig,
+            Field(discriminator="type"),
+        ]
     ]
     operator: EnsembleOperator | str
-    type: Literal["ensemble"] = "ensemble"
 
 
-DetectorConfig: TypeAlias = (
+DetectorConfig: TypeAlias = Annotated[
     EnsembleDetectorConfig
     | ZScoreDetectorConfig
     | MADDetectorConfig
@@ -227,60 +297,53 @@ DetectorConfig: TypeAlias = (
     | HBOSDetectorConfig
     | LOFDetectorConfig
     | OCSVMDetectorConfig
-    | PCADetectorConfig
-)
+    | PCADetectorConfig,
+    Field(discriminator="type"),
+]
 
 InvestigationInconclusiveActionEnum: TypeAlias = Literal["notify", "suppress"]
 
-InsightThresholdType: TypeAlias = Literal["absolute", "percentage"]
-
-
-class InsightsThresholdBounds(Model):
-    lower: float | None = None
-    upper: float | None = None
-
-
-class InsightThreshold(Model):
-    bounds: InsightsThresholdBounds | None = None
-    type: InsightThresholdType | str
-
-
-class Threshold(Model):
-    configuration: InsightThreshold
-    created_at: datetime
-    id: UUID
-    name: str | None = None
-
-
-class TrendsAlertConfig(Model):
-    check_ongoing_interval: bool | None = None
-    series_index: int
-    type: Literal["TrendsAlertConfig"] | str | None = None
-
 
 class Alert(Model):
+    """An alert on an insight."""
+
     calculation_interval: CalculationIntervalEnum | str | None = None
+    """How often it is checked: `hourly`, `daily`, `weekly` or `monthly`."""
     checks: list[AlertCheck]
+    """The latest checks."""
     checks_total: int | None
     condition: AlertCondition | None = None
-    config: TrendsAlertConfig | None = None
+    """How a value is compared: absolute, or with the previous one."""
+    config: AlertConfigUnion | None = None
+    """Which series is watched."""
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     detector_config: DetectorConfig | None = None
+    """The anomaly detector, if there is no threshold."""
     enabled: bool | None = None
+    """Whether it is checked."""
     id: UUID
     insight: int
+    """The id of the insight; the insight itself in responses."""
+    insight_display_name: str
+    insight_short_id: str
     investigation_agent_enabled: bool | None = None
     investigation_gates_notifications: bool | None = None
     investigation_inconclusive_action: InvestigationInconclusiveActionEnum | str | None = None
     last_checked_at: datetime | None
     last_notified_at: datetime | None
     last_value: float | None
+    """The value at the latest check."""
     name: str | None = None
     next_check_at: datetime | None
     schedule_restriction: AlertScheduleRestriction | None = None
+    search_match_type: SearchMatchTypeEnum | str | None
     skip_weekend: bool | None = None
     snoozed_until: str | None = None
+    """No notification before this time."""
     state: str
+    """`Firing`, `Not firing`, `Errored` or `Snoozed`."""
     subscribed_users: list[int]
-    threshold: Threshold
+    """Who is notified."""
+    threshold: AlertThreshold
+    """The bounds."""

@@ -15,7 +15,7 @@ __all__ = [
     "EventDefinitionBasic",
     "SchemaPropertyGroup",
     "SchemaPropertyGroupProperty",
-    "SchemaPropertyGroupPropertyPropertyTypeEnum",
+    "SchemaPropertyTypeEnum",
 ]
 
 
@@ -24,9 +24,7 @@ class EventDefinitionBasic(Model):
     name: str
 
 
-SchemaPropertyGroupPropertyPropertyTypeEnum: TypeAlias = Literal[
-    "DateTime", "String", "Numeric", "Boolean", "Object"
-]
+SchemaPropertyTypeEnum: TypeAlias = Literal["DateTime", "String", "Numeric", "Boolean", "Object"]
 
 
 class SchemaPropertyGroupProperty(Model):
@@ -36,13 +34,13 @@ class SchemaPropertyGroupProperty(Model):
     is_optional_in_types: bool | None = None
     is_required: bool | None = None
     name: str
-    property_type: SchemaPropertyGroupPropertyPropertyTypeEnum | str
+    property_type: SchemaPropertyTypeEnum | str
     updated_at: datetime
 
 
 class SchemaPropertyGroup(Model):
     created_at: datetime
-    created_by: UserBasic
+    created_by: UserBasic | None
     description: str | None = None
     events: list[EventDefinitionBasic]
     id: UUID

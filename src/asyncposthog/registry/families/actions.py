@@ -30,7 +30,6 @@ CREATE = Operation(
     ),
     body=Body(
         schema="Action",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
@@ -82,9 +81,13 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/actions/",
     parameters=(
+        Parameter(name="created_by", python_name="created_by", location="query"),
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="ordering", python_name="ordering", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(name="tags", python_name="tags", location="query"),
     ),
     result=Result(kind="model", model="PaginatedActionList", schema="PaginatedActionList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -103,6 +106,7 @@ REFERENCES = Operation(
     ),
     result=Result(kind="model", model="ActionReference", array=True, schema="ActionReference"),
     pagination=Pagination(style="single", items=None),
+    scopes=("action:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/actions/{id}/references/",),
@@ -117,7 +121,6 @@ REPLACE = Operation(
     ),
     body=Body(
         schema="Action",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),

@@ -12,6 +12,7 @@ AVAILABLE_FILTERS = Operation(
     result=Result(
         kind="model", model="AvailableFiltersResponse", schema="AvailableFiltersResponse"
     ),
+    scopes=("activity_log:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/advanced_activity_logs/available_filters/",),
@@ -29,15 +30,20 @@ EXPORT = Operation(
             ("client", "client"),
             ("created_at", "created_at"),
             ("detail", "detail"),
+            ("ip_address", "ip_address"),
             ("is_system", "is_system"),
             ("item_id", "item_id"),
             ("organization_id", "organization_id"),
             ("scope", "scope"),
+            ("team_id", "team_id"),
             ("user", "user"),
             ("was_impersonated", "was_impersonated"),
         ),
     ),
     result=Result(kind="model", model="ActivityLog", schema="ActivityLog"),
+    scopes=("activity_log:read",),
+    writes=False,
+    idempotent=True,
     schema_operations=("POST /api/projects/{project_id}/advanced_activity_logs/export/",),
 )
 LIST = Operation(
@@ -48,15 +54,30 @@ LIST = Operation(
         Parameter(name="activities", python_name="activities", location="query", type="array"),
         Parameter(name="clients", python_name="clients", location="query", type="array"),
         Parameter(name="detail_filters", python_name="detail_filters", location="query"),
-        Parameter(name="end_date", python_name="end_date", location="query"),
+        Parameter(name="end_date", python_name="end_date", location="query", format="date-time"),
+        Parameter(name="follow", python_name="follow", location="query", type="boolean"),
         Parameter(name="hogql_filter", python_name="hogql_filter", location="query"),
+        Parameter(
+            name="include_values", python_name="include_values", location="query", type="boolean"
+        ),
+        Parameter(name="ip_addresses", python_name="ip_addresses", location="query", type="array"),
         Parameter(name="is_system", python_name="is_system", location="query", type="boolean"),
         Parameter(name="item_ids", python_name="item_ids", location="query", type="array"),
+        Parameter(
+            name="ordering",
+            python_name="ordering",
+            location="query",
+            enum=("-created_at", "created_at"),
+        ),
         Parameter(name="page", python_name="page", location="query", type="integer"),
         Parameter(name="page_size", python_name="page_size", location="query", type="integer"),
+        Parameter(name="schema", python_name="schema", location="query", enum=("ocsf",)),
         Parameter(name="scopes", python_name="scopes", location="query", type="array"),
         Parameter(name="search_text", python_name="search_text", location="query"),
-        Parameter(name="start_date", python_name="start_date", location="query"),
+        Parameter(
+            name="start_date", python_name="start_date", location="query", format="date-time"
+        ),
+        Parameter(name="team_ids", python_name="team_ids", location="query", type="array"),
         Parameter(name="users", python_name="users", location="query", type="array"),
         Parameter(
             name="was_impersonated",

@@ -32,14 +32,18 @@ CREATE = Operation(
         ),
     ),
     result=Result(kind="model", model="Alert", schema="Alert", status=201),
+    scopes=("alert:write",),
     schema_operations=("POST /api/projects/{project_id}/alerts/",),
 )
 DELETE = Operation(
     id="alerts.delete",
     method="DELETE",
     path="/api/projects/{project_id}/alerts/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("alert:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/alerts/{id}/",),
 )
@@ -48,7 +52,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/alerts/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
         Parameter(name="checks_date_from", python_name="checks_date_from", location="query"),
         Parameter(name="checks_date_to", python_name="checks_date_to", location="query"),
         Parameter(
@@ -59,6 +63,7 @@ GET = Operation(
         ),
     ),
     result=Result(kind="model", model="Alert", schema="Alert"),
+    scopes=("alert:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/alerts/{id}/",),
@@ -68,11 +73,19 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/alerts/",
     parameters=(
+        Parameter(name="created_by", python_name="created_by", location="query", format="uuid"),
+        Parameter(
+            name="has_detector", python_name="has_detector", location="query", type="boolean"
+        ),
+        Parameter(name="insight_id", python_name="insight_id", location="query", type="integer"),
+        Parameter(name="insight_tag", python_name="insight_tag", location="query"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="PaginatedAlertList", schema="PaginatedAlertList"),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("alert:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/alerts/",),
@@ -81,7 +94,9 @@ REPLACE = Operation(
     id="alerts.replace",
     method="PUT",
     path="/api/projects/{project_id}/alerts/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="Alert",
         required=True,
@@ -105,6 +120,7 @@ REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="Alert", schema="Alert"),
+    scopes=("alert:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/alerts/{id}/",),
 )
@@ -117,6 +133,7 @@ SIMULATE = Operation(
         required=True,
         flat=True,
         fields=(
+            ("config", "config"),
             ("date_from", "date_from"),
             ("detector_config", "detector_config"),
             ("insight", "insight"),
@@ -124,15 +141,35 @@ SIMULATE = Operation(
         ),
     ),
     result=Result(kind="model", model="AlertSimulateResponse", schema="AlertSimulateResponse"),
+    scopes=("alert:read", "insight:read"),
     writes=False,
     idempotent=True,
     schema_operations=("POST /api/projects/{project_id}/alerts/simulate/",),
+)
+TEST_DELIVERY = Operation(
+    id="alerts.test_delivery",
+    method="POST",
+    path="/api/projects/{project_id}/alerts/{id}/test-delivery/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(
+        kind="model",
+        model="AlertTestDeliveryResponse",
+        schema="AlertTestDeliveryResponse",
+        status=202,
+    ),
+    scopes=("alert:write",),
+    buckets=("alert_test_delivery",),
+    schema_operations=("POST /api/projects/{project_id}/alerts/{id}/test-delivery/",),
 )
 UPDATE = Operation(
     id="alerts.update",
     method="PATCH",
     path="/api/projects/{project_id}/alerts/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedAlert",
         flat=True,
@@ -155,6 +192,7 @@ UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="Alert", schema="Alert"),
+    scopes=("alert:write",),
     schema_operations=("PATCH /api/projects/{project_id}/alerts/{id}/",),
 )
 
@@ -165,5 +203,6 @@ OPERATIONS: tuple[Operation, ...] = (
     LIST,
     REPLACE,
     SIMULATE,
+    TEST_DELIVERY,
     UPDATE,
 )

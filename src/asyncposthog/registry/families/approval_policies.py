@@ -25,26 +25,33 @@ CREATE = Operation(
         ),
     ),
     result=Result(kind="model", model="ApprovalPolicy", schema="ApprovalPolicy", status=201),
-    schema_operations=("POST /api/environments/{project_id}/approval_policies/",),
+    scopes=("approvals:write",),
+    schema_operations=("POST /api/projects/{project_id}/approval_policies/",),
 )
 DELETE = Operation(
     id="approval_policies.delete",
     method="DELETE",
     path="/api/projects/{project_id}/approval_policies/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("approvals:write",),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/approval_policies/{id}/",),
+    schema_operations=("DELETE /api/projects/{project_id}/approval_policies/{id}/",),
 )
 GET = Operation(
     id="approval_policies.get",
     method="GET",
     path="/api/projects/{project_id}/approval_policies/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="ApprovalPolicy", schema="ApprovalPolicy"),
+    scopes=("approvals:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/approval_policies/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/approval_policies/{id}/",),
 )
 LIST = Operation(
     id="approval_policies.list",
@@ -58,15 +65,18 @@ LIST = Operation(
         kind="model", model="PaginatedApprovalPolicyList", schema="PaginatedApprovalPolicyList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("approvals:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/approval_policies/",),
+    schema_operations=("GET /api/projects/{project_id}/approval_policies/",),
 )
 REPLACE = Operation(
     id="approval_policies.replace",
     method="PUT",
     path="/api/projects/{project_id}/approval_policies/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="ApprovalPolicy",
         required=True,
@@ -83,14 +93,17 @@ REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="ApprovalPolicy", schema="ApprovalPolicy"),
+    scopes=("approvals:write",),
     idempotent=True,
-    schema_operations=("PUT /api/environments/{project_id}/approval_policies/{id}/",),
+    schema_operations=("PUT /api/projects/{project_id}/approval_policies/{id}/",),
 )
 UPDATE = Operation(
     id="approval_policies.update",
     method="PATCH",
     path="/api/projects/{project_id}/approval_policies/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedApprovalPolicy",
         flat=True,
@@ -106,7 +119,8 @@ UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="ApprovalPolicy", schema="ApprovalPolicy"),
-    schema_operations=("PATCH /api/environments/{project_id}/approval_policies/{id}/",),
+    scopes=("approvals:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/approval_policies/{id}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (

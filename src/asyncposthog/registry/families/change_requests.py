@@ -9,29 +9,40 @@ APPROVE = Operation(
     id="change_requests.approve",
     method="POST",
     path="/api/projects/{project_id}/change_requests/{id}/approve/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(schema="ChangeRequest", flat=True),
-    result=Result(kind="model", model="ChangeRequest", schema="ChangeRequest"),
-    schema_operations=("POST /api/environments/{project_id}/change_requests/{id}/approve/",),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="ChangeRequestApprove", flat=True, fields=(("reason", "reason"),)),
+    result=Result(
+        kind="model", model="ChangeRequestDecisionResponse", schema="ChangeRequestDecisionResponse"
+    ),
+    scopes=("approvals:write",),
+    schema_operations=("POST /api/projects/{project_id}/change_requests/{id}/approve/",),
 )
 CANCEL = Operation(
     id="change_requests.cancel",
     method="POST",
     path="/api/projects/{project_id}/change_requests/{id}/cancel/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(schema="ChangeRequest", flat=True),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="ChangeRequest"),
     result=Result(kind="model", model="ChangeRequest", schema="ChangeRequest"),
-    schema_operations=("POST /api/environments/{project_id}/change_requests/{id}/cancel/",),
+    scopes=("approvals:write",),
+    schema_operations=("POST /api/projects/{project_id}/change_requests/{id}/cancel/",),
 )
 GET = Operation(
     id="change_requests.get",
     method="GET",
     path="/api/projects/{project_id}/change_requests/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="ChangeRequest", schema="ChangeRequest"),
+    scopes=("approvals:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/change_requests/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/change_requests/{id}/",),
 )
 LIST = Operation(
     id="change_requests.list",
@@ -44,24 +55,32 @@ LIST = Operation(
         Parameter(name="requester", python_name="requester", location="query", type="integer"),
         Parameter(name="resource_id", python_name="resource_id", location="query"),
         Parameter(name="resource_type", python_name="resource_type", location="query"),
-        Parameter(name="state", python_name="state", location="query", type="array"),
+        Parameter(name="state", python_name="state", location="query", type="array", explode=False),
     ),
     result=Result(
         kind="model", model="PaginatedChangeRequestList", schema="PaginatedChangeRequestList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("approvals:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/change_requests/",),
+    schema_operations=("GET /api/projects/{project_id}/change_requests/",),
 )
 REJECT = Operation(
     id="change_requests.reject",
     method="POST",
     path="/api/projects/{project_id}/change_requests/{id}/reject/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(schema="ChangeRequest", flat=True),
-    result=Result(kind="model", model="ChangeRequest", schema="ChangeRequest"),
-    schema_operations=("POST /api/environments/{project_id}/change_requests/{id}/reject/",),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="ChangeRequestReject", required=True, flat=True, fields=(("reason", "reason"),)
+    ),
+    result=Result(
+        kind="model", model="ChangeRequestDecisionResponse", schema="ChangeRequestDecisionResponse"
+    ),
+    scopes=("approvals:write",),
+    schema_operations=("POST /api/projects/{project_id}/change_requests/{id}/reject/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -23,8 +23,8 @@ ACTIVITY = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/cohorts/{id}/activity/",),
 )
-ADD_PERSONS_TO_STATIC_COHORT = Operation(
-    id="cohorts.add_persons_to_static_cohort",
+ADD_PERSONS = Operation(
+    id="cohorts.add_persons",
     method="PATCH",
     path="/api/projects/{project_id}/cohorts/{id}/add_persons_to_static_cohort/",
     parameters=(
@@ -77,7 +77,6 @@ CREATE = Operation(
     path="/api/projects/{project_id}/cohorts/",
     body=Body(
         schema="Cohort",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
@@ -128,8 +127,16 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/cohorts/",
     parameters=(
+        Parameter(name="basic", python_name="basic", location="query", type="boolean"),
+        Parameter(
+            name="hide_behavioral_cohorts",
+            python_name="hide_behavioral_cohorts",
+            location="query",
+            type="boolean",
+        ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="PaginatedCohortList", schema="PaginatedCohortList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -155,8 +162,8 @@ PERSONS = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/cohorts/{id}/persons/",),
 )
-REMOVE_PERSON_FROM_STATIC_COHORT = Operation(
-    id="cohorts.remove_person_from_static_cohort",
+REMOVE_PERSON = Operation(
+    id="cohorts.remove_person",
     method="PATCH",
     path="/api/projects/{project_id}/cohorts/{id}/remove_person_from_static_cohort/",
     parameters=(
@@ -178,7 +185,6 @@ REPLACE = Operation(
     ),
     body=Body(
         schema="Cohort",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
@@ -238,10 +244,23 @@ UPDATE = Operation(
     scopes=("cohort:write",),
     schema_operations=("PATCH /api/projects/{project_id}/cohorts/{id}/",),
 )
+USED_IN = Operation(
+    id="cohorts.used_in",
+    method="GET",
+    path="/api/projects/{project_id}/cohorts/{id}/used_in/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    result=Result(kind="model", model="CohortUsedInResponse", schema="CohortUsedInResponse"),
+    scopes=("cohort:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/cohorts/{id}/used_in/",),
+)
 
 OPERATIONS: tuple[Operation, ...] = (
     ACTIVITY,
-    ADD_PERSONS_TO_STATIC_COHORT,
+    ADD_PERSONS,
     ALL_ACTIVITY,
     CALCULATION_HISTORY,
     CREATE,
@@ -249,8 +268,9 @@ OPERATIONS: tuple[Operation, ...] = (
     GET,
     LIST,
     PERSONS,
-    REMOVE_PERSON_FROM_STATIC_COHORT,
+    REMOVE_PERSON,
     REPLACE,
     RESTORE,
     UPDATE,
+    USED_IN,
 )

@@ -5,11 +5,23 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
+COMPLETE = Operation(
+    id="comments.complete",
+    method="POST",
+    path="/api/projects/{project_id}/comments/{id}/complete/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="Comment", schema="Comment"),
+    scopes=("comment:write",),
+    schema_operations=("POST /api/projects/{project_id}/comments/{id}/complete/",),
+)
 COUNT = Operation(
     id="comments.count",
     method="GET",
     path="/api/projects/{project_id}/comments/count/",
     result=Result(kind="json"),
+    scopes=("comment:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/comments/count/",),
@@ -20,11 +32,11 @@ CREATE = Operation(
     path="/api/projects/{project_id}/comments/",
     body=Body(
         schema="Comment",
-        required=True,
         flat=True,
         fields=(
             ("content", "content"),
             ("deleted", "deleted"),
+            ("is_task", "is_task"),
             ("item_context", "item_context"),
             ("item_id", "item_id"),
             ("mentions", "mentions"),
@@ -34,17 +46,21 @@ CREATE = Operation(
             ("source_comment", "source_comment"),
         ),
     ),
-    result=Result(kind="model", model="Comment", schema="Comment", status=201),
+    result=Result(kind="model", model="Comment", schema="Comment"),
+    scopes=("comment:write",),
     schema_operations=("POST /api/projects/{project_id}/comments/",),
 )
 DELETE = Operation(
     id="comments.delete",
     method="PATCH",
     path="/api/projects/{project_id}/comments/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(schema="PatchedComment", flat=True),
     fixed_body={"deleted": True},
     result=Result(kind="model", model="Comment", schema="Comment"),
+    scopes=("comment:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/comments/{id}/",),
 )
@@ -52,8 +68,11 @@ GET = Operation(
     id="comments.get",
     method="GET",
     path="/api/projects/{project_id}/comments/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="Comment", schema="Comment"),
+    scopes=("comment:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/comments/{id}/",),
@@ -63,30 +82,54 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/comments/",
     parameters=(
+        Parameter(
+            name="completed",
+            python_name="completed",
+            location="query",
+            enum=("any", "open", "completed"),
+        ),
         Parameter(name="cursor", python_name="cursor", location="query"),
         Parameter(name="item_id", python_name="item_id", location="query"),
+        Parameter(
+            name="kind", python_name="kind", location="query", enum=("any", "comment", "task")
+        ),
         Parameter(name="scope", python_name="scope", location="query"),
         Parameter(name="search", python_name="search", location="query"),
         Parameter(name="source_comment", python_name="source_comment", location="query"),
+        Parameter(name="task_id", python_name="task_id", location="query", format="uuid"),
     ),
     result=Result(kind="model", model="PaginatedCommentList", schema="PaginatedCommentList"),
     pagination=Pagination(style="cursor"),
+    scopes=("comment:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/comments/",),
+)
+REOPEN = Operation(
+    id="comments.reopen",
+    method="POST",
+    path="/api/projects/{project_id}/comments/{id}/reopen/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="Comment", schema="Comment"),
+    scopes=("comment:write",),
+    schema_operations=("POST /api/projects/{project_id}/comments/{id}/reopen/",),
 )
 REPLACE = Operation(
     id="comments.replace",
     method="PUT",
     path="/api/projects/{project_id}/comments/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="Comment",
-        required=True,
         flat=True,
         fields=(
             ("content", "content"),
             ("deleted", "deleted"),
+            ("is_task", "is_task"),
             ("item_context", "item_context"),
             ("item_id", "item_id"),
             ("mentions", "mentions"),
@@ -97,6 +140,7 @@ REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="Comment", schema="Comment"),
+    scopes=("comment:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/comments/{id}/",),
 )
@@ -104,18 +148,41 @@ RESTORE = Operation(
     id="comments.restore",
     method="PATCH",
     path="/api/projects/{project_id}/comments/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(schema="PatchedComment", flat=True),
     fixed_body={"deleted": False},
     result=Result(kind="model", model="Comment", schema="Comment"),
+    scopes=("comment:write",),
     idempotent=True,
+)
+SEND_TO_SLACK = Operation(
+    id="comments.send_to_slack",
+    method="POST",
+    path="/api/projects/{project_id}/comments/{id}/send_to_slack/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="SendCommentToSlack",
+        required=True,
+        flat=True,
+        fields=(("channel_id", "channel_id"), ("integration_id", "integration_id")),
+    ),
+    result=Result(kind="model", model="CommentSlackThread", schema="CommentSlackThread"),
+    scopes=("comment:write",),
+    schema_operations=("POST /api/projects/{project_id}/comments/{id}/send_to_slack/",),
 )
 THREAD = Operation(
     id="comments.thread",
     method="GET",
     path="/api/projects/{project_id}/comments/{id}/thread/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="json"),
+    scopes=("comment:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/comments/{id}/thread/",),
@@ -124,13 +191,16 @@ UPDATE = Operation(
     id="comments.update",
     method="PATCH",
     path="/api/projects/{project_id}/comments/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedComment",
         flat=True,
         fields=(
             ("content", "content"),
             ("deleted", "deleted"),
+            ("is_task", "is_task"),
             ("item_context", "item_context"),
             ("item_id", "item_id"),
             ("mentions", "mentions"),
@@ -141,17 +211,21 @@ UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="Comment", schema="Comment"),
+    scopes=("comment:write",),
     schema_operations=("PATCH /api/projects/{project_id}/comments/{id}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
+    COMPLETE,
     COUNT,
     CREATE,
     DELETE,
     GET,
     LIST,
+    REOPEN,
     REPLACE,
     RESTORE,
+    SEND_TO_SLACK,
     THREAD,
     UPDATE,
 )

@@ -10,12 +10,19 @@ APPEND_MESSAGE = Operation(
     method="POST",
     path="/api/projects/{project_id}/conversations/{conversation}/append_message/",
     parameters=(
-        Parameter(name="conversation", python_name="conversation", location="path", required=True),
+        Parameter(
+            name="conversation",
+            python_name="conversation",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
     ),
     body=Body(schema="MessageMinimal", required=True, flat=True, fields=(("content", "content"),)),
     result=Result(kind="model", model="MessageMinimal", schema="MessageMinimal"),
+    scopes=("conversation:write",),
     schema_operations=(
-        "POST /api/environments/{project_id}/conversations/{conversation}/append_message/",
+        "POST /api/projects/{project_id}/conversations/{conversation}/append_message/",
     ),
 )
 CANCEL = Operation(
@@ -23,13 +30,18 @@ CANCEL = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/conversations/{conversation}/cancel/",
     parameters=(
-        Parameter(name="conversation", python_name="conversation", location="path", required=True),
+        Parameter(
+            name="conversation",
+            python_name="conversation",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
     ),
     body=Body(schema="PatchedConversation", flat=True),
-    result=Result(kind="model", model="Conversation", schema="Conversation"),
-    schema_operations=(
-        "PATCH /api/environments/{project_id}/conversations/{conversation}/cancel/",
-    ),
+    result=Result(status=204),
+    scopes=("conversation:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/conversations/{conversation}/cancel/",),
 )
 CREATE = Operation(
     id="conversations.create",
@@ -53,19 +65,46 @@ CREATE = Operation(
         ),
     ),
     result=Result(kind="model", model="Message", schema="Message", status=201),
-    schema_operations=("POST /api/environments/{project_id}/conversations/",),
+    scopes=("conversation:write",),
+    buckets=("ai_burst", "ai_sustained"),
+    schema_operations=("POST /api/projects/{project_id}/conversations/",),
+)
+DELETE = Operation(
+    id="conversations.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/conversations/{conversation}/",
+    parameters=(
+        Parameter(
+            name="conversation",
+            python_name="conversation",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+    ),
+    result=Result(status=204),
+    scopes=("conversation:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/conversations/{conversation}/",),
 )
 GET = Operation(
     id="conversations.get",
     method="GET",
     path="/api/projects/{project_id}/conversations/{conversation}/",
     parameters=(
-        Parameter(name="conversation", python_name="conversation", location="path", required=True),
+        Parameter(
+            name="conversation",
+            python_name="conversation",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
     ),
     result=Result(kind="model", model="Conversation", schema="Conversation"),
+    scopes=("conversation:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/conversations/{conversation}/",),
+    schema_operations=("GET /api/projects/{project_id}/conversations/{conversation}/",),
 )
 LIST = Operation(
     id="conversations.list",
@@ -81,21 +120,57 @@ LIST = Operation(
         schema="PaginatedConversationMinimalList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("conversation:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/conversations/",),
+    schema_operations=("GET /api/projects/{project_id}/conversations/",),
+)
+OPEN = Operation(
+    id="conversations.open",
+    method="POST",
+    path="/api/projects/{project_id}/conversations/{conversation}/open/",
+    parameters=(
+        Parameter(
+            name="conversation",
+            python_name="conversation",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+    ),
+    body=Body(
+        schema="SandboxOpen",
+        flat=True,
+        fields=(
+            ("attached_context", "attached_context"),
+            ("content", "content"),
+            ("initial_permission_mode", "initial_permission_mode"),
+            ("task_id", "task_id"),
+            ("trace_id", "trace_id"),
+        ),
+    ),
+    result=Result(kind="model", model="SandboxMessageResponse", schema="SandboxMessageResponse"),
+    scopes=("conversation:write",),
+    schema_operations=("POST /api/projects/{project_id}/conversations/{conversation}/open/",),
 )
 QUEUE_CLEAR = Operation(
     id="conversations.queue.clear",
     method="POST",
     path="/api/projects/{project_id}/conversations/{conversation}/queue/clear/",
     parameters=(
-        Parameter(name="conversation", python_name="conversation", location="path", required=True),
+        Parameter(
+            name="conversation",
+            python_name="conversation",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
     ),
-    body=Body(schema="Conversation", flat=True),
+    body=Body(schema="Conversation"),
     result=Result(kind="model", model="Conversation", schema="Conversation"),
+    scopes=("conversation:write",),
     schema_operations=(
-        "POST /api/environments/{project_id}/conversations/{conversation}/queue/clear/",
+        "POST /api/projects/{project_id}/conversations/{conversation}/queue/clear/",
     ),
 )
 QUEUE_CREATE = Operation(
@@ -103,24 +178,38 @@ QUEUE_CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/conversations/{conversation}/queue/",
     parameters=(
-        Parameter(name="conversation", python_name="conversation", location="path", required=True),
+        Parameter(
+            name="conversation",
+            python_name="conversation",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
     ),
-    body=Body(schema="Conversation", required=True, flat=True),
+    body=Body(schema="Conversation", flat=True),
     result=Result(kind="model", model="Conversation", schema="Conversation"),
-    schema_operations=("POST /api/environments/{project_id}/conversations/{conversation}/queue/",),
+    scopes=("conversation:write",),
+    schema_operations=("POST /api/projects/{project_id}/conversations/{conversation}/queue/",),
 )
 QUEUE_DELETE = Operation(
     id="conversations.queue.delete",
     method="DELETE",
     path="/api/projects/{project_id}/conversations/{conversation}/queue/{queue_id}/",
     parameters=(
-        Parameter(name="conversation", python_name="conversation", location="path", required=True),
+        Parameter(
+            name="conversation",
+            python_name="conversation",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
         Parameter(name="queue_id", python_name="queue_id", location="path", required=True),
     ),
     result=Result(status=204),
+    scopes=("conversation:write",),
     idempotent=True,
     schema_operations=(
-        "DELETE /api/environments/{project_id}/conversations/{conversation}/queue/{queue_id}/",
+        "DELETE /api/projects/{project_id}/conversations/{conversation}/queue/{queue_id}/",
     ),
 )
 QUEUE_GET = Operation(
@@ -128,25 +217,57 @@ QUEUE_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/conversations/{conversation}/queue/",
     parameters=(
-        Parameter(name="conversation", python_name="conversation", location="path", required=True),
+        Parameter(
+            name="conversation",
+            python_name="conversation",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
     ),
     result=Result(kind="model", model="Conversation", schema="Conversation"),
+    scopes=("conversation:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/conversations/{conversation}/queue/",),
+    schema_operations=("GET /api/projects/{project_id}/conversations/{conversation}/queue/",),
 )
 QUEUE_UPDATE = Operation(
     id="conversations.queue.update",
     method="PATCH",
     path="/api/projects/{project_id}/conversations/{conversation}/queue/{queue_id}/",
     parameters=(
-        Parameter(name="conversation", python_name="conversation", location="path", required=True),
+        Parameter(
+            name="conversation",
+            python_name="conversation",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
         Parameter(name="queue_id", python_name="queue_id", location="path", required=True),
     ),
     body=Body(schema="PatchedConversation", flat=True),
     result=Result(kind="model", model="Conversation", schema="Conversation"),
+    scopes=("conversation:write",),
     schema_operations=(
-        "PATCH /api/environments/{project_id}/conversations/{conversation}/queue/{queue_id}/",
+        "PATCH /api/projects/{project_id}/conversations/{conversation}/queue/{queue_id}/",
+    ),
+)
+TICKETS_BULK_UPDATE_STATUS = Operation(
+    id="conversations.tickets.bulk_update_status",
+    method="POST",
+    path="/api/projects/{project_id}/conversations/tickets/bulk_update_status/",
+    body=Body(
+        schema="BulkUpdateStatusRequest",
+        required=True,
+        flat=True,
+        fields=(("ids", "ids"), ("status", "status")),
+    ),
+    result=Result(
+        kind="model", model="BulkUpdateStatusResponse", schema="BulkUpdateStatusResponse"
+    ),
+    scopes=("ticket:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/conversations/tickets/bulk_update_status/",
     ),
 )
 TICKETS_BULK_UPDATE_TAGS = Operation(
@@ -160,29 +281,32 @@ TICKETS_BULK_UPDATE_TAGS = Operation(
         fields=(("action", "action"), ("ids", "ids"), ("tags", "tags")),
     ),
     result=Result(kind="model", model="BulkUpdateTagsResponse", schema="BulkUpdateTagsResponse"),
+    scopes=("ticket:write",),
     schema_operations=("POST /api/projects/{project_id}/conversations/tickets/bulk_update_tags/",),
 )
-TICKETS_CREATE = Operation(
-    id="conversations.tickets.create",
+TICKETS_COMPOSE = Operation(
+    id="conversations.tickets.compose",
     method="POST",
-    path="/api/projects/{project_id}/conversations/tickets/",
+    path="/api/projects/{project_id}/conversations/tickets/compose/",
     body=Body(
-        schema="Ticket",
+        schema="ComposeTicket",
         required=True,
         flat=True,
         fields=(
-            ("ai_resolved", "ai_resolved"),
-            ("anonymous_traits", "anonymous_traits"),
-            ("escalation_reason", "escalation_reason"),
-            ("priority", "priority"),
-            ("sla_due_at", "sla_due_at"),
-            ("snoozed_until", "snoozed_until"),
-            ("status", "status"),
+            ("email_config_id", "email_config_id"),
+            ("email_subject", "email_subject"),
+            ("message", "message"),
+            ("recipient_distinct_id", "recipient_distinct_id"),
+            ("recipient_email", "recipient_email"),
+            ("rich_content", "rich_content"),
             ("tags", "tags"),
         ),
     ),
-    result=Result(kind="model", model="Ticket", schema="Ticket", status=201),
-    schema_operations=("POST /api/projects/{project_id}/conversations/tickets/",),
+    result=Result(
+        kind="model", model="ComposeTicketResponse", schema="ComposeTicketResponse", status=201
+    ),
+    scopes=("ticket:write",),
+    schema_operations=("POST /api/projects/{project_id}/conversations/tickets/compose/",),
 )
 TICKETS_DELETE = Operation(
     id="conversations.tickets.delete",
@@ -190,6 +314,7 @@ TICKETS_DELETE = Operation(
     path="/api/projects/{project_id}/conversations/tickets/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
+    scopes=("ticket:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/conversations/tickets/{id}/",),
 )
@@ -199,6 +324,7 @@ TICKETS_GET = Operation(
     path="/api/projects/{project_id}/conversations/tickets/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="Ticket", schema="Ticket"),
+    scopes=("ticket:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/conversations/tickets/{id}/",),
@@ -208,12 +334,14 @@ TICKETS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/conversations/tickets/",
     parameters=(
+        Parameter(name="ai_triage_result", python_name="ai_triage_result", location="query"),
         Parameter(name="assignee", python_name="assignee", location="query"),
         Parameter(
             name="channel_detail",
             python_name="channel_detail",
             location="query",
             enum=(
+                "github_issue",
                 "slack_bot_mention",
                 "slack_channel_message",
                 "slack_emoji_reaction",
@@ -227,11 +355,12 @@ TICKETS_LIST = Operation(
             name="channel_source",
             python_name="channel_source",
             location="query",
-            enum=("email", "slack", "teams", "widget"),
+            enum=("email", "github", "slack", "teams", "widget"),
         ),
         Parameter(name="date_from", python_name="date_from", location="query"),
         Parameter(name="date_to", python_name="date_to", location="query"),
         Parameter(name="distinct_ids", python_name="distinct_ids", location="query"),
+        Parameter(name="emails", python_name="emails", location="query"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(
@@ -257,14 +386,105 @@ TICKETS_LIST = Operation(
             location="query",
             enum=("at-risk", "breached", "on-track"),
         ),
+        Parameter(name="snoozed", python_name="snoozed", location="query", type="boolean"),
         Parameter(name="status", python_name="status", location="query"),
         Parameter(name="tags", python_name="tags", location="query"),
+        Parameter(name="tags_all", python_name="tags_all", location="query"),
+        Parameter(name="tags_exclude", python_name="tags_exclude", location="query"),
+        Parameter(name="view", python_name="view", location="query"),
     ),
     result=Result(kind="model", model="PaginatedTicketList", schema="PaginatedTicketList"),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("ticket:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/conversations/tickets/",),
+)
+TICKETS_MESSAGES_FULL_EMAIL = Operation(
+    id="conversations.tickets.messages.full_email",
+    method="GET",
+    path="/api/projects/{project_id}/conversations/tickets/{id}/messages/{message_id}/full_email/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(
+            name="message_id",
+            python_name="message_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+    ),
+    result=Result(kind="model", model="TicketFullEmail", schema="TicketFullEmail"),
+    scopes=("ticket:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/conversations/tickets/{id}/messages/{message_id}/full_email/",
+    ),
+)
+TICKETS_MESSAGES_LIST = Operation(
+    id="conversations.tickets.messages.list",
+    method="GET",
+    path="/api/projects/{project_id}/conversations/tickets/{id}/messages/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model", model="PaginatedTicketMessageList", schema="PaginatedTicketMessageList"
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("ticket:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/conversations/tickets/{id}/messages/",),
+)
+TICKETS_NOTES_DELETE = Operation(
+    id="conversations.tickets.notes.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/conversations/tickets/{id}/notes/{message_id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(
+            name="message_id",
+            python_name="message_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+    ),
+    result=Result(status=204),
+    scopes=("ticket:write",),
+    idempotent=True,
+    schema_operations=(
+        "DELETE /api/projects/{project_id}/conversations/tickets/{id}/notes/{message_id}/",
+    ),
+)
+TICKETS_NOTES_UPDATE = Operation(
+    id="conversations.tickets.notes.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/conversations/tickets/{id}/notes/{message_id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(
+            name="message_id",
+            python_name="message_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+    ),
+    body=Body(
+        schema="PatchedTicketNoteUpdateRequest",
+        flat=True,
+        fields=(("message", "message"), ("rich_content", "rich_content")),
+    ),
+    result=Result(kind="model", model="TicketMessage", schema="TicketMessage"),
+    scopes=("ticket:write",),
+    schema_operations=(
+        "PATCH /api/projects/{project_id}/conversations/tickets/{id}/notes/{message_id}/",
+    ),
 )
 TICKETS_REPLACE = Operation(
     id="conversations.tickets.replace",
@@ -272,12 +492,12 @@ TICKETS_REPLACE = Operation(
     path="/api/projects/{project_id}/conversations/tickets/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
-        schema="Ticket",
-        required=True,
+        schema="TicketUpdateRequest",
         flat=True,
         fields=(
             ("ai_resolved", "ai_resolved"),
             ("anonymous_traits", "anonymous_traits"),
+            ("assignee", "assignee"),
             ("escalation_reason", "escalation_reason"),
             ("priority", "priority"),
             ("sla_due_at", "sla_due_at"),
@@ -287,24 +507,54 @@ TICKETS_REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="Ticket", schema="Ticket"),
+    scopes=("ticket:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/conversations/tickets/{id}/",),
 )
-TICKETS_SUGGEST_REPLY = Operation(
-    id="conversations.tickets.suggest_reply",
+TICKETS_REPLY = Operation(
+    id="conversations.tickets.reply",
     method="POST",
-    path="/api/projects/{project_id}/conversations/tickets/{id}/suggest_reply/",
+    path="/api/projects/{project_id}/conversations/tickets/{id}/reply/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    result=Result(kind="model", model="SuggestReplyResponse", schema="SuggestReplyResponse"),
-    schema_operations=(
-        "POST /api/projects/{project_id}/conversations/tickets/{id}/suggest_reply/",
+    body=Body(
+        schema="TicketReplyRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("is_private", "is_private"),
+            ("message", "message"),
+            ("rich_content", "rich_content"),
+        ),
     ),
+    result=Result(kind="model", model="TicketMessage", schema="TicketMessage"),
+    scopes=("ticket:write",),
+    schema_operations=("POST /api/projects/{project_id}/conversations/tickets/{id}/reply/",),
+)
+TICKETS_SEND_AI_FEEDBACK = Operation(
+    id="conversations.tickets.send_ai_feedback",
+    method="POST",
+    path="/api/projects/{project_id}/conversations/tickets/{id}/ai_feedback/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    body=Body(
+        schema="AiFeedbackRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("feedback_text", "feedback_text"),
+            ("message_id", "message_id"),
+            ("rating", "rating"),
+        ),
+    ),
+    result=Result(kind="json", status=202),
+    scopes=("ticket:write",),
+    schema_operations=("POST /api/projects/{project_id}/conversations/tickets/{id}/ai_feedback/",),
 )
 TICKETS_UNREAD_COUNT = Operation(
     id="conversations.tickets.unread_count",
     method="GET",
     path="/api/projects/{project_id}/conversations/tickets/unread_count/",
     result=Result(kind="model", model="Ticket", schema="Ticket"),
+    scopes=("ticket:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/conversations/tickets/unread_count/",),
@@ -315,11 +565,12 @@ TICKETS_UPDATE = Operation(
     path="/api/projects/{project_id}/conversations/tickets/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
-        schema="PatchedTicket",
+        schema="PatchedTicketUpdateRequest",
         flat=True,
         fields=(
             ("ai_resolved", "ai_resolved"),
             ("anonymous_traits", "anonymous_traits"),
+            ("assignee", "assignee"),
             ("escalation_reason", "escalation_reason"),
             ("priority", "priority"),
             ("sla_due_at", "sla_due_at"),
@@ -329,6 +580,7 @@ TICKETS_UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="Ticket", schema="Ticket"),
+    scopes=("ticket:write",),
     schema_operations=("PATCH /api/projects/{project_id}/conversations/tickets/{id}/",),
 )
 VIEWS_CREATE = Operation(
@@ -339,10 +591,11 @@ VIEWS_CREATE = Operation(
         schema="TicketView",
         required=True,
         flat=True,
-        fields=(("filters", "filters"), ("name", "name")),
+        fields=(("filters", "filters"), ("is_favorited", "is_favorited"), ("name", "name")),
     ),
     result=Result(kind="model", model="TicketView", schema="TicketView", status=201),
-    schema_operations=("POST /api/environments/{project_id}/conversations/views/",),
+    scopes=("ticket:write",),
+    schema_operations=("POST /api/projects/{project_id}/conversations/views/",),
 )
 VIEWS_DELETE = Operation(
     id="conversations.views.delete",
@@ -352,8 +605,9 @@ VIEWS_DELETE = Operation(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
     result=Result(status=204),
+    scopes=("ticket:write",),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/conversations/views/{short_id}/",),
+    schema_operations=("DELETE /api/projects/{project_id}/conversations/views/{short_id}/",),
 )
 VIEWS_GET = Operation(
     id="conversations.views.get",
@@ -363,9 +617,10 @@ VIEWS_GET = Operation(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
     result=Result(kind="model", model="TicketView", schema="TicketView"),
+    scopes=("ticket:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/conversations/views/{short_id}/",),
+    schema_operations=("GET /api/projects/{project_id}/conversations/views/{short_id}/",),
 )
 VIEWS_LIST = Operation(
     id="conversations.views.list",
@@ -377,33 +632,59 @@ VIEWS_LIST = Operation(
     ),
     result=Result(kind="model", model="PaginatedTicketViewList", schema="PaginatedTicketViewList"),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("ticket:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/conversations/views/",),
+    schema_operations=("GET /api/projects/{project_id}/conversations/views/",),
+)
+VIEWS_UPDATE = Operation(
+    id="conversations.views.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/conversations/views/{short_id}/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
+    body=Body(
+        schema="PatchedTicketView",
+        flat=True,
+        fields=(("filters", "filters"), ("is_favorited", "is_favorited"), ("name", "name")),
+    ),
+    result=Result(kind="model", model="TicketView", schema="TicketView"),
+    scopes=("ticket:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/conversations/views/{short_id}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
     APPEND_MESSAGE,
     CANCEL,
     CREATE,
+    DELETE,
     GET,
     LIST,
+    OPEN,
     QUEUE_CLEAR,
     QUEUE_CREATE,
     QUEUE_DELETE,
     QUEUE_GET,
     QUEUE_UPDATE,
+    TICKETS_BULK_UPDATE_STATUS,
     TICKETS_BULK_UPDATE_TAGS,
-    TICKETS_CREATE,
+    TICKETS_COMPOSE,
     TICKETS_DELETE,
     TICKETS_GET,
     TICKETS_LIST,
+    TICKETS_MESSAGES_FULL_EMAIL,
+    TICKETS_MESSAGES_LIST,
+    TICKETS_NOTES_DELETE,
+    TICKETS_NOTES_UPDATE,
     TICKETS_REPLACE,
-    TICKETS_SUGGEST_REPLY,
+    TICKETS_REPLY,
+    TICKETS_SEND_AI_FEEDBACK,
     TICKETS_UNREAD_COUNT,
     TICKETS_UPDATE,
     VIEWS_CREATE,
     VIEWS_DELETE,
     VIEWS_GET,
     VIEWS_LIST,
+    VIEWS_UPDATE,
 )

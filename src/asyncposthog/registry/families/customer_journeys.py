@@ -16,7 +16,8 @@ CREATE = Operation(
         fields=(("description", "description"), ("insight", "insight"), ("name", "name")),
     ),
     result=Result(kind="model", model="CustomerJourney", schema="CustomerJourney", status=201),
-    schema_operations=("POST /api/environments/{project_id}/customer_journeys/",),
+    scopes=("customer_journey:write",),
+    schema_operations=("POST /api/projects/{project_id}/customer_journeys/",),
 )
 DELETE = Operation(
     id="customer_journeys.delete",
@@ -24,8 +25,9 @@ DELETE = Operation(
     path="/api/projects/{project_id}/customer_journeys/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
+    scopes=("customer_journey:write",),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/customer_journeys/{id}/",),
+    schema_operations=("DELETE /api/projects/{project_id}/customer_journeys/{id}/",),
 )
 GET = Operation(
     id="customer_journeys.get",
@@ -33,9 +35,10 @@ GET = Operation(
     path="/api/projects/{project_id}/customer_journeys/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="CustomerJourney", schema="CustomerJourney"),
+    scopes=("customer_journey:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/customer_journeys/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/customer_journeys/{id}/",),
 )
 LIST = Operation(
     id="customer_journeys.list",
@@ -49,9 +52,10 @@ LIST = Operation(
         kind="model", model="PaginatedCustomerJourneyList", schema="PaginatedCustomerJourneyList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("customer_journey:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/customer_journeys/",),
+    schema_operations=("GET /api/projects/{project_id}/customer_journeys/",),
 )
 REPLACE = Operation(
     id="customer_journeys.replace",
@@ -65,8 +69,9 @@ REPLACE = Operation(
         fields=(("description", "description"), ("insight", "insight"), ("name", "name")),
     ),
     result=Result(kind="model", model="CustomerJourney", schema="CustomerJourney"),
+    scopes=("customer_journey:write",),
     idempotent=True,
-    schema_operations=("PUT /api/environments/{project_id}/customer_journeys/{id}/",),
+    schema_operations=("PUT /api/projects/{project_id}/customer_journeys/{id}/",),
 )
 UPDATE = Operation(
     id="customer_journeys.update",
@@ -79,7 +84,8 @@ UPDATE = Operation(
         fields=(("description", "description"), ("insight", "insight"), ("name", "name")),
     ),
     result=Result(kind="model", model="CustomerJourney", schema="CustomerJourney"),
-    schema_operations=("PATCH /api/environments/{project_id}/customer_journeys/{id}/",),
+    scopes=("customer_journey:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/customer_journeys/{id}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -18,7 +18,8 @@ CREATE = Operation(
     result=Result(
         kind="model", model="CustomerProfileConfig", schema="CustomerProfileConfig", status=201
     ),
-    schema_operations=("POST /api/environments/{project_id}/customer_profile_configs/",),
+    scopes=("customer_profile_config:write",),
+    schema_operations=("POST /api/projects/{project_id}/customer_profile_configs/",),
 )
 DELETE = Operation(
     id="customer_profile_configs.delete",
@@ -26,8 +27,9 @@ DELETE = Operation(
     path="/api/projects/{project_id}/customer_profile_configs/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
+    scopes=("customer_profile_config:write",),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/customer_profile_configs/{id}/",),
+    schema_operations=("DELETE /api/projects/{project_id}/customer_profile_configs/{id}/",),
 )
 GET = Operation(
     id="customer_profile_configs.get",
@@ -35,9 +37,10 @@ GET = Operation(
     path="/api/projects/{project_id}/customer_profile_configs/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="CustomerProfileConfig", schema="CustomerProfileConfig"),
+    scopes=("customer_profile_config:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/customer_profile_configs/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/customer_profile_configs/{id}/",),
 )
 LIST = Operation(
     id="customer_profile_configs.list",
@@ -53,9 +56,10 @@ LIST = Operation(
         schema="PaginatedCustomerProfileConfigList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("customer_profile_config:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/customer_profile_configs/",),
+    schema_operations=("GET /api/projects/{project_id}/customer_profile_configs/",),
 )
 REPLACE = Operation(
     id="customer_profile_configs.replace",
@@ -69,8 +73,9 @@ REPLACE = Operation(
         fields=(("content", "content"), ("scope", "scope"), ("sidebar", "sidebar")),
     ),
     result=Result(kind="model", model="CustomerProfileConfig", schema="CustomerProfileConfig"),
+    scopes=("customer_profile_config:write",),
     idempotent=True,
-    schema_operations=("PUT /api/environments/{project_id}/customer_profile_configs/{id}/",),
+    schema_operations=("PUT /api/projects/{project_id}/customer_profile_configs/{id}/",),
 )
 UPDATE = Operation(
     id="customer_profile_configs.update",
@@ -83,7 +88,8 @@ UPDATE = Operation(
         fields=(("content", "content"), ("scope", "scope"), ("sidebar", "sidebar")),
     ),
     result=Result(kind="model", model="CustomerProfileConfig", schema="CustomerProfileConfig"),
-    schema_operations=("PATCH /api/environments/{project_id}/customer_profile_configs/{id}/",),
+    scopes=("customer_profile_config:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/customer_profile_configs/{id}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -16,6 +16,7 @@ COPY_BETWEEN_PROJECTS = Operation(
         fields=(("source_template_id", "source_template_id"),),
     ),
     result=Result(kind="model", model="DashboardTemplate", schema="DashboardTemplate", status=201),
+    scopes=("dashboard_template:write",),
     schema_operations=(
         "POST /api/projects/{project_id}/dashboard_templates/copy_between_projects/",
     ),
@@ -78,6 +79,7 @@ JSON_SCHEMA = Operation(
     method="GET",
     path="/api/projects/{project_id}/dashboard_templates/json_schema/",
     result=Result(kind="json"),
+    scopes=("dashboard_template:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/dashboard_templates/json_schema/",),
@@ -100,8 +102,9 @@ LIST = Operation(
             name="scope",
             python_name="scope",
             location="query",
-            enum=("feature_flag", "global", "team"),
+            enum=("feature_flag", "global", "organization", "team"),
         ),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model",
@@ -123,7 +126,6 @@ REPLACE = Operation(
     ),
     body=Body(
         schema="DashboardTemplatesReplaceRequest",
-        required=True,
         flat=True,
         fields=(
             ("availability_contexts", "availability_contexts"),

@@ -5,38 +5,6 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
-ANALYZE_REFRESH_RESULT = Operation(
-    id="dashboards.analyze_refresh_result",
-    method="POST",
-    path="/api/projects/{project_id}/dashboards/{id}/analyze_refresh_result/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
-    ),
-    body=Body(
-        schema="Dashboard",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("breakdown_colors", "breakdown_colors"),
-            ("data_color_theme_id", "data_color_theme_id"),
-            ("delete_insights", "delete_insights"),
-            ("deleted", "deleted"),
-            ("description", "description"),
-            ("last_accessed_at", "last_accessed_at"),
-            ("last_refresh", "last_refresh"),
-            ("name", "name"),
-            ("pinned", "pinned"),
-            ("quick_filter_ids", "quick_filter_ids"),
-            ("restriction_level", "restriction_level"),
-            ("tags", "tags"),
-            ("use_dashboard", "use_dashboard"),
-            ("use_template", "use_template"),
-        ),
-    ),
-    result=Result(kind="json"),
-    schema_operations=("POST /api/projects/{project_id}/dashboards/{id}/analyze_refresh_result/",),
-)
 BULK_UPDATE_TAGS = Operation(
     id="dashboards.bulk_update_tags",
     method="POST",
@@ -51,6 +19,7 @@ BULK_UPDATE_TAGS = Operation(
         fields=(("action", "action"), ("ids", "ids"), ("tags", "tags")),
     ),
     result=Result(kind="model", model="BulkUpdateTagsResponse", schema="BulkUpdateTagsResponse"),
+    scopes=("dashboard:write",),
     schema_operations=("POST /api/projects/{project_id}/dashboards/bulk_update_tags/",),
 )
 COLLABORATORS_CREATE = Operation(
@@ -127,33 +96,21 @@ COLLABORATORS_LIST = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/dashboards/{dashboard_id}/collaborators/",),
 )
-COPY_TILE = Operation(
-    id="dashboards.copy_tile",
-    method="POST",
-    path="/api/projects/{project_id}/dashboards/{id}/copy_tile/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
-    ),
-    body=Body(
-        schema="CopyDashboardTileRequest",
-        required=True,
-        flat=True,
-        fields=(("from_dashboard_id", "fromDashboardId"), ("tile_id", "tileId")),
-    ),
-    result=Result(kind="model", model="Dashboard", schema="Dashboard"),
-    schema_operations=("POST /api/projects/{project_id}/dashboards/{id}/copy_tile/",),
-)
 CREATE = Operation(
     id="dashboards.create",
     method="POST",
     path="/api/projects/{project_id}/dashboards/",
     parameters=(
         Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+        Parameter(
+            name="include_dashboards",
+            python_name="include_dashboards",
+            location="query",
+            type="boolean",
+        ),
     ),
     body=Body(
         schema="Dashboard",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
@@ -162,8 +119,10 @@ CREATE = Operation(
             ("delete_insights", "delete_insights"),
             ("deleted", "deleted"),
             ("description", "description"),
+            ("grid_spacing", "grid_spacing"),
             ("last_accessed_at", "last_accessed_at"),
             ("last_refresh", "last_refresh"),
+            ("layout_compaction", "layout_compaction"),
             ("name", "name"),
             ("pinned", "pinned"),
             ("quick_filter_ids", "quick_filter_ids"),
@@ -177,66 +136,44 @@ CREATE = Operation(
     scopes=("dashboard:write",),
     schema_operations=("POST /api/projects/{project_id}/dashboards/",),
 )
-CREATE_FROM_TEMPLATE_JSON = Operation(
-    id="dashboards.create_from_template_json",
+CREATE_FROM_TEMPLATE = Operation(
+    id="dashboards.create_from_template",
     method="POST",
     path="/api/projects/{project_id}/dashboards/create_from_template_json/",
     parameters=(
         Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
-    body=Body(
-        schema="Dashboard",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("breakdown_colors", "breakdown_colors"),
-            ("data_color_theme_id", "data_color_theme_id"),
-            ("delete_insights", "delete_insights"),
-            ("deleted", "deleted"),
-            ("description", "description"),
-            ("last_accessed_at", "last_accessed_at"),
-            ("last_refresh", "last_refresh"),
-            ("name", "name"),
-            ("pinned", "pinned"),
-            ("quick_filter_ids", "quick_filter_ids"),
-            ("restriction_level", "restriction_level"),
-            ("tags", "tags"),
-            ("use_dashboard", "use_dashboard"),
-            ("use_template", "use_template"),
-        ),
-    ),
+    body=Body(schema="Dashboard"),
     result=Result(kind="json"),
+    scopes=("dashboard:write",),
     schema_operations=("POST /api/projects/{project_id}/dashboards/create_from_template_json/",),
 )
-CREATE_UNLISTED_DASHBOARD = Operation(
-    id="dashboards.create_unlisted_dashboard",
+CREATE_SUBSCRIBE_NUDGE = Operation(
+    id="dashboards.create_subscribe_nudge",
+    method="POST",
+    path="/api/projects/{project_id}/dashboards/{id}/subscribe_nudge/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+    ),
+    result=Result(
+        kind="model",
+        model="DashboardSubscribeNudgeResponse",
+        schema="DashboardSubscribeNudgeResponse",
+    ),
+    scopes=("dashboard:write",),
+    schema_operations=("POST /api/projects/{project_id}/dashboards/{id}/subscribe_nudge/",),
+)
+CREATE_UNLISTED = Operation(
+    id="dashboards.create_unlisted",
     method="POST",
     path="/api/projects/{project_id}/dashboards/create_unlisted_dashboard/",
     parameters=(
         Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
-    body=Body(
-        schema="Dashboard",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("breakdown_colors", "breakdown_colors"),
-            ("data_color_theme_id", "data_color_theme_id"),
-            ("delete_insights", "delete_insights"),
-            ("deleted", "deleted"),
-            ("description", "description"),
-            ("last_accessed_at", "last_accessed_at"),
-            ("last_refresh", "last_refresh"),
-            ("name", "name"),
-            ("pinned", "pinned"),
-            ("quick_filter_ids", "quick_filter_ids"),
-            ("restriction_level", "restriction_level"),
-            ("tags", "tags"),
-            ("use_dashboard", "use_dashboard"),
-            ("use_template", "use_template"),
-        ),
-    ),
+    body=Body(schema="Dashboard"),
     result=Result(kind="json"),
+    scopes=("dashboard:write",),
     schema_operations=("POST /api/projects/{project_id}/dashboards/create_unlisted_dashboard/",),
 )
 DELETE = Operation(
@@ -246,7 +183,7 @@ DELETE = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
-    body=Body(schema="PatchedDashboard", flat=True),
+    body=Body(schema="PatchedPatchedDashboardOpenApi", flat=True),
     fixed_body={"deleted": True},
     result=Result(kind="model", model="Dashboard", schema="Dashboard"),
     scopes=("dashboard:write",),
@@ -259,7 +196,15 @@ GET = Operation(
     path="/api/projects/{project_id}/dashboards/{id}/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="filters_override", python_name="filters_override", location="query"),
         Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+        Parameter(
+            name="include_dashboards",
+            python_name="include_dashboards",
+            location="query",
+            type="boolean",
+        ),
+        Parameter(name="variables_override", python_name="variables_override", location="query"),
     ),
     result=Result(kind="model", model="Dashboard", schema="Dashboard"),
     scopes=("dashboard:read",),
@@ -272,9 +217,11 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/dashboards/",
     parameters=(
+        Parameter(name="folder", python_name="folder", location="query"),
         Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedDashboardBasicList", schema="PaginatedDashboardBasicList"
@@ -285,55 +232,6 @@ LIST = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/dashboards/",),
 )
-MOVE_TILE = Operation(
-    id="dashboards.move_tile",
-    method="PATCH",
-    path="/api/projects/{project_id}/dashboards/{id}/move_tile/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
-    ),
-    body=Body(
-        schema="PatchedDashboard",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("breakdown_colors", "breakdown_colors"),
-            ("data_color_theme_id", "data_color_theme_id"),
-            ("delete_insights", "delete_insights"),
-            ("deleted", "deleted"),
-            ("description", "description"),
-            ("last_accessed_at", "last_accessed_at"),
-            ("last_refresh", "last_refresh"),
-            ("name", "name"),
-            ("pinned", "pinned"),
-            ("quick_filter_ids", "quick_filter_ids"),
-            ("restriction_level", "restriction_level"),
-            ("tags", "tags"),
-            ("use_dashboard", "use_dashboard"),
-            ("use_template", "use_template"),
-        ),
-    ),
-    result=Result(kind="json"),
-    schema_operations=("PATCH /api/projects/{project_id}/dashboards/{id}/move_tile/",),
-)
-REORDER_TILES = Operation(
-    id="dashboards.reorder_tiles",
-    method="POST",
-    path="/api/projects/{project_id}/dashboards/{id}/reorder_tiles/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
-    ),
-    body=Body(
-        schema="ReorderTilesRequest",
-        required=True,
-        flat=True,
-        fields=(("tile_order", "tile_order"),),
-    ),
-    result=Result(kind="model", model="Dashboard", schema="Dashboard"),
-    schema_operations=("POST /api/projects/{project_id}/dashboards/{id}/reorder_tiles/",),
-)
 REPLACE = Operation(
     id="dashboards.replace",
     method="PUT",
@@ -341,10 +239,15 @@ REPLACE = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
         Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+        Parameter(
+            name="include_dashboards",
+            python_name="include_dashboards",
+            location="query",
+            type="boolean",
+        ),
     ),
     body=Body(
         schema="Dashboard",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
@@ -353,8 +256,10 @@ REPLACE = Operation(
             ("delete_insights", "delete_insights"),
             ("deleted", "deleted"),
             ("description", "description"),
+            ("grid_spacing", "grid_spacing"),
             ("last_accessed_at", "last_accessed_at"),
             ("last_refresh", "last_refresh"),
+            ("layout_compaction", "layout_compaction"),
             ("name", "name"),
             ("pinned", "pinned"),
             ("quick_filter_ids", "quick_filter_ids"),
@@ -376,7 +281,7 @@ RESTORE = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
-    body=Body(schema="PatchedDashboard", flat=True),
+    body=Body(schema="PatchedPatchedDashboardOpenApi", flat=True),
     fixed_body={"deleted": False},
     result=Result(kind="model", model="Dashboard", schema="Dashboard"),
     scopes=("dashboard:write",),
@@ -388,6 +293,7 @@ RUN_INSIGHTS = Operation(
     path="/api/projects/{project_id}/dashboards/{id}/run_insights/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="filters_override", python_name="filters_override", location="query"),
         Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
         Parameter(
             name="output_format",
@@ -401,8 +307,10 @@ RUN_INSIGHTS = Operation(
             location="query",
             enum=("blocking", "force_blocking", "force_cache"),
         ),
+        Parameter(name="variables_override", python_name="variables_override", location="query"),
     ),
     result=Result(kind="model", model="RunInsightsResponse", schema="RunInsightsResponse"),
+    scopes=("query:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/dashboards/{id}/run_insights/",),
@@ -484,15 +392,7 @@ SHARING_REFRESH = Operation(
             type="integer",
         ),
     ),
-    body=Body(
-        schema="SharingConfiguration",
-        flat=True,
-        fields=(
-            ("enabled", "enabled"),
-            ("password_required", "password_required"),
-            ("settings", "settings"),
-        ),
-    ),
+    body=Body(schema="SharingConfiguration"),
     result=Result(kind="model", model="SharingConfiguration", schema="SharingConfiguration"),
     scopes=("sharing_configuration:write",),
     schema_operations=(
@@ -525,50 +425,151 @@ SHARING_UPDATE = Operation(
     scopes=("sharing_configuration:write",),
     schema_gap_source="posthog/api/sharing.py (patch)",
 )
-SNAPSHOT = Operation(
-    id="dashboards.snapshot",
+TILES_COPY = Operation(
+    id="dashboards.tiles.copy",
     method="POST",
-    path="/api/projects/{project_id}/dashboards/{id}/snapshot/",
+    path="/api/projects/{project_id}/dashboards/{id}/copy_tile/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
         Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
     body=Body(
-        schema="Dashboard",
+        schema="CopyDashboardTileRequest",
+        required=True,
         flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("breakdown_colors", "breakdown_colors"),
-            ("data_color_theme_id", "data_color_theme_id"),
-            ("delete_insights", "delete_insights"),
-            ("deleted", "deleted"),
-            ("description", "description"),
-            ("last_accessed_at", "last_accessed_at"),
-            ("last_refresh", "last_refresh"),
-            ("name", "name"),
-            ("pinned", "pinned"),
-            ("quick_filter_ids", "quick_filter_ids"),
-            ("restriction_level", "restriction_level"),
-            ("tags", "tags"),
-            ("use_dashboard", "use_dashboard"),
-            ("use_template", "use_template"),
-        ),
+        fields=(("from_dashboard_id", "fromDashboardId"), ("tile_id", "tileId")),
     ),
-    result=Result(kind="json"),
-    schema_operations=("POST /api/projects/{project_id}/dashboards/{id}/snapshot/",),
+    result=Result(kind="model", model="Dashboard", schema="Dashboard"),
+    scopes=("dashboard:write",),
+    schema_operations=("POST /api/projects/{project_id}/dashboards/{id}/copy_tile/",),
 )
-STREAM_TILES = Operation(
-    id="dashboards.stream_tiles",
-    method="GET",
-    path="/api/projects/{project_id}/dashboards/{id}/stream_tiles/",
+TILES_CREATE_TEXT = Operation(
+    id="dashboards.tiles.create_text",
+    method="POST",
+    path="/api/projects/{project_id}/dashboards/{id}/create_text_tile/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
         Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
+    body=Body(
+        schema="CreateTextTileRequest",
+        required=True,
+        flat=True,
+        fields=(("body", "body"), ("color", "color"), ("layouts", "layouts"), ("type", "type")),
+    ),
+    result=Result(kind="model", model="DashboardTile", schema="DashboardTile", status=201),
+    scopes=("dashboard:write",),
+    schema_operations=("POST /api/projects/{project_id}/dashboards/{id}/create_text_tile/",),
+)
+TILES_DELETE = Operation(
+    id="dashboards.tiles.delete",
+    method="POST",
+    path="/api/projects/{project_id}/dashboards/{id}/delete_tile/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+    ),
+    body=Body(
+        schema="DeleteTileRequest", required=True, flat=True, fields=(("tile_id", "tile_id"),)
+    ),
+    result=Result(status=204),
+    scopes=("dashboard:write",),
+    schema_operations=("POST /api/projects/{project_id}/dashboards/{id}/delete_tile/",),
+)
+TILES_MOVE = Operation(
+    id="dashboards.tiles.move",
+    method="POST",
+    path="/api/projects/{project_id}/dashboards/{id}/move_tile/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+    ),
+    body=Body(
+        schema="MoveTileRequest",
+        required=True,
+        flat=True,
+        fields=(("tile", "tile"), ("to_dashboard", "to_dashboard")),
+    ),
+    result=Result(kind="model", model="Dashboard", schema="Dashboard"),
+    scopes=("dashboard:write",),
+    schema_operations=("POST /api/projects/{project_id}/dashboards/{id}/move_tile/",),
+)
+TILES_MOVE_WITH_PATCH = Operation(
+    id="dashboards.tiles.move_with_patch",
+    method="PATCH",
+    path="/api/projects/{project_id}/dashboards/{id}/move_tile/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+    ),
+    body=Body(
+        schema="PatchedMoveTileRequest",
+        flat=True,
+        fields=(("tile", "tile"), ("to_dashboard", "to_dashboard")),
+    ),
+    result=Result(kind="model", model="Dashboard", schema="Dashboard"),
+    scopes=("dashboard:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/dashboards/{id}/move_tile/",),
+)
+TILES_REORDER = Operation(
+    id="dashboards.tiles.reorder",
+    method="POST",
+    path="/api/projects/{project_id}/dashboards/{id}/reorder_tiles/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+    ),
+    body=Body(
+        schema="ReorderTilesRequest",
+        required=True,
+        flat=True,
+        fields=(("layout", "layout"), ("tile_order", "tile_order")),
+    ),
+    result=Result(kind="model", model="Dashboard", schema="Dashboard"),
+    scopes=("dashboard:write",),
+    schema_operations=("POST /api/projects/{project_id}/dashboards/{id}/reorder_tiles/",),
+)
+TILES_STREAM = Operation(
+    id="dashboards.tiles.stream",
+    method="GET",
+    path="/api/projects/{project_id}/dashboards/{id}/stream_tiles/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="filters_override", python_name="filters_override", location="query"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+        Parameter(
+            name="layoutSize", python_name="layout_size", location="query", enum=("sm", "xs")
+        ),
+        Parameter(name="variables_override", python_name="variables_override", location="query"),
+    ),
     result=Result(kind="text", media="text/plain"),
+    scopes=("dashboard:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/dashboards/{id}/stream_tiles/",),
+)
+TILES_UPDATE_TEXT = Operation(
+    id="dashboards.tiles.update_text",
+    method="POST",
+    path="/api/projects/{project_id}/dashboards/{id}/update_text_tile/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+    ),
+    body=Body(
+        schema="UpdateTextTileRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("body", "body"),
+            ("color", "color"),
+            ("layouts", "layouts"),
+            ("tile_id", "tile_id"),
+        ),
+    ),
+    result=Result(kind="model", model="DashboardTile", schema="DashboardTile"),
+    scopes=("dashboard:write",),
+    schema_operations=("POST /api/projects/{project_id}/dashboards/{id}/update_text_tile/",),
 )
 UPDATE = Operation(
     id="dashboards.update",
@@ -577,48 +578,124 @@ UPDATE = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
         Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+        Parameter(
+            name="include_dashboards",
+            python_name="include_dashboards",
+            location="query",
+            type="boolean",
+        ),
     ),
     body=Body(
-        schema="PatchedDashboard",
+        schema="PatchedPatchedDashboardOpenApi",
         flat=True,
         fields=(
-            ("create_in_folder", "_create_in_folder"),
             ("breakdown_colors", "breakdown_colors"),
             ("data_color_theme_id", "data_color_theme_id"),
             ("delete_insights", "delete_insights"),
-            ("deleted", "deleted"),
             ("description", "description"),
-            ("last_accessed_at", "last_accessed_at"),
-            ("last_refresh", "last_refresh"),
+            ("filters", "filters"),
+            ("grid_spacing", "grid_spacing"),
+            ("layout_compaction", "layout_compaction"),
             ("name", "name"),
             ("pinned", "pinned"),
             ("quick_filter_ids", "quick_filter_ids"),
             ("restriction_level", "restriction_level"),
             ("tags", "tags"),
+            ("tiles", "tiles"),
             ("use_dashboard", "use_dashboard"),
             ("use_template", "use_template"),
+            ("deleted", "deleted"),
         ),
     ),
     result=Result(kind="model", model="Dashboard", schema="Dashboard"),
     scopes=("dashboard:write",),
     schema_operations=("PATCH /api/projects/{project_id}/dashboards/{id}/",),
 )
+WIDGETS_BULK_CREATE = Operation(
+    id="dashboards.widgets.bulk_create",
+    method="POST",
+    path="/api/projects/{project_id}/dashboards/{id}/widgets/batch/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+    ),
+    body=Body(
+        schema="AddDashboardWidgetsBatchRequestOpenApi",
+        required=True,
+        flat=True,
+        fields=(("widgets", "widgets"),),
+    ),
+    result=Result(
+        kind="model",
+        model="AddDashboardWidgetsBatchResponse",
+        schema="AddDashboardWidgetsBatchResponse",
+        status=201,
+    ),
+    scopes=("dashboard:write",),
+    schema_operations=("POST /api/projects/{project_id}/dashboards/{id}/widgets/batch/",),
+)
+WIDGETS_BULK_UPDATE = Operation(
+    id="dashboards.widgets.bulk_update",
+    method="PATCH",
+    path="/api/projects/{project_id}/dashboards/{id}/widgets/batch_update/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+    ),
+    body=Body(
+        schema="PatchedUpdateDashboardWidgetsBatchRequestOpenApi",
+        flat=True,
+        fields=(("widgets", "widgets"),),
+    ),
+    result=Result(
+        kind="model",
+        model="UpdateDashboardWidgetsBatchResponse",
+        schema="UpdateDashboardWidgetsBatchResponse",
+    ),
+    scopes=("dashboard:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/dashboards/{id}/widgets/batch_update/",),
+)
+WIDGETS_CATALOG = Operation(
+    id="dashboards.widgets.catalog",
+    method="GET",
+    path="/api/projects/{project_id}/dashboards/widget_catalog/",
+    parameters=(
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+    ),
+    result=Result(kind="model", model="WidgetCatalogResponse", schema="WidgetCatalogResponse"),
+    scopes=("dashboard:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/dashboards/widget_catalog/",),
+)
+WIDGETS_RUN = Operation(
+    id="dashboards.widgets.run",
+    method="GET",
+    path="/api/projects/{project_id}/dashboards/{id}/run_widgets/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+        Parameter(name="tile_ids", python_name="tile_ids", location="query", required=True),
+    ),
+    result=Result(kind="model", model="RunWidgetsResponse", schema="RunWidgetsResponse"),
+    scopes=("dashboard:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/dashboards/{id}/run_widgets/",),
+)
 
 OPERATIONS: tuple[Operation, ...] = (
-    ANALYZE_REFRESH_RESULT,
     BULK_UPDATE_TAGS,
     COLLABORATORS_CREATE,
     COLLABORATORS_DELETE,
     COLLABORATORS_LIST,
-    COPY_TILE,
     CREATE,
-    CREATE_FROM_TEMPLATE_JSON,
-    CREATE_UNLISTED_DASHBOARD,
+    CREATE_FROM_TEMPLATE,
+    CREATE_SUBSCRIBE_NUDGE,
+    CREATE_UNLISTED,
     DELETE,
     GET,
     LIST,
-    MOVE_TILE,
-    REORDER_TILES,
     REPLACE,
     RESTORE,
     RUN_INSIGHTS,
@@ -627,7 +704,17 @@ OPERATIONS: tuple[Operation, ...] = (
     SHARING_PASSWORDS_DELETE,
     SHARING_REFRESH,
     SHARING_UPDATE,
-    SNAPSHOT,
-    STREAM_TILES,
+    TILES_COPY,
+    TILES_CREATE_TEXT,
+    TILES_DELETE,
+    TILES_MOVE,
+    TILES_MOVE_WITH_PATCH,
+    TILES_REORDER,
+    TILES_STREAM,
+    TILES_UPDATE_TEXT,
     UPDATE,
+    WIDGETS_BULK_CREATE,
+    WIDGETS_BULK_UPDATE,
+    WIDGETS_CATALOG,
+    WIDGETS_RUN,
 )

@@ -5,6 +5,29 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
+ARCHIVE = Operation(
+    id="dataset_items.archive",
+    method="POST",
+    path="/api/projects/{project_id}/dataset_items/{dataset_item_id}/archive/",
+    parameters=(
+        Parameter(
+            name="dataset_item_id",
+            python_name="dataset_item_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+    ),
+    body=Body(
+        schema="DatasetItemArchive",
+        required=True,
+        flat=True,
+        fields=(("base_version", "base_version"),),
+    ),
+    result=Result(kind="model", model="DatasetItem", schema="DatasetItemRead"),
+    scopes=("dataset:write",),
+    schema_operations=("POST /api/projects/{project_id}/dataset_items/{dataset_item_id}/archive/",),
+)
 CREATE = Operation(
     id="dataset_items.create",
     method="POST",
@@ -14,58 +37,56 @@ CREATE = Operation(
         required=True,
         flat=True,
         fields=(
+            ("client_item_id", "client_item_id"),
             ("dataset", "dataset"),
-            ("deleted", "deleted"),
+            ("expected_output", "expected_output"),
             ("input", "input"),
             ("metadata", "metadata"),
-            ("output", "output"),
-            ("ref_source_id", "ref_source_id"),
-            ("ref_timestamp", "ref_timestamp"),
-            ("ref_trace_id", "ref_trace_id"),
+            ("source_event_id", "source_event_id"),
+            ("source_output", "source_output"),
+            ("source_timestamp", "source_timestamp"),
+            ("source_trace_id", "source_trace_id"),
         ),
     ),
-    result=Result(kind="model", model="DatasetItem", schema="DatasetItem", status=201),
+    result=Result(kind="model", model="DatasetItem", schema="DatasetItemRead"),
     scopes=("dataset:write",),
     schema_operations=("POST /api/projects/{project_id}/dataset_items/",),
-)
-DELETE = Operation(
-    id="dataset_items.delete",
-    method="PATCH",
-    path="/api/projects/{project_id}/dataset_items/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
-    body=Body(schema="PatchedDatasetItem", flat=True),
-    fixed_body={"deleted": True},
-    result=Result(kind="model", model="DatasetItem", schema="DatasetItem"),
-    scopes=("dataset:write",),
-    idempotent=True,
-    schema_operations=("DELETE /api/projects/{project_id}/dataset_items/{id}/",),
 )
 GET = Operation(
     id="dataset_items.get",
     method="GET",
-    path="/api/projects/{project_id}/dataset_items/{id}/",
+    path="/api/projects/{project_id}/dataset_items/{dataset_item_id}/",
     parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(
+            name="dataset_item_id",
+            python_name="dataset_item_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+        Parameter(name="revision", python_name="revision", location="query", type="integer"),
     ),
-    result=Result(kind="model", model="DatasetItem", schema="DatasetItem"),
+    result=Result(kind="model", model="DatasetItem", schema="DatasetItemRead"),
     scopes=("dataset:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/dataset_items/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/dataset_items/{dataset_item_id}/",),
 )
 LIST = Operation(
     id="dataset_items.list",
     method="GET",
     path="/api/projects/{project_id}/dataset_items/",
     parameters=(
-        Parameter(name="dataset", python_name="dataset", location="query"),
+        Parameter(name="archived", python_name="archived", location="query", type="boolean"),
+        Parameter(
+            name="dataset", python_name="dataset", location="query", required=True, format="uuid"
+        ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="revision", python_name="revision", location="query", type="integer"),
     ),
     result=Result(
-        kind="model", model="PaginatedDatasetItemList", schema="PaginatedDatasetItemList"
+        kind="model", model="PaginatedDatasetItemList", schema="PaginatedDatasetItemReadList"
     ),
     pagination=Pagination(style="offset", page_size=100),
     scopes=("dataset:read",),
@@ -73,78 +94,87 @@ LIST = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/dataset_items/",),
 )
-REPLACE = Operation(
-    id="dataset_items.replace",
-    method="PUT",
-    path="/api/projects/{project_id}/dataset_items/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
-    body=Body(
-        schema="DatasetItem",
-        required=True,
-        flat=True,
-        fields=(
-            ("dataset", "dataset"),
-            ("deleted", "deleted"),
-            ("input", "input"),
-            ("metadata", "metadata"),
-            ("output", "output"),
-            ("ref_source_id", "ref_source_id"),
-            ("ref_timestamp", "ref_timestamp"),
-            ("ref_trace_id", "ref_trace_id"),
-        ),
-    ),
-    result=Result(kind="model", model="DatasetItem", schema="DatasetItem"),
-    scopes=("dataset:write",),
-    idempotent=True,
-    schema_operations=("PUT /api/projects/{project_id}/dataset_items/{id}/",),
-)
 RESTORE = Operation(
     id="dataset_items.restore",
-    method="PATCH",
-    path="/api/projects/{project_id}/dataset_items/{id}/",
+    method="POST",
+    path="/api/projects/{project_id}/dataset_items/{dataset_item_id}/restore/",
     parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(
+            name="dataset_item_id",
+            python_name="dataset_item_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
     ),
-    body=Body(schema="PatchedDatasetItem", flat=True),
-    fixed_body={"deleted": False},
-    result=Result(kind="model", model="DatasetItem", schema="DatasetItem"),
+    body=Body(
+        schema="DatasetItemRestore",
+        required=True,
+        flat=True,
+        fields=(("base_version", "base_version"), ("source_version", "source_version")),
+    ),
+    result=Result(kind="model", model="DatasetItem", schema="DatasetItemRead"),
     scopes=("dataset:write",),
-    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/dataset_items/{dataset_item_id}/restore/",),
 )
 UPDATE = Operation(
     id="dataset_items.update",
     method="PATCH",
-    path="/api/projects/{project_id}/dataset_items/{id}/",
+    path="/api/projects/{project_id}/dataset_items/{dataset_item_id}/",
     parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
-    body=Body(
-        schema="PatchedDatasetItem",
-        flat=True,
-        fields=(
-            ("dataset", "dataset"),
-            ("deleted", "deleted"),
-            ("input", "input"),
-            ("metadata", "metadata"),
-            ("output", "output"),
-            ("ref_source_id", "ref_source_id"),
-            ("ref_timestamp", "ref_timestamp"),
-            ("ref_trace_id", "ref_trace_id"),
+        Parameter(
+            name="dataset_item_id",
+            python_name="dataset_item_id",
+            location="path",
+            required=True,
+            format="uuid",
         ),
     ),
-    result=Result(kind="model", model="DatasetItem", schema="DatasetItem"),
+    body=Body(
+        schema="DatasetItemsUpdateRequest",
+        flat=True,
+        fields=(
+            ("base_version", "base_version"),
+            ("expected_output", "expected_output"),
+            ("input", "input"),
+            ("metadata", "metadata"),
+        ),
+    ),
+    result=Result(kind="model", model="DatasetItem", schema="DatasetItemRead"),
     scopes=("dataset:write",),
-    schema_operations=("PATCH /api/projects/{project_id}/dataset_items/{id}/",),
+    schema_operations=("PATCH /api/projects/{project_id}/dataset_items/{dataset_item_id}/",),
+)
+VERSIONS_LIST = Operation(
+    id="dataset_items.versions.list",
+    method="GET",
+    path="/api/projects/{project_id}/dataset_items/{dataset_item_id}/versions/",
+    parameters=(
+        Parameter(
+            name="dataset_item_id",
+            python_name="dataset_item_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model", model="PaginatedDatasetItemList", schema="PaginatedDatasetItemReadList"
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("dataset:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/dataset_items/{dataset_item_id}/versions/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
+    ARCHIVE,
     CREATE,
-    DELETE,
     GET,
     LIST,
-    REPLACE,
     RESTORE,
     UPDATE,
+    VERSIONS_LIST,
 )

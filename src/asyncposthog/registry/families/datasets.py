@@ -5,38 +5,74 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
+ARCHIVE = Operation(
+    id="datasets.archive",
+    method="POST",
+    path="/api/projects/{project_id}/datasets/{id}/archive/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="Dataset", schema="DatasetRead"),
+    scopes=("dataset:write",),
+    schema_operations=("POST /api/projects/{project_id}/datasets/{id}/archive/",),
+)
 CREATE = Operation(
     id="datasets.create",
     method="POST",
     path="/api/projects/{project_id}/datasets/",
     body=Body(
-        schema="Dataset",
+        schema="DatasetCreate",
         required=True,
         flat=True,
-        fields=(
-            ("deleted", "deleted"),
-            ("description", "description"),
-            ("metadata", "metadata"),
-            ("name", "name"),
-        ),
+        fields=(("description", "description"), ("metadata", "metadata"), ("name", "name")),
     ),
-    result=Result(kind="model", model="Dataset", schema="Dataset", status=201),
+    result=Result(kind="model", model="Dataset", schema="DatasetRead", status=201),
     scopes=("dataset:write",),
     schema_operations=("POST /api/projects/{project_id}/datasets/",),
 )
-DELETE = Operation(
-    id="datasets.delete",
-    method="PATCH",
-    path="/api/projects/{project_id}/datasets/{id}/",
+EXPORTS_CONTENT = Operation(
+    id="datasets.exports.content",
+    method="GET",
+    path="/api/projects/{project_id}/datasets/{id}/exports/{export_id}/content/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="export_id", python_name="export_id", location="path", required=True),
+    ),
+    result=Result(kind="bytes", media="application/x-ndjson"),
+    scopes=("dataset:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/datasets/{id}/exports/{export_id}/content/",
+    ),
+)
+EXPORTS_CREATE = Operation(
+    id="datasets.exports.create",
+    method="POST",
+    path="/api/projects/{project_id}/datasets/{id}/exports/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
-    body=Body(schema="PatchedDataset", flat=True),
-    fixed_body={"deleted": True},
-    result=Result(kind="model", model="Dataset", schema="Dataset"),
-    scopes=("dataset:write",),
+    body=Body(schema="DatasetExportCreate", flat=True, fields=(("revision", "revision"),)),
+    result=Result(kind="model", model="DatasetExport", schema="DatasetExportRead", status=201),
+    scopes=("dataset:read",),
+    writes=False,
     idempotent=True,
-    schema_operations=("DELETE /api/projects/{project_id}/datasets/{id}/",),
+    schema_operations=("POST /api/projects/{project_id}/datasets/{id}/exports/",),
+)
+EXPORTS_GET = Operation(
+    id="datasets.exports.get",
+    method="GET",
+    path="/api/projects/{project_id}/datasets/{id}/exports/{export_id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="export_id", python_name="export_id", location="path", required=True),
+    ),
+    result=Result(kind="model", model="DatasetExport", schema="DatasetExportRead"),
+    scopes=("dataset:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/datasets/{id}/exports/{export_id}/",),
 )
 GET = Operation(
     id="datasets.get",
@@ -45,7 +81,7 @@ GET = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
-    result=Result(kind="model", model="Dataset", schema="Dataset"),
+    result=Result(kind="model", model="Dataset", schema="DatasetRead"),
     scopes=("dataset:read",),
     writes=False,
     idempotent=True,
@@ -56,54 +92,57 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/datasets/",
     parameters=(
-        Parameter(name="id__in", python_name="id_in", location="query", type="array"),
+        Parameter(name="archived", python_name="archived", location="query", type="boolean"),
+        Parameter(
+            name="id__in", python_name="id_in", location="query", type="array", explode=False
+        ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
-        Parameter(name="order_by", python_name="order_by", location="query", type="array"),
+        Parameter(
+            name="order_by",
+            python_name="order_by",
+            location="query",
+            enum=("created_at", "-created_at", "updated_at", "-updated_at"),
+        ),
         Parameter(name="search", python_name="search", location="query"),
     ),
-    result=Result(kind="model", model="PaginatedDatasetList", schema="PaginatedDatasetList"),
+    result=Result(kind="model", model="PaginatedDatasetList", schema="PaginatedDatasetReadList"),
     pagination=Pagination(style="offset", page_size=100),
     scopes=("dataset:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/datasets/",),
 )
-REPLACE = Operation(
-    id="datasets.replace",
-    method="PUT",
-    path="/api/projects/{project_id}/datasets/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
-    body=Body(
-        schema="Dataset",
-        required=True,
-        flat=True,
-        fields=(
-            ("deleted", "deleted"),
-            ("description", "description"),
-            ("metadata", "metadata"),
-            ("name", "name"),
-        ),
-    ),
-    result=Result(kind="model", model="Dataset", schema="Dataset"),
-    scopes=("dataset:write",),
-    idempotent=True,
-    schema_operations=("PUT /api/projects/{project_id}/datasets/{id}/",),
-)
 RESTORE = Operation(
     id="datasets.restore",
-    method="PATCH",
-    path="/api/projects/{project_id}/datasets/{id}/",
+    method="POST",
+    path="/api/projects/{project_id}/datasets/{id}/restore/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
-    body=Body(schema="PatchedDataset", flat=True),
-    fixed_body={"deleted": False},
-    result=Result(kind="model", model="Dataset", schema="Dataset"),
+    result=Result(kind="model", model="Dataset", schema="DatasetRead"),
     scopes=("dataset:write",),
+    schema_operations=("POST /api/projects/{project_id}/datasets/{id}/restore/",),
+)
+REVISIONS_LIST = Operation(
+    id="datasets.revisions.list",
+    method="GET",
+    path="/api/projects/{project_id}/datasets/{id}/revisions/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model",
+        model="PaginatedDatasetRevisionList",
+        schema="PaginatedDatasetRevisionReadList",
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("dataset:read",),
+    writes=False,
     idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/datasets/{id}/revisions/",),
 )
 UPDATE = Operation(
     id="datasets.update",
@@ -113,26 +152,24 @@ UPDATE = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="PatchedDataset",
+        schema="PatchedDatasetUpdate",
         flat=True,
-        fields=(
-            ("deleted", "deleted"),
-            ("description", "description"),
-            ("metadata", "metadata"),
-            ("name", "name"),
-        ),
+        fields=(("description", "description"), ("metadata", "metadata"), ("name", "name")),
     ),
-    result=Result(kind="model", model="Dataset", schema="Dataset"),
+    result=Result(kind="model", model="Dataset", schema="DatasetRead"),
     scopes=("dataset:write",),
     schema_operations=("PATCH /api/projects/{project_id}/datasets/{id}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
+    ARCHIVE,
     CREATE,
-    DELETE,
+    EXPORTS_CONTENT,
+    EXPORTS_CREATE,
+    EXPORTS_GET,
     GET,
     LIST,
-    REPLACE,
     RESTORE,
+    REVISIONS_LIST,
     UPDATE,
 )

@@ -17,9 +17,8 @@ APPEND_SEGMENTS = Operation(
     ),
     result=Result(kind="model", model="DesktopRecording", schema="DesktopRecording"),
     scopes=("desktop_recording:write",),
-    schema_operations=(
-        "POST /api/environments/{project_id}/desktop_recordings/{id}/append_segments/",
-    ),
+    deprecated=True,
+    schema_gap_source="PostHog's OpenAPI document of May 2026",
 )
 CREATE = Operation(
     id="desktop_recordings.create",
@@ -35,7 +34,8 @@ CREATE = Operation(
         kind="model", model="CreateRecordingResponse", schema="CreateRecordingResponse", status=201
     ),
     scopes=("desktop_recording:write",),
-    schema_operations=("POST /api/environments/{project_id}/desktop_recordings/",),
+    deprecated=True,
+    schema_gap_source="PostHog's OpenAPI document of May 2026",
 )
 DELETE = Operation(
     id="desktop_recordings.delete",
@@ -47,7 +47,8 @@ DELETE = Operation(
     result=Result(status=204),
     scopes=("desktop_recording:write",),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/desktop_recordings/{id}/",),
+    deprecated=True,
+    schema_gap_source="PostHog's OpenAPI document of May 2026",
 )
 GET = Operation(
     id="desktop_recordings.get",
@@ -60,7 +61,8 @@ GET = Operation(
     scopes=("desktop_recording:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/desktop_recordings/{id}/",),
+    deprecated=True,
+    schema_gap_source="PostHog's OpenAPI document of May 2026",
 )
 LIST = Operation(
     id="desktop_recordings.list",
@@ -77,7 +79,8 @@ LIST = Operation(
     scopes=("desktop_recording:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/desktop_recordings/",),
+    deprecated=True,
+    schema_gap_source="PostHog's OpenAPI document of May 2026",
 )
 REPLACE = Operation(
     id="desktop_recordings.replace",
@@ -114,7 +117,8 @@ REPLACE = Operation(
     result=Result(kind="model", model="DesktopRecording", schema="DesktopRecording"),
     scopes=("desktop_recording:write",),
     idempotent=True,
-    schema_operations=("PUT /api/environments/{project_id}/desktop_recordings/{id}/",),
+    deprecated=True,
+    schema_gap_source="PostHog's OpenAPI document of May 2026",
 )
 UPDATE = Operation(
     id="desktop_recordings.update",
@@ -149,7 +153,8 @@ UPDATE = Operation(
     ),
     result=Result(kind="model", model="DesktopRecording", schema="DesktopRecording"),
     scopes=("desktop_recording:write",),
-    schema_operations=("PATCH /api/environments/{project_id}/desktop_recordings/{id}/",),
+    deprecated=True,
+    schema_gap_source="PostHog's OpenAPI document of May 2026",
 )
 
 OPERATIONS: tuple[Operation, ...] = (

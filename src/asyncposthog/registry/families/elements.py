@@ -11,7 +11,6 @@ CREATE = Operation(
     path="/api/projects/{project_id}/elements/",
     body=Body(
         schema="Element",
-        required=True,
         flat=True,
         fields=(
             ("attr_class", "attr_class"),
@@ -26,6 +25,7 @@ CREATE = Operation(
         ),
     ),
     result=Result(kind="model", model="Element", schema="Element", status=201),
+    scopes=("element:write",),
     schema_operations=("POST /api/projects/{project_id}/elements/",),
 )
 DELETE = Operation(
@@ -36,6 +36,7 @@ DELETE = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(status=204),
+    scopes=("element:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/elements/{id}/",),
 )
@@ -47,6 +48,7 @@ GET = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Element", schema="Element"),
+    scopes=("element:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/elements/{id}/",),
@@ -61,6 +63,7 @@ LIST = Operation(
     ),
     result=Result(kind="model", model="PaginatedElementList", schema="PaginatedElementList"),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("element:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/elements/",),
@@ -74,7 +77,6 @@ REPLACE = Operation(
     ),
     body=Body(
         schema="Element",
-        required=True,
         flat=True,
         fields=(
             ("attr_class", "attr_class"),
@@ -89,6 +91,7 @@ REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="Element", schema="Element"),
+    scopes=("element:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/elements/{id}/",),
 )
@@ -96,7 +99,27 @@ STATS = Operation(
     id="elements.stats",
     method="GET",
     path="/api/projects/{project_id}/elements/stats/",
-    result=Result(kind="json"),
+    parameters=(
+        Parameter(name="data_attributes", python_name="data_attributes", location="query"),
+        Parameter(name="date_from", python_name="date_from", location="query"),
+        Parameter(name="date_to", python_name="date_to", location="query"),
+        Parameter(
+            name="filter_test_accounts",
+            python_name="filter_test_accounts",
+            location="query",
+            type="boolean",
+        ),
+        Parameter(name="include", python_name="include", location="query", type="array"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="properties", python_name="properties", location="query"),
+        Parameter(
+            name="sampling_factor", python_name="sampling_factor", location="query", type="number"
+        ),
+    ),
+    result=Result(kind="model", model="ElementStatsResponse", schema="ElementStatsResponse"),
+    pagination=Pagination(style="persons"),
+    scopes=("element:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/elements/stats/",),
@@ -124,13 +147,20 @@ UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="Element", schema="Element"),
+    scopes=("element:write",),
     schema_operations=("PATCH /api/projects/{project_id}/elements/{id}/",),
 )
 VALUES = Operation(
     id="elements.values",
     method="GET",
     path="/api/projects/{project_id}/elements/values/",
-    result=Result(kind="json"),
+    parameters=(
+        Parameter(name="key", python_name="key", location="query", required=True),
+        Parameter(name="value", python_name="value", location="query"),
+    ),
+    result=Result(kind="model", model="ElementValue", array=True, schema="ElementValue"),
+    pagination=Pagination(style="single", items=None),
+    scopes=("element:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/elements/values/",),

@@ -22,11 +22,13 @@ CREATE = Operation(
             ("is_active", "is_active"),
             ("is_materialized", "is_materialized"),
             ("name", "name"),
+            ("optional_breakdown_properties", "optional_breakdown_properties"),
             ("query", "query"),
+            ("tags", "tags"),
             ("version", "version"),
         ),
     ),
-    result=Result(kind="model", model="EndpointResponse", schema="EndpointResponse", status=201),
+    result=Result(kind="model", model="Endpoint", schema="EndpointResponse", status=201),
     scopes=("endpoint:write",),
     buckets=("api_queries_burst", "api_queries_sustained"),
     schema_operations=("POST /api/projects/{project_id}/endpoints/",),
@@ -47,27 +49,15 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/endpoints/{name}/",
     parameters=(Parameter(name="name", python_name="name", location="path", required=True),),
-    result=Result(kind="model", model="EndpointVersionResponse", schema="EndpointVersionResponse"),
+    result=Result(kind="model", model="Endpoint", schema="EndpointResponse"),
     scopes=("endpoint:read",),
     buckets=("api_queries_burst", "api_queries_sustained"),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/endpoints/{name}/",),
 )
-GET_RUN = Operation(
-    id="endpoints.get_run",
-    method="GET",
-    path="/api/projects/{project_id}/endpoints/{name}/run/",
-    parameters=(Parameter(name="name", python_name="name", location="path", required=True),),
-    result=Result(kind="model", model="EndpointRunResponse", schema="EndpointRunResponse"),
-    scopes=("endpoint:read",),
-    buckets=("api_queries_burst", "api_queries_sustained"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/endpoints/{name}/run/",),
-)
-LAST_EXECUTION_TIMES = Operation(
-    id="endpoints.last_execution_times",
+GET_LAST_EXECUTION_TIMES = Operation(
+    id="endpoints.get_last_execution_times",
     method="POST",
     path="/api/projects/{project_id}/endpoints/last_execution_times/",
     body=Body(
@@ -77,6 +67,7 @@ LAST_EXECUTION_TIMES = Operation(
         fields=(("names", "names"),),
     ),
     result=Result(kind="model", model="QueryStatusResponse", schema="QueryStatusResponse"),
+    scopes=("endpoint:read",),
     buckets=("api_queries_burst", "api_queries_sustained"),
     writes=False,
     idempotent=True,
@@ -93,7 +84,7 @@ LIST = Operation(
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
-        kind="model", model="PaginatedEndpointResponseList", schema="PaginatedEndpointResponseList"
+        kind="model", model="PaginatedEndpointList", schema="PaginatedEndpointResponseList"
     ),
     pagination=Pagination(style="offset", page_size=100),
     scopes=("endpoint:read",),
@@ -102,24 +93,40 @@ LIST = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/endpoints/",),
 )
-MATERIALIZATION_PREVIEW = Operation(
-    id="endpoints.materialization_preview",
-    method="POST",
-    path="/api/projects/{project_id}/endpoints/{name}/materialization_preview/",
-    parameters=(Parameter(name="name", python_name="name", location="path", required=True),),
-    body=Body(
-        schema="MaterializationPreviewRequest",
-        required=True,
-        flat=True,
-        fields=(("bucket_overrides", "bucket_overrides"), ("version", "version")),
+LOGS = Operation(
+    id="endpoints.logs",
+    method="GET",
+    path="/api/projects/{project_id}/endpoints/{name}/logs/",
+    parameters=(
+        Parameter(name="name", python_name="name", location="path", required=True),
+        Parameter(name="after", python_name="after", location="query", format="date-time"),
+        Parameter(name="before", python_name="before", location="query", format="date-time"),
+        Parameter(name="instance_id", python_name="instance_id", location="query"),
+        Parameter(name="level", python_name="level", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="json"),
+    scopes=("endpoint:read",),
     buckets=("api_queries_burst", "api_queries_sustained"),
     writes=False,
     idempotent=True,
-    schema_operations=(
-        "POST /api/projects/{project_id}/endpoints/{name}/materialization_preview/",
+    schema_operations=("GET /api/projects/{project_id}/endpoints/{name}/logs/",),
+)
+MATERIALIZATION_CONDITIONS = Operation(
+    id="endpoints.materialization_conditions",
+    method="GET",
+    path="/api/projects/{project_id}/endpoints/materialization_conditions/",
+    result=Result(
+        kind="model",
+        model="EndpointMaterializationConditions",
+        schema="EndpointMaterializationConditions",
     ),
+    scopes=("endpoint:read",),
+    buckets=("api_queries_burst", "api_queries_sustained"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/endpoints/materialization_conditions/",),
 )
 MATERIALIZATION_STATUS = Operation(
     id="endpoints.materialization_status",
@@ -127,6 +134,7 @@ MATERIALIZATION_STATUS = Operation(
     path="/api/projects/{project_id}/endpoints/{name}/materialization_status/",
     parameters=(Parameter(name="name", python_name="name", location="path", required=True),),
     result=Result(kind="model", model="EndpointMaterialization", schema="EndpointMaterialization"),
+    scopes=("endpoint:read",),
     buckets=("api_queries_burst", "api_queries_sustained"),
     writes=False,
     idempotent=True,
@@ -141,10 +149,30 @@ OPENAPI_JSON = Operation(
         Parameter(name="version", python_name="version", location="query", type="integer"),
     ),
     result=Result(kind="json"),
+    scopes=("endpoint:read",),
     buckets=("api_queries_burst", "api_queries_sustained"),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/endpoints/{name}/openapi.json/",),
+)
+PREVIEW_MATERIALIZATION = Operation(
+    id="endpoints.preview_materialization",
+    method="POST",
+    path="/api/projects/{project_id}/endpoints/{name}/materialization_preview/",
+    parameters=(Parameter(name="name", python_name="name", location="path", required=True),),
+    body=Body(
+        schema="MaterializationPreviewRequest",
+        flat=True,
+        fields=(("bucket_overrides", "bucket_overrides"), ("version", "version")),
+    ),
+    result=Result(kind="json"),
+    scopes=("endpoint:read",),
+    buckets=("api_queries_burst", "api_queries_sustained"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "POST /api/projects/{project_id}/endpoints/{name}/materialization_preview/",
+    ),
 )
 REPLACE = Operation(
     id="endpoints.replace",
@@ -153,7 +181,6 @@ REPLACE = Operation(
     parameters=(Parameter(name="name", python_name="name", location="path", required=True),),
     body=Body(
         schema="EndpointRequest",
-        required=True,
         flat=True,
         fields=(
             ("bucket_overrides", "bucket_overrides"),
@@ -164,11 +191,13 @@ REPLACE = Operation(
             ("is_active", "is_active"),
             ("is_materialized", "is_materialized"),
             ("name_", "name"),
+            ("optional_breakdown_properties", "optional_breakdown_properties"),
             ("query", "query"),
+            ("tags", "tags"),
             ("version", "version"),
         ),
     ),
-    result=Result(kind="model", model="EndpointResponse", schema="EndpointResponse"),
+    result=Result(kind="model", model="Endpoint", schema="EndpointResponse"),
     scopes=("endpoint:write",),
     buckets=("api_queries_burst", "api_queries_sustained"),
     idempotent=True,
@@ -181,7 +210,6 @@ RUN = Operation(
     parameters=(Parameter(name="name", python_name="name", location="path", required=True),),
     body=Body(
         schema="EndpointRunRequest",
-        required=True,
         flat=True,
         fields=(
             ("client_query_id", "client_query_id"),
@@ -201,6 +229,41 @@ RUN = Operation(
     idempotent=True,
     schema_operations=("POST /api/projects/{project_id}/endpoints/{name}/run/",),
 )
+RUN_WITH_GET = Operation(
+    id="endpoints.run_with_get",
+    method="GET",
+    path="/api/projects/{project_id}/endpoints/{name}/run/",
+    parameters=(Parameter(name="name", python_name="name", location="path", required=True),),
+    result=Result(kind="model", model="EndpointRunResponse", schema="EndpointRunResponse"),
+    scopes=("endpoint:read",),
+    buckets=("api_queries_burst", "api_queries_sustained"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/endpoints/{name}/run/",),
+)
+SUGGEST_MATERIALIZATION = Operation(
+    id="endpoints.suggest_materialization",
+    method="POST",
+    path="/api/projects/{project_id}/endpoints/{name}/materialization_suggestion/",
+    parameters=(Parameter(name="name", python_name="name", location="path", required=True),),
+    body=Body(
+        schema="EndpointMaterializationSuggestionRequest",
+        flat=True,
+        fields=(("version", "version"),),
+    ),
+    result=Result(
+        kind="model",
+        model="EndpointMaterializationSuggestion",
+        schema="EndpointMaterializationSuggestion",
+    ),
+    scopes=("endpoint:read",),
+    buckets=("api_queries_burst", "api_queries_sustained"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "POST /api/projects/{project_id}/endpoints/{name}/materialization_suggestion/",
+    ),
+)
 UPDATE = Operation(
     id="endpoints.update",
     method="PATCH",
@@ -218,16 +281,19 @@ UPDATE = Operation(
             ("is_active", "is_active"),
             ("is_materialized", "is_materialized"),
             ("name_", "name"),
+            ("optional_breakdown_properties", "optional_breakdown_properties"),
             ("query", "query"),
+            ("tags", "tags"),
             ("version", "version"),
         ),
     ),
-    result=Result(kind="model", model="EndpointResponse", schema="EndpointResponse"),
+    result=Result(kind="model", model="Endpoint", schema="EndpointResponse"),
+    scopes=("endpoint:write",),
     buckets=("api_queries_burst", "api_queries_sustained"),
     schema_operations=("PATCH /api/projects/{project_id}/endpoints/{name}/",),
 )
-VERSIONS = Operation(
-    id="endpoints.versions",
+VERSIONS_LIST = Operation(
+    id="endpoints.versions.list",
     method="GET",
     path="/api/projects/{project_id}/endpoints/{name}/versions/",
     parameters=(
@@ -239,7 +305,7 @@ VERSIONS = Operation(
     ),
     result=Result(
         kind="model",
-        model="PaginatedEndpointVersionResponseList",
+        model="PaginatedEndpointVersionList",
         schema="PaginatedEndpointVersionResponseList",
     ),
     pagination=Pagination(style="offset", page_size=100),
@@ -254,14 +320,17 @@ OPERATIONS: tuple[Operation, ...] = (
     CREATE,
     DELETE,
     GET,
-    GET_RUN,
-    LAST_EXECUTION_TIMES,
+    GET_LAST_EXECUTION_TIMES,
     LIST,
-    MATERIALIZATION_PREVIEW,
+    LOGS,
+    MATERIALIZATION_CONDITIONS,
     MATERIALIZATION_STATUS,
     OPENAPI_JSON,
+    PREVIEW_MATERIALIZATION,
     REPLACE,
     RUN,
+    RUN_WITH_GET,
+    SUGGEST_MATERIALIZATION,
     UPDATE,
-    VERSIONS,
+    VERSIONS_LIST,
 )

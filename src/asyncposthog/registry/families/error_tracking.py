@@ -13,7 +13,7 @@ ASSIGNMENT_RULES_CREATE = Operation(
         schema="ErrorTrackingAssignmentRuleCreateRequest",
         required=True,
         flat=True,
-        fields=(("assignee", "assignee"), ("filters", "filters")),
+        fields=(("assignee", "assignee"), ("filters", "filters"), ("order_key", "order_key")),
     ),
     result=Result(
         kind="model",
@@ -22,36 +22,30 @@ ASSIGNMENT_RULES_CREATE = Operation(
         status=201,
     ),
     scopes=("error_tracking:write",),
-    schema_operations=("POST /api/environments/{project_id}/error_tracking/assignment_rules/",),
+    schema_operations=("POST /api/projects/{project_id}/error_tracking/assignment_rules/",),
 )
 ASSIGNMENT_RULES_DELETE = Operation(
     id="error_tracking.assignment_rules.delete",
     method="DELETE",
     path="/api/projects/{project_id}/error_tracking/assignment_rules/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     scopes=("error_tracking:write",),
     idempotent=True,
-    schema_operations=(
-        "DELETE /api/environments/{project_id}/error_tracking/assignment_rules/{id}/",
-    ),
+    schema_operations=("DELETE /api/projects/{project_id}/error_tracking/assignment_rules/{id}/",),
 )
 ASSIGNMENT_RULES_GET = Operation(
     id="error_tracking.assignment_rules.get",
     method="GET",
     path="/api/projects/{project_id}/error_tracking/assignment_rules/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(
         kind="model", model="ErrorTrackingAssignmentRule", schema="ErrorTrackingAssignmentRule"
     ),
     scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/assignment_rules/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/assignment_rules/{id}/",),
 )
 ASSIGNMENT_RULES_LIST = Operation(
     id="error_tracking.assignment_rules.list",
@@ -70,7 +64,7 @@ ASSIGNMENT_RULES_LIST = Operation(
     scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/assignment_rules/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/assignment_rules/",),
 )
 ASSIGNMENT_RULES_REORDER = Operation(
     id="error_tracking.assignment_rules.reorder",
@@ -86,35 +80,31 @@ ASSIGNMENT_RULES_REORDER = Operation(
         ),
     ),
     result=Result(kind="json"),
+    scopes=("error_tracking:write",),
     schema_operations=(
-        "PATCH /api/environments/{project_id}/error_tracking/assignment_rules/reorder/",
+        "PATCH /api/projects/{project_id}/error_tracking/assignment_rules/reorder/",
     ),
 )
 ASSIGNMENT_RULES_REPLACE = Operation(
     id="error_tracking.assignment_rules.replace",
     method="PUT",
     path="/api/projects/{project_id}/error_tracking/assignment_rules/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ErrorTrackingAssignmentRuleUpdateRequest",
-        required=True,
         flat=True,
         fields=(("assignee", "assignee"), ("filters", "filters")),
     ),
     result=Result(status=204),
     scopes=("error_tracking:write",),
     idempotent=True,
-    schema_operations=("PUT /api/environments/{project_id}/error_tracking/assignment_rules/{id}/",),
+    schema_operations=("PUT /api/projects/{project_id}/error_tracking/assignment_rules/{id}/",),
 )
 ASSIGNMENT_RULES_UPDATE = Operation(
     id="error_tracking.assignment_rules.update",
     method="PATCH",
     path="/api/projects/{project_id}/error_tracking/assignment_rules/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedErrorTrackingAssignmentRuleUpdateRequest",
         flat=True,
@@ -122,21 +112,232 @@ ASSIGNMENT_RULES_UPDATE = Operation(
     ),
     result=Result(status=204),
     scopes=("error_tracking:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/error_tracking/assignment_rules/{id}/",),
+)
+BYPASS_RULES_CREATE = Operation(
+    id="error_tracking.bypass_rules.create",
+    method="POST",
+    path="/api/projects/{project_id}/error_tracking/bypass_rules/",
+    body=Body(
+        schema="ErrorTrackingBypassRuleCreateRequest",
+        required=True,
+        flat=True,
+        fields=(("filters", "filters"),),
+    ),
+    result=Result(
+        kind="model", model="ErrorTrackingBypassRule", schema="ErrorTrackingBypassRule", status=201
+    ),
+    scopes=("error_tracking:write",),
+    schema_operations=("POST /api/projects/{project_id}/error_tracking/bypass_rules/",),
+)
+BYPASS_RULES_DELETE = Operation(
+    id="error_tracking.bypass_rules.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/error_tracking/bypass_rules/{id}/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    result=Result(status=204),
+    scopes=("error_tracking:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/error_tracking/bypass_rules/{id}/",),
+)
+BYPASS_RULES_GET = Operation(
+    id="error_tracking.bypass_rules.get",
+    method="GET",
+    path="/api/projects/{project_id}/error_tracking/bypass_rules/{id}/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    result=Result(kind="model", model="ErrorTrackingBypassRule", schema="ErrorTrackingBypassRule"),
+    scopes=("error_tracking:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/bypass_rules/{id}/",),
+)
+BYPASS_RULES_LIST = Operation(
+    id="error_tracking.bypass_rules.list",
+    method="GET",
+    path="/api/projects/{project_id}/error_tracking/bypass_rules/",
+    parameters=(
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model",
+        model="PaginatedErrorTrackingBypassRuleList",
+        schema="PaginatedErrorTrackingBypassRuleList",
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("error_tracking:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/bypass_rules/",),
+)
+BYPASS_RULES_REORDER = Operation(
+    id="error_tracking.bypass_rules.reorder",
+    method="PATCH",
+    path="/api/projects/{project_id}/error_tracking/bypass_rules/reorder/",
+    body=Body(
+        schema="PatchedErrorTrackingBypassRule",
+        flat=True,
+        fields=(
+            ("disabled_data", "disabled_data"),
+            ("filters", "filters"),
+            ("order_key", "order_key"),
+        ),
+    ),
+    result=Result(kind="json"),
+    scopes=("error_tracking:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/error_tracking/bypass_rules/reorder/",),
+)
+BYPASS_RULES_REPLACE = Operation(
+    id="error_tracking.bypass_rules.replace",
+    method="PUT",
+    path="/api/projects/{project_id}/error_tracking/bypass_rules/{id}/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    body=Body(
+        schema="ErrorTrackingBypassRuleUpdateRequest", flat=True, fields=(("filters", "filters"),)
+    ),
+    result=Result(status=204),
+    scopes=("error_tracking:write",),
+    idempotent=True,
+    schema_operations=("PUT /api/projects/{project_id}/error_tracking/bypass_rules/{id}/",),
+)
+BYPASS_RULES_UPDATE = Operation(
+    id="error_tracking.bypass_rules.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/error_tracking/bypass_rules/{id}/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    body=Body(
+        schema="PatchedErrorTrackingBypassRuleUpdateRequest",
+        flat=True,
+        fields=(("filters", "filters"),),
+    ),
+    result=Result(status=204),
+    scopes=("error_tracking:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/error_tracking/bypass_rules/{id}/",),
+)
+EXTERNAL_REFERENCES_CREATE = Operation(
+    id="error_tracking.external_references.create",
+    method="POST",
+    path="/api/projects/{project_id}/error_tracking/external_references/",
+    body=Body(
+        schema="ErrorTrackingExternalReferenceCreate",
+        required=True,
+        flat=True,
+        fields=(("config", "config"), ("integration_id", "integration_id"), ("issue", "issue")),
+    ),
+    result=Result(
+        kind="model",
+        model="ErrorTrackingExternalReferenceResult",
+        schema="ErrorTrackingExternalReferenceResult",
+        status=201,
+    ),
+    scopes=("error_tracking:write",),
+    schema_operations=("POST /api/projects/{project_id}/error_tracking/external_references/",),
+)
+EXTERNAL_REFERENCES_DELETE = Operation(
+    id="error_tracking.external_references.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/error_tracking/external_references/{id}/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    result=Result(kind="json"),
+    idempotent=True,
     schema_operations=(
-        "PATCH /api/environments/{project_id}/error_tracking/assignment_rules/{id}/",
+        "DELETE /api/projects/{project_id}/error_tracking/external_references/{id}/",
+    ),
+)
+EXTERNAL_REFERENCES_GET = Operation(
+    id="error_tracking.external_references.get",
+    method="GET",
+    path="/api/projects/{project_id}/error_tracking/external_references/{id}/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    result=Result(
+        kind="model",
+        model="ErrorTrackingExternalReferenceResult",
+        schema="ErrorTrackingExternalReferenceResult",
+    ),
+    scopes=("error_tracking:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/external_references/{id}/",),
+)
+EXTERNAL_REFERENCES_LINK_ISSUE = Operation(
+    id="error_tracking.external_references.link_issue",
+    method="POST",
+    path="/api/projects/{project_id}/error_tracking/external_references/link_issue/",
+    body=Body(
+        schema="ErrorTrackingExternalReferenceLink",
+        required=True,
+        flat=True,
+        fields=(
+            ("external_context", "external_context"),
+            ("integration_id", "integration_id"),
+            ("issue", "issue"),
+        ),
+    ),
+    result=Result(
+        kind="model",
+        model="ErrorTrackingExternalReferenceResult",
+        schema="ErrorTrackingExternalReferenceResult",
+        status=201,
+    ),
+    scopes=("error_tracking:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/error_tracking/external_references/link_issue/",
+    ),
+)
+EXTERNAL_REFERENCES_LIST = Operation(
+    id="error_tracking.external_references.list",
+    method="GET",
+    path="/api/projects/{project_id}/error_tracking/external_references/",
+    parameters=(
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model",
+        model="PaginatedErrorTrackingExternalReferenceResultList",
+        schema="PaginatedErrorTrackingExternalReferenceResultList",
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("error_tracking:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/external_references/",),
+)
+EXTERNAL_REFERENCES_SEARCH_ISSUES = Operation(
+    id="error_tracking.external_references.search_issues",
+    method="GET",
+    path="/api/projects/{project_id}/error_tracking/external_references/search_issues/",
+    parameters=(
+        Parameter(
+            name="integration_id",
+            python_name="integration_id",
+            location="query",
+            required=True,
+            type="integer",
+        ),
+        Parameter(name="repository", python_name="repository", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
+    ),
+    result=Result(
+        kind="model",
+        model="ErrorTrackingExternalIssueSearchResult",
+        schema="ErrorTrackingExternalIssueSearchResult",
+    ),
+    scopes=("error_tracking:read", "integration:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/error_tracking/external_references/search_issues/",
     ),
 )
 FINGERPRINTS_DELETE = Operation(
     id="error_tracking.fingerprints.delete",
     method="DELETE",
     path="/api/projects/{project_id}/error_tracking/fingerprints/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="json"),
-    scopes=("error_tracking:write",),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/error_tracking/fingerprints/{id}/",),
+    schema_operations=("DELETE /api/projects/{project_id}/error_tracking/fingerprints/{id}/",),
 )
 FINGERPRINTS_GET = Operation(
     id="error_tracking.fingerprints.get",
@@ -151,7 +352,7 @@ FINGERPRINTS_GET = Operation(
     scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/fingerprints/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/fingerprints/{id}/",),
 )
 FINGERPRINTS_LIST = Operation(
     id="error_tracking.fingerprints.list",
@@ -170,7 +371,22 @@ FINGERPRINTS_LIST = Operation(
     scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/fingerprints/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/fingerprints/",),
+)
+FINGERPRINTS_RESOLVE = Operation(
+    id="error_tracking.fingerprints.resolve",
+    method="GET",
+    path="/api/projects/{project_id}/error_tracking/fingerprints/resolve/",
+    parameters=(
+        Parameter(name="fingerprint", python_name="fingerprint", location="query", required=True),
+    ),
+    result=Result(
+        kind="model", model="ErrorTrackingFingerprint", schema="ErrorTrackingFingerprint"
+    ),
+    scopes=("error_tracking:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/fingerprints/resolve/",),
 )
 GIT_PROVIDER_FILE_LINKS_RESOLVE_GITHUB = Operation(
     id="error_tracking.git_provider_file_links.resolve_github",
@@ -187,10 +403,11 @@ GIT_PROVIDER_FILE_LINKS_RESOLVE_GITHUB = Operation(
         model="GitProviderFileLinkResolveResponse",
         schema="GitProviderFileLinkResolveResponse",
     ),
+    scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
     schema_operations=(
-        "GET /api/environments/{project_id}/error_tracking/git-provider-file-links/resolve_github/",
+        "GET /api/projects/{project_id}/error_tracking/git-provider-file-links/resolve_github/",
     ),
 )
 GIT_PROVIDER_FILE_LINKS_RESOLVE_GITLAB = Operation(
@@ -208,10 +425,11 @@ GIT_PROVIDER_FILE_LINKS_RESOLVE_GITLAB = Operation(
         model="GitProviderFileLinkResolveResponse",
         schema="GitProviderFileLinkResolveResponse",
     ),
+    scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
     schema_operations=(
-        "GET /api/environments/{project_id}/error_tracking/git-provider-file-links/resolve_gitlab/",
+        "GET /api/projects/{project_id}/error_tracking/git-provider-file-links/resolve_gitlab/",
     ),
 )
 GROUPING_RULES_CREATE = Operation(
@@ -231,36 +449,30 @@ GROUPING_RULES_CREATE = Operation(
         status=201,
     ),
     scopes=("error_tracking:write",),
-    schema_operations=("POST /api/environments/{project_id}/error_tracking/grouping_rules/",),
+    schema_operations=("POST /api/projects/{project_id}/error_tracking/grouping_rules/",),
 )
 GROUPING_RULES_DELETE = Operation(
     id="error_tracking.grouping_rules.delete",
     method="DELETE",
     path="/api/projects/{project_id}/error_tracking/grouping_rules/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     scopes=("error_tracking:write",),
     idempotent=True,
-    schema_operations=(
-        "DELETE /api/environments/{project_id}/error_tracking/grouping_rules/{id}/",
-    ),
+    schema_operations=("DELETE /api/projects/{project_id}/error_tracking/grouping_rules/{id}/",),
 )
 GROUPING_RULES_GET = Operation(
     id="error_tracking.grouping_rules.get",
     method="GET",
     path="/api/projects/{project_id}/error_tracking/grouping_rules/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(
         kind="model", model="ErrorTrackingGroupingRule", schema="ErrorTrackingGroupingRule"
     ),
     scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/grouping_rules/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/grouping_rules/{id}/",),
 )
 GROUPING_RULES_LIST = Operation(
     id="error_tracking.grouping_rules.list",
@@ -271,10 +483,11 @@ GROUPING_RULES_LIST = Operation(
         model="ErrorTrackingGroupingRuleListResponse",
         schema="ErrorTrackingGroupingRuleListResponse",
     ),
+    pagination=Pagination(style="single"),
     scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/grouping_rules/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/grouping_rules/",),
 )
 GROUPING_RULES_REORDER = Operation(
     id="error_tracking.grouping_rules.reorder",
@@ -291,47 +504,37 @@ GROUPING_RULES_REORDER = Operation(
         ),
     ),
     result=Result(kind="json"),
-    schema_operations=(
-        "PATCH /api/environments/{project_id}/error_tracking/grouping_rules/reorder/",
-    ),
+    scopes=("error_tracking:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/error_tracking/grouping_rules/reorder/",),
 )
 GROUPING_RULES_REPLACE = Operation(
     id="error_tracking.grouping_rules.replace",
     method="PUT",
     path="/api/projects/{project_id}/error_tracking/grouping_rules/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ErrorTrackingGroupingRulesReplaceRequest",
-        required=True,
         flat=True,
-        fields=(("description", "description"), ("filters", "filters")),
+        fields=(("filters", "filters"),),
     ),
-    result=Result(
-        kind="model", model="ErrorTrackingGroupingRule", schema="ErrorTrackingGroupingRule"
-    ),
+    result=Result(status=204),
     scopes=("error_tracking:write",),
     idempotent=True,
-    schema_operations=("PUT /api/environments/{project_id}/error_tracking/grouping_rules/{id}/",),
+    schema_operations=("PUT /api/projects/{project_id}/error_tracking/grouping_rules/{id}/",),
 )
 GROUPING_RULES_UPDATE = Operation(
     id="error_tracking.grouping_rules.update",
     method="PATCH",
     path="/api/projects/{project_id}/error_tracking/grouping_rules/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ErrorTrackingGroupingRulesUpdateRequest",
         flat=True,
-        fields=(("description", "description"), ("filters", "filters")),
+        fields=(("filters", "filters"),),
     ),
-    result=Result(
-        kind="model", model="ErrorTrackingGroupingRule", schema="ErrorTrackingGroupingRule"
-    ),
+    result=Result(status=204),
     scopes=("error_tracking:write",),
-    schema_operations=("PATCH /api/environments/{project_id}/error_tracking/grouping_rules/{id}/",),
+    schema_operations=("PATCH /api/projects/{project_id}/error_tracking/grouping_rules/{id}/",),
 )
 ISSUES_ACTIVITY = Operation(
     id="error_tracking.issues.activity",
@@ -346,9 +549,10 @@ ISSUES_ACTIVITY = Operation(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
     ),
     pagination=Pagination(style="page", page_size=10),
+    scopes=("activity_log:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/issues/{id}/activity/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/issues/{id}/activity/",),
 )
 ISSUES_ALL_ACTIVITY = Operation(
     id="error_tracking.issues.all_activity",
@@ -362,9 +566,10 @@ ISSUES_ALL_ACTIVITY = Operation(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
     ),
     pagination=Pagination(style="page", page_size=10),
+    scopes=("activity_log:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/issues/activity/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/issues/activity/",),
 )
 ISSUES_ASSIGN = Operation(
     id="error_tracking.issues.assign",
@@ -372,20 +577,20 @@ ISSUES_ASSIGN = Operation(
     path="/api/projects/{project_id}/error_tracking/issues/{id}/assign/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
-        schema="ErrorTrackingIssuesAssignRequest",
-        required=True,
+        schema="PatchedErrorTrackingIssueAssignRequest",
         flat=True,
         fields=(("assignee", "assignee"),),
     ),
     result=Result(kind="model", model="SuccessResponse", schema="SuccessResponse"),
-    schema_operations=("PATCH /api/environments/{project_id}/error_tracking/issues/{id}/assign/",),
+    scopes=("error_tracking:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/error_tracking/issues/{id}/assign/",),
 )
-ISSUES_BULK = Operation(
-    id="error_tracking.issues.bulk",
+ISSUES_BULK_UPDATE = Operation(
+    id="error_tracking.issues.bulk_update",
     method="POST",
     path="/api/projects/{project_id}/error_tracking/issues/bulk/",
     body=Body(
-        schema="ErrorTrackingIssuesBulkRequest",
+        schema="ErrorTrackingIssuesBulkUpdateRequest",
         required=True,
         flat=True,
         fields=(
@@ -396,37 +601,8 @@ ISSUES_BULK = Operation(
         ),
     ),
     result=Result(kind="model", model="SuccessResponse", schema="SuccessResponse"),
-    schema_operations=("POST /api/environments/{project_id}/error_tracking/issues/bulk/",),
-)
-ISSUES_COHORT = Operation(
-    id="error_tracking.issues.cohort",
-    method="PUT",
-    path="/api/projects/{project_id}/error_tracking/issues/{id}/cohort/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="ErrorTrackingIssuesCohortRequest",
-        required=True,
-        flat=True,
-        fields=(("cohort_id", "cohortId"),),
-    ),
-    result=Result(kind="model", model="SuccessResponse", schema="SuccessResponse"),
-    idempotent=True,
-    schema_operations=("PUT /api/environments/{project_id}/error_tracking/issues/{id}/cohort/",),
-)
-ISSUES_CREATE = Operation(
-    id="error_tracking.issues.create",
-    method="POST",
-    path="/api/projects/{project_id}/error_tracking/issues/",
-    body=Body(
-        schema="ErrorTrackingIssuesCreateRequest",
-        required=True,
-        flat=True,
-        fields=(("description", "description"), ("name", "name"), ("status", "status")),
-    ),
-    result=Result(
-        kind="model", model="ErrorTrackingIssueFull", schema="ErrorTrackingIssueFull", status=201
-    ),
-    schema_operations=("POST /api/environments/{project_id}/error_tracking/issues/",),
+    scopes=("error_tracking:write",),
+    schema_operations=("POST /api/projects/{project_id}/error_tracking/issues/bulk/",),
 )
 ISSUES_DELETE = Operation(
     id="error_tracking.issues.delete",
@@ -434,17 +610,19 @@ ISSUES_DELETE = Operation(
     path="/api/projects/{project_id}/error_tracking/issues/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="json"),
+    scopes=("error_tracking:write",),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/error_tracking/issues/{id}/",),
+    schema_operations=("DELETE /api/projects/{project_id}/error_tracking/issues/{id}/",),
 )
 ISSUES_EXISTS = Operation(
     id="error_tracking.issues.exists",
     method="GET",
     path="/api/projects/{project_id}/error_tracking/issues/exists/",
     result=Result(kind="json"),
+    scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/issues/exists/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/issues/exists/",),
 )
 ISSUES_GET = Operation(
     id="error_tracking.issues.get",
@@ -454,10 +632,11 @@ ISSUES_GET = Operation(
         Parameter(name="id", python_name="id", location="path", required=True),
         Parameter(name="fingerprint", python_name="fingerprint", location="query"),
     ),
-    result=Result(kind="model", model="ErrorTrackingIssueFull", schema="ErrorTrackingIssueFull"),
+    result=Result(kind="model", model="ErrorTrackingIssue", schema="ErrorTrackingIssueRead"),
+    scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/issues/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/issues/{id}/",),
 )
 ISSUES_LIST = Operation(
     id="error_tracking.issues.list",
@@ -469,13 +648,14 @@ ISSUES_LIST = Operation(
     ),
     result=Result(
         kind="model",
-        model="PaginatedErrorTrackingIssueFullList",
-        schema="PaginatedErrorTrackingIssueFullList",
+        model="PaginatedErrorTrackingIssueList",
+        schema="PaginatedErrorTrackingIssueReadList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/issues/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/issues/",),
 )
 ISSUES_MERGE = Operation(
     id="error_tracking.issues.merge",
@@ -490,7 +670,8 @@ ISSUES_MERGE = Operation(
         model="ErrorTrackingIssueMergeResponse",
         schema="ErrorTrackingIssueMergeResponse",
     ),
-    schema_operations=("POST /api/environments/{project_id}/error_tracking/issues/{id}/merge/",),
+    scopes=("error_tracking:write",),
+    schema_operations=("POST /api/projects/{project_id}/error_tracking/issues/{id}/merge/",),
 )
 ISSUES_REPLACE = Operation(
     id="error_tracking.issues.replace",
@@ -499,13 +680,34 @@ ISSUES_REPLACE = Operation(
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ErrorTrackingIssuesReplaceRequest",
+        flat=True,
+        fields=(
+            ("description", "description"),
+            ("name", "name"),
+            ("severity", "severity"),
+            ("status", "status"),
+        ),
+    ),
+    result=Result(kind="model", model="ErrorTrackingIssue", schema="ErrorTrackingIssueRead"),
+    scopes=("error_tracking:write",),
+    idempotent=True,
+    schema_operations=("PUT /api/projects/{project_id}/error_tracking/issues/{id}/",),
+)
+ISSUES_SET_COHORT = Operation(
+    id="error_tracking.issues.set_cohort",
+    method="PUT",
+    path="/api/projects/{project_id}/error_tracking/issues/{id}/cohort/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    body=Body(
+        schema="ErrorTrackingIssuesSetCohortRequest",
         required=True,
         flat=True,
-        fields=(("description", "description"), ("name", "name"), ("status", "status")),
+        fields=(("cohort_id", "cohortId"),),
     ),
-    result=Result(kind="model", model="ErrorTrackingIssueFull", schema="ErrorTrackingIssueFull"),
+    result=Result(kind="model", model="SuccessResponse", schema="SuccessResponse"),
+    scopes=("error_tracking:write",),
     idempotent=True,
-    schema_operations=("PUT /api/environments/{project_id}/error_tracking/issues/{id}/",),
+    schema_operations=("PUT /api/projects/{project_id}/error_tracking/issues/{id}/cohort/",),
 )
 ISSUES_SPLIT = Operation(
     id="error_tracking.issues.split",
@@ -523,7 +725,8 @@ ISSUES_SPLIT = Operation(
         model="ErrorTrackingIssueSplitResponse",
         schema="ErrorTrackingIssueSplitResponse",
     ),
-    schema_operations=("POST /api/environments/{project_id}/error_tracking/issues/{id}/split/",),
+    scopes=("error_tracking:write",),
+    schema_operations=("POST /api/projects/{project_id}/error_tracking/issues/{id}/split/",),
 )
 ISSUES_UPDATE = Operation(
     id="error_tracking.issues.update",
@@ -533,10 +736,16 @@ ISSUES_UPDATE = Operation(
     body=Body(
         schema="ErrorTrackingIssuesUpdateRequest",
         flat=True,
-        fields=(("description", "description"), ("name", "name"), ("status", "status")),
+        fields=(
+            ("description", "description"),
+            ("name", "name"),
+            ("severity", "severity"),
+            ("status", "status"),
+        ),
     ),
-    result=Result(kind="model", model="ErrorTrackingIssueFull", schema="ErrorTrackingIssueFull"),
-    schema_operations=("PATCH /api/environments/{project_id}/error_tracking/issues/{id}/",),
+    result=Result(kind="model", model="ErrorTrackingIssue", schema="ErrorTrackingIssueRead"),
+    scopes=("error_tracking:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/error_tracking/issues/{id}/",),
 )
 ISSUES_VALUES = Operation(
     id="error_tracking.issues.values",
@@ -555,9 +764,103 @@ ISSUES_VALUES = Operation(
         schema="ErrorTrackingIssuesValuesResponseItem",
     ),
     pagination=Pagination(style="single", items=None),
+    scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/issues/values/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/issues/values/",),
+)
+QUERY_GET_ISSUE = Operation(
+    id="error_tracking.query.get_issue",
+    method="POST",
+    path="/api/projects/{project_id}/error_tracking/query/issue/",
+    body=Body(
+        schema="ErrorTrackingIssueQueryRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("date_range", "dateRange"),
+            ("filter_test_accounts", "filterTestAccounts"),
+            ("include_sparkline", "includeSparkline"),
+            ("issue_id", "issueId"),
+            ("volume_resolution", "volumeResolution"),
+        ),
+    ),
+    result=Result(
+        kind="model", model="ErrorTrackingIssueDetail", schema="ErrorTrackingIssueDetail"
+    ),
+    scopes=("error_tracking:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/error_tracking/query/issue/",),
+)
+QUERY_LIST_ISSUE_EVENTS = Operation(
+    id="error_tracking.query.list_issue_events",
+    method="POST",
+    path="/api/projects/{project_id}/error_tracking/query/issue_events/",
+    body=Body(
+        schema="ErrorTrackingIssueEventsQueryRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("date_range", "dateRange"),
+            ("filter_group", "filterGroup"),
+            ("filter_test_accounts", "filterTestAccounts"),
+            ("include", "include"),
+            ("issue_id", "issueId"),
+            ("limit", "limit"),
+            ("offset", "offset"),
+            ("only_app_frames", "onlyAppFrames"),
+            ("order_direction", "orderDirection"),
+            ("search_query", "searchQuery"),
+        ),
+    ),
+    result=Result(
+        kind="model",
+        model="ErrorTrackingIssueEventsResponse",
+        schema="ErrorTrackingIssueEventsResponse",
+    ),
+    scopes=("error_tracking:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/error_tracking/query/issue_events/",),
+)
+QUERY_LIST_ISSUES = Operation(
+    id="error_tracking.query.list_issues",
+    method="POST",
+    path="/api/projects/{project_id}/error_tracking/query/issues/",
+    body=Body(
+        schema="ErrorTrackingIssuesListQueryRequest",
+        flat=True,
+        fields=(
+            ("assignee", "assignee"),
+            ("date_range", "dateRange"),
+            ("file_path", "filePath"),
+            ("filter_group", "filterGroup"),
+            ("filter_test_accounts", "filterTestAccounts"),
+            ("fingerprint", "fingerprint"),
+            ("library", "library"),
+            ("limit", "limit"),
+            ("offset", "offset"),
+            ("order_by", "orderBy"),
+            ("order_direction", "orderDirection"),
+            ("person_id", "personId"),
+            ("release", "release"),
+            ("search_query", "searchQuery"),
+            ("status", "status"),
+            ("url", "url"),
+            ("user", "user"),
+            ("volume_resolution", "volumeResolution"),
+        ),
+    ),
+    result=Result(
+        kind="model",
+        model="ErrorTrackingIssuesListResponse",
+        schema="ErrorTrackingIssuesListResponse",
+    ),
+    scopes=("error_tracking:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/error_tracking/query/issues/",),
 )
 RECOMMENDATIONS_DISMISS = Operation(
     id="error_tracking.recommendations.dismiss",
@@ -567,8 +870,9 @@ RECOMMENDATIONS_DISMISS = Operation(
     result=Result(
         kind="model", model="ErrorTrackingRecommendation", schema="ErrorTrackingRecommendation"
     ),
+    scopes=("error_tracking:write",),
     schema_operations=(
-        "POST /api/environments/{project_id}/error_tracking/recommendations/{id}/dismiss/",
+        "POST /api/projects/{project_id}/error_tracking/recommendations/{id}/dismiss/",
     ),
 )
 RECOMMENDATIONS_LIST = Operation(
@@ -585,9 +889,10 @@ RECOMMENDATIONS_LIST = Operation(
         schema="PaginatedErrorTrackingRecommendationList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/recommendations/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/recommendations/",),
 )
 RECOMMENDATIONS_REFRESH = Operation(
     id="error_tracking.recommendations.refresh",
@@ -597,8 +902,9 @@ RECOMMENDATIONS_REFRESH = Operation(
     result=Result(
         kind="model", model="ErrorTrackingRecommendation", schema="ErrorTrackingRecommendation"
     ),
+    scopes=("error_tracking:write",),
     schema_operations=(
-        "POST /api/environments/{project_id}/error_tracking/recommendations/{id}/refresh/",
+        "POST /api/projects/{project_id}/error_tracking/recommendations/{id}/refresh/",
     ),
 )
 RECOMMENDATIONS_RESTORE = Operation(
@@ -609,8 +915,9 @@ RECOMMENDATIONS_RESTORE = Operation(
     result=Result(
         kind="model", model="ErrorTrackingRecommendation", schema="ErrorTrackingRecommendation"
     ),
+    scopes=("error_tracking:write",),
     schema_operations=(
-        "POST /api/environments/{project_id}/error_tracking/recommendations/{id}/restore/",
+        "POST /api/projects/{project_id}/error_tracking/recommendations/{id}/restore/",
     ),
 )
 RELEASES_CREATE = Operation(
@@ -638,9 +945,7 @@ RELEASES_DELETE = Operation(
     id="error_tracking.releases.delete",
     method="DELETE",
     path="/api/projects/{project_id}/error_tracking/releases/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     scopes=("error_tracking:write",),
     idempotent=True,
@@ -650,9 +955,7 @@ RELEASES_GET = Operation(
     id="error_tracking.releases.get",
     method="GET",
     path="/api/projects/{project_id}/error_tracking/releases/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ErrorTrackingRelease", schema="ErrorTrackingRelease"),
     scopes=("error_tracking:read",),
     writes=False,
@@ -693,12 +996,9 @@ RELEASES_REPLACE = Operation(
     id="error_tracking.releases.replace",
     method="PUT",
     path="/api/projects/{project_id}/error_tracking/releases/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ErrorTrackingReleasesReplaceRequest",
-        required=True,
         flat=True,
         fields=(
             ("hash_id", "hash_id"),
@@ -707,7 +1007,7 @@ RELEASES_REPLACE = Operation(
             ("version", "version"),
         ),
     ),
-    result=Result(kind="model", model="ErrorTrackingRelease", schema="ErrorTrackingRelease"),
+    result=Result(status=204),
     scopes=("error_tracking:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/error_tracking/releases/{id}/",),
@@ -716,11 +1016,9 @@ RELEASES_UPDATE = Operation(
     id="error_tracking.releases.update",
     method="PATCH",
     path="/api/projects/{project_id}/error_tracking/releases/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
-        schema="PatchedErrorTrackingRelease",
+        schema="PatchedErrorTrackingReleaseUpdateRequest",
         flat=True,
         fields=(
             ("hash_id", "hash_id"),
@@ -729,9 +1027,143 @@ RELEASES_UPDATE = Operation(
             ("version", "version"),
         ),
     ),
-    result=Result(kind="model", model="ErrorTrackingRelease", schema="ErrorTrackingRelease"),
+    result=Result(status=204),
     scopes=("error_tracking:write",),
     schema_operations=("PATCH /api/projects/{project_id}/error_tracking/releases/{id}/",),
+)
+SETTINGS_GET = Operation(
+    id="error_tracking.settings.get",
+    method="GET",
+    path="/api/projects/{project_id}/error_tracking/settings/retrieve_settings/",
+    result=Result(kind="model", model="ErrorTrackingSettings", schema="ErrorTrackingSettings"),
+    scopes=("error_tracking:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/error_tracking/settings/retrieve_settings/",
+    ),
+)
+SETTINGS_UPDATE = Operation(
+    id="error_tracking.settings.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/error_tracking/settings/update_settings/",
+    body=Body(
+        schema="PatchedErrorTrackingSettings",
+        flat=True,
+        fields=(
+            (
+                "per_issue_rate_limit_bucket_size_minutes",
+                "per_issue_rate_limit_bucket_size_minutes",
+            ),
+            ("per_issue_rate_limit_value", "per_issue_rate_limit_value"),
+            ("project_rate_limit_bucket_size_minutes", "project_rate_limit_bucket_size_minutes"),
+            ("project_rate_limit_value", "project_rate_limit_value"),
+        ),
+    ),
+    result=Result(kind="model", model="ErrorTrackingSettings", schema="ErrorTrackingSettings"),
+    scopes=("error_tracking:write",),
+    schema_operations=(
+        "PATCH /api/projects/{project_id}/error_tracking/settings/update_settings/",
+    ),
+)
+SEVERITY_RULES_CREATE = Operation(
+    id="error_tracking.severity_rules.create",
+    method="POST",
+    path="/api/projects/{project_id}/error_tracking/severity_rules/",
+    body=Body(
+        schema="ErrorTrackingSeverityRuleCreateRequest",
+        required=True,
+        flat=True,
+        fields=(("filters", "filters"), ("order_key", "order_key"), ("severity", "severity")),
+    ),
+    result=Result(
+        kind="model",
+        model="ErrorTrackingSeverityRule",
+        schema="ErrorTrackingSeverityRule",
+        status=201,
+    ),
+    scopes=("error_tracking:write",),
+    schema_operations=("POST /api/projects/{project_id}/error_tracking/severity_rules/",),
+)
+SEVERITY_RULES_DELETE = Operation(
+    id="error_tracking.severity_rules.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/error_tracking/severity_rules/{id}/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    result=Result(status=204),
+    scopes=("error_tracking:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/error_tracking/severity_rules/{id}/",),
+)
+SEVERITY_RULES_GET = Operation(
+    id="error_tracking.severity_rules.get",
+    method="GET",
+    path="/api/projects/{project_id}/error_tracking/severity_rules/{id}/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    result=Result(
+        kind="model", model="ErrorTrackingSeverityRule", schema="ErrorTrackingSeverityRule"
+    ),
+    scopes=("error_tracking:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/severity_rules/{id}/",),
+)
+SEVERITY_RULES_LIST = Operation(
+    id="error_tracking.severity_rules.list",
+    method="GET",
+    path="/api/projects/{project_id}/error_tracking/severity_rules/",
+    result=Result(
+        kind="model",
+        model="ErrorTrackingSeverityRuleListResponse",
+        schema="ErrorTrackingSeverityRuleListResponse",
+    ),
+    pagination=Pagination(style="single"),
+    scopes=("error_tracking:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/severity_rules/",),
+)
+SEVERITY_RULES_REORDER = Operation(
+    id="error_tracking.severity_rules.reorder",
+    method="PATCH",
+    path="/api/projects/{project_id}/error_tracking/severity_rules/reorder/",
+    body=Body(
+        schema="PatchedErrorTrackingSeverityRuleReorderRequest",
+        flat=True,
+        fields=(("orders", "orders"),),
+    ),
+    result=Result(status=204),
+    scopes=("error_tracking:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/error_tracking/severity_rules/reorder/",),
+)
+SEVERITY_RULES_REPLACE = Operation(
+    id="error_tracking.severity_rules.replace",
+    method="PUT",
+    path="/api/projects/{project_id}/error_tracking/severity_rules/{id}/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    body=Body(
+        schema="ErrorTrackingSeverityRuleUpdateRequest",
+        flat=True,
+        fields=(("filters", "filters"), ("severity", "severity")),
+    ),
+    result=Result(status=204),
+    scopes=("error_tracking:write",),
+    idempotent=True,
+    schema_operations=("PUT /api/projects/{project_id}/error_tracking/severity_rules/{id}/",),
+)
+SEVERITY_RULES_UPDATE = Operation(
+    id="error_tracking.severity_rules.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/error_tracking/severity_rules/{id}/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    body=Body(
+        schema="PatchedErrorTrackingSeverityRuleUpdateRequest",
+        flat=True,
+        fields=(("filters", "filters"), ("severity", "severity")),
+    ),
+    result=Result(status=204),
+    scopes=("error_tracking:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/error_tracking/severity_rules/{id}/",),
 )
 SPIKE_DETECTION_CONFIG_GET = Operation(
     id="error_tracking.spike_detection_config.get",
@@ -742,11 +1174,10 @@ SPIKE_DETECTION_CONFIG_GET = Operation(
         model="ErrorTrackingSpikeDetectionConfig",
         schema="ErrorTrackingSpikeDetectionConfig",
     ),
+    scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=(
-        "GET /api/environments/{project_id}/error_tracking/spike_detection_config/",
-    ),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/spike_detection_config/",),
 )
 SPIKE_DETECTION_CONFIG_UPDATE = Operation(
     id="error_tracking.spike_detection_config.update",
@@ -766,12 +1197,13 @@ SPIKE_DETECTION_CONFIG_UPDATE = Operation(
         model="ErrorTrackingSpikeDetectionConfig",
         schema="ErrorTrackingSpikeDetectionConfig",
     ),
+    scopes=("error_tracking:write",),
     schema_operations=(
-        "PATCH /api/environments/{project_id}/error_tracking/spike_detection_config/update_config/",
+        "PATCH /api/projects/{project_id}/error_tracking/spike_detection_config/update_config/",
     ),
 )
-SPIKE_EVENTS = Operation(
-    id="error_tracking.spike_events",
+SPIKE_EVENTS_LIST = Operation(
+    id="error_tracking.spike_events.list",
     method="GET",
     path="/api/projects/{project_id}/error_tracking/spike_events/",
     parameters=(
@@ -784,30 +1216,30 @@ SPIKE_EVENTS = Operation(
         schema="PaginatedErrorTrackingSpikeEventList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/spike_events/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/spike_events/",),
 )
-STACK_FRAMES_BATCH_GET = Operation(
-    id="error_tracking.stack_frames.batch_get",
+STACK_FRAMES_BULK_GET = Operation(
+    id="error_tracking.stack_frames.bulk_get",
     method="POST",
     path="/api/projects/{project_id}/error_tracking/stack_frames/batch_get/",
     body=Body(
-        schema="ErrorTrackingStackFramesBatchGetRequest",
+        schema="ErrorTrackingStackFramesBulkGetRequest",
         required=True,
         flat=True,
         fields=(("raw_ids", "raw_ids"), ("symbol_set", "symbol_set")),
     ),
     result=Result(
         kind="model",
-        model="ErrorTrackingStackFramesBatchGetResponse",
-        schema="ErrorTrackingStackFramesBatchGetResponse",
+        model="ErrorTrackingStackFramesBulkGetResponse",
+        schema="ErrorTrackingStackFramesBulkGetResponse",
     ),
+    scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=(
-        "POST /api/environments/{project_id}/error_tracking/stack_frames/batch_get/",
-    ),
+    schema_operations=("POST /api/projects/{project_id}/error_tracking/stack_frames/batch_get/",),
 )
 STACK_FRAMES_DELETE = Operation(
     id="error_tracking.stack_frames.delete",
@@ -816,7 +1248,7 @@ STACK_FRAMES_DELETE = Operation(
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="json"),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/error_tracking/stack_frames/{id}/",),
+    schema_operations=("DELETE /api/projects/{project_id}/error_tracking/stack_frames/{id}/",),
 )
 STACK_FRAMES_GET = Operation(
     id="error_tracking.stack_frames.get",
@@ -824,9 +1256,10 @@ STACK_FRAMES_GET = Operation(
     path="/api/projects/{project_id}/error_tracking/stack_frames/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ErrorTrackingStackFrame", schema="ErrorTrackingStackFrame"),
+    scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/stack_frames/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/stack_frames/{id}/",),
 )
 STACK_FRAMES_LIST = Operation(
     id="error_tracking.stack_frames.list",
@@ -842,9 +1275,10 @@ STACK_FRAMES_LIST = Operation(
         schema="PaginatedErrorTrackingStackFrameList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/stack_frames/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/stack_frames/",),
 )
 SUPPRESSION_RULES_CREATE = Operation(
     id="error_tracking.suppression_rules.create",
@@ -852,7 +1286,6 @@ SUPPRESSION_RULES_CREATE = Operation(
     path="/api/projects/{project_id}/error_tracking/suppression_rules/",
     body=Body(
         schema="ErrorTrackingSuppressionRuleCreateRequest",
-        required=True,
         flat=True,
         fields=(("filters", "filters"), ("sampling_rate", "sampling_rate")),
     ),
@@ -863,38 +1296,30 @@ SUPPRESSION_RULES_CREATE = Operation(
         status=201,
     ),
     scopes=("error_tracking:write",),
-    schema_operations=("POST /api/environments/{project_id}/error_tracking/suppression_rules/",),
+    schema_operations=("POST /api/projects/{project_id}/error_tracking/suppression_rules/",),
 )
 SUPPRESSION_RULES_DELETE = Operation(
     id="error_tracking.suppression_rules.delete",
     method="DELETE",
     path="/api/projects/{project_id}/error_tracking/suppression_rules/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     scopes=("error_tracking:write",),
     idempotent=True,
-    schema_operations=(
-        "DELETE /api/environments/{project_id}/error_tracking/suppression_rules/{id}/",
-    ),
+    schema_operations=("DELETE /api/projects/{project_id}/error_tracking/suppression_rules/{id}/",),
 )
 SUPPRESSION_RULES_GET = Operation(
     id="error_tracking.suppression_rules.get",
     method="GET",
     path="/api/projects/{project_id}/error_tracking/suppression_rules/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(
         kind="model", model="ErrorTrackingSuppressionRule", schema="ErrorTrackingSuppressionRule"
     ),
     scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=(
-        "GET /api/environments/{project_id}/error_tracking/suppression_rules/{id}/",
-    ),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/suppression_rules/{id}/",),
 )
 SUPPRESSION_RULES_LIST = Operation(
     id="error_tracking.suppression_rules.list",
@@ -913,7 +1338,7 @@ SUPPRESSION_RULES_LIST = Operation(
     scopes=("error_tracking:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/error_tracking/suppression_rules/",),
+    schema_operations=("GET /api/projects/{project_id}/error_tracking/suppression_rules/",),
 )
 SUPPRESSION_RULES_REORDER = Operation(
     id="error_tracking.suppression_rules.reorder",
@@ -930,51 +1355,39 @@ SUPPRESSION_RULES_REORDER = Operation(
         ),
     ),
     result=Result(kind="json"),
+    scopes=("error_tracking:write",),
     schema_operations=(
-        "PATCH /api/environments/{project_id}/error_tracking/suppression_rules/reorder/",
+        "PATCH /api/projects/{project_id}/error_tracking/suppression_rules/reorder/",
     ),
 )
 SUPPRESSION_RULES_REPLACE = Operation(
     id="error_tracking.suppression_rules.replace",
     method="PUT",
     path="/api/projects/{project_id}/error_tracking/suppression_rules/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ErrorTrackingSuppressionRulesReplaceRequest",
-        required=True,
         flat=True,
         fields=(("filters", "filters"), ("sampling_rate", "sampling_rate")),
     ),
-    result=Result(
-        kind="model", model="ErrorTrackingSuppressionRule", schema="ErrorTrackingSuppressionRule"
-    ),
+    result=Result(status=204),
     scopes=("error_tracking:write",),
     idempotent=True,
-    schema_operations=(
-        "PUT /api/environments/{project_id}/error_tracking/suppression_rules/{id}/",
-    ),
+    schema_operations=("PUT /api/projects/{project_id}/error_tracking/suppression_rules/{id}/",),
 )
 SUPPRESSION_RULES_UPDATE = Operation(
     id="error_tracking.suppression_rules.update",
     method="PATCH",
     path="/api/projects/{project_id}/error_tracking/suppression_rules/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ErrorTrackingSuppressionRulesUpdateRequest",
         flat=True,
         fields=(("filters", "filters"), ("sampling_rate", "sampling_rate")),
     ),
-    result=Result(
-        kind="model", model="ErrorTrackingSuppressionRule", schema="ErrorTrackingSuppressionRule"
-    ),
+    result=Result(status=204),
     scopes=("error_tracking:write",),
-    schema_operations=(
-        "PATCH /api/environments/{project_id}/error_tracking/suppression_rules/{id}/",
-    ),
+    schema_operations=("PATCH /api/projects/{project_id}/error_tracking/suppression_rules/{id}/",),
 )
 SYMBOL_SETS_BULK_DELETE = Operation(
     id="error_tracking.symbol_sets.bulk_delete",
@@ -991,6 +1404,7 @@ SYMBOL_SETS_BULK_DELETE = Operation(
         model="ErrorTrackingSymbolSetsBulkDeleteResponse",
         schema="ErrorTrackingSymbolSetsBulkDeleteResponse",
     ),
+    scopes=("error_tracking:write",),
     buckets=("symbol_set_upload_burst", "symbol_set_upload_sustained"),
     schema_operations=("POST /api/projects/{project_id}/error_tracking/symbol_sets/bulk_delete/",),
 )
@@ -1038,47 +1452,11 @@ SYMBOL_SETS_BULK_START_UPLOAD = Operation(
         "POST /api/projects/{project_id}/error_tracking/symbol_sets/bulk_start_upload/",
     ),
 )
-SYMBOL_SETS_CREATE = Operation(
-    id="error_tracking.symbol_sets.create",
-    method="POST",
-    path="/api/projects/{project_id}/error_tracking/symbol_sets/",
-    parameters=(
-        Parameter(name="chunk_id", python_name="chunk_id", location="query", required=True),
-        Parameter(
-            name="multipart",
-            python_name="multipart",
-            location="query",
-            required=True,
-            type="boolean",
-        ),
-        Parameter(name="release_id", python_name="release_id", location="query"),
-    ),
-    body=Body(
-        media="multipart",
-        schema="ErrorTrackingSymbolSetsCreateRequest",
-        required=True,
-        flat=True,
-        fields=(("file", "file"),),
-        files=("file",),
-    ),
-    result=Result(
-        kind="model",
-        model="ErrorTrackingSymbolSetsCreateResponse",
-        schema="ErrorTrackingSymbolSetsCreateResponse",
-        status=201,
-    ),
-    scopes=("error_tracking:write",),
-    buckets=("symbol_set_upload_burst", "symbol_set_upload_sustained"),
-    deprecated=True,
-    schema_operations=("POST /api/projects/{project_id}/error_tracking/symbol_sets/",),
-)
 SYMBOL_SETS_DELETE = Operation(
     id="error_tracking.symbol_sets.delete",
     method="DELETE",
     path="/api/projects/{project_id}/error_tracking/symbol_sets/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     scopes=("error_tracking:write",),
     buckets=("symbol_set_upload_burst", "symbol_set_upload_sustained"),
@@ -1093,6 +1471,7 @@ SYMBOL_SETS_DOWNLOAD = Operation(
     result=Result(
         kind="model", model="SymbolSetDownloadResponse", schema="_SymbolSetDownloadResponse"
     ),
+    scopes=("error_tracking:read",),
     buckets=("symbol_set_upload_burst", "symbol_set_upload_sustained"),
     writes=False,
     idempotent=True,
@@ -1102,9 +1481,7 @@ SYMBOL_SETS_FINISH_UPLOAD = Operation(
     id="error_tracking.symbol_sets.finish_upload",
     method="PUT",
     path="/api/projects/{project_id}/error_tracking/symbol_sets/{id}/finish_upload/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ErrorTrackingSymbolSetsFinishUploadRequest",
         required=True,
@@ -1123,9 +1500,7 @@ SYMBOL_SETS_GET = Operation(
     id="error_tracking.symbol_sets.get",
     method="GET",
     path="/api/projects/{project_id}/error_tracking/symbol_sets/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ErrorTrackingSymbolSet", schema="ErrorTrackingSymbolSet"),
     scopes=("error_tracking:read",),
     buckets=("symbol_set_upload_burst", "symbol_set_upload_sustained"),
@@ -1140,6 +1515,17 @@ SYMBOL_SETS_LIST = Operation(
     parameters=(
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(
+            name="order_by",
+            python_name="order_by",
+            location="query",
+            enum=("created_at", "-created_at", "ref", "-ref", "last_used", "-last_used"),
+        ),
+        Parameter(name="ref", python_name="ref", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(
+            name="status", python_name="status", location="query", enum=("all", "valid", "invalid")
+        ),
     ),
     result=Result(
         kind="model",
@@ -1153,74 +1539,6 @@ SYMBOL_SETS_LIST = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/error_tracking/symbol_sets/",),
 )
-SYMBOL_SETS_REPLACE = Operation(
-    id="error_tracking.symbol_sets.replace",
-    method="PUT",
-    path="/api/projects/{project_id}/error_tracking/symbol_sets/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
-    body=Body(
-        media="multipart",
-        schema="ErrorTrackingSymbolSet",
-        required=True,
-        flat=True,
-        fields=(
-            ("failure_reason", "failure_reason"),
-            ("last_used", "last_used"),
-            ("ref", "ref"),
-            ("release", "release"),
-            ("storage_ptr", "storage_ptr"),
-        ),
-    ),
-    result=Result(kind="model", model="ErrorTrackingSymbolSet", schema="ErrorTrackingSymbolSet"),
-    scopes=("error_tracking:write",),
-    buckets=("symbol_set_upload_burst", "symbol_set_upload_sustained"),
-    idempotent=True,
-    schema_operations=("PUT /api/projects/{project_id}/error_tracking/symbol_sets/{id}/",),
-)
-SYMBOL_SETS_START_UPLOAD = Operation(
-    id="error_tracking.symbol_sets.start_upload",
-    method="POST",
-    path="/api/projects/{project_id}/error_tracking/symbol_sets/start_upload/",
-    parameters=(
-        Parameter(name="chunk_id", python_name="chunk_id", location="query", required=True),
-        Parameter(name="release_id", python_name="release_id", location="query"),
-    ),
-    result=Result(
-        kind="model",
-        model="ErrorTrackingSymbolSetsStartUploadResponse",
-        schema="ErrorTrackingSymbolSetsStartUploadResponse",
-        status=201,
-    ),
-    scopes=("error_tracking:write",),
-    buckets=("symbol_set_upload_burst", "symbol_set_upload_sustained"),
-    deprecated=True,
-    schema_operations=("POST /api/projects/{project_id}/error_tracking/symbol_sets/start_upload/",),
-)
-SYMBOL_SETS_UPDATE = Operation(
-    id="error_tracking.symbol_sets.update",
-    method="PATCH",
-    path="/api/projects/{project_id}/error_tracking/symbol_sets/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
-    body=Body(
-        media="multipart",
-        schema="PatchedErrorTrackingSymbolSet",
-        flat=True,
-        fields=(
-            ("failure_reason", "failure_reason"),
-            ("last_used", "last_used"),
-            ("ref", "ref"),
-            ("release", "release"),
-            ("storage_ptr", "storage_ptr"),
-        ),
-    ),
-    result=Result(kind="model", model="ErrorTrackingSymbolSet", schema="ErrorTrackingSymbolSet"),
-    buckets=("symbol_set_upload_burst", "symbol_set_upload_sustained"),
-    schema_operations=("PATCH /api/projects/{project_id}/error_tracking/symbol_sets/{id}/",),
-)
 
 OPERATIONS: tuple[Operation, ...] = (
     ASSIGNMENT_RULES_CREATE,
@@ -1230,9 +1548,23 @@ OPERATIONS: tuple[Operation, ...] = (
     ASSIGNMENT_RULES_REORDER,
     ASSIGNMENT_RULES_REPLACE,
     ASSIGNMENT_RULES_UPDATE,
+    BYPASS_RULES_CREATE,
+    BYPASS_RULES_DELETE,
+    BYPASS_RULES_GET,
+    BYPASS_RULES_LIST,
+    BYPASS_RULES_REORDER,
+    BYPASS_RULES_REPLACE,
+    BYPASS_RULES_UPDATE,
+    EXTERNAL_REFERENCES_CREATE,
+    EXTERNAL_REFERENCES_DELETE,
+    EXTERNAL_REFERENCES_GET,
+    EXTERNAL_REFERENCES_LINK_ISSUE,
+    EXTERNAL_REFERENCES_LIST,
+    EXTERNAL_REFERENCES_SEARCH_ISSUES,
     FINGERPRINTS_DELETE,
     FINGERPRINTS_GET,
     FINGERPRINTS_LIST,
+    FINGERPRINTS_RESOLVE,
     GIT_PROVIDER_FILE_LINKS_RESOLVE_GITHUB,
     GIT_PROVIDER_FILE_LINKS_RESOLVE_GITLAB,
     GROUPING_RULES_CREATE,
@@ -1245,18 +1577,20 @@ OPERATIONS: tuple[Operation, ...] = (
     ISSUES_ACTIVITY,
     ISSUES_ALL_ACTIVITY,
     ISSUES_ASSIGN,
-    ISSUES_BULK,
-    ISSUES_COHORT,
-    ISSUES_CREATE,
+    ISSUES_BULK_UPDATE,
     ISSUES_DELETE,
     ISSUES_EXISTS,
     ISSUES_GET,
     ISSUES_LIST,
     ISSUES_MERGE,
     ISSUES_REPLACE,
+    ISSUES_SET_COHORT,
     ISSUES_SPLIT,
     ISSUES_UPDATE,
     ISSUES_VALUES,
+    QUERY_GET_ISSUE,
+    QUERY_LIST_ISSUE_EVENTS,
+    QUERY_LIST_ISSUES,
     RECOMMENDATIONS_DISMISS,
     RECOMMENDATIONS_LIST,
     RECOMMENDATIONS_REFRESH,
@@ -1268,10 +1602,19 @@ OPERATIONS: tuple[Operation, ...] = (
     RELEASES_LIST,
     RELEASES_REPLACE,
     RELEASES_UPDATE,
+    SETTINGS_GET,
+    SETTINGS_UPDATE,
+    SEVERITY_RULES_CREATE,
+    SEVERITY_RULES_DELETE,
+    SEVERITY_RULES_GET,
+    SEVERITY_RULES_LIST,
+    SEVERITY_RULES_REORDER,
+    SEVERITY_RULES_REPLACE,
+    SEVERITY_RULES_UPDATE,
     SPIKE_DETECTION_CONFIG_GET,
     SPIKE_DETECTION_CONFIG_UPDATE,
-    SPIKE_EVENTS,
-    STACK_FRAMES_BATCH_GET,
+    SPIKE_EVENTS_LIST,
+    STACK_FRAMES_BULK_GET,
     STACK_FRAMES_DELETE,
     STACK_FRAMES_GET,
     STACK_FRAMES_LIST,
@@ -1285,13 +1628,9 @@ OPERATIONS: tuple[Operation, ...] = (
     SYMBOL_SETS_BULK_DELETE,
     SYMBOL_SETS_BULK_FINISH_UPLOAD,
     SYMBOL_SETS_BULK_START_UPLOAD,
-    SYMBOL_SETS_CREATE,
     SYMBOL_SETS_DELETE,
     SYMBOL_SETS_DOWNLOAD,
     SYMBOL_SETS_FINISH_UPLOAD,
     SYMBOL_SETS_GET,
     SYMBOL_SETS_LIST,
-    SYMBOL_SETS_REPLACE,
-    SYMBOL_SETS_START_UPLOAD,
-    SYMBOL_SETS_UPDATE,
 )

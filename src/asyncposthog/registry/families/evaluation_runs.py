@@ -23,7 +23,7 @@ CREATE = Operation(
     ),
     result=Result(kind="json"),
     scopes=("evaluation:write",),
-    schema_operations=("POST /api/environments/{project_id}/evaluation_runs/",),
+    schema_operations=("POST /api/projects/{project_id}/evaluation_runs/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (CREATE,)

@@ -17,6 +17,7 @@ CREATE = Operation(
             ("conditions", "conditions"),
             ("deleted", "deleted"),
             ("description", "description"),
+            ("directory_id", "directory_id"),
             ("enabled", "enabled"),
             ("evaluation_config", "evaluation_config"),
             ("evaluation_type", "evaluation_type"),
@@ -24,11 +25,13 @@ CREATE = Operation(
             ("name", "name"),
             ("output_config", "output_config"),
             ("output_type", "output_type"),
+            ("target", "target"),
+            ("target_config", "target_config"),
         ),
     ),
     result=Result(kind="model", model="Evaluation", schema="Evaluation", status=201),
     scopes=("evaluation:write",),
-    schema_operations=("POST /api/environments/{project_id}/evaluations/",),
+    schema_operations=("POST /api/projects/{project_id}/evaluations/",),
 )
 DELETE = Operation(
     id="evaluations.delete",
@@ -42,7 +45,7 @@ DELETE = Operation(
     result=Result(kind="model", model="Evaluation", schema="Evaluation"),
     scopes=("evaluation:write",),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/evaluations/{id}/",),
+    schema_operations=("DELETE /api/projects/{project_id}/evaluations/{id}/",),
 )
 GET = Operation(
     id="evaluations.get",
@@ -55,18 +58,35 @@ GET = Operation(
     scopes=("evaluation:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/evaluations/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/evaluations/{id}/",),
 )
 LIST = Operation(
     id="evaluations.list",
     method="GET",
     path="/api/projects/{project_id}/evaluations/",
     parameters=(
+        Parameter(name="directory_id", python_name="directory_id", location="query", format="uuid"),
+        Parameter(
+            name="directory_id__isnull",
+            python_name="directory_id_isnull",
+            location="query",
+            type="boolean",
+        ),
         Parameter(name="enabled", python_name="enabled", location="query", type="boolean"),
-        Parameter(name="id__in", python_name="id_in", location="query", type="array"),
+        Parameter(
+            name="evaluation_type",
+            python_name="evaluation_type",
+            location="query",
+            enum=("hog", "llm_judge", "sentiment"),
+        ),
+        Parameter(
+            name="id__in", python_name="id_in", location="query", type="array", explode=False
+        ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
-        Parameter(name="order_by", python_name="order_by", location="query", type="array"),
+        Parameter(
+            name="order_by", python_name="order_by", location="query", type="array", explode=False
+        ),
         Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="PaginatedEvaluationList", schema="PaginatedEvaluationList"),
@@ -74,7 +94,7 @@ LIST = Operation(
     scopes=("evaluation:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/evaluations/",),
+    schema_operations=("GET /api/projects/{project_id}/evaluations/",),
 )
 REPLACE = Operation(
     id="evaluations.replace",
@@ -91,6 +111,7 @@ REPLACE = Operation(
             ("conditions", "conditions"),
             ("deleted", "deleted"),
             ("description", "description"),
+            ("directory_id", "directory_id"),
             ("enabled", "enabled"),
             ("evaluation_config", "evaluation_config"),
             ("evaluation_type", "evaluation_type"),
@@ -98,12 +119,14 @@ REPLACE = Operation(
             ("name", "name"),
             ("output_config", "output_config"),
             ("output_type", "output_type"),
+            ("target", "target"),
+            ("target_config", "target_config"),
         ),
     ),
     result=Result(kind="model", model="Evaluation", schema="Evaluation"),
     scopes=("evaluation:write",),
     idempotent=True,
-    schema_operations=("PUT /api/environments/{project_id}/evaluations/{id}/",),
+    schema_operations=("PUT /api/projects/{project_id}/evaluations/{id}/",),
 )
 RESTORE = Operation(
     id="evaluations.restore",
@@ -131,12 +154,15 @@ TEST_HOG = Operation(
             ("conditions", "conditions"),
             ("sample_count", "sample_count"),
             ("source", "source"),
+            ("target", "target"),
+            ("target_config", "target_config"),
         ),
     ),
     result=Result(kind="model", model="TestHogResponse", schema="TestHogResponse"),
+    scopes=("evaluation:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("POST /api/environments/{project_id}/evaluations/test_hog/",),
+    schema_operations=("POST /api/projects/{project_id}/evaluations/test_hog/",),
 )
 UPDATE = Operation(
     id="evaluations.update",
@@ -152,6 +178,7 @@ UPDATE = Operation(
             ("conditions", "conditions"),
             ("deleted", "deleted"),
             ("description", "description"),
+            ("directory_id", "directory_id"),
             ("enabled", "enabled"),
             ("evaluation_config", "evaluation_config"),
             ("evaluation_type", "evaluation_type"),
@@ -159,11 +186,13 @@ UPDATE = Operation(
             ("name", "name"),
             ("output_config", "output_config"),
             ("output_type", "output_type"),
+            ("target", "target"),
+            ("target_config", "target_config"),
         ),
     ),
     result=Result(kind="model", model="Evaluation", schema="Evaluation"),
     scopes=("evaluation:write",),
-    schema_operations=("PATCH /api/environments/{project_id}/evaluations/{id}/",),
+    schema_operations=("PATCH /api/projects/{project_id}/evaluations/{id}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -10,23 +10,34 @@ BULK_UPDATE_TAGS = Operation(
     method="POST",
     path="/api/projects/{project_id}/event_definitions/bulk_update_tags/",
     body=Body(
-        schema="BulkUpdateTagsRequest",
+        schema="BulkUpdateTagsUUIDRequest",
         required=True,
         flat=True,
         fields=(("action", "action"), ("ids", "ids"), ("tags", "tags")),
     ),
-    result=Result(kind="model", model="BulkUpdateTagsResponse", schema="BulkUpdateTagsResponse"),
+    result=Result(
+        kind="model", model="BulkUpdateTagsUUIDResponse", schema="BulkUpdateTagsUUIDResponse"
+    ),
+    scopes=("event_definition:write",),
     schema_operations=("POST /api/projects/{project_id}/event_definitions/bulk_update_tags/",),
 )
-BY_NAME = Operation(
-    id="event_definitions.by_name",
-    method="GET",
-    path="/api/projects/{project_id}/event_definitions/by_name/",
-    parameters=(Parameter(name="name", python_name="name", location="query", required=True),),
-    result=Result(kind="model", model="EventDefinitionRecord", schema="EventDefinitionRecord"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/event_definitions/by_name/",),
+BULK_UPDATE_VERIFIED = Operation(
+    id="event_definitions.bulk_update_verified",
+    method="POST",
+    path="/api/projects/{project_id}/event_definitions/bulk_update_verified/",
+    body=Body(
+        schema="EventDefinitionBulkUpdateVerifiedRequest",
+        required=True,
+        flat=True,
+        fields=(("ids", "ids"), ("verified", "verified")),
+    ),
+    result=Result(
+        kind="model",
+        model="EventDefinitionBulkUpdateVerifiedResponse",
+        schema="EventDefinitionBulkUpdateVerifiedResponse",
+    ),
+    scopes=("event_definition:write",),
+    schema_operations=("POST /api/projects/{project_id}/event_definitions/bulk_update_verified/",),
 )
 CREATE = Operation(
     id="event_definitions.create",
@@ -44,17 +55,15 @@ CREATE = Operation(
             ("name", "name"),
             ("owner", "owner"),
             ("post_to_slack", "post_to_slack"),
-            ("promoted_property", "promoted_property"),
+            ("primary_property", "primary_property"),
             ("tags", "tags"),
             ("verified", "verified"),
         ),
     ),
     result=Result(
-        kind="model",
-        model="EnterpriseEventDefinition",
-        schema="EnterpriseEventDefinition",
-        status=201,
+        kind="model", model="EventDefinition", schema="EnterpriseEventDefinition", status=201
     ),
+    scopes=("event_definition:write",),
     schema_operations=("POST /api/projects/{project_id}/event_definitions/",),
 )
 DELETE = Operation(
@@ -69,6 +78,36 @@ DELETE = Operation(
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/event_definitions/{id}/",),
 )
+GENERATE_GO = Operation(
+    id="event_definitions.generate_go",
+    method="GET",
+    path="/api/projects/{project_id}/event_definitions/golang/",
+    result=Result(kind="json"),
+    scopes=("event_definition:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/event_definitions/golang/",),
+)
+GENERATE_PYTHON = Operation(
+    id="event_definitions.generate_python",
+    method="GET",
+    path="/api/projects/{project_id}/event_definitions/python/",
+    result=Result(kind="json"),
+    scopes=("event_definition:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/event_definitions/python/",),
+)
+GENERATE_TYPESCRIPT = Operation(
+    id="event_definitions.generate_typescript",
+    method="GET",
+    path="/api/projects/{project_id}/event_definitions/typescript/",
+    result=Result(kind="json"),
+    scopes=("event_definition:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/event_definitions/typescript/",),
+)
 GET = Operation(
     id="event_definitions.get",
     method="GET",
@@ -76,34 +115,41 @@ GET = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
-    result=Result(
-        kind="model", model="EnterpriseEventDefinition", schema="EnterpriseEventDefinition"
-    ),
+    result=Result(kind="model", model="EventDefinition", schema="EnterpriseEventDefinition"),
     scopes=("event_definition:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/event_definitions/{id}/",),
 )
-GOLANG = Operation(
-    id="event_definitions.golang",
+GET_BY_NAME = Operation(
+    id="event_definitions.get_by_name",
     method="GET",
-    path="/api/projects/{project_id}/event_definitions/golang/",
-    result=Result(kind="json"),
+    path="/api/projects/{project_id}/event_definitions/by_name/",
+    parameters=(Parameter(name="name", python_name="name", location="query", required=True),),
+    result=Result(kind="model", model="EventDefinition", schema="EnterpriseEventDefinition"),
+    scopes=("event_definition:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/event_definitions/golang/",),
+    schema_operations=("GET /api/projects/{project_id}/event_definitions/by_name/",),
 )
 LIST = Operation(
     id="event_definitions.list",
     method="GET",
     path="/api/projects/{project_id}/event_definitions/",
     parameters=(
+        Parameter(
+            name="exclude_hidden", python_name="exclude_hidden", location="query", type="boolean"
+        ),
+        Parameter(
+            name="exclude_stale", python_name="exclude_stale", location="query", type="boolean"
+        ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="names", python_name="names", location="query", type="array"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
-        model="PaginatedEnterpriseEventDefinitionList",
+        model="PaginatedEventDefinitionList",
         schema="PaginatedEnterpriseEventDefinitionList",
     ),
     pagination=Pagination(style="offset", page_size=100),
@@ -124,26 +170,18 @@ METRICS = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/event_definitions/{id}/metrics/",),
 )
-PROMOTED_PROPERTIES = Operation(
-    id="event_definitions.promoted_properties",
+PRIMARY_PROPERTIES = Operation(
+    id="event_definitions.primary_properties",
     method="GET",
-    path="/api/projects/{project_id}/event_definitions/promoted_properties/",
+    path="/api/projects/{project_id}/event_definitions/primary_properties/",
     parameters=(Parameter(name="names", python_name="names", location="query", type="array"),),
     result=Result(
-        kind="model", model="PromotedPropertiesResponse", schema="PromotedPropertiesResponse"
+        kind="model", model="PrimaryPropertiesResponse", schema="PrimaryPropertiesResponse"
     ),
+    scopes=("event_definition:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/event_definitions/promoted_properties/",),
-)
-PYTHON = Operation(
-    id="event_definitions.python",
-    method="GET",
-    path="/api/projects/{project_id}/event_definitions/python/",
-    result=Result(kind="json"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/event_definitions/python/",),
+    schema_operations=("GET /api/projects/{project_id}/event_definitions/primary_properties/",),
 )
 REPLACE = Operation(
     id="event_definitions.replace",
@@ -164,27 +202,15 @@ REPLACE = Operation(
             ("name", "name"),
             ("owner", "owner"),
             ("post_to_slack", "post_to_slack"),
-            ("promoted_property", "promoted_property"),
+            ("primary_property", "primary_property"),
             ("tags", "tags"),
             ("verified", "verified"),
         ),
     ),
-    result=Result(
-        kind="model", model="EnterpriseEventDefinition", schema="EnterpriseEventDefinition"
-    ),
+    result=Result(kind="model", model="EventDefinition", schema="EnterpriseEventDefinition"),
     scopes=("event_definition:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/event_definitions/{id}/",),
-)
-TYPESCRIPT = Operation(
-    id="event_definitions.typescript",
-    method="GET",
-    path="/api/projects/{project_id}/event_definitions/typescript/",
-    result=Result(kind="json"),
-    scopes=("event_definition:read",),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/event_definitions/typescript/",),
 )
 UPDATE = Operation(
     id="event_definitions.update",
@@ -204,30 +230,29 @@ UPDATE = Operation(
             ("name", "name"),
             ("owner", "owner"),
             ("post_to_slack", "post_to_slack"),
-            ("promoted_property", "promoted_property"),
+            ("primary_property", "primary_property"),
             ("tags", "tags"),
             ("verified", "verified"),
         ),
     ),
-    result=Result(
-        kind="model", model="EnterpriseEventDefinition", schema="EnterpriseEventDefinition"
-    ),
+    result=Result(kind="model", model="EventDefinition", schema="EnterpriseEventDefinition"),
     scopes=("event_definition:write",),
     schema_operations=("PATCH /api/projects/{project_id}/event_definitions/{id}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
     BULK_UPDATE_TAGS,
-    BY_NAME,
+    BULK_UPDATE_VERIFIED,
     CREATE,
     DELETE,
+    GENERATE_GO,
+    GENERATE_PYTHON,
+    GENERATE_TYPESCRIPT,
     GET,
-    GOLANG,
+    GET_BY_NAME,
     LIST,
     METRICS,
-    PROMOTED_PROPERTIES,
-    PYTHON,
+    PRIMARY_PROPERTIES,
     REPLACE,
-    TYPESCRIPT,
     UPDATE,
 )

@@ -5,36 +5,25 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Result
 
-CREATE = Operation(
-    id="event_filter.create",
-    method="POST",
-    path="/api/projects/{project_id}/event_filter/",
-    body=Body(
-        schema="EventFilterConfig",
-        required=True,
-        flat=True,
-        fields=(("filter_tree", "filter_tree"), ("mode", "mode"), ("test_cases", "test_cases")),
-    ),
-    result=Result(kind="model", model="EventFilterConfig", schema="EventFilterConfig"),
-    schema_operations=("POST /api/environments/{project_id}/event_filter/",),
-)
 GET = Operation(
     id="event_filter.get",
     method="GET",
     path="/api/projects/{project_id}/event_filter/",
     result=Result(kind="model", model="EventFilterConfig", schema="EventFilterConfig"),
+    scopes=("event_filter:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/event_filter/",),
+    schema_operations=("GET /api/projects/{project_id}/event_filter/",),
 )
 METRICS_GET = Operation(
     id="event_filter.metrics.get",
     method="GET",
     path="/api/projects/{project_id}/event_filter/metrics/",
     result=Result(kind="model", model="AppMetricsResponse", schema="AppMetricsResponse"),
+    scopes=("event_filter:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/event_filter/metrics/",),
+    schema_operations=("GET /api/projects/{project_id}/event_filter/metrics/",),
 )
 METRICS_TOTALS = Operation(
     id="event_filter.metrics.totals",
@@ -43,14 +32,28 @@ METRICS_TOTALS = Operation(
     result=Result(
         kind="model", model="AppMetricsTotalsResponse", schema="AppMetricsTotalsResponse"
     ),
+    scopes=("event_filter:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/event_filter/metrics/totals/",),
+    schema_operations=("GET /api/projects/{project_id}/event_filter/metrics/totals/",),
+)
+UPDATE = Operation(
+    id="event_filter.update",
+    method="POST",
+    path="/api/projects/{project_id}/event_filter/",
+    body=Body(
+        schema="EventFilterConfig",
+        flat=True,
+        fields=(("filter_tree", "filter_tree"), ("mode", "mode"), ("test_cases", "test_cases")),
+    ),
+    result=Result(kind="model", model="EventFilterConfig", schema="EventFilterConfig"),
+    scopes=("event_filter:write",),
+    schema_operations=("POST /api/projects/{project_id}/event_filter/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
-    CREATE,
     GET,
     METRICS_GET,
     METRICS_TOTALS,
+    UPDATE,
 )

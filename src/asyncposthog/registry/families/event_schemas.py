@@ -19,14 +19,18 @@ CREATE = Operation(
         ),
     ),
     result=Result(kind="model", model="EventSchema", schema="EventSchema", status=201),
+    scopes=("event_definition:write",),
     schema_operations=("POST /api/projects/{project_id}/event_schemas/",),
 )
 DELETE = Operation(
     id="event_schemas.delete",
     method="DELETE",
     path="/api/projects/{project_id}/event_schemas/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("event_definition:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/event_schemas/{id}/",),
 )
@@ -42,6 +46,7 @@ LIST = Operation(
         kind="model", model="PaginatedEventSchemaList", schema="PaginatedEventSchemaList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("event_definition:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/event_schemas/",),
@@ -50,7 +55,9 @@ REPLACE = Operation(
     id="event_schemas.replace",
     method="PUT",
     path="/api/projects/{project_id}/event_schemas/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="EventSchema",
         required=True,
@@ -61,6 +68,7 @@ REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="EventSchema", schema="EventSchema"),
+    scopes=("event_definition:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/event_schemas/{id}/",),
 )
@@ -68,7 +76,9 @@ UPDATE = Operation(
     id="event_schemas.update",
     method="PATCH",
     path="/api/projects/{project_id}/event_schemas/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedEventSchema",
         flat=True,
@@ -78,6 +88,7 @@ UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="EventSchema", schema="EventSchema"),
+    scopes=("event_definition:write",),
     schema_operations=("PATCH /api/projects/{project_id}/event_schemas/{id}/",),
 )
 

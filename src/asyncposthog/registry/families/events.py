@@ -12,8 +12,11 @@ GET = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True),
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(
+            name="include_person", python_name="include_person", location="query", type="boolean"
+        ),
     ),
-    result=Result(kind="model", model="ClickhouseEvent", schema="ClickhouseEvent"),
+    result=Result(kind="model", model="Event", schema="ClickhouseEvent"),
     scopes=("query:read",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     writes=False,
@@ -41,9 +44,7 @@ LIST = Operation(
         Parameter(name="select", python_name="select", location="query", type="array"),
         Parameter(name="where", python_name="where", location="query", type="array"),
     ),
-    result=Result(
-        kind="model", model="PaginatedClickhouseEventList", schema="PaginatedClickhouseEventList"
-    ),
+    result=Result(kind="model", model="PaginatedEventList", schema="PaginatedClickhouseEventList"),
     pagination=Pagination(style="events", page_size=100),
     scopes=("query:read",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),

@@ -16,7 +16,7 @@ CREATE = Operation(
         fields=(("description", "description"), ("filters", "filters"), ("name", "name")),
     ),
     result=Result(kind="model", model="ExperimentHoldout", schema="ExperimentHoldout", status=201),
-    scopes=("experiment:write",),
+    scopes=("experiment_holdout:write",),
     schema_operations=("POST /api/projects/{project_id}/experiment_holdouts/",),
 )
 DELETE = Operation(
@@ -27,7 +27,7 @@ DELETE = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(status=204),
-    scopes=("experiment:write",),
+    scopes=("experiment_holdout:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/experiment_holdouts/{id}/",),
 )
@@ -39,7 +39,7 @@ GET = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="ExperimentHoldout", schema="ExperimentHoldout"),
-    scopes=("experiment:read",),
+    scopes=("experiment_holdout:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/experiment_holdouts/{id}/",),
@@ -58,7 +58,7 @@ LIST = Operation(
         schema="PaginatedExperimentHoldoutList",
     ),
     pagination=Pagination(style="offset", page_size=100),
-    scopes=("experiment:read",),
+    scopes=("experiment_holdout:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/experiment_holdouts/",),
@@ -77,7 +77,7 @@ REPLACE = Operation(
         fields=(("description", "description"), ("filters", "filters"), ("name", "name")),
     ),
     result=Result(kind="model", model="ExperimentHoldout", schema="ExperimentHoldout"),
-    scopes=("experiment:write",),
+    scopes=("experiment_holdout:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/experiment_holdouts/{id}/",),
 )
@@ -94,7 +94,7 @@ UPDATE = Operation(
         fields=(("description", "description"), ("filters", "filters"), ("name", "name")),
     ),
     result=Result(kind="model", model="ExperimentHoldout", schema="ExperimentHoldout"),
-    scopes=("experiment:write",),
+    scopes=("experiment_holdout:write",),
     schema_operations=("PATCH /api/projects/{project_id}/experiment_holdouts/{id}/",),
 )
 

@@ -23,7 +23,7 @@ CREATE = Operation(
     result=Result(
         kind="model", model="ExperimentSavedMetric", schema="ExperimentSavedMetric", status=201
     ),
-    scopes=("experiment:write",),
+    scopes=("experiment_saved_metric:write",),
     schema_operations=("POST /api/projects/{project_id}/experiment_saved_metrics/",),
 )
 DELETE = Operation(
@@ -34,7 +34,7 @@ DELETE = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(status=204),
-    scopes=("experiment:write",),
+    scopes=("experiment_saved_metric:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/experiment_saved_metrics/{id}/",),
 )
@@ -46,7 +46,7 @@ GET = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="ExperimentSavedMetric", schema="ExperimentSavedMetric"),
-    scopes=("experiment:read",),
+    scopes=("experiment_saved_metric:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/experiment_saved_metrics/{id}/",),
@@ -56,8 +56,10 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/experiment_saved_metrics/",
     parameters=(
+        Parameter(name="event", python_name="event", location="query"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model",
@@ -65,7 +67,7 @@ LIST = Operation(
         schema="PaginatedExperimentSavedMetricList",
     ),
     pagination=Pagination(style="offset", page_size=100),
-    scopes=("experiment:read",),
+    scopes=("experiment_saved_metric:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/experiment_saved_metrics/",),
@@ -89,7 +91,7 @@ REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="ExperimentSavedMetric", schema="ExperimentSavedMetric"),
-    scopes=("experiment:write",),
+    scopes=("experiment_saved_metric:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/experiment_saved_metrics/{id}/",),
 )
@@ -111,7 +113,7 @@ UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="ExperimentSavedMetric", schema="ExperimentSavedMetric"),
-    scopes=("experiment:write",),
+    scopes=("experiment_saved_metric:write",),
     schema_operations=("PATCH /api/projects/{project_id}/experiment_saved_metrics/{id}/",),
 )
 

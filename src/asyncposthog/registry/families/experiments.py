@@ -5,6 +5,24 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
+ACTIVITY = Operation(
+    id="experiments.activity",
+    method="GET",
+    path="/api/projects/{project_id}/experiments/{id}/activity/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
+    ),
+    pagination=Pagination(style="cursor"),
+    scopes=("activity_log:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/experiments/{id}/activity/",),
+)
 ARCHIVE = Operation(
     id="experiments.archive",
     method="POST",
@@ -12,8 +30,61 @@ ARCHIVE = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
+    body=Body(
+        schema="ArchiveExperiment",
+        flat=True,
+        fields=(("disable_feature_flag", "disable_feature_flag"),),
+    ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
+    scopes=("experiment:write",),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/archive/",),
+)
+BULK_GET_SESSION_CONTEXTS = Operation(
+    id="experiments.bulk_get_session_contexts",
+    method="POST",
+    path="/api/projects/{project_id}/experiments/session_contexts/",
+    body=Body(
+        schema="ExperimentSessionContextsRequest",
+        required=True,
+        flat=True,
+        fields=(("session_ids", "session_ids"),),
+    ),
+    result=Result(
+        kind="model",
+        model="ExperimentSessionContextsResponse",
+        schema="ExperimentSessionContextsResponse",
+    ),
+    scopes=("experiment:read", "session_recording:read"),
+    buckets=("session_contexts_burst", "session_contexts_sustained"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/experiments/session_contexts/",),
+)
+CALCULATE_RUNNING_TIME = Operation(
+    id="experiments.calculate_running_time",
+    method="POST",
+    path="/api/projects/{project_id}/experiments/calculate_running_time/",
+    body=Body(
+        schema="RunningTimeCalculationInput",
+        required=True,
+        flat=True,
+        fields=(
+            ("baseline_stats", "baseline_stats"),
+            ("baseline_value", "baseline_value"),
+            ("exposure_rate_per_day", "exposure_rate_per_day"),
+            ("metric_type", "metric_type"),
+            ("minimum_detectable_effect", "minimum_detectable_effect"),
+            ("number_of_variants", "number_of_variants"),
+            ("variance", "variance"),
+        ),
+    ),
+    result=Result(
+        kind="model", model="RunningTimeCalculationResult", schema="RunningTimeCalculationResult"
+    ),
+    scopes=("experiment:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/experiments/calculate_running_time/",),
 )
 COPY_TO_PROJECT = Operation(
     id="experiments.copy_to_project",
@@ -33,6 +104,7 @@ COPY_TO_PROJECT = Operation(
         ),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
+    scopes=("experiment:write",),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/copy_to_project/",),
 )
 CREATE = Operation(
@@ -40,7 +112,7 @@ CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/experiments/",
     body=Body(
-        schema="Experiment",
+        schema="ExperimentWrite",
         required=True,
         flat=True,
         fields=(
@@ -52,7 +124,9 @@ CREATE = Operation(
             ("deleted", "deleted"),
             ("description", "description"),
             ("end_date", "end_date"),
+            ("excluded_variants", "excluded_variants"),
             ("exposure_criteria", "exposure_criteria"),
+            ("feature_flag", "feature_flag"),
             ("feature_flag_key", "feature_flag_key"),
             ("filters", "filters"),
             ("holdout_id", "holdout_id"),
@@ -60,8 +134,11 @@ CREATE = Operation(
             ("metrics_secondary", "metrics_secondary"),
             ("name", "name"),
             ("only_count_matured_users", "only_count_matured_users"),
+            ("original_experiment", "original_experiment"),
             ("parameters", "parameters"),
             ("primary_metrics_ordered_uuids", "primary_metrics_ordered_uuids"),
+            ("repository", "repository"),
+            ("running_time_calculation", "running_time_calculation"),
             ("saved_metrics_ids", "saved_metrics_ids"),
             ("scheduling_config", "scheduling_config"),
             ("secondary_metrics", "secondary_metrics"),
@@ -70,56 +147,47 @@ CREATE = Operation(
             ("stats_config", "stats_config"),
             ("type", "type"),
             ("update_feature_flag_params", "update_feature_flag_params"),
+            ("version", "version"),
         ),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment", status=201),
     scopes=("experiment:write",),
     schema_operations=("POST /api/projects/{project_id}/experiments/",),
 )
-CREATE_EXPOSURE_COHORT_FOR_EXPERIMENT = Operation(
-    id="experiments.create_exposure_cohort_for_experiment",
+CREATE_EXPOSURE_COHORT = Operation(
+    id="experiments.create_exposure_cohort",
     method="POST",
     path="/api/projects/{project_id}/experiments/{id}/create_exposure_cohort_for_experiment/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
-    body=Body(
-        schema="Experiment",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("allow_unknown_events", "allow_unknown_events"),
-            ("archived", "archived"),
-            ("conclusion", "conclusion"),
-            ("conclusion_comment", "conclusion_comment"),
-            ("deleted", "deleted"),
-            ("description", "description"),
-            ("end_date", "end_date"),
-            ("exposure_criteria", "exposure_criteria"),
-            ("feature_flag_key", "feature_flag_key"),
-            ("filters", "filters"),
-            ("holdout_id", "holdout_id"),
-            ("metrics", "metrics"),
-            ("metrics_secondary", "metrics_secondary"),
-            ("name", "name"),
-            ("only_count_matured_users", "only_count_matured_users"),
-            ("parameters", "parameters"),
-            ("primary_metrics_ordered_uuids", "primary_metrics_ordered_uuids"),
-            ("saved_metrics_ids", "saved_metrics_ids"),
-            ("scheduling_config", "scheduling_config"),
-            ("secondary_metrics", "secondary_metrics"),
-            ("secondary_metrics_ordered_uuids", "secondary_metrics_ordered_uuids"),
-            ("start_date", "start_date"),
-            ("stats_config", "stats_config"),
-            ("type", "type"),
-            ("update_feature_flag_params", "update_feature_flag_params"),
-        ),
-    ),
+    body=Body(schema="Experiment"),
     result=Result(kind="json"),
     scopes=("experiment:write",),
     schema_operations=(
         "POST /api/projects/{project_id}/experiments/{id}/create_exposure_cohort_for_experiment/",
     ),
+)
+CREATE_FROM_PROMPT = Operation(
+    id="experiments.create_from_prompt",
+    method="POST",
+    path="/api/projects/{project_id}/experiments/create_from_prompt/",
+    body=Body(
+        schema="CreateFromPromptInput",
+        required=True,
+        flat=True,
+        fields=(
+            ("description", "description"),
+            ("feature_flag_key", "feature_flag_key"),
+            ("name", "name"),
+            ("prompt_name", "prompt_name"),
+            ("templates", "templates"),
+            ("versions", "versions"),
+        ),
+    ),
+    result=Result(kind="model", model="Experiment", schema="Experiment"),
+    scopes=("experiment:write", "llm_prompt:read"),
+    schema_operations=("POST /api/projects/{project_id}/experiments/create_from_prompt/",),
 )
 DELETE = Operation(
     id="experiments.delete",
@@ -128,7 +196,7 @@ DELETE = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
-    body=Body(schema="PatchedExperiment", flat=True),
+    body=Body(schema="PatchedExperimentWrite", flat=True),
     fixed_body={"deleted": True},
     result=Result(kind="model", model="Experiment", schema="Experiment"),
     scopes=("experiment:write",),
@@ -142,51 +210,10 @@ DUPLICATE = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
-    body=Body(
-        schema="Experiment",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("allow_unknown_events", "allow_unknown_events"),
-            ("archived", "archived"),
-            ("conclusion", "conclusion"),
-            ("conclusion_comment", "conclusion_comment"),
-            ("deleted", "deleted"),
-            ("description", "description"),
-            ("end_date", "end_date"),
-            ("exposure_criteria", "exposure_criteria"),
-            ("feature_flag_key", "feature_flag_key"),
-            ("filters", "filters"),
-            ("holdout_id", "holdout_id"),
-            ("metrics", "metrics"),
-            ("metrics_secondary", "metrics_secondary"),
-            ("name", "name"),
-            ("only_count_matured_users", "only_count_matured_users"),
-            ("parameters", "parameters"),
-            ("primary_metrics_ordered_uuids", "primary_metrics_ordered_uuids"),
-            ("saved_metrics_ids", "saved_metrics_ids"),
-            ("scheduling_config", "scheduling_config"),
-            ("secondary_metrics", "secondary_metrics"),
-            ("secondary_metrics_ordered_uuids", "secondary_metrics_ordered_uuids"),
-            ("start_date", "start_date"),
-            ("stats_config", "stats_config"),
-            ("type", "type"),
-            ("update_feature_flag_params", "update_feature_flag_params"),
-        ),
-    ),
+    body=Body(schema="Experiment"),
     result=Result(kind="json"),
     scopes=("experiment:write",),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/duplicate/",),
-)
-ELIGIBLE_FEATURE_FLAGS = Operation(
-    id="experiments.eligible_feature_flags",
-    method="GET",
-    path="/api/projects/{project_id}/experiments/eligible_feature_flags/",
-    result=Result(kind="json"),
-    scopes=("feature_flag:read",),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/experiments/eligible_feature_flags/",),
 )
 END = Operation(
     id="experiments.end",
@@ -197,12 +224,59 @@ END = Operation(
     ),
     body=Body(
         schema="EndExperiment",
-        required=True,
         flat=True,
-        fields=(("conclusion", "conclusion"), ("conclusion_comment", "conclusion_comment")),
+        fields=(
+            ("conclusion", "conclusion"),
+            ("conclusion_comment", "conclusion_comment"),
+            ("open_cleanup_pr", "open_cleanup_pr"),
+            ("repository", "repository"),
+            ("set_repository_as_team_default", "set_repository_as_team_default"),
+        ),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
+    scopes=("experiment:write",),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/end/",),
+)
+FLAG_CLEANUP_TARGET = Operation(
+    id="experiments.flag_cleanup_target",
+    method="GET",
+    path="/api/projects/{project_id}/experiments/{id}/flag_cleanup_target/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    result=Result(
+        kind="model", model="ExperimentFlagCleanupTarget", schema="ExperimentFlagCleanupTarget"
+    ),
+    scopes=("experiment:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/experiments/{id}/flag_cleanup_target/",),
+)
+FLAG_CLEANUP_TASK = Operation(
+    id="experiments.flag_cleanup_task",
+    method="GET",
+    path="/api/projects/{project_id}/experiments/{id}/flag_cleanup_task/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    result=Result(
+        kind="model", model="ExperimentFlagCleanupTask", schema="ExperimentFlagCleanupTask"
+    ),
+    scopes=("experiment:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/experiments/{id}/flag_cleanup_task/",),
+)
+FREEZE_EXPOSURE = Operation(
+    id="experiments.freeze_exposure",
+    method="POST",
+    path="/api/projects/{project_id}/experiments/{id}/freeze_exposure/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    result=Result(kind="model", model="Experiment", schema="Experiment"),
+    scopes=("experiment:write",),
+    schema_operations=("POST /api/projects/{project_id}/experiments/{id}/freeze_exposure/",),
 )
 GET = Operation(
     id="experiments.get",
@@ -217,6 +291,24 @@ GET = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/experiments/{id}/",),
 )
+GET_SESSION_EVENT_DELTAS = Operation(
+    id="experiments.get_session_event_deltas",
+    method="POST",
+    path="/api/projects/{project_id}/experiments/{id}/session_event_deltas/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    result=Result(
+        kind="model",
+        model="ExperimentSessionEventDeltaResponse",
+        schema="ExperimentSessionEventDeltaResponse",
+    ),
+    scopes=("experiment:read", "session_recording:read"),
+    buckets=("session_event_deltas_burst", "session_event_deltas_sustained"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/experiments/{id}/session_event_deltas/",),
+)
 LAUNCH = Operation(
     id="experiments.launch",
     method="POST",
@@ -225,6 +317,7 @@ LAUNCH = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
+    scopes=("experiment:write",),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/launch/",),
 )
 LIST = Operation(
@@ -232,15 +325,118 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/experiments/",
     parameters=(
+        Parameter(name="archived", python_name="archived", location="query", type="boolean"),
+        Parameter(name="created_by_id", python_name="created_by_id", location="query"),
+        Parameter(name="event", python_name="event", location="query"),
+        Parameter(
+            name="feature_flag_id", python_name="feature_flag_id", location="query", type="integer"
+        ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="order", python_name="order", location="query"),
+        Parameter(name="prompt_name", python_name="prompt_name", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(
+            name="status",
+            python_name="status",
+            location="query",
+            enum=("all", "complete", "draft", "exposure_frozen", "paused", "running", "stopped"),
+        ),
     ),
-    result=Result(kind="model", model="PaginatedExperimentList", schema="PaginatedExperimentList"),
+    result=Result(
+        kind="model", model="PaginatedExperimentBasicList", schema="PaginatedExperimentBasicList"
+    ),
     pagination=Pagination(style="offset", page_size=100),
     scopes=("experiment:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/experiments/",),
+)
+LIST_SESSION_BUCKETS = Operation(
+    id="experiments.list_session_buckets",
+    method="POST",
+    path="/api/projects/{project_id}/experiments/{id}/session_buckets/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    body=Body(
+        schema="ExperimentSessionBucketRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("bucket", "bucket"),
+            ("limit", "limit"),
+            ("metric_uuids", "metric_uuids"),
+            ("variant", "variant"),
+        ),
+    ),
+    result=Result(
+        kind="model",
+        model="ExperimentSessionBucketResponse",
+        schema="ExperimentSessionBucketResponse",
+    ),
+    scopes=("experiment:read", "session_recording:read"),
+    buckets=("session_buckets_burst", "session_buckets_sustained"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/experiments/{id}/session_buckets/",),
+)
+METRICS_RECALCULATIONS_CREATE = Operation(
+    id="experiments.metrics_recalculations.create",
+    method="POST",
+    path="/api/projects/{project_id}/experiments/{id}/metrics_recalculation/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    body=Body(schema="RecalculateMetricsRequest", flat=True, fields=(("trigger", "trigger"),)),
+    result=Result(
+        kind="model",
+        model="ExperimentMetricsRecalculation",
+        schema="ExperimentMetricsRecalculation",
+    ),
+    scopes=("experiment:write",),
+    schema_operations=("POST /api/projects/{project_id}/experiments/{id}/metrics_recalculation/",),
+)
+METRICS_RECALCULATIONS_GET = Operation(
+    id="experiments.metrics_recalculations.get",
+    method="GET",
+    path="/api/projects/{project_id}/experiments/{id}/metrics_recalculation/{recalculation_id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(
+            name="recalculation_id", python_name="recalculation_id", location="path", required=True
+        ),
+    ),
+    result=Result(
+        kind="model",
+        model="ExperimentMetricsRecalculation",
+        schema="ExperimentMetricsRecalculation",
+    ),
+    scopes=("experiment:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/experiments/{id}/metrics_recalculation/{recalculation_id}/",
+    ),
+)
+METRICS_RECALCULATIONS_LATEST = Operation(
+    id="experiments.metrics_recalculations.latest",
+    method="GET",
+    path="/api/projects/{project_id}/experiments/{id}/metrics_recalculation/latest/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    result=Result(
+        kind="model",
+        model="ExperimentMetricsRecalculation",
+        schema="ExperimentMetricsRecalculation",
+    ),
+    scopes=("experiment:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/experiments/{id}/metrics_recalculation/latest/",
+    ),
 )
 PAUSE = Operation(
     id="experiments.pause",
@@ -250,7 +446,24 @@ PAUSE = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
+    scopes=("experiment:write",),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/pause/",),
+)
+PROMPT_TEMPLATES = Operation(
+    id="experiments.prompt_templates",
+    method="GET",
+    path="/api/projects/{project_id}/experiments/prompt_templates/",
+    result=Result(
+        kind="model",
+        model="ExperimentsPromptTemplatesResponseItem",
+        array=True,
+        schema="ExperimentsPromptTemplatesResponseItem",
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("experiment:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/experiments/prompt_templates/",),
 )
 RECALCULATE_TIMESERIES = Operation(
     id="experiments.recalculate_timeseries",
@@ -259,38 +472,7 @@ RECALCULATE_TIMESERIES = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
-    body=Body(
-        schema="Experiment",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("allow_unknown_events", "allow_unknown_events"),
-            ("archived", "archived"),
-            ("conclusion", "conclusion"),
-            ("conclusion_comment", "conclusion_comment"),
-            ("deleted", "deleted"),
-            ("description", "description"),
-            ("end_date", "end_date"),
-            ("exposure_criteria", "exposure_criteria"),
-            ("feature_flag_key", "feature_flag_key"),
-            ("filters", "filters"),
-            ("holdout_id", "holdout_id"),
-            ("metrics", "metrics"),
-            ("metrics_secondary", "metrics_secondary"),
-            ("name", "name"),
-            ("only_count_matured_users", "only_count_matured_users"),
-            ("parameters", "parameters"),
-            ("primary_metrics_ordered_uuids", "primary_metrics_ordered_uuids"),
-            ("saved_metrics_ids", "saved_metrics_ids"),
-            ("scheduling_config", "scheduling_config"),
-            ("secondary_metrics", "secondary_metrics"),
-            ("secondary_metrics_ordered_uuids", "secondary_metrics_ordered_uuids"),
-            ("start_date", "start_date"),
-            ("stats_config", "stats_config"),
-            ("type", "type"),
-            ("update_feature_flag_params", "update_feature_flag_params"),
-        ),
-    ),
+    body=Body(schema="Experiment"),
     result=Result(kind="json"),
     scopes=("experiment:write",),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/recalculate_timeseries/",),
@@ -303,7 +485,7 @@ REPLACE = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
-        schema="Experiment",
+        schema="ExperimentWrite",
         required=True,
         flat=True,
         fields=(
@@ -315,7 +497,9 @@ REPLACE = Operation(
             ("deleted", "deleted"),
             ("description", "description"),
             ("end_date", "end_date"),
+            ("excluded_variants", "excluded_variants"),
             ("exposure_criteria", "exposure_criteria"),
+            ("feature_flag", "feature_flag"),
             ("feature_flag_key", "feature_flag_key"),
             ("filters", "filters"),
             ("holdout_id", "holdout_id"),
@@ -323,8 +507,11 @@ REPLACE = Operation(
             ("metrics_secondary", "metrics_secondary"),
             ("name", "name"),
             ("only_count_matured_users", "only_count_matured_users"),
+            ("original_experiment", "original_experiment"),
             ("parameters", "parameters"),
             ("primary_metrics_ordered_uuids", "primary_metrics_ordered_uuids"),
+            ("repository", "repository"),
+            ("running_time_calculation", "running_time_calculation"),
             ("saved_metrics_ids", "saved_metrics_ids"),
             ("scheduling_config", "scheduling_config"),
             ("secondary_metrics", "secondary_metrics"),
@@ -333,22 +520,13 @@ REPLACE = Operation(
             ("stats_config", "stats_config"),
             ("type", "type"),
             ("update_feature_flag_params", "update_feature_flag_params"),
+            ("version", "version"),
         ),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
     scopes=("experiment:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/experiments/{id}/",),
-)
-REQUIRES_FLAG_IMPLEMENTATION = Operation(
-    id="experiments.requires_flag_implementation",
-    method="GET",
-    path="/api/projects/{project_id}/experiments/requires_flag_implementation/",
-    result=Result(kind="json"),
-    scopes=("experiment:read",),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/experiments/requires_flag_implementation/",),
 )
 RESET = Operation(
     id="experiments.reset",
@@ -358,6 +536,7 @@ RESET = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
+    scopes=("experiment:write",),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/reset/",),
 )
 RESTORE = Operation(
@@ -367,7 +546,7 @@ RESTORE = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
-    body=Body(schema="PatchedExperiment", flat=True),
+    body=Body(schema="PatchedExperimentWrite", flat=True),
     fixed_body={"deleted": False},
     result=Result(kind="model", model="Experiment", schema="Experiment"),
     scopes=("experiment:write",),
@@ -381,7 +560,25 @@ RESUME = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
+    scopes=("experiment:write",),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/resume/",),
+)
+SESSION_CONTEXT = Operation(
+    id="experiments.session_context",
+    method="GET",
+    path="/api/projects/{project_id}/experiments/session_context/",
+    parameters=(
+        Parameter(name="session_id", python_name="session_id", location="query", required=True),
+    ),
+    result=Result(
+        kind="model",
+        model="ExperimentSessionContextResponse",
+        schema="ExperimentSessionContextResponse",
+    ),
+    scopes=("experiment:read", "session_recording:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/experiments/session_context/",),
 )
 SHIP_VARIANT = Operation(
     id="experiments.ship_variant",
@@ -397,10 +594,15 @@ SHIP_VARIANT = Operation(
         fields=(
             ("conclusion", "conclusion"),
             ("conclusion_comment", "conclusion_comment"),
+            ("open_cleanup_pr", "open_cleanup_pr"),
+            ("release_to_everyone", "release_to_everyone"),
+            ("repository", "repository"),
+            ("set_repository_as_team_default", "set_repository_as_team_default"),
             ("variant_key", "variant_key"),
         ),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
+    scopes=("experiment:write",),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/ship_variant/",),
 )
 STATS = Operation(
@@ -436,7 +638,19 @@ UNARCHIVE = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
+    scopes=("experiment:write",),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/unarchive/",),
+)
+UNFREEZE_EXPOSURE = Operation(
+    id="experiments.unfreeze_exposure",
+    method="POST",
+    path="/api/projects/{project_id}/experiments/{id}/unfreeze_exposure/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    result=Result(kind="model", model="Experiment", schema="Experiment"),
+    scopes=("experiment:write",),
+    schema_operations=("POST /api/projects/{project_id}/experiments/{id}/unfreeze_exposure/",),
 )
 UPDATE = Operation(
     id="experiments.update",
@@ -446,7 +660,7 @@ UPDATE = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
-        schema="PatchedExperiment",
+        schema="PatchedExperimentWrite",
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
@@ -457,7 +671,9 @@ UPDATE = Operation(
             ("deleted", "deleted"),
             ("description", "description"),
             ("end_date", "end_date"),
+            ("excluded_variants", "excluded_variants"),
             ("exposure_criteria", "exposure_criteria"),
+            ("feature_flag", "feature_flag"),
             ("feature_flag_key", "feature_flag_key"),
             ("filters", "filters"),
             ("holdout_id", "holdout_id"),
@@ -465,8 +681,11 @@ UPDATE = Operation(
             ("metrics_secondary", "metrics_secondary"),
             ("name", "name"),
             ("only_count_matured_users", "only_count_matured_users"),
+            ("original_experiment", "original_experiment"),
             ("parameters", "parameters"),
             ("primary_metrics_ordered_uuids", "primary_metrics_ordered_uuids"),
+            ("repository", "repository"),
+            ("running_time_calculation", "running_time_calculation"),
             ("saved_metrics_ids", "saved_metrics_ids"),
             ("scheduling_config", "scheduling_config"),
             ("secondary_metrics", "secondary_metrics"),
@@ -475,6 +694,7 @@ UPDATE = Operation(
             ("stats_config", "stats_config"),
             ("type", "type"),
             ("update_feature_flag_params", "update_feature_flag_params"),
+            ("version", "version"),
         ),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
@@ -483,27 +703,40 @@ UPDATE = Operation(
 )
 
 OPERATIONS: tuple[Operation, ...] = (
+    ACTIVITY,
     ARCHIVE,
+    BULK_GET_SESSION_CONTEXTS,
+    CALCULATE_RUNNING_TIME,
     COPY_TO_PROJECT,
     CREATE,
-    CREATE_EXPOSURE_COHORT_FOR_EXPERIMENT,
+    CREATE_EXPOSURE_COHORT,
+    CREATE_FROM_PROMPT,
     DELETE,
     DUPLICATE,
-    ELIGIBLE_FEATURE_FLAGS,
     END,
+    FLAG_CLEANUP_TARGET,
+    FLAG_CLEANUP_TASK,
+    FREEZE_EXPOSURE,
     GET,
+    GET_SESSION_EVENT_DELTAS,
     LAUNCH,
     LIST,
+    LIST_SESSION_BUCKETS,
+    METRICS_RECALCULATIONS_CREATE,
+    METRICS_RECALCULATIONS_GET,
+    METRICS_RECALCULATIONS_LATEST,
     PAUSE,
+    PROMPT_TEMPLATES,
     RECALCULATE_TIMESERIES,
     REPLACE,
-    REQUIRES_FLAG_IMPLEMENTATION,
     RESET,
     RESTORE,
     RESUME,
+    SESSION_CONTEXT,
     SHIP_VARIANT,
     STATS,
     TIMESERIES_RESULTS,
     UNARCHIVE,
+    UNFREEZE_EXPOSURE,
     UPDATE,
 )

@@ -9,54 +9,26 @@ CANCEL = Operation(
     id="external_data_schemas.cancel",
     method="POST",
     path="/api/projects/{project_id}/external_data_schemas/{id}/cancel/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="ExternalDataSchema",
-        flat=True,
-        fields=(
-            ("cdc_table_mode", "cdc_table_mode"),
-            ("incremental_field", "incremental_field"),
-            ("incremental_field_type", "incremental_field_type"),
-            ("primary_key_columns", "primary_key_columns"),
-            ("should_sync", "should_sync"),
-            ("sync_frequency", "sync_frequency"),
-            ("sync_time_of_day", "sync_time_of_day"),
-            ("sync_type", "sync_type"),
-        ),
-    ),
-    result=Result(kind="json"),
-    schema_operations=("POST /api/projects/{project_id}/external_data_schemas/{id}/cancel/",),
-)
-CREATE = Operation(
-    id="external_data_schemas.create",
-    method="POST",
-    path="/api/projects/{project_id}/external_data_schemas/",
-    body=Body(
-        schema="ExternalDataSchema",
-        required=True,
-        flat=True,
-        fields=(
-            ("cdc_table_mode", "cdc_table_mode"),
-            ("incremental_field", "incremental_field"),
-            ("incremental_field_type", "incremental_field_type"),
-            ("primary_key_columns", "primary_key_columns"),
-            ("should_sync", "should_sync"),
-            ("sync_frequency", "sync_frequency"),
-            ("sync_time_of_day", "sync_time_of_day"),
-            ("sync_type", "sync_type"),
-        ),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(
-        kind="model", model="ExternalDataSchema", schema="ExternalDataSchema", status=201
+        kind="model",
+        model="ExternalDataSchemasCancelResponse",
+        schema="ExternalDataSchemasCancelResponse",
     ),
-    schema_operations=("POST /api/projects/{project_id}/external_data_schemas/",),
+    scopes=("external_data_source:write",),
+    schema_operations=("POST /api/projects/{project_id}/external_data_schemas/{id}/cancel/",),
 )
 DELETE = Operation(
     id="external_data_schemas.delete",
     method="DELETE",
     path="/api/projects/{project_id}/external_data_schemas/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("external_data_source:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/external_data_schemas/{id}/",),
 )
@@ -64,48 +36,55 @@ DELETE_DATA = Operation(
     id="external_data_schemas.delete_data",
     method="DELETE",
     path="/api/projects/{project_id}/external_data_schemas/{id}/delete_data/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("external_data_source:write",),
     idempotent=True,
     schema_operations=(
         "DELETE /api/projects/{project_id}/external_data_schemas/{id}/delete_data/",
+    ),
+)
+DESTINATIONS_GET = Operation(
+    id="external_data_schemas.destinations.get",
+    method="GET",
+    path="/api/projects/{project_id}/external_data_schemas/{id}/destinations/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="SchemaDestinations", schema="SchemaDestinations"),
+    scopes=("external_data_source:write",),
+    schema_operations=("GET /api/projects/{project_id}/external_data_schemas/{id}/destinations/",),
+)
+DESTINATIONS_UPDATE = Operation(
+    id="external_data_schemas.destinations.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/external_data_schemas/{id}/destinations/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="PatchedDestinationLink", flat=True, fields=(("destination_ids", "destination_ids"),)
+    ),
+    result=Result(kind="model", model="SchemaDestinations", schema="SchemaDestinations"),
+    scopes=("external_data_source:write",),
+    schema_operations=(
+        "PATCH /api/projects/{project_id}/external_data_schemas/{id}/destinations/",
     ),
 )
 GET = Operation(
     id="external_data_schemas.get",
     method="GET",
     path="/api/projects/{project_id}/external_data_schemas/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="ExternalDataSchema", schema="ExternalDataSchema"),
+    scopes=("external_data_source:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/external_data_schemas/{id}/",),
-)
-INCREMENTAL_FIELDS = Operation(
-    id="external_data_schemas.incremental_fields",
-    method="POST",
-    path="/api/projects/{project_id}/external_data_schemas/{id}/incremental_fields/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="ExternalDataSchema",
-        flat=True,
-        fields=(
-            ("cdc_table_mode", "cdc_table_mode"),
-            ("incremental_field", "incremental_field"),
-            ("incremental_field_type", "incremental_field_type"),
-            ("primary_key_columns", "primary_key_columns"),
-            ("should_sync", "should_sync"),
-            ("sync_frequency", "sync_frequency"),
-            ("sync_time_of_day", "sync_time_of_day"),
-            ("sync_type", "sync_type"),
-        ),
-    ),
-    result=Result(kind="json"),
-    writes=False,
-    idempotent=True,
-    schema_operations=(
-        "POST /api/projects/{project_id}/external_data_schemas/{id}/incremental_fields/",
-    ),
 )
 LIST = Operation(
     id="external_data_schemas.list",
@@ -122,46 +101,76 @@ LIST = Operation(
         schema="PaginatedExternalDataSchemaList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("external_data_source:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/external_data_schemas/",),
+)
+LIST_INCREMENTAL_FIELDS = Operation(
+    id="external_data_schemas.list_incremental_fields",
+    method="POST",
+    path="/api/projects/{project_id}/external_data_schemas/{id}/incremental_fields/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="ExternalDataSchema"),
+    result=Result(kind="json"),
+    scopes=("external_data_source:write",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "POST /api/projects/{project_id}/external_data_schemas/{id}/incremental_fields/",
+    ),
+)
+LOGS = Operation(
+    id="external_data_schemas.logs",
+    method="GET",
+    path="/api/projects/{project_id}/external_data_schemas/{id}/logs/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="after", python_name="after", location="query", format="date-time"),
+        Parameter(name="before", python_name="before", location="query", format="date-time"),
+        Parameter(name="instance_id", python_name="instance_id", location="query"),
+        Parameter(name="level", python_name="level", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
+    ),
+    result=Result(kind="json"),
+    scopes=("external_data_source:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/external_data_schemas/{id}/logs/",),
 )
 RELOAD = Operation(
     id="external_data_schemas.reload",
     method="POST",
     path="/api/projects/{project_id}/external_data_schemas/{id}/reload/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="ExternalDataSchema",
-        flat=True,
-        fields=(
-            ("cdc_table_mode", "cdc_table_mode"),
-            ("incremental_field", "incremental_field"),
-            ("incremental_field_type", "incremental_field_type"),
-            ("primary_key_columns", "primary_key_columns"),
-            ("should_sync", "should_sync"),
-            ("sync_frequency", "sync_frequency"),
-            ("sync_time_of_day", "sync_time_of_day"),
-            ("sync_type", "sync_type"),
-        ),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="json"),
+    scopes=("external_data_source:write",),
     schema_operations=("POST /api/projects/{project_id}/external_data_schemas/{id}/reload/",),
 )
 REPLACE = Operation(
     id="external_data_schemas.replace",
     method="PUT",
     path="/api/projects/{project_id}/external_data_schemas/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="ExternalDataSchema",
-        required=True,
         flat=True,
         fields=(
+            ("api_version", "api_version"),
             ("cdc_table_mode", "cdc_table_mode"),
+            ("enabled_columns", "enabled_columns"),
             ("incremental_field", "incremental_field"),
+            ("incremental_field_lookback_seconds", "incremental_field_lookback_seconds"),
             ("incremental_field_type", "incremental_field_type"),
             ("primary_key_columns", "primary_key_columns"),
+            ("row_filters", "row_filters"),
             ("should_sync", "should_sync"),
             ("sync_frequency", "sync_frequency"),
             ("sync_time_of_day", "sync_time_of_day"),
@@ -169,6 +178,7 @@ REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="ExternalDataSchema", schema="ExternalDataSchema"),
+    scopes=("external_data_source:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/external_data_schemas/{id}/",),
 )
@@ -176,37 +186,32 @@ RESYNC = Operation(
     id="external_data_schemas.resync",
     method="POST",
     path="/api/projects/{project_id}/external_data_schemas/{id}/resync/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="ExternalDataSchema",
-        flat=True,
-        fields=(
-            ("cdc_table_mode", "cdc_table_mode"),
-            ("incremental_field", "incremental_field"),
-            ("incremental_field_type", "incremental_field_type"),
-            ("primary_key_columns", "primary_key_columns"),
-            ("should_sync", "should_sync"),
-            ("sync_frequency", "sync_frequency"),
-            ("sync_time_of_day", "sync_time_of_day"),
-            ("sync_type", "sync_type"),
-        ),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="json"),
+    scopes=("external_data_source:write",),
     schema_operations=("POST /api/projects/{project_id}/external_data_schemas/{id}/resync/",),
 )
 UPDATE = Operation(
     id="external_data_schemas.update",
     method="PATCH",
     path="/api/projects/{project_id}/external_data_schemas/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedExternalDataSchema",
         flat=True,
         fields=(
+            ("api_version", "api_version"),
             ("cdc_table_mode", "cdc_table_mode"),
+            ("enabled_columns", "enabled_columns"),
             ("incremental_field", "incremental_field"),
+            ("incremental_field_lookback_seconds", "incremental_field_lookback_seconds"),
             ("incremental_field_type", "incremental_field_type"),
             ("primary_key_columns", "primary_key_columns"),
+            ("row_filters", "row_filters"),
             ("should_sync", "should_sync"),
             ("sync_frequency", "sync_frequency"),
             ("sync_time_of_day", "sync_time_of_day"),
@@ -214,17 +219,20 @@ UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="ExternalDataSchema", schema="ExternalDataSchema"),
+    scopes=("external_data_source:write",),
     schema_operations=("PATCH /api/projects/{project_id}/external_data_schemas/{id}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
     CANCEL,
-    CREATE,
     DELETE,
     DELETE_DATA,
+    DESTINATIONS_GET,
+    DESTINATIONS_UPDATE,
     GET,
-    INCREMENTAL_FIELDS,
     LIST,
+    LIST_INCREMENTAL_FIELDS,
+    LOGS,
     RELOAD,
     REPLACE,
     RESYNC,

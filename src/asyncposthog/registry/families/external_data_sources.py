@@ -10,7 +10,7 @@ BULK_UPDATE_SCHEMAS = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/external_data_sources/{id}/bulk_update_schemas/",
     parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(name="search", python_name="search", location="query"),
@@ -25,43 +25,172 @@ BULK_UPDATE_SCHEMAS = Operation(
         model="PaginatedExternalDataSchemaList",
         schema="PaginatedExternalDataSchemaList",
     ),
+    scopes=("external_data_source:write",),
     schema_operations=(
         "PATCH /api/projects/{project_id}/external_data_sources/{id}/bulk_update_schemas/",
     ),
 )
-CHECK_CDC_PREREQUISITES = Operation(
-    id="external_data_sources.check_cdc_prerequisites",
+CDC_CHECK_NEW_PREREQUISITES = Operation(
+    id="external_data_sources.cdc.check_new_prerequisites",
     method="POST",
     path="/api/projects/{project_id}/external_data_sources/check_cdc_prerequisites/",
     result=Result(
         kind="model",
-        model="ExternalDataSourcesCheckCdcPrerequisitesResponse",
-        schema="ExternalDataSourcesCheckCdcPrerequisitesResponse",
+        model="ExternalDataSourcesCdcCheckNewPrerequisitesResponse",
+        schema="ExternalDataSourcesCdcCheckNewPrerequisitesResponse",
     ),
+    scopes=("external_data_source:write",),
     writes=False,
     idempotent=True,
     schema_operations=(
         "POST /api/projects/{project_id}/external_data_sources/check_cdc_prerequisites/",
     ),
 )
-CONNECTIONS = Operation(
-    id="external_data_sources.connections",
-    method="GET",
-    path="/api/projects/{project_id}/external_data_sources/connections/",
+CDC_CHECK_PREREQUISITES = Operation(
+    id="external_data_sources.cdc.check_prerequisites",
+    method="POST",
+    path="/api/projects/{project_id}/external_data_sources/{id}/check_cdc_prerequisites_for_source/",
     parameters=(
-        Parameter(name="limit", python_name="limit", location="query", type="integer"),
-        Parameter(name="offset", python_name="offset", location="query", type="integer"),
-        Parameter(name="search", python_name="search", location="query"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="ExternalDataSourceSerializers"),
+    result=Result(kind="json"),
+    scopes=("external_data_source:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/external_data_sources/{id}/check_cdc_prerequisites_for_source/",
+    ),
+)
+CDC_DISABLE = Operation(
+    id="external_data_sources.cdc.disable",
+    method="POST",
+    path="/api/projects/{project_id}/external_data_sources/{id}/disable_cdc/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="ExternalDataSourceSerializers"),
+    result=Result(kind="json"),
+    scopes=("external_data_source:write",),
+    schema_operations=("POST /api/projects/{project_id}/external_data_sources/{id}/disable_cdc/",),
+)
+CDC_ENABLE = Operation(
+    id="external_data_sources.cdc.enable",
+    method="POST",
+    path="/api/projects/{project_id}/external_data_sources/{id}/enable_cdc/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="ExternalDataSourceSerializers"),
+    result=Result(kind="json"),
+    scopes=("external_data_source:write",),
+    schema_operations=("POST /api/projects/{project_id}/external_data_sources/{id}/enable_cdc/",),
+)
+CDC_REPAIR = Operation(
+    id="external_data_sources.cdc.repair",
+    method="POST",
+    path="/api/projects/{project_id}/external_data_sources/{id}/repair_cdc/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(
         kind="model",
-        model="PaginatedExternalDataSourceConnectionOptionList",
-        schema="PaginatedExternalDataSourceConnectionOptionList",
+        model="ExternalDataSourcesCdcRepairResponse",
+        schema="ExternalDataSourcesCdcRepairResponse",
     ),
-    pagination=Pagination(style="offset", page_size=100),
+    scopes=("external_data_source:write",),
+    schema_operations=("POST /api/projects/{project_id}/external_data_sources/{id}/repair_cdc/",),
+)
+CDC_RESUME = Operation(
+    id="external_data_sources.cdc.resume",
+    method="POST",
+    path="/api/projects/{project_id}/external_data_sources/{id}/resume_cdc/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(
+        kind="model",
+        model="ExternalDataSourcesCdcResumeResponse",
+        schema="ExternalDataSourcesCdcResumeResponse",
+    ),
+    scopes=("external_data_source:write",),
+    schema_operations=("POST /api/projects/{project_id}/external_data_sources/{id}/resume_cdc/",),
+)
+CDC_STATUS = Operation(
+    id="external_data_sources.cdc.status",
+    method="GET",
+    path="/api/projects/{project_id}/external_data_sources/{id}/cdc_status/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="json"),
+    scopes=("external_data_source:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/external_data_sources/{id}/cdc_status/",),
+)
+CDC_UPDATE_SETTINGS = Operation(
+    id="external_data_sources.cdc.update_settings",
+    method="POST",
+    path="/api/projects/{project_id}/external_data_sources/{id}/update_cdc_settings/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="ExternalDataSourceSerializers"),
+    result=Result(kind="json"),
+    scopes=("external_data_source:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/external_data_sources/{id}/update_cdc_settings/",
+    ),
+)
+CHECK_PREFIX = Operation(
+    id="external_data_sources.check_prefix",
+    method="POST",
+    path="/api/projects/{project_id}/external_data_sources/source_prefix/",
+    body=Body(schema="ExternalDataSourceSerializers"),
+    result=Result(kind="json"),
+    scopes=("external_data_source:write",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/external_data_sources/source_prefix/",),
+)
+CONNECT_LINK = Operation(
+    id="external_data_sources.connect_link",
+    method="GET",
+    path="/api/projects/{project_id}/external_data_sources/connect_link/",
+    parameters=(
+        Parameter(name="source_type", python_name="source_type", location="query", required=True),
+    ),
+    result=Result(kind="model", model="SourceConnectLink", schema="SourceConnectLink"),
+    scopes=("external_data_source:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/external_data_sources/connect_link/",),
+)
+CONNECTIONS_LIST = Operation(
+    id="external_data_sources.connections.list",
+    method="GET",
+    path="/api/projects/{project_id}/external_data_sources/connections/",
+    result=Result(
+        kind="model",
+        model="ExternalDataSourceConnectionOption",
+        array=True,
+        schema="ExternalDataSourceConnectionOption",
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("external_data_source:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/external_data_sources/connections/",),
+)
+CONNECTORS = Operation(
+    id="external_data_sources.connectors",
+    method="GET",
+    path="/api/projects/{project_id}/external_data_sources/wizard/",
+    parameters=(Parameter(name="source_type", python_name="source_type", location="query"),),
+    result=Result(kind="json"),
+    scopes=("external_data_source:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/external_data_sources/wizard/",),
 )
 CREATE = Operation(
     id="external_data_sources.create",
@@ -73,7 +202,10 @@ CREATE = Operation(
         flat=True,
         fields=(
             ("access_method", "access_method"),
+            ("created_via", "created_via"),
             ("description", "description"),
+            ("destination_ids", "destination_ids"),
+            ("direct_query_enabled", "direct_query_enabled"),
             ("payload", "payload"),
             ("prefix", "prefix"),
             ("source_type", "source_type"),
@@ -81,86 +213,129 @@ CREATE = Operation(
     ),
     result=Result(
         kind="model",
-        model="ExternalDataSourceSerializers",
-        schema="ExternalDataSourceSerializers",
+        model="ExternalDataSourceCreateResponse",
+        schema="ExternalDataSourceCreateResponse",
         status=201,
     ),
+    scopes=("external_data_source:write",),
     schema_operations=("POST /api/projects/{project_id}/external_data_sources/",),
 )
-CREATE_WEBHOOK = Operation(
-    id="external_data_sources.create_webhook",
-    method="POST",
-    path="/api/projects/{project_id}/external_data_sources/{id}/create_webhook/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="ExternalDataSourceSerializers",
-        flat=True,
-        fields=(
-            ("account_id", "account_id"),
-            ("client_secret", "client_secret"),
-            ("description", "description"),
-            ("job_inputs", "job_inputs"),
-            ("prefix", "prefix"),
-        ),
+CREDENTIALS_LIST = Operation(
+    id="external_data_sources.credentials.list",
+    method="GET",
+    path="/api/projects/{project_id}/external_data_sources/stored_credentials/",
+    parameters=(
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(name="source_type", python_name="source_type", location="query"),
     ),
-    result=Result(kind="json"),
-    schema_operations=(
-        "POST /api/projects/{project_id}/external_data_sources/{id}/create_webhook/",
-    ),
-)
-DATABASE_SCHEMA = Operation(
-    id="external_data_sources.database_schema",
-    method="POST",
-    path="/api/projects/{project_id}/external_data_sources/database_schema/",
-    body=Body(
-        schema="DatabaseSchemaRequest",
-        required=True,
-        flat=True,
-        fields=(("source_type", "source_type"),),
-    ),
-    result=Result(kind="json"),
+    result=Result(kind="model", model="SourceCredential", array=True, schema="SourceCredential"),
+    pagination=Pagination(style="single", items=None),
+    scopes=("external_data_source:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/external_data_sources/database_schema/",),
+    schema_operations=("GET /api/projects/{project_id}/external_data_sources/stored_credentials/",),
+)
+CREDENTIALS_STORE = Operation(
+    id="external_data_sources.credentials.store",
+    method="POST",
+    path="/api/projects/{project_id}/external_data_sources/store_credentials/",
+    body=Body(
+        schema="SourceCredentialCreate",
+        required=True,
+        flat=True,
+        fields=(("payload", "payload"), ("source_type", "source_type")),
+    ),
+    result=Result(kind="model", model="SourceCredential", schema="SourceCredential", status=201),
+    scopes=("external_data_source:write",),
+    schema_operations=("POST /api/projects/{project_id}/external_data_sources/store_credentials/",),
 )
 DELETE = Operation(
     id="external_data_sources.delete",
     method="DELETE",
     path="/api/projects/{project_id}/external_data_sources/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("external_data_source:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/external_data_sources/{id}/",),
 )
-DELETE_WEBHOOK = Operation(
-    id="external_data_sources.delete_webhook",
-    method="POST",
-    path="/api/projects/{project_id}/external_data_sources/{id}/delete_webhook/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+DESTINATIONS_GET = Operation(
+    id="external_data_sources.destinations.get",
+    method="GET",
+    path="/api/projects/{project_id}/external_data_sources/{id}/destinations/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="SourceDestinations", schema="SourceDestinations"),
+    scopes=("external_data_source:write",),
+    schema_operations=("GET /api/projects/{project_id}/external_data_sources/{id}/destinations/",),
+)
+DESTINATIONS_UPDATE = Operation(
+    id="external_data_sources.destinations.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/external_data_sources/{id}/destinations/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
-        schema="ExternalDataSourceSerializers",
+        schema="PatchedDestinationLink", flat=True, fields=(("destination_ids", "destination_ids"),)
+    ),
+    result=Result(kind="model", model="SourceDestinations", schema="SourceDestinations"),
+    scopes=("external_data_source:write",),
+    schema_operations=(
+        "PATCH /api/projects/{project_id}/external_data_sources/{id}/destinations/",
+    ),
+)
+DIRECT_CONNECTION_OPTIONS = Operation(
+    id="external_data_sources.direct_connection_options",
+    method="GET",
+    path="/api/projects/{project_id}/external_data_sources/direct_connection_options/",
+    result=Result(
+        kind="model",
+        model="DirectConnectionSourceOption",
+        array=True,
+        schema="DirectConnectionSourceOption",
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("external_data_source:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/external_data_sources/direct_connection_options/",
+    ),
+)
+DRAFT_CUSTOM_MANIFEST = Operation(
+    id="external_data_sources.draft_custom_manifest",
+    method="POST",
+    path="/api/projects/{project_id}/external_data_sources/draft_custom_manifest/",
+    body=Body(
+        schema="DraftCustomManifestRequest",
         flat=True,
         fields=(
-            ("account_id", "account_id"),
-            ("client_secret", "client_secret"),
-            ("description", "description"),
-            ("job_inputs", "job_inputs"),
-            ("prefix", "prefix"),
+            ("docs_text", "docs_text"),
+            ("docs_url", "docs_url"),
+            ("source_name", "source_name"),
         ),
     ),
-    result=Result(kind="json"),
+    result=Result(
+        kind="model", model="DraftCustomManifestResponse", schema="DraftCustomManifestResponse"
+    ),
+    scopes=("external_data_source:write",),
     schema_operations=(
-        "POST /api/projects/{project_id}/external_data_sources/{id}/delete_webhook/",
+        "POST /api/projects/{project_id}/external_data_sources/draft_custom_manifest/",
     ),
 )
 GET = Operation(
     id="external_data_sources.get",
     method="GET",
     path="/api/projects/{project_id}/external_data_sources/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    result=Result(
-        kind="model", model="ExternalDataSourceSerializers", schema="ExternalDataSourceSerializers"
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
+    result=Result(kind="model", model="ExternalDataSource", schema="ExternalDataSourceSerializers"),
+    scopes=("external_data_source:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/external_data_sources/{id}/",),
@@ -169,8 +344,11 @@ JOBS = Operation(
     id="external_data_sources.jobs",
     method="GET",
     path="/api/projects/{project_id}/external_data_sources/{id}/jobs/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="json"),
+    scopes=("external_data_source:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/external_data_sources/{id}/jobs/",),
@@ -186,31 +364,81 @@ LIST = Operation(
     ),
     result=Result(
         kind="model",
-        model="PaginatedExternalDataSourceSerializersList",
+        model="PaginatedExternalDataSourceList",
         schema="PaginatedExternalDataSourceSerializersList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("external_data_source:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/external_data_sources/",),
+)
+OAUTH_ACCOUNTS = Operation(
+    id="external_data_sources.oauth_accounts",
+    method="GET",
+    path="/api/projects/{project_id}/external_data_sources/oauth_accounts/",
+    parameters=(
+        Parameter(
+            name="integration_id",
+            python_name="integration_id",
+            location="query",
+            required=True,
+            type="integer",
+        ),
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(name="source_type", python_name="source_type", location="query", required=True),
+    ),
+    result=Result(
+        kind="model", model="IntegrationAccountsResponse", schema="IntegrationAccountsResponse"
+    ),
+    scopes=("external_data_source:write",),
+    schema_operations=("GET /api/projects/{project_id}/external_data_sources/oauth_accounts/",),
+)
+PREVIEW_RESOURCE = Operation(
+    id="external_data_sources.preview_resource",
+    method="POST",
+    path="/api/projects/{project_id}/external_data_sources/preview_resource/",
+    body=Body(
+        schema="SourcePreviewRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("limit", "limit"),
+            ("payload", "payload"),
+            ("resource_name", "resource_name"),
+            ("source_type", "source_type"),
+        ),
+    ),
+    result=Result(kind="model", model="SourcePreviewResponse", schema="SourcePreviewResponse"),
+    scopes=("external_data_source:write",),
+    schema_operations=("POST /api/projects/{project_id}/external_data_sources/preview_resource/",),
+)
+READ_DATABASE_SCHEMA = Operation(
+    id="external_data_sources.read_database_schema",
+    method="POST",
+    path="/api/projects/{project_id}/external_data_sources/database_schema/",
+    body=Body(
+        schema="DatabaseSchemaRequest",
+        required=True,
+        flat=True,
+        fields=(("source_type", "source_type"),),
+    ),
+    result=Result(kind="json"),
+    scopes=("external_data_source:write",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/external_data_sources/database_schema/",),
 )
 REFRESH_SCHEMAS = Operation(
     id="external_data_sources.refresh_schemas",
     method="POST",
     path="/api/projects/{project_id}/external_data_sources/{id}/refresh_schemas/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="ExternalDataSourceSerializers",
-        flat=True,
-        fields=(
-            ("account_id", "account_id"),
-            ("client_secret", "client_secret"),
-            ("description", "description"),
-            ("job_inputs", "job_inputs"),
-            ("prefix", "prefix"),
-        ),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
+    body=Body(schema="ExternalDataSourceSerializers"),
     result=Result(kind="json"),
+    scopes=("external_data_source:write",),
     schema_operations=(
         "POST /api/projects/{project_id}/external_data_sources/{id}/refresh_schemas/",
     ),
@@ -219,166 +447,211 @@ RELOAD = Operation(
     id="external_data_sources.reload",
     method="POST",
     path="/api/projects/{project_id}/external_data_sources/{id}/reload/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="ExternalDataSourceSerializers",
-        flat=True,
-        fields=(
-            ("account_id", "account_id"),
-            ("client_secret", "client_secret"),
-            ("description", "description"),
-            ("job_inputs", "job_inputs"),
-            ("prefix", "prefix"),
-        ),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
+    body=Body(schema="ExternalDataSourceSerializers"),
     result=Result(kind="json"),
+    scopes=("external_data_source:write",),
     schema_operations=("POST /api/projects/{project_id}/external_data_sources/{id}/reload/",),
 )
 REPLACE = Operation(
     id="external_data_sources.replace",
     method="PUT",
     path="/api/projects/{project_id}/external_data_sources/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="ExternalDataSourceSerializers",
         required=True,
         flat=True,
         fields=(
             ("account_id", "account_id"),
+            ("auto_sync_new_schemas", "auto_sync_new_schemas"),
+            ("auto_sync_schema_patterns", "auto_sync_schema_patterns"),
             ("client_secret", "client_secret"),
+            ("created_via", "created_via"),
             ("description", "description"),
+            ("direct_query_enabled", "direct_query_enabled"),
             ("job_inputs", "job_inputs"),
             ("prefix", "prefix"),
         ),
     ),
-    result=Result(
-        kind="model", model="ExternalDataSourceSerializers", schema="ExternalDataSourceSerializers"
-    ),
+    result=Result(kind="model", model="ExternalDataSource", schema="ExternalDataSourceSerializers"),
+    scopes=("external_data_source:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/external_data_sources/{id}/",),
 )
-REVENUE_ANALYTICS_CONFIG = Operation(
-    id="external_data_sources.revenue_analytics_config",
-    method="PATCH",
-    path="/api/projects/{project_id}/external_data_sources/{id}/revenue_analytics_config/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="PatchedExternalDataSourceSerializers",
-        flat=True,
-        fields=(
-            ("account_id", "account_id"),
-            ("client_secret", "client_secret"),
-            ("description", "description"),
-            ("job_inputs", "job_inputs"),
-            ("prefix", "prefix"),
-        ),
-    ),
-    result=Result(kind="json"),
-    schema_operations=(
-        "PATCH /api/projects/{project_id}/external_data_sources/{id}/revenue_analytics_config/",
-    ),
-)
-SOURCE_PREFIX = Operation(
-    id="external_data_sources.source_prefix",
+SETUP = Operation(
+    id="external_data_sources.setup",
     method="POST",
-    path="/api/projects/{project_id}/external_data_sources/source_prefix/",
+    path="/api/projects/{project_id}/external_data_sources/setup/",
     body=Body(
-        schema="ExternalDataSourceSerializers",
+        schema="SourceSetup",
+        required=True,
         flat=True,
         fields=(
-            ("account_id", "account_id"),
-            ("client_secret", "client_secret"),
             ("description", "description"),
-            ("job_inputs", "job_inputs"),
+            ("direct_query_enabled", "direct_query_enabled"),
+            ("payload", "payload"),
             ("prefix", "prefix"),
+            ("source_type", "source_type"),
         ),
     ),
-    result=Result(kind="json"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/external_data_sources/source_prefix/",),
+    result=Result(
+        kind="model", model="SourceSetupResponse", schema="SourceSetupResponse", status=201
+    ),
+    scopes=("external_data_source:write",),
+    schema_operations=("POST /api/projects/{project_id}/external_data_sources/setup/",),
 )
 UPDATE = Operation(
     id="external_data_sources.update",
     method="PATCH",
     path="/api/projects/{project_id}/external_data_sources/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedExternalDataSourceSerializers",
         flat=True,
         fields=(
             ("account_id", "account_id"),
+            ("auto_sync_new_schemas", "auto_sync_new_schemas"),
+            ("auto_sync_schema_patterns", "auto_sync_schema_patterns"),
             ("client_secret", "client_secret"),
+            ("created_via", "created_via"),
             ("description", "description"),
+            ("direct_query_enabled", "direct_query_enabled"),
             ("job_inputs", "job_inputs"),
             ("prefix", "prefix"),
         ),
     ),
-    result=Result(
-        kind="model", model="ExternalDataSourceSerializers", schema="ExternalDataSourceSerializers"
-    ),
+    result=Result(kind="model", model="ExternalDataSource", schema="ExternalDataSourceSerializers"),
+    scopes=("external_data_source:write",),
     schema_operations=("PATCH /api/projects/{project_id}/external_data_sources/{id}/",),
 )
-UPDATE_WEBHOOK_INPUTS = Operation(
-    id="external_data_sources.update_webhook_inputs",
+UPDATE_REVENUE_ANALYTICS_CONFIG = Operation(
+    id="external_data_sources.update_revenue_analytics_config",
+    method="PATCH",
+    path="/api/projects/{project_id}/external_data_sources/{id}/revenue_analytics_config/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="PatchedExternalDataSourceSerializers"),
+    result=Result(kind="json"),
+    scopes=("external_data_source:write",),
+    schema_operations=(
+        "PATCH /api/projects/{project_id}/external_data_sources/{id}/revenue_analytics_config/",
+    ),
+)
+WEBHOOK_CREATE = Operation(
+    id="external_data_sources.webhook.create",
     method="POST",
-    path="/api/projects/{project_id}/external_data_sources/{id}/update_webhook_inputs/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    path="/api/projects/{project_id}/external_data_sources/{id}/create_webhook/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="ExternalDataSourceSerializers",
+        required=True,
         flat=True,
         fields=(
             ("account_id", "account_id"),
+            ("auto_sync_new_schemas", "auto_sync_new_schemas"),
+            ("auto_sync_schema_patterns", "auto_sync_schema_patterns"),
             ("client_secret", "client_secret"),
+            ("created_via", "created_via"),
             ("description", "description"),
+            ("direct_query_enabled", "direct_query_enabled"),
             ("job_inputs", "job_inputs"),
             ("prefix", "prefix"),
         ),
     ),
     result=Result(kind="json"),
+    scopes=("external_data_source:write",),
     schema_operations=(
-        "POST /api/projects/{project_id}/external_data_sources/{id}/update_webhook_inputs/",
+        "POST /api/projects/{project_id}/external_data_sources/{id}/create_webhook/",
     ),
 )
-WEBHOOK_INFO = Operation(
-    id="external_data_sources.webhook_info",
+WEBHOOK_DELETE = Operation(
+    id="external_data_sources.webhook.delete",
+    method="POST",
+    path="/api/projects/{project_id}/external_data_sources/{id}/delete_webhook/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="ExternalDataSourceSerializers"),
+    result=Result(kind="json"),
+    scopes=("external_data_source:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/external_data_sources/{id}/delete_webhook/",
+    ),
+)
+WEBHOOK_GET = Operation(
+    id="external_data_sources.webhook.get",
     method="GET",
     path="/api/projects/{project_id}/external_data_sources/{id}/webhook_info/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="json"),
+    scopes=("external_data_source:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/external_data_sources/{id}/webhook_info/",),
 )
-WIZARD = Operation(
-    id="external_data_sources.wizard",
-    method="GET",
-    path="/api/projects/{project_id}/external_data_sources/wizard/",
+WEBHOOK_UPDATE_INPUTS = Operation(
+    id="external_data_sources.webhook.update_inputs",
+    method="POST",
+    path="/api/projects/{project_id}/external_data_sources/{id}/update_webhook_inputs/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="ExternalDataSourceSerializers"),
     result=Result(kind="json"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/external_data_sources/wizard/",),
+    scopes=("external_data_source:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/external_data_sources/{id}/update_webhook_inputs/",
+    ),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
     BULK_UPDATE_SCHEMAS,
-    CHECK_CDC_PREREQUISITES,
-    CONNECTIONS,
+    CDC_CHECK_NEW_PREREQUISITES,
+    CDC_CHECK_PREREQUISITES,
+    CDC_DISABLE,
+    CDC_ENABLE,
+    CDC_REPAIR,
+    CDC_RESUME,
+    CDC_STATUS,
+    CDC_UPDATE_SETTINGS,
+    CHECK_PREFIX,
+    CONNECT_LINK,
+    CONNECTIONS_LIST,
+    CONNECTORS,
     CREATE,
-    CREATE_WEBHOOK,
-    DATABASE_SCHEMA,
+    CREDENTIALS_LIST,
+    CREDENTIALS_STORE,
     DELETE,
-    DELETE_WEBHOOK,
+    DESTINATIONS_GET,
+    DESTINATIONS_UPDATE,
+    DIRECT_CONNECTION_OPTIONS,
+    DRAFT_CUSTOM_MANIFEST,
     GET,
     JOBS,
     LIST,
+    OAUTH_ACCOUNTS,
+    PREVIEW_RESOURCE,
+    READ_DATABASE_SCHEMA,
     REFRESH_SCHEMAS,
     RELOAD,
     REPLACE,
-    REVENUE_ANALYTICS_CONFIG,
-    SOURCE_PREFIX,
+    SETUP,
     UPDATE,
-    UPDATE_WEBHOOK_INPUTS,
-    WEBHOOK_INFO,
-    WIZARD,
+    UPDATE_REVENUE_ANALYTICS_CONFIG,
+    WEBHOOK_CREATE,
+    WEBHOOK_DELETE,
+    WEBHOOK_GET,
+    WEBHOOK_UPDATE_INPUTS,
 )

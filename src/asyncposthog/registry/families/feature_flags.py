@@ -40,6 +40,17 @@ ALL_ACTIVITY = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/feature_flags/activity/",),
 )
+ARCHIVE = Operation(
+    id="feature_flags.archive",
+    method="POST",
+    path="/api/projects/{project_id}/feature_flags/{id}/archive/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    result=Result(kind="model", model="FeatureFlag", schema="FeatureFlag"),
+    scopes=("feature_flag:write",),
+    schema_operations=("POST /api/projects/{project_id}/feature_flags/{id}/archive/",),
+)
 BULK_DELETE = Operation(
     id="feature_flags.bulk_delete",
     method="POST",
@@ -55,21 +66,8 @@ BULK_DELETE = Operation(
         model="FeatureFlagsBulkDeleteResponse",
         schema="FeatureFlagsBulkDeleteResponse",
     ),
+    scopes=("feature_flag:write",),
     schema_operations=("POST /api/projects/{project_id}/feature_flags/bulk_delete/",),
-)
-BULK_KEYS = Operation(
-    id="feature_flags.bulk_keys",
-    method="POST",
-    path="/api/projects/{project_id}/feature_flags/bulk_keys/",
-    body=Body(
-        schema="FeatureFlagsBulkKeysRequest", required=True, flat=True, fields=(("ids", "ids"),)
-    ),
-    result=Result(
-        kind="model", model="FeatureFlagsBulkKeysResponse", schema="FeatureFlagsBulkKeysResponse"
-    ),
-    writes=False,
-    idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/feature_flags/bulk_keys/",),
 )
 BULK_UPDATE_TAGS = Operation(
     id="feature_flags.bulk_update_tags",
@@ -82,6 +80,7 @@ BULK_UPDATE_TAGS = Operation(
         fields=(("action", "action"), ("ids", "ids"), ("tags", "tags")),
     ),
     result=Result(kind="model", model="BulkUpdateTagsResponse", schema="BulkUpdateTagsResponse"),
+    scopes=("feature_flag:write",),
     schema_operations=("POST /api/projects/{project_id}/feature_flags/bulk_update_tags/",),
 )
 CREATE = Operation(
@@ -94,8 +93,13 @@ CREATE = Operation(
         flat=True,
         fields=(
             ("active", "active"),
+            ("archived", "archived"),
+            ("bucketing_identifier", "bucketing_identifier"),
+            ("ensure_experience_continuity", "ensure_experience_continuity"),
             ("evaluation_contexts", "evaluation_contexts"),
+            ("evaluation_runtime", "evaluation_runtime"),
             ("filters", "filters"),
+            ("is_remote_configuration", "is_remote_configuration"),
             ("key", "key"),
             ("name", "name"),
             ("tags", "tags"),
@@ -105,83 +109,30 @@ CREATE = Operation(
     scopes=("feature_flag:write",),
     schema_operations=("POST /api/projects/{project_id}/feature_flags/",),
 )
-CREATE_STATIC_COHORT_FOR_FLAG = Operation(
-    id="feature_flags.create_static_cohort_for_flag",
-    method="POST",
-    path="/api/projects/{project_id}/feature_flags/{id}/create_static_cohort_for_flag/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
-    ),
-    body=Body(
-        schema="FeatureFlag",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("should_create_usage_dashboard", "_should_create_usage_dashboard"),
-            ("active", "active"),
-            ("analytics_dashboards", "analytics_dashboards"),
-            ("bucketing_identifier", "bucketing_identifier"),
-            ("created_at", "created_at"),
-            ("creation_context", "creation_context"),
-            ("deleted", "deleted"),
-            ("ensure_experience_continuity", "ensure_experience_continuity"),
-            ("evaluation_contexts", "evaluation_contexts"),
-            ("evaluation_runtime", "evaluation_runtime"),
-            ("filters", "filters"),
-            ("has_encrypted_payloads", "has_encrypted_payloads"),
-            ("has_enriched_analytics", "has_enriched_analytics"),
-            ("is_remote_configuration", "is_remote_configuration"),
-            ("key", "key"),
-            ("last_called_at", "last_called_at"),
-            ("name", "name"),
-            ("performed_rollback", "performed_rollback"),
-            ("rollback_conditions", "rollback_conditions"),
-            ("tags", "tags"),
-            ("version", "version"),
-        ),
-    ),
-    result=Result(kind="json"),
-    schema_operations=(
-        "POST /api/projects/{project_id}/feature_flags/{id}/create_static_cohort_for_flag/",
-    ),
-)
-DASHBOARD = Operation(
-    id="feature_flags.dashboard",
+CREATE_DASHBOARD = Operation(
+    id="feature_flags.create_dashboard",
     method="POST",
     path="/api/projects/{project_id}/feature_flags/{id}/dashboard/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
-    body=Body(
-        schema="FeatureFlag",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("should_create_usage_dashboard", "_should_create_usage_dashboard"),
-            ("active", "active"),
-            ("analytics_dashboards", "analytics_dashboards"),
-            ("bucketing_identifier", "bucketing_identifier"),
-            ("created_at", "created_at"),
-            ("creation_context", "creation_context"),
-            ("deleted", "deleted"),
-            ("ensure_experience_continuity", "ensure_experience_continuity"),
-            ("evaluation_contexts", "evaluation_contexts"),
-            ("evaluation_runtime", "evaluation_runtime"),
-            ("filters", "filters"),
-            ("has_encrypted_payloads", "has_encrypted_payloads"),
-            ("has_enriched_analytics", "has_enriched_analytics"),
-            ("is_remote_configuration", "is_remote_configuration"),
-            ("key", "key"),
-            ("last_called_at", "last_called_at"),
-            ("name", "name"),
-            ("performed_rollback", "performed_rollback"),
-            ("rollback_conditions", "rollback_conditions"),
-            ("tags", "tags"),
-            ("version", "version"),
-        ),
-    ),
     result=Result(kind="json"),
+    scopes=("feature_flag:write",),
     schema_operations=("POST /api/projects/{project_id}/feature_flags/{id}/dashboard/",),
+)
+CREATE_STATIC_COHORT = Operation(
+    id="feature_flags.create_static_cohort",
+    method="POST",
+    path="/api/projects/{project_id}/feature_flags/{id}/create_static_cohort_for_flag/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    body=Body(schema="FeatureFlag"),
+    result=Result(kind="json"),
+    scopes=("feature_flag:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/feature_flags/{id}/create_static_cohort_for_flag/",
+    ),
 )
 DELETE = Operation(
     id="feature_flags.delete",
@@ -197,8 +148,8 @@ DELETE = Operation(
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/feature_flags/{id}/",),
 )
-DEPENDENT_FLAGS = Operation(
-    id="feature_flags.dependent_flags",
+DEPENDENTS = Operation(
+    id="feature_flags.dependents",
     method="GET",
     path="/api/projects/{project_id}/feature_flags/{id}/dependent_flags/",
     parameters=(
@@ -206,9 +157,32 @@ DEPENDENT_FLAGS = Operation(
     ),
     result=Result(kind="model", model="DependentFlag", array=True, schema="DependentFlag"),
     pagination=Pagination(style="single", items=None),
+    scopes=("feature_flag:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/feature_flags/{id}/dependent_flags/",),
+)
+DISABLE = Operation(
+    id="feature_flags.disable",
+    method="POST",
+    path="/api/projects/{project_id}/feature_flags/{id}/disable/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    result=Result(kind="model", model="FeatureFlag", schema="FeatureFlag"),
+    scopes=("feature_flag:write",),
+    schema_operations=("POST /api/projects/{project_id}/feature_flags/{id}/disable/",),
+)
+ENABLE = Operation(
+    id="feature_flags.enable",
+    method="POST",
+    path="/api/projects/{project_id}/feature_flags/{id}/enable/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    result=Result(kind="model", model="FeatureFlag", schema="FeatureFlag"),
+    scopes=("feature_flag:write",),
+    schema_operations=("POST /api/projects/{project_id}/feature_flags/{id}/enable/",),
 )
 ENRICH_USAGE_DASHBOARD = Operation(
     id="feature_flags.enrich_usage_dashboard",
@@ -217,35 +191,8 @@ ENRICH_USAGE_DASHBOARD = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
-    body=Body(
-        schema="FeatureFlag",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("should_create_usage_dashboard", "_should_create_usage_dashboard"),
-            ("active", "active"),
-            ("analytics_dashboards", "analytics_dashboards"),
-            ("bucketing_identifier", "bucketing_identifier"),
-            ("created_at", "created_at"),
-            ("creation_context", "creation_context"),
-            ("deleted", "deleted"),
-            ("ensure_experience_continuity", "ensure_experience_continuity"),
-            ("evaluation_contexts", "evaluation_contexts"),
-            ("evaluation_runtime", "evaluation_runtime"),
-            ("filters", "filters"),
-            ("has_encrypted_payloads", "has_encrypted_payloads"),
-            ("has_enriched_analytics", "has_enriched_analytics"),
-            ("is_remote_configuration", "is_remote_configuration"),
-            ("key", "key"),
-            ("last_called_at", "last_called_at"),
-            ("name", "name"),
-            ("performed_rollback", "performed_rollback"),
-            ("rollback_conditions", "rollback_conditions"),
-            ("tags", "tags"),
-            ("version", "version"),
-        ),
-    ),
     result=Result(kind="json"),
+    scopes=("feature_flag:write",),
     schema_operations=(
         "POST /api/projects/{project_id}/feature_flags/{id}/enrich_usage_dashboard/",
     ),
@@ -256,9 +203,11 @@ EVALUATION_REASONS = Operation(
     path="/api/projects/{project_id}/feature_flags/evaluation_reasons/",
     parameters=(
         Parameter(name="distinct_id", python_name="distinct_id", location="query", required=True),
+        Parameter(name="flag_keys", python_name="flag_keys", location="query", type="array"),
         Parameter(name="groups", python_name="groups", location="query"),
     ),
     result=Result(kind="json"),
+    scopes=("feature_flag:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/feature_flags/evaluation_reasons/",),
@@ -276,6 +225,37 @@ GET = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/feature_flags/{id}/",),
 )
+GET_BLAST_RADIUS = Operation(
+    id="feature_flags.get_blast_radius",
+    method="POST",
+    path="/api/projects/{project_id}/feature_flags/user_blast_radius/",
+    body=Body(
+        schema="UserBlastRadiusRequest",
+        required=True,
+        flat=True,
+        fields=(("condition", "condition"), ("group_type_index", "group_type_index")),
+    ),
+    result=Result(kind="model", model="UserBlastRadiusResponse", schema="UserBlastRadiusResponse"),
+    scopes=("feature_flag:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/feature_flags/user_blast_radius/",),
+)
+KEYS_BY_ID = Operation(
+    id="feature_flags.keys_by_id",
+    method="POST",
+    path="/api/projects/{project_id}/feature_flags/bulk_keys/",
+    body=Body(
+        schema="FeatureFlagsKeysByIdRequest", required=True, flat=True, fields=(("ids", "ids"),)
+    ),
+    result=Result(
+        kind="model", model="FeatureFlagsKeysByIdResponse", schema="FeatureFlagsKeysByIdResponse"
+    ),
+    scopes=("feature_flag:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/feature_flags/bulk_keys/",),
+)
 LIST = Operation(
     id="feature_flags.list",
     method="GET",
@@ -284,20 +264,31 @@ LIST = Operation(
         Parameter(
             name="active", python_name="active", location="query", enum=("STALE", "false", "true")
         ),
+        Parameter(
+            name="archived", python_name="archived", location="query", enum=("false", "true")
+        ),
         Parameter(name="created_by_id", python_name="created_by_id", location="query"),
+        Parameter(
+            name="eligible_for_experiment",
+            python_name="eligible_for_experiment",
+            location="query",
+            enum=("true",),
+        ),
         Parameter(
             name="evaluation_runtime",
             python_name="evaluation_runtime",
             location="query",
-            enum=("both", "client", "server"),
+            enum=("all", "client", "server"),
         ),
         Parameter(name="excluded_properties", python_name="excluded_properties", location="query"),
+        Parameter(name="excluded_tags", python_name="excluded_tags", location="query"),
         Parameter(
             name="has_evaluation_contexts",
             python_name="has_evaluation_contexts",
             location="query",
             enum=("false", "true"),
         ),
+        Parameter(name="key", python_name="key", location="query"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(name="search", python_name="search", location="query"),
@@ -332,24 +323,30 @@ LOCAL_EVALUATION = Operation(
     buckets=("feature_flag_evaluations",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/feature_flags/local_evaluation/",),
+    deprecated=True,
+    schema_gap_source="PostHog's OpenAPI document of May 2026",
 )
 MATCHING_IDS = Operation(
     id="feature_flags.matching_ids",
     method="GET",
     path="/api/projects/{project_id}/feature_flags/matching_ids/",
     result=Result(kind="json"),
+    scopes=("feature_flag:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/feature_flags/matching_ids/",),
 )
-MY_FLAGS = Operation(
-    id="feature_flags.my_flags",
+MINE = Operation(
+    id="feature_flags.mine",
     method="GET",
     path="/api/projects/{project_id}/feature_flags/my_flags/",
-    parameters=(Parameter(name="groups", python_name="groups", location="query"),),
-    result=Result(kind="model", model="MyFlagsResponse", array=True, schema="MyFlagsResponse"),
+    parameters=(
+        Parameter(name="flag_keys", python_name="flag_keys", location="query", type="array"),
+        Parameter(name="groups", python_name="groups", location="query"),
+    ),
+    result=Result(kind="model", model="EvaluatedFeatureFlag", array=True, schema="MyFlagsResponse"),
     pagination=Pagination(style="single", items=None),
+    scopes=("feature_flag:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/feature_flags/my_flags/",),
@@ -381,9 +378,9 @@ REPLACE = Operation(
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
-            ("should_create_usage_dashboard", "_should_create_usage_dashboard"),
             ("active", "active"),
             ("analytics_dashboards", "analytics_dashboards"),
+            ("archived", "archived"),
             ("bucketing_identifier", "bucketing_identifier"),
             ("created_at", "created_at"),
             ("creation_context", "creation_context"),
@@ -398,8 +395,6 @@ REPLACE = Operation(
             ("key", "key"),
             ("last_called_at", "last_called_at"),
             ("name", "name"),
-            ("performed_rollback", "performed_rollback"),
-            ("rollback_conditions", "rollback_conditions"),
             ("tags", "tags"),
             ("version", "version"),
         ),
@@ -437,6 +432,44 @@ STATUS = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/feature_flags/{id}/status/",),
 )
+TEST_EVALUATION = Operation(
+    id="feature_flags.test_evaluation",
+    method="POST",
+    path="/api/projects/{project_id}/feature_flags/{id}/test_evaluation/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    body=Body(
+        schema="FeatureFlagTestEvaluationRequest",
+        flat=True,
+        fields=(
+            ("distinct_id", "distinct_id"),
+            ("groups", "groups"),
+            ("person_id", "person_id"),
+            ("timestamp", "timestamp"),
+        ),
+    ),
+    result=Result(
+        kind="model",
+        model="FeatureFlagTestEvaluationResponse",
+        schema="FeatureFlagTestEvaluationResponse",
+    ),
+    scopes=("feature_flag:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/feature_flags/{id}/test_evaluation/",),
+)
+UNARCHIVE = Operation(
+    id="feature_flags.unarchive",
+    method="POST",
+    path="/api/projects/{project_id}/feature_flags/{id}/unarchive/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    result=Result(kind="model", model="FeatureFlag", schema="FeatureFlag"),
+    scopes=("feature_flag:write",),
+    schema_operations=("POST /api/projects/{project_id}/feature_flags/{id}/unarchive/",),
+)
 UPDATE = Operation(
     id="feature_flags.update",
     method="PATCH",
@@ -449,8 +482,13 @@ UPDATE = Operation(
         flat=True,
         fields=(
             ("active", "active"),
+            ("archived", "archived"),
+            ("bucketing_identifier", "bucketing_identifier"),
+            ("ensure_experience_continuity", "ensure_experience_continuity"),
             ("evaluation_contexts", "evaluation_contexts"),
+            ("evaluation_runtime", "evaluation_runtime"),
             ("filters", "filters"),
+            ("is_remote_configuration", "is_remote_configuration"),
             ("key", "key"),
             ("name", "name"),
             ("tags", "tags"),
@@ -461,20 +499,15 @@ UPDATE = Operation(
     scopes=("feature_flag:write",),
     schema_operations=("PATCH /api/projects/{project_id}/feature_flags/{id}/",),
 )
-USER_BLAST_RADIUS = Operation(
-    id="feature_flags.user_blast_radius",
-    method="POST",
-    path="/api/projects/{project_id}/feature_flags/user_blast_radius/",
-    body=Body(
-        schema="UserBlastRadiusRequest",
-        required=True,
-        flat=True,
-        fields=(("condition", "condition"), ("group_type_index", "group_type_index")),
-    ),
-    result=Result(kind="model", model="UserBlastRadiusResponse", schema="UserBlastRadiusResponse"),
+VALUES = Operation(
+    id="feature_flags.values",
+    method="GET",
+    path="/api/projects/{project_id}/flag_value/values/",
+    parameters=(Parameter(name="key", python_name="key", location="query"),),
+    result=Result(kind="model", model="FlagValueResponse", schema="FlagValueResponse"),
     writes=False,
     idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/feature_flags/user_blast_radius/",),
+    schema_operations=("GET /api/projects/{project_id}/flag_value/values/",),
 )
 VERSIONS_GET = Operation(
     id="feature_flags.versions.get",
@@ -493,6 +526,7 @@ VERSIONS_GET = Operation(
     result=Result(
         kind="model", model="FeatureFlagVersionResponse", schema="FeatureFlagVersionResponse"
     ),
+    scopes=("feature_flag:read",),
     writes=False,
     idempotent=True,
     schema_operations=(
@@ -503,26 +537,32 @@ VERSIONS_GET = Operation(
 OPERATIONS: tuple[Operation, ...] = (
     ACTIVITY,
     ALL_ACTIVITY,
+    ARCHIVE,
     BULK_DELETE,
-    BULK_KEYS,
     BULK_UPDATE_TAGS,
     CREATE,
-    CREATE_STATIC_COHORT_FOR_FLAG,
-    DASHBOARD,
+    CREATE_DASHBOARD,
+    CREATE_STATIC_COHORT,
     DELETE,
-    DEPENDENT_FLAGS,
+    DEPENDENTS,
+    DISABLE,
+    ENABLE,
     ENRICH_USAGE_DASHBOARD,
     EVALUATION_REASONS,
     GET,
+    GET_BLAST_RADIUS,
+    KEYS_BY_ID,
     LIST,
     LOCAL_EVALUATION,
     MATCHING_IDS,
-    MY_FLAGS,
+    MINE,
     REMOTE_CONFIG,
     REPLACE,
     RESTORE,
     STATUS,
+    TEST_EVALUATION,
+    UNARCHIVE,
     UPDATE,
-    USER_BLAST_RADIUS,
+    VALUES,
     VERSIONS_GET,
 )

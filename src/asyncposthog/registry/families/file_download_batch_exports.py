@@ -14,7 +14,7 @@ CANCEL = Operation(
     ),
     result=Result(kind="model", model="FileDownloadState", schema="FileDownloadState"),
     scopes=("batch_export:write",),
-    schema_gap_source="products/batch_exports/backend/api/file_download.py",
+    schema_operations=("POST /api/projects/{project_id}/file_download_batch_exports/{id}/cancel/",),
 )
 COUNT_ROWS = Operation(
     id="file_download_batch_exports.count_rows",
@@ -31,7 +31,7 @@ COUNT_ROWS = Operation(
     buckets=("batch_exports_count_rows_burst", "batch_exports_count_rows_sustained"),
     writes=False,
     idempotent=True,
-    schema_gap_source="products/batch_exports/backend/api/file_download.py",
+    schema_operations=("POST /api/projects/{project_id}/file_download_batch_exports/count_rows/",),
 )
 CREATE = Operation(
     id="file_download_batch_exports.create",
@@ -55,7 +55,7 @@ CREATE = Operation(
         kind="model", model="FileDownloadStarted", schema="FileDownloadStarted", status=202
     ),
     scopes=("batch_export:write",),
-    schema_gap_source="products/batch_exports/backend/api/file_download.py",
+    schema_operations=("POST /api/projects/{project_id}/file_download_batch_exports/",),
 )
 DOWNLOAD = Operation(
     id="file_download_batch_exports.download",
@@ -68,7 +68,9 @@ DOWNLOAD = Operation(
     scopes=("batch_export:read",),
     writes=False,
     idempotent=True,
-    schema_gap_source="products/batch_exports/backend/api/file_download.py",
+    schema_operations=(
+        "GET /api/projects/{project_id}/file_download_batch_exports/{id}/download/",
+    ),
 )
 DOWNLOAD_PART = Operation(
     id="file_download_batch_exports.download_part",
@@ -95,7 +97,7 @@ GET = Operation(
     scopes=("batch_export:read",),
     writes=False,
     idempotent=True,
-    schema_gap_source="products/batch_exports/backend/api/file_download.py",
+    schema_operations=("GET /api/projects/{project_id}/file_download_batch_exports/{id}/",),
 )
 LIST = Operation(
     id="file_download_batch_exports.list",
@@ -114,7 +116,26 @@ LIST = Operation(
     scopes=("batch_export:read",),
     writes=False,
     idempotent=True,
-    schema_gap_source="products/batch_exports/backend/api/file_download.py",
+    schema_operations=("GET /api/projects/{project_id}/file_download_batch_exports/",),
+)
+LOGS = Operation(
+    id="file_download_batch_exports.logs",
+    method="GET",
+    path="/api/projects/{project_id}/file_download_batch_exports/{id}/logs/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="after", python_name="after", location="query", format="date-time"),
+        Parameter(name="before", python_name="before", location="query", format="date-time"),
+        Parameter(name="instance_id", python_name="instance_id", location="query"),
+        Parameter(name="level", python_name="level", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
+    ),
+    result=Result(kind="json"),
+    scopes=("batch_export:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/file_download_batch_exports/{id}/logs/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -125,4 +146,5 @@ OPERATIONS: tuple[Operation, ...] = (
     DOWNLOAD_PART,
     GET,
     LIST,
+    LOGS,
 )

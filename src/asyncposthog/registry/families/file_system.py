@@ -5,18 +5,6 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
-COUNT = Operation(
-    id="file_system.count",
-    method="POST",
-    path="/api/projects/{project_id}/file_system/{id}/count/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
-    result=Result(kind="model", model="FileSystemCountResponse", schema="FileSystemCountResponse"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/file_system/{id}/count/",),
-)
 COUNT_BY_PATH = Operation(
     id="file_system.count_by_path",
     method="POST",
@@ -25,9 +13,27 @@ COUNT_BY_PATH = Operation(
     result=Result(
         kind="model", model="FileSystemCountByPathResponse", schema="FileSystemCountByPathResponse"
     ),
+    scopes=("file_system:read",),
     writes=False,
     idempotent=True,
     schema_operations=("POST /api/projects/{project_id}/file_system/count_by_path/",),
+)
+COUNT_CHILDREN = Operation(
+    id="file_system.count_children",
+    method="POST",
+    path="/api/projects/{project_id}/file_system/{id}/count/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(
+        kind="model",
+        model="FileSystemCountChildrenResponse",
+        schema="FileSystemCountChildrenResponse",
+    ),
+    scopes=("file_system:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/file_system/{id}/count/",),
 )
 CREATE = Operation(
     id="file_system.create",
@@ -49,19 +55,6 @@ CREATE = Operation(
     result=Result(kind="model", model="FileSystem", schema="FileSystem", status=201),
     scopes=("file_system:write",),
     schema_operations=("POST /api/projects/{project_id}/file_system/",),
-)
-CREATE_LOG_VIEW = Operation(
-    id="file_system.create_log_view",
-    method="POST",
-    path="/api/projects/{project_id}/file_system/log_view/",
-    body=Body(
-        schema="FileSystemCreateLogViewRequest",
-        required=True,
-        flat=True,
-        fields=(("ref", "ref"), ("type", "type"), ("viewed_at", "viewed_at")),
-    ),
-    result=Result(status=204),
-    schema_operations=("POST /api/projects/{project_id}/file_system/log_view/",),
 )
 DELETE = Operation(
     id="file_system.delete",
@@ -88,19 +81,6 @@ GET = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/file_system/{id}/",),
 )
-GET_LOG_VIEW = Operation(
-    id="file_system.get_log_view",
-    method="GET",
-    path="/api/projects/{project_id}/file_system/log_view/",
-    parameters=(
-        Parameter(name="limit", python_name="limit", location="query", type="integer"),
-        Parameter(name="type", python_name="type", location="query"),
-    ),
-    result=Result(kind="json"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/file_system/log_view/",),
-)
 LINK = Operation(
     id="file_system.link",
     method="POST",
@@ -112,6 +92,7 @@ LINK = Operation(
         schema="FileSystemLinkRequest", required=True, flat=True, fields=(("new_path", "new_path"),)
     ),
     result=Result(kind="model", model="FileSystem", schema="FileSystem"),
+    scopes=("file_system:write",),
     schema_operations=("POST /api/projects/{project_id}/file_system/{id}/link/",),
 )
 LIST = Operation(
@@ -161,6 +142,7 @@ MOVE = Operation(
         schema="FileSystemMoveRequest", required=True, flat=True, fields=(("new_path", "new_path"),)
     ),
     result=Result(kind="model", model="FileSystem", schema="FileSystem"),
+    scopes=("file_system:write",),
     schema_operations=("POST /api/projects/{project_id}/file_system/{id}/move/",),
 )
 REPLACE = Operation(
@@ -188,16 +170,17 @@ REPLACE = Operation(
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/file_system/{id}/",),
 )
-UNDO_DELETE = Operation(
-    id="file_system.undo_delete",
+RESTORE = Operation(
+    id="file_system.restore",
     method="POST",
     path="/api/projects/{project_id}/file_system/undo_delete/",
     body=Body(
-        schema="FileSystemUndoDeleteRequest", required=True, flat=True, fields=(("items", "items"),)
+        schema="FileSystemRestoreRequest", required=True, flat=True, fields=(("items", "items"),)
     ),
     result=Result(
-        kind="model", model="FileSystemUndoDeleteResponse", schema="FileSystemUndoDeleteResponse"
+        kind="model", model="FileSystemRestoreResponse", schema="FileSystemRestoreResponse"
     ),
+    scopes=("file_system:write",),
     schema_operations=("POST /api/projects/{project_id}/file_system/undo_delete/",),
 )
 UNFILED = Operation(
@@ -208,6 +191,7 @@ UNFILED = Operation(
     result=Result(
         kind="model", model="FileSystemUnfiledResponse", schema="FileSystemUnfiledResponse"
     ),
+    scopes=("file_system:read",),
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/file_system/unfiled/",),
 )
@@ -234,20 +218,46 @@ UPDATE = Operation(
     scopes=("file_system:write",),
     schema_operations=("PATCH /api/projects/{project_id}/file_system/{id}/",),
 )
+VIEWS_CREATE = Operation(
+    id="file_system.views.create",
+    method="POST",
+    path="/api/projects/{project_id}/file_system/log_view/",
+    body=Body(
+        schema="FileSystemViewsCreateRequest",
+        required=True,
+        flat=True,
+        fields=(("ref", "ref"), ("type", "type"), ("viewed_at", "viewed_at")),
+    ),
+    result=Result(status=204),
+    scopes=("file_system:write",),
+    schema_operations=("POST /api/projects/{project_id}/file_system/log_view/",),
+)
+VIEWS_GET = Operation(
+    id="file_system.views.get",
+    method="GET",
+    path="/api/projects/{project_id}/file_system/log_view/",
+    parameters=(
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="type", python_name="type", location="query"),
+    ),
+    result=Result(kind="json"),
+    scopes=("file_system:write",),
+    schema_operations=("GET /api/projects/{project_id}/file_system/log_view/",),
+)
 
 OPERATIONS: tuple[Operation, ...] = (
-    COUNT,
     COUNT_BY_PATH,
+    COUNT_CHILDREN,
     CREATE,
-    CREATE_LOG_VIEW,
     DELETE,
     GET,
-    GET_LOG_VIEW,
     LINK,
     LIST,
     MOVE,
     REPLACE,
-    UNDO_DELETE,
+    RESTORE,
     UNFILED,
     UPDATE,
+    VIEWS_CREATE,
+    VIEWS_GET,
 )

@@ -72,8 +72,8 @@ DELETE_PROPERTY = Operation(
     scopes=("group:write",),
     schema_operations=("POST /api/projects/{project_id}/groups/delete_property/",),
 )
-FIND = Operation(
-    id="groups.find",
+GET = Operation(
+    id="groups.get",
     method="GET",
     path="/api/projects/{project_id}/groups/find/",
     parameters=(
@@ -84,6 +84,12 @@ FIND = Operation(
             location="query",
             required=True,
             type="integer",
+        ),
+        Parameter(
+            name="skip_create_notebook",
+            python_name="skip_create_notebook",
+            location="query",
+            type="boolean",
         ),
     ),
     result=Result(kind="model", model="Group", schema="Group"),
@@ -108,22 +114,12 @@ LIST = Operation(
         ),
         Parameter(name="search", python_name="search", location="query"),
     ),
-    result=Result(kind="model", model="PaginatedGroupList", schema="PaginatedGroupList"),
+    result=Result(kind="model", model="GroupsListResponse", schema="GroupsListResponse"),
     pagination=Pagination(style="cursor", page_size=100),
     scopes=("group:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/groups/",),
-)
-PROPERTY_DEFINITIONS = Operation(
-    id="groups.property_definitions",
-    method="GET",
-    path="/api/projects/{project_id}/groups/property_definitions/",
-    result=Result(kind="json"),
-    scopes=("group:read",),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/groups/property_definitions/",),
 )
 PROPERTY_VALUES = Operation(
     id="groups.property_values",
@@ -197,9 +193,8 @@ OPERATIONS: tuple[Operation, ...] = (
     ACTIVITY,
     CREATE,
     DELETE_PROPERTY,
-    FIND,
+    GET,
     LIST,
-    PROPERTY_DEFINITIONS,
     PROPERTY_VALUES,
     RELATED,
     UPDATE_PROPERTY,

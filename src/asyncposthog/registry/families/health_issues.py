@@ -9,59 +9,87 @@ GET = Operation(
     id="health_issues.get",
     method="GET",
     path="/api/projects/{project_id}/health_issues/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="HealthIssue", schema="HealthIssue"),
+    scopes=("health_issue:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/health_issues/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/health_issues/{id}/",),
 )
 LIST = Operation(
     id="health_issues.list",
     method="GET",
     path="/api/projects/{project_id}/health_issues/",
     parameters=(
+        Parameter(name="dismissed", python_name="dismissed", location="query", type="boolean"),
+        Parameter(name="kind", python_name="kind", location="query"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="severity", python_name="severity", location="query"),
+        Parameter(name="status", python_name="status", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedHealthIssueList", schema="PaginatedHealthIssueList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("health_issue:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/health_issues/",),
+    schema_operations=("GET /api/projects/{project_id}/health_issues/",),
+)
+REFRESH = Operation(
+    id="health_issues.refresh",
+    method="POST",
+    path="/api/projects/{project_id}/health_issues/refresh/",
+    result=Result(kind="json", status=202),
+    scopes=("health_issue:write",),
+    buckets=("health_issue_refresh",),
+    schema_operations=("POST /api/projects/{project_id}/health_issues/refresh/",),
 )
 RESOLVE = Operation(
     id="health_issues.resolve",
     method="POST",
     path="/api/projects/{project_id}/health_issues/{id}/resolve/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(schema="HealthIssue", flat=True, fields=(("dismissed", "dismissed"),)),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="HealthIssue"),
     result=Result(kind="model", model="HealthIssue", schema="HealthIssue"),
-    schema_operations=("POST /api/environments/{project_id}/health_issues/{id}/resolve/",),
+    schema_operations=("POST /api/projects/{project_id}/health_issues/{id}/resolve/",),
 )
 SUMMARY = Operation(
     id="health_issues.summary",
     method="GET",
     path="/api/projects/{project_id}/health_issues/summary/",
-    result=Result(kind="model", model="HealthIssue", schema="HealthIssue"),
+    result=Result(kind="model", model="HealthIssueSummary", schema="HealthIssueSummary"),
+    scopes=("health_issue:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/health_issues/summary/",),
+    schema_operations=("GET /api/projects/{project_id}/health_issues/summary/",),
 )
 UPDATE = Operation(
     id="health_issues.update",
     method="PATCH",
     path="/api/projects/{project_id}/health_issues/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(schema="PatchedHealthIssue", flat=True, fields=(("dismissed", "dismissed"),)),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="PatchedHealthIssue",
+        flat=True,
+        fields=(("dismissed", "dismissed"), ("snoozed_until", "snoozed_until")),
+    ),
     result=Result(kind="model", model="HealthIssue", schema="HealthIssue"),
-    schema_operations=("PATCH /api/environments/{project_id}/health_issues/{id}/",),
+    scopes=("health_issue:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/health_issues/{id}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
     GET,
     LIST,
+    REFRESH,
     RESOLVE,
     SUMMARY,
     UPDATE,

@@ -3,13 +3,56 @@
 
 from __future__ import annotations
 
-from asyncposthog.operation import Operation, Pagination, Parameter, Result
+from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
 EVENTS = Operation(
     id="heatmaps.events",
     method="GET",
     path="/api/projects/{project_id}/heatmaps/events/",
-    result=Result(kind="json"),
+    parameters=(
+        Parameter(
+            name="aggregation",
+            python_name="aggregation",
+            location="query",
+            enum=("unique_visitors", "total_count"),
+        ),
+        Parameter(name="cohort_ids", python_name="cohort_ids", location="query"),
+        Parameter(name="date_from", python_name="date_from", location="query"),
+        Parameter(name="date_to", python_name="date_to", location="query"),
+        Parameter(name="events", python_name="events", location="query"),
+        Parameter(
+            name="filter_test_accounts",
+            python_name="filter_test_accounts",
+            location="query",
+            type="boolean",
+        ),
+        Parameter(
+            name="hide_zero_coordinates",
+            python_name="hide_zero_coordinates",
+            location="query",
+            type="boolean",
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="points", python_name="points", location="query", required=True),
+        Parameter(name="type", python_name="type", location="query"),
+        Parameter(name="url_exact", python_name="url_exact", location="query"),
+        Parameter(name="url_pattern", python_name="url_pattern", location="query"),
+        Parameter(
+            name="viewport_width_max",
+            python_name="viewport_width_max",
+            location="query",
+            type="integer",
+        ),
+        Parameter(
+            name="viewport_width_min",
+            python_name="viewport_width_min",
+            location="query",
+            type="integer",
+        ),
+    ),
+    result=Result(kind="model", model="HeatmapEventsResponse", schema="HeatmapEventsResponse"),
+    scopes=("heatmap:read",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     writes=False,
     idempotent=True,
@@ -52,13 +95,217 @@ LIST = Operation(
     ),
     result=Result(kind="model", model="HeatmapsResponse", schema="HeatmapsResponse"),
     pagination=Pagination(style="single"),
+    scopes=("heatmap:read",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/heatmaps/",),
 )
+SAVED_CAPTURE = Operation(
+    id="heatmaps.saved.capture",
+    method="POST",
+    path="/api/projects/{project_id}/saved/capture/",
+    body=Body(
+        media="multipart",
+        schema="SavedHeatmapCaptureRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("image", "image"),
+            ("images", "images"),
+            ("name", "name"),
+            ("url", "url"),
+            ("width", "width"),
+            ("widths", "widths"),
+        ),
+        files=("image", "images"),
+    ),
+    result=Result(
+        kind="model", model="SavedHeatmap", schema="HeatmapScreenshotResponse", status=201
+    ),
+    scopes=("heatmap:write",),
+    schema_operations=("POST /api/projects/{project_id}/saved/capture/",),
+)
+SAVED_CREATE = Operation(
+    id="heatmaps.saved.create",
+    method="POST",
+    path="/api/projects/{project_id}/saved/",
+    body=Body(
+        schema="SavedHeatmapRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("block_consent_modals", "block_consent_modals"),
+            ("data_url", "data_url"),
+            ("deleted", "deleted"),
+            ("name", "name"),
+            ("type", "type"),
+            ("url", "url"),
+            ("widths", "widths"),
+        ),
+    ),
+    result=Result(
+        kind="model", model="SavedHeatmap", schema="HeatmapScreenshotResponse", status=201
+    ),
+    scopes=("heatmap:write",),
+    schema_operations=("POST /api/projects/{project_id}/saved/",),
+)
+SAVED_DELETE = Operation(
+    id="heatmaps.saved.delete",
+    method="PATCH",
+    path="/api/projects/{project_id}/saved/{short_id}/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
+    body=Body(schema="PatchedSavedHeatmapRequest", flat=True),
+    fixed_body={"deleted": True},
+    result=Result(kind="model", model="SavedHeatmap", schema="HeatmapScreenshotResponse"),
+    scopes=("heatmap:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/saved/{short_id}/",),
+)
+SAVED_GET = Operation(
+    id="heatmaps.saved.get",
+    method="GET",
+    path="/api/projects/{project_id}/saved/{short_id}/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
+    result=Result(kind="model", model="SavedHeatmap", schema="HeatmapScreenshotResponse"),
+    scopes=("heatmap:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/saved/{short_id}/",),
+)
+SAVED_LIST = Operation(
+    id="heatmaps.saved.list",
+    method="GET",
+    path="/api/projects/{project_id}/saved/",
+    parameters=(
+        Parameter(name="created_by", python_name="created_by", location="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="order", python_name="order", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(name="status", python_name="status", location="query"),
+        Parameter(name="type", python_name="type", location="query"),
+    ),
+    result=Result(
+        kind="model",
+        model="SavedHeatmapListResponse",
+        array=True,
+        schema="SavedHeatmapListResponse",
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("heatmap:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/saved/",),
+)
+SAVED_PREFLIGHT = Operation(
+    id="heatmaps.saved.preflight",
+    method="POST",
+    path="/api/projects/{project_id}/saved/preflight/",
+    body=Body(schema="HeatmapPreflightRequest", required=True, flat=True, fields=(("url", "url"),)),
+    result=Result(
+        kind="model", model="HeatmapPreflightResponse", schema="HeatmapPreflightResponse"
+    ),
+    scopes=("heatmap:read",),
+    buckets=("heatmap_preflight_burst", "heatmap_preflight_sustained"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/saved/preflight/",),
+)
+SAVED_PREWARM = Operation(
+    id="heatmaps.saved.prewarm",
+    method="POST",
+    path="/api/projects/{project_id}/saved/prewarm/",
+    body=Body(
+        schema="HeatmapPrewarmRequest",
+        required=True,
+        flat=True,
+        fields=(("block_consent_modals", "block_consent_modals"), ("url", "url")),
+    ),
+    result=Result(kind="model", model="SavedHeatmap", schema="HeatmapScreenshotResponse"),
+    scopes=("heatmap:write",),
+    schema_operations=("POST /api/projects/{project_id}/saved/prewarm/",),
+)
+SAVED_REGENERATE = Operation(
+    id="heatmaps.saved.regenerate",
+    method="POST",
+    path="/api/projects/{project_id}/saved/{short_id}/regenerate/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
+    result=Result(kind="model", model="SavedHeatmap", schema="HeatmapScreenshotResponse"),
+    scopes=("heatmap:write",),
+    schema_operations=("POST /api/projects/{project_id}/saved/{short_id}/regenerate/",),
+)
+SAVED_RESTORE = Operation(
+    id="heatmaps.saved.restore",
+    method="PATCH",
+    path="/api/projects/{project_id}/saved/{short_id}/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
+    body=Body(schema="PatchedSavedHeatmapRequest", flat=True),
+    fixed_body={"deleted": False},
+    result=Result(kind="model", model="SavedHeatmap", schema="HeatmapScreenshotResponse"),
+    scopes=("heatmap:write",),
+    idempotent=True,
+)
+SAVED_UPDATE = Operation(
+    id="heatmaps.saved.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/saved/{short_id}/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
+    body=Body(
+        schema="PatchedSavedHeatmapRequest",
+        flat=True,
+        fields=(
+            ("block_consent_modals", "block_consent_modals"),
+            ("data_url", "data_url"),
+            ("deleted", "deleted"),
+            ("name", "name"),
+            ("type", "type"),
+            ("url", "url"),
+            ("widths", "widths"),
+        ),
+    ),
+    result=Result(kind="model", model="SavedHeatmap", schema="HeatmapScreenshotResponse"),
+    scopes=("heatmap:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/saved/{short_id}/",),
+)
+SCREENSHOTS_CONTENT = Operation(
+    id="heatmaps.screenshots.content",
+    method="GET",
+    path="/api/projects/{project_id}/heatmap_screenshots/{id}/content/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="width", python_name="width", location="query", type="integer"),
+    ),
+    result=Result(kind="bytes", status=202, media="*/*"),
+    scopes=("heatmap:read",),
+    buckets=("clickhouse_burst", "clickhouse_sustained"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/heatmap_screenshots/{id}/content/",),
+)
 
 OPERATIONS: tuple[Operation, ...] = (
     EVENTS,
     LIST,
+    SAVED_CAPTURE,
+    SAVED_CREATE,
+    SAVED_DELETE,
+    SAVED_GET,
+    SAVED_LIST,
+    SAVED_PREFLIGHT,
+    SAVED_PREWARM,
+    SAVED_REGENERATE,
+    SAVED_RESTORE,
+    SAVED_UPDATE,
+    SCREENSHOTS_CONTENT,
 )

@@ -5,26 +5,128 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
+ACTIONS_UPDATE_EMAIL = Operation(
+    id="hog_flows.actions.update_email",
+    method="PATCH",
+    path="/api/projects/{project_id}/hog_flows/{id}/actions/{action_id}/email/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="action_id", python_name="action_id", location="path", required=True),
+    ),
+    body=Body(
+        schema="PatchedHogFlowActionEmailUpdate",
+        flat=True,
+        fields=(
+            ("base_updated_at", "base_updated_at"),
+            ("email_patch", "email_patch"),
+            ("operations", "operations"),
+        ),
+    ),
+    result=Result(kind="model", model="HogFlow", schema="HogFlow"),
+    scopes=("hog_flow:write",),
+    schema_operations=(
+        "PATCH /api/projects/{project_id}/hog_flows/{id}/actions/{action_id}/email/",
+    ),
+)
+ASSETS_CONTENT = Operation(
+    id="hog_flows.assets.content",
+    method="GET",
+    path="/api/projects/{project_id}/hog_flows/{id}/assets/content/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="action_id", python_name="action_id", location="query"),
+        Parameter(
+            name="invocation_id", python_name="invocation_id", location="query", required=True
+        ),
+    ),
+    result=Result(kind="text", media="text/html"),
+    scopes=("hog_flow:read", "person:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/hog_flows/{id}/assets/content/",),
+)
+ASSETS_LIST = Operation(
+    id="hog_flows.assets.list",
+    method="GET",
+    path="/api/projects/{project_id}/hog_flows/{id}/assets/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="action_id", python_name="action_id", location="query"),
+        Parameter(name="after", python_name="after", location="query"),
+        Parameter(name="before", python_name="before", location="query"),
+        Parameter(name="distinct_id", python_name="distinct_id", location="query"),
+        Parameter(name="invocation_id", python_name="invocation_id", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="parent_run_id", python_name="parent_run_id", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
+    ),
+    result=Result(kind="model", model="MessageAsset", array=True, schema="MessageAsset"),
+    pagination=Pagination(style="single", items=None),
+    scopes=("hog_flow:read", "person:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/hog_flows/{id}/assets/",),
+)
+BATCH_JOBS_CANCEL = Operation(
+    id="hog_flows.batch_jobs.cancel",
+    method="POST",
+    path="/api/projects/{project_id}/hog_flows/{id}/batch_jobs/{batch_job_id}/cancel/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(
+            name="batch_job_id",
+            python_name="batch_job_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+    ),
+    result=Result(
+        kind="model", model="HogFlowBatchJobCancelResponse", schema="HogFlowBatchJobCancelResponse"
+    ),
+    scopes=("hog_flow:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/hog_flows/{id}/batch_jobs/{batch_job_id}/cancel/",
+    ),
+)
+BATCH_JOBS_CREATE = Operation(
+    id="hog_flows.batch_jobs.create",
+    method="POST",
+    path="/api/projects/{project_id}/hog_flows/{id}/batch_jobs/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="HogFlowsBatchJobsCreateRequest",
+        flat=True,
+        fields=(("filters", "filters"), ("variables", "variables")),
+    ),
+    result=Result(kind="json"),
+    scopes=("hog_flow:write", "person:read"),
+    schema_operations=("POST /api/projects/{project_id}/hog_flows/{id}/batch_jobs/",),
+)
+BATCH_JOBS_LIST = Operation(
+    id="hog_flows.batch_jobs.list",
+    method="GET",
+    path="/api/projects/{project_id}/hog_flows/{id}/batch_jobs/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="json"),
+    pagination=Pagination(style="single", items=None),
+    scopes=("hog_flow:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/hog_flows/{id}/batch_jobs/",),
+)
 BULK_DELETE = Operation(
     id="hog_flows.bulk_delete",
     method="POST",
     path="/api/projects/{project_id}/hog_flows/bulk_delete/",
-    body=Body(
-        schema="HogFlow",
-        flat=True,
-        fields=(
-            ("actions", "actions"),
-            ("conversion", "conversion"),
-            ("description", "description"),
-            ("edges", "edges"),
-            ("exit_condition", "exit_condition"),
-            ("name", "name"),
-            ("status", "status"),
-            ("trigger_masking", "trigger_masking"),
-            ("variables", "variables"),
-        ),
-    ),
+    body=Body(schema="HogFlow"),
     result=Result(kind="model", model="HogFlow", schema="HogFlow"),
+    scopes=("hog_flow:write",),
     schema_operations=("POST /api/projects/{project_id}/hog_flows/bulk_delete/",),
 )
 CREATE = Operation(
@@ -40,70 +142,171 @@ CREATE = Operation(
             ("conversion", "conversion"),
             ("description", "description"),
             ("edges", "edges"),
+            ("email_sending_rate_limit", "email_sending_rate_limit"),
             ("exit_condition", "exit_condition"),
             ("name", "name"),
+            ("origin_product", "origin_product"),
             ("status", "status"),
             ("trigger_masking", "trigger_masking"),
             ("variables", "variables"),
         ),
     ),
     result=Result(kind="model", model="HogFlow", schema="HogFlow", status=201),
+    scopes=("hog_flow:write",),
     schema_operations=("POST /api/projects/{project_id}/hog_flows/",),
-)
-CREATE_BATCH_JOB = Operation(
-    id="hog_flows.create_batch_job",
-    method="POST",
-    path="/api/projects/{project_id}/hog_flows/{id}/batch_jobs/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="HogFlowsCreateBatchJobRequest",
-        flat=True,
-        fields=(("filters", "filters"), ("variables", "variables")),
-    ),
-    result=Result(kind="json"),
-    schema_operations=("POST /api/projects/{project_id}/hog_flows/{id}/batch_jobs/",),
 )
 DELETE = Operation(
     id="hog_flows.delete",
     method="DELETE",
     path="/api/projects/{project_id}/hog_flows/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("hog_flow:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/hog_flows/{id}/",),
+)
+DISCARD_DRAFT = Operation(
+    id="hog_flows.discard_draft",
+    method="POST",
+    path="/api/projects/{project_id}/hog_flows/{id}/discard_draft/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="HogFlow", schema="HogFlow"),
+    scopes=("hog_flow:write",),
+    schema_operations=("POST /api/projects/{project_id}/hog_flows/{id}/discard_draft/",),
+)
+EMAIL_SENDING_SUSPENSION = Operation(
+    id="hog_flows.email_sending_suspension",
+    method="GET",
+    path="/api/projects/{project_id}/hog_flows/email_sending_suspension/",
+    result=Result(
+        kind="model", model="EmailSendingSuspensionStatus", schema="EmailSendingSuspensionStatus"
+    ),
+    scopes=("hog_flow:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/hog_flows/email_sending_suspension/",),
 )
 GET = Operation(
     id="hog_flows.get",
     method="GET",
     path="/api/projects/{project_id}/hog_flows/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="HogFlow", schema="HogFlow"),
+    scopes=("hog_flow:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/hog_flows/{id}/",),
 )
-INVOCATIONS = Operation(
-    id="hog_flows.invocations",
+GET_BLAST_RADIUS = Operation(
+    id="hog_flows.get_blast_radius",
     method="POST",
-    path="/api/projects/{project_id}/hog_flows/{id}/invocations/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    path="/api/projects/{project_id}/hog_flows/user_blast_radius/",
     body=Body(
-        schema="HogFlow",
+        schema="BlastRadiusRequest",
+        required=True,
         flat=True,
         fields=(
-            ("actions", "actions"),
-            ("conversion", "conversion"),
-            ("description", "description"),
-            ("edges", "edges"),
-            ("exit_condition", "exit_condition"),
-            ("name", "name"),
-            ("status", "status"),
-            ("trigger_masking", "trigger_masking"),
-            ("variables", "variables"),
+            ("dedupe_key", "dedupe_key"),
+            ("filters", "filters"),
+            ("group_type_index", "group_type_index"),
+            ("sends_email", "sends_email"),
         ),
     ),
-    result=Result(kind="model", model="HogFlow", schema="HogFlow"),
-    schema_operations=("POST /api/projects/{project_id}/hog_flows/{id}/invocations/",),
+    result=Result(kind="model", model="BlastRadius", schema="BlastRadius"),
+    scopes=("hog_flow:read", "person:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/hog_flows/user_blast_radius/",),
+)
+INVOCATION_RESULTS_GET = Operation(
+    id="hog_flows.invocation_results.get",
+    method="GET",
+    path="/api/projects/{project_id}/hog_flows/{id}/invocation_results/{invocation_id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(
+            name="invocation_id", python_name="invocation_id", location="path", required=True
+        ),
+    ),
+    result=Result(
+        kind="model", model="HogInvocationResultDetail", schema="HogInvocationResultDetail"
+    ),
+    scopes=("hog_flow:read", "person:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/hog_flows/{id}/invocation_results/{invocation_id}/",
+    ),
+)
+INVOCATION_RESULTS_LIST = Operation(
+    id="hog_flows.invocation_results.list",
+    method="GET",
+    path="/api/projects/{project_id}/hog_flows/{id}/invocation_results/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="after", python_name="after", location="query"),
+        Parameter(name="before", python_name="before", location="query"),
+        Parameter(name="distinct_id", python_name="distinct_id", location="query"),
+        Parameter(
+            name="error_message_contains", python_name="error_message_contains", location="query"
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="status", python_name="status", location="query"),
+    ),
+    result=Result(
+        kind="model", model="HogInvocationResult", array=True, schema="HogInvocationResult"
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("hog_flow:read", "person:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/hog_flows/{id}/invocation_results/",),
+)
+INVOCATION_RESULTS_COUNT = Operation(
+    id="hog_flows.invocation_results_count",
+    method="GET",
+    path="/api/projects/{project_id}/hog_flows/{id}/invocation_results_count/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="after", python_name="after", location="query"),
+        Parameter(name="before", python_name="before", location="query"),
+        Parameter(name="distinct_id", python_name="distinct_id", location="query"),
+        Parameter(
+            name="error_message_contains", python_name="error_message_contains", location="query"
+        ),
+        Parameter(name="status", python_name="status", location="query"),
+    ),
+    result=Result(
+        kind="model", model="HogInvocationResultsCount", schema="HogInvocationResultsCount"
+    ),
+    scopes=("hog_flow:read", "person:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/hog_flows/{id}/invocation_results_count/",),
+)
+INVOCATIONS_CANCEL = Operation(
+    id="hog_flows.invocations.cancel",
+    method="POST",
+    path="/api/projects/{project_id}/hog_flows/{id}/invocations/cancel/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="HogInvocationCancelRequest",
+        flat=True,
+        fields=(("all", "all"), ("invocation_ids", "invocation_ids")),
+    ),
+    result=Result(
+        kind="model", model="HogInvocationCancelResponse", schema="HogInvocationCancelResponse"
+    ),
+    scopes=("hog_flow:write",),
+    schema_operations=("POST /api/projects/{project_id}/hog_flows/{id}/invocations/cancel/",),
 )
 LIST = Operation(
     id="hog_flows.list",
@@ -113,10 +316,24 @@ LIST = Operation(
         Parameter(
             name="created_at", python_name="created_at", location="query", format="date-time"
         ),
-        Parameter(name="created_by", python_name="created_by", location="query", type="integer"),
-        Parameter(name="id", python_name="id", location="query"),
+        Parameter(name="created_by", python_name="created_by", location="query", format="uuid"),
+        Parameter(name="id", python_name="id", location="query", format="uuid"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(
+            name="origin_product", python_name="origin_product", location="query", enum=("loops",)
+        ),
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(
+            name="status",
+            python_name="status",
+            location="query",
+            enum=("active", "archived", "draft"),
+        ),
+        Parameter(name="trigger", python_name="trigger", location="query"),
+        Parameter(
+            name="type", python_name="type", location="query", enum=("automation", "messaging")
+        ),
         Parameter(
             name="updated_at", python_name="updated_at", location="query", format="date-time"
         ),
@@ -125,29 +342,19 @@ LIST = Operation(
         kind="model", model="PaginatedHogFlowMinimalList", schema="PaginatedHogFlowMinimalList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("hog_flow:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/hog_flows/",),
-)
-LIST_BATCH_JOBS = Operation(
-    id="hog_flows.list_batch_jobs",
-    method="GET",
-    path="/api/projects/{project_id}/hog_flows/{id}/batch_jobs/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    result=Result(kind="json"),
-    pagination=Pagination(style="single", items=None),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/hog_flows/{id}/batch_jobs/",),
 )
 LOGS = Operation(
     id="hog_flows.logs",
     method="GET",
     path="/api/projects/{project_id}/hog_flows/{id}/logs/",
     parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True),
-        Parameter(name="after", python_name="after", location="query"),
-        Parameter(name="before", python_name="before", location="query"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="after", python_name="after", location="query", format="date-time"),
+        Parameter(name="before", python_name="before", location="query", format="date-time"),
         Parameter(name="instance_id", python_name="instance_id", location="query"),
         Parameter(name="level", python_name="level", location="query"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
@@ -157,6 +364,7 @@ LOGS = Operation(
         kind="model", model="PaginatedWorkerLogEntryList", schema="PaginatedWorkerLogEntryList"
     ),
     pagination=Pagination(style="single"),
+    scopes=("hog_flow:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/hog_flows/{id}/logs/",),
@@ -166,7 +374,7 @@ METRICS_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_flows/{id}/metrics/",
     parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
         Parameter(name="after", python_name="after", location="query"),
         Parameter(name="before", python_name="before", location="query"),
         Parameter(
@@ -180,16 +388,32 @@ METRICS_GET = Operation(
         Parameter(name="name", python_name="name", location="query"),
     ),
     result=Result(kind="model", model="AppMetricsResponse", schema="AppMetricsResponse"),
+    scopes=("hog_flow:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/hog_flows/{id}/metrics/",),
+)
+METRICS_LIST_ALL = Operation(
+    id="hog_flows.metrics.list_all",
+    method="GET",
+    path="/api/projects/{project_id}/hog_flows/metrics/global/",
+    parameters=(
+        Parameter(name="after", python_name="after", location="query"),
+        Parameter(name="before", python_name="before", location="query"),
+    ),
+    result=Result(kind="model", model="WorkflowStatsRow", array=True, schema="WorkflowStatsRow"),
+    pagination=Pagination(style="single", items=None),
+    scopes=("hog_flow:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/hog_flows/metrics/global/",),
 )
 METRICS_TOTALS = Operation(
     id="hog_flows.metrics.totals",
     method="GET",
     path="/api/projects/{project_id}/hog_flows/{id}/metrics/totals/",
     parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
         Parameter(name="after", python_name="after", location="query"),
         Parameter(name="before", python_name="before", location="query"),
         Parameter(
@@ -205,17 +429,36 @@ METRICS_TOTALS = Operation(
     result=Result(
         kind="model", model="AppMetricsTotalsResponse", schema="AppMetricsTotalsResponse"
     ),
+    scopes=("hog_flow:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/hog_flows/{id}/metrics/totals/",),
+)
+PUBLISH = Operation(
+    id="hog_flows.publish",
+    method="POST",
+    path="/api/projects/{project_id}/hog_flows/{id}/publish/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="HogFlowPublishRequest",
+        flat=True,
+        fields=(("confirm", "confirm"), ("confirm_token", "confirm_token")),
+    ),
+    result=Result(kind="model", model="HogFlowPublishResponse", schema="HogFlowPublishResponse"),
+    scopes=("hog_flow:write",),
+    schema_operations=("POST /api/projects/{project_id}/hog_flows/{id}/publish/",),
 )
 REPLACE = Operation(
     id="hog_flows.replace",
     method="PUT",
     path="/api/projects/{project_id}/hog_flows/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
-        schema="HogFlow",
+        schema="HogFlowUpdate",
         required=True,
         flat=True,
         fields=(
@@ -223,6 +466,7 @@ REPLACE = Operation(
             ("conversion", "conversion"),
             ("description", "description"),
             ("edges", "edges"),
+            ("email_sending_rate_limit", "email_sending_rate_limit"),
             ("exit_condition", "exit_condition"),
             ("name", "name"),
             ("status", "status"),
@@ -231,8 +475,110 @@ REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="HogFlow", schema="HogFlow"),
+    scopes=("hog_flow:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/hog_flows/{id}/",),
+)
+REPUTATION = Operation(
+    id="hog_flows.reputation",
+    method="GET",
+    path="/api/projects/{project_id}/hog_flows/reputation/",
+    parameters=(Parameter(name="search", python_name="search", location="query"),),
+    result=Result(
+        kind="model", model="TeamEmailReputationResponse", schema="TeamEmailReputationResponse"
+    ),
+    scopes=("hog_flow:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/hog_flows/reputation/",),
+)
+RERUN = Operation(
+    id="hog_flows.rerun",
+    method="POST",
+    path="/api/projects/{project_id}/hog_flows/{id}/rerun/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="HogInvocationRerunRequest", required=True, flat=True, fields=(("filter", "filter"),)
+    ),
+    result=Result(
+        kind="model", model="HogInvocationRerunResponse", schema="HogInvocationRerunResponse"
+    ),
+    scopes=("group:read", "hog_flow:write", "person:read"),
+    schema_operations=("POST /api/projects/{project_id}/hog_flows/{id}/rerun/",),
+)
+REVISIONS_GET = Operation(
+    id="hog_flows.revisions.get",
+    method="GET",
+    path="/api/projects/{project_id}/hog_flows/{id}/revisions/{version}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(
+            name="version", python_name="version", location="path", required=True, type="integer"
+        ),
+    ),
+    result=Result(kind="model", model="HogFlowRevision", schema="HogFlowRevision"),
+    scopes=("hog_flow:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/hog_flows/{id}/revisions/{version}/",),
+)
+REVISIONS_LIST = Operation(
+    id="hog_flows.revisions.list",
+    method="GET",
+    path="/api/projects/{project_id}/hog_flows/{id}/revisions/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model",
+        model="PaginatedHogFlowRevisionBasicList",
+        schema="PaginatedHogFlowRevisionBasicList",
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("hog_flow:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/hog_flows/{id}/revisions/",),
+)
+REVISIONS_RESTORE = Operation(
+    id="hog_flows.revisions.restore",
+    method="POST",
+    path="/api/projects/{project_id}/hog_flows/{id}/revisions/{version}/restore/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(
+            name="version", python_name="version", location="path", required=True, type="integer"
+        ),
+    ),
+    body=Body(
+        schema="HogFlowRevisionRestoreRequest",
+        flat=True,
+        fields=(
+            ("expected_draft_updated_at", "expected_draft_updated_at"),
+            ("overwrite", "overwrite"),
+        ),
+    ),
+    result=Result(kind="model", model="HogFlow", schema="HogFlow"),
+    scopes=("hog_flow:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/hog_flows/{id}/revisions/{version}/restore/",
+    ),
+)
+RUN = Operation(
+    id="hog_flows.run",
+    method="POST",
+    path="/api/projects/{project_id}/hog_flows/{id}/run/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="HogFlowRunRequest", flat=True, fields=(("variables", "variables"),)),
+    result=Result(kind="model", model="HogFlowRunResponse", schema="HogFlowRunResponse"),
+    scopes=("hog_flow:write",),
+    schema_operations=("POST /api/projects/{project_id}/hog_flows/{id}/run/",),
 )
 SCHEDULES_CREATE = Operation(
     id="hog_flows.schedules.create",
@@ -251,6 +597,7 @@ SCHEDULES_CREATE = Operation(
         ),
     ),
     result=Result(kind="model", model="HogFlowSchedule", schema="HogFlowSchedule", status=201),
+    scopes=("hog_flow:write", "person:read"),
     schema_operations=("POST /api/projects/{project_id}/hog_flows/{id}/schedules/",),
 )
 SCHEDULES_DELETE = Operation(
@@ -258,10 +605,11 @@ SCHEDULES_DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/hog_flows/{id}/schedules/{schedule_id}/",
     parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
         Parameter(name="schedule_id", python_name="schedule_id", location="path", required=True),
     ),
     result=Result(status=204),
+    scopes=("hog_flow:write",),
     idempotent=True,
     schema_operations=(
         "DELETE /api/projects/{project_id}/hog_flows/{id}/schedules/{schedule_id}/",
@@ -274,6 +622,7 @@ SCHEDULES_LIST = Operation(
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="HogFlowSchedule", array=True, schema="HogFlowSchedule"),
     pagination=Pagination(style="single", items=None),
+    scopes=("hog_flow:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/hog_flows/{id}/schedules/",),
@@ -283,7 +632,7 @@ SCHEDULES_UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/hog_flows/{id}/schedules/{schedule_id}/",
     parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
         Parameter(name="schedule_id", python_name="schedule_id", location="path", required=True),
     ),
     body=Body(
@@ -297,21 +646,47 @@ SCHEDULES_UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="HogFlowSchedule", schema="HogFlowSchedule"),
+    scopes=("hog_flow:write",),
     schema_operations=("PATCH /api/projects/{project_id}/hog_flows/{id}/schedules/{schedule_id}/",),
+)
+TEST = Operation(
+    id="hog_flows.test",
+    method="POST",
+    path="/api/projects/{project_id}/hog_flows/{id}/invocations/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="HogFlowInvocation",
+        flat=True,
+        fields=(
+            ("configuration", "configuration"),
+            ("current_action_id", "current_action_id"),
+            ("globals", "globals"),
+            ("mock_async_functions", "mock_async_functions"),
+            ("use_draft", "use_draft"),
+        ),
+    ),
+    result=Result(kind="json"),
+    scopes=("group:read", "hog_flow:write"),
+    schema_operations=("POST /api/projects/{project_id}/hog_flows/{id}/invocations/",),
 )
 UPDATE = Operation(
     id="hog_flows.update",
     method="PATCH",
     path="/api/projects/{project_id}/hog_flows/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
-        schema="PatchedHogFlow",
+        schema="PatchedHogFlowUpdate",
         flat=True,
         fields=(
             ("actions", "actions"),
             ("conversion", "conversion"),
             ("description", "description"),
             ("edges", "edges"),
+            ("email_sending_rate_limit", "email_sending_rate_limit"),
             ("exit_condition", "exit_condition"),
             ("name", "name"),
             ("status", "status"),
@@ -320,41 +695,62 @@ UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="HogFlow", schema="HogFlow"),
+    scopes=("hog_flow:write",),
     schema_operations=("PATCH /api/projects/{project_id}/hog_flows/{id}/",),
 )
-USER_BLAST_RADIUS = Operation(
-    id="hog_flows.user_blast_radius",
-    method="POST",
-    path="/api/projects/{project_id}/hog_flows/user_blast_radius/",
-    body=Body(
-        schema="BlastRadiusRequest",
-        required=True,
-        flat=True,
-        fields=(("filters", "filters"), ("group_type_index", "group_type_index")),
+UPDATE_GRAPH = Operation(
+    id="hog_flows.update_graph",
+    method="PATCH",
+    path="/api/projects/{project_id}/hog_flows/{id}/graph/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
-    result=Result(kind="model", model="BlastRadius", schema="BlastRadius"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/hog_flows/user_blast_radius/",),
+    body=Body(
+        schema="PatchedHogFlowGraphUpdate",
+        flat=True,
+        fields=(("base_updated_at", "base_updated_at"), ("operations", "operations")),
+    ),
+    result=Result(kind="model", model="HogFlow", schema="HogFlow"),
+    scopes=("hog_flow:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/hog_flows/{id}/graph/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
+    ACTIONS_UPDATE_EMAIL,
+    ASSETS_CONTENT,
+    ASSETS_LIST,
+    BATCH_JOBS_CANCEL,
+    BATCH_JOBS_CREATE,
+    BATCH_JOBS_LIST,
     BULK_DELETE,
     CREATE,
-    CREATE_BATCH_JOB,
     DELETE,
+    DISCARD_DRAFT,
+    EMAIL_SENDING_SUSPENSION,
     GET,
-    INVOCATIONS,
+    GET_BLAST_RADIUS,
+    INVOCATION_RESULTS_GET,
+    INVOCATION_RESULTS_LIST,
+    INVOCATION_RESULTS_COUNT,
+    INVOCATIONS_CANCEL,
     LIST,
-    LIST_BATCH_JOBS,
     LOGS,
     METRICS_GET,
+    METRICS_LIST_ALL,
     METRICS_TOTALS,
+    PUBLISH,
     REPLACE,
+    REPUTATION,
+    RERUN,
+    REVISIONS_GET,
+    REVISIONS_LIST,
+    REVISIONS_RESTORE,
+    RUN,
     SCHEDULES_CREATE,
     SCHEDULES_DELETE,
     SCHEDULES_LIST,
     SCHEDULES_UPDATE,
+    TEST,
     UPDATE,
-    USER_BLAST_RADIUS,
+    UPDATE_GRAPH,
 )

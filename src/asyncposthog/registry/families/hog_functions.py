@@ -11,10 +11,10 @@ CREATE = Operation(
     path="/api/projects/{project_id}/hog_functions/",
     body=Body(
         schema="HogFunction",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
+            ("base_updated_at", "base_updated_at"),
             ("deleted", "deleted"),
             ("description", "description"),
             ("enabled", "enabled"),
@@ -49,33 +49,27 @@ DELETE = Operation(
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/hog_functions/{id}/",),
 )
+DISCARD_DRAFT = Operation(
+    id="hog_functions.discard_draft",
+    method="POST",
+    path="/api/projects/{project_id}/hog_functions/{id}/discard_draft/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="HogFunction", schema="HogFunction"),
+    scopes=("hog_function:write",),
+    schema_operations=("POST /api/projects/{project_id}/hog_functions/{id}/discard_draft/",),
+)
 ENABLE_BACKFILLS = Operation(
     id="hog_functions.enable_backfills",
     method="POST",
     path="/api/projects/{project_id}/hog_functions/{id}/enable_backfills/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="HogFunction",
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("deleted", "deleted"),
-            ("description", "description"),
-            ("enabled", "enabled"),
-            ("execution_order", "execution_order"),
-            ("filters", "filters"),
-            ("hog", "hog"),
-            ("icon_url", "icon_url"),
-            ("inputs", "inputs"),
-            ("inputs_schema", "inputs_schema"),
-            ("mappings", "mappings"),
-            ("masking", "masking"),
-            ("name", "name"),
-            ("template_id", "template_id"),
-            ("type", "type"),
-        ),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
+    body=Body(schema="HogFunction"),
     result=Result(kind="json"),
+    scopes=("hog_function:write",),
     schema_operations=("POST /api/projects/{project_id}/hog_functions/{id}/enable_backfills/",),
 )
 GET = Operation(
@@ -96,6 +90,7 @@ ICON = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_functions/icon/",
     result=Result(kind="bytes", media="*/*"),
+    scopes=("hog_function:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/hog_functions/icon/",),
@@ -105,31 +100,10 @@ ICONS = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_functions/icons/",
     result=Result(kind="json"),
+    scopes=("hog_function:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/hog_functions/icons/",),
-)
-INVOCATIONS = Operation(
-    id="hog_functions.invocations",
-    method="POST",
-    path="/api/projects/{project_id}/hog_functions/{id}/invocations/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
-    body=Body(
-        schema="HogFunctionInvocation",
-        required=True,
-        flat=True,
-        fields=(
-            ("clickhouse_event", "clickhouse_event"),
-            ("configuration", "configuration"),
-            ("globals", "globals"),
-            ("invocation_id", "invocation_id"),
-            ("mock_async_functions", "mock_async_functions"),
-        ),
-    ),
-    result=Result(kind="model", model="HogFunctionInvocation", schema="HogFunctionInvocation"),
-    schema_operations=("POST /api/projects/{project_id}/hog_functions/{id}/invocations/",),
 )
 LIST = Operation(
     id="hog_functions.list",
@@ -144,8 +118,7 @@ LIST = Operation(
         Parameter(name="id", python_name="id", location="query", format="uuid"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
-        Parameter(name="search", python_name="search", location="query"),
-        Parameter(name="type", python_name="type", location="query", type="array"),
+        Parameter(name="type", python_name="type", location="query", type="array", explode=False),
         Parameter(
             name="updated_at", python_name="updated_at", location="query", format="date-time"
         ),
@@ -167,8 +140,8 @@ LOGS = Operation(
     path="/api/projects/{project_id}/hog_functions/{id}/logs/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-        Parameter(name="after", python_name="after", location="query"),
-        Parameter(name="before", python_name="before", location="query"),
+        Parameter(name="after", python_name="after", location="query", format="date-time"),
+        Parameter(name="before", python_name="before", location="query", format="date-time"),
         Parameter(name="instance_id", python_name="instance_id", location="query"),
         Parameter(name="level", python_name="level", location="query"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
@@ -178,9 +151,23 @@ LOGS = Operation(
         kind="model", model="PaginatedWorkerLogEntryList", schema="PaginatedWorkerLogEntryList"
     ),
     pagination=Pagination(style="single"),
+    scopes=("hog_function:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/hog_functions/{id}/logs/",),
+)
+MASKED_SECRETS = Operation(
+    id="hog_functions.masked_secrets",
+    method="GET",
+    path="/api/projects/{project_id}/hog_functions/masked_secrets/",
+    result=Result(
+        kind="model", model="HogFunctionMaskedSecret", array=True, schema="HogFunctionMaskedSecret"
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("hog_function:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/hog_functions/masked_secrets/",),
 )
 METRICS_GET = Operation(
     id="hog_functions.metrics.get",
@@ -201,6 +188,7 @@ METRICS_GET = Operation(
         Parameter(name="name", python_name="name", location="query"),
     ),
     result=Result(kind="model", model="AppMetricsResponse", schema="AppMetricsResponse"),
+    scopes=("hog_function:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/hog_functions/{id}/metrics/",),
@@ -226,16 +214,36 @@ METRICS_TOTALS = Operation(
     result=Result(
         kind="model", model="AppMetricsTotalsResponse", schema="AppMetricsTotalsResponse"
     ),
+    scopes=("hog_function:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/hog_functions/{id}/metrics/totals/",),
 )
-REARRANGE = Operation(
-    id="hog_functions.rearrange",
+PUBLISH = Operation(
+    id="hog_functions.publish",
+    method="POST",
+    path="/api/projects/{project_id}/hog_functions/{id}/publish/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="HogFunctionPublishRequest",
+        flat=True,
+        fields=(("confirm", "confirm"), ("confirm_token", "confirm_token")),
+    ),
+    result=Result(
+        kind="model", model="HogFunctionPublishResponse", schema="HogFunctionPublishResponse"
+    ),
+    scopes=("hog_function:write",),
+    schema_operations=("POST /api/projects/{project_id}/hog_functions/{id}/publish/",),
+)
+REORDER = Operation(
+    id="hog_functions.reorder",
     method="PATCH",
     path="/api/projects/{project_id}/hog_functions/rearrange/",
     body=Body(schema="PatchedHogFunctionRearrange", flat=True, fields=(("orders", "orders"),)),
     result=Result(kind="model", model="HogFunction", array=True, schema="HogFunction"),
+    scopes=("hog_function:write",),
     schema_operations=("PATCH /api/projects/{project_id}/hog_functions/rearrange/",),
 )
 REPLACE = Operation(
@@ -247,10 +255,10 @@ REPLACE = Operation(
     ),
     body=Body(
         schema="HogFunction",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
+            ("base_updated_at", "base_updated_at"),
             ("deleted", "deleted"),
             ("description", "description"),
             ("enabled", "enabled"),
@@ -272,6 +280,22 @@ REPLACE = Operation(
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/hog_functions/{id}/",),
 )
+RERUN = Operation(
+    id="hog_functions.rerun",
+    method="POST",
+    path="/api/projects/{project_id}/hog_functions/{id}/rerun/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="HogInvocationRerunRequest", required=True, flat=True, fields=(("filter", "filter"),)
+    ),
+    result=Result(
+        kind="model", model="HogInvocationRerunResponse", schema="HogInvocationRerunResponse"
+    ),
+    scopes=("group:read", "hog_function:write", "person:read"),
+    schema_operations=("POST /api/projects/{project_id}/hog_functions/{id}/rerun/",),
+)
 RESTORE = Operation(
     id="hog_functions.restore",
     method="PATCH",
@@ -285,6 +309,84 @@ RESTORE = Operation(
     scopes=("hog_function:write",),
     idempotent=True,
 )
+REVISIONS_GET = Operation(
+    id="hog_functions.revisions.get",
+    method="GET",
+    path="/api/projects/{project_id}/hog_functions/{id}/revisions/{version}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(
+            name="version", python_name="version", location="path", required=True, type="integer"
+        ),
+    ),
+    result=Result(kind="model", model="HogFunctionRevision", schema="HogFunctionRevision"),
+    scopes=("hog_function:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/hog_functions/{id}/revisions/{version}/",),
+)
+REVISIONS_LIST = Operation(
+    id="hog_functions.revisions.list",
+    method="GET",
+    path="/api/projects/{project_id}/hog_functions/{id}/revisions/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model",
+        model="PaginatedHogFunctionRevisionBasicList",
+        schema="PaginatedHogFunctionRevisionBasicList",
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("hog_function:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/hog_functions/{id}/revisions/",),
+)
+REVISIONS_RESTORE = Operation(
+    id="hog_functions.revisions.restore",
+    method="POST",
+    path="/api/projects/{project_id}/hog_functions/{id}/revisions/{version}/restore/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(
+            name="version", python_name="version", location="path", required=True, type="integer"
+        ),
+    ),
+    body=Body(
+        schema="HogFunctionRevisionRestoreRequest", flat=True, fields=(("overwrite", "overwrite"),)
+    ),
+    result=Result(kind="model", model="HogFunction", schema="HogFunction"),
+    scopes=("hog_function:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/hog_functions/{id}/revisions/{version}/restore/",
+    ),
+)
+TEST = Operation(
+    id="hog_functions.test",
+    method="POST",
+    path="/api/projects/{project_id}/hog_functions/{id}/invocations/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="HogFunctionInvocation",
+        flat=True,
+        fields=(
+            ("clickhouse_event", "clickhouse_event"),
+            ("configuration", "configuration"),
+            ("globals", "globals"),
+            ("invocation_id", "invocation_id"),
+            ("mock_async_functions", "mock_async_functions"),
+            ("use_draft", "use_draft"),
+        ),
+    ),
+    result=Result(kind="model", model="HogFunctionInvocation", schema="HogFunctionInvocation"),
+    scopes=("hog_function:write",),
+    schema_operations=("POST /api/projects/{project_id}/hog_functions/{id}/invocations/",),
+)
 UPDATE = Operation(
     id="hog_functions.update",
     method="PATCH",
@@ -297,6 +399,7 @@ UPDATE = Operation(
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
+            ("base_updated_at", "base_updated_at"),
             ("deleted", "deleted"),
             ("description", "description"),
             ("enabled", "enabled"),
@@ -321,17 +424,24 @@ UPDATE = Operation(
 OPERATIONS: tuple[Operation, ...] = (
     CREATE,
     DELETE,
+    DISCARD_DRAFT,
     ENABLE_BACKFILLS,
     GET,
     ICON,
     ICONS,
-    INVOCATIONS,
     LIST,
     LOGS,
+    MASKED_SECRETS,
     METRICS_GET,
     METRICS_TOTALS,
-    REARRANGE,
+    PUBLISH,
+    REORDER,
     REPLACE,
+    RERUN,
     RESTORE,
+    REVISIONS_GET,
+    REVISIONS_LIST,
+    REVISIONS_RESTORE,
+    TEST,
     UPDATE,
 )

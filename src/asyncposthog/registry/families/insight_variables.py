@@ -15,20 +15,27 @@ CREATE = Operation(
         flat=True,
         fields=(
             ("default_value", "default_value"),
+            ("is_multi", "is_multi"),
             ("name", "name"),
             ("type", "type"),
             ("values", "values"),
+            ("values_query", "values_query"),
+            ("values_query_connection_id", "values_query_connection_id"),
         ),
     ),
     result=Result(kind="model", model="InsightVariable", schema="InsightVariable", status=201),
+    scopes=("insight_variable:write",),
     schema_operations=("POST /api/projects/{project_id}/insight_variables/",),
 )
 DELETE = Operation(
     id="insight_variables.delete",
     method="DELETE",
     path="/api/projects/{project_id}/insight_variables/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("insight_variable:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/insight_variables/{id}/",),
 )
@@ -36,8 +43,11 @@ GET = Operation(
     id="insight_variables.get",
     method="GET",
     path="/api/projects/{project_id}/insight_variables/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="InsightVariable", schema="InsightVariable"),
+    scopes=("insight_variable:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/insight_variables/{id}/",),
@@ -51,6 +61,7 @@ LIST = Operation(
         kind="model", model="PaginatedInsightVariableList", schema="PaginatedInsightVariableList"
     ),
     pagination=Pagination(style="page"),
+    scopes=("insight_variable:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/insight_variables/",),
@@ -59,19 +70,25 @@ REPLACE = Operation(
     id="insight_variables.replace",
     method="PUT",
     path="/api/projects/{project_id}/insight_variables/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="InsightVariable",
         required=True,
         flat=True,
         fields=(
             ("default_value", "default_value"),
+            ("is_multi", "is_multi"),
             ("name", "name"),
             ("type", "type"),
             ("values", "values"),
+            ("values_query", "values_query"),
+            ("values_query_connection_id", "values_query_connection_id"),
         ),
     ),
     result=Result(kind="model", model="InsightVariable", schema="InsightVariable"),
+    scopes=("insight_variable:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/insight_variables/{id}/",),
 )
@@ -79,18 +96,24 @@ UPDATE = Operation(
     id="insight_variables.update",
     method="PATCH",
     path="/api/projects/{project_id}/insight_variables/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedInsightVariable",
         flat=True,
         fields=(
             ("default_value", "default_value"),
+            ("is_multi", "is_multi"),
             ("name", "name"),
             ("type", "type"),
             ("values", "values"),
+            ("values_query", "values_query"),
+            ("values_query_connection_id", "values_query_connection_id"),
         ),
     ),
     result=Result(kind="model", model="InsightVariable", schema="InsightVariable"),
+    scopes=("insight_variable:write",),
     schema_operations=("PATCH /api/projects/{project_id}/insight_variables/{id}/",),
 )
 

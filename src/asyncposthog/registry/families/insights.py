@@ -53,10 +53,67 @@ ANALYZE = Operation(
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="model", model="InsightsAnalyzeResponse", schema="InsightsAnalyzeResponse"),
+    scopes=("insight:read",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/insights/{id}/analyze/",),
+)
+BULK_DELETE = Operation(
+    id="insights.bulk_delete",
+    method="POST",
+    path="/api/projects/{project_id}/insights/bulk_delete/",
+    parameters=(
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+    ),
+    body=Body(
+        schema="InsightBulkDeleteRequest", required=True, flat=True, fields=(("ids", "ids"),)
+    ),
+    result=Result(
+        kind="model", model="InsightBulkDeleteResponse", schema="InsightBulkDeleteResponse"
+    ),
+    scopes=("insight:write",),
+    buckets=("clickhouse_burst", "clickhouse_sustained"),
+    schema_operations=("POST /api/projects/{project_id}/insights/bulk_delete/",),
+)
+BULK_RESTORE = Operation(
+    id="insights.bulk_restore",
+    method="POST",
+    path="/api/projects/{project_id}/insights/bulk_restore/",
+    parameters=(
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+    ),
+    body=Body(
+        schema="InsightBulkDeleteRequest", required=True, flat=True, fields=(("ids", "ids"),)
+    ),
+    result=Result(
+        kind="model", model="InsightBulkRestoreResponse", schema="InsightBulkRestoreResponse"
+    ),
+    scopes=("insight:write",),
+    buckets=("clickhouse_burst", "clickhouse_sustained"),
+    schema_operations=("POST /api/projects/{project_id}/insights/bulk_restore/",),
+)
+BULK_SET_TEST_ACCOUNT_FILTER = Operation(
+    id="insights.bulk_set_test_account_filter",
+    method="POST",
+    path="/api/projects/{project_id}/insights/bulk_set_test_account_filter/",
+    parameters=(
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+    ),
+    body=Body(
+        schema="InsightBulkSetTestAccountFilterRequest",
+        required=True,
+        flat=True,
+        fields=(("enabled", "enabled"),),
+    ),
+    result=Result(
+        kind="model",
+        model="InsightBulkSetTestAccountFilterResponse",
+        schema="InsightBulkSetTestAccountFilterResponse",
+    ),
+    scopes=("insight:write",),
+    buckets=("clickhouse_burst", "clickhouse_sustained"),
+    schema_operations=("POST /api/projects/{project_id}/insights/bulk_set_test_account_filter/",),
 )
 BULK_UPDATE_TAGS = Operation(
     id="insights.bulk_update_tags",
@@ -72,6 +129,7 @@ BULK_UPDATE_TAGS = Operation(
         fields=(("action", "action"), ("ids", "ids"), ("tags", "tags")),
     ),
     result=Result(kind="model", model="BulkUpdateTagsResponse", schema="BulkUpdateTagsResponse"),
+    scopes=("insight:write",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     schema_operations=("POST /api/projects/{project_id}/insights/bulk_update_tags/",),
 )
@@ -89,6 +147,7 @@ CANCEL = Operation(
         fields=(("client_query_id", "client_query_id"),),
     ),
     result=Result(status=201),
+    scopes=("insight:write",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     schema_operations=("POST /api/projects/{project_id}/insights/cancel/",),
 )
@@ -98,10 +157,15 @@ CREATE = Operation(
     path="/api/projects/{project_id}/insights/",
     parameters=(
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(
+            name="include_dashboards",
+            python_name="include_dashboards",
+            location="query",
+            type="boolean",
+        ),
     ),
     body=Body(
         schema="Insight",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
@@ -120,23 +184,6 @@ CREATE = Operation(
     scopes=("insight:write",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     schema_operations=("POST /api/projects/{project_id}/insights/",),
-)
-CREATE_SUGGESTIONS = Operation(
-    id="insights.create_suggestions",
-    method="POST",
-    path="/api/projects/{project_id}/insights/{id}/suggestions/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
-    ),
-    body=Body(
-        schema="InsightsCreateSuggestionsRequest", flat=True, fields=(("context", "context"),)
-    ),
-    result=Result(kind="json"),
-    buckets=("clickhouse_burst", "clickhouse_sustained"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/insights/{id}/suggestions/",),
 )
 DELETE = Operation(
     id="insights.delete",
@@ -183,9 +230,16 @@ GET = Operation(
     path="/api/projects/{project_id}/insights/{id}/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+        Parameter(name="filters_override", python_name="filters_override", location="query"),
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
         Parameter(
             name="from_dashboard", python_name="from_dashboard", location="query", type="integer"
+        ),
+        Parameter(
+            name="include_dashboards",
+            python_name="include_dashboards",
+            location="query",
+            type="boolean",
         ),
         Parameter(
             name="refresh",
@@ -201,6 +255,7 @@ GET = Operation(
                 "lazy_async",
             ),
         ),
+        Parameter(name="variables_override", python_name="variables_override", location="query"),
     ),
     result=Result(kind="model", model="Insight", schema="Insight"),
     scopes=("insight:read",),
@@ -224,11 +279,18 @@ LIST = Operation(
         Parameter(name="favorited", python_name="favorited", location="query", type="boolean"),
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
         Parameter(
+            name="include_dashboards",
+            python_name="include_dashboards",
+            location="query",
+            type="boolean",
+        ),
+        Parameter(
             name="insight",
             python_name="insight",
             location="query",
             enum=(
                 "FUNNELS",
+                "JOURNEYS",
                 "JSON",
                 "LIFECYCLE",
                 "PATHS",
@@ -272,20 +334,24 @@ LIST = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/insights/",),
 )
-LIST_SUGGESTIONS = Operation(
-    id="insights.list_suggestions",
-    method="GET",
-    path="/api/projects/{project_id}/insights/{id}/suggestions/",
+MARK_VIEWED = Operation(
+    id="insights.mark_viewed",
+    method="POST",
+    path="/api/projects/{project_id}/insights/viewed/",
     parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
-    result=Result(kind="json"),
-    pagination=Pagination(style="single", items=None),
+    body=Body(
+        schema="InsightsMarkViewedRequest",
+        required=True,
+        flat=True,
+        fields=(("insight_ids", "insight_ids"),),
+    ),
+    result=Result(status=201),
+    scopes=("insight:read",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
-    writes=False,
     idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/insights/{id}/suggestions/",),
+    schema_operations=("POST /api/projects/{project_id}/insights/viewed/",),
 )
 MY_LAST_VIEWED = Operation(
     id="insights.my_last_viewed",
@@ -295,6 +361,7 @@ MY_LAST_VIEWED = Operation(
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="json"),
+    scopes=("insight:read",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     writes=False,
     idempotent=True,
@@ -307,10 +374,15 @@ REPLACE = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="any"),
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(
+            name="include_dashboards",
+            python_name="include_dashboards",
+            location="query",
+            type="boolean",
+        ),
     ),
     body=Body(
         schema="Insight",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
@@ -423,15 +495,7 @@ SHARING_REFRESH = Operation(
             type="integer",
         ),
     ),
-    body=Body(
-        schema="SharingConfiguration",
-        flat=True,
-        fields=(
-            ("enabled", "enabled"),
-            ("password_required", "password_required"),
-            ("settings", "settings"),
-        ),
-    ),
+    body=Body(schema="SharingConfiguration"),
     result=Result(kind="model", model="SharingConfiguration", schema="SharingConfiguration"),
     scopes=("sharing_configuration:write",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
@@ -464,6 +528,40 @@ SHARING_UPDATE = Operation(
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     schema_gap_source="posthog/api/sharing.py (patch)",
 )
+SUGGESTIONS_CREATE = Operation(
+    id="insights.suggestions.create",
+    method="POST",
+    path="/api/projects/{project_id}/insights/{id}/suggestions/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+    ),
+    body=Body(
+        schema="InsightsSuggestionsCreateRequest", flat=True, fields=(("context", "context"),)
+    ),
+    result=Result(kind="json"),
+    scopes=("insight:read",),
+    buckets=("clickhouse_burst", "clickhouse_sustained"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/insights/{id}/suggestions/",),
+)
+SUGGESTIONS_LIST = Operation(
+    id="insights.suggestions.list",
+    method="GET",
+    path="/api/projects/{project_id}/insights/{id}/suggestions/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+    ),
+    result=Result(kind="json"),
+    pagination=Pagination(style="single", items=None),
+    scopes=("insight:read",),
+    buckets=("clickhouse_burst", "clickhouse_sustained"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/insights/{id}/suggestions/",),
+)
 THRESHOLDS_GET = Operation(
     id="insights.thresholds.get",
     method="GET",
@@ -476,9 +574,10 @@ THRESHOLDS_GET = Operation(
             required=True,
             type="integer",
         ),
-        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
-    result=Result(kind="model", model="ThresholdWithAlert", schema="ThresholdWithAlert"),
+    result=Result(kind="model", model="InsightThreshold", schema="ThresholdWithAlert"),
+    scopes=("alert:read",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     writes=False,
     idempotent=True,
@@ -501,10 +600,11 @@ THRESHOLDS_LIST = Operation(
     ),
     result=Result(
         kind="model",
-        model="PaginatedThresholdWithAlertList",
+        model="PaginatedInsightThresholdList",
         schema="PaginatedThresholdWithAlertList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("alert:read",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     writes=False,
     idempotent=True,
@@ -515,9 +615,22 @@ TRENDING = Operation(
     method="GET",
     path="/api/projects/{project_id}/insights/trending/",
     parameters=(
+        Parameter(name="days", python_name="days", location="query", type="integer"),
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(
+            name="include_dashboards",
+            python_name="include_dashboards",
+            location="query",
+            type="boolean",
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
-    result=Result(kind="json"),
+    result=Result(
+        kind="model", model="PaginatedTrendingInsightList", schema="PaginatedTrendingInsightList"
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("insight:read",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     writes=False,
     idempotent=True,
@@ -530,6 +643,12 @@ UPDATE = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="any"),
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(
+            name="include_dashboards",
+            python_name="include_dashboards",
+            location="query",
+            type="boolean",
+        ),
     ),
     body=Body(
         schema="PatchedInsight",
@@ -552,39 +671,22 @@ UPDATE = Operation(
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     schema_operations=("PATCH /api/projects/{project_id}/insights/{id}/",),
 )
-VIEWED = Operation(
-    id="insights.viewed",
-    method="POST",
-    path="/api/projects/{project_id}/insights/viewed/",
-    parameters=(
-        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
-    ),
-    body=Body(
-        schema="InsightsViewedRequest",
-        required=True,
-        flat=True,
-        fields=(("insight_ids", "insight_ids"),),
-    ),
-    result=Result(status=201),
-    scopes=("insight:read",),
-    buckets=("clickhouse_burst", "clickhouse_sustained"),
-    idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/insights/viewed/",),
-)
 
 OPERATIONS: tuple[Operation, ...] = (
     ACTIVITY,
     ALL_ACTIVITY,
     ANALYZE,
+    BULK_DELETE,
+    BULK_RESTORE,
+    BULK_SET_TEST_ACCOUNT_FILTER,
     BULK_UPDATE_TAGS,
     CANCEL,
     CREATE,
-    CREATE_SUGGESTIONS,
     DELETE,
     GENERATE_METADATA,
     GET,
     LIST,
-    LIST_SUGGESTIONS,
+    MARK_VIEWED,
     MY_LAST_VIEWED,
     REPLACE,
     RESTORE,
@@ -593,9 +695,10 @@ OPERATIONS: tuple[Operation, ...] = (
     SHARING_PASSWORDS_DELETE,
     SHARING_REFRESH,
     SHARING_UPDATE,
+    SUGGESTIONS_CREATE,
+    SUGGESTIONS_LIST,
     THRESHOLDS_GET,
     THRESHOLDS_LIST,
     TRENDING,
     UPDATE,
-    VIEWED,
 )

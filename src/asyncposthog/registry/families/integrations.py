@@ -5,11 +5,57 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
+ANTHROPIC_AGENT_ENVIRONMENTS = Operation(
+    id="integrations.anthropic.agent_environments",
+    method="GET",
+    path="/api/projects/{project_id}/integrations/{id}/anthropic_managed_agent_environments/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    result=Result(kind="json"),
+    scopes=("integration:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/integrations/{id}/anthropic_managed_agent_environments/",
+    ),
+)
+ANTHROPIC_AGENT_VAULTS = Operation(
+    id="integrations.anthropic.agent_vaults",
+    method="GET",
+    path="/api/projects/{project_id}/integrations/{id}/anthropic_managed_agent_vaults/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    result=Result(kind="json"),
+    scopes=("integration:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/integrations/{id}/anthropic_managed_agent_vaults/",
+    ),
+)
+ANTHROPIC_AGENTS = Operation(
+    id="integrations.anthropic.agents",
+    method="GET",
+    path="/api/projects/{project_id}/integrations/{id}/anthropic_managed_agents/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+    ),
+    result=Result(kind="json"),
+    scopes=("integration:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/integrations/{id}/anthropic_managed_agents/",
+    ),
+)
 AUTHORIZE = Operation(
     id="integrations.authorize",
     method="GET",
     path="/api/projects/{project_id}/integrations/authorize/",
     result=Result(kind="json"),
+    scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/integrations/authorize/",),
@@ -20,44 +66,51 @@ CHANNELS = Operation(
     path="/api/projects/{project_id}/integrations/{id}/channels/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
-    result=Result(kind="json"),
+    result=Result(kind="model", model="SlackChannelsResponse", schema="SlackChannelsResponse"),
+    scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/integrations/{id}/channels/",),
 )
 CLICKUP_LISTS = Operation(
-    id="integrations.clickup_lists",
+    id="integrations.clickup.lists",
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/clickup_lists/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
+    scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/integrations/{id}/clickup_lists/",),
 )
 CLICKUP_SPACES = Operation(
-    id="integrations.clickup_spaces",
+    id="integrations.clickup.spaces",
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/clickup_spaces/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
+    scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/integrations/{id}/clickup_spaces/",),
 )
 CLICKUP_WORKSPACES = Operation(
-    id="integrations.clickup_workspaces",
+    id="integrations.clickup.workspaces",
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/clickup_workspaces/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
+    scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/integrations/{id}/clickup_workspaces/",),
@@ -72,7 +125,7 @@ CREATE = Operation(
         flat=True,
         fields=(("config", "config"), ("kind", "kind")),
     ),
-    result=Result(kind="model", model="IntegrationConfig", schema="IntegrationConfig", status=201),
+    result=Result(kind="model", model="Integration", schema="IntegrationConfig", status=201),
     scopes=("integration:write",),
     schema_operations=("POST /api/projects/{project_id}/integrations/",),
 )
@@ -88,27 +141,24 @@ DELETE = Operation(
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/integrations/{id}/",),
 )
-DOMAIN_CONNECT_APPLY_URL = Operation(
-    id="integrations.domain_connect.apply_url",
-    method="POST",
-    path="/api/projects/{project_id}/integrations/domain-connect/apply-url/",
-    body=Body(
-        schema="IntegrationConfig",
-        required=True,
-        flat=True,
-        fields=(("config", "config"), ("kind", "kind")),
-    ),
-    result=Result(kind="json"),
-    schema_operations=("POST /api/projects/{project_id}/integrations/domain-connect/apply-url/",),
-)
 DOMAIN_CONNECT_CHECK = Operation(
     id="integrations.domain_connect.check",
     method="GET",
     path="/api/projects/{project_id}/integrations/domain-connect/check/",
     result=Result(kind="json"),
+    scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/integrations/domain-connect/check/",),
+)
+DOMAIN_CONNECT_CREATE_APPLY_URL = Operation(
+    id="integrations.domain_connect.create_apply_url",
+    method="POST",
+    path="/api/projects/{project_id}/integrations/domain-connect/apply-url/",
+    body=Body(schema="IntegrationConfig"),
+    result=Result(kind="json"),
+    scopes=("integration:write",),
+    schema_operations=("POST /api/projects/{project_id}/integrations/domain-connect/apply-url/",),
 )
 EMAIL_UPDATE = Operation(
     id="integrations.email.update",
@@ -122,7 +172,8 @@ EMAIL_UPDATE = Operation(
         flat=True,
         fields=(("config", "config"), ("kind", "kind")),
     ),
-    result=Result(kind="model", model="IntegrationConfig", schema="IntegrationConfig"),
+    result=Result(kind="model", model="Integration", schema="IntegrationConfig"),
+    scopes=("integration:write",),
     schema_operations=("PATCH /api/projects/{project_id}/integrations/{id}/email/",),
 )
 EMAIL_VERIFY = Operation(
@@ -132,10 +183,9 @@ EMAIL_VERIFY = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
-    body=Body(
-        schema="IntegrationConfig", flat=True, fields=(("config", "config"), ("kind", "kind"))
-    ),
+    body=Body(schema="IntegrationConfig"),
     result=Result(kind="json"),
+    scopes=("integration:write",),
     schema_operations=("POST /api/projects/{project_id}/integrations/{id}/email/verify/",),
 )
 GET = Operation(
@@ -145,14 +195,30 @@ GET = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
-    result=Result(kind="model", model="IntegrationConfig", schema="IntegrationConfig"),
+    result=Result(kind="model", model="Integration", schema="IntegrationConfig"),
     scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/integrations/{id}/",),
 )
+GITHUB_AVAILABLE_INSTALLATIONS = Operation(
+    id="integrations.github.available_installations",
+    method="GET",
+    path="/api/projects/{project_id}/integrations/github/available_installations/",
+    result=Result(
+        kind="model",
+        model="GitHubAvailableInstallationsResponse",
+        schema="GitHubAvailableInstallationsResponse",
+    ),
+    scopes=("integration:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/integrations/github/available_installations/",
+    ),
+)
 GITHUB_BRANCHES = Operation(
-    id="integrations.github_branches",
+    id="integrations.github.branches",
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/github_branches/",
     parameters=(
@@ -163,12 +229,39 @@ GITHUB_BRANCHES = Operation(
         Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="GitHubBranchesResponse", schema="GitHubBranchesResponse"),
+    scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/integrations/{id}/github_branches/",),
 )
+GITHUB_LINK_EXISTING = Operation(
+    id="integrations.github.link_existing",
+    method="POST",
+    path="/api/projects/{project_id}/integrations/github/link_existing/",
+    body=Body(
+        schema="GitHubLinkExistingRequest",
+        flat=True,
+        fields=(("installation_id", "installation_id"), ("source_team_id", "source_team_id")),
+    ),
+    result=Result(kind="model", model="Integration", schema="IntegrationConfig"),
+    scopes=("integration:write",),
+    schema_operations=("POST /api/projects/{project_id}/integrations/github/link_existing/",),
+)
+GITHUB_PREPARE_CALLBACK = Operation(
+    id="integrations.github.prepare_callback",
+    method="POST",
+    path="/api/projects/{project_id}/integrations/github/prepare_callback/",
+    body=Body(
+        schema="GitHubPrepareCallbackRequest",
+        flat=True,
+        fields=(("installation_id", "installation_id"), ("next", "next")),
+    ),
+    result=Result(status=204),
+    scopes=("integration:write",),
+    schema_operations=("POST /api/projects/{project_id}/integrations/github/prepare_callback/",),
+)
 GITHUB_REPOS_GET = Operation(
-    id="integrations.github_repos.get",
+    id="integrations.github.repos.get",
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/github_repos/",
     parameters=(
@@ -184,7 +277,7 @@ GITHUB_REPOS_GET = Operation(
     schema_operations=("GET /api/projects/{project_id}/integrations/{id}/github_repos/",),
 )
 GITHUB_REPOS_REFRESH = Operation(
-    id="integrations.github_repos.refresh",
+    id="integrations.github.repos.refresh",
     method="POST",
     path="/api/projects/{project_id}/integrations/{id}/github_repos/refresh/",
     parameters=(
@@ -193,17 +286,54 @@ GITHUB_REPOS_REFRESH = Operation(
     result=Result(
         kind="model", model="GitHubReposRefreshResponse", schema="GitHubReposRefreshResponse"
     ),
+    scopes=("integration:write",),
     buckets=("github_repository_refresh",),
     schema_operations=("POST /api/projects/{project_id}/integrations/{id}/github_repos/refresh/",),
 )
+GITHUB_START_OAUTH = Operation(
+    id="integrations.github.start_oauth",
+    method="POST",
+    path="/api/projects/{project_id}/integrations/github/oauth_authorize/",
+    body=Body(
+        schema="GitHubOAuthAuthorizeRequest",
+        flat=True,
+        fields=(
+            ("connect_from", "connect_from"),
+            ("installation_id", "installation_id"),
+            ("next", "next"),
+        ),
+    ),
+    result=Result(
+        kind="model", model="GitHubOAuthAuthorizeResponse", schema="GitHubOAuthAuthorizeResponse"
+    ),
+    scopes=("integration:write",),
+    schema_operations=("POST /api/projects/{project_id}/integrations/github/oauth_authorize/",),
+)
+GITHUB_TEAMS = Operation(
+    id="integrations.github.teams",
+    method="GET",
+    path="/api/projects/{project_id}/integrations/{id}/github_teams/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
+    ),
+    result=Result(kind="model", model="GitHubTeamsResponse", schema="GitHubTeamsResponse"),
+    scopes=("integration:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/integrations/{id}/github_teams/",),
+)
 GOOGLE_ACCESSIBLE_ACCOUNTS = Operation(
-    id="integrations.google_accessible_accounts",
+    id="integrations.google.accessible_accounts",
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/google_accessible_accounts/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
+    scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=(
@@ -211,13 +341,14 @@ GOOGLE_ACCESSIBLE_ACCOUNTS = Operation(
     ),
 )
 GOOGLE_CONVERSION_ACTIONS = Operation(
-    id="integrations.google_conversion_actions",
+    id="integrations.google.conversion_actions",
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/google_conversion_actions/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
+    scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=(
@@ -225,49 +356,53 @@ GOOGLE_CONVERSION_ACTIONS = Operation(
     ),
 )
 JIRA_PROJECTS = Operation(
-    id="integrations.jira_projects",
+    id="integrations.jira.projects",
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/jira_projects/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
-    result=Result(kind="json"),
+    result=Result(kind="model", model="JiraProjectsResponse", schema="JiraProjectsResponse"),
+    scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/integrations/{id}/jira_projects/",),
 )
 LINEAR_TEAMS = Operation(
-    id="integrations.linear_teams",
+    id="integrations.linear.teams",
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/linear_teams/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
-    result=Result(kind="json"),
+    result=Result(kind="model", model="LinearTeamsResponse", schema="LinearTeamsResponse"),
+    scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/integrations/{id}/linear_teams/",),
 )
 LINKEDIN_ADS_ACCOUNTS = Operation(
-    id="integrations.linkedin_ads_accounts",
+    id="integrations.linkedin_ads.accounts",
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/linkedin_ads_accounts/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
+    scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/integrations/{id}/linkedin_ads_accounts/",),
 )
 LINKEDIN_ADS_CONVERSION_RULES = Operation(
-    id="integrations.linkedin_ads_conversion_rules",
+    id="integrations.linkedin_ads.conversion_rules",
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/linkedin_ads_conversion_rules/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
+    scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=(
@@ -279,13 +414,12 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/",
     parameters=(
+        Parameter(name="kind", python_name="kind", location="query"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
-        kind="model",
-        model="PaginatedIntegrationConfigList",
-        schema="PaginatedIntegrationConfigList",
+        kind="model", model="PaginatedIntegrationList", schema="PaginatedIntegrationConfigList"
     ),
     pagination=Pagination(style="offset", page_size=100),
     scopes=("integration:read",),
@@ -293,20 +427,62 @@ LIST = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/integrations/",),
 )
+REQUEST_ACCESS = Operation(
+    id="integrations.request_access",
+    method="POST",
+    path="/api/projects/{project_id}/integrations/request_access/",
+    body=Body(
+        schema="IntegrationAccessRequest",
+        required=True,
+        flat=True,
+        fields=(("kind", "kind"), ("reason", "reason")),
+    ),
+    result=Result(
+        kind="model",
+        model="IntegrationAccessRequestResponse",
+        schema="IntegrationAccessRequestResponse",
+    ),
+    scopes=("integration:write",),
+    schema_operations=("POST /api/projects/{project_id}/integrations/request_access/",),
+)
 TWILIO_PHONE_NUMBERS = Operation(
-    id="integrations.twilio_phone_numbers",
+    id="integrations.twilio.phone_numbers",
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/twilio_phone_numbers/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
+    scopes=("integration:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/integrations/{id}/twilio_phone_numbers/",),
 )
+USERS = Operation(
+    id="integrations.users",
+    method="GET",
+    path="/api/projects/{project_id}/integrations/{id}/users/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(
+            name="force_refresh", python_name="force_refresh", location="query", type="boolean"
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(name="user_id", python_name="user_id", location="query"),
+    ),
+    result=Result(kind="model", model="SlackUsersResponse", schema="SlackUsersResponse"),
+    scopes=("integration:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/integrations/{id}/users/",),
+)
 
 OPERATIONS: tuple[Operation, ...] = (
+    ANTHROPIC_AGENT_ENVIRONMENTS,
+    ANTHROPIC_AGENT_VAULTS,
+    ANTHROPIC_AGENTS,
     AUTHORIZE,
     CHANNELS,
     CLICKUP_LISTS,
@@ -314,14 +490,19 @@ OPERATIONS: tuple[Operation, ...] = (
     CLICKUP_WORKSPACES,
     CREATE,
     DELETE,
-    DOMAIN_CONNECT_APPLY_URL,
     DOMAIN_CONNECT_CHECK,
+    DOMAIN_CONNECT_CREATE_APPLY_URL,
     EMAIL_UPDATE,
     EMAIL_VERIFY,
     GET,
+    GITHUB_AVAILABLE_INSTALLATIONS,
     GITHUB_BRANCHES,
+    GITHUB_LINK_EXISTING,
+    GITHUB_PREPARE_CALLBACK,
     GITHUB_REPOS_GET,
     GITHUB_REPOS_REFRESH,
+    GITHUB_START_OAUTH,
+    GITHUB_TEAMS,
     GOOGLE_ACCESSIBLE_ACCOUNTS,
     GOOGLE_CONVERSION_ACTIONS,
     JIRA_PROJECTS,
@@ -329,5 +510,7 @@ OPERATIONS: tuple[Operation, ...] = (
     LINKEDIN_ADS_ACCOUNTS,
     LINKEDIN_ADS_CONVERSION_RULES,
     LIST,
+    REQUEST_ACCESS,
     TWILIO_PHONE_NUMBERS,
+    USERS,
 )

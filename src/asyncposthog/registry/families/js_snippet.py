@@ -5,15 +5,6 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Result
 
-GET_VERSION = Operation(
-    id="js_snippet.get_version",
-    method="GET",
-    path="/api/projects/{project_id}/js-snippet/version/",
-    result=Result(kind="json"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/js-snippet/version/",),
-)
 RESOLVE = Operation(
     id="js_snippet.resolve",
     method="GET",
@@ -23,8 +14,17 @@ RESOLVE = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/js-snippet/resolve/",),
 )
-UPDATE_VERSION = Operation(
-    id="js_snippet.update_version",
+VERSION_GET = Operation(
+    id="js_snippet.version.get",
+    method="GET",
+    path="/api/projects/{project_id}/js-snippet/version/",
+    result=Result(kind="json"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/js-snippet/version/",),
+)
+VERSION_UPDATE = Operation(
+    id="js_snippet.version.update",
     method="PATCH",
     path="/api/projects/{project_id}/js-snippet/version/",
     body=Body(
@@ -37,7 +37,7 @@ UPDATE_VERSION = Operation(
 )
 
 OPERATIONS: tuple[Operation, ...] = (
-    GET_VERSION,
     RESOLVE,
-    UPDATE_VERSION,
+    VERSION_GET,
+    VERSION_UPDATE,
 )

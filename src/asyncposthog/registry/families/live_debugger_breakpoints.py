@@ -22,23 +22,6 @@ ACTIVE = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/live_debugger_breakpoints/active/",),
 )
-BREAKPOINT_HITS = Operation(
-    id="live_debugger_breakpoints.breakpoint_hits",
-    method="GET",
-    path="/api/projects/{project_id}/live_debugger_breakpoints/breakpoint_hits/",
-    parameters=(
-        Parameter(name="breakpoint_ids", python_name="breakpoint_ids", location="query"),
-        Parameter(name="limit", python_name="limit", location="query", type="integer"),
-        Parameter(name="offset", python_name="offset", location="query", type="integer"),
-    ),
-    result=Result(kind="model", model="BreakpointHitsResponse", schema="BreakpointHitsResponse"),
-    scopes=("live_debugger:read",),
-    writes=False,
-    idempotent=True,
-    schema_operations=(
-        "GET /api/projects/{project_id}/live_debugger_breakpoints/breakpoint_hits/",
-    ),
-)
 CREATE = Operation(
     id="live_debugger_breakpoints.create",
     method="POST",
@@ -85,6 +68,23 @@ GET = Operation(
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/live_debugger_breakpoints/{id}/",),
+)
+HITS = Operation(
+    id="live_debugger_breakpoints.hits",
+    method="GET",
+    path="/api/projects/{project_id}/live_debugger_breakpoints/breakpoint_hits/",
+    parameters=(
+        Parameter(name="breakpoint_ids", python_name="breakpoint_ids", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(kind="model", model="BreakpointHitsResponse", schema="BreakpointHitsResponse"),
+    scopes=("live_debugger:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/live_debugger_breakpoints/breakpoint_hits/",
+    ),
 )
 LIST = Operation(
     id="live_debugger_breakpoints.list",
@@ -156,10 +156,10 @@ UPDATE = Operation(
 
 OPERATIONS: tuple[Operation, ...] = (
     ACTIVE,
-    BREAKPOINT_HITS,
     CREATE,
     DELETE,
     GET,
+    HITS,
     LIST,
     REPLACE,
     UPDATE,

@@ -5,22 +5,45 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
+BULK_CHECK_SUMMARIES = Operation(
+    id="llm_analytics.bulk_check_summaries",
+    method="POST",
+    path="/api/projects/{project_id}/llm_analytics/summarization/batch_check/",
+    body=Body(
+        schema="BatchCheckRequest",
+        required=True,
+        flat=True,
+        fields=(("mode", "mode"), ("model", "model"), ("trace_ids", "trace_ids")),
+    ),
+    result=Result(kind="model", model="BatchCheckResponse", schema="BatchCheckResponse"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/llm_analytics/summarization/batch_check/",),
+)
 CLUSTERING_CONFIG_GET = Operation(
     id="llm_analytics.clustering_config.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/clustering_config/",
-    result=Result(kind="json"),
+    result=Result(kind="model", model="ClusteringConfig", schema="ClusteringConfig"),
+    scopes=("ai_observability_clusters:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/clustering_config/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/clustering_config/",),
 )
 CLUSTERING_CONFIG_SET_EVENT_FILTERS = Operation(
     id="llm_analytics.clustering_config.set_event_filters",
     method="POST",
     path="/api/projects/{project_id}/llm_analytics/clustering_config/set_event_filters/",
-    result=Result(kind="json"),
+    body=Body(
+        schema="ClusteringConfigSetEventFilters",
+        required=True,
+        flat=True,
+        fields=(("event_filters", "event_filters"),),
+    ),
+    result=Result(kind="model", model="ClusteringConfig", schema="ClusteringConfig"),
+    scopes=("ai_observability_clusters:write",),
     schema_operations=(
-        "POST /api/environments/{project_id}/llm_analytics/clustering_config/set_event_filters/",
+        "POST /api/projects/{project_id}/llm_analytics/clustering_config/set_event_filters/",
     ),
 )
 CLUSTERING_JOBS_CREATE = Operation(
@@ -39,28 +62,33 @@ CLUSTERING_JOBS_CREATE = Operation(
         ),
     ),
     result=Result(kind="model", model="ClusteringJob", schema="ClusteringJob", status=201),
-    schema_operations=("POST /api/environments/{project_id}/llm_analytics/clustering_jobs/",),
+    scopes=("ai_observability_clusters:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_analytics/clustering_jobs/",),
 )
 CLUSTERING_JOBS_DELETE = Operation(
     id="llm_analytics.clustering_jobs.delete",
     method="DELETE",
     path="/api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    result=Result(status=204),
-    idempotent=True,
-    schema_operations=(
-        "DELETE /api/environments/{project_id}/llm_analytics/clustering_jobs/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
+    result=Result(status=204),
+    scopes=("ai_observability_clusters:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/",),
 )
 CLUSTERING_JOBS_GET = Operation(
     id="llm_analytics.clustering_jobs.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="ClusteringJob", schema="ClusteringJob"),
+    scopes=("ai_observability_clusters:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/clustering_jobs/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/",),
 )
 CLUSTERING_JOBS_LIST = Operation(
     id="llm_analytics.clustering_jobs.list",
@@ -74,15 +102,18 @@ CLUSTERING_JOBS_LIST = Operation(
         kind="model", model="PaginatedClusteringJobList", schema="PaginatedClusteringJobList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("ai_observability_clusters:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/clustering_jobs/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/clustering_jobs/",),
 )
 CLUSTERING_JOBS_REPLACE = Operation(
     id="llm_analytics.clustering_jobs.replace",
     method="PUT",
     path="/api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="ClusteringJob",
         required=True,
@@ -95,14 +126,17 @@ CLUSTERING_JOBS_REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="ClusteringJob", schema="ClusteringJob"),
+    scopes=("ai_observability_clusters:write",),
     idempotent=True,
-    schema_operations=("PUT /api/environments/{project_id}/llm_analytics/clustering_jobs/{id}/",),
+    schema_operations=("PUT /api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/",),
 )
 CLUSTERING_JOBS_UPDATE = Operation(
     id="llm_analytics.clustering_jobs.update",
     method="PATCH",
     path="/api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedClusteringJob",
         flat=True,
@@ -114,24 +148,33 @@ CLUSTERING_JOBS_UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="ClusteringJob", schema="ClusteringJob"),
-    schema_operations=("PATCH /api/environments/{project_id}/llm_analytics/clustering_jobs/{id}/",),
+    scopes=("ai_observability_clusters:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/",),
 )
 EVALUATION_CONFIG_GET = Operation(
     id="llm_analytics.evaluation_config.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/evaluation_config/",
-    result=Result(kind="json"),
+    result=Result(kind="model", model="EvaluationConfig", schema="EvaluationConfig"),
+    scopes=("llm_analytics:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/evaluation_config/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/evaluation_config/",),
 )
 EVALUATION_CONFIG_SET_ACTIVE_KEY = Operation(
     id="llm_analytics.evaluation_config.set_active_key",
     method="POST",
     path="/api/projects/{project_id}/llm_analytics/evaluation_config/set_active_key/",
-    result=Result(kind="json"),
+    body=Body(
+        schema="EvaluationConfigSetActiveKeyRequest",
+        required=True,
+        flat=True,
+        fields=(("key_id", "key_id"),),
+    ),
+    result=Result(kind="model", model="EvaluationConfig", schema="EvaluationConfig"),
+    scopes=("evaluation:write",),
     schema_operations=(
-        "POST /api/environments/{project_id}/llm_analytics/evaluation_config/set_active_key/",
+        "POST /api/projects/{project_id}/llm_analytics/evaluation_config/set_active_key/",
     ),
 )
 EVALUATION_REPORTS_CREATE = Operation(
@@ -156,47 +199,53 @@ EVALUATION_REPORTS_CREATE = Operation(
         ),
     ),
     result=Result(kind="model", model="EvaluationReport", schema="EvaluationReport", status=201),
-    schema_operations=("POST /api/environments/{project_id}/llm_analytics/evaluation_reports/",),
+    scopes=("evaluation:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_analytics/evaluation_reports/",),
 )
 EVALUATION_REPORTS_DELETE = Operation(
     id="llm_analytics.evaluation_reports.delete",
     method="DELETE",
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    result=Result(kind="json"),
-    idempotent=True,
-    schema_operations=(
-        "DELETE /api/environments/{project_id}/llm_analytics/evaluation_reports/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
+    result=Result(kind="json"),
+    scopes=("evaluation:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/",),
 )
 EVALUATION_REPORTS_GENERATE = Operation(
     id="llm_analytics.evaluation_reports.generate",
     method="POST",
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/generate/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=202),
     scopes=("llm_analytics:write",),
     schema_operations=(
-        "POST /api/environments/{project_id}/llm_analytics/evaluation_reports/{id}/generate/",
+        "POST /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/generate/",
     ),
 )
 EVALUATION_REPORTS_GET = Operation(
     id="llm_analytics.evaluation_reports.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="EvaluationReport", schema="EvaluationReport"),
+    scopes=("evaluation:read",),
     writes=False,
     idempotent=True,
-    schema_operations=(
-        "GET /api/environments/{project_id}/llm_analytics/evaluation_reports/{id}/",
-    ),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/",),
 )
 EVALUATION_REPORTS_LIST = Operation(
     id="llm_analytics.evaluation_reports.list",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/",
     parameters=(
+        Parameter(name="evaluation", python_name="evaluation", location="query", format="uuid"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
@@ -204,18 +253,20 @@ EVALUATION_REPORTS_LIST = Operation(
         kind="model", model="PaginatedEvaluationReportList", schema="PaginatedEvaluationReportList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("evaluation:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/evaluation_reports/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/evaluation_reports/",),
 )
 EVALUATION_REPORTS_REPLACE = Operation(
     id="llm_analytics.evaluation_reports.replace",
     method="PUT",
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="LlmAnalyticsEvaluationReportsReplaceRequest",
-        required=True,
         flat=True,
         fields=(
             ("cooldown_minutes", "cooldown_minutes"),
@@ -230,17 +281,16 @@ EVALUATION_REPORTS_REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="EvaluationReport", schema="EvaluationReport"),
+    scopes=("evaluation:write",),
     idempotent=True,
-    schema_operations=(
-        "PUT /api/environments/{project_id}/llm_analytics/evaluation_reports/{id}/",
-    ),
+    schema_operations=("PUT /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/",),
 )
-EVALUATION_REPORTS_RUNS = Operation(
-    id="llm_analytics.evaluation_reports.runs",
+EVALUATION_REPORTS_RUNS_LIST = Operation(
+    id="llm_analytics.evaluation_reports.runs.list",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/runs/",
     parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
@@ -254,14 +304,16 @@ EVALUATION_REPORTS_RUNS = Operation(
     writes=False,
     idempotent=True,
     schema_operations=(
-        "GET /api/environments/{project_id}/llm_analytics/evaluation_reports/{id}/runs/",
+        "GET /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/runs/",
     ),
 )
 EVALUATION_REPORTS_UPDATE = Operation(
     id="llm_analytics.evaluation_reports.update",
     method="PATCH",
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="LlmAnalyticsEvaluationReportsUpdateRequest",
         flat=True,
@@ -278,78 +330,165 @@ EVALUATION_REPORTS_UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="EvaluationReport", schema="EvaluationReport"),
-    schema_operations=(
-        "PATCH /api/environments/{project_id}/llm_analytics/evaluation_reports/{id}/",
-    ),
+    scopes=("evaluation:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/",),
 )
-EVALUATION_SUMMARY = Operation(
-    id="llm_analytics.evaluation_summary",
-    method="POST",
-    path="/api/projects/{project_id}/llm_analytics/evaluation_summary/",
-    body=Body(
-        schema="EvaluationSummaryRequest",
-        required=True,
-        flat=True,
-        fields=(
-            ("evaluation_id", "evaluation_id"),
-            ("filter", "filter"),
-            ("force_refresh", "force_refresh"),
-            ("generation_ids", "generation_ids"),
+ME_SPEND = Operation(
+    id="llm_analytics.me.spend",
+    method="GET",
+    path="/api/llm_analytics/@me/spend/",
+    owner=None,
+    parameters=(
+        Parameter(
+            name="bucket_minutes",
+            python_name="bucket_minutes",
+            location="query",
+            type="integer",
+            enum=(5, 15, 30, 60),
         ),
+        Parameter(name="date_from", python_name="date_from", location="query"),
+        Parameter(name="date_to", python_name="date_to", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="product", python_name="product", location="query", required=True),
+        Parameter(name="refresh", python_name="refresh", location="query", type="boolean"),
     ),
     result=Result(
-        kind="model", model="EvaluationSummaryResponse", schema="EvaluationSummaryResponse"
+        kind="model",
+        model="PersonalSpendAnalysisResponse",
+        array=True,
+        schema="PersonalSpendAnalysisResponse",
     ),
-    buckets=(
-        "llm_analytics_summarization_burst",
-        "llm_analytics_summarization_sustained",
-        "llm_analytics_summarization_daily",
-    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("user:read",),
+    buckets=("personal_spend_burst", "personal_spend_sustained", "personal_spend_daily"),
     writes=False,
     idempotent=True,
-    schema_operations=("POST /api/environments/{project_id}/llm_analytics/evaluation_summary/",),
+    schema_operations=("GET /api/llm_analytics/@me/spend/",),
 )
 MODELS = Operation(
     id="llm_analytics.models",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/models/",
-    result=Result(kind="json"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/models/",),
-)
-PROVIDER_KEY_VALIDATIONS = Operation(
-    id="llm_analytics.provider_key_validations",
-    method="POST",
-    path="/api/projects/{project_id}/llm_analytics/provider_key_validations/",
-    result=Result(kind="json"),
-    writes=False,
-    idempotent=True,
-    schema_operations=(
-        "POST /api/environments/{project_id}/llm_analytics/provider_key_validations/",
-    ),
-)
-PROVIDER_KEYS_ASSIGN = Operation(
-    id="llm_analytics.provider_keys.assign",
-    method="POST",
-    path="/api/projects/{project_id}/llm_analytics/provider_keys/{id}/assign/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="LLMProviderKey",
-        flat=True,
-        fields=(
-            ("api_key", "api_key"),
-            ("api_version", "api_version"),
-            ("azure_endpoint", "azure_endpoint"),
-            ("name", "name"),
-            ("provider", "provider"),
-            ("set_as_active", "set_as_active"),
+    parameters=(
+        Parameter(name="key_id", python_name="key_id", location="query", format="uuid"),
+        Parameter(
+            name="provider",
+            python_name="provider",
+            location="query",
+            enum=(
+                "anthropic",
+                "azure_openai",
+                "fireworks",
+                "gemini",
+                "minimax",
+                "openai",
+                "openrouter",
+                "together_ai",
+                "zeabur",
+            ),
         ),
     ),
-    result=Result(kind="model", model="LLMProviderKey", schema="LLMProviderKey"),
-    schema_operations=(
-        "POST /api/environments/{project_id}/llm_analytics/provider_keys/{id}/assign/",
+    result=Result(kind="model", model="LLMModelsListResponse", schema="LLMModelsListResponse"),
+    scopes=("llm_analytics:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/models/",),
+)
+OFFLINE_EVALUATIONS_LIST_EXPERIMENT_ITEMS = Operation(
+    id="llm_analytics.offline_evaluations.list_experiment_items",
+    method="POST",
+    path="/api/projects/{project_id}/llm_analytics/offline_evaluations/experiment_items/",
+    body=Body(
+        schema="OfflineExperimentItemsRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("date_from", "date_from"),
+            ("date_to", "date_to"),
+            ("experiment_id", "experiment_id"),
+        ),
     ),
+    result=Result(
+        kind="model",
+        model="OfflineExperimentItemsResponse",
+        schema="OfflineExperimentItemsResponse",
+    ),
+    scopes=("evaluation:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "POST /api/projects/{project_id}/llm_analytics/offline_evaluations/experiment_items/",
+    ),
+)
+PARSER_RECIPES_CREATE = Operation(
+    id="llm_analytics.parser_recipes.create",
+    method="POST",
+    path="/api/projects/{project_id}/llm_analytics/parser_recipes/",
+    body=Body(
+        schema="ParserRecipe",
+        required=True,
+        flat=True,
+        fields=(("name", "name"), ("source", "source")),
+    ),
+    result=Result(kind="model", model="ParserRecipe", schema="ParserRecipe", status=201),
+    scopes=("llm_analytics:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_analytics/parser_recipes/",),
+)
+PARSER_RECIPES_DELETE = Operation(
+    id="llm_analytics.parser_recipes.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/llm_analytics/parser_recipes/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(status=204),
+    scopes=("llm_analytics:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/llm_analytics/parser_recipes/{id}/",),
+)
+PARSER_RECIPES_GET = Operation(
+    id="llm_analytics.parser_recipes.get",
+    method="GET",
+    path="/api/projects/{project_id}/llm_analytics/parser_recipes/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="ParserRecipe", schema="ParserRecipe"),
+    scopes=("llm_analytics:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/parser_recipes/{id}/",),
+)
+PARSER_RECIPES_LIST = Operation(
+    id="llm_analytics.parser_recipes.list",
+    method="GET",
+    path="/api/projects/{project_id}/llm_analytics/parser_recipes/",
+    parameters=(
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model", model="PaginatedParserRecipeList", schema="PaginatedParserRecipeList"
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("llm_analytics:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/parser_recipes/",),
+)
+PARSER_RECIPES_UPDATE = Operation(
+    id="llm_analytics.parser_recipes.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/llm_analytics/parser_recipes/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="PatchedParserRecipe", flat=True, fields=(("name", "name"), ("source", "source"))
+    ),
+    result=Result(kind="model", model="ParserRecipe", schema="ParserRecipe"),
+    scopes=("llm_analytics:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/llm_analytics/parser_recipes/{id}/",),
 )
 PROVIDER_KEYS_CREATE = Operation(
     id="llm_analytics.provider_keys.create",
@@ -369,38 +508,48 @@ PROVIDER_KEYS_CREATE = Operation(
         ),
     ),
     result=Result(kind="model", model="LLMProviderKey", schema="LLMProviderKey", status=201),
-    schema_operations=("POST /api/environments/{project_id}/llm_analytics/provider_keys/",),
+    scopes=("llm_provider_key:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_analytics/provider_keys/",),
 )
 PROVIDER_KEYS_DELETE = Operation(
     id="llm_analytics.provider_keys.delete",
     method="DELETE",
     path="/api/projects/{project_id}/llm_analytics/provider_keys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("llm_provider_key:write",),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/llm_analytics/provider_keys/{id}/",),
+    schema_operations=("DELETE /api/projects/{project_id}/llm_analytics/provider_keys/{id}/",),
 )
 PROVIDER_KEYS_DEPENDENT_CONFIGS = Operation(
     id="llm_analytics.provider_keys.dependent_configs",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/provider_keys/{id}/dependent_configs/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="LLMProviderKey", schema="LLMProviderKey"),
+    scopes=("llm_provider_key:read",),
     writes=False,
     idempotent=True,
     schema_operations=(
-        "GET /api/environments/{project_id}/llm_analytics/provider_keys/{id}/dependent_configs/",
+        "GET /api/projects/{project_id}/llm_analytics/provider_keys/{id}/dependent_configs/",
     ),
 )
 PROVIDER_KEYS_GET = Operation(
     id="llm_analytics.provider_keys.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/provider_keys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="LLMProviderKey", schema="LLMProviderKey"),
+    scopes=("llm_provider_key:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/provider_keys/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/provider_keys/{id}/",),
 )
 PROVIDER_KEYS_LIST = Operation(
     id="llm_analytics.provider_keys.list",
@@ -414,15 +563,18 @@ PROVIDER_KEYS_LIST = Operation(
         kind="model", model="PaginatedLLMProviderKeyList", schema="PaginatedLLMProviderKeyList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("llm_provider_key:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/provider_keys/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/provider_keys/",),
 )
 PROVIDER_KEYS_REPLACE = Operation(
     id="llm_analytics.provider_keys.replace",
     method="PUT",
     path="/api/projects/{project_id}/llm_analytics/provider_keys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="LLMProviderKey",
         required=True,
@@ -437,25 +589,17 @@ PROVIDER_KEYS_REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="LLMProviderKey", schema="LLMProviderKey"),
+    scopes=("llm_provider_key:write",),
     idempotent=True,
-    schema_operations=("PUT /api/environments/{project_id}/llm_analytics/provider_keys/{id}/",),
-)
-PROVIDER_KEYS_TRIAL_EVALUATIONS = Operation(
-    id="llm_analytics.provider_keys.trial_evaluations",
-    method="GET",
-    path="/api/projects/{project_id}/llm_analytics/provider_keys/trial_evaluations/",
-    result=Result(kind="model", model="LLMProviderKey", schema="LLMProviderKey"),
-    writes=False,
-    idempotent=True,
-    schema_operations=(
-        "GET /api/environments/{project_id}/llm_analytics/provider_keys/trial_evaluations/",
-    ),
+    schema_operations=("PUT /api/projects/{project_id}/llm_analytics/provider_keys/{id}/",),
 )
 PROVIDER_KEYS_UPDATE = Operation(
     id="llm_analytics.provider_keys.update",
     method="PATCH",
     path="/api/projects/{project_id}/llm_analytics/provider_keys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedLLMProviderKey",
         flat=True,
@@ -469,29 +613,49 @@ PROVIDER_KEYS_UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="LLMProviderKey", schema="LLMProviderKey"),
-    schema_operations=("PATCH /api/environments/{project_id}/llm_analytics/provider_keys/{id}/",),
+    scopes=("llm_provider_key:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/llm_analytics/provider_keys/{id}/",),
 )
 PROVIDER_KEYS_VALIDATE = Operation(
     id="llm_analytics.provider_keys.validate",
     method="POST",
     path="/api/projects/{project_id}/llm_analytics/provider_keys/{id}/validate/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="LLMProviderKey",
-        flat=True,
-        fields=(
-            ("api_key", "api_key"),
-            ("api_version", "api_version"),
-            ("azure_endpoint", "azure_endpoint"),
-            ("name", "name"),
-            ("provider", "provider"),
-            ("set_as_active", "set_as_active"),
-        ),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
+    body=Body(schema="LLMProviderKey"),
     result=Result(kind="model", model="LLMProviderKey", schema="LLMProviderKey"),
+    scopes=("llm_provider_key:write",),
     schema_operations=(
-        "POST /api/environments/{project_id}/llm_analytics/provider_keys/{id}/validate/",
+        "POST /api/projects/{project_id}/llm_analytics/provider_keys/{id}/validate/",
     ),
+)
+PROVIDER_KEYS_VALIDATE_NEW = Operation(
+    id="llm_analytics.provider_keys.validate_new",
+    method="POST",
+    path="/api/projects/{project_id}/llm_analytics/provider_key_validations/",
+    result=Result(kind="json"),
+    scopes=("llm_provider_key:write",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/llm_analytics/provider_key_validations/",),
+)
+RENDER_TEXT = Operation(
+    id="llm_analytics.render_text",
+    method="POST",
+    path="/api/projects/{project_id}/llm_analytics/text_repr/",
+    body=Body(
+        schema="TextReprRequest",
+        required=True,
+        flat=True,
+        fields=(("data", "data"), ("event_type", "event_type"), ("options_", "options")),
+    ),
+    result=Result(kind="model", model="TextReprResponse", schema="TextReprResponse"),
+    scopes=("llm_analytics:write",),
+    buckets=("llm_analytics_text_repr_burst", "llm_analytics_text_repr_sustained"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/llm_analytics/text_repr/",),
 )
 REVIEW_QUEUE_ITEMS_CREATE = Operation(
     id="llm_analytics.review_queue_items.create",
@@ -504,30 +668,33 @@ REVIEW_QUEUE_ITEMS_CREATE = Operation(
         fields=(("queue_id", "queue_id"), ("trace_id", "trace_id")),
     ),
     result=Result(kind="model", model="ReviewQueueItem", schema="ReviewQueueItem", status=201),
-    schema_operations=("POST /api/environments/{project_id}/llm_analytics/review_queue_items/",),
+    scopes=("llm_analytics:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_analytics/review_queue_items/",),
 )
 REVIEW_QUEUE_ITEMS_DELETE = Operation(
     id="llm_analytics.review_queue_items.delete",
     method="DELETE",
     path="/api/projects/{project_id}/llm_analytics/review_queue_items/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    result=Result(status=204),
-    idempotent=True,
-    schema_operations=(
-        "DELETE /api/environments/{project_id}/llm_analytics/review_queue_items/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
+    result=Result(status=204),
+    scopes=("llm_analytics:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/llm_analytics/review_queue_items/{id}/",),
 )
 REVIEW_QUEUE_ITEMS_GET = Operation(
     id="llm_analytics.review_queue_items.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/review_queue_items/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="ReviewQueueItem", schema="ReviewQueueItem"),
+    scopes=("llm_analytics:read",),
     writes=False,
     idempotent=True,
-    schema_operations=(
-        "GET /api/environments/{project_id}/llm_analytics/review_queue_items/{id}/",
-    ),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/review_queue_items/{id}/",),
 )
 REVIEW_QUEUE_ITEMS_LIST = Operation(
     id="llm_analytics.review_queue_items.list",
@@ -537,7 +704,7 @@ REVIEW_QUEUE_ITEMS_LIST = Operation(
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(name="order_by", python_name="order_by", location="query"),
-        Parameter(name="queue_id", python_name="queue_id", location="query"),
+        Parameter(name="queue_id", python_name="queue_id", location="query", format="uuid"),
         Parameter(name="search", python_name="search", location="query"),
         Parameter(name="trace_id", python_name="trace_id", location="query"),
         Parameter(name="trace_id__in", python_name="trace_id_in", location="query"),
@@ -546,20 +713,22 @@ REVIEW_QUEUE_ITEMS_LIST = Operation(
         kind="model", model="PaginatedReviewQueueItemList", schema="PaginatedReviewQueueItemList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("llm_analytics:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/review_queue_items/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/review_queue_items/",),
 )
 REVIEW_QUEUE_ITEMS_UPDATE = Operation(
     id="llm_analytics.review_queue_items.update",
     method="PATCH",
     path="/api/projects/{project_id}/llm_analytics/review_queue_items/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(schema="PatchedReviewQueueItemUpdate", flat=True, fields=(("queue_id", "queue_id"),)),
     result=Result(kind="model", model="ReviewQueueItem", schema="ReviewQueueItem"),
-    schema_operations=(
-        "PATCH /api/environments/{project_id}/llm_analytics/review_queue_items/{id}/",
-    ),
+    scopes=("llm_analytics:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/llm_analytics/review_queue_items/{id}/",),
 )
 REVIEW_QUEUES_CREATE = Operation(
     id="llm_analytics.review_queues.create",
@@ -567,26 +736,33 @@ REVIEW_QUEUES_CREATE = Operation(
     path="/api/projects/{project_id}/llm_analytics/review_queues/",
     body=Body(schema="ReviewQueueCreate", required=True, flat=True, fields=(("name", "name"),)),
     result=Result(kind="model", model="ReviewQueue", schema="ReviewQueue", status=201),
-    schema_operations=("POST /api/environments/{project_id}/llm_analytics/review_queues/",),
+    scopes=("llm_analytics:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_analytics/review_queues/",),
 )
 REVIEW_QUEUES_DELETE = Operation(
     id="llm_analytics.review_queues.delete",
     method="DELETE",
     path="/api/projects/{project_id}/llm_analytics/review_queues/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("llm_analytics:write",),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/llm_analytics/review_queues/{id}/",),
+    schema_operations=("DELETE /api/projects/{project_id}/llm_analytics/review_queues/{id}/",),
 )
 REVIEW_QUEUES_GET = Operation(
     id="llm_analytics.review_queues.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/review_queues/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="ReviewQueue", schema="ReviewQueue"),
+    scopes=("llm_analytics:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/review_queues/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/review_queues/{id}/",),
 )
 REVIEW_QUEUES_LIST = Operation(
     id="llm_analytics.review_queues.list",
@@ -603,18 +779,22 @@ REVIEW_QUEUES_LIST = Operation(
         kind="model", model="PaginatedReviewQueueList", schema="PaginatedReviewQueueList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("llm_analytics:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/review_queues/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/review_queues/",),
 )
 REVIEW_QUEUES_UPDATE = Operation(
     id="llm_analytics.review_queues.update",
     method="PATCH",
     path="/api/projects/{project_id}/llm_analytics/review_queues/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(schema="PatchedReviewQueueUpdate", flat=True, fields=(("name", "name"),)),
     result=Result(kind="model", model="ReviewQueue", schema="ReviewQueue"),
-    schema_operations=("PATCH /api/environments/{project_id}/llm_analytics/review_queues/{id}/",),
+    scopes=("llm_analytics:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/llm_analytics/review_queues/{id}/",),
 )
 SCORE_DEFINITIONS_CREATE = Operation(
     id="llm_analytics.score_definitions.create",
@@ -633,17 +813,40 @@ SCORE_DEFINITIONS_CREATE = Operation(
         ),
     ),
     result=Result(kind="model", model="ScoreDefinition", schema="ScoreDefinition", status=201),
-    schema_operations=("POST /api/environments/{project_id}/llm_analytics/score_definitions/",),
+    scopes=("llm_analytics:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_analytics/score_definitions/",),
+)
+SCORE_DEFINITIONS_CREATE_VERSION = Operation(
+    id="llm_analytics.score_definitions.create_version",
+    method="POST",
+    path="/api/projects/{project_id}/llm_analytics/score_definitions/{id}/new_version/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="ScoreDefinitionNewVersion",
+        required=True,
+        flat=True,
+        fields=(("base_version", "base_version"), ("config", "config")),
+    ),
+    result=Result(kind="model", model="ScoreDefinition", schema="ScoreDefinition"),
+    scopes=("llm_analytics:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/llm_analytics/score_definitions/{id}/new_version/",
+    ),
 )
 SCORE_DEFINITIONS_GET = Operation(
     id="llm_analytics.score_definitions.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/score_definitions/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="ScoreDefinition", schema="ScoreDefinition"),
+    scopes=("llm_analytics:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/score_definitions/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/score_definitions/{id}/",),
 )
 SCORE_DEFINITIONS_LIST = Operation(
     id="llm_analytics.score_definitions.list",
@@ -661,84 +864,63 @@ SCORE_DEFINITIONS_LIST = Operation(
         kind="model", model="PaginatedScoreDefinitionList", schema="PaginatedScoreDefinitionList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("llm_analytics:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/score_definitions/",),
-)
-SCORE_DEFINITIONS_NEW_VERSION = Operation(
-    id="llm_analytics.score_definitions.new_version",
-    method="POST",
-    path="/api/projects/{project_id}/llm_analytics/score_definitions/{id}/new_version/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="ScoreDefinitionNewVersion", required=True, flat=True, fields=(("config", "config"),)
-    ),
-    result=Result(kind="model", model="ScoreDefinition", schema="ScoreDefinition"),
-    schema_operations=(
-        "POST /api/environments/{project_id}/llm_analytics/score_definitions/{id}/new_version/",
-    ),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/score_definitions/",),
 )
 SCORE_DEFINITIONS_UPDATE = Operation(
     id="llm_analytics.score_definitions.update",
     method="PATCH",
     path="/api/projects/{project_id}/llm_analytics/score_definitions/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedScoreDefinitionMetadata",
         flat=True,
         fields=(("archived", "archived"), ("description", "description"), ("name", "name")),
     ),
     result=Result(kind="model", model="ScoreDefinition", schema="ScoreDefinition"),
-    schema_operations=(
-        "PATCH /api/environments/{project_id}/llm_analytics/score_definitions/{id}/",
-    ),
+    scopes=("llm_analytics:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/llm_analytics/score_definitions/{id}/",),
 )
-SENTIMENT = Operation(
-    id="llm_analytics.sentiment",
+START_CLUSTERING_RUN = Operation(
+    id="llm_analytics.start_clustering_run",
     method="POST",
-    path="/api/projects/{project_id}/llm_analytics/sentiment/",
+    path="/api/projects/{project_id}/llm_analytics/clustering_runs/",
     body=Body(
-        schema="SentimentRequest",
-        required=True,
+        schema="ClusteringRunRequest",
         flat=True,
         fields=(
-            ("analysis_level", "analysis_level"),
-            ("date_from", "date_from"),
-            ("date_to", "date_to"),
-            ("force_refresh", "force_refresh"),
-            ("ids", "ids"),
+            ("clustering_job_id", "clustering_job_id"),
+            ("clustering_method", "clustering_method"),
+            ("dimensionality_reduction_method", "dimensionality_reduction_method"),
+            ("dimensionality_reduction_ndims", "dimensionality_reduction_ndims"),
+            ("embedding_normalization", "embedding_normalization"),
+            ("event_filters", "event_filters"),
+            ("hdbscan_min_samples", "hdbscan_min_samples"),
+            ("kmeans_max_k", "kmeans_max_k"),
+            ("kmeans_min_k", "kmeans_min_k"),
+            ("lookback_days", "lookback_days"),
+            ("max_samples", "max_samples"),
+            ("min_cluster_size_fraction", "min_cluster_size_fraction"),
+            ("run_label", "run_label"),
+            ("visualization_method", "visualization_method"),
         ),
     ),
-    result=Result(kind="model", model="SentimentBatchResponse", schema="SentimentBatchResponse"),
-    buckets=("llm_analytics_sentiment_burst", "llm_analytics_sentiment_sustained"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("POST /api/environments/{project_id}/llm_analytics/sentiment/",),
-)
-SUMMARIZATION_BATCH_CHECK = Operation(
-    id="llm_analytics.summarization.batch_check",
-    method="POST",
-    path="/api/projects/{project_id}/llm_analytics/summarization/batch_check/",
-    body=Body(
-        schema="BatchCheckRequest",
-        required=True,
-        flat=True,
-        fields=(("mode", "mode"), ("model", "model"), ("trace_ids", "trace_ids")),
+    result=Result(
+        kind="model", model="ClusteringRunRequest", schema="ClusteringRunRequest", status=201
     ),
-    result=Result(kind="model", model="BatchCheckResponse", schema="BatchCheckResponse"),
-    writes=False,
-    idempotent=True,
-    schema_operations=(
-        "POST /api/environments/{project_id}/llm_analytics/summarization/batch_check/",
-    ),
+    scopes=("ai_observability_clusters:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_analytics/clustering_runs/",),
 )
-SUMMARIZATION_CREATE = Operation(
-    id="llm_analytics.summarization.create",
+SUMMARIZE = Operation(
+    id="llm_analytics.summarize",
     method="POST",
     path="/api/projects/{project_id}/llm_analytics/summarization/",
     body=Body(
         schema="SummarizeRequest",
-        required=True,
         flat=True,
         fields=(
             ("data", "data"),
@@ -753,6 +935,7 @@ SUMMARIZATION_CREATE = Operation(
         ),
     ),
     result=Result(kind="model", model="SummarizeResponse", schema="SummarizeResponse"),
+    scopes=("llm_analytics:write",),
     buckets=(
         "llm_analytics_summarization_burst",
         "llm_analytics_summarization_sustained",
@@ -760,24 +943,7 @@ SUMMARIZATION_CREATE = Operation(
     ),
     writes=False,
     idempotent=True,
-    schema_operations=("POST /api/environments/{project_id}/llm_analytics/summarization/",),
-)
-TEXT_REPR = Operation(
-    id="llm_analytics.text_repr",
-    method="POST",
-    path="/api/projects/{project_id}/llm_analytics/text_repr/",
-    body=Body(
-        schema="TextReprRequest",
-        required=True,
-        flat=True,
-        fields=(("data", "data"), ("event_type", "event_type"), ("options_", "options")),
-    ),
-    result=Result(kind="model", model="TextReprResponse", schema="TextReprResponse"),
-    scopes=("llm_analytics:write",),
-    buckets=("llm_analytics_text_repr_burst", "llm_analytics_text_repr_sustained"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("POST /api/environments/{project_id}/llm_analytics/text_repr/",),
+    schema_operations=("POST /api/projects/{project_id}/llm_analytics/summarization/",),
 )
 TRACE_REVIEWS_CREATE = Operation(
     id="llm_analytics.trace_reviews.create",
@@ -795,33 +961,42 @@ TRACE_REVIEWS_CREATE = Operation(
         ),
     ),
     result=Result(kind="model", model="TraceReview", schema="TraceReview", status=201),
-    schema_operations=("POST /api/environments/{project_id}/llm_analytics/trace_reviews/",),
+    scopes=("llm_analytics:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_analytics/trace_reviews/",),
 )
 TRACE_REVIEWS_DELETE = Operation(
     id="llm_analytics.trace_reviews.delete",
     method="DELETE",
     path="/api/projects/{project_id}/llm_analytics/trace_reviews/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("llm_analytics:write",),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/llm_analytics/trace_reviews/{id}/",),
+    schema_operations=("DELETE /api/projects/{project_id}/llm_analytics/trace_reviews/{id}/",),
 )
 TRACE_REVIEWS_GET = Operation(
     id="llm_analytics.trace_reviews.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/trace_reviews/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="TraceReview", schema="TraceReview"),
+    scopes=("llm_analytics:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/trace_reviews/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/trace_reviews/{id}/",),
 )
 TRACE_REVIEWS_LIST = Operation(
     id="llm_analytics.trace_reviews.list",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/trace_reviews/",
     parameters=(
-        Parameter(name="definition_id", python_name="definition_id", location="query"),
+        Parameter(
+            name="definition_id", python_name="definition_id", location="query", format="uuid"
+        ),
         Parameter(name="definition_id__in", python_name="definition_id_in", location="query"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
@@ -834,15 +1009,18 @@ TRACE_REVIEWS_LIST = Operation(
         kind="model", model="PaginatedTraceReviewList", schema="PaginatedTraceReviewList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("llm_analytics:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_analytics/trace_reviews/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_analytics/trace_reviews/",),
 )
 TRACE_REVIEWS_UPDATE = Operation(
     id="llm_analytics.trace_reviews.update",
     method="PATCH",
     path="/api/projects/{project_id}/llm_analytics/trace_reviews/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedTraceReviewUpdate",
         flat=True,
@@ -854,7 +1032,8 @@ TRACE_REVIEWS_UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="TraceReview", schema="TraceReview"),
-    schema_operations=("PATCH /api/environments/{project_id}/llm_analytics/trace_reviews/{id}/",),
+    scopes=("llm_analytics:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/llm_analytics/trace_reviews/{id}/",),
 )
 TRANSLATE = Operation(
     id="llm_analytics.translate",
@@ -867,6 +1046,7 @@ TRANSLATE = Operation(
         fields=(("target_language", "target_language"), ("text", "text")),
     ),
     result=Result(kind="json"),
+    scopes=("llm_analytics:write",),
     buckets=(
         "llm_analytics_translation_burst",
         "llm_analytics_translation_sustained",
@@ -874,10 +1054,11 @@ TRANSLATE = Operation(
     ),
     writes=False,
     idempotent=True,
-    schema_operations=("POST /api/environments/{project_id}/llm_analytics/translate/",),
+    schema_operations=("POST /api/projects/{project_id}/llm_analytics/translate/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
+    BULK_CHECK_SUMMARIES,
     CLUSTERING_CONFIG_GET,
     CLUSTERING_CONFIG_SET_EVENT_FILTERS,
     CLUSTERING_JOBS_CREATE,
@@ -894,21 +1075,26 @@ OPERATIONS: tuple[Operation, ...] = (
     EVALUATION_REPORTS_GET,
     EVALUATION_REPORTS_LIST,
     EVALUATION_REPORTS_REPLACE,
-    EVALUATION_REPORTS_RUNS,
+    EVALUATION_REPORTS_RUNS_LIST,
     EVALUATION_REPORTS_UPDATE,
-    EVALUATION_SUMMARY,
+    ME_SPEND,
     MODELS,
-    PROVIDER_KEY_VALIDATIONS,
-    PROVIDER_KEYS_ASSIGN,
+    OFFLINE_EVALUATIONS_LIST_EXPERIMENT_ITEMS,
+    PARSER_RECIPES_CREATE,
+    PARSER_RECIPES_DELETE,
+    PARSER_RECIPES_GET,
+    PARSER_RECIPES_LIST,
+    PARSER_RECIPES_UPDATE,
     PROVIDER_KEYS_CREATE,
     PROVIDER_KEYS_DELETE,
     PROVIDER_KEYS_DEPENDENT_CONFIGS,
     PROVIDER_KEYS_GET,
     PROVIDER_KEYS_LIST,
     PROVIDER_KEYS_REPLACE,
-    PROVIDER_KEYS_TRIAL_EVALUATIONS,
     PROVIDER_KEYS_UPDATE,
     PROVIDER_KEYS_VALIDATE,
+    PROVIDER_KEYS_VALIDATE_NEW,
+    RENDER_TEXT,
     REVIEW_QUEUE_ITEMS_CREATE,
     REVIEW_QUEUE_ITEMS_DELETE,
     REVIEW_QUEUE_ITEMS_GET,
@@ -920,14 +1106,12 @@ OPERATIONS: tuple[Operation, ...] = (
     REVIEW_QUEUES_LIST,
     REVIEW_QUEUES_UPDATE,
     SCORE_DEFINITIONS_CREATE,
+    SCORE_DEFINITIONS_CREATE_VERSION,
     SCORE_DEFINITIONS_GET,
     SCORE_DEFINITIONS_LIST,
-    SCORE_DEFINITIONS_NEW_VERSION,
     SCORE_DEFINITIONS_UPDATE,
-    SENTIMENT,
-    SUMMARIZATION_BATCH_CHECK,
-    SUMMARIZATION_CREATE,
-    TEXT_REPR,
+    START_CLUSTERING_RUN,
+    SUMMARIZE,
     TRACE_REVIEWS_CREATE,
     TRACE_REVIEWS_DELETE,
     TRACE_REVIEWS_GET,

@@ -12,11 +12,9 @@ ARCHIVE = Operation(
     parameters=(
         Parameter(name="prompt_name", python_name="prompt_name", location="path", required=True),
     ),
-    body=Body(schema="LLMPrompt", flat=True, fields=(("name", "name"), ("prompt", "prompt"))),
-    result=Result(kind="model", model="LLMPrompt", schema="LLMPrompt"),
-    schema_operations=(
-        "POST /api/environments/{project_id}/llm_prompts/name/{prompt_name}/archive/",
-    ),
+    result=Result(status=204),
+    scopes=("llm_prompt:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_prompts/name/{prompt_name}/archive/",),
 )
 CREATE = Operation(
     id="llm_prompts.create",
@@ -26,10 +24,16 @@ CREATE = Operation(
         schema="LLMPrompt",
         required=True,
         flat=True,
-        fields=(("name", "name"), ("prompt", "prompt")),
+        fields=(
+            ("config", "config"),
+            ("name", "name"),
+            ("prompt", "prompt"),
+            ("version_description", "version_description"),
+        ),
     ),
     result=Result(kind="model", model="LLMPrompt", schema="LLMPrompt", status=201),
-    schema_operations=("POST /api/environments/{project_id}/llm_prompts/",),
+    scopes=("llm_prompt:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_prompts/",),
 )
 DUPLICATE = Operation(
     id="llm_prompts.duplicate",
@@ -42,8 +46,9 @@ DUPLICATE = Operation(
         schema="LLMPromptDuplicate", required=True, flat=True, fields=(("new_name", "new_name"),)
     ),
     result=Result(kind="model", model="LLMPrompt", schema="LLMPrompt", status=201),
+    scopes=("llm_prompt:write",),
     schema_operations=(
-        "POST /api/environments/{project_id}/llm_prompts/name/{prompt_name}/duplicate/",
+        "POST /api/projects/{project_id}/llm_prompts/name/{prompt_name}/duplicate/",
     ),
 )
 GET = Operation(
@@ -58,12 +63,47 @@ GET = Operation(
             location="query",
             enum=("full", "preview", "none"),
         ),
+        Parameter(name="label", python_name="label", location="query"),
         Parameter(name="version", python_name="version", location="query", type="integer"),
     ),
-    result=Result(kind="model", model="LLMPromptPublic", schema="LLMPromptPublic"),
+    result=Result(kind="model", model="LLMPrompt", schema="LLMPrompt"),
+    scopes=("llm_prompt:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_prompts/name/{prompt_name}/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_prompts/name/{prompt_name}/",),
+)
+LABELS_DELETE = Operation(
+    id="llm_prompts.labels.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/llm_prompts/name/{prompt_name}/labels/{label_name}/",
+    parameters=(
+        Parameter(name="prompt_name", python_name="prompt_name", location="path", required=True),
+        Parameter(name="label_name", python_name="label_name", location="path", required=True),
+    ),
+    result=Result(status=204),
+    scopes=("llm_prompt:write",),
+    idempotent=True,
+    schema_operations=(
+        "DELETE /api/projects/{project_id}/llm_prompts/name/{prompt_name}/labels/{label_name}/",
+    ),
+)
+LABELS_REPLACE = Operation(
+    id="llm_prompts.labels.replace",
+    method="PUT",
+    path="/api/projects/{project_id}/llm_prompts/name/{prompt_name}/labels/{label_name}/",
+    parameters=(
+        Parameter(name="prompt_name", python_name="prompt_name", location="path", required=True),
+        Parameter(name="label_name", python_name="label_name", location="path", required=True),
+    ),
+    body=Body(
+        schema="LLMPromptSetLabel", required=True, flat=True, fields=(("version", "version"),)
+    ),
+    result=Result(kind="model", model="LLMPromptLabel", schema="LLMPromptLabel"),
+    scopes=("llm_prompt:write",),
+    idempotent=True,
+    schema_operations=(
+        "PUT /api/projects/{project_id}/llm_prompts/name/{prompt_name}/labels/{label_name}/",
+    ),
 )
 LIST = Operation(
     id="llm_prompts.list",
@@ -81,15 +121,39 @@ LIST = Operation(
         ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(
+            name="order_by",
+            python_name="order_by",
+            location="query",
+            enum=(
+                "name",
+                "-name",
+                "created_at",
+                "-created_at",
+                "updated_at",
+                "-updated_at",
+                "version",
+                "-version",
+                "latest_version",
+                "-latest_version",
+                "version_count",
+                "-version_count",
+                "first_version_created_at",
+                "-first_version_created_at",
+                "prompt_size_bytes",
+                "-prompt_size_bytes",
+            ),
+        ),
         Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
-        kind="model", model="PaginatedLLMPromptListList", schema="PaginatedLLMPromptListList"
+        kind="model", model="PaginatedLLMPromptSummaryList", schema="PaginatedLLMPromptListList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("llm_prompt:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_prompts/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_prompts/",),
 )
 RESOLVE = Operation(
     id="llm_prompts.resolve",
@@ -103,16 +167,15 @@ RESOLVE = Operation(
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(name="version", python_name="version", location="query", type="integer"),
-        Parameter(name="version_id", python_name="version_id", location="query"),
+        Parameter(name="version_id", python_name="version_id", location="query", format="uuid"),
     ),
     result=Result(
         kind="model", model="LLMPromptResolveResponse", schema="LLMPromptResolveResponse"
     ),
+    scopes=("llm_prompt:read",),
     writes=False,
     idempotent=True,
-    schema_operations=(
-        "GET /api/environments/{project_id}/llm_prompts/resolve/name/{prompt_name}/",
-    ),
+    schema_operations=("GET /api/projects/{project_id}/llm_prompts/resolve/name/{prompt_name}/",),
 )
 UPDATE = Operation(
     id="llm_prompts.update",
@@ -124,11 +187,18 @@ UPDATE = Operation(
     body=Body(
         schema="PatchedLLMPromptPublish",
         flat=True,
-        fields=(("base_version", "base_version"), ("edits", "edits"), ("prompt", "prompt")),
+        fields=(
+            ("base_version", "base_version"),
+            ("config", "config"),
+            ("edits", "edits"),
+            ("prompt", "prompt"),
+            ("version_description", "version_description"),
+        ),
     ),
     result=Result(kind="model", model="LLMPrompt", schema="LLMPrompt"),
+    scopes=("llm_prompt:write",),
     buckets=("llm_prompt_publish_burst", "burst", "sustained"),
-    schema_operations=("PATCH /api/environments/{project_id}/llm_prompts/name/{prompt_name}/",),
+    schema_operations=("PATCH /api/projects/{project_id}/llm_prompts/name/{prompt_name}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -136,6 +206,8 @@ OPERATIONS: tuple[Operation, ...] = (
     CREATE,
     DUPLICATE,
     GET,
+    LABELS_DELETE,
+    LABELS_REPLACE,
     LIST,
     RESOLVE,
     UPDATE,

@@ -13,9 +13,22 @@ ARCHIVE = Operation(
         Parameter(name="skill_name", python_name="skill_name", location="path", required=True),
     ),
     result=Result(status=204),
-    schema_operations=(
-        "POST /api/environments/{project_id}/llm_skills/name/{skill_name}/archive/",
+    scopes=("llm_skill:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_skills/name/{skill_name}/archive/",),
+)
+BUNDLE = Operation(
+    id="llm_skills.bundle",
+    method="GET",
+    path="/api/projects/{project_id}/llm_skills/bundle/",
+    parameters=(
+        Parameter(name="content", python_name="content", location="query", enum=("stub", "full")),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
     ),
+    result=Result(kind="bytes", media="application/zip"),
+    scopes=("llm_skill:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/llm_skills/bundle/",),
 )
 CREATE = Operation(
     id="llm_skills.create",
@@ -34,10 +47,12 @@ CREATE = Operation(
             ("license", "license"),
             ("metadata", "metadata"),
             ("name", "name"),
+            ("owners", "owners"),
         ),
     ),
-    result=Result(kind="model", model="LLMSkillCreate", schema="LLMSkillCreate", status=201),
-    schema_operations=("POST /api/environments/{project_id}/llm_skills/",),
+    result=Result(kind="model", model="LLMSkill", schema="LLMSkill", status=201),
+    scopes=("llm_skill:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_skills/",),
 )
 DUPLICATE = Operation(
     id="llm_skills.duplicate",
@@ -50,9 +65,21 @@ DUPLICATE = Operation(
         schema="LLMSkillDuplicate", required=True, flat=True, fields=(("new_name", "new_name"),)
     ),
     result=Result(kind="model", model="LLMSkill", schema="LLMSkill", status=201),
-    schema_operations=(
-        "POST /api/environments/{project_id}/llm_skills/name/{skill_name}/duplicate/",
+    scopes=("llm_skill:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_skills/name/{skill_name}/duplicate/",),
+)
+EXPORT = Operation(
+    id="llm_skills.export",
+    method="GET",
+    path="/api/projects/{project_id}/llm_skills/name/{skill_name}/export/",
+    parameters=(
+        Parameter(name="skill_name", python_name="skill_name", location="path", required=True),
+        Parameter(name="version", python_name="version", location="query", type="integer"),
     ),
+    result=Result(kind="bytes", media="application/zip"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/llm_skills/name/{skill_name}/export/",),
 )
 FILES_CREATE = Operation(
     id="llm_skills.files.create",
@@ -73,7 +100,8 @@ FILES_CREATE = Operation(
         ),
     ),
     result=Result(kind="model", model="LLMSkill", schema="LLMSkill", status=201),
-    schema_operations=("POST /api/environments/{project_id}/llm_skills/name/{skill_name}/files/",),
+    scopes=("llm_skill:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_skills/name/{skill_name}/files/",),
 )
 FILES_DELETE = Operation(
     id="llm_skills.files.delete",
@@ -93,9 +121,10 @@ FILES_DELETE = Operation(
         ),
     ),
     result=Result(kind="model", model="LLMSkill", schema="LLMSkill"),
+    scopes=("llm_skill:write",),
     idempotent=True,
     schema_operations=(
-        "DELETE /api/environments/{project_id}/llm_skills/name/{skill_name}/files/{file_path}/",
+        "DELETE /api/projects/{project_id}/llm_skills/name/{skill_name}/files/{file_path}/",
     ),
 )
 FILES_GET = Operation(
@@ -114,10 +143,11 @@ FILES_GET = Operation(
         Parameter(name="version", python_name="version", location="query", type="integer"),
     ),
     result=Result(kind="model", model="LLMSkillFile", schema="LLMSkillFile"),
+    scopes=("llm_skill:read",),
     writes=False,
     idempotent=True,
     schema_operations=(
-        "GET /api/environments/{project_id}/llm_skills/name/{skill_name}/files/{file_path}/",
+        "GET /api/projects/{project_id}/llm_skills/name/{skill_name}/files/{file_path}/",
     ),
 )
 FILES_RENAME = Operation(
@@ -138,8 +168,9 @@ FILES_RENAME = Operation(
         ),
     ),
     result=Result(kind="model", model="LLMSkill", schema="LLMSkill"),
+    scopes=("llm_skill:write",),
     schema_operations=(
-        "POST /api/environments/{project_id}/llm_skills/name/{skill_name}/files-rename/",
+        "POST /api/projects/{project_id}/llm_skills/name/{skill_name}/files-rename/",
     ),
 )
 GET = Operation(
@@ -148,32 +179,104 @@ GET = Operation(
     path="/api/projects/{project_id}/llm_skills/name/{skill_name}/",
     parameters=(
         Parameter(name="skill_name", python_name="skill_name", location="path", required=True),
+        Parameter(name="body_length", python_name="body_length", location="query", type="integer"),
+        Parameter(name="body_offset", python_name="body_offset", location="query", type="integer"),
         Parameter(name="version", python_name="version", location="query", type="integer"),
     ),
     result=Result(kind="model", model="LLMSkill", schema="LLMSkill"),
+    scopes=("llm_skill:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_skills/name/{skill_name}/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_skills/name/{skill_name}/",),
+)
+IMPORT_ = Operation(
+    id="llm_skills.import_",
+    method="POST",
+    path="/api/projects/{project_id}/llm_skills/import/",
+    body=Body(
+        media="multipart",
+        schema="LLMSkillImport",
+        required=True,
+        flat=True,
+        fields=(("file", "file"),),
+        files=("file",),
+    ),
+    result=Result(kind="model", model="LLMSkill", schema="LLMSkill", status=201),
+    scopes=("llm_skill:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_skills/import/",),
 )
 LIST = Operation(
     id="llm_skills.list",
     method="GET",
     path="/api/projects/{project_id}/llm_skills/",
     parameters=(
+        Parameter(name="category", python_name="category", location="query"),
         Parameter(
             name="created_by_id", python_name="created_by_id", location="query", type="integer"
         ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="owner_id", python_name="owner_id", location="query", type="integer"),
         Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
-        kind="model", model="PaginatedLLMSkillListList", schema="PaginatedLLMSkillListList"
+        kind="model", model="PaginatedLLMSkillSummaryList", schema="PaginatedLLMSkillListList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("llm_skill:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_skills/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_skills/",),
+)
+MARKETPLACE_INSTALL_COMMAND_CREATE = Operation(
+    id="llm_skills.marketplace.install_command.create",
+    method="POST",
+    path="/api/projects/{project_id}/llm_skills/marketplace/install-command/",
+    body=Body(schema="LLMSkillMarketplaceIssue", flat=True, fields=(("rotate", "rotate"),)),
+    result=Result(
+        kind="model", model="LLMSkillMarketplaceCommand", schema="LLMSkillMarketplaceCommand"
+    ),
+    scopes=("llm_skill:write",),
+    schema_operations=("POST /api/projects/{project_id}/llm_skills/marketplace/install-command/",),
+)
+MARKETPLACE_INSTALL_COMMAND_GET = Operation(
+    id="llm_skills.marketplace.install_command.get",
+    method="GET",
+    path="/api/projects/{project_id}/llm_skills/marketplace/install-command/",
+    result=Result(
+        kind="model", model="LLMSkillMarketplaceCommand", schema="LLMSkillMarketplaceCommand"
+    ),
+    scopes=("llm_skill:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/llm_skills/marketplace/install-command/",),
+)
+PUBLISH_TO_COMMUNITY = Operation(
+    id="llm_skills.publish_to_community",
+    method="POST",
+    path="/api/projects/{project_id}/llm_skills/name/{skill_name}/publish-community/",
+    parameters=(
+        Parameter(name="skill_name", python_name="skill_name", location="path", required=True),
+    ),
+    body=Body(
+        schema="LLMSkillPublishToCommunity",
+        flat=True,
+        fields=(
+            ("author_handle", "author_handle"),
+            ("display_name", "display_name"),
+            ("tags", "tags"),
+        ),
+    ),
+    result=Result(
+        kind="model",
+        model="CommunitySkillPublishResult",
+        schema="CommunitySkillPublishResult",
+        status=201,
+    ),
+    scopes=("llm_skill:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/llm_skills/name/{skill_name}/publish-community/",
+    ),
 )
 RESOLVE = Operation(
     id="llm_skills.resolve",
@@ -187,12 +290,13 @@ RESOLVE = Operation(
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(name="version", python_name="version", location="query", type="integer"),
-        Parameter(name="version_id", python_name="version_id", location="query"),
+        Parameter(name="version_id", python_name="version_id", location="query", format="uuid"),
     ),
     result=Result(kind="model", model="LLMSkillResolveResponse", schema="LLMSkillResolveResponse"),
+    scopes=("llm_skill:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/llm_skills/resolve/name/{skill_name}/",),
+    schema_operations=("GET /api/projects/{project_id}/llm_skills/resolve/name/{skill_name}/",),
 )
 UPDATE = Operation(
     id="llm_skills.update",
@@ -215,22 +319,31 @@ UPDATE = Operation(
             ("files", "files"),
             ("license", "license"),
             ("metadata", "metadata"),
+            ("owners", "owners"),
+            ("version_description", "version_description"),
         ),
     ),
     result=Result(kind="model", model="LLMSkill", schema="LLMSkill"),
-    schema_operations=("PATCH /api/environments/{project_id}/llm_skills/name/{skill_name}/",),
+    scopes=("llm_skill:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/llm_skills/name/{skill_name}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
     ARCHIVE,
+    BUNDLE,
     CREATE,
     DUPLICATE,
+    EXPORT,
     FILES_CREATE,
     FILES_DELETE,
     FILES_GET,
     FILES_RENAME,
     GET,
+    IMPORT_,
     LIST,
+    MARKETPLACE_INSTALL_COMMAND_CREATE,
+    MARKETPLACE_INSTALL_COMMAND_GET,
+    PUBLISH_TO_COMMUNITY,
     RESOLVE,
     UPDATE,
 )

@@ -11,7 +11,6 @@ ALERTS_CREATE = Operation(
     path="/api/projects/{project_id}/logs/alerts/",
     body=Body(
         schema="LogsAlertConfiguration",
-        required=True,
         flat=True,
         fields=(
             ("cooldown_minutes", "cooldown_minutes"),
@@ -20,6 +19,7 @@ ALERTS_CREATE = Operation(
             ("evaluation_periods", "evaluation_periods"),
             ("filters", "filters"),
             ("name", "name"),
+            ("schedule_restriction", "schedule_restriction"),
             ("snooze_until", "snooze_until"),
             ("threshold_count", "threshold_count"),
             ("threshold_operator", "threshold_operator"),
@@ -29,14 +29,18 @@ ALERTS_CREATE = Operation(
     result=Result(
         kind="model", model="LogsAlertConfiguration", schema="LogsAlertConfiguration", status=201
     ),
+    scopes=("logs:write",),
     schema_operations=("POST /api/projects/{project_id}/logs/alerts/",),
 )
 ALERTS_DELETE = Operation(
     id="logs.alerts.delete",
     method="DELETE",
     path="/api/projects/{project_id}/logs/alerts/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("logs:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/logs/alerts/{id}/",),
 )
@@ -44,7 +48,9 @@ ALERTS_DESTINATIONS_CREATE = Operation(
     id="logs.alerts.destinations.create",
     method="POST",
     path="/api/projects/{project_id}/logs/alerts/{id}/destinations/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="LogsAlertCreateDestination",
         required=True,
@@ -63,13 +69,16 @@ ALERTS_DESTINATIONS_CREATE = Operation(
         schema="LogsAlertDestinationResponse",
         status=201,
     ),
+    scopes=("logs:write",),
     schema_operations=("POST /api/projects/{project_id}/logs/alerts/{id}/destinations/",),
 )
 ALERTS_DESTINATIONS_DELETE = Operation(
     id="logs.alerts.destinations.delete",
     method="POST",
     path="/api/projects/{project_id}/logs/alerts/{id}/destinations/delete/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="LogsAlertDeleteDestination",
         required=True,
@@ -77,14 +86,15 @@ ALERTS_DESTINATIONS_DELETE = Operation(
         fields=(("hog_function_ids", "hog_function_ids"),),
     ),
     result=Result(status=204),
+    scopes=("logs:write",),
     schema_operations=("POST /api/projects/{project_id}/logs/alerts/{id}/destinations/delete/",),
 )
-ALERTS_EVENTS = Operation(
-    id="logs.alerts.events",
+ALERTS_EVENTS_LIST = Operation(
+    id="logs.alerts.events.list",
     method="GET",
     path="/api/projects/{project_id}/logs/alerts/{id}/events/",
     parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
@@ -92,6 +102,7 @@ ALERTS_EVENTS = Operation(
         kind="model", model="PaginatedLogsAlertEventList", schema="PaginatedLogsAlertEventList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("logs:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/logs/alerts/{id}/events/",),
@@ -100,8 +111,11 @@ ALERTS_GET = Operation(
     id="logs.alerts.get",
     method="GET",
     path="/api/projects/{project_id}/logs/alerts/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="LogsAlertConfiguration", schema="LogsAlertConfiguration"),
+    scopes=("logs:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/logs/alerts/{id}/",),
@@ -111,6 +125,7 @@ ALERTS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/logs/alerts/",
     parameters=(
+        Parameter(name="created_by", python_name="created_by", location="query", format="uuid"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
@@ -120,6 +135,7 @@ ALERTS_LIST = Operation(
         schema="PaginatedLogsAlertConfigurationList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("logs:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/logs/alerts/",),
@@ -128,10 +144,11 @@ ALERTS_REPLACE = Operation(
     id="logs.alerts.replace",
     method="PUT",
     path="/api/projects/{project_id}/logs/alerts/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="LogsAlertConfiguration",
-        required=True,
         flat=True,
         fields=(
             ("cooldown_minutes", "cooldown_minutes"),
@@ -140,6 +157,7 @@ ALERTS_REPLACE = Operation(
             ("evaluation_periods", "evaluation_periods"),
             ("filters", "filters"),
             ("name", "name"),
+            ("schedule_restriction", "schedule_restriction"),
             ("snooze_until", "snooze_until"),
             ("threshold_count", "threshold_count"),
             ("threshold_operator", "threshold_operator"),
@@ -147,6 +165,7 @@ ALERTS_REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="LogsAlertConfiguration", schema="LogsAlertConfiguration"),
+    scopes=("logs:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/logs/alerts/{id}/",),
 )
@@ -154,8 +173,11 @@ ALERTS_RESET = Operation(
     id="logs.alerts.reset",
     method="POST",
     path="/api/projects/{project_id}/logs/alerts/{id}/reset/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="LogsAlertConfiguration", schema="LogsAlertConfiguration"),
+    scopes=("logs:write",),
     schema_operations=("POST /api/projects/{project_id}/logs/alerts/{id}/reset/",),
 )
 ALERTS_SIMULATE = Operation(
@@ -167,6 +189,7 @@ ALERTS_SIMULATE = Operation(
         required=True,
         flat=True,
         fields=(
+            ("check_interval_minutes", "check_interval_minutes"),
             ("cooldown_minutes", "cooldown_minutes"),
             ("datapoints_to_alarm", "datapoints_to_alarm"),
             ("date_from", "date_from"),
@@ -180,6 +203,7 @@ ALERTS_SIMULATE = Operation(
     result=Result(
         kind="model", model="LogsAlertSimulateResponse", schema="LogsAlertSimulateResponse"
     ),
+    scopes=("logs:read",),
     writes=False,
     idempotent=True,
     schema_operations=("POST /api/projects/{project_id}/logs/alerts/simulate/",),
@@ -188,7 +212,9 @@ ALERTS_UPDATE = Operation(
     id="logs.alerts.update",
     method="PATCH",
     path="/api/projects/{project_id}/logs/alerts/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedLogsAlertConfiguration",
         flat=True,
@@ -199,6 +225,7 @@ ALERTS_UPDATE = Operation(
             ("evaluation_periods", "evaluation_periods"),
             ("filters", "filters"),
             ("name", "name"),
+            ("schedule_restriction", "schedule_restriction"),
             ("snooze_until", "snooze_until"),
             ("threshold_count", "threshold_count"),
             ("threshold_operator", "threshold_operator"),
@@ -206,7 +233,44 @@ ALERTS_UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="LogsAlertConfiguration", schema="LogsAlertConfiguration"),
+    scopes=("logs:write",),
     schema_operations=("PATCH /api/projects/{project_id}/logs/alerts/{id}/",),
+)
+ANOMALIES_GET_SERIES_BANDS = Operation(
+    id="logs.anomalies.get_series_bands",
+    method="POST",
+    path="/api/projects/{project_id}/logs/anomalies/series_bands/",
+    body=Body(
+        schema="LogsSeriesBandsRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("date_range", "dateRange"),
+            ("interval_minutes", "intervalMinutes"),
+            ("service_name", "serviceName"),
+        ),
+    ),
+    result=Result(kind="model", model="LogsSeriesBandsResponse", schema="LogsSeriesBandsResponse"),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/logs/anomalies/series_bands/",),
+)
+ANOMALIES_SCAN = Operation(
+    id="logs.anomalies.scan",
+    method="POST",
+    path="/api/projects/{project_id}/logs/anomalies/scan/",
+    body=Body(
+        schema="LogsAnomalyScanRequest",
+        required=True,
+        flat=True,
+        fields=(("date_range", "dateRange"), ("service_name", "serviceName")),
+    ),
+    result=Result(kind="model", model="LogsAnomalyScanResponse", schema="LogsAnomalyScanResponse"),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/logs/anomalies/scan/",),
 )
 ATTRIBUTES = Operation(
     id="logs.attributes",
@@ -235,12 +299,31 @@ ATTRIBUTES = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/logs/attributes/",),
 )
+COMPARE_PATTERNS = Operation(
+    id="logs.compare_patterns",
+    method="POST",
+    path="/api/projects/{project_id}/logs/patterns_diff/",
+    body=Body(
+        schema="_LogsPatternsDiffRequest",
+        required=True,
+        flat=True,
+        fields=(("baseline_date_range", "baselineDateRange"), ("query", "query")),
+    ),
+    result=Result(
+        kind="model", model="LogsPatternsDiffResponse", schema="_LogsPatternsDiffResponse"
+    ),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/logs/patterns_diff/",),
+)
 COUNT = Operation(
     id="logs.count",
     method="POST",
     path="/api/projects/{project_id}/logs/count/",
     body=Body(schema="_LogsCountRequest", required=True, flat=True, fields=(("query", "query"),)),
     result=Result(kind="model", model="LogsCountResponse", schema="_LogsCountResponse"),
+    scopes=("logs:read",),
     writes=False,
     idempotent=True,
     schema_operations=("POST /api/projects/{project_id}/logs/count/",),
@@ -253,12 +336,13 @@ COUNT_RANGES = Operation(
         schema="_LogsCountRangesRequest", required=True, flat=True, fields=(("query", "query"),)
     ),
     result=Result(kind="model", model="LogsCountRangesResponse", schema="_LogsCountRangesResponse"),
+    scopes=("logs:read",),
     writes=False,
     idempotent=True,
     schema_operations=("POST /api/projects/{project_id}/logs/count-ranges/",),
 )
-EXPLAIN_LOG_WITH_AI = Operation(
-    id="logs.explain_log_with_ai",
+EXPLAIN = Operation(
+    id="logs.explain",
     method="POST",
     path="/api/projects/{project_id}/logs/explainLogWithAI/",
     body=Body(
@@ -267,53 +351,24 @@ EXPLAIN_LOG_WITH_AI = Operation(
         flat=True,
         fields=(("force_refresh", "force_refresh"), ("timestamp", "timestamp"), ("uuid", "uuid")),
     ),
-    result=Result(kind="model", model="ExplainRequest", schema="ExplainRequest", status=201),
+    result=Result(kind="model", model="LogsExplainRequest", schema="ExplainRequest", status=201),
+    scopes=("logs:write",),
     writes=False,
     idempotent=True,
-    schema_operations=("POST /api/environments/{project_id}/logs/explainLogWithAI/",),
+    schema_operations=("POST /api/projects/{project_id}/logs/explainLogWithAI/",),
 )
 EXPORT = Operation(
     id="logs.export",
     method="POST",
     path="/api/projects/{project_id}/logs/export/",
     result=Result(kind="json", status=201),
-    schema_operations=("POST /api/projects/{project_id}/logs/export/",),
-)
-HAS_LOGS = Operation(
-    id="logs.has_logs",
-    method="GET",
-    path="/api/projects/{project_id}/logs/has_logs/",
-    result=Result(kind="json"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/logs/has_logs/",),
-)
-QUERY = Operation(
-    id="logs.query",
-    method="POST",
-    path="/api/projects/{project_id}/logs/query/",
-    body=Body(schema="_LogsQueryRequest", required=True, flat=True, fields=(("query", "query"),)),
-    result=Result(kind="model", model="LogsQueryResponseSchema", schema="_LogsQueryResponse"),
-    pagination=Pagination(style="body_cursor", page_size=1000),
     scopes=("logs:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/logs/query/",),
+    schema_operations=("POST /api/projects/{project_id}/logs/export/",),
 )
-SERVICES = Operation(
-    id="logs.services",
-    method="POST",
-    path="/api/projects/{project_id}/logs/services/",
-    body=Body(
-        schema="_LogsServicesRequest", required=True, flat=True, fields=(("query", "query"),)
-    ),
-    result=Result(kind="model", model="LogsServicesResponse", schema="_LogsServicesResponse"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/logs/services/",),
-)
-SPARKLINE = Operation(
-    id="logs.sparkline",
+GET_SPARKLINE = Operation(
+    id="logs.get_sparkline",
     method="POST",
     path="/api/projects/{project_id}/logs/sparkline/",
     body=Body(
@@ -324,6 +379,488 @@ SPARKLINE = Operation(
     writes=False,
     idempotent=True,
     schema_operations=("POST /api/projects/{project_id}/logs/sparkline/",),
+)
+GROUP_BY = Operation(
+    id="logs.group_by",
+    method="POST",
+    path="/api/projects/{project_id}/logs/group-by/",
+    body=Body(schema="_LogsGroupByRequest", required=True, flat=True, fields=(("query", "query"),)),
+    result=Result(kind="model", model="LogsGroupByResponse", schema="_LogsGroupByResponse"),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/logs/group-by/",),
+)
+HAS_DATA = Operation(
+    id="logs.has_data",
+    method="GET",
+    path="/api/projects/{project_id}/logs/has_logs/",
+    result=Result(kind="json"),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/logs/has_logs/",),
+)
+LIST_FACET_VALUES = Operation(
+    id="logs.list_facet_values",
+    method="POST",
+    path="/api/projects/{project_id}/logs/facet_values/",
+    body=Body(
+        schema="_LogsFacetValuesRequest", required=True, flat=True, fields=(("query", "query"),)
+    ),
+    result=Result(kind="model", model="LogsFacetValuesResponse", schema="_LogsFacetValuesResponse"),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/logs/facet_values/",),
+)
+LIST_PATTERNS = Operation(
+    id="logs.list_patterns",
+    method="POST",
+    path="/api/projects/{project_id}/logs/patterns/",
+    body=Body(
+        schema="_LogsPatternsRequest", required=True, flat=True, fields=(("query", "query"),)
+    ),
+    result=Result(kind="model", model="LogsPatternsResponse", schema="_LogsPatternsResponse"),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/logs/patterns/",),
+)
+LIST_SERVICES = Operation(
+    id="logs.list_services",
+    method="POST",
+    path="/api/projects/{project_id}/logs/services/",
+    body=Body(
+        schema="_LogsServicesRequest", required=True, flat=True, fields=(("query", "query"),)
+    ),
+    result=Result(kind="model", model="LogsServicesResponse", schema="_LogsServicesResponse"),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/logs/services/",),
+)
+METRIC_RULES_CREATE = Operation(
+    id="logs.metric_rules.create",
+    method="POST",
+    path="/api/projects/{project_id}/logs/metric_rules/",
+    body=Body(
+        schema="LogsMetricRule",
+        required=True,
+        flat=True,
+        fields=(
+            ("enabled", "enabled"),
+            ("filter_group", "filter_group"),
+            ("group_by", "group_by"),
+            ("metric_name", "metric_name"),
+            ("name", "name"),
+            ("value_attribute", "value_attribute"),
+        ),
+    ),
+    result=Result(kind="model", model="LogsMetricRule", schema="LogsMetricRule", status=201),
+    scopes=("logs:write", "metrics:write"),
+    schema_operations=("POST /api/projects/{project_id}/logs/metric_rules/",),
+)
+METRIC_RULES_DELETE = Operation(
+    id="logs.metric_rules.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/logs/metric_rules/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(status=204),
+    scopes=("logs:write", "metrics:write"),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/logs/metric_rules/{id}/",),
+)
+METRIC_RULES_GET = Operation(
+    id="logs.metric_rules.get",
+    method="GET",
+    path="/api/projects/{project_id}/logs/metric_rules/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="LogsMetricRule", schema="LogsMetricRule"),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/logs/metric_rules/{id}/",),
+)
+METRIC_RULES_LIST = Operation(
+    id="logs.metric_rules.list",
+    method="GET",
+    path="/api/projects/{project_id}/logs/metric_rules/",
+    parameters=(
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model", model="PaginatedLogsMetricRuleList", schema="PaginatedLogsMetricRuleList"
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/logs/metric_rules/",),
+)
+METRIC_RULES_REPLACE = Operation(
+    id="logs.metric_rules.replace",
+    method="PUT",
+    path="/api/projects/{project_id}/logs/metric_rules/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="LogsMetricRule",
+        required=True,
+        flat=True,
+        fields=(
+            ("enabled", "enabled"),
+            ("filter_group", "filter_group"),
+            ("group_by", "group_by"),
+            ("metric_name", "metric_name"),
+            ("name", "name"),
+            ("value_attribute", "value_attribute"),
+        ),
+    ),
+    result=Result(kind="model", model="LogsMetricRule", schema="LogsMetricRule"),
+    scopes=("logs:write", "metrics:write"),
+    idempotent=True,
+    schema_operations=("PUT /api/projects/{project_id}/logs/metric_rules/{id}/",),
+)
+METRIC_RULES_UPDATE = Operation(
+    id="logs.metric_rules.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/logs/metric_rules/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="PatchedLogsMetricRule",
+        flat=True,
+        fields=(
+            ("enabled", "enabled"),
+            ("filter_group", "filter_group"),
+            ("group_by", "group_by"),
+            ("metric_name", "metric_name"),
+            ("name", "name"),
+            ("value_attribute", "value_attribute"),
+        ),
+    ),
+    result=Result(kind="model", model="LogsMetricRule", schema="LogsMetricRule"),
+    scopes=("logs:write", "metrics:write"),
+    schema_operations=("PATCH /api/projects/{project_id}/logs/metric_rules/{id}/",),
+)
+QUERY = Operation(
+    id="logs.query",
+    method="POST",
+    path="/api/projects/{project_id}/logs/query/",
+    body=Body(schema="_LogsQueryRequest", required=True, flat=True, fields=(("query", "query"),)),
+    result=Result(kind="model", model="LogsQueryPage", schema="_LogsQueryResponse"),
+    pagination=Pagination(style="body_cursor", page_size=1000),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/logs/query/",),
+)
+RETENTION_RULES_CREATE = Operation(
+    id="logs.retention_rules.create",
+    method="POST",
+    path="/api/projects/{project_id}/logs/retention_rules/",
+    body=Body(
+        schema="LogsRetentionRule",
+        required=True,
+        flat=True,
+        fields=(
+            ("config", "config"),
+            ("enabled", "enabled"),
+            ("name", "name"),
+            ("priority", "priority"),
+        ),
+    ),
+    result=Result(kind="model", model="LogsRetentionRule", schema="LogsRetentionRule", status=201),
+    scopes=("logs:write",),
+    schema_operations=("POST /api/projects/{project_id}/logs/retention_rules/",),
+)
+RETENTION_RULES_DELETE = Operation(
+    id="logs.retention_rules.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/logs/retention_rules/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(status=204),
+    scopes=("logs:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/logs/retention_rules/{id}/",),
+)
+RETENTION_RULES_GET = Operation(
+    id="logs.retention_rules.get",
+    method="GET",
+    path="/api/projects/{project_id}/logs/retention_rules/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="LogsRetentionRule", schema="LogsRetentionRule"),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/logs/retention_rules/{id}/",),
+)
+RETENTION_RULES_LIST = Operation(
+    id="logs.retention_rules.list",
+    method="GET",
+    path="/api/projects/{project_id}/logs/retention_rules/",
+    parameters=(
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model",
+        model="PaginatedLogsRetentionRuleList",
+        schema="PaginatedLogsRetentionRuleList",
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/logs/retention_rules/",),
+)
+RETENTION_RULES_REORDER = Operation(
+    id="logs.retention_rules.reorder",
+    method="POST",
+    path="/api/projects/{project_id}/logs/retention_rules/reorder/",
+    parameters=(
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    body=Body(
+        schema="LogsRetentionRuleReorder",
+        required=True,
+        flat=True,
+        fields=(("ordered_ids", "ordered_ids"),),
+    ),
+    result=Result(
+        kind="model",
+        model="PaginatedLogsRetentionRuleList",
+        schema="PaginatedLogsRetentionRuleList",
+    ),
+    scopes=("logs:write",),
+    schema_operations=("POST /api/projects/{project_id}/logs/retention_rules/reorder/",),
+)
+RETENTION_RULES_REPLACE = Operation(
+    id="logs.retention_rules.replace",
+    method="PUT",
+    path="/api/projects/{project_id}/logs/retention_rules/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="LogsRetentionRule",
+        required=True,
+        flat=True,
+        fields=(
+            ("config", "config"),
+            ("enabled", "enabled"),
+            ("name", "name"),
+            ("priority", "priority"),
+        ),
+    ),
+    result=Result(kind="model", model="LogsRetentionRule", schema="LogsRetentionRule"),
+    scopes=("logs:write",),
+    idempotent=True,
+    schema_operations=("PUT /api/projects/{project_id}/logs/retention_rules/{id}/",),
+)
+RETENTION_RULES_SUGGEST_NAME = Operation(
+    id="logs.retention_rules.suggest_name",
+    method="POST",
+    path="/api/projects/{project_id}/logs/retention_rules/suggest_name/",
+    body=Body(
+        schema="LogsRetentionRuleSuggestName",
+        required=True,
+        flat=True,
+        fields=(("filter_group", "filter_group"), ("retention_days", "retention_days")),
+    ),
+    result=Result(
+        kind="model",
+        model="LogsRetentionRuleNameSuggestion",
+        schema="LogsRetentionRuleNameSuggestion",
+    ),
+    scopes=("logs:write",),
+    schema_operations=("POST /api/projects/{project_id}/logs/retention_rules/suggest_name/",),
+)
+RETENTION_RULES_UPDATE = Operation(
+    id="logs.retention_rules.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/logs/retention_rules/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="PatchedLogsRetentionRule",
+        flat=True,
+        fields=(
+            ("config", "config"),
+            ("enabled", "enabled"),
+            ("name", "name"),
+            ("priority", "priority"),
+        ),
+    ),
+    result=Result(kind="model", model="LogsRetentionRule", schema="LogsRetentionRule"),
+    scopes=("logs:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/logs/retention_rules/{id}/",),
+)
+SAMPLING_RULES_CREATE = Operation(
+    id="logs.sampling_rules.create",
+    method="POST",
+    path="/api/projects/{project_id}/logs/sampling_rules/",
+    body=Body(
+        schema="LogsSamplingRule",
+        required=True,
+        flat=True,
+        fields=(
+            ("config", "config"),
+            ("enabled", "enabled"),
+            ("name", "name"),
+            ("priority", "priority"),
+            ("rule_type", "rule_type"),
+            ("scope_attribute_filters", "scope_attribute_filters"),
+            ("scope_path_pattern", "scope_path_pattern"),
+            ("scope_service", "scope_service"),
+        ),
+    ),
+    result=Result(kind="model", model="LogsSamplingRule", schema="LogsSamplingRule", status=201),
+    scopes=("logs:write",),
+    schema_operations=("POST /api/projects/{project_id}/logs/sampling_rules/",),
+)
+SAMPLING_RULES_DELETE = Operation(
+    id="logs.sampling_rules.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/logs/sampling_rules/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(status=204),
+    scopes=("logs:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/logs/sampling_rules/{id}/",),
+)
+SAMPLING_RULES_GET = Operation(
+    id="logs.sampling_rules.get",
+    method="GET",
+    path="/api/projects/{project_id}/logs/sampling_rules/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="LogsSamplingRule", schema="LogsSamplingRule"),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/logs/sampling_rules/{id}/",),
+)
+SAMPLING_RULES_LIST = Operation(
+    id="logs.sampling_rules.list",
+    method="GET",
+    path="/api/projects/{project_id}/logs/sampling_rules/",
+    parameters=(
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model", model="PaginatedLogsSamplingRuleList", schema="PaginatedLogsSamplingRuleList"
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("logs:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/logs/sampling_rules/",),
+)
+SAMPLING_RULES_REORDER = Operation(
+    id="logs.sampling_rules.reorder",
+    method="POST",
+    path="/api/projects/{project_id}/logs/sampling_rules/reorder/",
+    parameters=(
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    body=Body(
+        schema="LogsSamplingRuleReorder",
+        required=True,
+        flat=True,
+        fields=(("ordered_ids", "ordered_ids"),),
+    ),
+    result=Result(
+        kind="model", model="PaginatedLogsSamplingRuleList", schema="PaginatedLogsSamplingRuleList"
+    ),
+    scopes=("logs:write",),
+    schema_operations=("POST /api/projects/{project_id}/logs/sampling_rules/reorder/",),
+)
+SAMPLING_RULES_REPLACE = Operation(
+    id="logs.sampling_rules.replace",
+    method="PUT",
+    path="/api/projects/{project_id}/logs/sampling_rules/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="LogsSamplingRule",
+        required=True,
+        flat=True,
+        fields=(
+            ("config", "config"),
+            ("enabled", "enabled"),
+            ("name", "name"),
+            ("priority", "priority"),
+            ("rule_type", "rule_type"),
+            ("scope_attribute_filters", "scope_attribute_filters"),
+            ("scope_path_pattern", "scope_path_pattern"),
+            ("scope_service", "scope_service"),
+        ),
+    ),
+    result=Result(kind="model", model="LogsSamplingRule", schema="LogsSamplingRule"),
+    scopes=("logs:write",),
+    idempotent=True,
+    schema_operations=("PUT /api/projects/{project_id}/logs/sampling_rules/{id}/",),
+)
+SAMPLING_RULES_SIMULATE = Operation(
+    id="logs.sampling_rules.simulate",
+    method="POST",
+    path="/api/projects/{project_id}/logs/sampling_rules/{id}/simulate/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(
+        kind="model",
+        model="LogsSamplingRuleSimulateResponse",
+        schema="LogsSamplingRuleSimulateResponse",
+    ),
+    scopes=("logs:write",),
+    schema_operations=("POST /api/projects/{project_id}/logs/sampling_rules/{id}/simulate/",),
+)
+SAMPLING_RULES_UPDATE = Operation(
+    id="logs.sampling_rules.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/logs/sampling_rules/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="PatchedLogsSamplingRule",
+        flat=True,
+        fields=(
+            ("config", "config"),
+            ("enabled", "enabled"),
+            ("name", "name"),
+            ("priority", "priority"),
+            ("rule_type", "rule_type"),
+            ("scope_attribute_filters", "scope_attribute_filters"),
+            ("scope_path_pattern", "scope_path_pattern"),
+            ("scope_service", "scope_service"),
+        ),
+    ),
+    result=Result(kind="model", model="LogsSamplingRule", schema="LogsSamplingRule"),
+    scopes=("logs:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/logs/sampling_rules/{id}/",),
 )
 VALUES = Operation(
     id="logs.values",
@@ -356,10 +893,16 @@ VIEWS_CREATE = Operation(
         schema="LogsView",
         required=True,
         flat=True,
-        fields=(("filters", "filters"), ("name", "name"), ("pinned", "pinned")),
+        fields=(
+            ("columns", "columns"),
+            ("filters", "filters"),
+            ("name", "name"),
+            ("pinned", "pinned"),
+        ),
     ),
     result=Result(kind="model", model="LogsView", schema="LogsView", status=201),
-    schema_operations=("POST /api/environments/{project_id}/logs/views/",),
+    scopes=("logs:write",),
+    schema_operations=("POST /api/projects/{project_id}/logs/views/",),
 )
 VIEWS_DELETE = Operation(
     id="logs.views.delete",
@@ -369,8 +912,9 @@ VIEWS_DELETE = Operation(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
     result=Result(status=204),
+    scopes=("logs:write",),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/logs/views/{short_id}/",),
+    schema_operations=("DELETE /api/projects/{project_id}/logs/views/{short_id}/",),
 )
 VIEWS_GET = Operation(
     id="logs.views.get",
@@ -380,9 +924,10 @@ VIEWS_GET = Operation(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
     result=Result(kind="model", model="LogsView", schema="LogsView"),
+    scopes=("logs:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/logs/views/{short_id}/",),
+    schema_operations=("GET /api/projects/{project_id}/logs/views/{short_id}/",),
 )
 VIEWS_LIST = Operation(
     id="logs.views.list",
@@ -394,9 +939,10 @@ VIEWS_LIST = Operation(
     ),
     result=Result(kind="model", model="PaginatedLogsViewList", schema="PaginatedLogsViewList"),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("logs:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/logs/views/",),
+    schema_operations=("GET /api/projects/{project_id}/logs/views/",),
 )
 VIEWS_REPLACE = Operation(
     id="logs.views.replace",
@@ -409,11 +955,17 @@ VIEWS_REPLACE = Operation(
         schema="LogsView",
         required=True,
         flat=True,
-        fields=(("filters", "filters"), ("name", "name"), ("pinned", "pinned")),
+        fields=(
+            ("columns", "columns"),
+            ("filters", "filters"),
+            ("name", "name"),
+            ("pinned", "pinned"),
+        ),
     ),
     result=Result(kind="model", model="LogsView", schema="LogsView"),
+    scopes=("logs:write",),
     idempotent=True,
-    schema_operations=("PUT /api/environments/{project_id}/logs/views/{short_id}/",),
+    schema_operations=("PUT /api/projects/{project_id}/logs/views/{short_id}/",),
 )
 VIEWS_UPDATE = Operation(
     id="logs.views.update",
@@ -425,10 +977,16 @@ VIEWS_UPDATE = Operation(
     body=Body(
         schema="PatchedLogsView",
         flat=True,
-        fields=(("filters", "filters"), ("name", "name"), ("pinned", "pinned")),
+        fields=(
+            ("columns", "columns"),
+            ("filters", "filters"),
+            ("name", "name"),
+            ("pinned", "pinned"),
+        ),
     ),
     result=Result(kind="model", model="LogsView", schema="LogsView"),
-    schema_operations=("PATCH /api/environments/{project_id}/logs/views/{short_id}/",),
+    scopes=("logs:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/logs/views/{short_id}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -436,22 +994,50 @@ OPERATIONS: tuple[Operation, ...] = (
     ALERTS_DELETE,
     ALERTS_DESTINATIONS_CREATE,
     ALERTS_DESTINATIONS_DELETE,
-    ALERTS_EVENTS,
+    ALERTS_EVENTS_LIST,
     ALERTS_GET,
     ALERTS_LIST,
     ALERTS_REPLACE,
     ALERTS_RESET,
     ALERTS_SIMULATE,
     ALERTS_UPDATE,
+    ANOMALIES_GET_SERIES_BANDS,
+    ANOMALIES_SCAN,
     ATTRIBUTES,
+    COMPARE_PATTERNS,
     COUNT,
     COUNT_RANGES,
-    EXPLAIN_LOG_WITH_AI,
+    EXPLAIN,
     EXPORT,
-    HAS_LOGS,
+    GET_SPARKLINE,
+    GROUP_BY,
+    HAS_DATA,
+    LIST_FACET_VALUES,
+    LIST_PATTERNS,
+    LIST_SERVICES,
+    METRIC_RULES_CREATE,
+    METRIC_RULES_DELETE,
+    METRIC_RULES_GET,
+    METRIC_RULES_LIST,
+    METRIC_RULES_REPLACE,
+    METRIC_RULES_UPDATE,
     QUERY,
-    SERVICES,
-    SPARKLINE,
+    RETENTION_RULES_CREATE,
+    RETENTION_RULES_DELETE,
+    RETENTION_RULES_GET,
+    RETENTION_RULES_LIST,
+    RETENTION_RULES_REORDER,
+    RETENTION_RULES_REPLACE,
+    RETENTION_RULES_SUGGEST_NAME,
+    RETENTION_RULES_UPDATE,
+    SAMPLING_RULES_CREATE,
+    SAMPLING_RULES_DELETE,
+    SAMPLING_RULES_GET,
+    SAMPLING_RULES_LIST,
+    SAMPLING_RULES_REORDER,
+    SAMPLING_RULES_REPLACE,
+    SAMPLING_RULES_SIMULATE,
+    SAMPLING_RULES_UPDATE,
     VALUES,
     VIEWS_CREATE,
     VIEWS_DELETE,

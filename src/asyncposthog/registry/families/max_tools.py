@@ -19,7 +19,7 @@ CREATE_AND_QUERY_INSIGHT = Operation(
     scopes=("insight:read", "query:read"),
     writes=False,
     idempotent=True,
-    schema_operations=("POST /api/environments/{project_id}/max_tools/create_and_query_insight/",),
+    schema_operations=("POST /api/projects/{project_id}/max_tools/create_and_query_insight/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (CREATE_AND_QUERY_INSIGHT,)

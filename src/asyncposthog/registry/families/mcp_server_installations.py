@@ -16,18 +16,51 @@ AUTHORIZE = Operation(
             location="query",
             enum=("posthog", "posthog-code"),
         ),
-        Parameter(name="installation_id", python_name="installation_id", location="query"),
+        Parameter(
+            name="installation_id", python_name="installation_id", location="query", format="uuid"
+        ),
         Parameter(
             name="posthog_code_callback_url",
             python_name="posthog_code_callback_url",
             location="query",
         ),
-        Parameter(name="template_id", python_name="template_id", location="query"),
+        Parameter(name="return_path", python_name="return_path", location="query"),
+        Parameter(name="template_id", python_name="template_id", location="query", format="uuid"),
     ),
     result=Result(kind="json"),
+    scopes=("project:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/mcp_server_installations/authorize/",),
+    schema_operations=("GET /api/projects/{project_id}/mcp_server_installations/authorize/",),
+)
+AVAILABLE_TOOLS = Operation(
+    id="mcp_server_installations.available_tools",
+    method="GET",
+    path="/api/projects/{project_id}/mcp_server_installations/available_tools/",
+    result=Result(kind="model", model="AvailableToolsResponse", schema="AvailableToolsResponse"),
+    scopes=("project:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/mcp_server_installations/available_tools/",),
+)
+CALL_TOOL = Operation(
+    id="mcp_server_installations.call_tool",
+    method="POST",
+    path="/api/projects/{project_id}/mcp_server_installations/{id}/call_tool/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="CallToolRequest",
+        required=True,
+        flat=True,
+        fields=(("arguments", "arguments"), ("tool_name", "tool_name")),
+    ),
+    result=Result(kind="model", model="CallToolResponse", schema="CallToolResponse"),
+    scopes=("project:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/mcp_server_installations/{id}/call_tool/",),
 )
 CREATE = Operation(
     id="mcp_server_installations.create",
@@ -35,7 +68,6 @@ CREATE = Operation(
     path="/api/projects/{project_id}/mcp_server_installations/",
     body=Body(
         schema="MCPServerInstallation",
-        required=True,
         flat=True,
         fields=(
             ("auth_type", "auth_type"),
@@ -47,26 +79,33 @@ CREATE = Operation(
     result=Result(
         kind="model", model="MCPServerInstallation", schema="MCPServerInstallation", status=201
     ),
-    schema_operations=("POST /api/environments/{project_id}/mcp_server_installations/",),
+    scopes=("project:write",),
+    schema_operations=("POST /api/projects/{project_id}/mcp_server_installations/",),
 )
 DELETE = Operation(
     id="mcp_server_installations.delete",
     method="DELETE",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("project:read",),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/mcp_server_installations/{id}/",),
+    schema_operations=("DELETE /api/projects/{project_id}/mcp_server_installations/{id}/",),
 )
 GET = Operation(
     id="mcp_server_installations.get",
     method="GET",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="MCPServerInstallation", schema="MCPServerInstallation"),
+    scopes=("project:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/mcp_server_installations/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/mcp_server_installations/{id}/",),
 )
 INSTALL_CUSTOM = Operation(
     id="mcp_server_installations.install_custom",
@@ -77,6 +116,7 @@ INSTALL_CUSTOM = Operation(
         required=True,
         flat=True,
         fields=(
+            ("agent_scope", "agent_scope"),
             ("api_key", "api_key"),
             ("auth_type", "auth_type"),
             ("client_id", "client_id"),
@@ -85,6 +125,9 @@ INSTALL_CUSTOM = Operation(
             ("install_source", "install_source"),
             ("name", "name"),
             ("posthog_code_callback_url", "posthog_code_callback_url"),
+            ("return_path", "return_path"),
+            ("scope", "scope"),
+            ("team_enabled", "team_enabled"),
             ("url", "url"),
         ),
     ),
@@ -93,9 +136,10 @@ INSTALL_CUSTOM = Operation(
         model="McpServerInstallationsInstallCustomResponse",
         schema="McpServerInstallationsInstallCustomResponse",
     ),
-    schema_operations=(
-        "POST /api/environments/{project_id}/mcp_server_installations/install_custom/",
-    ),
+    scopes=("project:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/mcp_server_installations/install_custom/",),
 )
 INSTALL_TEMPLATE = Operation(
     id="mcp_server_installations.install_template",
@@ -106,9 +150,13 @@ INSTALL_TEMPLATE = Operation(
         required=True,
         flat=True,
         fields=(
+            ("agent_scope", "agent_scope"),
             ("api_key", "api_key"),
             ("install_source", "install_source"),
             ("posthog_code_callback_url", "posthog_code_callback_url"),
+            ("return_path", "return_path"),
+            ("scope", "scope"),
+            ("team_enabled", "team_enabled"),
             ("template_id", "template_id"),
         ),
     ),
@@ -117,8 +165,11 @@ INSTALL_TEMPLATE = Operation(
         model="McpServerInstallationsInstallTemplateResponse",
         schema="McpServerInstallationsInstallTemplateResponse",
     ),
+    scopes=("project:read",),
+    writes=False,
+    idempotent=True,
     schema_operations=(
-        "POST /api/environments/{project_id}/mcp_server_installations/install_template/",
+        "POST /api/projects/{project_id}/mcp_server_installations/install_template/",
     ),
 )
 LIST = Operation(
@@ -135,36 +186,34 @@ LIST = Operation(
         schema="PaginatedMCPServerInstallationList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("project:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/mcp_server_installations/",),
+    schema_operations=("GET /api/projects/{project_id}/mcp_server_installations/",),
 )
 PROXY = Operation(
     id="mcp_server_installations.proxy",
     method="POST",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/proxy/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="MCPServerInstallation",
-        flat=True,
-        fields=(
-            ("auth_type", "auth_type"),
-            ("display_name", "display_name"),
-            ("is_enabled", "is_enabled"),
-            ("url", "url"),
-        ),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
-    result=Result(kind="model", model="MCPServerInstallation", schema="MCPServerInstallation"),
-    schema_operations=("POST /api/environments/{project_id}/mcp_server_installations/{id}/proxy/",),
+    body=Body(schema="MCPServerInstallation"),
+    result=Result(kind="json"),
+    scopes=("project:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/mcp_server_installations/{id}/proxy/",),
 )
 REPLACE = Operation(
     id="mcp_server_installations.replace",
     method="PUT",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="MCPServerInstallation",
-        required=True,
         flat=True,
         fields=(
             ("auth_type", "auth_type"),
@@ -174,47 +223,59 @@ REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="MCPServerInstallation", schema="MCPServerInstallation"),
+    scopes=("project:write",),
     idempotent=True,
-    schema_operations=("PUT /api/environments/{project_id}/mcp_server_installations/{id}/",),
+    schema_operations=("PUT /api/projects/{project_id}/mcp_server_installations/{id}/",),
+)
+SHARE = Operation(
+    id="mcp_server_installations.share",
+    method="POST",
+    path="/api/projects/{project_id}/mcp_server_installations/{id}/share/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="MCPServerInstallation", schema="MCPServerInstallation"),
+    scopes=("project:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/mcp_server_installations/{id}/share/",),
 )
 TOOLS_LIST = Operation(
     id="mcp_server_installations.tools.list",
     method="GET",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/tools/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(
         kind="model",
         model="PaginatedMCPServerInstallationToolList",
         schema="PaginatedMCPServerInstallationToolList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("project:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/mcp_server_installations/{id}/tools/",),
+    schema_operations=("GET /api/projects/{project_id}/mcp_server_installations/{id}/tools/",),
 )
 TOOLS_REFRESH = Operation(
     id="mcp_server_installations.tools.refresh",
     method="POST",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/tools/refresh/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="MCPServerInstallation",
-        required=True,
-        flat=True,
-        fields=(
-            ("auth_type", "auth_type"),
-            ("display_name", "display_name"),
-            ("is_enabled", "is_enabled"),
-            ("url", "url"),
-        ),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
+    body=Body(schema="MCPServerInstallation"),
     result=Result(
         kind="model",
         model="PaginatedMCPServerInstallationToolList",
         schema="PaginatedMCPServerInstallationToolList",
     ),
+    scopes=("project:read",),
+    writes=False,
+    idempotent=True,
     schema_operations=(
-        "POST /api/environments/{project_id}/mcp_server_installations/{id}/tools/refresh/",
+        "POST /api/projects/{project_id}/mcp_server_installations/{id}/tools/refresh/",
     ),
 )
 TOOLS_UPDATE = Operation(
@@ -222,7 +283,7 @@ TOOLS_UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/tools/{tool_name}/",
     parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
         Parameter(name="tool_name", python_name="tool_name", location="path", required=True),
     ),
     body=Body(
@@ -233,15 +294,31 @@ TOOLS_UPDATE = Operation(
     result=Result(
         kind="model", model="MCPServerInstallationTool", schema="MCPServerInstallationTool"
     ),
+    scopes=("project:read",),
     schema_operations=(
-        "PATCH /api/environments/{project_id}/mcp_server_installations/{id}/tools/{tool_name}/",
+        "PATCH /api/projects/{project_id}/mcp_server_installations/{id}/tools/{tool_name}/",
     ),
+)
+UNSHARE = Operation(
+    id="mcp_server_installations.unshare",
+    method="POST",
+    path="/api/projects/{project_id}/mcp_server_installations/{id}/unshare/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="MCPServerInstallation", schema="MCPServerInstallation"),
+    scopes=("project:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/mcp_server_installations/{id}/unshare/",),
 )
 UPDATE = Operation(
     id="mcp_server_installations.update",
     method="PATCH",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedMCPServerInstallationUpdate",
         flat=True,
@@ -252,11 +329,14 @@ UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="MCPServerInstallation", schema="MCPServerInstallation"),
-    schema_operations=("PATCH /api/environments/{project_id}/mcp_server_installations/{id}/",),
+    scopes=("project:read",),
+    schema_operations=("PATCH /api/projects/{project_id}/mcp_server_installations/{id}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
     AUTHORIZE,
+    AVAILABLE_TOOLS,
+    CALL_TOOL,
     CREATE,
     DELETE,
     GET,
@@ -265,8 +345,10 @@ OPERATIONS: tuple[Operation, ...] = (
     LIST,
     PROXY,
     REPLACE,
+    SHARE,
     TOOLS_LIST,
     TOOLS_REFRESH,
     TOOLS_UPDATE,
+    UNSHARE,
     UPDATE,
 )

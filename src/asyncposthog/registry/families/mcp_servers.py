@@ -19,9 +19,10 @@ LIST = Operation(
         schema="PaginatedMCPServerTemplateList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("project:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/mcp_servers/",),
+    schema_operations=("GET /api/projects/{project_id}/mcp_servers/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (LIST,)

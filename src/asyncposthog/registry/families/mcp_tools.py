@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from asyncposthog.operation import Operation, Parameter, Result
+from asyncposthog.operation import Body, Operation, Parameter, Result
 
 CALL = Operation(
     id="mcp_tools.call",
@@ -13,7 +13,21 @@ CALL = Operation(
         Parameter(name="tool_name", python_name="tool_name", location="path", required=True),
     ),
     result=Result(kind="json"),
-    schema_operations=("POST /api/environments/{project_id}/mcp_tools/{tool_name}/",),
+    schema_operations=("POST /api/projects/{project_id}/mcp_tools/{tool_name}/",),
+)
+SEARCH_DOCS = Operation(
+    id="mcp_tools.search_docs",
+    method="POST",
+    path="/api/projects/{project_id}/mcp_tools/docs_search/",
+    body=Body(schema="DocsSearchRequest", required=True, flat=True, fields=(("query", "query"),)),
+    result=Result(kind="model", model="DocsSearchResponse", schema="DocsSearchResponse"),
+    scopes=("project:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/mcp_tools/docs_search/",),
 )
 
-OPERATIONS: tuple[Operation, ...] = (CALL,)
+OPERATIONS: tuple[Operation, ...] = (
+    CALL,
+    SEARCH_DOCS,
+)

@@ -61,7 +61,34 @@ COLLAB_SAVE = Operation(
         ),
     ),
     result=Result(kind="json"),
+    scopes=("notebook:write",),
     schema_operations=("POST /api/projects/{project_id}/notebooks/{short_id}/collab/save/",),
+)
+COLLAB_SAVE_MARKDOWN = Operation(
+    id="notebooks.collab.save_markdown",
+    method="POST",
+    path="/api/projects/{project_id}/notebooks/{short_id}/collab/markdown_save/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
+    body=Body(
+        schema="NotebookMarkdownSave",
+        required=True,
+        flat=True,
+        fields=(
+            ("client_id", "client_id"),
+            ("content", "content"),
+            ("cursor", "cursor"),
+            ("text_content", "text_content"),
+            ("title", "title"),
+            ("version", "version"),
+        ),
+    ),
+    result=Result(kind="json"),
+    scopes=("notebook:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/notebooks/{short_id}/collab/markdown_save/",
+    ),
 )
 COLLAB_STREAM = Operation(
     id="notebooks.collab.stream",
@@ -71,9 +98,27 @@ COLLAB_STREAM = Operation(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
     result=Result(kind="text", media="text/plain"),
+    scopes=("notebook:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/notebooks/{short_id}/collab/stream/",),
+)
+COLLAB_UPDATE_PRESENCE = Operation(
+    id="notebooks.collab.update_presence",
+    method="POST",
+    path="/api/projects/{project_id}/notebooks/{short_id}/collab/presence/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
+    body=Body(
+        schema="NotebookCollabPresence",
+        required=True,
+        flat=True,
+        fields=(("client_id", "client_id"), ("cursor", "cursor"), ("version", "version")),
+    ),
+    result=Result(status=204),
+    scopes=("notebook:write",),
+    schema_operations=("POST /api/projects/{project_id}/notebooks/{short_id}/collab/presence/",),
 )
 CREATE = Operation(
     id="notebooks.create",
@@ -81,7 +126,6 @@ CREATE = Operation(
     path="/api/projects/{project_id}/notebooks/",
     body=Body(
         schema="Notebook",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
@@ -89,6 +133,7 @@ CREATE = Operation(
             ("deleted", "deleted"),
             ("text_content", "text_content"),
             ("title", "title"),
+            ("variables", "variables"),
             ("version", "version"),
         ),
     ),
@@ -110,6 +155,17 @@ DELETE = Operation(
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/notebooks/{short_id}/",),
 )
+EXECUTE_HOGQL = Operation(
+    id="notebooks.execute_hogql",
+    method="POST",
+    path="/api/projects/{project_id}/notebooks/{short_id}/hogql/execute/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
+    body=Body(schema="Notebook"),
+    result=Result(kind="json"),
+    schema_operations=("POST /api/projects/{project_id}/notebooks/{short_id}/hogql/execute/",),
+)
 GET = Operation(
     id="notebooks.get",
     method="GET",
@@ -123,50 +179,40 @@ GET = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/notebooks/{short_id}/",),
 )
-HOGQL_EXECUTE = Operation(
-    id="notebooks.hogql.execute",
-    method="POST",
-    path="/api/projects/{project_id}/notebooks/{short_id}/hogql/execute/",
-    parameters=(
-        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+KERNEL_COMPUTE_OPTIONS = Operation(
+    id="notebooks.kernel.compute_options",
+    method="GET",
+    path="/api/projects/{project_id}/notebooks/kernel/compute_options/",
+    result=Result(
+        kind="model",
+        model="NotebookComputeOptionsResponse",
+        schema="NotebookComputeOptionsResponse",
     ),
-    body=Body(
-        schema="Notebook",
-        required=True,
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("content", "content"),
-            ("deleted", "deleted"),
-            ("text_content", "text_content"),
-            ("title", "title"),
-            ("version", "version"),
-        ),
-    ),
-    result=Result(kind="json"),
-    schema_operations=("POST /api/projects/{project_id}/notebooks/{short_id}/hogql/execute/",),
+    scopes=("notebook:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/notebooks/kernel/compute_options/",),
 )
-KERNEL_CONFIG = Operation(
-    id="notebooks.kernel.config",
+KERNEL_CONFIGURE = Operation(
+    id="notebooks.kernel.configure",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/config/",
     parameters=(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
     body=Body(
-        schema="Notebook",
-        required=True,
+        schema="NotebookKernelConfig",
         flat=True,
         fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("content", "content"),
-            ("deleted", "deleted"),
-            ("text_content", "text_content"),
-            ("title", "title"),
-            ("version", "version"),
+            ("cpu_cores", "cpu_cores"),
+            ("idle_timeout_seconds", "idle_timeout_seconds"),
+            ("memory_gb", "memory_gb"),
         ),
     ),
-    result=Result(kind="json"),
+    result=Result(
+        kind="model", model="NotebookKernelConfigResponse", schema="NotebookKernelConfigResponse"
+    ),
+    scopes=("notebook:write",),
     schema_operations=("POST /api/projects/{project_id}/notebooks/{short_id}/kernel/config/",),
 )
 KERNEL_DATAFRAME = Operation(
@@ -188,19 +234,7 @@ KERNEL_EXECUTE = Operation(
     parameters=(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
-    body=Body(
-        schema="Notebook",
-        required=True,
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("content", "content"),
-            ("deleted", "deleted"),
-            ("text_content", "text_content"),
-            ("title", "title"),
-            ("version", "version"),
-        ),
-    ),
+    body=Body(schema="Notebook"),
     result=Result(kind="json"),
     schema_operations=("POST /api/projects/{project_id}/notebooks/{short_id}/kernel/execute/",),
 )
@@ -211,19 +245,7 @@ KERNEL_EXECUTE_STREAM = Operation(
     parameters=(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
-    body=Body(
-        schema="Notebook",
-        required=True,
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("content", "content"),
-            ("deleted", "deleted"),
-            ("text_content", "text_content"),
-            ("title", "title"),
-            ("version", "version"),
-        ),
-    ),
+    body=Body(schema="Notebook"),
     result=Result(kind="text", media="text/plain"),
     schema_operations=(
         "POST /api/projects/{project_id}/notebooks/{short_id}/kernel/execute/stream/",
@@ -236,19 +258,7 @@ KERNEL_RESTART = Operation(
     parameters=(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
-    body=Body(
-        schema="Notebook",
-        required=True,
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("content", "content"),
-            ("deleted", "deleted"),
-            ("text_content", "text_content"),
-            ("title", "title"),
-            ("version", "version"),
-        ),
-    ),
+    body=Body(schema="Notebook"),
     result=Result(kind="json"),
     schema_operations=("POST /api/projects/{project_id}/notebooks/{short_id}/kernel/restart/",),
 )
@@ -259,19 +269,7 @@ KERNEL_START = Operation(
     parameters=(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
-    body=Body(
-        schema="Notebook",
-        required=True,
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("content", "content"),
-            ("deleted", "deleted"),
-            ("text_content", "text_content"),
-            ("title", "title"),
-            ("version", "version"),
-        ),
-    ),
+    body=Body(schema="Notebook"),
     result=Result(kind="json"),
     schema_operations=("POST /api/projects/{project_id}/notebooks/{short_id}/kernel/start/",),
 )
@@ -282,7 +280,10 @@ KERNEL_STATUS = Operation(
     parameters=(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
-    result=Result(kind="json"),
+    result=Result(
+        kind="model", model="NotebookKernelStatusResponse", schema="NotebookKernelStatusResponse"
+    ),
+    scopes=("notebook:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/notebooks/{short_id}/kernel/status/",),
@@ -294,19 +295,7 @@ KERNEL_STOP = Operation(
     parameters=(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
-    body=Body(
-        schema="Notebook",
-        required=True,
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("content", "content"),
-            ("deleted", "deleted"),
-            ("text_content", "text_content"),
-            ("title", "title"),
-            ("version", "version"),
-        ),
-    ),
+    body=Body(schema="Notebook"),
     result=Result(kind="json"),
     schema_operations=("POST /api/projects/{project_id}/notebooks/{short_id}/kernel/stop/",),
 )
@@ -350,7 +339,6 @@ REPLACE = Operation(
     ),
     body=Body(
         schema="Notebook",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
@@ -358,6 +346,7 @@ REPLACE = Operation(
             ("deleted", "deleted"),
             ("text_content", "text_content"),
             ("title", "title"),
+            ("variables", "variables"),
             ("version", "version"),
         ),
     ),
@@ -379,6 +368,177 @@ RESTORE = Operation(
     scopes=("notebook:write",),
     idempotent=True,
 )
+SHARING_GET = Operation(
+    id="notebooks.sharing.get",
+    method="GET",
+    path="/api/projects/{project_id}/notebooks/{notebook_id}/sharing/",
+    parameters=(
+        Parameter(
+            name="notebook_id",
+            python_name="notebook_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+    ),
+    result=Result(kind="model", model="SharingConfiguration", schema="SharingConfiguration"),
+    scopes=("sharing_configuration:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/notebooks/{notebook_id}/sharing/",),
+)
+SHARING_PASSWORDS_CREATE = Operation(
+    id="notebooks.sharing.passwords.create",
+    method="POST",
+    path="/api/projects/{project_id}/notebooks/{notebook_id}/sharing/passwords/",
+    parameters=(
+        Parameter(
+            name="notebook_id",
+            python_name="notebook_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+    ),
+    body=Body(
+        schema="SharingConfiguration",
+        flat=True,
+        fields=(
+            ("enabled", "enabled"),
+            ("password_required", "password_required"),
+            ("settings", "settings"),
+        ),
+    ),
+    result=Result(kind="model", model="SharingConfiguration", schema="SharingConfiguration"),
+    scopes=("sharing_configuration:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/notebooks/{notebook_id}/sharing/passwords/",
+    ),
+)
+SHARING_PASSWORDS_DELETE = Operation(
+    id="notebooks.sharing.passwords.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/notebooks/{notebook_id}/sharing/passwords/{password_id}/",
+    parameters=(
+        Parameter(
+            name="notebook_id",
+            python_name="notebook_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+        Parameter(name="password_id", python_name="password_id", location="path", required=True),
+    ),
+    result=Result(status=204),
+    scopes=("sharing_configuration:write",),
+    idempotent=True,
+    schema_operations=(
+        "DELETE /api/projects/{project_id}/notebooks/{notebook_id}/sharing/passwords/{password_id}/",
+    ),
+)
+SHARING_REFRESH = Operation(
+    id="notebooks.sharing.refresh",
+    method="POST",
+    path="/api/projects/{project_id}/notebooks/{notebook_id}/sharing/refresh/",
+    parameters=(
+        Parameter(
+            name="notebook_id",
+            python_name="notebook_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+    ),
+    body=Body(schema="SharingConfiguration"),
+    result=Result(kind="model", model="SharingConfiguration", schema="SharingConfiguration"),
+    scopes=("sharing_configuration:write",),
+    schema_operations=("POST /api/projects/{project_id}/notebooks/{notebook_id}/sharing/refresh/",),
+)
+SQL_RUN = Operation(
+    id="notebooks.sql.run",
+    method="POST",
+    path="/api/projects/{project_id}/notebooks/{short_id}/sql_v2/run/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
+    body=Body(
+        schema="NotebookSQLV2RunRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("code", "code"),
+            ("connection_id", "connection_id"),
+            ("node_id", "node_id"),
+            ("node_type", "node_type"),
+            ("output_name", "output_name"),
+            ("refs", "refs"),
+            ("send_raw_query", "send_raw_query"),
+            ("variables", "variables"),
+        ),
+    ),
+    result=Result(
+        kind="model", model="NotebookSQLV2RunResponse", schema="NotebookSQLV2RunResponse"
+    ),
+    scopes=("notebook:write", "query:read"),
+    schema_operations=("POST /api/projects/{project_id}/notebooks/{short_id}/sql_v2/run/",),
+)
+SQL_RUNS_GET = Operation(
+    id="notebooks.sql.runs.get",
+    method="GET",
+    path="/api/projects/{project_id}/notebooks/{short_id}/sql_v2/runs/{run_id}/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+        Parameter(
+            name="run_id", python_name="run_id", location="path", required=True, format="uuid"
+        ),
+    ),
+    result=Result(
+        kind="model",
+        model="NotebookSQLV2RunStatusResponse",
+        schema="NotebookSQLV2RunStatusResponse",
+    ),
+    scopes=("notebook:read", "query:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/notebooks/{short_id}/sql_v2/runs/{run_id}/",
+    ),
+)
+SQL_RUNS_INTERRUPT = Operation(
+    id="notebooks.sql.runs.interrupt",
+    method="POST",
+    path="/api/projects/{project_id}/notebooks/{short_id}/sql_v2/runs/{run_id}/interrupt/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+        Parameter(
+            name="run_id", python_name="run_id", location="path", required=True, format="uuid"
+        ),
+    ),
+    result=Result(
+        kind="model",
+        model="NotebookSQLV2InterruptResponse",
+        schema="NotebookSQLV2InterruptResponse",
+    ),
+    scopes=("notebook:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/notebooks/{short_id}/sql_v2/runs/{run_id}/interrupt/",
+    ),
+)
+SQL_STATE = Operation(
+    id="notebooks.sql.state",
+    method="GET",
+    path="/api/projects/{project_id}/notebooks/{short_id}/sql_v2/state/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
+    result=Result(
+        kind="model", model="NotebookSQLV2StateResponse", schema="NotebookSQLV2StateResponse"
+    ),
+    scopes=("notebook:read", "query:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/notebooks/{short_id}/sql_v2/state/",),
+)
 UPDATE = Operation(
     id="notebooks.update",
     method="PATCH",
@@ -395,6 +555,7 @@ UPDATE = Operation(
             ("deleted", "deleted"),
             ("text_content", "text_content"),
             ("title", "title"),
+            ("variables", "variables"),
             ("version", "version"),
         ),
     ),
@@ -402,17 +563,161 @@ UPDATE = Operation(
     scopes=("notebook:write",),
     schema_operations=("PATCH /api/projects/{project_id}/notebooks/{short_id}/",),
 )
+WIDGETS_CANCEL = Operation(
+    id="notebooks.widgets.cancel",
+    method="POST",
+    path="/api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/cancel/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+        Parameter(name="node_id", python_name="node_id", location="path", required=True),
+    ),
+    body=Body(
+        schema="WidgetCancelRequest",
+        required=True,
+        flat=True,
+        fields=(("generation_id", "generation_id"),),
+    ),
+    result=Result(status=204),
+    scopes=("notebook:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/cancel/",
+    ),
+)
+WIDGETS_FRAMES_GET = Operation(
+    id="notebooks.widgets.frames.get",
+    method="GET",
+    path="/api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/frames/{frame_name}/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+        Parameter(name="node_id", python_name="node_id", location="path", required=True),
+        Parameter(name="frame_name", python_name="frame_name", location="path", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="run_id", python_name="run_id", location="query", format="uuid"),
+        Parameter(name="version_id", python_name="version_id", location="query", format="uuid"),
+    ),
+    result=Result(kind="model", model="WidgetFrame", schema="WidgetFrame"),
+    scopes=("notebook:read", "query:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/frames/{frame_name}/",
+    ),
+)
+WIDGETS_GENERATE = Operation(
+    id="notebooks.widgets.generate",
+    method="POST",
+    path="/api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/generate/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+        Parameter(name="node_id", python_name="node_id", location="path", required=True),
+    ),
+    body=Body(
+        schema="WidgetGenerateRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("expected_current_version_id", "expected_current_version_id"),
+            ("generation_id", "generation_id"),
+            ("generation_operation", "generation_operation"),
+            ("model", "model"),
+            ("prompt", "prompt"),
+        ),
+    ),
+    result=Result(kind="model", model="WidgetStatus", schema="WidgetStatus", status=202),
+    scopes=("notebook:write", "query:read"),
+    schema_operations=(
+        "POST /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/generate/",
+    ),
+)
+WIDGETS_REVERT = Operation(
+    id="notebooks.widgets.revert",
+    method="POST",
+    path="/api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/revert/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+        Parameter(name="node_id", python_name="node_id", location="path", required=True),
+    ),
+    body=Body(
+        schema="WidgetRevertRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("expected_current_version_id", "expected_current_version_id"),
+            ("version_id", "version_id"),
+        ),
+    ),
+    result=Result(kind="model", model="WidgetStatus", schema="WidgetStatus"),
+    scopes=("notebook:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/revert/",
+    ),
+)
+WIDGETS_SOURCE = Operation(
+    id="notebooks.widgets.source",
+    method="GET",
+    path="/api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/source/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+        Parameter(name="node_id", python_name="node_id", location="path", required=True),
+        Parameter(name="version_id", python_name="version_id", location="query", format="uuid"),
+    ),
+    result=Result(kind="model", model="WidgetSource", schema="WidgetSource"),
+    scopes=("notebook:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/source/",
+    ),
+)
+WIDGETS_STATUS = Operation(
+    id="notebooks.widgets.status",
+    method="GET",
+    path="/api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/status/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+        Parameter(name="node_id", python_name="node_id", location="path", required=True),
+    ),
+    result=Result(kind="model", model="WidgetStatus", schema="WidgetStatus"),
+    scopes=("notebook:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/status/",
+    ),
+)
+WIDGETS_VERSIONS = Operation(
+    id="notebooks.widgets.versions",
+    method="GET",
+    path="/api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/versions/",
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+        Parameter(name="node_id", python_name="node_id", location="path", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(kind="model", model="WidgetVersionPage", schema="WidgetVersionPage"),
+    scopes=("notebook:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/versions/",
+    ),
+)
 
 OPERATIONS: tuple[Operation, ...] = (
     ACTIVITY,
     ALL_ACTIVITY,
     COLLAB_SAVE,
+    COLLAB_SAVE_MARKDOWN,
     COLLAB_STREAM,
+    COLLAB_UPDATE_PRESENCE,
     CREATE,
     DELETE,
+    EXECUTE_HOGQL,
     GET,
-    HOGQL_EXECUTE,
-    KERNEL_CONFIG,
+    KERNEL_COMPUTE_OPTIONS,
+    KERNEL_CONFIGURE,
     KERNEL_DATAFRAME,
     KERNEL_EXECUTE,
     KERNEL_EXECUTE_STREAM,
@@ -424,5 +729,20 @@ OPERATIONS: tuple[Operation, ...] = (
     RECORDING_COMMENTS,
     REPLACE,
     RESTORE,
+    SHARING_GET,
+    SHARING_PASSWORDS_CREATE,
+    SHARING_PASSWORDS_DELETE,
+    SHARING_REFRESH,
+    SQL_RUN,
+    SQL_RUNS_GET,
+    SQL_RUNS_INTERRUPT,
+    SQL_STATE,
     UPDATE,
+    WIDGETS_CANCEL,
+    WIDGETS_FRAMES_GET,
+    WIDGETS_GENERATE,
+    WIDGETS_REVERT,
+    WIDGETS_SOURCE,
+    WIDGETS_STATUS,
+    WIDGETS_VERSIONS,
 )

@@ -11,7 +11,6 @@ CREATE = Operation(
     path="/api/projects/{project_id}/object_media_previews/",
     body=Body(
         schema="ObjectMediaPreview",
-        required=True,
         flat=True,
         fields=(
             ("event_definition_id", "event_definition_id"),
@@ -23,14 +22,18 @@ CREATE = Operation(
     result=Result(
         kind="model", model="ObjectMediaPreview", schema="ObjectMediaPreview", status=201
     ),
+    scopes=("event_definition:write",),
     schema_operations=("POST /api/projects/{project_id}/object_media_previews/",),
 )
 DELETE = Operation(
     id="object_media_previews.delete",
     method="DELETE",
     path="/api/projects/{project_id}/object_media_previews/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("event_definition:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/object_media_previews/{id}/",),
 )
@@ -38,8 +41,11 @@ GET = Operation(
     id="object_media_previews.get",
     method="GET",
     path="/api/projects/{project_id}/object_media_previews/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="ObjectMediaPreview", schema="ObjectMediaPreview"),
+    scopes=("event_definition:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/object_media_previews/{id}/",),
@@ -58,6 +64,7 @@ LIST = Operation(
         schema="PaginatedObjectMediaPreviewList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("event_definition:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/object_media_previews/",),
@@ -77,10 +84,11 @@ REPLACE = Operation(
     id="object_media_previews.replace",
     method="PUT",
     path="/api/projects/{project_id}/object_media_previews/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="ObjectMediaPreview",
-        required=True,
         flat=True,
         fields=(
             ("event_definition_id", "event_definition_id"),
@@ -90,6 +98,7 @@ REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="ObjectMediaPreview", schema="ObjectMediaPreview"),
+    scopes=("event_definition:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/object_media_previews/{id}/",),
 )
@@ -97,7 +106,9 @@ UPDATE = Operation(
     id="object_media_previews.update",
     method="PATCH",
     path="/api/projects/{project_id}/object_media_previews/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedObjectMediaPreview",
         flat=True,
@@ -109,6 +120,7 @@ UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="ObjectMediaPreview", schema="ObjectMediaPreview"),
+    scopes=("event_definition:write",),
     schema_operations=("PATCH /api/projects/{project_id}/object_media_previews/{id}/",),
 )
 

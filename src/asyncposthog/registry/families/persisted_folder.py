@@ -17,7 +17,8 @@ CREATE = Operation(
     ),
     result=Result(kind="model", model="PersistedFolder", schema="PersistedFolder", status=201),
     scopes=("persisted_folder:write",),
-    schema_operations=("POST /api/projects/{project_id}/persisted_folder/",),
+    deprecated=True,
+    schema_gap_source="PostHog's OpenAPI document of May 2026",
 )
 DELETE = Operation(
     id="persisted_folder.delete",
@@ -29,7 +30,8 @@ DELETE = Operation(
     result=Result(status=204),
     scopes=("persisted_folder:write",),
     idempotent=True,
-    schema_operations=("DELETE /api/projects/{project_id}/persisted_folder/{id}/",),
+    deprecated=True,
+    schema_gap_source="PostHog's OpenAPI document of May 2026",
 )
 GET = Operation(
     id="persisted_folder.get",
@@ -42,7 +44,8 @@ GET = Operation(
     scopes=("persisted_folder:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/persisted_folder/{id}/",),
+    deprecated=True,
+    schema_gap_source="PostHog's OpenAPI document of May 2026",
 )
 LIST = Operation(
     id="persisted_folder.list",
@@ -59,7 +62,8 @@ LIST = Operation(
     scopes=("persisted_folder:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/persisted_folder/",),
+    deprecated=True,
+    schema_gap_source="PostHog's OpenAPI document of May 2026",
 )
 REPLACE = Operation(
     id="persisted_folder.replace",
@@ -77,7 +81,8 @@ REPLACE = Operation(
     result=Result(kind="model", model="PersistedFolder", schema="PersistedFolder"),
     scopes=("persisted_folder:write",),
     idempotent=True,
-    schema_operations=("PUT /api/projects/{project_id}/persisted_folder/{id}/",),
+    deprecated=True,
+    schema_gap_source="PostHog's OpenAPI document of May 2026",
 )
 UPDATE = Operation(
     id="persisted_folder.update",
@@ -93,7 +98,8 @@ UPDATE = Operation(
     ),
     result=Result(kind="model", model="PersistedFolder", schema="PersistedFolder"),
     scopes=("persisted_folder:write",),
-    schema_operations=("PATCH /api/projects/{project_id}/persisted_folder/{id}/",),
+    deprecated=True,
+    schema_gap_source="PostHog's OpenAPI document of May 2026",
 )
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -44,43 +44,6 @@ ALL_ACTIVITY = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/persons/activity/",),
 )
-BATCH_BY_DISTINCT_IDS = Operation(
-    id="persons.batch_by_distinct_ids",
-    method="POST",
-    path="/api/projects/{project_id}/persons/batch_by_distinct_ids/",
-    parameters=(
-        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
-    ),
-    body=Body(
-        schema="PersonsBatchByDistinctIdsRequest",
-        required=True,
-        flat=True,
-        fields=(("distinct_ids", "distinct_ids"),),
-    ),
-    result=Result(kind="model", model="PersonBatchResponse", schema="PersonBatchResponse"),
-    scopes=("person:read",),
-    buckets=("clickhouse_burst",),
-    writes=False,
-    idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/persons/batch_by_distinct_ids/",),
-)
-BATCH_BY_UUIDS = Operation(
-    id="persons.batch_by_uuids",
-    method="POST",
-    path="/api/projects/{project_id}/persons/batch_by_uuids/",
-    parameters=(
-        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
-    ),
-    body=Body(
-        schema="PersonsBatchByUuidsRequest", required=True, flat=True, fields=(("uuids", "uuids"),)
-    ),
-    result=Result(kind="model", model="PersonBatchResponse", schema="PersonBatchResponse"),
-    scopes=("person:read",),
-    buckets=("clickhouse_burst",),
-    writes=False,
-    idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/persons/batch_by_uuids/",),
-)
 BULK_DELETE = Operation(
     id="persons.bulk_delete",
     method="POST",
@@ -90,7 +53,6 @@ BULK_DELETE = Operation(
     ),
     body=Body(
         schema="PersonBulkDeleteRequest",
-        required=True,
         flat=True,
         fields=(
             ("delete_events", "delete_events"),
@@ -110,6 +72,46 @@ BULK_DELETE = Operation(
     scopes=("person:write",),
     buckets=("persons_delete_burst", "persons_delete_sustained"),
     schema_operations=("POST /api/projects/{project_id}/persons/bulk_delete/",),
+)
+BULK_GET_BY_DISTINCT_IDS = Operation(
+    id="persons.bulk_get_by_distinct_ids",
+    method="POST",
+    path="/api/projects/{project_id}/persons/batch_by_distinct_ids/",
+    parameters=(
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+    ),
+    body=Body(
+        schema="PersonsBulkGetByDistinctIdsRequest",
+        required=True,
+        flat=True,
+        fields=(("distinct_ids", "distinct_ids"),),
+    ),
+    result=Result(kind="model", model="PersonBatchResponse", schema="PersonBatchResponse"),
+    scopes=("person:read",),
+    buckets=("clickhouse_burst",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/persons/batch_by_distinct_ids/",),
+)
+BULK_GET_BY_UUIDS = Operation(
+    id="persons.bulk_get_by_uuids",
+    method="POST",
+    path="/api/projects/{project_id}/persons/batch_by_uuids/",
+    parameters=(
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+    ),
+    body=Body(
+        schema="PersonsBulkGetByUuidsRequest",
+        required=True,
+        flat=True,
+        fields=(("uuids", "uuids"),),
+    ),
+    result=Result(kind="model", model="PersonBatchResponse", schema="PersonBatchResponse"),
+    scopes=("person:read",),
+    buckets=("clickhouse_burst",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/persons/batch_by_uuids/",),
 )
 COHORTS = Operation(
     id="persons.cohorts",
@@ -213,7 +215,7 @@ DELETION_STATUS = Operation(
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
-        Parameter(name="person_uuid", python_name="person_uuid", location="query"),
+        Parameter(name="person_uuid", python_name="person_uuid", location="query", format="uuid"),
         Parameter(
             name="status",
             python_name="status",
@@ -227,66 +229,31 @@ DELETION_STATUS = Operation(
         schema="PaginatedAsyncDeletionStatusList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("person:read",),
     buckets=("clickhouse_burst",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/persons/deletion_status/",),
 )
-FUNNEL_CREATE = Operation(
-    id="persons.funnel.create",
-    method="POST",
-    path="/api/projects/{project_id}/persons/funnel/",
-    parameters=(
-        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
-    ),
-    body=Body(
-        schema="PersonRecord", required=True, flat=True, fields=(("properties", "properties"),)
-    ),
-    result=Result(kind="json"),
-    buckets=("clickhouse_burst",),
-    writes=False,
-    idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/persons/funnel/",),
-)
-FUNNEL_CREATE_CORRELATION = Operation(
-    id="persons.funnel.create_correlation",
-    method="POST",
-    path="/api/projects/{project_id}/persons/funnel/correlation/",
-    parameters=(
-        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
-    ),
-    body=Body(schema="PersonRecord", flat=True, fields=(("properties", "properties"),)),
-    result=Result(kind="json"),
-    buckets=("clickhouse_burst",),
-    writes=False,
-    idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/persons/funnel/correlation/",),
-)
-FUNNEL_GET = Operation(
-    id="persons.funnel.get",
+EMAILS = Operation(
+    id="persons.emails",
     method="GET",
-    path="/api/projects/{project_id}/persons/funnel/",
+    path="/api/projects/{project_id}/persons/{id}/emails/",
     parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="after", python_name="after", location="query"),
+        Parameter(name="before", python_name="before", location="query"),
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
-    result=Result(kind="json"),
+    result=Result(kind="model", model="MessageAsset", array=True, schema="MessageAsset"),
+    pagination=Pagination(style="single", items=None),
+    scopes=("person:read",),
     buckets=("clickhouse_burst",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/persons/funnel/",),
-)
-FUNNEL_GET_CORRELATION = Operation(
-    id="persons.funnel.get_correlation",
-    method="GET",
-    path="/api/projects/{project_id}/persons/funnel/correlation/",
-    parameters=(
-        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
-    ),
-    result=Result(kind="json"),
-    buckets=("clickhouse_burst",),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/persons/funnel/correlation/",),
+    schema_operations=("GET /api/projects/{project_id}/persons/{id}/emails/",),
 )
 GET = Operation(
     id="persons.get",
@@ -296,31 +263,19 @@ GET = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, type="any"),
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
-    result=Result(kind="model", model="PersonRecord", schema="PersonRecord"),
+    result=Result(kind="model", model="Person", schema="PersonRecord"),
     scopes=("person:read",),
     buckets=("clickhouse_burst",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/persons/{id}/",),
 )
-LIFECYCLE = Operation(
-    id="persons.lifecycle",
-    method="GET",
-    path="/api/projects/{project_id}/persons/lifecycle/",
-    parameters=(
-        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
-    ),
-    result=Result(kind="json"),
-    buckets=("clickhouse_burst",),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/persons/lifecycle/",),
-)
 LIST = Operation(
     id="persons.list",
     method="GET",
     path="/api/projects/{project_id}/persons/",
     parameters=(
+        Parameter(name="client_query_id", python_name="client_query_id", location="query"),
         Parameter(name="distinct_id", python_name="distinct_id", location="query"),
         Parameter(name="email", python_name="email", location="query"),
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
@@ -336,9 +291,7 @@ LIST = Operation(
         Parameter(name="properties", python_name="properties", location="query", type="object"),
         Parameter(name="search", python_name="search", location="query"),
     ),
-    result=Result(
-        kind="model", model="PaginatedPersonRecordList", schema="PaginatedPersonRecordList"
-    ),
+    result=Result(kind="model", model="PaginatedPersonList", schema="PaginatedPersonRecordList"),
     pagination=Pagination(style="persons", page_size=100),
     scopes=("person:read",),
     buckets=("clickhouse_burst",),
@@ -351,7 +304,6 @@ PROPERTIES_AT_TIME = Operation(
     method="GET",
     path="/api/projects/{project_id}/persons/properties_at_time/",
     parameters=(
-        Parameter(name="debug", python_name="debug", location="query", type="boolean"),
         Parameter(name="distinct_id", python_name="distinct_id", location="query"),
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
         Parameter(
@@ -388,6 +340,26 @@ PROPERTIES_TIMELINE = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/persons/{id}/properties_timeline/",),
 )
+PUSH_NOTIFICATIONS = Operation(
+    id="persons.push_notifications",
+    method="GET",
+    path="/api/projects/{project_id}/persons/{id}/push_notifications/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="after", python_name="after", location="query"),
+        Parameter(name="before", python_name="before", location="query"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(kind="model", model="MessageAsset", array=True, schema="MessageAsset"),
+    pagination=Pagination(style="single", items=None),
+    scopes=("person:read",),
+    buckets=("clickhouse_burst",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/persons/{id}/push_notifications/",),
+)
 REPLACE = Operation(
     id="persons.replace",
     method="PUT",
@@ -408,15 +380,15 @@ REPLACE = Operation(
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/persons/{id}/",),
 )
-RESET_PERSON_DISTINCT_ID = Operation(
-    id="persons.reset_person_distinct_id",
+RESET_DISTINCT_ID = Operation(
+    id="persons.reset_distinct_id",
     method="POST",
     path="/api/projects/{project_id}/persons/reset_person_distinct_id/",
     parameters=(
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
-        schema="PersonsResetPersonDistinctIdRequest",
+        schema="PersonsResetDistinctIdRequest",
         required=True,
         flat=True,
         fields=(("distinct_id", "distinct_id"),),
@@ -446,19 +418,6 @@ SPLIT = Operation(
     scopes=("person:write",),
     buckets=("clickhouse_burst",),
     schema_operations=("POST /api/projects/{project_id}/persons/{id}/split/",),
-)
-TRENDS = Operation(
-    id="persons.trends",
-    method="GET",
-    path="/api/projects/{project_id}/persons/trends/",
-    parameters=(
-        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
-    ),
-    result=Result(kind="json"),
-    buckets=("clickhouse_burst",),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/persons/trends/",),
 )
 UPDATE = Operation(
     id="persons.update",
@@ -518,28 +477,24 @@ VALUES = Operation(
 OPERATIONS: tuple[Operation, ...] = (
     ACTIVITY,
     ALL_ACTIVITY,
-    BATCH_BY_DISTINCT_IDS,
-    BATCH_BY_UUIDS,
     BULK_DELETE,
+    BULK_GET_BY_DISTINCT_IDS,
+    BULK_GET_BY_UUIDS,
     COHORTS,
     DELETE,
     DELETE_EVENTS,
     DELETE_PROPERTY,
     DELETE_RECORDINGS,
     DELETION_STATUS,
-    FUNNEL_CREATE,
-    FUNNEL_CREATE_CORRELATION,
-    FUNNEL_GET,
-    FUNNEL_GET_CORRELATION,
+    EMAILS,
     GET,
-    LIFECYCLE,
     LIST,
     PROPERTIES_AT_TIME,
     PROPERTIES_TIMELINE,
+    PUSH_NOTIFICATIONS,
     REPLACE,
-    RESET_PERSON_DISTINCT_ID,
+    RESET_DISTINCT_ID,
     SPLIT,
-    TRENDS,
     UPDATE,
     UPDATE_PROPERTY,
     VALUES,

@@ -26,20 +26,19 @@ CREATE = Operation(
             ("targeting_flag_filters", "targeting_flag_filters"),
         ),
     ),
-    result=Result(
-        kind="model",
-        model="ProductTourSerializerCreateUpdateOnly",
-        schema="ProductTourSerializerCreateUpdateOnly",
-        status=201,
-    ),
+    result=Result(kind="model", model="ProductTour", schema="ProductTour", status=201),
+    scopes=("product_tour:write",),
     schema_operations=("POST /api/projects/{project_id}/product_tours/",),
 )
 DELETE = Operation(
     id="product_tours.delete",
     method="DELETE",
     path="/api/projects/{project_id}/product_tours/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("product_tour:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/product_tours/{id}/",),
 )
@@ -47,41 +46,23 @@ DISCARD_DRAFT = Operation(
     id="product_tours.discard_draft",
     method="DELETE",
     path="/api/projects/{project_id}/product_tours/{id}/discard_draft/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    result=Result(kind="model", model="ProductTour", schema="ProductTour"),
-    idempotent=True,
-    schema_operations=("DELETE /api/projects/{project_id}/product_tours/{id}/discard_draft/",),
-)
-DRAFT = Operation(
-    id="product_tours.draft",
-    method="PATCH",
-    path="/api/projects/{project_id}/product_tours/{id}/draft/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="PatchedProductTourSerializerCreateUpdateOnly",
-        flat=True,
-        fields=(
-            ("archived", "archived"),
-            ("auto_launch", "auto_launch"),
-            ("content", "content"),
-            ("creation_context", "creation_context"),
-            ("description", "description"),
-            ("end_date", "end_date"),
-            ("linked_flag_id", "linked_flag_id"),
-            ("name", "name"),
-            ("start_date", "start_date"),
-            ("targeting_flag_filters", "targeting_flag_filters"),
-        ),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="ProductTour", schema="ProductTour"),
-    schema_operations=("PATCH /api/projects/{project_id}/product_tours/{id}/draft/",),
+    scopes=("product_tour:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/product_tours/{id}/discard_draft/",),
 )
 DRAFT_STATUS = Operation(
     id="product_tours.draft_status",
     method="GET",
     path="/api/projects/{project_id}/product_tours/{id}/draft_status/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="DraftStatusResponse", schema="DraftStatusResponse"),
+    scopes=("product_tour:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/product_tours/{id}/draft_status/",),
@@ -90,22 +71,27 @@ GENERATE = Operation(
     id="product_tours.generate",
     method="POST",
     path="/api/projects/{project_id}/product_tours/{id}/generate/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="GenerateRequest",
-        required=True,
         flat=True,
         fields=(("goal", "goal"), ("steps", "steps"), ("title", "title")),
     ),
-    result=Result(kind="model", model="GenerateResponse", schema="GenerateResponse"),
+    result=Result(kind="model", model="ProductTourGenerateResponse", schema="GenerateResponse"),
+    scopes=("product_tour:write",),
     schema_operations=("POST /api/projects/{project_id}/product_tours/{id}/generate/",),
 )
 GET = Operation(
     id="product_tours.get",
     method="GET",
     path="/api/projects/{project_id}/product_tours/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="ProductTour", schema="ProductTour"),
+    scopes=("product_tour:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/product_tours/{id}/",),
@@ -123,6 +109,7 @@ LIST = Operation(
         kind="model", model="PaginatedProductTourList", schema="PaginatedProductTourList"
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("product_tour:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/product_tours/",),
@@ -131,31 +118,21 @@ PUBLISH_DRAFT = Operation(
     id="product_tours.publish_draft",
     method="POST",
     path="/api/projects/{project_id}/product_tours/{id}/publish_draft/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="ProductTourSerializerCreateUpdateOnly",
-        flat=True,
-        fields=(
-            ("archived", "archived"),
-            ("auto_launch", "auto_launch"),
-            ("content", "content"),
-            ("creation_context", "creation_context"),
-            ("description", "description"),
-            ("end_date", "end_date"),
-            ("linked_flag_id", "linked_flag_id"),
-            ("name", "name"),
-            ("start_date", "start_date"),
-            ("targeting_flag_filters", "targeting_flag_filters"),
-        ),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
+    body=Body(schema="ProductTourSerializerCreateUpdateOnly"),
     result=Result(kind="model", model="ProductTour", schema="ProductTour"),
+    scopes=("product_tour:write",),
     schema_operations=("POST /api/projects/{project_id}/product_tours/{id}/publish_draft/",),
 )
 REPLACE = Operation(
     id="product_tours.replace",
     method="PUT",
     path="/api/projects/{project_id}/product_tours/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="ProductTour",
         required=True,
@@ -171,6 +148,7 @@ REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="ProductTour", schema="ProductTour"),
+    scopes=("product_tour:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/product_tours/{id}/",),
 )
@@ -178,7 +156,9 @@ UPDATE = Operation(
     id="product_tours.update",
     method="PATCH",
     path="/api/projects/{project_id}/product_tours/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedProductTourSerializerCreateUpdateOnly",
         flat=True,
@@ -195,19 +175,27 @@ UPDATE = Operation(
             ("targeting_flag_filters", "targeting_flag_filters"),
         ),
     ),
-    result=Result(
-        kind="model",
-        model="ProductTourSerializerCreateUpdateOnly",
-        schema="ProductTourSerializerCreateUpdateOnly",
-    ),
+    result=Result(kind="model", model="ProductTour", schema="ProductTour"),
+    scopes=("product_tour:write",),
     schema_operations=("PATCH /api/projects/{project_id}/product_tours/{id}/",),
+)
+UPDATE_DRAFT = Operation(
+    id="product_tours.update_draft",
+    method="PATCH",
+    path="/api/projects/{project_id}/product_tours/{id}/draft/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="PatchedProductTourSerializerCreateUpdateOnly"),
+    result=Result(kind="model", model="ProductTour", schema="ProductTour"),
+    scopes=("product_tour:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/product_tours/{id}/draft/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
     CREATE,
     DELETE,
     DISCARD_DRAFT,
-    DRAFT,
     DRAFT_STATUS,
     GENERATE,
     GET,
@@ -215,4 +203,5 @@ OPERATIONS: tuple[Operation, ...] = (
     PUBLISH_DRAFT,
     REPLACE,
     UPDATE,
+    UPDATE_DRAFT,
 )

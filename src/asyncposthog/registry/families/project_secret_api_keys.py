@@ -18,6 +18,7 @@ CREATE = Operation(
     result=Result(
         kind="model", model="ProjectSecretAPIKey", schema="ProjectSecretAPIKey", status=201
     ),
+    scopes=("project:write",),
     schema_operations=("POST /api/projects/{project_id}/project_secret_api_keys/",),
 )
 DELETE = Operation(
@@ -26,6 +27,7 @@ DELETE = Operation(
     path="/api/projects/{project_id}/project_secret_api_keys/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
+    scopes=("project:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/project_secret_api_keys/{id}/",),
 )
@@ -35,6 +37,7 @@ GET = Operation(
     path="/api/projects/{project_id}/project_secret_api_keys/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ProjectSecretAPIKey", schema="ProjectSecretAPIKey"),
+    scopes=("project:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/project_secret_api_keys/{id}/",),
@@ -53,6 +56,7 @@ LIST = Operation(
         schema="PaginatedProjectSecretAPIKeyList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("project:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/project_secret_api_keys/",),
@@ -69,15 +73,17 @@ REPLACE = Operation(
         fields=(("label", "label"), ("scopes", "scopes")),
     ),
     result=Result(kind="model", model="ProjectSecretAPIKey", schema="ProjectSecretAPIKey"),
+    scopes=("project:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/project_secret_api_keys/{id}/",),
 )
-ROLL = Operation(
-    id="project_secret_api_keys.roll",
+ROTATE = Operation(
+    id="project_secret_api_keys.rotate",
     method="POST",
     path="/api/projects/{project_id}/project_secret_api_keys/{id}/roll/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ProjectSecretAPIKey", schema="ProjectSecretAPIKey"),
+    scopes=("project:write",),
     schema_operations=("POST /api/projects/{project_id}/project_secret_api_keys/{id}/roll/",),
 )
 UPDATE = Operation(
@@ -91,6 +97,7 @@ UPDATE = Operation(
         fields=(("label", "label"), ("scopes", "scopes")),
     ),
     result=Result(kind="model", model="ProjectSecretAPIKey", schema="ProjectSecretAPIKey"),
+    scopes=("project:write",),
     schema_operations=("PATCH /api/projects/{project_id}/project_secret_api_keys/{id}/",),
 )
 
@@ -100,6 +107,6 @@ OPERATIONS: tuple[Operation, ...] = (
     GET,
     LIST,
     REPLACE,
-    ROLL,
+    ROTATE,
     UPDATE,
 )

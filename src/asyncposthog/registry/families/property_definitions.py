@@ -37,9 +37,7 @@ GET = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
-    result=Result(
-        kind="model", model="EnterprisePropertyDefinition", schema="EnterprisePropertyDefinition"
-    ),
+    result=Result(kind="model", model="PropertyDefinition", schema="EnterprisePropertyDefinition"),
     scopes=("property_definition:read",),
     writes=False,
     idempotent=True,
@@ -59,6 +57,12 @@ LIST = Operation(
         ),
         Parameter(
             name="exclude_hidden", python_name="exclude_hidden", location="query", type="boolean"
+        ),
+        Parameter(
+            name="exclude_restricted",
+            python_name="exclude_restricted",
+            location="query",
+            type="boolean",
         ),
         Parameter(name="excluded_properties", python_name="excluded_properties", location="query"),
         Parameter(
@@ -93,7 +97,7 @@ LIST = Operation(
     ),
     result=Result(
         kind="model",
-        model="PaginatedEnterprisePropertyDefinitionList",
+        model="PaginatedPropertyDefinitionList",
         schema="PaginatedEnterprisePropertyDefinitionList",
     ),
     pagination=Pagination(style="offset", page_size=100),
@@ -111,7 +115,6 @@ REPLACE = Operation(
     ),
     body=Body(
         schema="EnterprisePropertyDefinition",
-        required=True,
         flat=True,
         fields=(
             ("description", "description"),
@@ -121,9 +124,7 @@ REPLACE = Operation(
             ("verified", "verified"),
         ),
     ),
-    result=Result(
-        kind="model", model="EnterprisePropertyDefinition", schema="EnterprisePropertyDefinition"
-    ),
+    result=Result(kind="model", model="PropertyDefinition", schema="EnterprisePropertyDefinition"),
     scopes=("property_definition:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/property_definitions/{id}/",),
@@ -156,9 +157,7 @@ UPDATE = Operation(
             ("verified", "verified"),
         ),
     ),
-    result=Result(
-        kind="model", model="EnterprisePropertyDefinition", schema="EnterprisePropertyDefinition"
-    ),
+    result=Result(kind="model", model="PropertyDefinition", schema="EnterprisePropertyDefinition"),
     scopes=("property_definition:write",),
     schema_operations=("PATCH /api/projects/{project_id}/property_definitions/{id}/",),
 )

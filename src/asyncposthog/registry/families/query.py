@@ -22,11 +22,12 @@ CANCEL = Operation(
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/query/{id}/",),
 )
-CHECK_AUTH_FOR_ASYNC = Operation(
-    id="query.check_auth_for_async",
+CHECK_ASYNC_AUTH = Operation(
+    id="query.check_async_auth",
     method="POST",
     path="/api/projects/{project_id}/query/check_auth_for_async/",
     result=Result(kind="json"),
+    scopes=("query:read",),
     buckets=("api_queries_burst", "api_queries_sustained"),
     writes=False,
     idempotent=True,
@@ -60,42 +61,13 @@ CREATE = Operation(
     idempotent=True,
     schema_operations=("POST /api/projects/{project_id}/query/",),
 )
-CREATE_FOR_KIND = Operation(
-    id="query.create_for_kind",
-    method="POST",
-    path="/api/projects/{project_id}/query/{query_kind}/",
-    parameters=(
-        Parameter(name="query_kind", python_name="query_kind", location="path", required=True),
-    ),
-    body=Body(
-        schema="QueryRequest",
-        flat=True,
-        fields=(
-            ("async_", "async"),
-            ("client_query_id", "client_query_id"),
-            ("filters_override", "filters_override"),
-            ("limit_context", "limit_context"),
-            ("name", "name"),
-            ("query", "query"),
-            ("refresh", "refresh"),
-            ("variables_override", "variables_override"),
-        ),
-    ),
-    result=Result(
-        kind="model", model="QueryResponseAlternative", schema="QueryResponseAlternative"
-    ),
-    scopes=("query:read",),
-    buckets=("api_queries_burst", "api_queries_sustained"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/query/{query_kind}/",),
-)
 DRAFT_SQL = Operation(
     id="query.draft_sql",
     method="GET",
     path="/api/projects/{project_id}/query/draft_sql/",
     parameters=(Parameter(name="prompt", python_name="prompt", location="query", required=True),),
     result=Result(kind="json"),
+    scopes=("query:read",),
     buckets=("ai_burst", "ai_sustained"),
     writes=False,
     idempotent=True,
@@ -118,16 +90,48 @@ GET = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/query/{id}/",),
 )
-LOG = Operation(
-    id="query.log",
+GET_LOG = Operation(
+    id="query.get_log",
     method="GET",
     path="/api/projects/{project_id}/query/{id}/log/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="json"),
+    scopes=("query:read",),
     buckets=("api_queries_burst", "api_queries_sustained"),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/query/{id}/log/",),
+)
+RUN_KIND = Operation(
+    id="query.run_kind",
+    method="POST",
+    path="/api/projects/{project_id}/query/{query_kind}/",
+    parameters=(
+        Parameter(name="query_kind", python_name="query_kind", location="path", required=True),
+    ),
+    body=Body(
+        schema="QueryRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("async_", "async"),
+            ("client_query_id", "client_query_id"),
+            ("filters_override", "filters_override"),
+            ("limit_context", "limit_context"),
+            ("name", "name"),
+            ("query", "query"),
+            ("refresh", "refresh"),
+            ("variables_override", "variables_override"),
+        ),
+    ),
+    result=Result(
+        kind="model", model="QueryResponseAlternative", schema="QueryResponseAlternative"
+    ),
+    scopes=("query:read",),
+    buckets=("api_queries_burst", "api_queries_sustained"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/query/{query_kind}/",),
 )
 UPGRADE = Operation(
     id="query.upgrade",
@@ -135,6 +139,7 @@ UPGRADE = Operation(
     path="/api/projects/{project_id}/query/upgrade/",
     body=Body(schema="QueryUpgradeRequest", required=True, flat=True, fields=(("query", "query"),)),
     result=Result(kind="model", model="QueryUpgradeResponse", schema="QueryUpgradeResponse"),
+    scopes=("query:read",),
     buckets=("api_queries_burst", "api_queries_sustained"),
     writes=False,
     idempotent=True,
@@ -143,11 +148,11 @@ UPGRADE = Operation(
 
 OPERATIONS: tuple[Operation, ...] = (
     CANCEL,
-    CHECK_AUTH_FOR_ASYNC,
+    CHECK_ASYNC_AUTH,
     CREATE,
-    CREATE_FOR_KIND,
     DRAFT_SQL,
     GET,
-    LOG,
+    GET_LOG,
+    RUN_KIND,
     UPGRADE,
 )

@@ -15,6 +15,7 @@ CREATE = Operation(
         flat=True,
         fields=(
             ("allowed_domains", "allowed_domains"),
+            ("custom_image_id", "custom_image_id"),
             ("environment_variables", "environment_variables"),
             ("include_default_domains", "include_default_domains"),
             ("name", "name"),
@@ -24,8 +25,9 @@ CREATE = Operation(
         ),
     ),
     result=Result(
-        kind="model", model="SandboxEnvironment", schema="SandboxEnvironment", status=201
+        kind="model", model="SandboxEnvironment", schema="SandboxEnvironmentDTO", status=201
     ),
+    scopes=("task:write",),
     schema_operations=("POST /api/projects/{project_id}/sandbox_environments/",),
 )
 DELETE = Operation(
@@ -34,6 +36,7 @@ DELETE = Operation(
     path="/api/projects/{project_id}/sandbox_environments/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
+    scopes=("task:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/sandbox_environments/{id}/",),
 )
@@ -42,7 +45,8 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/sandbox_environments/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    result=Result(kind="model", model="SandboxEnvironment", schema="SandboxEnvironment"),
+    result=Result(kind="model", model="SandboxEnvironment", schema="SandboxEnvironmentDTO"),
+    scopes=("task:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/sandbox_environments/{id}/",),
@@ -57,10 +61,11 @@ LIST = Operation(
     ),
     result=Result(
         kind="model",
-        model="PaginatedSandboxEnvironmentListList",
-        schema="PaginatedSandboxEnvironmentListList",
+        model="PaginatedSandboxEnvironmentList",
+        schema="PaginatedSandboxEnvironmentDTOList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("task:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/sandbox_environments/",),
@@ -75,6 +80,7 @@ UPDATE = Operation(
         flat=True,
         fields=(
             ("allowed_domains", "allowed_domains"),
+            ("custom_image_id", "custom_image_id"),
             ("environment_variables", "environment_variables"),
             ("include_default_domains", "include_default_domains"),
             ("name", "name"),
@@ -83,7 +89,8 @@ UPDATE = Operation(
             ("repositories", "repositories"),
         ),
     ),
-    result=Result(kind="model", model="SandboxEnvironment", schema="SandboxEnvironment"),
+    result=Result(kind="model", model="SandboxEnvironment", schema="SandboxEnvironmentDTO"),
+    scopes=("task:write",),
     schema_operations=("PATCH /api/projects/{project_id}/sandbox_environments/{id}/",),
 )
 

@@ -18,14 +18,18 @@ CREATE = Operation(
     result=Result(
         kind="model", model="SchemaPropertyGroup", schema="SchemaPropertyGroup", status=201
     ),
+    scopes=("event_definition:write",),
     schema_operations=("POST /api/projects/{project_id}/schema_property_groups/",),
 )
 DELETE = Operation(
     id="schema_property_groups.delete",
     method="DELETE",
     path="/api/projects/{project_id}/schema_property_groups/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("event_definition:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/schema_property_groups/{id}/",),
 )
@@ -33,8 +37,11 @@ GET = Operation(
     id="schema_property_groups.get",
     method="GET",
     path="/api/projects/{project_id}/schema_property_groups/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="SchemaPropertyGroup", schema="SchemaPropertyGroup"),
+    scopes=("event_definition:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/schema_property_groups/{id}/",),
@@ -53,6 +60,7 @@ LIST = Operation(
         schema="PaginatedSchemaPropertyGroupList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("event_definition:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/schema_property_groups/",),
@@ -61,7 +69,9 @@ REPLACE = Operation(
     id="schema_property_groups.replace",
     method="PUT",
     path="/api/projects/{project_id}/schema_property_groups/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="SchemaPropertyGroup",
         required=True,
@@ -69,6 +79,7 @@ REPLACE = Operation(
         fields=(("description", "description"), ("name", "name"), ("properties", "properties")),
     ),
     result=Result(kind="model", model="SchemaPropertyGroup", schema="SchemaPropertyGroup"),
+    scopes=("event_definition:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/schema_property_groups/{id}/",),
 )
@@ -76,13 +87,16 @@ UPDATE = Operation(
     id="schema_property_groups.update",
     method="PATCH",
     path="/api/projects/{project_id}/schema_property_groups/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedSchemaPropertyGroup",
         flat=True,
         fields=(("description", "description"), ("name", "name"), ("properties", "properties")),
     ),
     result=Result(kind="model", model="SchemaPropertyGroup", schema="SchemaPropertyGroup"),
+    scopes=("event_definition:write",),
     schema_operations=("PATCH /api/projects/{project_id}/schema_property_groups/{id}/",),
 )
 

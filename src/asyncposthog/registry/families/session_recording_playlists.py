@@ -104,21 +104,9 @@ RECORDINGS_ADD = Operation(
             required=True,
         ),
     ),
-    body=Body(
-        schema="SessionRecordingPlaylist",
-        required=True,
-        flat=True,
-        fields=(
-            ("create_in_folder", "_create_in_folder"),
-            ("deleted", "deleted"),
-            ("derived_name", "derived_name"),
-            ("description", "description"),
-            ("filters", "filters"),
-            ("name", "name"),
-            ("pinned", "pinned"),
-        ),
-    ),
+    body=Body(schema="SessionRecordingPlaylist"),
     result=Result(kind="json"),
+    scopes=("session_recording_playlist:write",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     schema_operations=(
         "POST /api/projects/{project_id}/session_recording_playlists/{short_id}/recordings/{session_recording_id}/",
@@ -132,6 +120,7 @@ RECORDINGS_LIST = Operation(
         Parameter(name="short_id", python_name="short_id", location="path", required=True),
     ),
     result=Result(kind="json"),
+    scopes=("session_recording_playlist:read",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     writes=False,
     idempotent=True,
@@ -153,6 +142,7 @@ RECORDINGS_REMOVE = Operation(
         ),
     ),
     result=Result(status=204),
+    scopes=("session_recording_playlist:write",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     idempotent=True,
     schema_operations=(
@@ -168,7 +158,6 @@ REPLACE = Operation(
     ),
     body=Body(
         schema="SessionRecordingPlaylist",
-        required=True,
         flat=True,
         fields=(
             ("create_in_folder", "_create_in_folder"),
@@ -178,6 +167,7 @@ REPLACE = Operation(
             ("filters", "filters"),
             ("name", "name"),
             ("pinned", "pinned"),
+            ("type", "type"),
         ),
     ),
     result=Result(
@@ -222,6 +212,7 @@ UPDATE = Operation(
             ("filters", "filters"),
             ("name", "name"),
             ("pinned", "pinned"),
+            ("type", "type"),
         ),
     ),
     result=Result(

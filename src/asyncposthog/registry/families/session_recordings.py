@@ -5,6 +5,24 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
+BULK_DELETE = Operation(
+    id="session_recordings.bulk_delete",
+    method="POST",
+    path="/api/projects/{project_id}/session_recordings/bulk_delete/",
+    body=Body(
+        schema="SessionRecordingBulkDeleteRequest",
+        required=True,
+        flat=True,
+        fields=(("date_from", "date_from"), ("session_recording_ids", "session_recording_ids")),
+    ),
+    result=Result(
+        kind="model",
+        model="SessionRecordingBulkDeleteResponse",
+        schema="SessionRecordingBulkDeleteResponse",
+    ),
+    buckets=("clickhouse_burst", "clickhouse_sustained"),
+    schema_operations=("POST /api/projects/{project_id}/session_recordings/bulk_delete/",),
+)
 DELETE = Operation(
     id="session_recordings.delete",
     method="DELETE",
@@ -166,15 +184,7 @@ SHARING_REFRESH = Operation(
     parameters=(
         Parameter(name="recording_id", python_name="recording_id", location="path", required=True),
     ),
-    body=Body(
-        schema="SharingConfiguration",
-        flat=True,
-        fields=(
-            ("enabled", "enabled"),
-            ("password_required", "password_required"),
-            ("settings", "settings"),
-        ),
-    ),
+    body=Body(schema="SharingConfiguration"),
     result=Result(kind="model", model="SharingConfiguration", schema="SharingConfiguration"),
     scopes=("sharing_configuration:write",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
@@ -247,6 +257,7 @@ UPDATE = Operation(
 )
 
 OPERATIONS: tuple[Operation, ...] = (
+    BULK_DELETE,
     DELETE,
     GET,
     LIST,

@@ -13,7 +13,8 @@ PROCESSING_GET = Operation(
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
-    result=Result(kind="model", model="PauseStateResponse", schema="PauseStateResponse"),
+    result=Result(kind="model", model="SignalsProcessingState", schema="PauseStateResponse"),
+    scopes=("task:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/signals/processing/",),
@@ -25,7 +26,8 @@ PROCESSING_PAUSE = Operation(
     body=Body(
         schema="PauseUntilRequest", required=True, flat=True, fields=(("timestamp", "timestamp"),)
     ),
-    result=Result(kind="model", model="PauseResponse", schema="PauseResponse"),
+    result=Result(kind="model", model="SignalsProcessingPauseResponse", schema="PauseResponse"),
+    scopes=("task:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/signals/processing/pause/",),
 )
@@ -38,8 +40,1074 @@ PROCESSING_RESUME = Operation(
         model="SignalsProcessingResumeResponse",
         schema="SignalsProcessingResumeResponse",
     ),
+    scopes=("task:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/signals/processing/pause/",),
+)
+REPORTS_ARTEFACTS_CREATE = Operation(
+    id="signals.reports.artefacts.create",
+    method="POST",
+    path="/api/projects/{project_id}/signals/reports/{report_id}/artefacts/",
+    parameters=(
+        Parameter(
+            name="report_id", python_name="report_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(
+            name="X-PostHog-Task-Id",
+            python_name="x_posthog_task_id",
+            location="header",
+            format="uuid",
+        ),
+    ),
+    body=Body(
+        schema="SignalReportArtefactLogCreate",
+        required=True,
+        flat=True,
+        fields=(("artefact_type", "artefact_type"), ("content", "content")),
+    ),
+    result=Result(
+        kind="model", model="SignalReportArtefact", schema="SignalReportArtefact", status=201
+    ),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/reports/{report_id}/artefacts/",),
+)
+REPORTS_ARTEFACTS_DELETE = Operation(
+    id="signals.reports.artefacts.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/signals/reports/{report_id}/artefacts/{id}/",
+    parameters=(
+        Parameter(
+            name="report_id", python_name="report_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(status=204),
+    scopes=("task:write",),
+    idempotent=True,
+    schema_operations=(
+        "DELETE /api/projects/{project_id}/signals/reports/{report_id}/artefacts/{id}/",
+    ),
+)
+REPORTS_ARTEFACTS_DIFF = Operation(
+    id="signals.reports.artefacts.diff",
+    method="GET",
+    path="/api/projects/{project_id}/signals/reports/{report_id}/artefacts/{id}/diff/",
+    parameters=(
+        Parameter(
+            name="report_id", python_name="report_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="CommitDiffResponse", schema="CommitDiffResponse"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/signals/reports/{report_id}/artefacts/{id}/diff/",
+    ),
+)
+REPORTS_ARTEFACTS_GET = Operation(
+    id="signals.reports.artefacts.get",
+    method="GET",
+    path="/api/projects/{project_id}/signals/reports/{report_id}/artefacts/{id}/",
+    parameters=(
+        Parameter(
+            name="report_id", python_name="report_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="SignalReportArtefact", schema="SignalReportArtefact"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/signals/reports/{report_id}/artefacts/{id}/",
+    ),
+)
+REPORTS_ARTEFACTS_LIST = Operation(
+    id="signals.reports.artefacts.list",
+    method="GET",
+    path="/api/projects/{project_id}/signals/reports/{report_id}/artefacts/",
+    parameters=(
+        Parameter(
+            name="report_id", python_name="report_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model",
+        model="PaginatedSignalReportArtefactList",
+        schema="PaginatedSignalReportArtefactList",
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/reports/{report_id}/artefacts/",),
+)
+REPORTS_ARTEFACTS_UPDATE = Operation(
+    id="signals.reports.artefacts.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/signals/reports/{report_id}/artefacts/{id}/",
+    parameters=(
+        Parameter(
+            name="report_id", python_name="report_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="PatchedSignalReportArtefactLogUpdate", flat=True, fields=(("content", "content"),)
+    ),
+    result=Result(kind="model", model="SignalReportArtefact", schema="SignalReportArtefact"),
+    scopes=("task:write",),
+    schema_operations=(
+        "PATCH /api/projects/{project_id}/signals/reports/{report_id}/artefacts/{id}/",
+    ),
+)
+REPORTS_BULK_SET_STATE = Operation(
+    id="signals.reports.bulk_set_state",
+    method="POST",
+    path="/api/projects/{project_id}/signals/reports/bulk-state/",
+    body=Body(
+        schema="SignalReportBulkStateRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("corrected_repository", "corrected_repository"),
+            ("dismissal_note", "dismissal_note"),
+            ("dismissal_reason", "dismissal_reason"),
+            ("ids", "ids"),
+            ("snooze_for", "snooze_for"),
+            ("state", "state"),
+        ),
+    ),
+    result=Result(
+        kind="model", model="SignalReportBulkStateResponse", schema="SignalReportBulkStateResponse"
+    ),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/reports/bulk-state/",),
+)
+REPORTS_GET = Operation(
+    id="signals.reports.get",
+    method="GET",
+    path="/api/projects/{project_id}/signals/reports/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="SignalReport", schema="SignalReport"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/reports/{id}/",),
+)
+REPORTS_LIST = Operation(
+    id="signals.reports.list",
+    method="GET",
+    path="/api/projects/{project_id}/signals/reports/",
+    parameters=(
+        Parameter(name="actionability", python_name="actionability", location="query"),
+        Parameter(
+            name="already_addressed",
+            python_name="already_addressed",
+            location="query",
+            type="boolean",
+        ),
+        Parameter(name="channel_id", python_name="channel_id", location="query", format="uuid"),
+        Parameter(name="count_only", python_name="count_only", location="query", type="boolean"),
+        Parameter(
+            name="has_implementation_pr",
+            python_name="has_implementation_pr",
+            location="query",
+            type="boolean",
+        ),
+        Parameter(
+            name="include_all_statuses",
+            python_name="include_all_statuses",
+            location="query",
+            type="boolean",
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="ordering", python_name="ordering", location="query"),
+        Parameter(name="priority", python_name="priority", location="query"),
+        Parameter(name="scope", python_name="scope", location="query"),
+        Parameter(name="scout", python_name="scout", location="query"),
+        Parameter(name="scout_prefix", python_name="scout_prefix", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(name="sort", python_name="sort", location="query"),
+        Parameter(name="source_id", python_name="source_id", location="query"),
+        Parameter(name="source_product", python_name="source_product", location="query"),
+        Parameter(name="status", python_name="status", location="query"),
+        Parameter(name="suggested_reviewers", python_name="suggested_reviewers", location="query"),
+        Parameter(name="task_id", python_name="task_id", location="query", format="uuid"),
+        Parameter(
+            name="teammate_uuid", python_name="teammate_uuid", location="query", format="uuid"
+        ),
+        Parameter(
+            name="use_priority_preference",
+            python_name="use_priority_preference",
+            location="query",
+            type="boolean",
+        ),
+        Parameter(name="view", python_name="view", location="query"),
+    ),
+    result=Result(
+        kind="model", model="PaginatedSignalReportList", schema="PaginatedSignalReportList"
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/reports/",),
+)
+REPORTS_MARK_VIEWED = Operation(
+    id="signals.reports.mark_viewed",
+    method="POST",
+    path="/api/projects/{project_id}/signals/reports/{id}/viewed/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(status=204),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/signals/reports/{id}/viewed/",),
+)
+REPORTS_PR_CHECKS = Operation(
+    id="signals.reports.pr_checks",
+    method="GET",
+    path="/api/projects/{project_id}/signals/reports/{id}/pr_checks/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(
+        kind="model", model="PullRequestChecksResponse", schema="PullRequestChecksResponse"
+    ),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/reports/{id}/pr_checks/",),
+)
+REPORTS_PR_COMMENTS = Operation(
+    id="signals.reports.pr_comments",
+    method="GET",
+    path="/api/projects/{project_id}/signals/reports/{id}/pr_comments/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(
+        kind="model", model="PullRequestCommentsResponse", schema="PullRequestCommentsResponse"
+    ),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/reports/{id}/pr_comments/",),
+)
+REPORTS_PR_REVIEW_COMMENTS_CREATE = Operation(
+    id="signals.reports.pr_review_comments.create",
+    method="POST",
+    path="/api/projects/{project_id}/signals/reports/{id}/pr_review_comments/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="PullRequestReviewCommentCreate",
+        required=True,
+        flat=True,
+        fields=(
+            ("body", "body"),
+            ("in_reply_to", "in_reply_to"),
+            ("line", "line"),
+            ("path", "path"),
+            ("side", "side"),
+        ),
+    ),
+    result=Result(
+        kind="model",
+        model="PullRequestReviewCommentCreateResponse",
+        schema="PullRequestReviewCommentCreateResponse",
+        status=201,
+    ),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/reports/{id}/pr_review_comments/",),
+)
+REPORTS_PR_REVIEW_COMMENTS_DELETE = Operation(
+    id="signals.reports.pr_review_comments.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/signals/reports/{id}/pr_review_comments/{comment_id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="comment_id", python_name="comment_id", location="path", required=True),
+    ),
+    result=Result(status=204),
+    scopes=("task:write",),
+    idempotent=True,
+    schema_operations=(
+        "DELETE /api/projects/{project_id}/signals/reports/{id}/pr_review_comments/{comment_id}/",
+    ),
+)
+REPORTS_PR_REVIEW_COMMENTS_REACTIONS_CREATE = Operation(
+    id="signals.reports.pr_review_comments.reactions.create",
+    method="POST",
+    path="/api/projects/{project_id}/signals/reports/{id}/pr_review_comments/{comment_id}/reactions/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="comment_id", python_name="comment_id", location="path", required=True),
+    ),
+    body=Body(
+        schema="PullRequestReviewCommentReactionCreate",
+        required=True,
+        flat=True,
+        fields=(("content", "content"),),
+    ),
+    result=Result(
+        kind="model",
+        model="PullRequestReviewCommentReactionCreateResponse",
+        schema="PullRequestReviewCommentReactionCreateResponse",
+        status=201,
+    ),
+    scopes=("task:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/signals/reports/{id}/pr_review_comments/{comment_id}/reactions/",
+    ),
+)
+REPORTS_PR_REVIEW_COMMENTS_REACTIONS_DELETE = Operation(
+    id="signals.reports.pr_review_comments.reactions.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/signals/reports/{id}/pr_review_comments/{comment_id}/reactions/{reaction_id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="comment_id", python_name="comment_id", location="path", required=True),
+        Parameter(name="reaction_id", python_name="reaction_id", location="path", required=True),
+    ),
+    result=Result(status=204),
+    scopes=("task:write",),
+    idempotent=True,
+    schema_operations=(
+        "DELETE /api/projects/{project_id}/signals/reports/{id}/pr_review_comments/{comment_id}/reactions/{reaction_id}/",
+    ),
+)
+REPORTS_PR_REVIEW_COMMENTS_UPDATE = Operation(
+    id="signals.reports.pr_review_comments.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/signals/reports/{id}/pr_review_comments/{comment_id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="comment_id", python_name="comment_id", location="path", required=True),
+    ),
+    body=Body(
+        schema="PatchedPullRequestReviewCommentUpdate", flat=True, fields=(("body", "body"),)
+    ),
+    result=Result(
+        kind="model",
+        model="PullRequestReviewCommentCreateResponse",
+        schema="PullRequestReviewCommentCreateResponse",
+    ),
+    scopes=("task:write",),
+    schema_operations=(
+        "PATCH /api/projects/{project_id}/signals/reports/{id}/pr_review_comments/{comment_id}/",
+    ),
+)
+REPORTS_REFUND = Operation(
+    id="signals.reports.refund",
+    method="POST",
+    path="/api/projects/{project_id}/signals/reports/{id}/refund/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="SignalReportRefundRequest",
+        required=True,
+        flat=True,
+        fields=(("note", "note"), ("reason", "reason")),
+    ),
+    result=Result(
+        kind="model", model="SignalReportRefundResponse", schema="SignalReportRefundResponse"
+    ),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/reports/{id}/refund/",),
+)
+REPORTS_REFUND_SUMMARY = Operation(
+    id="signals.reports.refund_summary",
+    method="GET",
+    path="/api/projects/{project_id}/signals/reports/refund-summary/",
+    result=Result(
+        kind="model",
+        model="SignalReportRefundSummaryResponse",
+        schema="SignalReportRefundSummaryResponse",
+    ),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/reports/refund-summary/",),
+)
+REPORTS_SEND_FEEDBACK = Operation(
+    id="signals.reports.send_feedback",
+    method="POST",
+    path="/api/projects/{project_id}/signals/reports/{id}/feedback/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="SignalReportFeedbackRequest",
+        required=True,
+        flat=True,
+        fields=(("note", "note"), ("sentiment", "sentiment")),
+    ),
+    result=Result(
+        kind="model", model="SignalReportFeedbackResponse", schema="SignalReportFeedbackResponse"
+    ),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/reports/{id}/feedback/",),
+)
+REPORTS_SET_STATE = Operation(
+    id="signals.reports.set_state",
+    method="POST",
+    path="/api/projects/{project_id}/signals/reports/{id}/state/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="SignalReportStateRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("corrected_repository", "corrected_repository"),
+            ("dismissal_note", "dismissal_note"),
+            ("dismissal_reason", "dismissal_reason"),
+            ("snooze_for", "snooze_for"),
+            ("state", "state"),
+        ),
+    ),
+    result=Result(kind="model", model="SignalReport", schema="SignalReport"),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/reports/{id}/state/",),
+)
+REPORTS_SIGNALS = Operation(
+    id="signals.reports.signals",
+    method="GET",
+    path="/api/projects/{project_id}/signals/reports/{id}/signals/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="ReportSignalsResponse", schema="ReportSignalsResponse"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/reports/{id}/signals/",),
+)
+REPORTS_UPDATE = Operation(
+    id="signals.reports.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/signals/reports/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="PatchedSignalReportContentUpdate",
+        flat=True,
+        fields=(("summary", "summary"), ("title", "title")),
+    ),
+    result=Result(kind="model", model="SignalReport", schema="SignalReport"),
+    scopes=("task:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/signals/reports/{id}/",),
+)
+SCOUT_CONFIGS_CREATE = Operation(
+    id="signals.scout.configs.create",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/configs/",
+    body=Body(
+        schema="SignalScoutConfigCreate",
+        required=True,
+        flat=True,
+        fields=(
+            ("auto_pause_exempt", "auto_pause_exempt"),
+            ("emit", "emit"),
+            ("enabled", "enabled"),
+            ("mcp_gateway_server_ids", "mcp_gateway_server_ids"),
+            ("model", "model"),
+            ("network_access", "network_access"),
+            ("output_destinations", "output_destinations"),
+            ("run_cron_schedule", "run_cron_schedule"),
+            ("run_interval_minutes", "run_interval_minutes"),
+            ("skill_name", "skill_name"),
+            ("structured_output_schema", "structured_output_schema"),
+            ("tags", "tags"),
+        ),
+    ),
+    result=Result(kind="model", model="SignalScoutConfig", schema="SignalScoutConfig"),
+    scopes=("signal_scout:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/scout/configs/",),
+)
+SCOUT_CONFIGS_DELETE = Operation(
+    id="signals.scout.configs.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/signals/scout/configs/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(status=204),
+    scopes=("signal_scout:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/signals/scout/configs/{id}/",),
+)
+SCOUT_CONFIGS_LIST = Operation(
+    id="signals.scout.configs.list",
+    method="GET",
+    path="/api/projects/{project_id}/signals/scout/configs/",
+    parameters=(Parameter(name="tags", python_name="tags", location="query"),),
+    result=Result(kind="model", model="SignalScoutConfig", array=True, schema="SignalScoutConfig"),
+    pagination=Pagination(style="single", items=None),
+    scopes=("signal_scout:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/scout/configs/",),
+)
+SCOUT_CONFIGS_RUN = Operation(
+    id="signals.scout.configs.run",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/configs/{id}/run/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(
+        kind="model", model="SignalScoutManualRun", schema="SignalScoutManualRun", status=202
+    ),
+    scopes=("signal_scout:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/scout/configs/{id}/run/",),
+)
+SCOUT_CONFIGS_SYNC = Operation(
+    id="signals.scout.configs.sync",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/configs/sync/",
+    parameters=(
+        Parameter(
+            name="surface",
+            python_name="surface",
+            location="query",
+            enum=("roster", "desktop", "wizard"),
+        ),
+    ),
+    result=Result(kind="model", model="SignalScoutConfig", array=True, schema="SignalScoutConfig"),
+    scopes=("signal_scout:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/scout/configs/sync/",),
+)
+SCOUT_CONFIGS_UPDATE = Operation(
+    id="signals.scout.configs.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/signals/scout/configs/{id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="PatchedSignalScoutConfigUpdate",
+        flat=True,
+        fields=(
+            ("auto_pause_exempt", "auto_pause_exempt"),
+            ("emit", "emit"),
+            ("enabled", "enabled"),
+            ("mcp_gateway_server_ids", "mcp_gateway_server_ids"),
+            ("model", "model"),
+            ("network_access", "network_access"),
+            ("output_destinations", "output_destinations"),
+            ("run_cron_schedule", "run_cron_schedule"),
+            ("run_interval_minutes", "run_interval_minutes"),
+            ("structured_output_schema", "structured_output_schema"),
+            ("tags", "tags"),
+        ),
+    ),
+    result=Result(kind="model", model="SignalScoutConfig", schema="SignalScoutConfig"),
+    scopes=("signal_scout:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/signals/scout/configs/{id}/",),
+)
+SCOUT_CREATE = Operation(
+    id="signals.scout.create",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/",
+    body=Body(
+        schema="SignalScoutCreate",
+        required=True,
+        flat=True,
+        fields=(
+            ("body", "body"),
+            ("config", "config"),
+            ("description", "description"),
+            ("files", "files"),
+            ("name", "name"),
+        ),
+    ),
+    result=Result(
+        kind="model", model="SignalScoutCreateResponse", schema="SignalScoutCreateResponse"
+    ),
+    scopes=("llm_skill:write", "signal_scout:write"),
+    schema_operations=("POST /api/projects/{project_id}/signals/scout/",),
+)
+SCOUT_CREATE_CHAT_TASK = Operation(
+    id="signals.scout.create_chat_task",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/chat_tasks/",
+    body=Body(
+        schema="ScoutChatTaskCreate", required=True, flat=True, fields=(("chat_type", "chat_type"),)
+    ),
+    result=Result(kind="model", model="ScoutChatTask", schema="ScoutChatTask", status=201),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/scout/chat_tasks/",),
+)
+SCOUT_MEMBERS = Operation(
+    id="signals.scout.members",
+    method="GET",
+    path="/api/projects/{project_id}/signals/scout/members/",
+    parameters=(Parameter(name="search", python_name="search", location="query"),),
+    result=Result(kind="model", model="ScoutMember", array=True, schema="ScoutMember"),
+    pagination=Pagination(style="single", items=None),
+    scopes=("signal_scout_internal:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/scout/members/",),
+)
+SCOUT_METADATA_CURRENT = Operation(
+    id="signals.scout.metadata.current",
+    method="GET",
+    path="/api/projects/{project_id}/signals/scout/metadata/current/",
+    result=Result(kind="model", model="ScoutMetadata", schema="ScoutMetadata"),
+    scopes=("signal_scout:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/scout/metadata/current/",),
+)
+SCOUT_NOTES_CREATE = Operation(
+    id="signals.scout.notes.create",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/notes/",
+    body=Body(
+        schema="ScoutNoteCreateRequest",
+        required=True,
+        flat=True,
+        fields=(("content", "content"), ("expires_at", "expires_at"), ("skill_name", "skill_name")),
+    ),
+    result=Result(kind="model", model="ScoutNote", schema="ScoutNote", status=201),
+    scopes=("llm_skill:write", "signal_scout:write"),
+    schema_operations=("POST /api/projects/{project_id}/signals/scout/notes/",),
+)
+SCOUT_NOTES_DELETE = Operation(
+    id="signals.scout.notes.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/signals/scout/notes/{id}/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    result=Result(status=204),
+    scopes=("llm_skill:write", "signal_scout:write"),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/signals/scout/notes/{id}/",),
+)
+SCOUT_NOTES_LIST = Operation(
+    id="signals.scout.notes.list",
+    method="GET",
+    path="/api/projects/{project_id}/signals/scout/notes/",
+    parameters=(
+        Parameter(
+            name="content_max_chars",
+            python_name="content_max_chars",
+            location="query",
+            type="integer",
+        ),
+        Parameter(name="date_from", python_name="date_from", location="query", format="date-time"),
+        Parameter(name="date_to", python_name="date_to", location="query", format="date-time"),
+        Parameter(
+            name="include_expired", python_name="include_expired", location="query", type="boolean"
+        ),
+        Parameter(
+            name="include_general", python_name="include_general", location="query", type="boolean"
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="skill_name", python_name="skill_name", location="query"),
+    ),
+    result=Result(kind="model", model="ScoutNote", array=True, schema="ScoutNote"),
+    pagination=Pagination(style="single", items=None),
+    scopes=("signal_scout:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/scout/notes/",),
+)
+SCOUT_PROJECT_PROFILE_CURRENT = Operation(
+    id="signals.scout.project_profile.current",
+    method="GET",
+    path="/api/projects/{project_id}/signals/scout/project_profile/current/",
+    parameters=(
+        Parameter(
+            name="force_refresh", python_name="force_refresh", location="query", type="boolean"
+        ),
+    ),
+    result=Result(kind="model", model="ProjectProfile", schema="ProjectProfile"),
+    scopes=("signal_scout:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/scout/project_profile/current/",),
+)
+SCOUT_RUNS_EDIT_REPORT = Operation(
+    id="signals.scout.runs.edit_report",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/runs/{run_id}/edit-report/",
+    parameters=(
+        Parameter(
+            name="run_id", python_name="run_id", location="path", required=True, format="uuid"
+        ),
+    ),
+    body=Body(
+        schema="EditReportRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("append_note", "append_note"),
+            ("charts", "charts"),
+            ("report_id", "report_id"),
+            ("suggested_prompts", "suggested_prompts"),
+            ("suggested_reviewers", "suggested_reviewers"),
+            ("summary", "summary"),
+            ("title", "title"),
+        ),
+    ),
+    result=Result(kind="model", model="EditReportResponse", schema="EditReportResponse"),
+    scopes=("signal_scout_report:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/scout/runs/{run_id}/edit-report/",),
+)
+SCOUT_RUNS_EMISSIONS_BULK_LIST = Operation(
+    id="signals.scout.runs.emissions.bulk_list",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/runs/emissions/batch/",
+    body=Body(
+        schema="ScoutRunIdsBatchRequest", required=True, flat=True, fields=(("run_ids", "run_ids"),)
+    ),
+    result=Result(
+        kind="model", model="SignalScoutEmission", array=True, schema="SignalScoutEmission"
+    ),
+    scopes=("signal_scout:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/signals/scout/runs/emissions/batch/",),
+)
+SCOUT_RUNS_EMISSIONS_LIST = Operation(
+    id="signals.scout.runs.emissions.list",
+    method="GET",
+    path="/api/projects/{project_id}/signals/scout/runs/{run_id}/emissions/",
+    parameters=(
+        Parameter(
+            name="run_id", python_name="run_id", location="path", required=True, format="uuid"
+        ),
+    ),
+    result=Result(
+        kind="model", model="SignalScoutEmission", array=True, schema="SignalScoutEmission"
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("signal_scout:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/scout/runs/{run_id}/emissions/",),
+)
+SCOUT_RUNS_EMISSIONS_RECENT = Operation(
+    id="signals.scout.runs.emissions.recent",
+    method="GET",
+    path="/api/projects/{project_id}/signals/scout/runs/emissions/recent/",
+    parameters=(
+        Parameter(name="date_from", python_name="date_from", location="query", format="date-time"),
+        Parameter(name="date_to", python_name="date_to", location="query", format="date-time"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="skill_name", python_name="skill_name", location="query"),
+    ),
+    result=Result(
+        kind="model", model="SignalScoutEmission", array=True, schema="SignalScoutEmission"
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("signal_scout:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/scout/runs/emissions/recent/",),
+)
+SCOUT_RUNS_EMISSIONS_REPORTS_BULK_LIST = Operation(
+    id="signals.scout.runs.emissions.reports.bulk_list",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/runs/emissions/reports/batch/",
+    body=Body(
+        schema="ScoutRunIdsBatchRequest", required=True, flat=True, fields=(("run_ids", "run_ids"),)
+    ),
+    result=Result(
+        kind="model", model="ScoutEmissionReportLink", array=True, schema="ScoutEmissionReportLink"
+    ),
+    scopes=("signal_scout:read", "task:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "POST /api/projects/{project_id}/signals/scout/runs/emissions/reports/batch/",
+    ),
+)
+SCOUT_RUNS_EMISSIONS_REPORTS_LIST = Operation(
+    id="signals.scout.runs.emissions.reports.list",
+    method="GET",
+    path="/api/projects/{project_id}/signals/scout/runs/{run_id}/emissions/reports/",
+    parameters=(
+        Parameter(
+            name="run_id", python_name="run_id", location="path", required=True, format="uuid"
+        ),
+    ),
+    result=Result(
+        kind="model", model="ScoutEmissionReportLink", array=True, schema="ScoutEmissionReportLink"
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("signal_scout:read", "task:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/signals/scout/runs/{run_id}/emissions/reports/",
+    ),
+)
+SCOUT_RUNS_EMIT_REPORT = Operation(
+    id="signals.scout.runs.emit_report",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/runs/{run_id}/emit-report/",
+    parameters=(
+        Parameter(
+            name="run_id", python_name="run_id", location="path", required=True, format="uuid"
+        ),
+    ),
+    body=Body(
+        schema="EmitReportRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("actionability", "actionability"),
+            ("actionability_explanation", "actionability_explanation"),
+            ("already_addressed", "already_addressed"),
+            ("charts", "charts"),
+            ("evidence", "evidence"),
+            ("priority", "priority"),
+            ("priority_explanation", "priority_explanation"),
+            ("repository", "repository"),
+            ("suggested_prompts", "suggested_prompts"),
+            ("suggested_reviewers", "suggested_reviewers"),
+            ("summary", "summary"),
+            ("title", "title"),
+        ),
+    ),
+    result=Result(kind="model", model="EmitReportResponse", schema="EmitReportResponse"),
+    scopes=("signal_scout_report:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/scout/runs/{run_id}/emit-report/",),
+)
+SCOUT_RUNS_EMIT_SIGNAL = Operation(
+    id="signals.scout.runs.emit_signal",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/runs/{run_id}/emit-signal/",
+    parameters=(
+        Parameter(
+            name="run_id", python_name="run_id", location="path", required=True, format="uuid"
+        ),
+    ),
+    body=Body(
+        schema="EmitFindingRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("confidence", "confidence"),
+            ("dedupe_keys", "dedupe_keys"),
+            ("description", "description"),
+            ("evidence", "evidence"),
+            ("finding_id", "finding_id"),
+            ("hypothesis", "hypothesis"),
+            ("mcp_trace_id", "mcp_trace_id"),
+            ("severity", "severity"),
+            ("tags", "tags"),
+            ("time_range", "time_range"),
+        ),
+    ),
+    result=Result(kind="model", model="EmitFindingResponse", schema="EmitFindingResponse"),
+    scopes=("signal_scout_internal:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/scout/runs/{run_id}/emit-signal/",),
+)
+SCOUT_RUNS_FINDINGS_SUMMARY = Operation(
+    id="signals.scout.runs.findings.summary",
+    method="GET",
+    path="/api/projects/{project_id}/signals/scout/runs/findings/summary/",
+    parameters=(
+        Parameter(
+            name="window_hours", python_name="window_hours", location="query", type="integer"
+        ),
+    ),
+    result=Result(kind="model", model="FleetFindingsSummary", schema="FleetFindingsSummary"),
+    scopes=("signal_scout:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/scout/runs/findings/summary/",),
+)
+SCOUT_RUNS_GET = Operation(
+    id="signals.scout.runs.get",
+    method="GET",
+    path="/api/projects/{project_id}/signals/scout/runs/{run_id}/",
+    parameters=(
+        Parameter(
+            name="run_id", python_name="run_id", location="path", required=True, format="uuid"
+        ),
+    ),
+    result=Result(kind="model", model="SignalScoutRunSummary", schema="SignalScoutRunSummary"),
+    scopes=("signal_scout:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/scout/runs/{run_id}/",),
+)
+SCOUT_RUNS_LIST = Operation(
+    id="signals.scout.runs.list",
+    method="GET",
+    path="/api/projects/{project_id}/signals/scout/runs/",
+    parameters=(
+        Parameter(name="date_from", python_name="date_from", location="query", format="date-time"),
+        Parameter(name="date_to", python_name="date_to", location="query", format="date-time"),
+        Parameter(name="emitted", python_name="emitted", location="query", type="boolean"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="skill_name", python_name="skill_name", location="query"),
+        Parameter(
+            name="skill_version", python_name="skill_version", location="query", type="integer"
+        ),
+        Parameter(name="text", python_name="text", location="query"),
+    ),
+    result=Result(
+        kind="model", model="SignalScoutRunSummary", array=True, schema="SignalScoutRunSummary"
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("signal_scout:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/scout/runs/",),
+)
+SCOUT_RUNS_RECENT_PER_SCOUT = Operation(
+    id="signals.scout.runs.recent_per_scout",
+    method="GET",
+    path="/api/projects/{project_id}/signals/scout/runs/recent-per-scout/",
+    parameters=(
+        Parameter(
+            name="max_age_days", python_name="max_age_days", location="query", type="integer"
+        ),
+        Parameter(
+            name="per_scout_limit", python_name="per_scout_limit", location="query", type="integer"
+        ),
+    ),
+    result=Result(
+        kind="model", model="SignalScoutRunSummary", array=True, schema="SignalScoutRunSummary"
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("signal_scout:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/scout/runs/recent-per-scout/",),
+)
+SCOUT_RUNS_RECORD_OUTPUT = Operation(
+    id="signals.scout.runs.record_output",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/runs/{run_id}/record-output/",
+    parameters=(
+        Parameter(
+            name="run_id", python_name="run_id", location="path", required=True, format="uuid"
+        ),
+    ),
+    body=Body(
+        schema="RecordStructuredOutputRequest",
+        required=True,
+        flat=True,
+        fields=(("records", "records"),),
+    ),
+    result=Result(
+        kind="model",
+        model="RecordStructuredOutputResponse",
+        schema="RecordStructuredOutputResponse",
+    ),
+    scopes=("signal_scout_internal:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/signals/scout/runs/{run_id}/record-output/",
+    ),
+)
+SCOUT_SCRATCHPAD_CREATE = Operation(
+    id="signals.scout.scratchpad.create",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/scratchpad/",
+    body=Body(
+        schema="RememberRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("content", "content"),
+            ("expires_at", "expires_at"),
+            ("key", "key"),
+            ("run_id", "run_id"),
+        ),
+    ),
+    result=Result(kind="model", model="ScratchpadEntry", schema="ScratchpadEntry"),
+    scopes=("signal_scratchpad_internal:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/scout/scratchpad/",),
+)
+SCOUT_SCRATCHPAD_DELETE = Operation(
+    id="signals.scout.scratchpad.delete",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/scratchpad/forget/",
+    body=Body(schema="ForgetRequest", required=True, flat=True, fields=(("key", "key"),)),
+    result=Result(kind="model", model="ForgetResponse", schema="ForgetResponse"),
+    scopes=("signal_scratchpad_internal:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/scout/scratchpad/forget/",),
+)
+SCOUT_SCRATCHPAD_LIST = Operation(
+    id="signals.scout.scratchpad.list",
+    method="GET",
+    path="/api/projects/{project_id}/signals/scout/scratchpad/",
+    parameters=(
+        Parameter(
+            name="content_max_chars",
+            python_name="content_max_chars",
+            location="query",
+            type="integer",
+        ),
+        Parameter(name="date_from", python_name="date_from", location="query", format="date-time"),
+        Parameter(name="date_to", python_name="date_to", location="query", format="date-time"),
+        Parameter(
+            name="include_expired", python_name="include_expired", location="query", type="boolean"
+        ),
+        Parameter(name="key", python_name="key", location="query"),
+        Parameter(name="keys_only", python_name="keys_only", location="query", type="boolean"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="text", python_name="text", location="query"),
+    ),
+    result=Result(kind="model", model="ScratchpadEntry", array=True, schema="ScratchpadEntry"),
+    pagination=Pagination(style="single", items=None),
+    scopes=("signal_scout:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/scout/scratchpad/",),
+)
+SCOUT_SUGGESTIONS_DISMISS = Operation(
+    id="signals.scout.suggestions.dismiss",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/suggestions/{id}/dismiss/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="ScoutSuggestionItem", schema="ScoutSuggestionItem"),
+    scopes=("signal_scout:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/scout/suggestions/{id}/dismiss/",),
+)
+SCOUT_SUGGESTIONS_GET = Operation(
+    id="signals.scout.suggestions.get",
+    method="GET",
+    path="/api/projects/{project_id}/signals/scout/suggestions/",
+    result=Result(kind="model", model="ScoutSuggestionSet", schema="ScoutSuggestionSet"),
+    scopes=("signal_scout:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/signals/scout/suggestions/",),
+)
+SCOUT_SUGGESTIONS_REFRESH = Operation(
+    id="signals.scout.suggestions.refresh",
+    method="POST",
+    path="/api/projects/{project_id}/signals/scout/suggestions/refresh/",
+    result=Result(
+        kind="model", model="ScoutSuggestionRefresh", schema="ScoutSuggestionRefresh", status=202
+    ),
+    scopes=("signal_scout:write",),
+    schema_operations=("POST /api/projects/{project_id}/signals/scout/suggestions/refresh/",),
 )
 SOURCE_CONFIGS_CREATE = Operation(
     id="signals.source_configs.create",
@@ -59,14 +1127,18 @@ SOURCE_CONFIGS_CREATE = Operation(
     result=Result(
         kind="model", model="SignalSourceConfig", schema="SignalSourceConfig", status=201
     ),
+    scopes=("task:write",),
     schema_operations=("POST /api/projects/{project_id}/signals/source_configs/",),
 )
 SOURCE_CONFIGS_DELETE = Operation(
     id="signals.source_configs.delete",
     method="DELETE",
     path="/api/projects/{project_id}/signals/source_configs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("task:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/signals/source_configs/{id}/",),
 )
@@ -74,8 +1146,11 @@ SOURCE_CONFIGS_GET = Operation(
     id="signals.source_configs.get",
     method="GET",
     path="/api/projects/{project_id}/signals/source_configs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(kind="model", model="SignalSourceConfig", schema="SignalSourceConfig"),
+    scopes=("task:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/signals/source_configs/{id}/",),
@@ -94,6 +1169,7 @@ SOURCE_CONFIGS_LIST = Operation(
         schema="PaginatedSignalSourceConfigList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("task:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/signals/source_configs/",),
@@ -102,7 +1178,9 @@ SOURCE_CONFIGS_REPLACE = Operation(
     id="signals.source_configs.replace",
     method="PUT",
     path="/api/projects/{project_id}/signals/source_configs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="SignalSourceConfig",
         required=True,
@@ -115,6 +1193,7 @@ SOURCE_CONFIGS_REPLACE = Operation(
         ),
     ),
     result=Result(kind="model", model="SignalSourceConfig", schema="SignalSourceConfig"),
+    scopes=("task:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/signals/source_configs/{id}/",),
 )
@@ -122,7 +1201,9 @@ SOURCE_CONFIGS_UPDATE = Operation(
     id="signals.source_configs.update",
     method="PATCH",
     path="/api/projects/{project_id}/signals/source_configs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(
         schema="PatchedSignalSourceConfig",
         flat=True,
@@ -134,6 +1215,7 @@ SOURCE_CONFIGS_UPDATE = Operation(
         ),
     ),
     result=Result(kind="model", model="SignalSourceConfig", schema="SignalSourceConfig"),
+    scopes=("task:write",),
     schema_operations=("PATCH /api/projects/{project_id}/signals/source_configs/{id}/",),
 )
 
@@ -141,6 +1223,62 @@ OPERATIONS: tuple[Operation, ...] = (
     PROCESSING_GET,
     PROCESSING_PAUSE,
     PROCESSING_RESUME,
+    REPORTS_ARTEFACTS_CREATE,
+    REPORTS_ARTEFACTS_DELETE,
+    REPORTS_ARTEFACTS_DIFF,
+    REPORTS_ARTEFACTS_GET,
+    REPORTS_ARTEFACTS_LIST,
+    REPORTS_ARTEFACTS_UPDATE,
+    REPORTS_BULK_SET_STATE,
+    REPORTS_GET,
+    REPORTS_LIST,
+    REPORTS_MARK_VIEWED,
+    REPORTS_PR_CHECKS,
+    REPORTS_PR_COMMENTS,
+    REPORTS_PR_REVIEW_COMMENTS_CREATE,
+    REPORTS_PR_REVIEW_COMMENTS_DELETE,
+    REPORTS_PR_REVIEW_COMMENTS_REACTIONS_CREATE,
+    REPORTS_PR_REVIEW_COMMENTS_REACTIONS_DELETE,
+    REPORTS_PR_REVIEW_COMMENTS_UPDATE,
+    REPORTS_REFUND,
+    REPORTS_REFUND_SUMMARY,
+    REPORTS_SEND_FEEDBACK,
+    REPORTS_SET_STATE,
+    REPORTS_SIGNALS,
+    REPORTS_UPDATE,
+    SCOUT_CONFIGS_CREATE,
+    SCOUT_CONFIGS_DELETE,
+    SCOUT_CONFIGS_LIST,
+    SCOUT_CONFIGS_RUN,
+    SCOUT_CONFIGS_SYNC,
+    SCOUT_CONFIGS_UPDATE,
+    SCOUT_CREATE,
+    SCOUT_CREATE_CHAT_TASK,
+    SCOUT_MEMBERS,
+    SCOUT_METADATA_CURRENT,
+    SCOUT_NOTES_CREATE,
+    SCOUT_NOTES_DELETE,
+    SCOUT_NOTES_LIST,
+    SCOUT_PROJECT_PROFILE_CURRENT,
+    SCOUT_RUNS_EDIT_REPORT,
+    SCOUT_RUNS_EMISSIONS_BULK_LIST,
+    SCOUT_RUNS_EMISSIONS_LIST,
+    SCOUT_RUNS_EMISSIONS_RECENT,
+    SCOUT_RUNS_EMISSIONS_REPORTS_BULK_LIST,
+    SCOUT_RUNS_EMISSIONS_REPORTS_LIST,
+    SCOUT_RUNS_EMIT_REPORT,
+    SCOUT_RUNS_EMIT_SIGNAL,
+    SCOUT_RUNS_FINDINGS_SUMMARY,
+    SCOUT_RUNS_GET,
+    SCOUT_RUNS_LIST,
+    SCOUT_RUNS_RECENT_PER_SCOUT,
+    SCOUT_RUNS_RECORD_OUTPUT,
+    SCOUT_SCRATCHPAD_CREATE,
+    SCOUT_SCRATCHPAD_DELETE,
+    SCOUT_SCRATCHPAD_LIST,
+    SCOUT_SUGGESTIONS_DISMISS,
+    SCOUT_SUGGESTIONS_GET,
+    SCOUT_SUGGESTIONS_REFRESH,
     SOURCE_CONFIGS_CREATE,
     SOURCE_CONFIGS_DELETE,
     SOURCE_CONFIGS_GET,

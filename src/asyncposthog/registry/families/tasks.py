@@ -5,29 +5,143 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
+ACTIVE_WIZARD_RUN = Operation(
+    id="tasks.active_wizard_run",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/active_wizard_run/",
+    result=Result(kind="model", model="WizardCloudRun", schema="WizardCloudRunDTO"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/active_wizard_run/",),
+)
+ARTIFACTS = Operation(
+    id="tasks.artifacts",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{id}/artifacts/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    result=Result(kind="model", model="TaskArtifactsResponse", schema="TaskArtifactsResponse"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/{id}/artifacts/",),
+)
+COMMENTS_GET = Operation(
+    id="tasks.comments.get",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{id}/comments/{root_comment_id}/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(
+            name="root_comment_id",
+            python_name="root_comment_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+        Parameter(name="comment_id", python_name="comment_id", location="query", format="uuid"),
+        Parameter(
+            name="content_offset", python_name="content_offset", location="query", type="integer"
+        ),
+        Parameter(name="cursor", python_name="cursor", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+    ),
+    result=Result(kind="model", model="TaskCommentDetail", schema="TaskCommentDetail"),
+    scopes=("comment:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/{id}/comments/{root_comment_id}/",),
+)
+COMMENTS_LIST = Operation(
+    id="tasks.comments.list",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{id}/comments/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="artifact_id", python_name="artifact_id", location="query"),
+        Parameter(name="cursor", python_name="cursor", location="query"),
+        Parameter(
+            name="include_resolved",
+            python_name="include_resolved",
+            location="query",
+            type="boolean",
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+    ),
+    result=Result(kind="model", model="TaskCommentsResponse", schema="TaskCommentsResponse"),
+    scopes=("comment:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/{id}/comments/",),
+)
+CONFIG_GET = Operation(
+    id="tasks.config.get",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/config/",
+    parameters=(
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(kind="model", model="TasksTeamConfigResponse", schema="TasksTeamConfigResponse"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/config/",),
+)
+CONFIG_UPDATE = Operation(
+    id="tasks.config.update",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/config/",
+    body=Body(
+        schema="TasksAIRunPreferences",
+        flat=True,
+        fields=(
+            ("model", "model"),
+            ("reasoning_effort", "reasoning_effort"),
+            ("runtime_adapter", "runtime_adapter"),
+        ),
+    ),
+    result=Result(kind="model", model="TasksTeamConfigResponse", schema="TasksTeamConfigResponse"),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/tasks/config/",),
+)
 CREATE = Operation(
     id="tasks.create",
     method="POST",
     path="/api/projects/{project_id}/tasks/",
     body=Body(
         schema="TasksCreateRequest",
-        required=True,
         flat=True,
         fields=(
+            ("archived", "archived"),
+            ("auto_publish", "auto_publish"),
+            ("branch", "branch"),
+            ("channel", "channel"),
             ("ci_prompt", "ci_prompt"),
+            ("custom_image_id", "custom_image_id"),
             ("description", "description"),
             ("github_integration", "github_integration"),
-            ("internal", "internal"),
+            ("github_user_integration", "github_user_integration"),
+            ("initial_permission_mode", "initial_permission_mode"),
             ("json_schema", "json_schema"),
+            ("model", "model"),
+            ("naming_source", "naming_source"),
             ("origin_product", "origin_product"),
+            ("pending_user_artifact_ids", "pending_user_artifact_ids"),
+            ("pending_user_message", "pending_user_message"),
+            ("reasoning_effort", "reasoning_effort"),
+            ("repositories", "repositories"),
             ("repository", "repository"),
+            ("runtime", "runtime"),
+            ("runtime_adapter", "runtime_adapter"),
+            ("sandbox_environment_id", "sandbox_environment_id"),
             ("signal_report", "signal_report"),
             ("signal_report_task_relationship", "signal_report_task_relationship"),
             ("title", "title"),
             ("title_manually_set", "title_manually_set"),
         ),
     ),
-    result=Result(kind="model", model="Task", schema="Task", status=201),
+    result=Result(kind="model", model="Task", schema="TaskDetailDTO", status=201),
     scopes=("task:write",),
     schema_operations=("POST /api/projects/{project_id}/tasks/",),
 )
@@ -35,9 +149,7 @@ DELETE = Operation(
     id="tasks.delete",
     method="DELETE",
     path="/api/projects/{project_id}/tasks/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     scopes=("task:write",),
     idempotent=True,
@@ -47,26 +159,95 @@ GET = Operation(
     id="tasks.get",
     method="GET",
     path="/api/projects/{project_id}/tasks/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
-    result=Result(kind="model", model="Task", schema="Task"),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    result=Result(kind="model", model="Task", schema="TaskDetailDTO"),
     scopes=("task:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/tasks/{id}/",),
+)
+HANDOFF = Operation(
+    id="tasks.handoff",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{id}/handoff/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    body=Body(schema="TaskHandoffRequest", required=True, flat=True, fields=(("user", "user"),)),
+    result=Result(kind="model", model="Task", schema="TaskDetailDTO"),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/tasks/{id}/handoff/",),
 )
 LIST = Operation(
     id="tasks.list",
     method="GET",
     path="/api/projects/{project_id}/tasks/",
     parameters=(
+        Parameter(
+            name="all_team_tasks", python_name="all_team_tasks", location="query", type="boolean"
+        ),
+        Parameter(
+            name="archived", python_name="archived", location="query", enum=("true", "false", "all")
+        ),
+        Parameter(name="channel", python_name="channel", location="query", format="uuid"),
+        Parameter(
+            name="ci_status",
+            python_name="ci_status",
+            location="query",
+            enum=("passing", "failing", "pending", "none"),
+        ),
+        Parameter(
+            name="commented_by", python_name="commented_by", location="query", type="integer"
+        ),
         Parameter(name="created_by", python_name="created_by", location="query", type="integer"),
-        Parameter(name="internal", python_name="internal", location="query", type="boolean"),
+        Parameter(
+            name="exclude_origin_product",
+            python_name="exclude_origin_product",
+            location="query",
+            enum=(
+                "onboarding",
+                "error_tracking",
+                "eval_clusters",
+                "user_created",
+                "slack",
+                "support_queue",
+                "session_summaries",
+                "posthog_ai",
+                "experiments",
+                "signal_report",
+                "signals_scout",
+                "scout_suggestions",
+                "support_reply",
+                "hogdesk",
+                "review_hog",
+                "image_builder",
+                "loop",
+                "mcp_analytics",
+                "signals_chat",
+                "task_analysis",
+                "workflow",
+            ),
+        ),
+        Parameter(name="hog_flow_id", python_name="hog_flow_id", location="query", format="uuid"),
+        Parameter(
+            name="internal", python_name="internal", location="query", enum=("true", "false", "all")
+        ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="mentions", python_name="mentions", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(
+            name="ordering",
+            python_name="ordering",
+            location="query",
+            enum=("-created_at", "-last_activity_at"),
+        ),
         Parameter(name="organization", python_name="organization", location="query"),
         Parameter(name="origin_product", python_name="origin_product", location="query"),
+        Parameter(name="pinned", python_name="pinned", location="query", type="boolean"),
+        Parameter(
+            name="pr_state",
+            python_name="pr_state",
+            location="query",
+            enum=("open", "draft", "merged", "closed"),
+        ),
         Parameter(name="repository", python_name="repository", location="query"),
         Parameter(name="search", python_name="search", location="query"),
         Parameter(name="stage", python_name="stage", location="query"),
@@ -77,39 +258,150 @@ LIST = Operation(
             enum=("not_started", "queued", "in_progress", "completed", "failed", "cancelled"),
         ),
     ),
-    result=Result(kind="model", model="PaginatedTaskList", schema="PaginatedTaskList"),
+    result=Result(kind="model", model="PaginatedTaskList", schema="PaginatedTaskDetailDTOList"),
     pagination=Pagination(style="offset", page_size=100),
     scopes=("task:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/tasks/",),
 )
+LIST_SUMMARIES = Operation(
+    id="tasks.list_summaries",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/summaries/",
+    parameters=(
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    body=Body(schema="TaskSummariesRequest", required=True, flat=True, fields=(("ids", "ids"),)),
+    result=Result(
+        kind="model", model="PaginatedTaskSummaryList", schema="PaginatedTaskSummaryDTOList"
+    ),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/tasks/summaries/",),
+)
+ME_CONFIG_GET = Operation(
+    id="tasks.me.config.get",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/@me/config/",
+    parameters=(
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(kind="model", model="TasksUserConfigResponse", schema="TasksUserConfigResponse"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/@me/config/",),
+)
+ME_CONFIG_UPDATE = Operation(
+    id="tasks.me.config.update",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/@me/config/",
+    body=Body(
+        schema="TasksAIRunPreferences",
+        flat=True,
+        fields=(
+            ("model", "model"),
+            ("reasoning_effort", "reasoning_effort"),
+            ("runtime_adapter", "runtime_adapter"),
+        ),
+    ),
+    result=Result(kind="model", model="TasksUserConfigResponse", schema="TasksUserConfigResponse"),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/tasks/@me/config/",),
+)
+MODELS = Operation(
+    id="tasks.models",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/models/",
+    result=Result(kind="model", model="ModelCatalogueResponse", schema="ModelCatalogueResponse"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/models/",),
+)
+PIN = Operation(
+    id="tasks.pin",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{id}/pin/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    body=Body(schema="TaskPinRequest", required=True, flat=True, fields=(("pinned", "pinned"),)),
+    result=Result(kind="model", model="TaskPinResponse", schema="TaskPinResponse"),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/tasks/{id}/pin/",),
+)
+PINNED = Operation(
+    id="tasks.pinned",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/pinned/",
+    result=Result(kind="model", model="PinnedTaskIdsResponse", schema="PinnedTaskIdsResponse"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/pinned/",),
+)
+PRESENCE_CREATE = Operation(
+    id="tasks.presence.create",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{id}/presence/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    body=Body(
+        schema="TaskPresenceBeaconRequest",
+        required=True,
+        flat=True,
+        fields=(("device_id", "device_id"),),
+    ),
+    result=Result(status=204),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/tasks/{id}/presence/",),
+)
+PRESENCE_DELETE = Operation(
+    id="tasks.presence.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/tasks/{id}/presence/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    result=Result(status=204),
+    scopes=("task:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/tasks/{id}/presence/",),
+)
 REPLACE = Operation(
     id="tasks.replace",
     method="PUT",
     path="/api/projects/{project_id}/tasks/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="TasksReplaceRequest",
-        required=True,
         flat=True,
         fields=(
+            ("archived", "archived"),
+            ("auto_publish", "auto_publish"),
+            ("branch", "branch"),
+            ("channel", "channel"),
             ("ci_prompt", "ci_prompt"),
             ("description", "description"),
             ("github_integration", "github_integration"),
-            ("internal", "internal"),
+            ("github_user_integration", "github_user_integration"),
+            ("initial_permission_mode", "initial_permission_mode"),
             ("json_schema", "json_schema"),
+            ("model", "model"),
             ("origin_product", "origin_product"),
+            ("pending_user_artifact_ids", "pending_user_artifact_ids"),
+            ("pending_user_message", "pending_user_message"),
+            ("reasoning_effort", "reasoning_effort"),
+            ("repositories", "repositories"),
             ("repository", "repository"),
+            ("runtime_adapter", "runtime_adapter"),
             ("signal_report", "signal_report"),
             ("signal_report_task_relationship", "signal_report_task_relationship"),
             ("title", "title"),
             ("title_manually_set", "title_manually_set"),
         ),
     ),
-    result=Result(kind="model", model="Task", schema="Task"),
+    result=Result(kind="model", model="Task", schema="TaskDetailDTO"),
     scopes=("task:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/tasks/{id}/",),
@@ -121,6 +413,7 @@ REPOSITORIES = Operation(
     result=Result(
         kind="model", model="TaskRepositoriesResponse", schema="TaskRepositoriesResponse"
     ),
+    scopes=("task:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/tasks/repositories/",),
@@ -137,6 +430,7 @@ REPOSITORY_READINESS = Operation(
     result=Result(
         kind="model", model="RepositoryReadinessResponse", schema="RepositoryReadinessResponse"
     ),
+    scopes=("task:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/tasks/repository_readiness/",),
@@ -145,54 +439,141 @@ RUN = Operation(
     id="tasks.run",
     method="POST",
     path="/api/projects/{project_id}/tasks/{id}/run/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
-    body=Body(schema="TaskRunCreateRequestSchema", required=True),
-    result=Result(kind="model", model="Task", schema="Task"),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    body=Body(schema="TaskRunCreateRequestSchema"),
+    result=Result(kind="model", model="Task", schema="TaskDetailDTO"),
     scopes=("task:write",),
     schema_operations=("POST /api/projects/{project_id}/tasks/{id}/run/",),
+)
+RUNS_ADD_ANALYSIS_INSIGHT = Operation(
+    id="tasks.runs.add_analysis_insight",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/analysis-insight/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    body=Body(
+        schema="TaskRunAnalysisInsightRequest",
+        flat=True,
+        fields=(
+            ("category", "category"),
+            ("confidence_basis", "confidence_basis"),
+            ("evidence", "evidence"),
+            ("no_findings_reason", "no_findings_reason"),
+            ("observation", "observation"),
+            ("occurrence_count", "occurrence_count"),
+            ("other_justification", "other_justification"),
+            ("recurrence", "recurrence"),
+            ("suggested_fix", "suggested_fix"),
+            ("wasted_effort", "wasted_effort"),
+        ),
+    ),
+    result=Result(
+        kind="model",
+        model="TaskRunAnalysisInsightResponse",
+        schema="TaskRunAnalysisInsightResponse",
+        status=201,
+    ),
+    scopes=("task:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/analysis-insight/",
+    ),
+)
+RUNS_ANALYZE = Operation(
+    id="tasks.runs.analyze",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/analyze/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    result=Result(kind="model", model="TaskRunAnalyzeResponse", schema="TaskRunAnalyzeResponse"),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/analyze/",),
 )
 RUNS_APPEND_LOG = Operation(
     id="tasks.runs.append_log",
     method="POST",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/append_log/",
     parameters=(
-        Parameter(
-            name="task_id", python_name="task_id", location="path", required=True, format="uuid"
-        ),
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     body=Body(
         schema="TaskRunAppendLogRequest", required=True, flat=True, fields=(("entries", "entries"),)
     ),
-    result=Result(kind="model", model="TaskRunDetail", schema="TaskRunDetail"),
+    result=Result(kind="model", model="TaskRun", schema="TaskRunDetailDTO"),
     scopes=("task:write",),
     schema_operations=("POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/append_log/",),
 )
-RUNS_ARTIFACTS_CREATE = Operation(
-    id="tasks.runs.artifacts.create",
+RUNS_ARTIFACTS_ADD_REFERENCES = Operation(
+    id="tasks.runs.artifacts.add_references",
     method="POST",
-    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/references/",
     parameters=(
         Parameter(name="task_id", python_name="task_id", location="path", required=True),
         Parameter(name="id", python_name="id", location="path", required=True),
     ),
     body=Body(
-        schema="TaskRunArtifactsUploadRequest",
+        schema="TaskRunPostHogReferencesRequest",
         required=True,
         flat=True,
-        fields=(("artifacts", "artifacts"),),
+        fields=(("references", "references"),),
     ),
     result=Result(
         kind="model",
-        model="TaskRunArtifactsUploadResponse",
-        schema="TaskRunArtifactsUploadResponse",
+        model="TaskRunPostHogReferencesResponse",
+        schema="TaskRunPostHogReferencesResponse",
     ),
-    schema_operations=("POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/",),
+    scopes=("task:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/references/",
+    ),
+)
+RUNS_ARTIFACTS_DISMISS = Operation(
+    id="tasks.runs.artifacts.dismiss",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/dismiss/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    body=Body(
+        schema="TaskRunArtifactsDismissRequest",
+        required=True,
+        flat=True,
+        fields=(("artifact_ids", "artifact_ids"), ("dismissed", "dismissed")),
+    ),
+    result=Result(
+        kind="model",
+        model="TaskRunArtifactsDismissResponse",
+        schema="TaskRunArtifactsDismissResponse",
+    ),
+    scopes=("task:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/dismiss/",
+    ),
 )
 RUNS_ARTIFACTS_DOWNLOAD = Operation(
     id="tasks.runs.artifacts.download",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/{artifact_id}/download/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="artifact_id", python_name="artifact_id", location="path", required=True),
+    ),
+    result=Result(kind="bytes", status=302, media="*/*"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/{artifact_id}/download/",
+    ),
+)
+RUNS_ARTIFACTS_DOWNLOAD_BY_PATH = Operation(
+    id="tasks.runs.artifacts.download_by_path",
     method="POST",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/download/",
     parameters=(
@@ -206,6 +587,7 @@ RUNS_ARTIFACTS_DOWNLOAD = Operation(
         fields=(("storage_path", "storage_path"),),
     ),
     result=Result(kind="bytes", media="*/*"),
+    scopes=("task:read",),
     writes=False,
     idempotent=True,
     schema_operations=(
@@ -231,6 +613,7 @@ RUNS_ARTIFACTS_FINALIZE_UPLOAD = Operation(
         model="TaskRunArtifactsFinalizeUploadResponse",
         schema="TaskRunArtifactsFinalizeUploadResponse",
     ),
+    scopes=("task:write",),
     schema_operations=(
         "POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/finalize_upload/",
     ),
@@ -254,6 +637,7 @@ RUNS_ARTIFACTS_PREPARE_UPLOAD = Operation(
         model="TaskRunArtifactsPrepareUploadResponse",
         schema="TaskRunArtifactsPrepareUploadResponse",
     ),
+    scopes=("task:write",),
     schema_operations=(
         "POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/prepare_upload/",
     ),
@@ -277,14 +661,379 @@ RUNS_ARTIFACTS_PRESIGN = Operation(
         model="TaskRunArtifactPresignResponse",
         schema="TaskRunArtifactPresignResponse",
     ),
+    scopes=("task:read",),
     writes=False,
     idempotent=True,
     schema_operations=(
         "POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/presign/",
     ),
 )
-RUNS_COMMAND = Operation(
-    id="tasks.runs.command",
+RUNS_ARTIFACTS_UPLOAD = Operation(
+    id="tasks.runs.artifacts.upload",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    body=Body(
+        schema="TaskRunArtifactsUploadRequest",
+        required=True,
+        flat=True,
+        fields=(("artifacts", "artifacts"),),
+    ),
+    result=Result(
+        kind="model",
+        model="TaskRunArtifactsUploadResponse",
+        schema="TaskRunArtifactsUploadResponse",
+    ),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/",),
+)
+RUNS_CANCEL = Operation(
+    id="tasks.runs.cancel",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/cancel/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    body=Body(
+        schema="TaskRunCancelRequest",
+        flat=True,
+        fields=(
+            ("only_if_awaiting_first_message", "only_if_awaiting_first_message"),
+            ("reason", "reason"),
+        ),
+    ),
+    result=Result(kind="model", model="TaskRun", schema="TaskRunDetailDTO"),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/cancel/",),
+)
+RUNS_CLEAR_CONVERSATION = Operation(
+    id="tasks.runs.clear_conversation",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/clear_conversation/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    result=Result(kind="model", model="TaskRun", schema="TaskRunDetailDTO"),
+    scopes=("task:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/clear_conversation/",
+    ),
+)
+RUNS_CONNECTION_TOKEN = Operation(
+    id="tasks.runs.connection_token",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/connection_token/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    result=Result(kind="model", model="ConnectionTokenResponse", schema="ConnectionTokenResponse"),
+    scopes=("task:write",),
+    schema_operations=(
+        "GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/connection_token/",
+    ),
+)
+RUNS_CREATE = Operation(
+    id="tasks.runs.create",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/",
+    parameters=(Parameter(name="task_id", python_name="task_id", location="path", required=True),),
+    body=Body(
+        schema="TaskRunBootstrapCreateRequest",
+        flat=True,
+        fields=(
+            ("auto_publish", "auto_publish"),
+            ("benjamin_enabled", "benjamin_enabled"),
+            ("branch", "branch"),
+            ("context_window", "context_window"),
+            ("custom_image_id", "custom_image_id"),
+            ("environment", "environment"),
+            ("fast_mode", "fast_mode"),
+            ("github_user_token", "github_user_token"),
+            ("imported_mcp_servers", "imported_mcp_servers"),
+            ("initial_permission_mode", "initial_permission_mode"),
+            ("mode", "mode"),
+            ("model", "model"),
+            ("pr_authorship_mode", "pr_authorship_mode"),
+            ("reasoning_effort", "reasoning_effort"),
+            ("relayed_mcp_servers", "relayed_mcp_servers"),
+            ("rtk_enabled", "rtk_enabled"),
+            ("run_source", "run_source"),
+            ("runtime_adapter", "runtime_adapter"),
+            ("sandbox_environment_id", "sandbox_environment_id"),
+            ("signal_report_id", "signal_report_id"),
+        ),
+    ),
+    result=Result(kind="model", model="TaskRun", schema="TaskRunDetailDTO", status=201),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/tasks/{task_id}/runs/",),
+)
+RUNS_GET = Operation(
+    id="tasks.runs.get",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    result=Result(kind="model", model="TaskRun", schema="TaskRunDetailDTO"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/",),
+)
+RUNS_LIST = Operation(
+    id="tasks.runs.list",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model", model="PaginatedTaskRunList", schema="PaginatedTaskRunDetailDTOList"
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/{task_id}/runs/",),
+)
+RUNS_LIVING_ARTIFACTS_CREATE = Operation(
+    id="tasks.runs.living_artifacts.create",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="run_id", python_name="run_id", location="path", required=True),
+    ),
+    body=Body(
+        schema="TaskRunLivingArtifactCreateRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("adapter", "adapter"),
+            ("artifact_type", "artifact_type"),
+            ("content", "content"),
+            ("content_base64", "content_base64"),
+            ("content_type", "content_type"),
+            ("metadata", "metadata"),
+            ("name", "name"),
+            ("source_artifact_id", "source_artifact_id"),
+            ("source_storage_path", "source_storage_path"),
+        ),
+    ),
+    result=Result(
+        kind="model", model="TaskRunLivingArtifactResponse", schema="TaskRunLivingArtifactResponse"
+    ),
+    scopes=("task:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/",
+    ),
+)
+RUNS_LIVING_ARTIFACTS_CREATE_CHART = Operation(
+    id="tasks.runs.living_artifacts.create_chart",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/chart/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="run_id", python_name="run_id", location="path", required=True),
+    ),
+    body=Body(
+        schema="TaskRunLivingArtifactChartRequest",
+        required=True,
+        flat=True,
+        fields=(("insight_id", "insight_id"), ("name", "name"), ("query", "query")),
+    ),
+    result=Result(
+        kind="model",
+        model="TaskRunLivingArtifactChartResponse",
+        schema="TaskRunLivingArtifactChartResponse",
+    ),
+    scopes=("query:read", "task:write"),
+    buckets=("task_run_chart_render",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/chart/",
+    ),
+)
+RUNS_LIVING_ARTIFACTS_EDIT = Operation(
+    id="tasks.runs.living_artifacts.edit",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/{id}/edit/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="run_id", python_name="run_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    body=Body(
+        schema="TaskRunLivingArtifactEditRequest",
+        flat=True,
+        fields=(
+            ("content", "content"),
+            ("content_base64", "content_base64"),
+            ("content_type", "content_type"),
+            ("metadata", "metadata"),
+            ("name", "name"),
+            ("source_artifact_id", "source_artifact_id"),
+            ("source_storage_path", "source_storage_path"),
+        ),
+    ),
+    result=Result(
+        kind="model", model="TaskRunLivingArtifactResponse", schema="TaskRunLivingArtifactResponse"
+    ),
+    scopes=("task:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/{id}/edit/",
+    ),
+)
+RUNS_LIVING_ARTIFACTS_GET = Operation(
+    id="tasks.runs.living_artifacts.get",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/{id}/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="run_id", python_name="run_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    result=Result(
+        kind="model", model="TaskRunLivingArtifactResponse", schema="TaskRunLivingArtifactResponse"
+    ),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/{id}/",
+    ),
+)
+RUNS_LIVING_ARTIFACTS_LIST = Operation(
+    id="tasks.runs.living_artifacts.list",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="run_id", python_name="run_id", location="path", required=True),
+    ),
+    result=Result(
+        kind="model",
+        model="TaskRunLivingArtifactsResponse",
+        array=True,
+        schema="TaskRunLivingArtifactsResponse",
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/tasks/{task_id}/runs/{run_id}/living_artifacts/",
+    ),
+)
+RUNS_LOGS = Operation(
+    id="tasks.runs.logs",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/logs/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    result=Result(kind="text", media="text/plain"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/logs/",),
+)
+RUNS_PEERS_GET = Operation(
+    id="tasks.runs.peers.get",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/peers/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    result=Result(kind="model", model="TaskRunPeersResponse", schema="TaskRunPeersResponse"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/peers/",),
+)
+RUNS_PEERS_SEND_MESSAGE = Operation(
+    id="tasks.runs.peers.send_message",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/peers/{target_run_id}/message/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(
+            name="target_run_id", python_name="target_run_id", location="path", required=True
+        ),
+    ),
+    body=Body(
+        schema="TaskRunPeerMessageRequest",
+        required=True,
+        flat=True,
+        fields=(("artifact_ids", "artifact_ids"), ("content", "content")),
+    ),
+    result=Result(
+        kind="model", model="TaskRunPeerMessageResponse", schema="TaskRunPeerMessageResponse"
+    ),
+    scopes=("task:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/peers/{target_run_id}/message/",
+    ),
+)
+RUNS_PREVIEW = Operation(
+    id="tasks.runs.preview",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/preview/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    result=Result(kind="json"),
+    scopes=("task:write",),
+    schema_operations=("GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/preview/",),
+)
+RUNS_RELAY_MESSAGE = Operation(
+    id="tasks.runs.relay_message",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/relay_message/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    body=Body(
+        schema="TaskRunRelayMessageRequest",
+        required=True,
+        flat=True,
+        fields=(("message_id", "message_id"), ("text", "text"), ("text_parts", "text_parts")),
+    ),
+    result=Result(
+        kind="model", model="TaskRunRelayMessageResponse", schema="TaskRunRelayMessageResponse"
+    ),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/relay_message/",),
+)
+RUNS_RESUME_IN_CLOUD = Operation(
+    id="tasks.runs.resume_in_cloud",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/resume_in_cloud/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    result=Result(kind="model", model="TaskRun", schema="TaskRunDetailDTO"),
+    scopes=("task:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/resume_in_cloud/",
+    ),
+)
+RUNS_SEND_COMMAND = Operation(
+    id="tasks.runs.send_command",
     method="POST",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/command/",
     parameters=(
@@ -298,131 +1047,46 @@ RUNS_COMMAND = Operation(
         fields=(("id_", "id"), ("jsonrpc", "jsonrpc"), ("method", "method"), ("params", "params")),
     ),
     result=Result(kind="model", model="TaskRunCommandResponse", schema="TaskRunCommandResponse"),
+    scopes=("task:write",),
     schema_operations=("POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/command/",),
 )
-RUNS_CONNECTION_TOKEN = Operation(
-    id="tasks.runs.connection_token",
+RUNS_SESSION_GET = Operation(
+    id="tasks.runs.session.get",
     method="GET",
-    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/connection_token/",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/task_session/",
     parameters=(
         Parameter(name="task_id", python_name="task_id", location="path", required=True),
         Parameter(name="id", python_name="id", location="path", required=True),
     ),
-    result=Result(kind="model", model="ConnectionTokenResponse", schema="ConnectionTokenResponse"),
+    result=Result(kind="model", model="TaskSessionResponse", schema="TaskSessionResponse"),
+    scopes=("task:read",),
     writes=False,
     idempotent=True,
-    schema_operations=(
-        "GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/connection_token/",
-    ),
+    schema_operations=("GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/task_session/",),
 )
-RUNS_CREATE = Operation(
-    id="tasks.runs.create",
+RUNS_SESSION_SYNC = Operation(
+    id="tasks.runs.session.sync",
     method="POST",
-    path="/api/projects/{project_id}/tasks/{task_id}/runs/",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/task_session_sync/",
     parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="If-Match", python_name="if_match", location="header", required=True),
         Parameter(
-            name="task_id", python_name="task_id", location="path", required=True, format="uuid"
+            name="X-Sandbox-ID", python_name="x_sandbox_id", location="header", required=True
+        ),
+        Parameter(
+            name="X-Task-Run-Token",
+            python_name="x_task_run_token",
+            location="header",
+            required=True,
         ),
     ),
-    body=Body(
-        schema="TaskRunBootstrapCreateRequest",
-        required=True,
-        flat=True,
-        fields=(
-            ("branch", "branch"),
-            ("environment", "environment"),
-            ("github_user_token", "github_user_token"),
-            ("initial_permission_mode", "initial_permission_mode"),
-            ("mode", "mode"),
-            ("model", "model"),
-            ("pr_authorship_mode", "pr_authorship_mode"),
-            ("reasoning_effort", "reasoning_effort"),
-            ("run_source", "run_source"),
-            ("runtime_adapter", "runtime_adapter"),
-            ("sandbox_environment_id", "sandbox_environment_id"),
-            ("signal_report_id", "signal_report_id"),
-        ),
-    ),
-    result=Result(kind="model", model="TaskRunDetail", schema="TaskRunDetail", status=201),
+    body=Body(),
+    result=Result(kind="model", model="TaskSessionSyncResponse", schema="TaskSessionSyncResponse"),
     scopes=("task:write",),
-    schema_operations=("POST /api/projects/{project_id}/tasks/{task_id}/runs/",),
-)
-RUNS_GET = Operation(
-    id="tasks.runs.get",
-    method="GET",
-    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/",
-    parameters=(
-        Parameter(
-            name="task_id", python_name="task_id", location="path", required=True, format="uuid"
-        ),
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
-    result=Result(kind="model", model="TaskRunDetail", schema="TaskRunDetail"),
-    scopes=("task:read",),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/",),
-)
-RUNS_LIST = Operation(
-    id="tasks.runs.list",
-    method="GET",
-    path="/api/projects/{project_id}/tasks/{task_id}/runs/",
-    parameters=(
-        Parameter(
-            name="task_id", python_name="task_id", location="path", required=True, format="uuid"
-        ),
-        Parameter(name="limit", python_name="limit", location="query", type="integer"),
-        Parameter(name="offset", python_name="offset", location="query", type="integer"),
-    ),
-    result=Result(
-        kind="model", model="PaginatedTaskRunDetailList", schema="PaginatedTaskRunDetailList"
-    ),
-    pagination=Pagination(style="offset", page_size=100),
-    scopes=("task:read",),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/tasks/{task_id}/runs/",),
-)
-RUNS_LOGS = Operation(
-    id="tasks.runs.logs",
-    method="GET",
-    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/logs/",
-    parameters=(
-        Parameter(name="task_id", python_name="task_id", location="path", required=True),
-        Parameter(name="id", python_name="id", location="path", required=True),
-    ),
-    result=Result(kind="text", media="text/plain"),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/logs/",),
-)
-RUNS_RELAY_MESSAGE = Operation(
-    id="tasks.runs.relay_message",
-    method="POST",
-    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/relay_message/",
-    parameters=(
-        Parameter(name="task_id", python_name="task_id", location="path", required=True),
-        Parameter(name="id", python_name="id", location="path", required=True),
-    ),
-    body=Body(
-        schema="TaskRunRelayMessageRequest", required=True, flat=True, fields=(("text", "text"),)
-    ),
-    result=Result(
-        kind="model", model="TaskRunRelayMessageResponse", schema="TaskRunRelayMessageResponse"
-    ),
-    schema_operations=("POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/relay_message/",),
-)
-RUNS_RESUME_IN_CLOUD = Operation(
-    id="tasks.runs.resume_in_cloud",
-    method="POST",
-    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/resume_in_cloud/",
-    parameters=(
-        Parameter(name="task_id", python_name="task_id", location="path", required=True),
-        Parameter(name="id", python_name="id", location="path", required=True),
-    ),
-    result=Result(kind="model", model="TaskRunDetail", schema="TaskRunDetail"),
     schema_operations=(
-        "POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/resume_in_cloud/",
+        "POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/task_session_sync/",
     ),
 )
 RUNS_SESSION_LOGS = Operation(
@@ -432,13 +1096,14 @@ RUNS_SESSION_LOGS = Operation(
     parameters=(
         Parameter(name="task_id", python_name="task_id", location="path", required=True),
         Parameter(name="id", python_name="id", location="path", required=True),
-        Parameter(name="after", python_name="after", location="query"),
+        Parameter(name="after", python_name="after", location="query", format="date-time"),
         Parameter(name="event_types", python_name="event_types", location="query"),
         Parameter(name="exclude_types", python_name="exclude_types", location="query"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="json"),
+    scopes=("task:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/session_logs/",),
@@ -448,13 +1113,11 @@ RUNS_SET_OUTPUT = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/set_output/",
     parameters=(
-        Parameter(
-            name="task_id", python_name="task_id", location="path", required=True, format="uuid"
-        ),
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     body=Body(schema="PatchedTaskRunSetOutputRequest", flat=True, fields=(("output", "output"),)),
-    result=Result(kind="model", model="TaskRunDetail", schema="TaskRunDetail"),
+    result=Result(kind="model", model="TaskRun", schema="TaskRunDetailDTO"),
     scopes=("task:write",),
     schema_operations=("PATCH /api/projects/{project_id}/tasks/{task_id}/runs/{id}/set_output/",),
 )
@@ -468,14 +1131,14 @@ RUNS_START = Operation(
     ),
     body=Body(
         schema="TaskRunStartRequest",
-        required=True,
         flat=True,
         fields=(
             ("pending_user_artifact_ids", "pending_user_artifact_ids"),
             ("pending_user_message", "pending_user_message"),
         ),
     ),
-    result=Result(kind="model", model="Task", schema="Task"),
+    result=Result(kind="model", model="Task", schema="TaskDetailDTO"),
+    scopes=("task:write",),
     schema_operations=("POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/start/",),
 )
 RUNS_STREAM = Operation(
@@ -485,39 +1148,84 @@ RUNS_STREAM = Operation(
     parameters=(
         Parameter(name="task_id", python_name="task_id", location="path", required=True),
         Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="start", python_name="start", location="query"),
+        Parameter(name="Last-Event-ID", python_name="last_event_id", location="header"),
     ),
     result=Result(kind="text", media="text/plain"),
+    scopes=("task:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/stream/",),
+)
+RUNS_STREAM_TOKEN = Operation(
+    id="tasks.runs.stream_token",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/stream_token/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    result=Result(kind="model", model="StreamReadTokenResponse", schema="StreamReadTokenResponse"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/stream_token/",),
 )
 RUNS_UPDATE = Operation(
     id="tasks.runs.update",
     method="PATCH",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/",
     parameters=(
-        Parameter(
-            name="task_id", python_name="task_id", location="path", required=True, format="uuid"
-        ),
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     body=Body(
         schema="PatchedTaskRunUpdate",
         flat=True,
         fields=(
             ("branch", "branch"),
-            ("environment", "environment"),
             ("error_message", "error_message"),
             ("output", "output"),
             ("stage", "stage"),
             ("state", "state"),
+            ("state_append", "state_append"),
             ("state_remove_keys", "state_remove_keys"),
             ("status", "status"),
         ),
     ),
-    result=Result(kind="model", model="TaskRunDetail", schema="TaskRunDetail"),
+    result=Result(kind="model", model="TaskRun", schema="TaskRunDetailDTO"),
     scopes=("task:write",),
     schema_operations=("PATCH /api/projects/{project_id}/tasks/{task_id}/runs/{id}/",),
+)
+SEARCH = Operation(
+    id="tasks.search",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/search/",
+    parameters=(
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="q", python_name="q", location="query", required=True),
+    ),
+    result=Result(kind="model", model="TaskSearchResult", array=True, schema="TaskSearchResult"),
+    pagination=Pagination(style="single", items=None),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/search/",),
+)
+SLACK_THREAD_CONTEXT = Operation(
+    id="tasks.slack_thread_context",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/slack_thread_context/",
+    parameters=(
+        Parameter(name="url", python_name="url", location="query", required=True, format="uri"),
+    ),
+    result=Result(
+        kind="model", model="SlackThreadContextResponse", schema="SlackThreadContextResponse"
+    ),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/slack_thread_context/",),
 )
 STAGED_ARTIFACTS_FINALIZE_UPLOAD = Operation(
     id="tasks.staged_artifacts.finalize_upload",
@@ -535,6 +1243,7 @@ STAGED_ARTIFACTS_FINALIZE_UPLOAD = Operation(
         model="TaskStagedArtifactsFinalizeUploadResponse",
         schema="TaskStagedArtifactsFinalizeUploadResponse",
     ),
+    scopes=("task:write",),
     schema_operations=(
         "POST /api/projects/{project_id}/tasks/{id}/staged_artifacts/finalize_upload/",
     ),
@@ -555,85 +1264,239 @@ STAGED_ARTIFACTS_PREPARE_UPLOAD = Operation(
         model="TaskStagedArtifactsPrepareUploadResponse",
         schema="TaskStagedArtifactsPrepareUploadResponse",
     ),
+    scopes=("task:write",),
     schema_operations=(
         "POST /api/projects/{project_id}/tasks/{id}/staged_artifacts/prepare_upload/",
     ),
 )
-SUMMARIES = Operation(
-    id="tasks.summaries",
+THREAD_MESSAGES_CREATE = Operation(
+    id="tasks.thread_messages.create",
     method="POST",
-    path="/api/projects/{project_id}/tasks/summaries/",
+    path="/api/projects/{project_id}/tasks/{task_id}/thread_messages/",
+    parameters=(Parameter(name="task_id", python_name="task_id", location="path", required=True),),
+    body=Body(
+        schema="TaskThreadMessageWrite", required=True, flat=True, fields=(("content", "content"),)
+    ),
+    result=Result(
+        kind="model", model="TaskThreadMessage", schema="TaskThreadMessageDTO", status=201
+    ),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/tasks/{task_id}/thread_messages/",),
+)
+THREAD_MESSAGES_DELETE = Operation(
+    id="tasks.thread_messages.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/tasks/{task_id}/thread_messages/{id}/",
     parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    result=Result(status=204),
+    scopes=("task:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/projects/{project_id}/tasks/{task_id}/thread_messages/{id}/",),
+)
+THREAD_MESSAGES_LIST = Operation(
+    id="tasks.thread_messages.list",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{task_id}/thread_messages/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
-    body=Body(schema="TaskSummariesRequest", required=True, flat=True, fields=(("ids", "ids"),)),
     result=Result(
-        kind="model", model="PaginatedTaskSummaryList", schema="PaginatedTaskSummaryList"
+        kind="model",
+        model="PaginatedTaskThreadMessageList",
+        schema="PaginatedTaskThreadMessageDTOList",
     ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("task:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/tasks/summaries/",),
+    schema_operations=("GET /api/projects/{project_id}/tasks/{task_id}/thread_messages/",),
+)
+THREAD_MESSAGES_SEND_TO_AGENT = Operation(
+    id="tasks.thread_messages.send_to_agent",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{task_id}/thread_messages/{id}/send_to_agent/",
+    parameters=(
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+    ),
+    body=Body(schema="TaskThreadMessageDTO"),
+    result=Result(kind="model", model="TaskThreadMessage", schema="TaskThreadMessageDTO"),
+    scopes=("task:write",),
+    schema_operations=(
+        "POST /api/projects/{project_id}/tasks/{task_id}/thread_messages/{id}/send_to_agent/",
+    ),
 )
 UPDATE = Operation(
     id="tasks.update",
     method="PATCH",
     path="/api/projects/{project_id}/tasks/{id}/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
-        schema="PatchedTask",
+        schema="PatchedTaskWrite",
         flat=True,
         fields=(
+            ("archived", "archived"),
+            ("auto_publish", "auto_publish"),
+            ("branch", "branch"),
+            ("channel", "channel"),
             ("ci_prompt", "ci_prompt"),
             ("description", "description"),
             ("github_integration", "github_integration"),
-            ("internal", "internal"),
+            ("github_user_integration", "github_user_integration"),
+            ("initial_permission_mode", "initial_permission_mode"),
             ("json_schema", "json_schema"),
+            ("model", "model"),
             ("origin_product", "origin_product"),
+            ("pending_user_artifact_ids", "pending_user_artifact_ids"),
+            ("pending_user_message", "pending_user_message"),
+            ("reasoning_effort", "reasoning_effort"),
+            ("repositories", "repositories"),
             ("repository", "repository"),
+            ("runtime_adapter", "runtime_adapter"),
             ("signal_report", "signal_report"),
             ("signal_report_task_relationship", "signal_report_task_relationship"),
             ("title", "title"),
             ("title_manually_set", "title_manually_set"),
         ),
     ),
-    result=Result(kind="model", model="Task", schema="Task"),
+    result=Result(kind="model", model="Task", schema="TaskDetailDTO"),
     scopes=("task:write",),
     schema_operations=("PATCH /api/projects/{project_id}/tasks/{id}/",),
 )
+USAGE = Operation(
+    id="tasks.usage",
+    method="GET",
+    path="/api/projects/{project_id}/tasks/{id}/usage/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    result=Result(kind="model", model="TaskUsageResponse", schema="TaskUsageResponse"),
+    scopes=("task:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/tasks/{id}/usage/",),
+)
+WARM = Operation(
+    id="tasks.warm",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/{id}/warm/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    body=Body(
+        schema="WarmTaskResumeRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("initial_permission_mode", "initial_permission_mode"),
+            ("model", "model"),
+            ("reasoning_effort", "reasoning_effort"),
+            ("resume_from_run_id", "resume_from_run_id"),
+            ("runtime_adapter", "runtime_adapter"),
+        ),
+    ),
+    result=Result(kind="model", model="WarmTaskResumeResponse", schema="WarmTaskResumeResponse"),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/tasks/{id}/warm/",),
+)
+WARM_NEW = Operation(
+    id="tasks.warm_new",
+    method="POST",
+    path="/api/projects/{project_id}/tasks/warm/",
+    body=Body(
+        schema="WarmTaskRequest",
+        flat=True,
+        fields=(
+            ("branch", "branch"),
+            ("custom_image_id", "custom_image_id"),
+            ("github_integration", "github_integration"),
+            ("initial_permission_mode", "initial_permission_mode"),
+            ("model", "model"),
+            ("origin_product", "origin_product"),
+            ("reasoning_effort", "reasoning_effort"),
+            ("repositories", "repositories"),
+            ("repository", "repository"),
+            ("runtime_adapter", "runtime_adapter"),
+            ("sandbox_environment_id", "sandbox_environment_id"),
+        ),
+    ),
+    result=Result(kind="model", model="WarmTaskResponse", schema="WarmTaskResponse"),
+    scopes=("task:write",),
+    schema_operations=("POST /api/projects/{project_id}/tasks/warm/",),
+)
 
 OPERATIONS: tuple[Operation, ...] = (
+    ACTIVE_WIZARD_RUN,
+    ARTIFACTS,
+    COMMENTS_GET,
+    COMMENTS_LIST,
+    CONFIG_GET,
+    CONFIG_UPDATE,
     CREATE,
     DELETE,
     GET,
+    HANDOFF,
     LIST,
+    LIST_SUMMARIES,
+    ME_CONFIG_GET,
+    ME_CONFIG_UPDATE,
+    MODELS,
+    PIN,
+    PINNED,
+    PRESENCE_CREATE,
+    PRESENCE_DELETE,
     REPLACE,
     REPOSITORIES,
     REPOSITORY_READINESS,
     RUN,
+    RUNS_ADD_ANALYSIS_INSIGHT,
+    RUNS_ANALYZE,
     RUNS_APPEND_LOG,
-    RUNS_ARTIFACTS_CREATE,
+    RUNS_ARTIFACTS_ADD_REFERENCES,
+    RUNS_ARTIFACTS_DISMISS,
     RUNS_ARTIFACTS_DOWNLOAD,
+    RUNS_ARTIFACTS_DOWNLOAD_BY_PATH,
     RUNS_ARTIFACTS_FINALIZE_UPLOAD,
     RUNS_ARTIFACTS_PREPARE_UPLOAD,
     RUNS_ARTIFACTS_PRESIGN,
-    RUNS_COMMAND,
+    RUNS_ARTIFACTS_UPLOAD,
+    RUNS_CANCEL,
+    RUNS_CLEAR_CONVERSATION,
     RUNS_CONNECTION_TOKEN,
     RUNS_CREATE,
     RUNS_GET,
     RUNS_LIST,
+    RUNS_LIVING_ARTIFACTS_CREATE,
+    RUNS_LIVING_ARTIFACTS_CREATE_CHART,
+    RUNS_LIVING_ARTIFACTS_EDIT,
+    RUNS_LIVING_ARTIFACTS_GET,
+    RUNS_LIVING_ARTIFACTS_LIST,
     RUNS_LOGS,
+    RUNS_PEERS_GET,
+    RUNS_PEERS_SEND_MESSAGE,
+    RUNS_PREVIEW,
     RUNS_RELAY_MESSAGE,
     RUNS_RESUME_IN_CLOUD,
+    RUNS_SEND_COMMAND,
+    RUNS_SESSION_GET,
+    RUNS_SESSION_SYNC,
     RUNS_SESSION_LOGS,
     RUNS_SET_OUTPUT,
     RUNS_START,
     RUNS_STREAM,
+    RUNS_STREAM_TOKEN,
     RUNS_UPDATE,
+    SEARCH,
+    SLACK_THREAD_CONTEXT,
     STAGED_ARTIFACTS_FINALIZE_UPLOAD,
     STAGED_ARTIFACTS_PREPARE_UPLOAD,
-    SUMMARIES,
+    THREAD_MESSAGES_CREATE,
+    THREAD_MESSAGES_DELETE,
+    THREAD_MESSAGES_LIST,
+    THREAD_MESSAGES_SEND_TO_AGENT,
     UPDATE,
+    USAGE,
+    WARM,
+    WARM_NEW,
 )

@@ -3,15 +3,69 @@
 
 from __future__ import annotations
 
-from asyncposthog.operation import Body, Operation, Result
+from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
-CREATE = Operation(
-    id="uploaded_media.create",
+COMPLETE_UPLOAD = Operation(
+    id="uploaded_media.complete_upload",
+    method="POST",
+    path="/api/projects/{project_id}/uploaded_media/{id}/complete_upload/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="UploadedMedia", schema="UploadedMedia"),
+    scopes=("uploaded_media:write",),
+    schema_operations=("POST /api/projects/{project_id}/uploaded_media/{id}/complete_upload/",),
+)
+LIST = Operation(
+    id="uploaded_media.list",
+    method="GET",
+    path="/api/projects/{project_id}/uploaded_media/",
+    parameters=(
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(
+            name="purpose",
+            python_name="purpose",
+            location="query",
+            required=True,
+            enum=("canvas", "email"),
+        ),
+    ),
+    result=Result(
+        kind="model", model="PaginatedUploadedMediaList", schema="PaginatedUploadedMediaList"
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("uploaded_media:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/uploaded_media/",),
+)
+START_UPLOAD = Operation(
+    id="uploaded_media.start_upload",
+    method="POST",
+    path="/api/projects/{project_id}/uploaded_media/start_upload/",
+    body=Body(
+        schema="UploadedMediaStartUpload",
+        required=True,
+        flat=True,
+        fields=(("name", "name"), ("purpose", "purpose")),
+    ),
+    result=Result(
+        kind="model",
+        model="UploadedMediaUploadStarted",
+        schema="UploadedMediaUploadStarted",
+        status=201,
+    ),
+    scopes=("uploaded_media:write",),
+    schema_operations=("POST /api/projects/{project_id}/uploaded_media/start_upload/",),
+)
+UPLOAD = Operation(
+    id="uploaded_media.upload",
     method="POST",
     path="/api/projects/{project_id}/uploaded_media/",
     body=Body(
         media="multipart",
-        schema="UploadedMediaCreateRequest",
+        schema="UploadedMediaUploadRequest",
         required=True,
         flat=True,
         fields=(("image", "image"),),
@@ -19,11 +73,17 @@ CREATE = Operation(
     ),
     result=Result(
         kind="model",
-        model="UploadedMediaCreateResponse",
-        schema="UploadedMediaCreateResponse",
+        model="UploadedMediaUploadResponse",
+        schema="UploadedMediaUploadResponse",
         status=201,
     ),
+    scopes=("uploaded_media:write",),
     schema_operations=("POST /api/projects/{project_id}/uploaded_media/",),
 )
 
-OPERATIONS: tuple[Operation, ...] = (CREATE,)
+OPERATIONS: tuple[Operation, ...] = (
+    COMPLETE_UPLOAD,
+    LIST,
+    START_UPLOAD,
+    UPLOAD,
+)

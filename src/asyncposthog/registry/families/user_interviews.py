@@ -16,14 +16,15 @@ CREATE = Operation(
         flat=True,
         fields=(
             ("audio", "audio"),
+            ("classifications", "classifications"),
             ("interviewee_emails", "interviewee_emails"),
             ("summary", "summary"),
         ),
         files=("audio",),
     ),
     result=Result(kind="model", model="UserInterview", schema="UserInterview", status=201),
-    scopes=("user_interview_DO_NOT_USE:write",),
-    schema_operations=("POST /api/environments/{project_id}/user_interviews/",),
+    scopes=("user_interview:write",),
+    schema_operations=("POST /api/projects/{project_id}/user_interviews/",),
 )
 DELETE = Operation(
     id="user_interviews.delete",
@@ -33,9 +34,9 @@ DELETE = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
-    scopes=("user_interview_DO_NOT_USE:write",),
+    scopes=("user_interview:write",),
     idempotent=True,
-    schema_operations=("DELETE /api/environments/{project_id}/user_interviews/{id}/",),
+    schema_operations=("DELETE /api/projects/{project_id}/user_interviews/{id}/",),
 )
 GET = Operation(
     id="user_interviews.get",
@@ -45,27 +46,29 @@ GET = Operation(
         Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="UserInterview", schema="UserInterview"),
-    scopes=("user_interview_DO_NOT_USE:read",),
+    scopes=("user_interview:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/user_interviews/{id}/",),
+    schema_operations=("GET /api/projects/{project_id}/user_interviews/{id}/",),
 )
 LIST = Operation(
     id="user_interviews.list",
     method="GET",
     path="/api/projects/{project_id}/user_interviews/",
     parameters=(
+        Parameter(name="classifications", python_name="classifications", location="query"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="topic", python_name="topic", location="query", format="uuid"),
     ),
     result=Result(
         kind="model", model="PaginatedUserInterviewList", schema="PaginatedUserInterviewList"
     ),
     pagination=Pagination(style="offset", page_size=100),
-    scopes=("user_interview_DO_NOT_USE:read",),
+    scopes=("user_interview:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/user_interviews/",),
+    schema_operations=("GET /api/projects/{project_id}/user_interviews/",),
 )
 REPLACE = Operation(
     id="user_interviews.replace",
@@ -81,15 +84,43 @@ REPLACE = Operation(
         flat=True,
         fields=(
             ("audio", "audio"),
+            ("classifications", "classifications"),
             ("interviewee_emails", "interviewee_emails"),
             ("summary", "summary"),
         ),
         files=("audio",),
     ),
     result=Result(kind="model", model="UserInterview", schema="UserInterview"),
-    scopes=("user_interview_DO_NOT_USE:write",),
+    scopes=("user_interview:write",),
     idempotent=True,
-    schema_operations=("PUT /api/environments/{project_id}/user_interviews/{id}/",),
+    schema_operations=("PUT /api/projects/{project_id}/user_interviews/{id}/",),
+)
+SEARCH = Operation(
+    id="user_interviews.search",
+    method="POST",
+    path="/api/projects/{project_id}/user_interviews/search/",
+    body=Body(
+        schema="UserInterviewSearchRequest",
+        required=True,
+        flat=True,
+        fields=(
+            ("classifications", "classifications"),
+            ("document_types", "document_types"),
+            ("limit", "limit"),
+            ("query", "query"),
+            ("topic_id", "topic_id"),
+        ),
+    ),
+    result=Result(
+        kind="model",
+        model="UserInterviewSearchResult",
+        array=True,
+        schema="UserInterviewSearchResult",
+    ),
+    scopes=("user_interview:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/user_interviews/search/",),
 )
 UPDATE = Operation(
     id="user_interviews.update",
@@ -104,14 +135,15 @@ UPDATE = Operation(
         flat=True,
         fields=(
             ("audio", "audio"),
+            ("classifications", "classifications"),
             ("interviewee_emails", "interviewee_emails"),
             ("summary", "summary"),
         ),
         files=("audio",),
     ),
     result=Result(kind="model", model="UserInterview", schema="UserInterview"),
-    scopes=("user_interview_DO_NOT_USE:write",),
-    schema_operations=("PATCH /api/environments/{project_id}/user_interviews/{id}/",),
+    scopes=("user_interview:write",),
+    schema_operations=("PATCH /api/projects/{project_id}/user_interviews/{id}/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -120,5 +152,6 @@ OPERATIONS: tuple[Operation, ...] = (
     GET,
     LIST,
     REPLACE,
+    SEARCH,
     UPDATE,
 )

@@ -5,56 +5,26 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
-CANCEL_EMAIL_CHANGE_REQUEST = Operation(
-    id="users.cancel_email_change_request",
+CANCEL_EMAIL_CHANGE = Operation(
+    id="users.cancel_email_change",
     method="PATCH",
     path="/api/users/cancel_email_change_request/",
     owner=None,
-    body=Body(
-        schema="UsersCancelEmailChangeRequestRequest",
-        flat=True,
-        fields=(
-            ("allow_impersonation", "allow_impersonation"),
-            ("allow_sidebar_suggestions", "allow_sidebar_suggestions"),
-            ("anonymize_data", "anonymize_data"),
-            ("current_password", "current_password"),
-            ("email", "email"),
-            ("events_column_config", "events_column_config"),
-            ("first_name", "first_name"),
-            ("has_seen_product_intro_for", "has_seen_product_intro_for"),
-            ("hedgehog_config", "hedgehog_config"),
-            ("is_staff", "is_staff"),
-            ("last_name", "last_name"),
-            ("notification_settings", "notification_settings"),
-            ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
-            ("password", "password"),
-            ("role_at_organization", "role_at_organization"),
-            ("set_current_organization", "set_current_organization"),
-            ("set_current_team", "set_current_team"),
-            ("shortcut_position", "shortcut_position"),
-            ("theme_mode", "theme_mode"),
-            ("toolbar_mode", "toolbar_mode"),
-        ),
-    ),
+    body=Body(schema="UsersCancelEmailChangeRequest"),
     result=Result(kind="json"),
     schema_operations=("PATCH /api/users/cancel_email_change_request/",),
 )
-CREATE_SIGNAL_AUTONOMY = Operation(
-    id="users.create_signal_autonomy",
+COMPLETE_CREDENTIALS_REVIEW = Operation(
+    id="users.complete_credentials_review",
     method="POST",
-    path="/api/users/{user_id}/signal_autonomy/",
+    path="/api/users/{uuid}/credentials_review_complete/",
     owner=None,
-    parameters=(Parameter(name="user_id", python_name="user_id", location="path", required=True),),
-    body=Body(
-        schema="SignalUserAutonomyConfig",
-        required=True,
-        flat=True,
-        fields=(("autostart_priority", "autostart_priority"),),
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
-    result=Result(
-        kind="model", model="SignalUserAutonomyConfig", schema="SignalUserAutonomyConfig"
-    ),
-    schema_operations=("POST /api/users/{user_id}/signal_autonomy/",),
+    result=Result(status=204),
+    api_key_allowed=False,
+    schema_operations=("POST /api/users/{uuid}/credentials_review_complete/",),
 )
 DELETE = Operation(
     id="users.delete",
@@ -67,16 +37,6 @@ DELETE = Operation(
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/users/{uuid}/",),
-)
-DELETE_SIGNAL_AUTONOMY = Operation(
-    id="users.delete_signal_autonomy",
-    method="DELETE",
-    path="/api/users/{user_id}/signal_autonomy/",
-    owner=None,
-    parameters=(Parameter(name="user_id", python_name="user_id", location="path", required=True),),
-    result=Result(status=204),
-    idempotent=True,
-    schema_operations=("DELETE /api/users/{user_id}/signal_autonomy/",),
 )
 GET = Operation(
     id="users.get",
@@ -92,8 +52,22 @@ GET = Operation(
     idempotent=True,
     schema_operations=("GET /api/users/{uuid}/",),
 )
-GET_HEDGEHOG_CONFIG = Operation(
-    id="users.get_hedgehog_config",
+GITHUB_LOGIN = Operation(
+    id="users.github_login",
+    method="GET",
+    path="/api/users/{uuid}/github_login/",
+    owner=None,
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="UserGithubLogin", schema="UserGithubLogin"),
+    scopes=("user:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/users/{uuid}/github_login/",),
+)
+HEDGEHOG_CONFIG_GET = Operation(
+    id="users.hedgehog_config.get",
     method="GET",
     path="/api/users/{uuid}/hedgehog_config/",
     owner=None,
@@ -101,33 +75,71 @@ GET_HEDGEHOG_CONFIG = Operation(
         Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="json"),
+    scopes=("user:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/users/{uuid}/hedgehog_config/",),
 )
-GET_SIGNAL_AUTONOMY = Operation(
-    id="users.get_signal_autonomy",
-    method="GET",
-    path="/api/users/{user_id}/signal_autonomy/",
+HEDGEHOG_CONFIG_UPDATE = Operation(
+    id="users.hedgehog_config.update",
+    method="PATCH",
+    path="/api/users/{uuid}/hedgehog_config/",
     owner=None,
-    parameters=(Parameter(name="user_id", python_name="user_id", location="path", required=True),),
-    result=Result(
-        kind="model", model="SignalUserAutonomyConfig", schema="SignalUserAutonomyConfig"
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
-    writes=False,
-    idempotent=True,
-    schema_operations=("GET /api/users/{user_id}/signal_autonomy/",),
-)
-GITHUB_LOGIN = Operation(
-    id="users.github_login",
-    method="GET",
-    path="/api/users/{uuid}/github_login/",
-    owner=None,
-    parameters=(Parameter(name="uuid", python_name="uuid", location="path", required=True),),
+    body=Body(
+        schema="UsersHedgehogConfigUpdateRequest",
+        flat=True,
+        fields=(
+            ("allow_impersonation", "allow_impersonation"),
+            ("allow_sidebar_suggestions", "allow_sidebar_suggestions"),
+            ("anonymize_data", "anonymize_data"),
+            ("current_password", "current_password"),
+            ("email", "email"),
+            ("events_column_config", "events_column_config"),
+            ("first_name", "first_name"),
+            ("has_seen_product_intro_for", "has_seen_product_intro_for"),
+            ("hedgehog_config", "hedgehog_config"),
+            ("hide_mcp_hints", "hide_mcp_hints"),
+            ("is_staff", "is_staff"),
+            ("last_name", "last_name"),
+            ("notification_settings", "notification_settings"),
+            ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
+            ("password", "password"),
+            ("role_at_organization", "role_at_organization"),
+            ("set_current_organization", "set_current_organization"),
+            ("set_current_team", "set_current_team"),
+            ("shortcut_position", "shortcut_position"),
+            ("theme_mode", "theme_mode"),
+            ("toolbar_mode", "toolbar_mode"),
+            ("ui_configuration", "ui_configuration"),
+        ),
+    ),
     result=Result(kind="json"),
+    scopes=("user:write",),
+    schema_operations=("PATCH /api/users/{uuid}/hedgehog_config/",),
+)
+INTEGRATIONS_GITHUB_BRANCHES = Operation(
+    id="users.integrations.github.branches",
+    method="GET",
+    path="/api/users/{uuid}/integrations/github/{installation_id}/branches/",
+    owner=None,
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True),
+        Parameter(
+            name="installation_id", python_name="installation_id", location="path", required=True
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="repo", python_name="repo", location="query", required=True),
+        Parameter(name="search", python_name="search", location="query"),
+    ),
+    result=Result(kind="model", model="GitHubBranchesResponse", schema="GitHubBranchesResponse"),
+    scopes=("user:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/users/{uuid}/github_login/",),
+    schema_operations=("GET /api/users/{uuid}/integrations/github/{installation_id}/branches/",),
 )
 INTEGRATIONS_GITHUB_DELETE = Operation(
     id="users.integrations.github.delete",
@@ -141,11 +153,60 @@ INTEGRATIONS_GITHUB_DELETE = Operation(
         ),
     ),
     result=Result(status=204),
+    scopes=("user:write",),
     idempotent=True,
     schema_operations=("DELETE /api/users/{uuid}/integrations/github/{installation_id}/",),
 )
-INTEGRATIONS_GITHUB_REPOS = Operation(
-    id="users.integrations.github.repos",
+INTEGRATIONS_GITHUB_INSTALL_REQUESTS_DELETE = Operation(
+    id="users.integrations.github.install_requests.delete",
+    method="DELETE",
+    path="/api/users/{uuid}/integrations/github/install_requests/{request_id}/",
+    owner=None,
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True),
+        Parameter(name="request_id", python_name="request_id", location="path", required=True),
+    ),
+    result=Result(status=204),
+    scopes=("user:write",),
+    idempotent=True,
+    schema_operations=(
+        "DELETE /api/users/{uuid}/integrations/github/install_requests/{request_id}/",
+    ),
+)
+INTEGRATIONS_GITHUB_INSTALL_REQUESTS_GET = Operation(
+    id="users.integrations.github.install_requests.get",
+    method="GET",
+    path="/api/users/{uuid}/integrations/github/install_requests/",
+    owner=None,
+    parameters=(Parameter(name="uuid", python_name="uuid", location="path", required=True),),
+    result=Result(
+        kind="model",
+        model="GitHubInstallRequestListResponse",
+        schema="GitHubInstallRequestListResponse",
+    ),
+    scopes=("user:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/users/{uuid}/integrations/github/install_requests/",),
+)
+INTEGRATIONS_GITHUB_PREPARE_CALLBACK = Operation(
+    id="users.integrations.github.prepare_callback",
+    method="POST",
+    path="/api/users/{uuid}/integrations/github/prepare_callback/",
+    owner=None,
+    parameters=(Parameter(name="uuid", python_name="uuid", location="path", required=True),),
+    body=Body(
+        schema="UserGitHubPrepareCallbackRequest",
+        required=True,
+        flat=True,
+        fields=(("installation_id", "installation_id"),),
+    ),
+    result=Result(status=204),
+    scopes=("user:write",),
+    schema_operations=("POST /api/users/{uuid}/integrations/github/prepare_callback/",),
+)
+INTEGRATIONS_GITHUB_REPOS_GET = Operation(
+    id="users.integrations.github.repos.get",
     method="GET",
     path="/api/users/{uuid}/integrations/github/{installation_id}/repos/",
     owner=None,
@@ -159,9 +220,29 @@ INTEGRATIONS_GITHUB_REPOS = Operation(
         Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="GitHubReposResponse", schema="GitHubReposResponse"),
+    scopes=("user:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/users/{uuid}/integrations/github/{installation_id}/repos/",),
+)
+INTEGRATIONS_GITHUB_REPOS_REFRESH = Operation(
+    id="users.integrations.github.repos.refresh",
+    method="POST",
+    path="/api/users/{uuid}/integrations/github/{installation_id}/repos/refresh/",
+    owner=None,
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True),
+        Parameter(
+            name="installation_id", python_name="installation_id", location="path", required=True
+        ),
+    ),
+    result=Result(
+        kind="model", model="GitHubReposRefreshResponse", schema="GitHubReposRefreshResponse"
+    ),
+    scopes=("user:write",),
+    schema_operations=(
+        "POST /api/users/{uuid}/integrations/github/{installation_id}/repos/refresh/",
+    ),
 )
 INTEGRATIONS_GITHUB_START = Operation(
     id="users.integrations.github.start",
@@ -171,13 +252,13 @@ INTEGRATIONS_GITHUB_START = Operation(
     parameters=(Parameter(name="uuid", python_name="uuid", location="path", required=True),),
     body=Body(
         schema="UserGitHubLinkStartRequest",
-        required=True,
         flat=True,
         fields=(("connect_from", "connect_from"), ("team_id", "team_id")),
     ),
     result=Result(
         kind="model", model="UserGitHubLinkStartResponse", schema="UserGitHubLinkStartResponse"
     ),
+    scopes=("user:write",),
     schema_operations=("POST /api/users/{uuid}/integrations/github/start/",),
 )
 INTEGRATIONS_LIST = Operation(
@@ -187,6 +268,7 @@ INTEGRATIONS_LIST = Operation(
     owner=None,
     parameters=(
         Parameter(name="uuid", python_name="uuid", location="path", required=True),
+        Parameter(name="kind", python_name="kind", location="query", enum=("github", "slack")),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
@@ -196,9 +278,59 @@ INTEGRATIONS_LIST = Operation(
         schema="PaginatedUserGitHubIntegrationListResponseList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("user:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/users/{uuid}/integrations/",),
+)
+INTEGRATIONS_SLACK_DELETE = Operation(
+    id="users.integrations.slack.delete",
+    method="DELETE",
+    path="/api/users/{uuid}/integrations/slack/{slack_user_id}/",
+    owner=None,
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True),
+        Parameter(
+            name="slack_user_id", python_name="slack_user_id", location="path", required=True
+        ),
+    ),
+    result=Result(status=204),
+    scopes=("user:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/users/{uuid}/integrations/slack/{slack_user_id}/",),
+)
+INTEGRATIONS_SLACK_LINKABLE_WORKSPACES = Operation(
+    id="users.integrations.slack.linkable_workspaces",
+    method="GET",
+    path="/api/users/{uuid}/integrations/slack/linkable_workspaces/",
+    owner=None,
+    parameters=(Parameter(name="uuid", python_name="uuid", location="path", required=True),),
+    result=Result(
+        kind="model",
+        model="UserSlackLinkableWorkspaceListResponse",
+        schema="UserSlackLinkableWorkspaceListResponse",
+    ),
+    scopes=("user:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/users/{uuid}/integrations/slack/linkable_workspaces/",),
+)
+INTEGRATIONS_SLACK_START = Operation(
+    id="users.integrations.slack.start",
+    method="POST",
+    path="/api/users/{uuid}/integrations/slack/start/",
+    owner=None,
+    parameters=(Parameter(name="uuid", python_name="uuid", location="path", required=True),),
+    body=Body(
+        schema="UserSlackLinkStartRequest",
+        flat=True,
+        fields=(("slack_team_id", "slack_team_id"), ("team_id", "team_id")),
+    ),
+    result=Result(
+        kind="model", model="UserSlackLinkStartResponse", schema="UserSlackLinkStartResponse"
+    ),
+    scopes=("user:write",),
+    schema_operations=("POST /api/users/{uuid}/integrations/slack/start/",),
 )
 LIST = Operation(
     id="users.list",
@@ -218,6 +350,72 @@ LIST = Operation(
     idempotent=True,
     schema_operations=("GET /api/users/",),
 )
+LOGIN_SESSIONS_DELETE = Operation(
+    id="users.login_sessions.delete",
+    method="DELETE",
+    path="/api/users/{uuid}/login_sessions/{session_id}/",
+    owner=None,
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
+        Parameter(name="session_id", python_name="session_id", location="path", required=True),
+    ),
+    result=Result(status=204),
+    idempotent=True,
+    api_key_allowed=False,
+    schema_operations=("DELETE /api/users/{uuid}/login_sessions/{session_id}/",),
+)
+LOGIN_SESSIONS_LIST = Operation(
+    id="users.login_sessions.list",
+    method="GET",
+    path="/api/users/{uuid}/login_sessions/",
+    owner=None,
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
+        Parameter(name="email", python_name="email", location="query"),
+        Parameter(name="is_staff", python_name="is_staff", location="query", type="boolean"),
+    ),
+    result=Result(kind="model", model="UserAuthSession", array=True, schema="UserAuthSession"),
+    pagination=Pagination(style="single", items=None),
+    writes=False,
+    idempotent=True,
+    api_key_allowed=False,
+    schema_operations=("GET /api/users/{uuid}/login_sessions/",),
+)
+LOGIN_SESSIONS_REVOKE_OTHERS = Operation(
+    id="users.login_sessions.revoke_others",
+    method="POST",
+    path="/api/users/{uuid}/login_sessions/revoke_others/",
+    owner=None,
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
+    ),
+    result=Result(
+        kind="model", model="RevokeOtherSessionsResponse", schema="RevokeOtherSessionsResponse"
+    ),
+    api_key_allowed=False,
+    schema_operations=("POST /api/users/{uuid}/login_sessions/revoke_others/",),
+)
+MARK_PRODUCT_INTRO_SEEN = Operation(
+    id="users.mark_product_intro_seen",
+    method="PATCH",
+    path="/api/users/{uuid}/product_intro_seen/",
+    owner=None,
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="PatchedProductIntroSeen",
+        flat=True,
+        fields=(("product_key", "product_key"), ("seen", "seen")),
+    ),
+    result=Result(
+        kind="model",
+        model="UsersMarkProductIntroSeenResponse",
+        schema="UsersMarkProductIntroSeenResponse",
+    ),
+    scopes=("user:write",),
+    schema_operations=("PATCH /api/users/{uuid}/product_intro_seen/",),
+)
 ME = Operation(
     id="users.me",
     method="GET",
@@ -228,6 +426,55 @@ ME = Operation(
     writes=False,
     idempotent=True,
     schema_gap_source="posthog/api/user.py (@me)",
+)
+ONBOARDING_SKIP = Operation(
+    id="users.onboarding.skip",
+    method="POST",
+    path="/api/users/{uuid}/onboarding/skip/",
+    owner=None,
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="OnboardingSkipRequest",
+        required=True,
+        flat=True,
+        fields=(("reason", "reason"), ("step_at_skip", "step_at_skip")),
+    ),
+    result=Result(kind="model", model="User", schema="User"),
+    schema_operations=("POST /api/users/{uuid}/onboarding/skip/",),
+)
+PUSH_TOKENS_REGISTER = Operation(
+    id="users.push_tokens.register",
+    method="POST",
+    path="/api/users/{uuid}/push_tokens/",
+    owner=None,
+    parameters=(Parameter(name="uuid", python_name="uuid", location="path", required=True),),
+    body=Body(
+        schema="UserPushTokenRegisterRequest",
+        required=True,
+        flat=True,
+        fields=(("platform", "platform"), ("token", "token")),
+    ),
+    result=Result(kind="model", model="UserPushTokenItem", schema="UserPushTokenItem"),
+    scopes=("user:write",),
+    schema_operations=("POST /api/users/{uuid}/push_tokens/",),
+)
+PUSH_TOKENS_UNREGISTER = Operation(
+    id="users.push_tokens.unregister",
+    method="POST",
+    path="/api/users/{uuid}/push_tokens/unregister/",
+    owner=None,
+    parameters=(Parameter(name="uuid", python_name="uuid", location="path", required=True),),
+    body=Body(
+        schema="UserPushTokenUnregisterRequest",
+        required=True,
+        flat=True,
+        fields=(("token", "token"),),
+    ),
+    result=Result(status=204),
+    scopes=("user:write",),
+    schema_operations=("POST /api/users/{uuid}/push_tokens/unregister/",),
 )
 REPLACE = Operation(
     id="users.replace",
@@ -251,6 +498,7 @@ REPLACE = Operation(
             ("first_name", "first_name"),
             ("has_seen_product_intro_for", "has_seen_product_intro_for"),
             ("hedgehog_config", "hedgehog_config"),
+            ("hide_mcp_hints", "hide_mcp_hints"),
             ("is_staff", "is_staff"),
             ("last_name", "last_name"),
             ("notification_settings", "notification_settings"),
@@ -262,6 +510,7 @@ REPLACE = Operation(
             ("shortcut_position", "shortcut_position"),
             ("theme_mode", "theme_mode"),
             ("toolbar_mode", "toolbar_mode"),
+            ("ui_configuration", "ui_configuration"),
         ),
     ),
     result=Result(kind="model", model="User", schema="User"),
@@ -274,159 +523,94 @@ REQUEST_EMAIL_VERIFICATION = Operation(
     method="POST",
     path="/api/users/request_email_verification/",
     owner=None,
-    body=Body(
-        schema="UsersRequestEmailVerificationRequest",
-        flat=True,
-        fields=(
-            ("allow_impersonation", "allow_impersonation"),
-            ("allow_sidebar_suggestions", "allow_sidebar_suggestions"),
-            ("anonymize_data", "anonymize_data"),
-            ("current_password", "current_password"),
-            ("email", "email"),
-            ("events_column_config", "events_column_config"),
-            ("first_name", "first_name"),
-            ("has_seen_product_intro_for", "has_seen_product_intro_for"),
-            ("hedgehog_config", "hedgehog_config"),
-            ("is_staff", "is_staff"),
-            ("last_name", "last_name"),
-            ("notification_settings", "notification_settings"),
-            ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
-            ("password", "password"),
-            ("role_at_organization", "role_at_organization"),
-            ("set_current_organization", "set_current_organization"),
-            ("set_current_team", "set_current_team"),
-            ("shortcut_position", "shortcut_position"),
-            ("theme_mode", "theme_mode"),
-            ("toolbar_mode", "toolbar_mode"),
-        ),
-    ),
+    body=Body(schema="UsersRequestEmailVerificationRequest"),
     result=Result(kind="json"),
     schema_operations=("POST /api/users/request_email_verification/",),
 )
-SCENE_PERSONALISATION = Operation(
-    id="users.scene_personalisation",
+SET_SCENE_PERSONALISATION = Operation(
+    id="users.set_scene_personalisation",
     method="POST",
     path="/api/users/{uuid}/scene_personalisation/",
     owner=None,
     parameters=(
         Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
-    body=Body(
-        schema="UsersScenePersonalisationRequest",
-        flat=True,
-        fields=(
-            ("allow_impersonation", "allow_impersonation"),
-            ("allow_sidebar_suggestions", "allow_sidebar_suggestions"),
-            ("anonymize_data", "anonymize_data"),
-            ("current_password", "current_password"),
-            ("email", "email"),
-            ("events_column_config", "events_column_config"),
-            ("first_name", "first_name"),
-            ("has_seen_product_intro_for", "has_seen_product_intro_for"),
-            ("hedgehog_config", "hedgehog_config"),
-            ("is_staff", "is_staff"),
-            ("last_name", "last_name"),
-            ("notification_settings", "notification_settings"),
-            ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
-            ("password", "password"),
-            ("role_at_organization", "role_at_organization"),
-            ("set_current_organization", "set_current_organization"),
-            ("set_current_team", "set_current_team"),
-            ("shortcut_position", "shortcut_position"),
-            ("theme_mode", "theme_mode"),
-            ("toolbar_mode", "toolbar_mode"),
-        ),
-    ),
+    body=Body(schema="UsersSetScenePersonalisationRequest"),
     result=Result(kind="json"),
     schema_operations=("POST /api/users/{uuid}/scene_personalisation/",),
 )
-START_2FA_SETUP = Operation(
-    id="users.start_2fa_setup",
-    method="GET",
-    path="/api/users/{uuid}/start_2fa_setup/",
-    owner=None,
-    parameters=(
-        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
-    ),
-    result=Result(kind="json"),
-    schema_operations=("GET /api/users/{uuid}/start_2fa_setup/",),
-)
-TWO_FACTOR_BACKUP_CODES = Operation(
-    id="users.two_factor_backup_codes",
+SIGNAL_AUTONOMY_CREATE = Operation(
+    id="users.signal_autonomy.create",
     method="POST",
-    path="/api/users/{uuid}/two_factor_backup_codes/",
+    path="/api/users/{user_id}/signal_autonomy/",
     owner=None,
-    parameters=(
-        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
-    ),
+    parameters=(Parameter(name="user_id", python_name="user_id", location="path", required=True),),
     body=Body(
-        schema="UsersTwoFactorBackupCodesRequest",
+        schema="SignalUserAutonomyConfig",
         flat=True,
         fields=(
-            ("allow_impersonation", "allow_impersonation"),
-            ("allow_sidebar_suggestions", "allow_sidebar_suggestions"),
-            ("anonymize_data", "anonymize_data"),
-            ("current_password", "current_password"),
-            ("email", "email"),
-            ("events_column_config", "events_column_config"),
-            ("first_name", "first_name"),
-            ("has_seen_product_intro_for", "has_seen_product_intro_for"),
-            ("hedgehog_config", "hedgehog_config"),
-            ("is_staff", "is_staff"),
-            ("last_name", "last_name"),
-            ("notification_settings", "notification_settings"),
-            ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
-            ("password", "password"),
-            ("role_at_organization", "role_at_organization"),
-            ("set_current_organization", "set_current_organization"),
-            ("set_current_team", "set_current_team"),
-            ("shortcut_position", "shortcut_position"),
-            ("theme_mode", "theme_mode"),
-            ("toolbar_mode", "toolbar_mode"),
+            ("autostart_priority", "autostart_priority"),
+            ("slack_notification_channel", "slack_notification_channel"),
+            ("slack_notification_min_priority", "slack_notification_min_priority"),
         ),
     ),
-    result=Result(kind="json"),
-    schema_operations=("POST /api/users/{uuid}/two_factor_backup_codes/",),
+    result=Result(
+        kind="model", model="SignalUserAutonomyConfig", schema="SignalUserAutonomyConfig"
+    ),
+    scopes=("user:write",),
+    schema_operations=("POST /api/users/{user_id}/signal_autonomy/",),
+)
+SIGNAL_AUTONOMY_DELETE = Operation(
+    id="users.signal_autonomy.delete",
+    method="DELETE",
+    path="/api/users/{user_id}/signal_autonomy/",
+    owner=None,
+    parameters=(Parameter(name="user_id", python_name="user_id", location="path", required=True),),
+    result=Result(status=204),
+    scopes=("user:write",),
+    idempotent=True,
+    schema_operations=("DELETE /api/users/{user_id}/signal_autonomy/",),
+)
+SIGNAL_AUTONOMY_GET = Operation(
+    id="users.signal_autonomy.get",
+    method="GET",
+    path="/api/users/{user_id}/signal_autonomy/",
+    owner=None,
+    parameters=(Parameter(name="user_id", python_name="user_id", location="path", required=True),),
+    result=Result(
+        kind="model", model="SignalUserAutonomyConfig", schema="SignalUserAutonomyConfig"
+    ),
+    scopes=("user:write",),
+    schema_operations=("GET /api/users/{user_id}/signal_autonomy/",),
 )
 TWO_FACTOR_DISABLE = Operation(
-    id="users.two_factor_disable",
+    id="users.two_factor.disable",
     method="POST",
     path="/api/users/{uuid}/two_factor_disable/",
     owner=None,
     parameters=(
         Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
-    body=Body(
-        schema="UsersTwoFactorDisableRequest",
-        flat=True,
-        fields=(
-            ("allow_impersonation", "allow_impersonation"),
-            ("allow_sidebar_suggestions", "allow_sidebar_suggestions"),
-            ("anonymize_data", "anonymize_data"),
-            ("current_password", "current_password"),
-            ("email", "email"),
-            ("events_column_config", "events_column_config"),
-            ("first_name", "first_name"),
-            ("has_seen_product_intro_for", "has_seen_product_intro_for"),
-            ("hedgehog_config", "hedgehog_config"),
-            ("is_staff", "is_staff"),
-            ("last_name", "last_name"),
-            ("notification_settings", "notification_settings"),
-            ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
-            ("password", "password"),
-            ("role_at_organization", "role_at_organization"),
-            ("set_current_organization", "set_current_organization"),
-            ("set_current_team", "set_current_team"),
-            ("shortcut_position", "shortcut_position"),
-            ("theme_mode", "theme_mode"),
-            ("toolbar_mode", "toolbar_mode"),
-        ),
-    ),
+    body=Body(schema="UsersTwoFactorDisableRequest"),
     result=Result(kind="json"),
+    api_key_allowed=False,
     schema_operations=("POST /api/users/{uuid}/two_factor_disable/",),
 )
-TWO_FACTOR_START_SETUP = Operation(
-    id="users.two_factor_start_setup",
+TWO_FACTOR_GENERATE_BACKUP_CODES = Operation(
+    id="users.two_factor.generate_backup_codes",
+    method="POST",
+    path="/api/users/{uuid}/two_factor_backup_codes/",
+    owner=None,
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="UsersTwoFactorGenerateBackupCodesRequest"),
+    result=Result(kind="json"),
+    api_key_allowed=False,
+    schema_operations=("POST /api/users/{uuid}/two_factor_backup_codes/",),
+)
+TWO_FACTOR_START = Operation(
+    id="users.two_factor.start",
     method="GET",
     path="/api/users/{uuid}/two_factor_start_setup/",
     owner=None,
@@ -434,10 +618,23 @@ TWO_FACTOR_START_SETUP = Operation(
         Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="json"),
+    api_key_allowed=False,
     schema_operations=("GET /api/users/{uuid}/two_factor_start_setup/",),
 )
+TWO_FACTOR_START_LEGACY = Operation(
+    id="users.two_factor.start_legacy",
+    method="GET",
+    path="/api/users/{uuid}/start_2fa_setup/",
+    owner=None,
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="json"),
+    api_key_allowed=False,
+    schema_operations=("GET /api/users/{uuid}/start_2fa_setup/",),
+)
 TWO_FACTOR_STATUS = Operation(
-    id="users.two_factor_status",
+    id="users.two_factor.status",
     method="GET",
     path="/api/users/{uuid}/two_factor_status/",
     owner=None,
@@ -447,44 +644,34 @@ TWO_FACTOR_STATUS = Operation(
     result=Result(kind="json"),
     writes=False,
     idempotent=True,
+    api_key_allowed=False,
     schema_operations=("GET /api/users/{uuid}/two_factor_status/",),
 )
 TWO_FACTOR_VALIDATE = Operation(
-    id="users.two_factor_validate",
+    id="users.two_factor.validate",
     method="POST",
     path="/api/users/{uuid}/two_factor_validate/",
     owner=None,
     parameters=(
         Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
-    body=Body(
-        schema="UsersTwoFactorValidateRequest",
-        flat=True,
-        fields=(
-            ("allow_impersonation", "allow_impersonation"),
-            ("allow_sidebar_suggestions", "allow_sidebar_suggestions"),
-            ("anonymize_data", "anonymize_data"),
-            ("current_password", "current_password"),
-            ("email", "email"),
-            ("events_column_config", "events_column_config"),
-            ("first_name", "first_name"),
-            ("has_seen_product_intro_for", "has_seen_product_intro_for"),
-            ("hedgehog_config", "hedgehog_config"),
-            ("is_staff", "is_staff"),
-            ("last_name", "last_name"),
-            ("notification_settings", "notification_settings"),
-            ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
-            ("password", "password"),
-            ("role_at_organization", "role_at_organization"),
-            ("set_current_organization", "set_current_organization"),
-            ("set_current_team", "set_current_team"),
-            ("shortcut_position", "shortcut_position"),
-            ("theme_mode", "theme_mode"),
-            ("toolbar_mode", "toolbar_mode"),
-        ),
-    ),
+    body=Body(schema="UsersTwoFactorValidateRequest"),
     result=Result(kind="json"),
+    api_key_allowed=False,
     schema_operations=("POST /api/users/{uuid}/two_factor_validate/",),
+)
+TWO_FACTOR_VALIDATE_LEGACY = Operation(
+    id="users.two_factor.validate_legacy",
+    method="POST",
+    path="/api/users/{uuid}/validate_2fa/",
+    owner=None,
+    parameters=(
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
+    ),
+    body=Body(schema="UsersTwoFactorValidateLegacyRequest"),
+    result=Result(kind="json"),
+    api_key_allowed=False,
+    schema_operations=("POST /api/users/{uuid}/validate_2fa/",),
 )
 UPDATE = Operation(
     id="users.update",
@@ -507,6 +694,7 @@ UPDATE = Operation(
             ("first_name", "first_name"),
             ("has_seen_product_intro_for", "has_seen_product_intro_for"),
             ("hedgehog_config", "hedgehog_config"),
+            ("hide_mcp_hints", "hide_mcp_hints"),
             ("is_staff", "is_staff"),
             ("last_name", "last_name"),
             ("notification_settings", "notification_settings"),
@@ -518,85 +706,12 @@ UPDATE = Operation(
             ("shortcut_position", "shortcut_position"),
             ("theme_mode", "theme_mode"),
             ("toolbar_mode", "toolbar_mode"),
+            ("ui_configuration", "ui_configuration"),
         ),
     ),
     result=Result(kind="model", model="User", schema="User"),
     scopes=("user:write",),
     schema_operations=("PATCH /api/users/{uuid}/",),
-)
-UPDATE_HEDGEHOG_CONFIG = Operation(
-    id="users.update_hedgehog_config",
-    method="PATCH",
-    path="/api/users/{uuid}/hedgehog_config/",
-    owner=None,
-    parameters=(
-        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
-    ),
-    body=Body(
-        schema="UsersUpdateHedgehogConfigRequest",
-        flat=True,
-        fields=(
-            ("allow_impersonation", "allow_impersonation"),
-            ("allow_sidebar_suggestions", "allow_sidebar_suggestions"),
-            ("anonymize_data", "anonymize_data"),
-            ("current_password", "current_password"),
-            ("email", "email"),
-            ("events_column_config", "events_column_config"),
-            ("first_name", "first_name"),
-            ("has_seen_product_intro_for", "has_seen_product_intro_for"),
-            ("hedgehog_config", "hedgehog_config"),
-            ("is_staff", "is_staff"),
-            ("last_name", "last_name"),
-            ("notification_settings", "notification_settings"),
-            ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
-            ("password", "password"),
-            ("role_at_organization", "role_at_organization"),
-            ("set_current_organization", "set_current_organization"),
-            ("set_current_team", "set_current_team"),
-            ("shortcut_position", "shortcut_position"),
-            ("theme_mode", "theme_mode"),
-            ("toolbar_mode", "toolbar_mode"),
-        ),
-    ),
-    result=Result(kind="json"),
-    schema_operations=("PATCH /api/users/{uuid}/hedgehog_config/",),
-)
-VALIDATE_2FA = Operation(
-    id="users.validate_2fa",
-    method="POST",
-    path="/api/users/{uuid}/validate_2fa/",
-    owner=None,
-    parameters=(
-        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
-    ),
-    body=Body(
-        schema="UsersValidate2faRequest",
-        flat=True,
-        fields=(
-            ("allow_impersonation", "allow_impersonation"),
-            ("allow_sidebar_suggestions", "allow_sidebar_suggestions"),
-            ("anonymize_data", "anonymize_data"),
-            ("current_password", "current_password"),
-            ("email", "email"),
-            ("events_column_config", "events_column_config"),
-            ("first_name", "first_name"),
-            ("has_seen_product_intro_for", "has_seen_product_intro_for"),
-            ("hedgehog_config", "hedgehog_config"),
-            ("is_staff", "is_staff"),
-            ("last_name", "last_name"),
-            ("notification_settings", "notification_settings"),
-            ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
-            ("password", "password"),
-            ("role_at_organization", "role_at_organization"),
-            ("set_current_organization", "set_current_organization"),
-            ("set_current_team", "set_current_team"),
-            ("shortcut_position", "shortcut_position"),
-            ("theme_mode", "theme_mode"),
-            ("toolbar_mode", "toolbar_mode"),
-        ),
-    ),
-    result=Result(kind="json"),
-    schema_operations=("POST /api/users/{uuid}/validate_2fa/",),
 )
 VERIFY_EMAIL = Operation(
     id="users.verify_email",
@@ -604,62 +719,57 @@ VERIFY_EMAIL = Operation(
     path="/api/users/verify_email/",
     owner=None,
     body=Body(
-        schema="User",
+        schema="VerifyEmailRequest",
+        required=True,
         flat=True,
-        fields=(
-            ("allow_impersonation", "allow_impersonation"),
-            ("allow_sidebar_suggestions", "allow_sidebar_suggestions"),
-            ("anonymize_data", "anonymize_data"),
-            ("current_password", "current_password"),
-            ("email", "email"),
-            ("events_column_config", "events_column_config"),
-            ("first_name", "first_name"),
-            ("has_seen_product_intro_for", "has_seen_product_intro_for"),
-            ("hedgehog_config", "hedgehog_config"),
-            ("is_staff", "is_staff"),
-            ("last_name", "last_name"),
-            ("notification_settings", "notification_settings"),
-            ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
-            ("password", "password"),
-            ("pending_invites", "pending_invites"),
-            ("role_at_organization", "role_at_organization"),
-            ("set_current_organization", "set_current_organization"),
-            ("set_current_team", "set_current_team"),
-            ("shortcut_position", "shortcut_position"),
-            ("theme_mode", "theme_mode"),
-            ("toolbar_mode", "toolbar_mode"),
-        ),
+        fields=(("code", "code"), ("uuid", "uuid")),
     ),
     result=Result(kind="json"),
     schema_operations=("POST /api/users/verify_email/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
-    CANCEL_EMAIL_CHANGE_REQUEST,
-    CREATE_SIGNAL_AUTONOMY,
+    CANCEL_EMAIL_CHANGE,
+    COMPLETE_CREDENTIALS_REVIEW,
     DELETE,
-    DELETE_SIGNAL_AUTONOMY,
     GET,
-    GET_HEDGEHOG_CONFIG,
-    GET_SIGNAL_AUTONOMY,
     GITHUB_LOGIN,
+    HEDGEHOG_CONFIG_GET,
+    HEDGEHOG_CONFIG_UPDATE,
+    INTEGRATIONS_GITHUB_BRANCHES,
     INTEGRATIONS_GITHUB_DELETE,
-    INTEGRATIONS_GITHUB_REPOS,
+    INTEGRATIONS_GITHUB_INSTALL_REQUESTS_DELETE,
+    INTEGRATIONS_GITHUB_INSTALL_REQUESTS_GET,
+    INTEGRATIONS_GITHUB_PREPARE_CALLBACK,
+    INTEGRATIONS_GITHUB_REPOS_GET,
+    INTEGRATIONS_GITHUB_REPOS_REFRESH,
     INTEGRATIONS_GITHUB_START,
     INTEGRATIONS_LIST,
+    INTEGRATIONS_SLACK_DELETE,
+    INTEGRATIONS_SLACK_LINKABLE_WORKSPACES,
+    INTEGRATIONS_SLACK_START,
     LIST,
+    LOGIN_SESSIONS_DELETE,
+    LOGIN_SESSIONS_LIST,
+    LOGIN_SESSIONS_REVOKE_OTHERS,
+    MARK_PRODUCT_INTRO_SEEN,
     ME,
+    ONBOARDING_SKIP,
+    PUSH_TOKENS_REGISTER,
+    PUSH_TOKENS_UNREGISTER,
     REPLACE,
     REQUEST_EMAIL_VERIFICATION,
-    SCENE_PERSONALISATION,
-    START_2FA_SETUP,
-    TWO_FACTOR_BACKUP_CODES,
+    SET_SCENE_PERSONALISATION,
+    SIGNAL_AUTONOMY_CREATE,
+    SIGNAL_AUTONOMY_DELETE,
+    SIGNAL_AUTONOMY_GET,
     TWO_FACTOR_DISABLE,
-    TWO_FACTOR_START_SETUP,
+    TWO_FACTOR_GENERATE_BACKUP_CODES,
+    TWO_FACTOR_START,
+    TWO_FACTOR_START_LEGACY,
     TWO_FACTOR_STATUS,
     TWO_FACTOR_VALIDATE,
+    TWO_FACTOR_VALIDATE_LEGACY,
     UPDATE,
-    UPDATE_HEDGEHOG_CONFIG,
-    VALIDATE_2FA,
     VERIFY_EMAIL,
 )

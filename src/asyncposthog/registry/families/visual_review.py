@@ -5,6 +5,17 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
+REPOS_BASELINES = Operation(
+    id="visual_review.repos.baselines",
+    method="GET",
+    path="/api/projects/{project_id}/visual_review/repos/{id}/baselines/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    result=Result(kind="model", model="BaselineOverview", schema="BaselineOverview"),
+    scopes=("visual_review:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/visual_review/repos/{id}/baselines/",),
+)
 REPOS_CREATE = Operation(
     id="visual_review.repos.create",
     method="POST",
@@ -15,15 +26,28 @@ REPOS_CREATE = Operation(
         flat=True,
         fields=(("repo_external_id", "repo_external_id"), ("repo_full_name", "repo_full_name")),
     ),
-    result=Result(kind="model", model="Repo", schema="Repo", status=201),
+    result=Result(kind="model", model="VisualReviewRepo", schema="Repo", status=201),
+    scopes=("visual_review:write",),
     schema_operations=("POST /api/projects/{project_id}/visual_review/repos/",),
+)
+REPOS_FLAKINESS = Operation(
+    id="visual_review.repos.flakiness",
+    method="GET",
+    path="/api/projects/{project_id}/visual_review/repos/{id}/flakiness/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    result=Result(kind="model", model="FlakinessOverview", schema="FlakinessOverview"),
+    scopes=("visual_review:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/visual_review/repos/{id}/flakiness/",),
 )
 REPOS_GET = Operation(
     id="visual_review.repos.get",
     method="GET",
     path="/api/projects/{project_id}/visual_review/repos/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    result=Result(kind="model", model="Repo", schema="Repo"),
+    result=Result(kind="model", model="VisualReviewRepo", schema="Repo"),
+    scopes=("visual_review:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/visual_review/repos/{id}/",),
@@ -36,8 +60,9 @@ REPOS_LIST = Operation(
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
-    result=Result(kind="model", model="PaginatedRepoList", schema="PaginatedRepoList"),
+    result=Result(kind="model", model="PaginatedVisualReviewRepoList", schema="PaginatedRepoList"),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("visual_review:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/visual_review/repos/",),
@@ -54,7 +79,12 @@ REPOS_QUARANTINE_CREATE = Operation(
         schema="QuarantineInput",
         required=True,
         flat=True,
-        fields=(("expires_at", "expires_at"), ("identifier", "identifier"), ("reason", "reason")),
+        fields=(
+            ("expires_at", "expires_at"),
+            ("identifier", "identifier"),
+            ("reason", "reason"),
+            ("source_run_id", "source_run_id"),
+        ),
     ),
     result=Result(
         kind="model",
@@ -62,6 +92,7 @@ REPOS_QUARANTINE_CREATE = Operation(
         schema="QuarantinedIdentifierEntry",
         status=201,
     ),
+    scopes=("visual_review:write",),
     schema_operations=(
         "POST /api/projects/{project_id}/visual_review/repos/{id}/quarantine/{run_type}/",
     ),
@@ -75,11 +106,10 @@ REPOS_QUARANTINE_EXPIRE = Operation(
         Parameter(name="run_type", python_name="run_type", location="path", required=True),
     ),
     body=Body(
-        schema="QuarantineInput",
-        flat=True,
-        fields=(("expires_at", "expires_at"), ("identifier", "identifier"), ("reason", "reason")),
+        schema="UnquarantineQuery", required=True, flat=True, fields=(("identifier", "identifier"),)
     ),
     result=Result(status=204),
+    scopes=("visual_review:write",),
     schema_operations=(
         "POST /api/projects/{project_id}/visual_review/repos/{id}/quarantine/{run_type}/expire/",
     ),
@@ -101,9 +131,65 @@ REPOS_QUARANTINE_LIST = Operation(
         schema="PaginatedQuarantinedIdentifierEntryList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("visual_review:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/visual_review/repos/{id}/quarantine/",),
+)
+REPOS_RUNS_COUNTS = Operation(
+    id="visual_review.repos.runs.counts",
+    method="GET",
+    path="/api/projects/{project_id}/visual_review/repos/{repo_id}/runs/counts/",
+    parameters=(Parameter(name="repo_id", python_name="repo_id", location="path", required=True),),
+    result=Result(kind="model", model="ReviewStateCounts", schema="ReviewStateCounts"),
+    scopes=("visual_review:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/visual_review/repos/{repo_id}/runs/counts/",
+    ),
+)
+REPOS_RUNS_LIST = Operation(
+    id="visual_review.repos.runs.list",
+    method="GET",
+    path="/api/projects/{project_id}/visual_review/repos/{repo_id}/runs/",
+    parameters=(
+        Parameter(name="repo_id", python_name="repo_id", location="path", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="review_state", python_name="review_state", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
+    ),
+    result=Result(kind="model", model="PaginatedVisualReviewRunList", schema="PaginatedRunList"),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("visual_review:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/visual_review/repos/{repo_id}/runs/",),
+)
+REPOS_SNAPSHOTS_GET = Operation(
+    id="visual_review.repos.snapshots.get",
+    method="GET",
+    path="/api/projects/{project_id}/visual_review/repos/{repo_id}/snapshots/{run_type}/{identifier}/",
+    parameters=(
+        Parameter(name="repo_id", python_name="repo_id", location="path", required=True),
+        Parameter(name="run_type", python_name="run_type", location="path", required=True),
+        Parameter(name="identifier", python_name="identifier", location="path", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model",
+        model="PaginatedVisualReviewSnapshotHistoryEntryList",
+        schema="PaginatedSnapshotHistoryEntryList",
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("visual_review:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/visual_review/repos/{repo_id}/snapshots/{run_type}/{identifier}/",
+    ),
 )
 REPOS_THUMBNAILS_GET = Operation(
     id="visual_review.repos.thumbnails.get",
@@ -112,8 +198,10 @@ REPOS_THUMBNAILS_GET = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True),
         Parameter(name="identifier", python_name="identifier", location="path", required=True),
+        Parameter(name="run_type", python_name="run_type", location="query"),
     ),
     result=Result(kind="bytes", media="*/*"),
+    scopes=("visual_review:read",),
     writes=False,
     idempotent=True,
     schema_operations=(
@@ -133,22 +221,9 @@ REPOS_UPDATE = Operation(
             ("enable_pr_comments", "enable_pr_comments"),
         ),
     ),
-    result=Result(kind="model", model="Repo", schema="Repo"),
+    result=Result(kind="model", model="VisualReviewRepo", schema="Repo"),
+    scopes=("visual_review:write",),
     schema_operations=("PATCH /api/projects/{project_id}/visual_review/repos/{id}/",),
-)
-RUNS_ADD_SNAPSHOTS = Operation(
-    id="visual_review.runs.add_snapshots",
-    method="POST",
-    path="/api/projects/{project_id}/visual_review/runs/{id}/add-snapshots/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    body=Body(
-        schema="AddSnapshotsInput",
-        required=True,
-        flat=True,
-        fields=(("baseline_hashes", "baseline_hashes"), ("snapshots", "snapshots")),
-    ),
-    result=Result(kind="model", model="AddSnapshotsResult", schema="AddSnapshotsResult"),
-    schema_operations=("POST /api/projects/{project_id}/visual_review/runs/{id}/add-snapshots/",),
 )
 RUNS_APPROVE = Operation(
     id="visual_review.runs.approve",
@@ -159,13 +234,10 @@ RUNS_APPROVE = Operation(
         schema="ApproveRunRequestInput",
         required=True,
         flat=True,
-        fields=(
-            ("approve_all", "approve_all"),
-            ("commit_to_github", "commit_to_github"),
-            ("snapshots", "snapshots"),
-        ),
+        fields=(("snapshots", "snapshots"),),
     ),
-    result=Result(kind="model", model="AutoApproveResult", schema="AutoApproveResult"),
+    result=Result(kind="model", model="VisualReviewRun", schema="Run"),
+    scopes=("visual_review:write",),
     schema_operations=("POST /api/projects/{project_id}/visual_review/runs/{id}/approve/",),
 )
 RUNS_COMPLETE = Operation(
@@ -173,7 +245,8 @@ RUNS_COMPLETE = Operation(
     method="POST",
     path="/api/projects/{project_id}/visual_review/runs/{id}/complete/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    result=Result(kind="model", model="Run", schema="Run"),
+    result=Result(kind="model", model="VisualReviewRun", schema="Run"),
+    scopes=("visual_review:write",),
     schema_operations=("POST /api/projects/{project_id}/visual_review/runs/{id}/complete/",),
 )
 RUNS_COUNTS = Operation(
@@ -181,6 +254,7 @@ RUNS_COUNTS = Operation(
     method="GET",
     path="/api/projects/{project_id}/visual_review/runs/counts/",
     result=Result(kind="model", model="ReviewStateCounts", schema="ReviewStateCounts"),
+    scopes=("visual_review:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/visual_review/runs/counts/",),
@@ -197,6 +271,7 @@ RUNS_CREATE = Operation(
             ("baseline_hashes", "baseline_hashes"),
             ("branch", "branch"),
             ("commit_sha", "commit_sha"),
+            ("is_partial", "is_partial"),
             ("metadata", "metadata"),
             ("pr_number", "pr_number"),
             ("purpose", "purpose"),
@@ -208,14 +283,34 @@ RUNS_CREATE = Operation(
         ),
     ),
     result=Result(kind="model", model="CreateRunResult", schema="CreateRunResult", status=201),
+    scopes=("visual_review:write",),
     schema_operations=("POST /api/projects/{project_id}/visual_review/runs/",),
+)
+RUNS_FINALIZE = Operation(
+    id="visual_review.runs.finalize",
+    method="POST",
+    path="/api/projects/{project_id}/visual_review/runs/{id}/finalize/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    body=Body(
+        schema="FinalizeRunRequestInput",
+        flat=True,
+        fields=(
+            ("add_images_to_comment_on_pr", "add_images_to_comment_on_pr"),
+            ("approve_all", "approve_all"),
+            ("commit_to_github", "commit_to_github"),
+        ),
+    ),
+    result=Result(kind="model", model="FinalizeResult", schema="FinalizeResult"),
+    scopes=("visual_review:write",),
+    schema_operations=("POST /api/projects/{project_id}/visual_review/runs/{id}/finalize/",),
 )
 RUNS_GET = Operation(
     id="visual_review.runs.get",
     method="GET",
     path="/api/projects/{project_id}/visual_review/runs/{id}/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
-    result=Result(kind="model", model="Run", schema="Run"),
+    result=Result(kind="model", model="VisualReviewRun", schema="Run"),
+    scopes=("visual_review:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/visual_review/runs/{id}/",),
@@ -225,12 +320,17 @@ RUNS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/visual_review/runs/",
     parameters=(
+        Parameter(name="branch", python_name="branch", location="query"),
+        Parameter(name="commit_sha", python_name="commit_sha", location="query"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="pr_number", python_name="pr_number", location="query", type="integer"),
         Parameter(name="review_state", python_name="review_state", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
-    result=Result(kind="model", model="PaginatedRunList", schema="PaginatedRunList"),
+    result=Result(kind="model", model="PaginatedVisualReviewRunList", schema="PaginatedRunList"),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("visual_review:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/visual_review/runs/",),
@@ -241,6 +341,7 @@ RUNS_RECOMPUTE = Operation(
     path="/api/projects/{project_id}/visual_review/runs/{id}/recompute/",
     parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="RecomputeResult", schema="RecomputeResult"),
+    scopes=("visual_review:write",),
     schema_operations=("POST /api/projects/{project_id}/visual_review/runs/{id}/recompute/",),
 )
 RUNS_SNAPSHOT_HISTORY = Operation(
@@ -255,25 +356,50 @@ RUNS_SNAPSHOT_HISTORY = Operation(
     ),
     result=Result(
         kind="model",
-        model="PaginatedSnapshotHistoryEntryList",
+        model="PaginatedVisualReviewSnapshotHistoryEntryList",
         schema="PaginatedSnapshotHistoryEntryList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("visual_review:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/visual_review/runs/{id}/snapshot-history/",),
 )
-RUNS_SNAPSHOTS = Operation(
-    id="visual_review.runs.snapshots",
+RUNS_SNAPSHOTS_ADD = Operation(
+    id="visual_review.runs.snapshots.add",
+    method="POST",
+    path="/api/projects/{project_id}/visual_review/runs/{id}/add-snapshots/",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    body=Body(
+        schema="AddSnapshotsInput",
+        required=True,
+        flat=True,
+        fields=(("baseline_hashes", "baseline_hashes"), ("snapshots", "snapshots")),
+    ),
+    result=Result(kind="model", model="AddSnapshotsResult", schema="AddSnapshotsResult"),
+    scopes=("visual_review:write",),
+    schema_operations=("POST /api/projects/{project_id}/visual_review/runs/{id}/add-snapshots/",),
+)
+RUNS_SNAPSHOTS_LIST = Operation(
+    id="visual_review.runs.snapshots.list",
     method="GET",
     path="/api/projects/{project_id}/visual_review/runs/{id}/snapshots/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(
+            name="include_quarantined",
+            python_name="include_quarantined",
+            location="query",
+            type="boolean",
+        ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
-    result=Result(kind="model", model="PaginatedSnapshotList", schema="PaginatedSnapshotList"),
+    result=Result(
+        kind="model", model="PaginatedVisualReviewSnapshotList", schema="PaginatedSnapshotList"
+    ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("visual_review:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/visual_review/runs/{id}/snapshots/",),
@@ -289,11 +415,12 @@ RUNS_TOLERATE = Operation(
         flat=True,
         fields=(("snapshot_id", "snapshot_id"),),
     ),
-    result=Result(kind="model", model="Snapshot", schema="Snapshot"),
+    result=Result(kind="model", model="VisualReviewSnapshot", schema="Snapshot"),
+    scopes=("visual_review:write",),
     schema_operations=("POST /api/projects/{project_id}/visual_review/runs/{id}/tolerate/",),
 )
-RUNS_TOLERATED_HASHES = Operation(
-    id="visual_review.runs.tolerated_hashes",
+RUNS_TOLERATED_HASHES_LIST = Operation(
+    id="visual_review.runs.tolerated_hashes.list",
     method="GET",
     path="/api/projects/{project_id}/visual_review/runs/{id}/tolerated-hashes/",
     parameters=(
@@ -308,30 +435,37 @@ RUNS_TOLERATED_HASHES = Operation(
         schema="PaginatedToleratedHashEntryList",
     ),
     pagination=Pagination(style="offset", page_size=100),
+    scopes=("visual_review:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/visual_review/runs/{id}/tolerated-hashes/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
+    REPOS_BASELINES,
     REPOS_CREATE,
+    REPOS_FLAKINESS,
     REPOS_GET,
     REPOS_LIST,
     REPOS_QUARANTINE_CREATE,
     REPOS_QUARANTINE_EXPIRE,
     REPOS_QUARANTINE_LIST,
+    REPOS_RUNS_COUNTS,
+    REPOS_RUNS_LIST,
+    REPOS_SNAPSHOTS_GET,
     REPOS_THUMBNAILS_GET,
     REPOS_UPDATE,
-    RUNS_ADD_SNAPSHOTS,
     RUNS_APPROVE,
     RUNS_COMPLETE,
     RUNS_COUNTS,
     RUNS_CREATE,
+    RUNS_FINALIZE,
     RUNS_GET,
     RUNS_LIST,
     RUNS_RECOMPUTE,
     RUNS_SNAPSHOT_HISTORY,
-    RUNS_SNAPSHOTS,
+    RUNS_SNAPSHOTS_ADD,
+    RUNS_SNAPSHOTS_LIST,
     RUNS_TOLERATE,
-    RUNS_TOLERATED_HASHES,
+    RUNS_TOLERATED_HASHES_LIST,
 )

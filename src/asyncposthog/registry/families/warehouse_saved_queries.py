@@ -23,25 +23,6 @@ ACTIVITY = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/warehouse_saved_queries/{id}/activity/",),
 )
-ANCESTORS = Operation(
-    id="warehouse_saved_queries.ancestors",
-    method="POST",
-    path="/api/projects/{project_id}/warehouse_saved_queries/{id}/ancestors/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
-    body=Body(
-        schema="WarehouseSavedQueriesAncestorsRequest", flat=True, fields=(("level", "level"),)
-    ),
-    result=Result(
-        kind="model",
-        model="WarehouseSavedQueriesAncestorsResponse",
-        schema="WarehouseSavedQueriesAncestorsResponse",
-    ),
-    writes=False,
-    idempotent=True,
-    schema_operations=("POST /api/projects/{project_id}/warehouse_saved_queries/{id}/ancestors/",),
-)
 CANCEL = Operation(
     id="warehouse_saved_queries.cancel",
     method="POST",
@@ -49,7 +30,402 @@ CANCEL = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
+    scopes=("warehouse_view:write",),
     schema_operations=("POST /api/projects/{project_id}/warehouse_saved_queries/{id}/cancel/",),
+)
+CHECK_INCREMENTAL = Operation(
+    id="warehouse_saved_queries.check_incremental",
+    method="POST",
+    path="/api/projects/{project_id}/warehouse_saved_queries/check_incremental/",
+    body=Body(
+        schema="CheckIncremental",
+        required=True,
+        flat=True,
+        fields=(
+            ("incremental_key", "incremental_key"),
+            ("lookback_seconds", "lookback_seconds"),
+            ("query", "query"),
+            ("unique_key", "unique_key"),
+        ),
+    ),
+    result=Result(kind="model", model="IncrementalEligibility", schema="IncrementalEligibility"),
+    scopes=("warehouse_view:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "POST /api/projects/{project_id}/warehouse_saved_queries/check_incremental/",
+    ),
+)
+CHECK_SUITE_RUNS_CHECK_RUNS = Operation(
+    id="warehouse_saved_queries.check_suite_runs.check_runs",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/check_suite_runs/{id}/check_runs/",
+    parameters=(
+        Parameter(
+            name="saved_query_id",
+            python_name="saved_query_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(
+        kind="model", model="DataQualityCheckRun", array=True, schema="DataQualityCheckRun"
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("query:read", "warehouse_view:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/check_suite_runs/{id}/check_runs/",
+    ),
+)
+CHECK_SUITE_RUNS_GET = Operation(
+    id="warehouse_saved_queries.check_suite_runs.get",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/check_suite_runs/{id}/",
+    parameters=(
+        Parameter(
+            name="saved_query_id",
+            python_name="saved_query_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="DataQualitySuiteRun", schema="DataQualitySuiteRun"),
+    scopes=("query:read", "warehouse_view:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/check_suite_runs/{id}/",
+    ),
+)
+CHECK_SUITE_RUNS_LIST = Operation(
+    id="warehouse_saved_queries.check_suite_runs.list",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/check_suite_runs/",
+    parameters=(
+        Parameter(
+            name="saved_query_id",
+            python_name="saved_query_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model",
+        model="PaginatedDataQualitySuiteRunList",
+        schema="PaginatedDataQualitySuiteRunList",
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("query:read", "warehouse_view:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/check_suite_runs/",
+    ),
+)
+CHECKS_CREATE = Operation(
+    id="warehouse_saved_queries.checks.create",
+    method="POST",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/",
+    parameters=(
+        Parameter(
+            name="saved_query_id",
+            python_name="saved_query_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+    ),
+    body=Body(
+        schema="DataQualityCheck",
+        required=True,
+        flat=True,
+        fields=(
+            ("ai_model", "ai_model"),
+            ("check_type", "check_type"),
+            ("column_name", "column_name"),
+            ("confidence", "confidence"),
+            ("config", "config"),
+            ("created_source", "created_source"),
+            ("description", "description"),
+            ("enabled", "enabled"),
+            ("name", "name"),
+            ("reasoning", "reasoning"),
+            ("severity", "severity"),
+            ("tags", "tags"),
+        ),
+    ),
+    result=Result(kind="model", model="DataQualityCheck", schema="DataQualityCheck", status=201),
+    scopes=("query:read", "warehouse_view:write"),
+    schema_operations=(
+        "POST /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/",
+    ),
+)
+CHECKS_DELETE = Operation(
+    id="warehouse_saved_queries.checks.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/",
+    parameters=(
+        Parameter(
+            name="saved_query_id",
+            python_name="saved_query_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(status=204),
+    scopes=("query:read", "warehouse_view:write"),
+    idempotent=True,
+    schema_operations=(
+        "DELETE /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/",
+    ),
+)
+CHECKS_GET = Operation(
+    id="warehouse_saved_queries.checks.get",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/",
+    parameters=(
+        Parameter(
+            name="saved_query_id",
+            python_name="saved_query_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="DataQualityCheck", schema="DataQualityCheck"),
+    scopes=("query:read", "warehouse_view:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/",
+    ),
+)
+CHECKS_HEALTH = Operation(
+    id="warehouse_saved_queries.checks.health",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/health/",
+    parameters=(
+        Parameter(
+            name="saved_query_id",
+            python_name="saved_query_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+    ),
+    result=Result(
+        kind="model", model="DataQualitySubjectHealth", schema="DataQualitySubjectHealth"
+    ),
+    scopes=("query:read", "warehouse_view:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/health/",
+    ),
+)
+CHECKS_LIST = Operation(
+    id="warehouse_saved_queries.checks.list",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/",
+    parameters=(
+        Parameter(
+            name="saved_query_id",
+            python_name="saved_query_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model", model="PaginatedDataQualityCheckList", schema="PaginatedDataQualityCheckList"
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("query:read", "warehouse_view:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/",
+    ),
+)
+CHECKS_REPLACE = Operation(
+    id="warehouse_saved_queries.checks.replace",
+    method="PUT",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/",
+    parameters=(
+        Parameter(
+            name="saved_query_id",
+            python_name="saved_query_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="DataQualityCheck",
+        required=True,
+        flat=True,
+        fields=(
+            ("ai_model", "ai_model"),
+            ("check_type", "check_type"),
+            ("column_name", "column_name"),
+            ("confidence", "confidence"),
+            ("config", "config"),
+            ("created_source", "created_source"),
+            ("description", "description"),
+            ("enabled", "enabled"),
+            ("name", "name"),
+            ("reasoning", "reasoning"),
+            ("severity", "severity"),
+            ("tags", "tags"),
+        ),
+    ),
+    result=Result(kind="model", model="DataQualityCheck", schema="DataQualityCheck"),
+    scopes=("query:read", "warehouse_view:write"),
+    idempotent=True,
+    schema_operations=(
+        "PUT /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/",
+    ),
+)
+CHECKS_RUN = Operation(
+    id="warehouse_saved_queries.checks.run",
+    method="POST",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/run/",
+    parameters=(
+        Parameter(
+            name="saved_query_id",
+            python_name="saved_query_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="DataQualitySuiteRun", schema="DataQualitySuiteRun"),
+    scopes=("query:read", "warehouse_view:write"),
+    schema_operations=(
+        "POST /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/run/",
+    ),
+)
+CHECKS_RUN_ALL = Operation(
+    id="warehouse_saved_queries.checks.run_all",
+    method="POST",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/run_all/",
+    parameters=(
+        Parameter(
+            name="saved_query_id",
+            python_name="saved_query_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+    ),
+    result=Result(kind="model", model="DataQualitySuiteRun", schema="DataQualitySuiteRun"),
+    scopes=("query:read", "warehouse_view:write"),
+    schema_operations=(
+        "POST /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/run_all/",
+    ),
+)
+CHECKS_RUNS_LIST = Operation(
+    id="warehouse_saved_queries.checks.runs.list",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/runs/",
+    parameters=(
+        Parameter(
+            name="saved_query_id",
+            python_name="saved_query_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(
+        kind="model", model="DataQualityCheckRun", array=True, schema="DataQualityCheckRun"
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("query:read", "warehouse_view:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/runs/",
+    ),
+)
+CHECKS_TYPES = Operation(
+    id="warehouse_saved_queries.checks.types",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/check_types/",
+    parameters=(
+        Parameter(
+            name="saved_query_id",
+            python_name="saved_query_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+    ),
+    result=Result(
+        kind="model", model="DataQualityCheckType", array=True, schema="DataQualityCheckType"
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("warehouse_view:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/check_types/",
+    ),
+)
+CHECKS_UPDATE = Operation(
+    id="warehouse_saved_queries.checks.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/",
+    parameters=(
+        Parameter(
+            name="saved_query_id",
+            python_name="saved_query_id",
+            location="path",
+            required=True,
+            format="uuid",
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="PatchedDataQualityCheck",
+        flat=True,
+        fields=(
+            ("ai_model", "ai_model"),
+            ("check_type", "check_type"),
+            ("column_name", "column_name"),
+            ("confidence", "confidence"),
+            ("config", "config"),
+            ("created_source", "created_source"),
+            ("description", "description"),
+            ("enabled", "enabled"),
+            ("name", "name"),
+            ("reasoning", "reasoning"),
+            ("severity", "severity"),
+            ("tags", "tags"),
+        ),
+    ),
+    result=Result(kind="model", model="DataQualityCheck", schema="DataQualityCheck"),
+    scopes=("query:read", "warehouse_view:write"),
+    schema_operations=(
+        "PATCH /api/projects/{project_id}/warehouse_saved_queries/{saved_query_id}/checks/{id}/",
+    ),
 )
 CREATE = Operation(
     id="warehouse_saved_queries.create",
@@ -62,12 +438,15 @@ CREATE = Operation(
         fields=(
             ("dag_id", "dag_id"),
             ("deleted", "deleted"),
+            ("description", "description"),
             ("edited_history_id", "edited_history_id"),
             ("folder_id", "folder_id"),
+            ("incremental", "incremental"),
             ("is_test", "is_test"),
             ("name", "name"),
             ("query", "query"),
             ("soft_update", "soft_update"),
+            ("sync_frequency", "sync_frequency"),
         ),
     ),
     result=Result(
@@ -100,31 +479,11 @@ DEPENDENCIES = Operation(
         model="WarehouseSavedQueriesDependenciesResponse",
         schema="WarehouseSavedQueriesDependenciesResponse",
     ),
+    scopes=("warehouse_view:read",),
     writes=False,
     idempotent=True,
     schema_operations=(
         "GET /api/projects/{project_id}/warehouse_saved_queries/{id}/dependencies/",
-    ),
-)
-DESCENDANTS = Operation(
-    id="warehouse_saved_queries.descendants",
-    method="POST",
-    path="/api/projects/{project_id}/warehouse_saved_queries/{id}/descendants/",
-    parameters=(
-        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
-    ),
-    body=Body(
-        schema="WarehouseSavedQueriesDescendantsRequest", flat=True, fields=(("level", "level"),)
-    ),
-    result=Result(
-        kind="model",
-        model="WarehouseSavedQueriesDescendantsResponse",
-        schema="WarehouseSavedQueriesDescendantsResponse",
-    ),
-    writes=False,
-    idempotent=True,
-    schema_operations=(
-        "POST /api/projects/{project_id}/warehouse_saved_queries/{id}/descendants/",
     ),
 )
 GET = Operation(
@@ -159,11 +518,57 @@ LIST = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/warehouse_saved_queries/",),
 )
+LIST_ANCESTORS = Operation(
+    id="warehouse_saved_queries.list_ancestors",
+    method="POST",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{id}/ancestors/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="WarehouseSavedQueriesListAncestorsRequest", flat=True, fields=(("level", "level"),)
+    ),
+    result=Result(
+        kind="model",
+        model="WarehouseSavedQueriesListAncestorsResponse",
+        schema="WarehouseSavedQueriesListAncestorsResponse",
+    ),
+    scopes=("warehouse_view:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/warehouse_saved_queries/{id}/ancestors/",),
+)
+LIST_DESCENDANTS = Operation(
+    id="warehouse_saved_queries.list_descendants",
+    method="POST",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{id}/descendants/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="WarehouseSavedQueriesListDescendantsRequest",
+        flat=True,
+        fields=(("level", "level"),),
+    ),
+    result=Result(
+        kind="model",
+        model="WarehouseSavedQueriesListDescendantsResponse",
+        schema="WarehouseSavedQueriesListDescendantsResponse",
+    ),
+    scopes=("warehouse_view:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "POST /api/projects/{project_id}/warehouse_saved_queries/{id}/descendants/",
+    ),
+)
 MATERIALIZE = Operation(
     id="warehouse_saved_queries.materialize",
     method="POST",
     path="/api/projects/{project_id}/warehouse_saved_queries/{id}/materialize/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     scopes=("warehouse_view:write",),
     buckets=("materialization",),
     schema_operations=(
@@ -184,18 +589,32 @@ REPLACE = Operation(
         fields=(
             ("dag_id", "dag_id"),
             ("deleted", "deleted"),
+            ("description", "description"),
             ("edited_history_id", "edited_history_id"),
             ("folder_id", "folder_id"),
+            ("incremental", "incremental"),
             ("is_test", "is_test"),
             ("name", "name"),
             ("query", "query"),
             ("soft_update", "soft_update"),
+            ("sync_frequency", "sync_frequency"),
         ),
     ),
     result=Result(kind="model", model="DataWarehouseSavedQuery", schema="DataWarehouseSavedQuery"),
     scopes=("warehouse_view:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/warehouse_saved_queries/{id}/",),
+)
+RESUME = Operation(
+    id="warehouse_saved_queries.resume",
+    method="POST",
+    path="/api/projects/{project_id}/warehouse_saved_queries/{id}/resume/",
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="SavedQueryResume", schema="SavedQueryResume"),
+    scopes=("warehouse_view:write",),
+    schema_operations=("POST /api/projects/{project_id}/warehouse_saved_queries/{id}/resume/",),
 )
 RESUME_SCHEDULES = Operation(
     id="warehouse_saved_queries.resume_schedules",
@@ -208,6 +627,7 @@ RESUME_SCHEDULES = Operation(
         fields=(("view_ids", "view_ids"),),
     ),
     result=Result(status=202),
+    scopes=("warehouse_view:write",),
     idempotent=True,
     schema_operations=(
         "POST /api/projects/{project_id}/warehouse_saved_queries/resume_schedules/",
@@ -267,12 +687,15 @@ UPDATE = Operation(
         fields=(
             ("dag_id", "dag_id"),
             ("deleted", "deleted"),
+            ("description", "description"),
             ("edited_history_id", "edited_history_id"),
             ("folder_id", "folder_id"),
+            ("incremental", "incremental"),
             ("is_test", "is_test"),
             ("name", "name"),
             ("query", "query"),
             ("soft_update", "soft_update"),
+            ("sync_frequency", "sync_frequency"),
         ),
     ),
     result=Result(kind="model", model="DataWarehouseSavedQuery", schema="DataWarehouseSavedQuery"),
@@ -282,16 +705,32 @@ UPDATE = Operation(
 
 OPERATIONS: tuple[Operation, ...] = (
     ACTIVITY,
-    ANCESTORS,
     CANCEL,
+    CHECK_INCREMENTAL,
+    CHECK_SUITE_RUNS_CHECK_RUNS,
+    CHECK_SUITE_RUNS_GET,
+    CHECK_SUITE_RUNS_LIST,
+    CHECKS_CREATE,
+    CHECKS_DELETE,
+    CHECKS_GET,
+    CHECKS_HEALTH,
+    CHECKS_LIST,
+    CHECKS_REPLACE,
+    CHECKS_RUN,
+    CHECKS_RUN_ALL,
+    CHECKS_RUNS_LIST,
+    CHECKS_TYPES,
+    CHECKS_UPDATE,
     CREATE,
     DELETE,
     DEPENDENCIES,
-    DESCENDANTS,
     GET,
     LIST,
+    LIST_ANCESTORS,
+    LIST_DESCENDANTS,
     MATERIALIZE,
     REPLACE,
+    RESUME,
     RESUME_SCHEDULES,
     REVERT_MATERIALIZATION,
     RUN,

@@ -18,14 +18,18 @@ CREATE = Operation(
         schema="DataWarehouseSavedQueryFolder",
         status=201,
     ),
+    scopes=("warehouse_view:write",),
     schema_operations=("POST /api/projects/{project_id}/warehouse_saved_query_folders/",),
 )
 DELETE = Operation(
     id="warehouse_saved_query_folders.delete",
     method="DELETE",
     path="/api/projects/{project_id}/warehouse_saved_query_folders/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(status=204),
+    scopes=("warehouse_view:write",),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/warehouse_saved_query_folders/{id}/",),
 )
@@ -33,10 +37,13 @@ GET = Operation(
     id="warehouse_saved_query_folders.get",
     method="GET",
     path="/api/projects/{project_id}/warehouse_saved_query_folders/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     result=Result(
         kind="model", model="DataWarehouseSavedQueryFolder", schema="DataWarehouseSavedQueryFolder"
     ),
+    scopes=("warehouse_view:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/warehouse_saved_query_folders/{id}/",),
@@ -52,6 +59,7 @@ LIST = Operation(
         schema="DataWarehouseSavedQueryFolder",
     ),
     pagination=Pagination(style="single", items=None),
+    scopes=("warehouse_view:read",),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/warehouse_saved_query_folders/",),
@@ -60,11 +68,14 @@ UPDATE = Operation(
     id="warehouse_saved_query_folders.update",
     method="PATCH",
     path="/api/projects/{project_id}/warehouse_saved_query_folders/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
     body=Body(schema="PatchedDataWarehouseSavedQueryFolder", flat=True, fields=(("name", "name"),)),
     result=Result(
         kind="model", model="DataWarehouseSavedQueryFolder", schema="DataWarehouseSavedQueryFolder"
     ),
+    scopes=("warehouse_view:write",),
     schema_operations=("PATCH /api/projects/{project_id}/warehouse_saved_query_folders/{id}/",),
 )
 

@@ -5,6 +5,313 @@ from __future__ import annotations
 
 from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
+CHECK_SUITE_RUNS_CHECK_RUNS = Operation(
+    id="warehouse_tables.check_suite_runs.check_runs",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_tables/{table_id}/check_suite_runs/{id}/check_runs/",
+    parameters=(
+        Parameter(
+            name="table_id", python_name="table_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(
+        kind="model", model="DataQualityCheckRun", array=True, schema="DataQualityCheckRun"
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("query:read", "warehouse_table:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/warehouse_tables/{table_id}/check_suite_runs/{id}/check_runs/",
+    ),
+)
+CHECK_SUITE_RUNS_GET = Operation(
+    id="warehouse_tables.check_suite_runs.get",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_tables/{table_id}/check_suite_runs/{id}/",
+    parameters=(
+        Parameter(
+            name="table_id", python_name="table_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="DataQualitySuiteRun", schema="DataQualitySuiteRun"),
+    scopes=("query:read", "warehouse_table:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/warehouse_tables/{table_id}/check_suite_runs/{id}/",
+    ),
+)
+CHECK_SUITE_RUNS_LIST = Operation(
+    id="warehouse_tables.check_suite_runs.list",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_tables/{table_id}/check_suite_runs/",
+    parameters=(
+        Parameter(
+            name="table_id", python_name="table_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model",
+        model="PaginatedDataQualitySuiteRunList",
+        schema="PaginatedDataQualitySuiteRunList",
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("query:read", "warehouse_table:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/warehouse_tables/{table_id}/check_suite_runs/",
+    ),
+)
+CHECKS_CREATE = Operation(
+    id="warehouse_tables.checks.create",
+    method="POST",
+    path="/api/projects/{project_id}/warehouse_tables/{table_id}/checks/",
+    parameters=(
+        Parameter(
+            name="table_id", python_name="table_id", location="path", required=True, format="uuid"
+        ),
+    ),
+    body=Body(
+        schema="DataQualityCheck",
+        required=True,
+        flat=True,
+        fields=(
+            ("ai_model", "ai_model"),
+            ("check_type", "check_type"),
+            ("column_name", "column_name"),
+            ("confidence", "confidence"),
+            ("config", "config"),
+            ("created_source", "created_source"),
+            ("description", "description"),
+            ("enabled", "enabled"),
+            ("name", "name"),
+            ("reasoning", "reasoning"),
+            ("severity", "severity"),
+            ("tags", "tags"),
+        ),
+    ),
+    result=Result(kind="model", model="DataQualityCheck", schema="DataQualityCheck", status=201),
+    scopes=("query:read", "warehouse_table:write"),
+    schema_operations=("POST /api/projects/{project_id}/warehouse_tables/{table_id}/checks/",),
+)
+CHECKS_DELETE = Operation(
+    id="warehouse_tables.checks.delete",
+    method="DELETE",
+    path="/api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/",
+    parameters=(
+        Parameter(
+            name="table_id", python_name="table_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(status=204),
+    scopes=("query:read", "warehouse_table:write"),
+    idempotent=True,
+    schema_operations=(
+        "DELETE /api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/",
+    ),
+)
+CHECKS_GET = Operation(
+    id="warehouse_tables.checks.get",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/",
+    parameters=(
+        Parameter(
+            name="table_id", python_name="table_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="DataQualityCheck", schema="DataQualityCheck"),
+    scopes=("query:read", "warehouse_table:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/",),
+)
+CHECKS_HEALTH = Operation(
+    id="warehouse_tables.checks.health",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_tables/{table_id}/checks/health/",
+    parameters=(
+        Parameter(
+            name="table_id", python_name="table_id", location="path", required=True, format="uuid"
+        ),
+    ),
+    result=Result(
+        kind="model", model="DataQualitySubjectHealth", schema="DataQualitySubjectHealth"
+    ),
+    scopes=("query:read", "warehouse_table:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/warehouse_tables/{table_id}/checks/health/",
+    ),
+)
+CHECKS_LIST = Operation(
+    id="warehouse_tables.checks.list",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_tables/{table_id}/checks/",
+    parameters=(
+        Parameter(
+            name="table_id", python_name="table_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model", model="PaginatedDataQualityCheckList", schema="PaginatedDataQualityCheckList"
+    ),
+    pagination=Pagination(style="offset", page_size=100),
+    scopes=("query:read", "warehouse_table:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/warehouse_tables/{table_id}/checks/",),
+)
+CHECKS_REPLACE = Operation(
+    id="warehouse_tables.checks.replace",
+    method="PUT",
+    path="/api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/",
+    parameters=(
+        Parameter(
+            name="table_id", python_name="table_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="DataQualityCheck",
+        required=True,
+        flat=True,
+        fields=(
+            ("ai_model", "ai_model"),
+            ("check_type", "check_type"),
+            ("column_name", "column_name"),
+            ("confidence", "confidence"),
+            ("config", "config"),
+            ("created_source", "created_source"),
+            ("description", "description"),
+            ("enabled", "enabled"),
+            ("name", "name"),
+            ("reasoning", "reasoning"),
+            ("severity", "severity"),
+            ("tags", "tags"),
+        ),
+    ),
+    result=Result(kind="model", model="DataQualityCheck", schema="DataQualityCheck"),
+    scopes=("query:read", "warehouse_table:write"),
+    idempotent=True,
+    schema_operations=("PUT /api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/",),
+)
+CHECKS_RUN = Operation(
+    id="warehouse_tables.checks.run",
+    method="POST",
+    path="/api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/run/",
+    parameters=(
+        Parameter(
+            name="table_id", python_name="table_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(kind="model", model="DataQualitySuiteRun", schema="DataQualitySuiteRun"),
+    scopes=("query:read", "warehouse_table:write"),
+    schema_operations=(
+        "POST /api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/run/",
+    ),
+)
+CHECKS_RUN_ALL = Operation(
+    id="warehouse_tables.checks.run_all",
+    method="POST",
+    path="/api/projects/{project_id}/warehouse_tables/{table_id}/checks/run_all/",
+    parameters=(
+        Parameter(
+            name="table_id", python_name="table_id", location="path", required=True, format="uuid"
+        ),
+    ),
+    result=Result(kind="model", model="DataQualitySuiteRun", schema="DataQualitySuiteRun"),
+    scopes=("query:read", "warehouse_table:write"),
+    schema_operations=(
+        "POST /api/projects/{project_id}/warehouse_tables/{table_id}/checks/run_all/",
+    ),
+)
+CHECKS_RUNS_LIST = Operation(
+    id="warehouse_tables.checks.runs.list",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/runs/",
+    parameters=(
+        Parameter(
+            name="table_id", python_name="table_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    result=Result(
+        kind="model", model="DataQualityCheckRun", array=True, schema="DataQualityCheckRun"
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("query:read", "warehouse_table:read"),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/runs/",
+    ),
+)
+CHECKS_TYPES = Operation(
+    id="warehouse_tables.checks.types",
+    method="GET",
+    path="/api/projects/{project_id}/warehouse_tables/{table_id}/checks/check_types/",
+    parameters=(
+        Parameter(
+            name="table_id", python_name="table_id", location="path", required=True, format="uuid"
+        ),
+    ),
+    result=Result(
+        kind="model", model="DataQualityCheckType", array=True, schema="DataQualityCheckType"
+    ),
+    pagination=Pagination(style="single", items=None),
+    scopes=("warehouse_table:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=(
+        "GET /api/projects/{project_id}/warehouse_tables/{table_id}/checks/check_types/",
+    ),
+)
+CHECKS_UPDATE = Operation(
+    id="warehouse_tables.checks.update",
+    method="PATCH",
+    path="/api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/",
+    parameters=(
+        Parameter(
+            name="table_id", python_name="table_id", location="path", required=True, format="uuid"
+        ),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+    ),
+    body=Body(
+        schema="PatchedDataQualityCheck",
+        flat=True,
+        fields=(
+            ("ai_model", "ai_model"),
+            ("check_type", "check_type"),
+            ("column_name", "column_name"),
+            ("confidence", "confidence"),
+            ("config", "config"),
+            ("created_source", "created_source"),
+            ("description", "description"),
+            ("enabled", "enabled"),
+            ("name", "name"),
+            ("reasoning", "reasoning"),
+            ("severity", "severity"),
+            ("tags", "tags"),
+        ),
+    ),
+    result=Result(kind="model", model="DataQualityCheck", schema="DataQualityCheck"),
+    scopes=("query:read", "warehouse_table:write"),
+    schema_operations=(
+        "PATCH /api/projects/{project_id}/warehouse_tables/{table_id}/checks/{id}/",
+    ),
+)
 CREATE = Operation(
     id="warehouse_tables.create",
     method="POST",
@@ -22,9 +329,28 @@ CREATE = Operation(
             ("url_pattern", "url_pattern"),
         ),
     ),
-    result=Result(kind="model", model="Table", schema="Table", status=201),
+    result=Result(kind="model", model="WarehouseTable", schema="Table", status=201),
     scopes=("warehouse_table:write",),
     schema_operations=("POST /api/projects/{project_id}/warehouse_tables/",),
+)
+CREATE_FROM_UPLOAD = Operation(
+    id="warehouse_tables.create_from_upload",
+    method="POST",
+    path="/api/projects/{project_id}/warehouse_tables/create_from_upload/",
+    body=Body(
+        schema="CreateTableFromUpload",
+        required=True,
+        flat=True,
+        fields=(
+            ("file_format", "file_format"),
+            ("filename", "filename"),
+            ("table_name", "table_name"),
+            ("upload_id", "upload_id"),
+        ),
+    ),
+    result=Result(kind="model", model="WarehouseTable", schema="Table", status=201),
+    scopes=("warehouse_table:write",),
+    schema_operations=("POST /api/projects/{project_id}/warehouse_tables/create_from_upload/",),
 )
 DELETE = Operation(
     id="warehouse_tables.delete",
@@ -38,22 +364,6 @@ DELETE = Operation(
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/warehouse_tables/{id}/",),
 )
-FILE = Operation(
-    id="warehouse_tables.file",
-    method="POST",
-    path="/api/projects/{project_id}/warehouse_tables/file/",
-    body=Body(
-        media="multipart",
-        schema="WarehouseTablesFileRequest",
-        required=True,
-        flat=True,
-        fields=(("file", "file"), ("format", "format"), ("name", "name")),
-        files=("file",),
-    ),
-    result=Result(kind="model", model="Table", schema="Table", status=201),
-    scopes=("warehouse_table:write",),
-    schema_operations=("POST /api/projects/{project_id}/warehouse_tables/file/",),
-)
 GET = Operation(
     id="warehouse_tables.get",
     method="GET",
@@ -61,7 +371,7 @@ GET = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
-    result=Result(kind="model", model="Table", schema="Table"),
+    result=Result(kind="model", model="WarehouseTable", schema="Table"),
     scopes=("warehouse_table:read",),
     writes=False,
     idempotent=True,
@@ -76,7 +386,7 @@ LIST = Operation(
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(name="search", python_name="search", location="query"),
     ),
-    result=Result(kind="model", model="PaginatedTableList", schema="PaginatedTableList"),
+    result=Result(kind="model", model="PaginatedWarehouseTableList", schema="PaginatedTableList"),
     pagination=Pagination(style="offset", page_size=100),
     scopes=("warehouse_table:read",),
     writes=False,
@@ -90,6 +400,7 @@ REFRESH_SCHEMA = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
+    scopes=("warehouse_table:write",),
     schema_operations=("POST /api/projects/{project_id}/warehouse_tables/{id}/refresh_schema/",),
 )
 REPLACE = Operation(
@@ -112,7 +423,7 @@ REPLACE = Operation(
             ("url_pattern", "url_pattern"),
         ),
     ),
-    result=Result(kind="model", model="Table", schema="Table"),
+    result=Result(kind="model", model="WarehouseTable", schema="Table"),
     scopes=("warehouse_table:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/warehouse_tables/{id}/",),
@@ -136,7 +447,7 @@ UPDATE = Operation(
             ("url_pattern", "url_pattern"),
         ),
     ),
-    result=Result(kind="model", model="Table", schema="Table"),
+    result=Result(kind="model", model="WarehouseTable", schema="Table"),
     scopes=("warehouse_table:write",),
     schema_operations=("PATCH /api/projects/{project_id}/warehouse_tables/{id}/",),
 )
@@ -153,17 +464,67 @@ UPDATE_SCHEMA = Operation(
         flat=True,
         fields=(("updates", "updates"),),
     ),
+    scopes=("warehouse_table:write",),
     schema_operations=("POST /api/projects/{project_id}/warehouse_tables/{id}/update_schema/",),
+)
+UPLOAD = Operation(
+    id="warehouse_tables.upload",
+    method="POST",
+    path="/api/projects/{project_id}/warehouse_tables/file/",
+    body=Body(
+        media="multipart",
+        schema="WarehouseTablesUploadRequest",
+        required=True,
+        flat=True,
+        fields=(("file", "file"), ("format", "format"), ("name", "name")),
+        files=("file",),
+    ),
+    result=Result(kind="model", model="WarehouseTable", schema="Table", status=201),
+    scopes=("warehouse_table:write",),
+    schema_operations=("POST /api/projects/{project_id}/warehouse_tables/file/",),
+)
+UPLOAD_FILE = Operation(
+    id="warehouse_tables.upload_file",
+    method="POST",
+    path="/api/projects/{project_id}/warehouse_tables/upload_file/",
+    body=Body(
+        media="multipart",
+        schema="WarehouseTablesUploadFileRequest",
+        flat=True,
+        fields=(("file", "file"), ("file_format", "file_format")),
+        files=("file",),
+    ),
+    result=Result(
+        kind="model", model="FileUploadResponse", schema="FileUploadResponse", status=201
+    ),
+    scopes=("warehouse_table:write",),
+    schema_operations=("POST /api/projects/{project_id}/warehouse_tables/upload_file/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
+    CHECK_SUITE_RUNS_CHECK_RUNS,
+    CHECK_SUITE_RUNS_GET,
+    CHECK_SUITE_RUNS_LIST,
+    CHECKS_CREATE,
+    CHECKS_DELETE,
+    CHECKS_GET,
+    CHECKS_HEALTH,
+    CHECKS_LIST,
+    CHECKS_REPLACE,
+    CHECKS_RUN,
+    CHECKS_RUN_ALL,
+    CHECKS_RUNS_LIST,
+    CHECKS_TYPES,
+    CHECKS_UPDATE,
     CREATE,
+    CREATE_FROM_UPLOAD,
     DELETE,
-    FILE,
     GET,
     LIST,
     REFRESH_SCHEMA,
     REPLACE,
     UPDATE,
     UPDATE_SCHEMA,
+    UPLOAD,
+    UPLOAD_FILE,
 )

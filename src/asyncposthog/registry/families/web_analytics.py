@@ -3,8 +3,35 @@
 
 from __future__ import annotations
 
-from asyncposthog.operation import Operation, Parameter, Result
+from asyncposthog.operation import Body, Operation, Parameter, Result
 
+FETCH_LLMS_TXT = Operation(
+    id="web_analytics.fetch_llms_txt",
+    method="POST",
+    path="/api/projects/{project_id}/web_analytics/llms_txt/",
+    body=Body(schema="LlmsTxtFetchRequest", required=True, flat=True, fields=(("url", "url"),)),
+    result=Result(kind="model", model="LlmsTxtFetchResponse", schema="LlmsTxtFetchResponse"),
+    scopes=("web_analytics:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("POST /api/projects/{project_id}/web_analytics/llms_txt/",),
+)
+RECAP = Operation(
+    id="web_analytics.recap",
+    method="GET",
+    path="/api/projects/{project_id}/web_analytics/recap/",
+    parameters=(
+        Parameter(name="compare", python_name="compare", location="query", type="boolean"),
+        Parameter(name="days", python_name="days", location="query", type="integer"),
+    ),
+    result=Result(
+        kind="model", model="WebAnalyticsRecapResponse", schema="WebAnalyticsRecapResponse"
+    ),
+    scopes=("web_analytics:read",),
+    writes=False,
+    idempotent=True,
+    schema_operations=("GET /api/projects/{project_id}/web_analytics/recap/",),
+)
 WEEKLY_DIGEST = Operation(
     id="web_analytics.weekly_digest",
     method="GET",
@@ -14,9 +41,14 @@ WEEKLY_DIGEST = Operation(
         Parameter(name="days", python_name="days", location="query", type="integer"),
     ),
     result=Result(kind="model", model="WeeklyDigestResponse", schema="WeeklyDigestResponse"),
+    scopes=("web_analytics:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/web_analytics/weekly_digest/",),
+    schema_operations=("GET /api/projects/{project_id}/web_analytics/weekly_digest/",),
 )
 
-OPERATIONS: tuple[Operation, ...] = (WEEKLY_DIGEST,)
+OPERATIONS: tuple[Operation, ...] = (
+    FETCH_LLMS_TXT,
+    RECAP,
+    WEEKLY_DIGEST,
+)

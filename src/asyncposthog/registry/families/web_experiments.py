@@ -15,7 +15,7 @@ CREATE = Operation(
         flat=True,
         fields=(("created_at", "created_at"), ("name", "name"), ("variants", "variants")),
     ),
-    result=Result(kind="model", model="WebExperimentsAPI", schema="WebExperimentsAPI", status=201),
+    result=Result(kind="model", model="WebExperiment", schema="WebExperimentsAPI", status=201),
     scopes=("experiment:write",),
     schema_operations=("POST /api/projects/{project_id}/web_experiments/",),
 )
@@ -38,7 +38,7 @@ GET = Operation(
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
-    result=Result(kind="model", model="WebExperimentsAPI", schema="WebExperimentsAPI"),
+    result=Result(kind="model", model="WebExperiment", schema="WebExperimentsAPI"),
     scopes=("experiment:read",),
     writes=False,
     idempotent=True,
@@ -53,9 +53,7 @@ LIST = Operation(
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
-        kind="model",
-        model="PaginatedWebExperimentsAPIList",
-        schema="PaginatedWebExperimentsAPIList",
+        kind="model", model="PaginatedWebExperimentList", schema="PaginatedWebExperimentsAPIList"
     ),
     pagination=Pagination(style="offset", page_size=100),
     scopes=("experiment:read",),
@@ -76,7 +74,7 @@ REPLACE = Operation(
         flat=True,
         fields=(("created_at", "created_at"), ("name", "name"), ("variants", "variants")),
     ),
-    result=Result(kind="model", model="WebExperimentsAPI", schema="WebExperimentsAPI"),
+    result=Result(kind="model", model="WebExperiment", schema="WebExperimentsAPI"),
     scopes=("experiment:write",),
     idempotent=True,
     schema_operations=("PUT /api/projects/{project_id}/web_experiments/{id}/",),
@@ -93,7 +91,7 @@ UPDATE = Operation(
         flat=True,
         fields=(("created_at", "created_at"), ("name", "name"), ("variants", "variants")),
     ),
-    result=Result(kind="model", model="WebExperimentsAPI", schema="WebExperimentsAPI"),
+    result=Result(kind="model", model="WebExperiment", schema="WebExperimentsAPI"),
     scopes=("experiment:write",),
     schema_operations=("PATCH /api/projects/{project_id}/web_experiments/{id}/",),
 )

@@ -16,7 +16,7 @@ GET = Operation(
     scopes=("query:read",),
     writes=False,
     idempotent=True,
-    schema_operations=("GET /api/environments/{project_id}/web_vitals/",),
+    schema_operations=("GET /api/projects/{project_id}/web_vitals/",),
 )
 
 OPERATIONS: tuple[Operation, ...] = (GET,)

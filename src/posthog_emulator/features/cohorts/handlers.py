@@ -150,6 +150,6 @@ OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "cohorts.get": OperationHandler(_get),
     "cohorts.list": OperationHandler(_list),
     "cohorts.persons": OperationHandler(_persons),
-    "cohorts.add_persons_to_static_cohort": OperationHandler(_add_persons),
-    "cohorts.remove_person_from_static_cohort": OperationHandler(_remove_person),
+    "cohorts.add_persons": OperationHandler(_add_persons),
+    "cohorts.remove_person": OperationHandler(_remove_person),
 }

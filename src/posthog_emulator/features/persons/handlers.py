@@ -313,7 +313,7 @@ def _batch(call: ApiCall) -> Response:
     call.resolve_parents()
     repository, body = _repository_for(call), _body(call)
     results: dict[str, Any] = {}
-    if call.operation.name == "batch_by_uuids":
+    if call.operation.name == "bulk_get_by_uuids":
         uuids = [str(uuid) for uuid in body.get("uuids") or () if matches_format("uuid", str(uuid))]
         results = {person.uuid: _row(person).data for person in repository.find_by_uuids(uuids)}
     else:
@@ -344,7 +344,7 @@ OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "persons.delete_events": OperationHandler(_delete_events),
     "persons.bulk_delete": OperationHandler(_bulk_delete, validates=False),
     "persons.split": OperationHandler(_split),
-    "persons.batch_by_distinct_ids": OperationHandler(_batch),
-    "persons.batch_by_uuids": OperationHandler(_batch),
+    "persons.bulk_get_by_distinct_ids": OperationHandler(_batch),
+    "persons.bulk_get_by_uuids": OperationHandler(_batch),
     "persons.values": OperationHandler(_values),
 }

@@ -181,7 +181,7 @@ def parse_request(call: ApiCall) -> QueryRequest:
         raise invalid("Invalid data. Expected a dictionary.", "query")
     fields: dict[str, Any] = as_object(body["query"])
     kind = fields.get("kind")
-    if call.operation.id == "query.create_for_kind" and kind is None:
+    if call.operation.id == "query.run_kind" and kind is None:
         fields = {**fields, "kind": call.path_values[-1]}
     elif kind is None:
         raise required("query__kind")

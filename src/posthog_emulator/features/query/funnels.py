@@ -43,7 +43,8 @@ _SHOWN: Final = frozenset(
         *_ORDINARY, "breakdownAttributionType", "breakdownAttributionValue", "breakdownSorting",
         "funnelStepReference", "funnelWindowInterval", "funnelWindowIntervalUnit", "goalLines",
         "hiddenLegendBreakdowns", "layout", "resultCustomizations", "showTrendLines",
-        "showValuesOnSeries", "useUdf",
+        "showValuesOnSeries", "useUdf", "chartStyle", "legendPosition",
+        "showAnnotations", "showLegend",
     }
 )  # fmt: skip
 """Fields of a FunnelsFilter that are applied, or that affect only display or breakdowns."""

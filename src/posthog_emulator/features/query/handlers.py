@@ -43,9 +43,9 @@ def _get_insight(call: ApiCall) -> Response:
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "query.create": OperationHandler(_create, validates=False),
-    "query.create_for_kind": OperationHandler(_create, validates=False),
+    "query.run_kind": OperationHandler(_create, validates=False),
     "query.get": OperationHandler(_status),
     "query.cancel": OperationHandler(_cancel),
-    "query.log": OperationHandler(_log),
+    "query.get_log": OperationHandler(_log),
     "insights.get": OperationHandler(_get_insight),
 }

@@ -101,5 +101,5 @@ def _suggestions(call: ApiCall) -> Response:
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
-    "insights.create_suggestions": OperationHandler(_suggestions)
+    "insights.suggestions.create": OperationHandler(_suggestions)
 }

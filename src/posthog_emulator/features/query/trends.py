@@ -86,7 +86,11 @@ _SHOWN: Final = frozenset(
         "resultCustomizationBy", "resultCustomizations", "showAlertThresholdLines",
         "showConfidenceIntervals", "showLabelsOnSeries", "showLegend", "showMovingAverage",
         "showMultipleYAxes", "showPercentStackView", "showTrendLines", "showValuesOnSeries",
-        "yAxisScaleType",
+        "yAxisScaleType", "chartStyle", "legendPosition", "metricChangeDecreaseColor",
+        "metricChangeIncreaseColor",
+        "metricColorByDirection", "metricLineDecreaseColor", "metricLineIncreaseColor",
+        "metricShowChange", "metricSummary", "showAnnotations", "stackBreakdownValues",
+        "xAxisLabel", "yAxisLabel", "yAxisMax", "yAxisMin", "yAxisStartAtZero",
     }
 )  # fmt: skip
 """Fields of a TrendsFilter that affect only how the result is displayed."""
