@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import anyio
 import anyio.lowlevel
 
-__all__ = ["ManualClock", "SleeplessClock"]
+from posthog_emulator import Emulator
+
+__all__ = ["EmulatorClock", "ManualClock", "SleeplessClock", "StoppedClock"]
 
 
 class ManualClock:
@@ -59,3 +62,28 @@ class SleeplessClock(ManualClock):
 
     async def sleep(self, seconds: float) -> None:
         raise AssertionError(f"nothing here may sleep, and it wanted to for {seconds} s")
+
+
+class StoppedClock(ManualClock):
+    """A clock on which a sleep never ends: a test waits for its start, and cancels it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sleeping = anyio.Event()
+        """Set when a sleep has started."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeping.set()
+        await anyio.sleep_forever()
+
+
+class EmulatorClock(ManualClock):
+    """A clock of a client that starts at an emulator's time and advances it."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        super().__init__(emulator.settings.clock().timestamp(), epoch=0.0)
+        self._emulator = emulator
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        self._emulator.advance(seconds)

@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from asyncposthog import AsyncPostHog, ExportError
-from tests.unit.export.fake_query_api import START, to_datetime, to_micros
+from tests.helpers.fake_query_api import START, to_datetime, to_micros
 
 DAY = 86_400_000_000
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from urllib.parse import parse_qs, urlsplit
 
-from tests.unit.export.fake_query_api import ReceivedQuery, Server, events
+from tests.helpers.fake_query_api import ReceivedQuery, Server, events
 
 from .graceful_ends_worker import DAY
 

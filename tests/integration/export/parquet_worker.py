@@ -16,7 +16,7 @@ import anyio
 
 from asyncposthog.export import Report
 from asyncposthog.export.sinks import parquet_targets
-from tests.unit.export.fake_query_api import START, Server, client, events
+from tests.helpers.fake_query_api import START, Server, client, events
 
 
 def die_at(number: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from asyncposthog import ExportError, QuotaError
 from asyncposthog.export import Report
-from tests.unit.export.fake_query_api import (
+from tests.helpers.fake_query_api import (
     START,
     ReceivedQuery,
     Server,

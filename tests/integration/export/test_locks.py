@@ -22,7 +22,7 @@ import pytest
 from asyncposthog import ExportError
 from asyncposthog.export import ExportJob, Report, locks
 from asyncposthog.export.locks import FileLock
-from tests.unit.export.fake_query_api import (
+from tests.helpers.fake_query_api import (
     START,
     ReceivedQuery,
     Server,

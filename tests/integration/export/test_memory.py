@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.unit.export.fake_query_api import START, Event, Server, client, to_datetime, to_micros
+from tests.helpers.fake_query_api import START, Event, Server, client, to_datetime, to_micros
 
 WIDE = 4_000
 """Characters of a row's properties."""

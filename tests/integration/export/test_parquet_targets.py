@@ -23,7 +23,7 @@ from asyncposthog.export import Progress
 from asyncposthog.export.sinks import parquet_targets
 from asyncposthog.export.targets import format_from_name, parse_target
 from posthog_emulator import Emulator
-from tests.unit.export.fake_query_api import START, Server, client, events
+from tests.helpers.fake_query_api import START, Server, client, events
 
 from . import parquet_worker
 

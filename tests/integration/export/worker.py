@@ -17,7 +17,7 @@ import anyio
 import httpx
 
 from asyncposthog.export.sinks import text
-from tests.unit.export.fake_query_api import (
+from tests.helpers.fake_query_api import (
     START,
     ReceivedQuery,
     Server,

@@ -19,7 +19,7 @@ import pytest
 from pyarrow import parquet
 
 from asyncposthog.cli import main
-from tests.unit.export.fake_query_api import Event, ReceivedQuery, Server, events, refusal
+from tests.helpers.fake_query_api import Event, ReceivedQuery, Server, events, refusal
 
 from .helpers import CompletedCommand, Terminal, environment, finish, served_model, start
 

@@ -27,9 +27,8 @@ from asyncposthog.export.engines.query import QueryEngine
 from asyncposthog.export.engines.query_page import UnexpectedResponseError
 from asyncposthog.export.query_client import ExportQueryClient
 from asyncposthog.export.source import Source
+from tests.helpers.fake_query_api import START, read, text, to_micros
 from tests.helpers.virtual_time import run as run_virtually
-
-from .fake_query_api import START, read, text, to_micros
 
 __all__ = ["Plan", "random_plan", "simulate"]
 

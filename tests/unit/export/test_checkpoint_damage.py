@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 from asyncposthog import ExportError
 from asyncposthog.export import Progress
 from asyncposthog.export.checkpoint import render
+from tests.helpers.fake_query_api import START, Server, client, events, to_datetime, to_micros
 from tests.integration.export.holding_server import ITEMS, everything
-
-from .fake_query_api import START, Server, client, events, to_datetime, to_micros
 
 DAY = 86_400_000_000
 COUNT = 90

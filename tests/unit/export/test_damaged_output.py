@@ -17,9 +17,16 @@ from asyncposthog import ExportError
 from asyncposthog.export import Progress, Report
 from asyncposthog.export.engines.files.cache import JobFolder
 from asyncposthog.export.sinks import parquet_targets
+from tests.helpers.fake_query_api import (
+    START,
+    Server,
+    client,
+    events,
+    export_clock,
+    to_datetime,
+    to_micros,
+)
 from tests.integration.export.holding_server import everything
-
-from .fake_query_api import START, Server, client, events, export_clock, to_datetime, to_micros
 
 pytestmark = pytest.mark.anyio
 

@@ -20,10 +20,18 @@ from hypothesis import strategies as st
 
 from asyncposthog import ExportError, Progress, QuotaError
 from asyncposthog.export import Batch, Report
+from tests.helpers.fake_query_api import (
+    START,
+    Event,
+    Server,
+    client,
+    events,
+    export_clock,
+    refusal,
+    to_micros,
+)
 from tests.integration.export import worker
 from tests.integration.export.test_kill import killed
-
-from .fake_query_api import START, Event, Server, client, events, export_clock, refusal, to_micros
 
 OVERLAP = 600
 """Seconds."""

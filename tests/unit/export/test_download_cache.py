@@ -17,8 +17,8 @@ import pytest
 from asyncposthog import ExportError
 from asyncposthog.export.engines.files.cache import DownloadCache
 from posthog_emulator import Emulator
+from tests.helpers.fake_query_api import Server, events
 
-from .fake_query_api import Server, events
 from .test_files import (
     COLUMNS,
     DOWNLOADS,

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 from asyncposthog import ExportError, PermissionDeniedError, Progress, QueryError, QuotaError
 from asyncposthog.export import Batch
-
-from .fake_query_api import (
+from tests.helpers.fake_query_api import (
     START,
     Event,
     ReceivedQuery,
@@ -249,7 +248,7 @@ async def test_events_conditions_and_columns() -> None:
 async def test_min_age_leaves_out_young_rows() -> None:
     now = to_micros(START) / 1e6 + 7_200
     server = Server([Event(to_micros(START) + h * 1_800_000_000, str(h)) for h in range(10)])
-    from .fake_query_api import export_clock
+    from tests.helpers.fake_query_api import export_clock
 
     async with client(server, clock=export_clock(now)) as ph:
         job = ph.export.events(START, END, min_age=timedelta(hours=1), columns=["uuid"])

@@ -18,9 +18,8 @@ import pytest
 
 from asyncposthog import AsyncPostHog, ExportError, PermissionDeniedError
 from posthog_emulator import Emulator
-from tests.helpers.manual_clock import ManualClock
-
-from .fake_query_api import Event, Server, events, to_datetime
+from tests.helpers.fake_query_api import Event, Server, events, to_datetime
+from tests.helpers.manual_clock import EmulatorClock
 
 pytestmark = pytest.mark.anyio
 
@@ -29,21 +28,6 @@ DAY = timedelta(days=1)
 END = START + DAY
 COLUMNS = ["uuid", "event", "properties"]
 DOWNLOADS = "/api/projects/1/file_download_batch_exports/"
-
-
-class SharedClock(ManualClock):
-    """Clock of a client that also advances the emulator's clock."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        super().__init__(emulator.settings.clock().timestamp())
-        self.emulator = emulator
-        self.waits: list[float] = []
-
-    async def sleep(self, seconds: float) -> None:
-        await super().sleep(seconds)
-        self.waits.append(seconds)
-        self.emulator.advance(seconds)
-        await anyio.lowlevel.checkpoint()
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +107,7 @@ async def connected(
 ) -> AsyncGenerator[AsyncPostHog]:
     transport = CombinedTransport(server, emulator, before)
     async with AsyncPostHog.emulated(
-        emulator, transport=transport, clock=SharedClock(emulator), limits=False
+        emulator, transport=transport, clock=EmulatorClock(emulator), limits=False
     ) as ph:
         yield ph
 
@@ -168,7 +152,7 @@ async def test_columns_equal_those_of_queries(emulator: Emulator, tmp_path: Path
     emulator.freeze(END)
     emulator.state.events.append(1, [noon])
     emulator.advance(20 * DAY)
-    async with AsyncPostHog.emulated(emulator, clock=SharedClock(emulator)) as ph:
+    async with AsyncPostHog.emulated(emulator, clock=EmulatorClock(emulator)) as ph:
         for engine in ("query", "files"):
             job = ph.export.events(START, END, engine=engine)
             assert (await job.to_jsonl(tmp_path / engine)).rows == 2_001
@@ -227,10 +211,10 @@ async def test_waits_grow(server: Server, emulator: Emulator) -> None:
     async with connected(server, emulator) as ph:
         clock = ph._executor.transport.clock
         assert [row async for row in ph.export.events(START, END, engine="files")]
-    assert isinstance(clock, SharedClock)
-    assert clock.waits == sorted(clock.waits)
-    assert clock.waits[0] == 1.0
-    assert len(clock.waits) < 15
+    assert isinstance(clock, EmulatorClock)
+    assert clock.slept == sorted(clock.slept)
+    assert clock.slept[0] == 1.0
+    assert len(clock.slept) < 15
 
 
 async def test_the_file_store_receives_no_api_key(server: Server, emulator: Emulator) -> None:
@@ -274,7 +258,7 @@ async def test_interrupted_downloads_resume(server: Server, emulator: Emulator) 
             answer.status_code, headers=answer.headers, stream=Breaking(half), request=request
         )
 
-    settings: dict[str, Any] = {"clock": SharedClock(emulator), "limits": False}
+    settings: dict[str, Any] = {"clock": EmulatorClock(emulator), "limits": False}
     settings["transport"] = httpx.MockTransport(cut)
     async with AsyncPostHog.emulated(emulator, **settings) as ph:
         job = ph.export.events(START, END, columns=COLUMNS, engine="files")
@@ -389,7 +373,7 @@ async def test_missing_rows_are_an_error(server: Server, emulator: Emulator) -> 
             content=content.replace(b'"records_completed":2000', b'"records_completed":2001'),
         )
 
-    settings: dict[str, Any] = {"clock": SharedClock(emulator), "limits": False}
+    settings: dict[str, Any] = {"clock": EmulatorClock(emulator), "limits": False}
     settings["transport"] = httpx.MockTransport(lie)
     async with AsyncPostHog.emulated(emulator, **settings) as ph:
         with pytest.raises(ExportError, match="exported 2,001 rows, but its files have 2,000"):

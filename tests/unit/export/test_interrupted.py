@@ -23,8 +23,15 @@ from asyncposthog.export.engines.files import download
 from asyncposthog.export.engines.files.cache import DownloadCache
 from asyncposthog.export.sinks.parquet import ParquetSink
 from asyncposthog.export.sinks.text import TextSink
-
-from .fake_query_api import START, Server, client, events, export_clock, to_datetime, to_micros
+from tests.helpers.fake_query_api import (
+    START,
+    Server,
+    client,
+    events,
+    export_clock,
+    to_datetime,
+    to_micros,
+)
 
 Interrupt: TypeAlias = Callable[[Awaitable[Any], "Gate"], Awaitable[None]]
 

@@ -12,8 +12,7 @@ import pytest
 
 from asyncposthog import ExportError
 from asyncposthog.export import Progress
-
-from .fake_query_api import START, Server, client, events, to_datetime, to_micros
+from tests.helpers.fake_query_api import START, Server, client, events, to_datetime, to_micros
 
 END = to_datetime(to_micros(START) + 86_400_000_000)
 COUNT = 60

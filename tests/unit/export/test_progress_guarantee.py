@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from .fake_query_api import START, Event, ReceivedQuery, Server, client, to_micros
+from tests.helpers.fake_query_api import START, Event, ReceivedQuery, Server, client, to_micros
 
 pytestmark = pytest.mark.anyio
 

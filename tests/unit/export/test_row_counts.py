@@ -13,8 +13,15 @@ import pytest
 
 from asyncposthog import ExportError
 from asyncposthog.export import Batch, ExportJob, Report
-
-from .fake_query_api import START, ReceivedQuery, Server, client, events, to_datetime, to_micros
+from tests.helpers.fake_query_api import (
+    START,
+    ReceivedQuery,
+    Server,
+    client,
+    events,
+    to_datetime,
+    to_micros,
+)
 
 DAY = timedelta(days=1)
 END = START + DAY

@@ -13,7 +13,7 @@ from asyncposthog import AsyncPostHog, ExportError, ValidationError, errors
 from asyncposthog.export import Destination
 from asyncposthog.export.scheduled import BackfillProgress
 from posthog_emulator import Emulator
-from tests.helpers.manual_clock import ManualClock
+from tests.helpers.manual_clock import EmulatorClock
 
 pytestmark = pytest.mark.anyio
 
@@ -29,21 +29,9 @@ def emulator() -> Emulator:
     return emulator
 
 
-class SharedClock(ManualClock):
-    """Clock of a client that also advances the emulator's clock."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        super().__init__()
-        self.emulator = emulator
-
-    async def sleep(self, seconds: float) -> None:
-        await super().sleep(seconds)
-        self.emulator.advance(seconds)
-
-
 @asynccontextmanager
 async def connected(emulator: Emulator) -> AsyncGenerator[AsyncPostHog]:
-    async with AsyncPostHog.emulated(emulator, clock=SharedClock(emulator), limits=False) as ph:
+    async with AsyncPostHog.emulated(emulator, clock=EmulatorClock(emulator), limits=False) as ph:
         yield ph
 
 

@@ -16,8 +16,7 @@ import pytest
 
 from asyncposthog import ExportError
 from asyncposthog.export import Progress
-
-from .fake_query_api import START, Server, client, events
+from tests.helpers.fake_query_api import START, Server, client, events
 
 DAY = timedelta(days=1)
 END = START + DAY

@@ -22,7 +22,7 @@ from asyncposthog.rate_limits.status import RateLimits
 from asyncposthog.transport.encoding.request import PreparedRequest
 from asyncposthog.transport.limiter import NoLimiter
 from tests.helpers.fake_transport import Client, Server, client
-from tests.helpers.manual_clock import ManualClock
+from tests.helpers.manual_clock import ManualClock, StoppedClock
 
 OK = httpx.Response(200, json={"id": 1})
 
@@ -111,19 +111,11 @@ async def test_cancelling_a_call_cancels_its_request() -> None:
 
 @pytest.mark.anyio
 async def test_cancelling_a_wait_between_attempts() -> None:
-    clock = ManualClock()
-    waiting = anyio.Event()
-
-    class Sleepless(ManualClock):
-        async def sleep(self, seconds: float) -> None:
-            waiting.set()
-            await anyio.sleep_forever()
-
-    clock = Sleepless()
+    clock = StoppedClock()
     server = Server(httpx.Response(503))
     async with client(server, clock=clock) as ph, anyio.create_task_group() as group:
         group.start_soon(ph.things.get, 1)
-        await waiting.wait()
+        await clock.sleeping.wait()
         group.cancel_scope.cancel()
     assert len(server.requests) == 1
 
@@ -219,17 +211,11 @@ async def closed_under(ph: Client) -> None:
 
 @pytest.mark.anyio
 async def test_closing_ends_a_wait_between_attempts() -> None:
-    waiting = anyio.Event()
-
-    class Sleepless(ManualClock):
-        async def sleep(self, seconds: float) -> None:
-            waiting.set()
-            await anyio.sleep_forever()
-
-    ph = client(Server(httpx.Response(503)), clock=Sleepless())
+    clock = StoppedClock()
+    ph = client(Server(httpx.Response(503)), clock=clock)
     async with anyio.create_task_group() as group:
         group.start_soon(closed_under, ph)
-        await waiting.wait()
+        await clock.sleeping.wait()
         await ph.aclose(cancel=True)
 
 
