@@ -123,8 +123,8 @@ def _check_key(executor: Executor) -> Check:
 
 
 async def _get_object(executor: Executor, operation: Operation, *path: Any) -> dict[str, Any]:
-    answer = await executor.request_json(operation, *path)
-    return cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+    body = await executor.request_json(operation, *path)
+    return cast("dict[str, Any]", body) if isinstance(body, dict) else {}
 
 
 async def _check_host(executor: Executor) -> tuple[dict[str, Any] | None, list[Check]]:
@@ -307,15 +307,15 @@ def _find_operations(patterns: Iterable[str] | None) -> list[Operation]:
         return []
     listed = isinstance(cast("object", patterns), Iterable) and not isinstance(patterns, str)
     given = list(patterns) if listed else []
-    if not listed or not all(isinstance(one, str) for one in cast("list[object]", given)):
+    if not listed or not all(isinstance(pattern, str) for pattern in cast("list[object]", given)):
         raise TypeError("operations must be a list of ids such as ['feature_flags.create']")
     from .registry import operations
 
-    known = list(operations())
-    found: dict[str, Operation] = {}
+    all_operations = list(operations())
+    matched: dict[str, Operation] = {}
     for pattern in given:
-        matches = [op for op in known if fnmatchcase(op.id, pattern)]
+        matches = [op for op in all_operations if fnmatchcase(op.id, pattern)]
         if not matches:
             raise ValueError(f"no operation matches {pattern!r}")
-        found.update((op.id, op) for op in matches)
-    return list(found.values())
+        matched.update((op.id, op) for op in matches)
+    return list(matched.values())

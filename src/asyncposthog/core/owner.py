@@ -261,10 +261,10 @@ def _check_deadline(kind: OwnerKind, limits: TimeLimits) -> None:
 async def _get_or_empty(request_json: RequestJson, operation: Operation) -> dict[str, Any]:
     """Return the JSON of a call; empty for a 403 or 404, after which there is another endpoint."""
     try:
-        answer = await request_json(operation)
+        body = await request_json(operation)
     except (PermissionDeniedError, NotFoundError):
         return {}
-    return cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+    return cast("dict[str, Any]", body) if isinstance(body, dict) else {}
 
 
 def _parse_project_id(value: object) -> int | None:

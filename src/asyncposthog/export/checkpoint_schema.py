@@ -68,9 +68,9 @@ def object_of(validators: Mapping[str, Validator]) -> Validator:
     def matches(value: object) -> bool:
         if not isinstance(value, dict):
             return False
-        found = cast("dict[str, object]", value)
-        return found.keys() == validators.keys() and all(
-            validator(found[name]) for name, validator in validators.items()
+        fields = cast("dict[str, object]", value)
+        return fields.keys() == validators.keys() and all(
+            validator(fields[name]) for name, validator in validators.items()
         )
 
     return matches

@@ -276,8 +276,8 @@ def _checkpoint_path(
 
 def _check_overlap(request: Request, checkpoint: Path | None, keep_checkpoint: bool) -> None:
     """Raise ValueError if a later export could not know what this one delivered."""
-    kept = checkpoint is not None and keep_checkpoint
-    if isinstance(request, QueryRequest) and request.overlap and not kept:
+    keeps_checkpoint = checkpoint is not None and keep_checkpoint
+    if isinstance(request, QueryRequest) and request.overlap and not keeps_checkpoint:
         raise ValueError(
             "overlap= needs checkpoint=PATH: the keys of delivered rows are stored beside it, so "
             "that the next export can leave them out"

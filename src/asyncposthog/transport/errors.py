@@ -75,8 +75,8 @@ def _scrubbed_copy(error: BaseException, redact: Redactor, depth: int = 0) -> Ba
     try:
         if isinstance(error, BaseExceptionGroup):
             group = cast("BaseExceptionGroup[BaseException]", error)
-            copies = (_scrubbed_copy(one, redact, depth + 1) for one in group.exceptions)
-            remaining = [one for one in copies if one is not None]
+            copies = (_scrubbed_copy(member, redact, depth + 1) for member in group.exceptions)
+            remaining = [copy for copy in copies if copy is not None]
             copy = BaseExceptionGroup(redact(group.message), remaining)
         else:
             arguments = [_redact_argument(argument, redact) for argument in error.args]

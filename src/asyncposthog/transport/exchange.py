@@ -96,8 +96,8 @@ def normalize_error(
     if isinstance(error, ExceptionGroup):
         # anyio's, of attempts to connect to several addresses
         group = cast("ExceptionGroup[Exception]", error)
-        found = [normalize_error(one, client, of_httpx=of_httpx) for one in group.exceptions]
-        return None if None in found else found[0]
+        errors = [normalize_error(e, client, of_httpx=of_httpx) for e in group.exceptions]
+        return None if None in errors else errors[0]
     if isinstance(error, httpx.HTTPError):
         return error
     if isinstance(error, OverflowError):  # a port that does not exist
@@ -123,7 +123,7 @@ def _is_plain_client(client: httpx.AsyncClient, request: httpx.Request) -> bool:
         return False
     transports: dict[object, object] = getattr(client, "_mounts", {})
     own = (getattr(client, "_transport", None), *transports.values())
-    return all(found is None or type(found) is httpx.AsyncHTTPTransport for found in own)
+    return all(t is None or type(t) is httpx.AsyncHTTPTransport for t in own)
 
 
 def is_network_response(response: httpx.Response) -> bool:
@@ -315,7 +315,7 @@ def _is_too_many_streams(error: BaseException | None) -> bool:
     while error is not None:
         # Compared by name: h2 is an optional dependency. Its exception is an argument of the one
         # of httpcore.
-        if any(type(one).__name__ == "TooManyStreamsError" for one in (error, *error.args)):
+        if any(type(e).__name__ == "TooManyStreamsError" for e in (error, *error.args)):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -236,13 +236,13 @@ class ObjectSchema:
         view = self._view(schema)
         if not view.names:
             return data
-        shown = {name: value for name, value in data.items() if name in view.names}
+        visible = {name: value for name, value in data.items() if name in view.names}
         for name, value in view.samples.items():
-            shown.setdefault(name, value)
+            visible.setdefault(name, value)
         for name, (check, value) in view.checks.items():
-            if name in shown and not check(shown[name]):
-                shown[name] = value
-        return shown
+            if name in visible and not check(visible[name]):
+                visible[name] = value
+        return visible
 
     def _view(self, schema: Schema) -> _View:
         key = ref_name(schema) or json.dumps(schema, sort_keys=True)

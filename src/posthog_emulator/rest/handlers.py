@@ -197,13 +197,13 @@ def _singleton_response(call: ApiCall, stored: dict[str, Any]) -> Response:
     if result.kind == "model" and not stored:
         return sample_response(call)
     declared = call.state.catalogue.properties(call.response_schema)
-    shown = {name: value for name, value in stored.items() if not declared or name in declared}
+    visible = {name: value for name, value in stored.items() if not declared or name in declared}
     # Operations on one path may have different schemas: fill in what this one has in addition.
-    missing = declared.keys() - shown.keys()
+    missing = declared.keys() - visible.keys()
     if missing and call.operation.result.schema is not None:
         sample = call.state.plain_samples.component(call.operation.result.schema)
-        shown |= {name: sample[name] for name in missing if name in sample}
-    return json_response(result.status, shown)
+        visible |= {name: sample[name] for name in missing if name in sample}
+    return json_response(result.status, visible)
 
 
 def _write_singleton(call: ApiCall) -> Response:

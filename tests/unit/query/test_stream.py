@@ -19,9 +19,9 @@ from asyncposthog import (
     QueryResult,
     QueryTooLargeError,
 )
-from tests.helpers.fake_query_api import Table
 from tests.helpers.fake_transport import Server, client
 
+from .fake_table import Table
 from .helpers import answer, error, sent, table
 
 pytestmark = pytest.mark.anyio

@@ -112,35 +112,35 @@ def encode_segment(operation: Operation, parameter: Parameter, value: object) ->
 
 
 def _check_text(operation: Operation, parameter: Parameter, value: str) -> None:
-    problem = None
+    reason = None
     segments = value.split("/") if parameter.multi_segment else [value]
     if value == "@current" and operation.writes:
-        problem = (
+        reason = (
             "'@current' is whatever the owner of the key last opened in the browser, so it is not "
             "permitted for a write; give the identifier"
         )
     elif any(segment == "" for segment in segments):
-        problem = "it is empty" if value == "" else "it has an empty segment"
+        reason = "it is empty" if value == "" else "it has an empty segment"
     elif any(segment in {".", ".."} for segment in segments):
-        problem = "'.' and '..' would address another resource"
-    elif found := next((f for f in map(_FORBIDDEN_CHARACTERS.search, segments) if f), None):
-        problem = f"it contains {found[0]!r}"
+        reason = "'.' and '..' would address another resource"
+    elif match := next(filter(None, map(_FORBIDDEN_CHARACTERS.search, segments)), None):
+        reason = f"it contains {match[0]!r}"
     elif parameter.type == "integer" and not _INTEGER.fullmatch(value) and value not in _ALIASES:
-        problem = "it must be a whole number"
+        reason = "it must be a whole number"
     elif parameter.format == "uuid" and not _UUID.fullmatch(value) and value not in _ALIASES:
-        problem = "it must be a UUID"
+        reason = "it must be a UUID"
     else:
         try:
             value.encode()
         except UnicodeEncodeError:
-            problem = "it contains an unpaired surrogate, which cannot be encoded"
-    if problem:
+            reason = "it contains an unpaired surrogate, which cannot be encoded"
+    if reason:
         excerpt = ascii(value if len(value) <= 80 else value[:79] + "…")
-        raise ValueError(f"{operation.id}: {parameter.python_name}={excerpt} is refused: {problem}")
+        raise ValueError(f"{operation.id}: {parameter.python_name}={excerpt} is refused: {reason}")
 
 
 def _wrong_type(
     operation: Operation, parameter: Parameter, expected: str, value: object
 ) -> TypeError:
-    found = type(value).__name__
-    return TypeError(f"{operation.id}: {parameter.python_name} must be {expected}, not {found}")
+    actual = type(value).__name__
+    return TypeError(f"{operation.id}: {parameter.python_name} must be {expected}, not {actual}")
