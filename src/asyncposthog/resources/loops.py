@@ -175,7 +175,7 @@ class Loops(Resource):
         """
         return await self._call(registry.RUN, (id,), options=options)
 
-    async def runs(
+    def runs(
         self,
         id: str,
         /,
@@ -183,11 +183,11 @@ class Loops(Resource):
         cursor: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.LoopRunPage:
+    ) -> Cursor[m.LoopRun]:
         """List the runs of a loop.
 
         `GET /api/projects/{project_id}/loops/{id}/runs/`; scope `loop:read`; limits `burst` and
-        `sustained`.
+        `sustained`; pages: next_values.
 
         Args:
             cursor: Where the page starts, as the previous page says.
@@ -195,9 +195,9 @@ class Loops(Resource):
                 Default: `50`.
 
         Returns:
-            `LoopRunPage`.
+            All `LoopRun`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.RUNS, (id,), query={"cursor": cursor, "limit": limit}, options=options
         )
 

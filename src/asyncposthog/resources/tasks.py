@@ -81,7 +81,7 @@ class TasksComments(Resource):
             options=options,
         )
 
-    async def list(
+    def list(
         self,
         id: str,
         /,
@@ -91,13 +91,13 @@ class TasksComments(Resource):
         include_resolved: bool | Omit = OMIT,
         limit: int | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.TaskCommentsResponse:
+    ) -> Cursor[m.TaskCommentSummary]:
         """List comments on a task.
 
         A comment on a task.
 
         `GET /api/projects/{project_id}/tasks/{id}/comments/`; scope `comment:read`; limits
-        `burst` and `sustained`.
+        `burst` and `sustained`; pages: next_values.
 
         Args:
             cursor: Where the page starts, as the previous page says.
@@ -106,9 +106,9 @@ class TasksComments(Resource):
                 Default: `50`.
 
         Returns:
-            `TaskCommentsResponse`.
+            All `TaskCommentSummary`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.COMMENTS_LIST,
             (id,),
             query={
@@ -1809,30 +1809,32 @@ class Tasks(Resource):
             options=options,
         )
 
-    async def list_summaries(
+    def list_summaries(
         self,
         *,
         ids: Sequence[UUID | str],
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> m.PaginatedTaskSummaryList:
+    ) -> Cursor[m.TaskSummary]:
         """Get short summaries of several tasks.
 
         `POST /api/projects/{project_id}/tasks/summaries/`; scope `task:read`; limits `burst`
-        and `sustained`.
+        and `sustained`; pages: offset.
 
         Args:
             limit: The number of results in a page, or in all if the result has no pages.
             offset: The number of results to skip.
 
         Returns:
-            `PaginatedTaskSummaryList`.
+            All `TaskSummary`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.LIST_SUMMARIES,
             query={"limit": limit, "offset": offset},
             body={"ids": ids},
+            concurrency=concurrency,
             options=options,
         )
 

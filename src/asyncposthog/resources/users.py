@@ -159,7 +159,7 @@ class UsersIntegrationsGithubInstallRequests(Resource):
 class UsersIntegrationsGithubRepos(Resource):
     """Repositories that a user's GitHub account can read."""
 
-    async def get(
+    def list(
         self,
         uuid: str,
         installation_id: str,
@@ -169,11 +169,11 @@ class UsersIntegrationsGithubRepos(Resource):
         offset: int | Omit = OMIT,
         search: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.GitHubReposResponse:
+    ) -> Cursor[m.GitHubRepo]:
         """List the repositories that a user's GitHub account can read.
 
         `GET /api/users/{uuid}/integrations/github/{installation_id}/repos/`; scope `user:read`;
-        limits `burst` and `sustained`.
+        limits `burst` and `sustained`; pages: has_more.
 
         Args:
             limit: The number of results in a page, or in all if the result has no pages.
@@ -182,10 +182,10 @@ class UsersIntegrationsGithubRepos(Resource):
             search: Only results that contain this text.
 
         Returns:
-            `GitHubReposResponse`.
+            All `GitHubRepo`, page by page as you iterate.
         """
-        return await self._call(
-            registry.INTEGRATIONS_GITHUB_REPOS_GET,
+        return self._cursor(
+            registry.INTEGRATIONS_GITHUB_REPOS_LIST,
             (
                 uuid,
                 installation_id,
@@ -228,7 +228,7 @@ class UsersIntegrationsGithub(Resource):
         """Repositories that a user's GitHub account can read."""
         return UsersIntegrationsGithubRepos(self._executor)
 
-    async def branches(
+    def branches(
         self,
         uuid: str,
         installation_id: str,
@@ -239,11 +239,11 @@ class UsersIntegrationsGithub(Resource):
         offset: int | Omit = OMIT,
         search: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.GitHubBranchesResponse:
+    ) -> Cursor[str]:
         """List the branches of a repository that a user can read.
 
         `GET /api/users/{uuid}/integrations/github/{installation_id}/branches/`; scope
-        `user:read`; limits `burst` and `sustained`.
+        `user:read`; limits `burst` and `sustained`; pages: has_more.
 
         Args:
             repo: The repository, as `owner/name`.
@@ -253,9 +253,9 @@ class UsersIntegrationsGithub(Resource):
             search: Only results that contain this text.
 
         Returns:
-            `GitHubBranchesResponse`.
+            All `str`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.INTEGRATIONS_GITHUB_BRANCHES,
             (
                 uuid,

@@ -108,6 +108,7 @@ RUNS = Operation(
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
     ),
     result=Result(kind="model", model="LoopRunPage", schema="LoopRunPage"),
+    pagination=Pagination(style="next_values", page_size=50),
     scopes=("loop:read",),
     writes=False,
     idempotent=True,
