@@ -133,7 +133,7 @@ class SurveysResponses(Resource):
         until: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> Cursor[m.SurveyResponseRow]:
-        """Get one response to a survey.
+        """List the responses to a survey.
 
         `GET /api/projects/{project_id}/surveys/{id}/responses/`; scope `query:read`,
         `survey:read`; limits `burst` and `sustained`; pages: has_more.

@@ -31,7 +31,7 @@ class TaskActivity(Resource):
         limit: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> Cursor[m.TaskActivity]:
-        """Get what happened in the tasks of the user of the key.
+        """List what happened in the tasks of the user of the key.
 
         `GET /api/projects/{project_id}/task_activity/`; scope `task:read`; limits `burst` and
         `sustained`; pages: next_values.
