@@ -31,7 +31,7 @@ PARENTS: dict[str, tuple[str, ...]] = {
     "integrations.users": ("integrations",),
     "live_debugger_breakpoints.hits": (),
     "logs.attributes": (),
-    "loops.runs": ("loops",),
+    "loops.runs.list": ("loops",),
     "mcp_analytics.sessions.list": (),
     "mcp_analytics.sessions.tool_calls": ("mcp_analytics.sessions",),
     "notebooks.widgets.versions": ("notebooks", "widget-1"),
@@ -135,7 +135,7 @@ async def test_a_cursor_is_stable_when_items_are_added_and_deleted(
 ) -> None:
     parent = emulator.add("loops")["id"]
     runs = emulator.seed("loops.runs", 5, parents=[parent])
-    page = await ph.loops.runs(parent, limit=2)
+    page = await ph.loops.runs.list(parent, limit=2)
     assert [str(run.id) for run in page] == [runs[4]["id"], runs[3]["id"]], "newest first"
     emulator.seed("loops.runs", 2, parents=[parent])
     path = f"/api/projects/1/loops/{parent}/runs/"

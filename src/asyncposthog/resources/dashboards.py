@@ -339,7 +339,7 @@ class DashboardsTiles(Resource):
             options=options,
         )
 
-    async def move_with_patch(
+    async def move_legacy(
         self,
         id: int,
         /,
@@ -361,7 +361,7 @@ class DashboardsTiles(Resource):
             `Dashboard`.
         """
         return await self._call(
-            registry.TILES_MOVE_WITH_PATCH,
+            registry.TILES_MOVE_LEGACY,
             (id,),
             query={"format": format},
             body={"tile": tile, "to_dashboard": to_dashboard},

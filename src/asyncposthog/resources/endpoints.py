@@ -407,7 +407,7 @@ class Endpoints(Resource):
             options=options,
         )
 
-    async def run_with_get(
+    async def run_with_defaults(
         self, name: str, /, *, options: RequestOptions | None = None
     ) -> m.EndpointRunResponse:
         """Run an endpoint (GET).
@@ -418,7 +418,7 @@ class Endpoints(Resource):
         Returns:
             `EndpointRunResponse`.
         """
-        return await self._call(registry.RUN_WITH_GET, (name,), options=options)
+        return await self._call(registry.RUN_WITH_DEFAULTS, (name,), options=options)
 
     async def suggest_materialization(
         self,

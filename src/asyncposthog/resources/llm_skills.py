@@ -347,7 +347,7 @@ class LlmSkills(Resource):
             options=options,
         )
 
-    async def import_(
+    async def import_file(
         self, *, file: FileInput, options: RequestOptions | None = None
     ) -> m.LLMSkill:
         """Import a skill from files.
@@ -358,7 +358,7 @@ class LlmSkills(Resource):
         Returns:
             `LLMSkill`.
         """
-        return await self._call(registry.IMPORT_, body={"file": file}, options=options)
+        return await self._call(registry.IMPORT_FILE, body={"file": file}, options=options)
 
     def list(
         self,

@@ -98,8 +98,8 @@ RUN = Operation(
     scopes=("loop:write",),
     schema_operations=("POST /api/projects/{project_id}/loops/{id}/run/",),
 )
-RUNS = Operation(
-    id="loops.runs",
+RUNS_LIST = Operation(
+    id="loops.runs.list",
     method="GET",
     path="/api/projects/{project_id}/loops/{id}/runs/",
     parameters=(
@@ -177,7 +177,7 @@ OPERATIONS: tuple[Operation, ...] = (
     LIST,
     PREVIEW,
     RUN,
-    RUNS,
+    RUNS_LIST,
     SET_SKILL_BUNDLES,
     TRIGGER,
     UPDATE,
