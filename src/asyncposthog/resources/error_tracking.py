@@ -1626,7 +1626,7 @@ class ErrorTrackingSpikeDetectionConfig(Resource):
 
 
 class ErrorTrackingSpikeEvents(Resource):
-    """Exceptions, grouped into issues, and the rules for them."""
+    """A sudden rise in the number of exceptions of an issue."""
 
     def list(
         self,
@@ -2071,7 +2071,7 @@ class ErrorTrackingSymbolSets(Resource):
 
 
 class ErrorTracking(Resource):
-    """Operations on `error_tracking`."""
+    """Exceptions, grouped into issues, and the rules for them."""
 
     @cached_property
     def assignment_rules(self) -> ErrorTrackingAssignmentRules:
@@ -2140,7 +2140,7 @@ class ErrorTracking(Resource):
 
     @cached_property
     def spike_events(self) -> ErrorTrackingSpikeEvents:
-        """Exceptions, grouped into issues, and the rules for them."""
+        """A sudden rise in the number of exceptions of an issue."""
         return ErrorTrackingSpikeEvents(self._executor)
 
     @cached_property

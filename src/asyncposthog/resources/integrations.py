@@ -34,7 +34,7 @@ __all__ = [
 
 
 class IntegrationsAnthropic(Resource):
-    """Operations on `integrations.anthropic`."""
+    """What an Anthropic integration can use: managed agents, their environments and vaults."""
 
     async def agent_environments(
         self, id: int, /, *, options: RequestOptions | None = None
@@ -74,7 +74,7 @@ class IntegrationsAnthropic(Resource):
 
 
 class IntegrationsClickup(Resource):
-    """Operations on `integrations.clickup`."""
+    """What a ClickUp integration can use: workspaces, their spaces and lists."""
 
     async def lists(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
         """List the lists of a ClickUp space.
@@ -388,7 +388,7 @@ class IntegrationsGithub(Resource):
 
 
 class IntegrationsGoogle(Resource):
-    """Operations on `integrations.google`."""
+    """What a Google Ads integration can use: accounts and their conversion actions."""
 
     async def accessible_accounts(
         self, id: int, /, *, options: RequestOptions | None = None
@@ -418,7 +418,7 @@ class IntegrationsGoogle(Resource):
 
 
 class IntegrationsJira(Resource):
-    """Operations on `integrations.jira`."""
+    """What a Jira integration can use: projects."""
 
     async def projects(
         self, id: int, /, *, options: RequestOptions | None = None
@@ -435,7 +435,7 @@ class IntegrationsJira(Resource):
 
 
 class IntegrationsLinear(Resource):
-    """Operations on `integrations.linear`."""
+    """What a Linear integration can use: teams."""
 
     async def teams(
         self, id: int, /, *, options: RequestOptions | None = None
@@ -452,7 +452,7 @@ class IntegrationsLinear(Resource):
 
 
 class IntegrationsLinkedinAds(Resource):
-    """Operations on `integrations.linkedin_ads`."""
+    """What a LinkedIn Ads integration can use: accounts and their conversion rules."""
 
     async def accounts(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
         """List the LinkedIn Ads accounts of an integration.
@@ -478,7 +478,7 @@ class IntegrationsLinkedinAds(Resource):
 
 
 class IntegrationsTwilio(Resource):
-    """Operations on `integrations.twilio`."""
+    """What a Twilio integration can use: phone numbers."""
 
     async def phone_numbers(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
         """List the phone numbers of a Twilio integration.
@@ -497,12 +497,12 @@ class Integrations(Resource):
 
     @cached_property
     def anthropic(self) -> IntegrationsAnthropic:
-        """Operations on `integrations.anthropic`."""
+        """What an Anthropic integration can use: managed agents, their environments and vaults."""
         return IntegrationsAnthropic(self._executor)
 
     @cached_property
     def clickup(self) -> IntegrationsClickup:
-        """Operations on `integrations.clickup`."""
+        """What a ClickUp integration can use: workspaces, their spaces and lists."""
         return IntegrationsClickup(self._executor)
 
     @cached_property
@@ -522,27 +522,27 @@ class Integrations(Resource):
 
     @cached_property
     def google(self) -> IntegrationsGoogle:
-        """Operations on `integrations.google`."""
+        """What a Google Ads integration can use: accounts and their conversion actions."""
         return IntegrationsGoogle(self._executor)
 
     @cached_property
     def jira(self) -> IntegrationsJira:
-        """Operations on `integrations.jira`."""
+        """What a Jira integration can use: projects."""
         return IntegrationsJira(self._executor)
 
     @cached_property
     def linear(self) -> IntegrationsLinear:
-        """Operations on `integrations.linear`."""
+        """What a Linear integration can use: teams."""
         return IntegrationsLinear(self._executor)
 
     @cached_property
     def linkedin_ads(self) -> IntegrationsLinkedinAds:
-        """Operations on `integrations.linkedin_ads`."""
+        """What a LinkedIn Ads integration can use: accounts and their conversion rules."""
         return IntegrationsLinkedinAds(self._executor)
 
     @cached_property
     def twilio(self) -> IntegrationsTwilio:
-        """Operations on `integrations.twilio`."""
+        """What a Twilio integration can use: phone numbers."""
         return IntegrationsTwilio(self._executor)
 
     async def authorize(self, *, options: RequestOptions | None = None) -> JSON:

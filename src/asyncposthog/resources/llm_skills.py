@@ -186,7 +186,7 @@ class LlmSkillsMarketplaceInstallCommand(Resource):
 
 
 class LlmSkillsMarketplace(Resource):
-    """Operations on `llm_skills.marketplace`."""
+    """The skills of a project as a marketplace that coding agents install from."""
 
     @cached_property
     def install_command(self) -> LlmSkillsMarketplaceInstallCommand:
@@ -204,7 +204,7 @@ class LlmSkills(Resource):
 
     @cached_property
     def marketplace(self) -> LlmSkillsMarketplace:
-        """Operations on `llm_skills.marketplace`."""
+        """The skills of a project as a marketplace that coding agents install from."""
         return LlmSkillsMarketplace(self._executor)
 
     async def archive(self, skill_name: str, /, *, options: RequestOptions | None = None) -> None:

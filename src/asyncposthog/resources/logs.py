@@ -93,7 +93,7 @@ class LogsAlertsDestinations(Resource):
 
 
 class LogsAlertsEvents(Resource):
-    """Operations on `logs.alerts.events`."""
+    """A change of the state of a log alert."""
 
     def list(
         self,
@@ -136,7 +136,7 @@ class LogsAlerts(Resource):
 
     @cached_property
     def events(self) -> LogsAlertsEvents:
-        """Operations on `logs.alerts.events`."""
+        """A change of the state of a log alert."""
         return LogsAlertsEvents(self._executor)
 
     async def create(

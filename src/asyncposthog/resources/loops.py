@@ -22,7 +22,7 @@ __all__ = ["Loops", "LoopsRuns"]
 
 
 class LoopsRuns(Resource):
-    """Operations on `loops.runs`."""
+    """One run of a loop, with its status and output."""
 
     def list(
         self,
@@ -56,7 +56,7 @@ class Loops(Resource):
 
     @cached_property
     def runs(self) -> LoopsRuns:
-        """Operations on `loops.runs`."""
+        """One run of a loop, with its status and output."""
         return LoopsRuns(self._executor)
 
     async def create(

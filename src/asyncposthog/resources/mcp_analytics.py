@@ -27,7 +27,7 @@ __all__ = [
 
 
 class McpAnalyticsFeedback(Resource):
-    """How agents use an MCP server."""
+    """What an agent said about an MCP server."""
 
     async def create(
         self,
@@ -133,7 +133,7 @@ class McpAnalyticsIntentClusters(Resource):
 
 
 class McpAnalyticsMissingCapabilities(Resource):
-    """Operations on `mcp_analytics.missing_capabilities`."""
+    """A tool that an agent missed in an MCP server."""
 
     async def create(
         self,
@@ -341,11 +341,11 @@ class McpAnalyticsSessions(Resource):
 
 
 class McpAnalytics(Resource):
-    """Operations on `mcp_analytics`."""
+    """How agents use an MCP server."""
 
     @cached_property
     def feedback(self) -> McpAnalyticsFeedback:
-        """How agents use an MCP server."""
+        """What an agent said about an MCP server."""
         return McpAnalyticsFeedback(self._executor)
 
     @cached_property
@@ -355,7 +355,7 @@ class McpAnalytics(Resource):
 
     @cached_property
     def missing_capabilities(self) -> McpAnalyticsMissingCapabilities:
-        """Operations on `mcp_analytics.missing_capabilities`."""
+        """A tool that an agent missed in an MCP server."""
         return McpAnalyticsMissingCapabilities(self._executor)
 
     @cached_property

@@ -122,7 +122,7 @@ class TasksComments(Resource):
 
 
 class TasksConfig(Resource):
-    """Operations on `tasks.config`."""
+    """The defaults of tasks in a project."""
 
     async def get(
         self,
@@ -228,7 +228,7 @@ class TasksMeConfig(Resource):
 
 
 class TasksMe(Resource):
-    """Operations on `tasks.me`."""
+    """What the user of the key has set for tasks."""
 
     @cached_property
     def config(self) -> TasksMeConfig:
@@ -237,7 +237,7 @@ class TasksMe(Resource):
 
 
 class TasksPresence(Resource):
-    """Operations on `tasks.presence`."""
+    """Which users are looking at a task."""
 
     async def create(
         self, id: str, /, *, device_id: UUID | str, options: RequestOptions | None = None
@@ -697,7 +697,7 @@ class TasksRunsPeers(Resource):
 
 
 class TasksRunsSession(Resource):
-    """Operations on `tasks.runs.session`."""
+    """The stored session of the agent of a run."""
 
     async def get(
         self, task_id: str, id: str, /, *, options: RequestOptions | None = None
@@ -775,7 +775,7 @@ class TasksRuns(Resource):
 
     @cached_property
     def session(self) -> TasksRunsSession:
-        """Operations on `tasks.runs.session`."""
+        """The stored session of the agent of a run."""
         return TasksRunsSession(self._executor)
 
     async def add_analysis_insight(
@@ -1546,17 +1546,17 @@ class Tasks(Resource):
 
     @cached_property
     def config(self) -> TasksConfig:
-        """Operations on `tasks.config`."""
+        """The defaults of tasks in a project."""
         return TasksConfig(self._executor)
 
     @cached_property
     def me(self) -> TasksMe:
-        """Operations on `tasks.me`."""
+        """What the user of the key has set for tasks."""
         return TasksMe(self._executor)
 
     @cached_property
     def presence(self) -> TasksPresence:
-        """Operations on `tasks.presence`."""
+        """Which users are looking at a task."""
         return TasksPresence(self._executor)
 
     @cached_property

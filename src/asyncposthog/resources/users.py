@@ -35,7 +35,7 @@ __all__ = [
 
 
 class UsersHedgehogConfig(Resource):
-    """Operations on `users.hedgehog_config`."""
+    """The settings of the hedgehog of a user."""
 
     async def get(self, uuid: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
         """Get the settings of the hedgehog of a user.
@@ -566,7 +566,7 @@ class UsersPushTokens(Resource):
 
 
 class UsersSignalAutonomy(Resource):
-    """Operations on `users.signal_autonomy`."""
+    """What PostHog may do with signals on behalf of a user."""
 
     async def create(
         self,
@@ -620,7 +620,7 @@ class UsersSignalAutonomy(Resource):
 
 
 class UsersTwoFactor(Resource):
-    """Operations on `users.two_factor`."""
+    """Two-factor authentication of a user: its setup, backup codes and state."""
 
     async def disable(
         self,
@@ -751,7 +751,7 @@ class Users(Resource):
 
     @cached_property
     def hedgehog_config(self) -> UsersHedgehogConfig:
-        """Operations on `users.hedgehog_config`."""
+        """The settings of the hedgehog of a user."""
         return UsersHedgehogConfig(self._executor)
 
     @cached_property
@@ -776,12 +776,12 @@ class Users(Resource):
 
     @cached_property
     def signal_autonomy(self) -> UsersSignalAutonomy:
-        """Operations on `users.signal_autonomy`."""
+        """What PostHog may do with signals on behalf of a user."""
         return UsersSignalAutonomy(self._executor)
 
     @cached_property
     def two_factor(self) -> UsersTwoFactor:
-        """Operations on `users.two_factor`."""
+        """Two-factor authentication of a user: its setup, backup codes and state."""
         return UsersTwoFactor(self._executor)
 
     async def cancel_email_change(
