@@ -83,7 +83,11 @@ def _detect(
     items = _items_field(response, components)
     if items is None:
         return None
-    if any(f"next_{name}" in fields for name in query) or ("next" in fields and "cursor" in query):
+    if any(f"next_{name}" in fields for name in query):
+        return Pagination(style="next_values", items=items, page_size=size)
+    if "next" in fields and _is_link(properties(response)["next"], components):
+        return replace(_detect_links(fields, query), items=items)
+    if "next" in fields and "cursor" in query:
         return Pagination(style="next_values", items=items, page_size=size)
     if by_offset and fields & _MORE:
         return Pagination(style="has_more", items=items, page_size=size)
@@ -133,6 +137,12 @@ def _items_field(response: Mapping[str, Any], components: Mapping[str, Any]) -> 
         elif not _is_scalar(schema, components):
             return None
     return arrays[0] if len(arrays) == 1 else None
+
+
+def _is_link(schema: Mapping[str, Any], components: Mapping[str, Any]) -> bool:
+    flat = resolve(schema, components)
+    branches = alternatives(flat) or [flat]
+    return any(branch.get("format") in {"uri", "uri-reference"} for branch in branches)
 
 
 def _is_scalar(schema: Mapping[str, Any], components: Mapping[str, Any]) -> bool:

@@ -424,6 +424,11 @@ NULLABLE = {"anyOf": [STRING, {"type": "null"}]}
             Pagination(style="next_values", items="comments"),
         ),
         (
+            envelope("things", next={"anyOf": [{**STRING, "format": "uri"}, {"type": "null"}]}),
+            ["cursor"],
+            Pagination(style="cursor", items="things"),
+        ),
+        (
             envelope(next_before=NULLABLE, next_before_id=NULLABLE, unread=INTEGER),
             ["before", "before_id"],
             Pagination(style="next_values"),
