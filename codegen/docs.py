@@ -44,6 +44,8 @@ class ResourceDoc:
 
     text: str
     noun: str = ""
+    also: tuple[str, ...] = ()
+    """Further starts of its paths, if they have none in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,12 @@ def load_docs(path: Path) -> Docs:
         for key, entry in _entries(path, raw, "operations", {"text", "args", "returns"})
     }
     resources = {
-        key: ResourceDoc(entry.get("text", ""), entry.get("noun", ""))
-        for key, entry in _entries(path, raw, "resources", {"text", "noun"})
+        key: ResourceDoc(
+            entry.get("text", ""),
+            entry.get("noun", ""),
+            _paths(path, f"resources: {key}: also", entry.get("also")),
+        )
+        for key, entry in _entries(path, raw, "resources", {"text", "noun", "also"})
     }
     models = {
         key: ModelDoc(entry.get("text", ""), _texts(path, f"{key}: fields", entry.get("fields")))
@@ -131,6 +137,13 @@ def _texts(path: Path, where: str, raw: Any) -> dict[str, str]:
     ):
         raise ValueError(f"{path.name}: {where}: give texts by name")
     return cast("dict[str, str]", entries)
+
+
+def _paths(path: Path, where: str, raw: Any) -> tuple[str, ...]:
+    paths = cast("list[Any]", raw or [])
+    if not isinstance(raw or [], list) or not all(isinstance(item, str) for item in paths):
+        raise ValueError(f"{path.name}: {where}: give a list of paths")
+    return tuple(paths)
 
 
 def apply_docs(surface: Surface, docs: Docs) -> Surface:
@@ -218,6 +231,9 @@ def _resource_docs(surface: Surface, docs: Docs) -> dict[tuple[str, ...], Resour
     entry that all of its nested resources are below.
     """
     entries = {_shape(path): doc for path, doc in docs.resources.items()}
+    # The entry of each path that methods of its resource can be below.
+    entry_of = {path: path for path in entries}
+    entry_of |= {_shape(more): path for path, doc in entries.items() for more in doc.also}
     votes: dict[tuple[str, ...], Counter[str]] = {}
     shapes: dict[tuple[str, ...], list[str]] = {}
     for method in surface.methods:
@@ -226,10 +242,10 @@ def _resource_docs(surface: Surface, docs: Docs) -> dict[tuple[str, ...], Resour
         for depth in range(1, len(path)):
             shapes.setdefault(path[:depth], []).append(shape)
         counter = votes.setdefault(path, Counter())
-        match = _longest_prefix(shape, entries)
+        match = _longest_prefix(shape, entry_of)
         if match is not None:
             is_collection = method.name in {"list", "create"} and match == f"{shape.rstrip('/')}/"
-            counter[match] += _COLLECTION_VOTES if is_collection else 1
+            counter[entry_of[match]] += _COLLECTION_VOTES if is_collection else 1
     owners: dict[str, tuple[int, int, tuple[str, ...]]] = {}
     for path, counter in votes.items():
         if counter:
@@ -286,7 +302,7 @@ def unmatched_docs(surface: Surface, docs: Docs) -> list[str]:
     paths = [_shape(key.split(" ", 1)[1]) + "/" for key in surface.released]
     errors += [
         f"resources: {path}: no path starts with it"
-        for path in docs.resources
+        for path in (p for key, doc in docs.resources.items() for p in (key, *doc.also))
         if not path.endswith("/")
         or not any(candidate.startswith(_shape(path)) for candidate in paths)
     ]

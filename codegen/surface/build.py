@@ -118,7 +118,16 @@ def build_surface(
         if entry.get("name")
     }
     listed = [
-        (m, p, is_list(m, _response_schema(raw[m, p], overrides_of[m, p], components)))
+        (
+            m,
+            p,
+            is_list(
+                m,
+                _response_schema(raw[m, p], overrides_of[m, p], components),
+                _query_schemas(raw[m, p]),
+                components.schemas,
+            ),
+        )
         for m, p in raw
     ]
     fixed = fixed_names(raw, (kept.methods, names_in_overrides, released.methods), report)
@@ -272,6 +281,13 @@ def _response_schema(
     return resolve(declared_response(raw, overrides).schema, components.schemas)
 
 
+def _query_schemas(raw: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the schemas of the query parameters, by name."""
+    return {
+        p["name"]: mapping(p, "schema") for p in objects(raw, "parameters") if p["in"] == "query"
+    }
+
+
 def _pending_method(
     key: tuple[str, str],
     name: str,
@@ -282,12 +298,16 @@ def _pending_method(
     method, path = key
     stem = resource_class(name.split("."))
     declared = declared_response(raw, overrides)
-    query = [p["name"] for p in objects(raw, "parameters") if p["in"] == "query"]
+    body, schema = build_body(raw, stem, components, overrides)
     pagination = detect_pagination(
-        method, resolve(declared.schema, components.schemas), query, overrides
+        method,
+        resolve(declared.schema, components.schemas),
+        _query_schemas(raw),
+        schema,
+        overrides,
+        components.schemas,
     )
     response = method_response(declared, stem, components, pagination, overrides)
-    body, schema = build_body(raw, stem, components, overrides)
     return _PendingMethod(
         f"{method.upper()} {path}",
         method,

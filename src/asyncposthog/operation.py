@@ -38,7 +38,11 @@ PageStyle: TypeAlias = Literal[
     "events",  # next, results; `next` narrows `before`/`after` by timestamp
     "recordings",  # results with has_next (and, newer, next_cursor)
     "body_cursor",  # a POST; nextCursor of the response is sent as `after` in the next body
-    "single",  # all items in one response: an array, or results without next
+    "body_offset",  # a POST; nextOffset of the response is sent as `offset` in the next body
+    "has_more",  # has_more or has_next instead of links; limit and offset in the query
+    "next_values",  # `next_<parameter>` is the value of that query parameter on the next page
+    "until_empty",  # nothing says whether there are more; limit and offset in the query
+    "single",  # one response: an array, or an envelope that no parameter leads on from
 ]
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from codegen.docs import Docs, apply_docs, load_docs, model_docs, unmatched_docs
 from codegen.models import ModelPlan, build_models
-from codegen.overrides import Overrides
+from codegen.overrides import OperationOverrides, Overrides
 from codegen.phrases import Noun, default_noun
 from codegen.pipeline import DOCS_FILE, PINNED_SCHEMA
 from codegen.render.reference import reference_files
@@ -131,6 +131,25 @@ def test_entries_do_not_depend_on_names(tmp_path: Path) -> None:
     assert unmatched_docs(renamed, load(tmp_path, docs)) == []
 
 
+def test_a_resource_can_have_paths_with_no_start_in_common(tmp_path: Path) -> None:
+    item = f"{P}/widgets/{{id}}"
+    overrides = tuple(
+        OperationOverrides(operation, {"name": name})
+        for operation, name in (
+            (f"POST {item}/freeze/", "widgets.states.freeze"),
+            (f"POST {item}/blurb/", "widgets.states.describe"),
+            (f"GET {P}/widgets/{{widget_id}}/parts/{{id}}/", "widgets.states.get"),
+        )
+    )
+    built = build_surface(document(), Overrides(operations=overrides), ReleasedNames({}, {}))
+    also = [f"{P}/widgets/{{uuid}}/blurb/", f"{item}/parts/{{id}}/"]
+    state = {"text": "A state of a widget.", "also": also}
+    docs = {"resources": {f"{P}/widgets/": "A widget.", f"{item}/freeze/": state}}
+    found = docstrings(apply_docs(built, load(tmp_path, docs)))
+    assert (found["Widgets"], found["WidgetsStates"]) == ("A widget.", "A state of a widget.")
+    assert unmatched_docs(built, load(tmp_path, docs)) == []
+
+
 def test_models_and_fields_get_docstrings(tmp_path: Path) -> None:
     built = surface()
     docs = model_docs(built, load(tmp_path, DOCS))
@@ -173,6 +192,10 @@ def test_text_cannot_leave_its_docstring(tmp_path: Path) -> None:
         ({"operations": {f"POST {P}/widgets/": {"args": {"size": "x"}}}}, "no argument 'size'"),
         ({"resources": {f"{P}/gone/": "x"}}, "no path starts with it"),
         ({"resources": {f"{P}/widg": "x"}}, "no path starts with it"),
+        (
+            {"resources": {f"{P}/widgets/": {"text": "x", "also": [f"{P}/gone/"]}}},
+            "no path starts with it",
+        ),
         ({"parameters": {"hue": "a field, but no parameter"}}, "no operation has it"),
         ({"parameters": {"{limit}": "not in a path"}}, "no operation has it"),
         ({"models": {"Gone": "x"}}, "there is no such component"),
@@ -195,6 +218,7 @@ def test_an_entry_without_a_counterpart_is_an_error(
         ({"operations": {"GET /api/x/": ["x"]}}, "give a text"),
         ({"operations": {"GET /api/x/": {"text": 1}}}, "text is not a text"),
         ({"resources": {"/api/x/": {"text": "x", "nouns": "x"}}}, "unknown keys ['nouns']"),
+        ({"resources": {"/api/x/": {"text": "x", "also": "/api/y/"}}}, "give a list of paths"),
         ({"parameters": {"limit": 1}}, "give texts by name"),
         ({"models": {"X": {"fields": ["a"]}}}, "give texts by name"),
     ],

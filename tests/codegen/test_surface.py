@@ -390,6 +390,119 @@ def test_paging_styles(envelope: dict[str, Any], query: list[str], style: Any) -
     assert (method.cursor, method.returns) == (True, "m.Thing")
 
 
+def envelope(items: str = "results", **fields: Any) -> dict[str, Any]:
+    """An envelope of things, with further fields."""
+    array = {"type": "array", "items": {"$ref": REF + "Thing"}}
+    return {"type": "object", "properties": {**fields, items: array}}
+
+
+BOOLEAN, INTEGER = {"type": "boolean"}, {"type": "integer"}
+NULLABLE = {"anyOf": [STRING, {"type": "null"}]}
+
+
+@pytest.mark.parametrize(
+    ("response", "query", "pagination"),
+    [
+        (
+            envelope("channels", has_more=BOOLEAN, refreshed=NULLABLE),
+            ["limit", "offset"],
+            Pagination(style="has_more", items="channels", page_size=50),
+        ),
+        (
+            envelope(has_next=BOOLEAN, count=INTEGER),
+            ["limit", "offset"],
+            Pagination(style="has_more", page_size=50),
+        ),
+        (
+            envelope(next_cursor=NULLABLE),
+            ["cursor", "limit"],
+            Pagination(style="next_values", page_size=50),
+        ),
+        (
+            envelope("comments", next=NULLABLE),
+            ["cursor"],
+            Pagination(style="next_values", items="comments"),
+        ),
+        (
+            envelope("things", next={"anyOf": [{**STRING, "format": "uri"}, {"type": "null"}]}),
+            ["cursor"],
+            Pagination(style="cursor", items="things"),
+        ),
+        (
+            envelope(next_before=NULLABLE, next_before_id=NULLABLE, unread=INTEGER),
+            ["before", "before_id"],
+            Pagination(style="next_values"),
+        ),
+        (
+            envelope(next_offset=NULLABLE, count=INTEGER),
+            ["limit", "offset"],
+            Pagination(style="next_values", page_size=50),
+        ),
+        (
+            envelope(count=INTEGER),
+            ["limit", "offset"],
+            Pagination(style="offset", page_size=50),
+        ),
+        (envelope(), ["limit", "offset"], Pagination(style="until_empty", page_size=50)),
+        (
+            {"type": "array", "items": {"$ref": REF + "Thing"}},
+            ["limit", "offset"],
+            Pagination(style="until_empty", items=None, page_size=50),
+        ),
+        (envelope(has_more=BOOLEAN), ["limit"], Pagination(style="single", page_size=50)),
+        # A page has one array, and nothing else but scalars.
+        (envelope(has_more=BOOLEAN, thing={"$ref": REF + "Thing"}), ["limit", "offset"], None),
+        (envelope(has_more=BOOLEAN, x={"type": "array"}), ["limit", "offset"], None),
+        (envelope(has_more=BOOLEAN, x={}), ["limit", "offset"], None),
+        # No parameter requests another page, and nothing says that there is one.
+        (envelope(count=INTEGER), ["limit"], None),
+        (envelope(has_more=BOOLEAN), ["search"], None),
+        (envelope(next_cursor=NULLABLE), ["limit"], None),
+    ],
+)
+def test_envelopes_without_links(
+    response: dict[str, Any], query: list[str], pagination: Pagination | None
+) -> None:
+    parameters = [
+        {
+            "in": "query",
+            "name": name,
+            "schema": {**INTEGER, "default": 50} if name == "limit" else STRING,
+        }
+        for name in query
+    ]
+    listing = {"parameters": parameters, "responses": answer({"$ref": REF + "Page"})}
+    doc = document({f"{P}/x/": {"get": listing}}, {"Thing": THING, "Page": response})
+    method = method_of(build(doc), "x.get" if pagination is None else "x.list")
+    assert method.operation.pagination == pagination
+    assert method.returns == ("m.Page" if pagination is None else "m.Thing")
+
+
+@pytest.mark.parametrize(
+    ("response", "request_body", "paged"),
+    [
+        (envelope(hasMore=BOOLEAN, nextOffset=INTEGER), {"limit": INTEGER, "offset": INTEGER}, 1),
+        (envelope(next_offset=NULLABLE), {"query": {"$ref": REF + "Search"}}, 1),
+        (envelope(nextOffset=INTEGER), {"search": STRING}, 0),
+        (envelope(hasMore=BOOLEAN), {"offset": INTEGER}, 0),
+        (envelope(nextOffset=INTEGER, thing={"$ref": REF + "Thing"}), {"offset": INTEGER}, 0),
+    ],
+)
+def test_a_search_that_gives_the_next_offset_is_a_list(
+    response: dict[str, Any], request_body: dict[str, Any], paged: int
+) -> None:
+    search = {"type": "object", "properties": {"limit": INTEGER, "offset": INTEGER}}
+    schemas = {"Thing": THING, "Page": response, "Search": search}
+    post = {
+        "requestBody": body({"type": "object", "properties": request_body}),
+        "responses": answer({"$ref": REF + "Page"}),
+    }
+    method = method_of(build(document({f"{P}/x/search/": {"post": post}}, schemas)), "x.search")
+    expected = Pagination(style="body_offset") if paged else None
+    assert method.operation.pagination == expected
+    assert method.cursor is bool(paged)
+
+
 def test_overrides_win_over_the_schema() -> None:
     path = f"{P}/x/"
     doc = document({path: {"get": {"responses": answer({"type": "array", "items": STRING})}}})

@@ -197,6 +197,93 @@ async def test_cursor_in_the_body(server: Server) -> None:
     assert query == {"dateRange": {"date_from": "-1h"}, "limit": 1}
 
 
+async def test_has_more_without_links(server: Server) -> None:
+    server.answers(
+        {"channels": [{"id": "C1"}, {"id": "C2"}], "has_more": True, "lastRefreshedAt": None},
+        {"channels": [{"id": "C3"}], "has_more": False, "lastRefreshedAt": None},
+    )
+    async with connect() as ph:
+        channels = await ph.integrations.channels(5, limit=2, search="a").collect()
+    path = "GET /api/projects/7/integrations/5/channels/?limit=2&search=a"
+    assert server.lines == [path, f"{path}&offset=2"]
+    assert [channel.id for channel in channels] == ["C1", "C2", "C3"]
+
+
+async def test_branches_are_names(server: Server) -> None:
+    server.answers({"branches": ["main", "fix"], "default_branch": "main", "has_more": False})
+    async with connect() as ph:
+        page = await ph.integrations.github.branches(5, repo="acme/site")
+    assert list(page) == ["main", "fix"]
+    assert page.raw.default_branch == "main"
+
+
+async def test_the_next_cursor_is_a_parameter(server: Server) -> None:
+    server.answers(
+        {"comments": [{"id": RUNS[0]}], "next": "cD0y/+="},
+        {"comments": [{"id": RUNS[1]}], "next": None},
+    )
+    async with connect() as ph:
+        found = await ph.tasks.comments.list(EXPORT, limit=1).collect()
+    path = f"GET /api/projects/7/tasks/{EXPORT}/comments/?limit=1"
+    assert server.lines == [path, f"{path}&cursor=cD0y%2F%2B%3D"]
+    assert [str(comment.id) for comment in found] == RUNS
+
+
+async def test_the_next_timestamp_and_id_are_parameters(server: Server) -> None:
+    server.answers(
+        {
+            "results": [{"id": RUNS[0]}],
+            "unread_count": 2,
+            "next_before": "2026-03-01T10:00:00.123456Z",
+            "next_before_id": RUNS[0],
+        },
+        {"results": [{"id": RUNS[1]}], "unread_count": 2},
+    )
+    async with connect() as ph:
+        page = await ph.task_activity.list(limit=1)
+        assert page.state is not None
+        json.dumps(page.state)
+        found = [entry async for entry in page]
+    path = "GET /api/projects/7/task_activity/?limit=1"
+    before = "before=2026-03-01T10%3A00%3A00.123456%2B00%3A00"
+    assert server.lines == [path, f"{path}&{before}&before_id={RUNS[0]}"]
+    assert [str(entry.id) for entry in found] == RUNS
+
+
+async def test_offset_in_the_body(server: Server) -> None:
+    server.answers(
+        {"results": [{"id": RUNS[0]}], "limit": 1, "offset": 0, "hasMore": True, "nextOffset": 1},
+        {"results": [{"id": RUNS[1]}], "limit": 1, "offset": 1, "hasMore": False},
+    )
+    async with connect() as ph:
+        listed = ph.error_tracking.query.list_issues(limit=1, search_query="x")
+        assert [str(issue.id) for issue in await listed.collect()] == RUNS
+    assert [json.loads(seen.content) for seen in server.seen] == [
+        {"limit": 1, "searchQuery": "x"},
+        {"limit": 1, "searchQuery": "x", "offset": 1},
+    ]
+
+
+async def test_an_array_ends_with_an_empty_page(server: Server) -> None:
+    server.answers([{"invocation_id": "a"}, {"invocation_id": "b"}], [{"invocation_id": "c"}], [])
+    async with connect() as ph:
+        emails = await ph.persons.emails(3, limit=2).collect()
+    path = "GET /api/projects/7/persons/3/emails/?limit=2"
+    assert server.lines == [path, f"{path}&offset=2", f"{path}&offset=3"]
+    assert len(emails) == 3
+
+
+async def test_a_count_without_links(server: Server) -> None:
+    path = "GET /api/projects/7/logs/attributes/?limit=1"
+    pages = [{"count": 3, "results": [{"name": f"a{n}"}]} for n in range(3)]
+    server.answers_by_line(
+        {path: pages[0], f"{path}&offset=1": pages[1], f"{path}&offset=2": pages[2]}
+    )
+    async with connect() as ph:
+        found = await ph.logs.attributes(limit=1, concurrency=2).collect()
+    assert [attribute.name for attribute in found] == ["a0", "a1", "a2"]
+
+
 async def test_everything_in_one_answer(server: Server) -> None:
     server.answers(
         [{"value": "DOC", "count": 3}],

@@ -161,7 +161,7 @@ async def test_queries_without_slots(
         ("query.create", {"async": False}, True),
         ("query.run_kind", {}, True),
         ("endpoints.run", None, True),
-        ("endpoints.run_with_get", None, True),
+        ("endpoints.run_with_defaults", None, True),
         ("query.get", None, False),
         ("query.cancel", None, False),
         ("query.upgrade", {}, False),

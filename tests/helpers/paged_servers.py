@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import anyio
 
-from asyncposthog.operation import Operation, PageStyle, Pagination, Result
+from asyncposthog.operation import Operation, PageStyle, Pagination, Parameter, Result
 from asyncposthog.pagination import Cursor, cursor
 from asyncposthog.types import OMIT
 
@@ -27,7 +27,14 @@ def operation(style: PageStyle, *, items: str | None = "results", **changes: Any
         "result": JSON,
         "pagination": Pagination(style=style, items=items),
     }
+    if style == "next_values":
+        settings["parameters"] = parameters("cursor", "limit")
     return Operation(**{**settings, **changes})
+
+
+def parameters(*names: str) -> tuple[Parameter, ...]:
+    """Query parameters of these names."""
+    return tuple(Parameter(name=n, python_name=n, location="query") for n in names)
 
 
 def things(number: int) -> list[dict[str, Any]]:
@@ -176,6 +183,60 @@ class LogServer(Server):
         }
 
 
+class MoreServer(Server):
+    """`flag` says whether there are more; there is no link."""
+
+    flag = "has_more"
+    largest = 1000
+
+    def answer(self, query: dict[str, Any], body: Any) -> Any:
+        start = int(query.get("offset", 0))
+        end = start + min(int(query.get("limit", 4)), self.largest)
+        results = self.items[start:end]
+        return {"results": results, self.flag: end < len(self.items), "count": len(results)}
+
+
+class ValueServer(Server):
+    """`next_<parameter>` has the value of that parameter for the next page."""
+
+    parameter = "cursor"
+    field = "next_cursor"
+
+    def answer(self, query: dict[str, Any], body: Any) -> Any:
+        start = int(query.get(self.parameter, 0))
+        end = start + int(query.get("limit", 4))
+        return {
+            "results": self.items[start:end],
+            self.field: str(end) if end < len(self.items) else None,
+        }
+
+
+class SilentServer(Server):
+    """Says nothing about other pages."""
+
+    largest = 1000
+
+    def answer(self, query: dict[str, Any], body: Any) -> Any:
+        start = int(query.get("offset", 0))
+        return {
+            "results": self.items[start : start + min(int(query.get("limit", 4)), self.largest)]
+        }
+
+
+class BodyOffsetServer(Server):
+    """A search whose offset is in the body."""
+
+    def answer(self, query: dict[str, Any], body: Any) -> Any:
+        inner = body.get("query", body)
+        start = int(inner.get("offset", 0))
+        end = start + int(inner.get("limit", 4))
+        answer: dict[str, Any] = {
+            "results": self.items[start:end],
+            "hasMore": end < len(self.items),
+        }
+        return {**answer, "nextOffset": end} if answer["hasMore"] else answer
+
+
 def listing(server: Server, op: Operation, query: Any = None, body: Any = OMIT) -> Cursor[Any]:
     return cursor(server, op, query, body)
 
@@ -226,6 +287,10 @@ SERVERS: dict[PageStyle, tuple[type[Server], Any]] = {
     "events": (EventServer, OMIT),
     "recordings": (RecordingServer, OMIT),
     "body_cursor": (LogServer, {"query": {}}),
+    "body_offset": (BodyOffsetServer, {"searchQuery": "x"}),
+    "has_more": (MoreServer, OMIT),
+    "next_values": (ValueServer, OMIT),
+    "until_empty": (SilentServer, OMIT),
 }
 
 

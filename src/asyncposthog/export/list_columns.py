@@ -10,6 +10,7 @@ from asyncposthog.operation import Operation
 
 __all__ = ["item_columns"]
 
+_SCALARS: Final = frozenset({"string", "integer", "number"})
 _DEPTH: Final = 12
 """How far references are followed: a schema may refer to itself."""
 
@@ -18,7 +19,8 @@ def item_columns(operation: Operation) -> tuple[str, ...]:
     """Return the fields of a list's items by their names in JSON, without write-only ones.
 
     Returns:
-        The fields in the order of the schema; none if the schema names none.
+        The fields in the order of the schema; `value` if items are names, not objects; none if the
+        schema names none.
     """
     component, paging = operation.result.schema, operation.pagination
     if component is None or paging is None:
@@ -33,7 +35,15 @@ def item_columns(operation: Operation) -> tuple[str, ...]:
         for name, field in cast("Mapping[str, Mapping[str, Any]]", properties).items():
             if not field.get("writeOnly"):
                 fields.setdefault(name)
+    if any(_has_scalar_items(page) for page in pages):
+        return ("value",)
     return tuple(fields)
+
+
+def _has_scalar_items(page: Any) -> bool:
+    """Return whether a schema is that of an array of texts or numbers."""
+    items = cast("Mapping[str, Any]", page).get("items") if isinstance(page, Mapping) else None
+    return isinstance(items, Mapping) and cast("Mapping[str, Any]", items).get("type") in _SCALARS
 
 
 def _objects(

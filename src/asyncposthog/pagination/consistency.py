@@ -31,6 +31,7 @@ def is_first_page(call: ListCall, state: PageState) -> bool:
     return (
         not state.query
         and state.after is None
+        and not call.body_offset(state)
         and str(call.parameter("page", state) or 1) == "1"
         and not call.parameter("cursor", state)
         and not call.parameter("offset", state)
@@ -113,6 +114,12 @@ def incomplete_list(
         items_so_far: How many items came on all pages.
         from_start: Whether the first of these pages was the first of the list.
     """
+    pagination = call.operation.pagination
+    if page.has_more and pagination is not None and pagination.style == "single":
+        return (
+            "the server has more items than it returned, and no parameter to request them: raise "
+            "`limit`, or narrow the filters"
+        )
     if from_start:
         reached = items_so_far
     elif _uses_offsets(call) and call.parameter("offset", state) is not None:

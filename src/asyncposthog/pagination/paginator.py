@@ -19,6 +19,8 @@ __all__ = ["Fetch", "FetchedPage", "PageSummary", "Paginator"]
 Fetch: TypeAlias = "Callable[[Mapping[str, Any] | None, Any], Awaitable[bytes]]"
 """Requests one page, given the query by wire names and the body; returns the response body."""
 
+_COMPUTED_STYLES: Final = frozenset({"body_offset", "has_more", "next_values", "until_empty"})
+"""Styles without links: a server that ignores the parameters of a page returns the first again."""
 _MAX_EMPTY_PAGES: Final = 10
 """Empty pages in a row, after which the list is treated as endless."""
 
@@ -181,6 +183,7 @@ class Paginator:
         """Raise if every item of a page was on an earlier page. Return the ids of the items."""
         ids = item_ids(envelope.items)
         if ids is None:
+            self._check_content(envelope, position, previous)
             return None
         repeated = self._fingerprints.setdefault(hash(ids), position) < position
         if previous is None or envelope.count != previous.count:
@@ -193,6 +196,23 @@ class Paginator:
                 "The items up to here are complete.",
             )
         return frozenset(ids)
+
+    def _check_content(
+        self, envelope: Envelope, position: int, previous: PageSummary | None
+    ) -> None:
+        """Raise if a page without ids and without links equals the page before it."""
+        pagination = self.call.operation.pagination
+        if pagination is None or pagination.style not in _COMPUTED_STYLES or not envelope.items:
+            return
+        fingerprint = hash(content_id(envelope.items))
+        earlier = self._fingerprints.get(fingerprint)
+        self._fingerprints[fingerprint] = position
+        if previous is not None and earlier == position - 1:
+            raise pagination_error(
+                self.call.operation,
+                f"Pagination does not advance: page {position + 1} equals the page before it",
+                "The items up to here are complete.",
+            )
 
 
 def _drop_overlap(envelope: Envelope, skip: tuple[str, ...]) -> None:

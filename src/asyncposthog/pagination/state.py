@@ -16,6 +16,10 @@ from asyncposthog.types import OMIT
 __all__ = ["Envelope", "ListCall", "PageState", "pagination_error"]
 
 _NOTHING: Final[Mapping[str, Any]] = {}
+_TOTALS: Final = ("total_count",)
+_COUNTS: Final = ("count", *_TOTALS)
+_COUNTS_OF_A_PAGE: Final = frozenset({"has_more", "until_empty"})
+"""Pagination styles in which `count` is the number of items of the page, or a lower bound."""
 
 
 def pagination_error(
@@ -42,12 +46,16 @@ class PageState:
     """Ids, as text, of items to leave out: the page may overlap the page before it."""
     speculative: bool = False
     """Whether the page may not exist: the server gave no link to it, but counts more items."""
+    body_offset: int | None = None
+    """The offset to send in the body, if the pagination style has it there."""
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON data that `from_json` accepts."""
         data: dict[str, Any] = {"query": dict(self.query), "after": self.after}
         if self.skip:
             data["skip"] = list(self.skip)
+        if self.body_offset is not None:
+            data["body_offset"] = self.body_offset
         return {**data, "speculative": True} if self.speculative else data
 
     @classmethod
@@ -59,13 +67,14 @@ class PageState:
         """
         query, after, skip = data.get("query", {}), data.get("after"), data.get("skip", [])
         ids = cast("Sequence[object]", skip) if isinstance(skip, list | tuple) else (None,)
-        speculative = data.get("speculative", False)
+        speculative, body_offset = data.get("speculative", False), data.get("body_offset")
         valid = isinstance(query, Mapping) and isinstance(after, str | None)
         valid = valid and isinstance(speculative, bool)
+        valid = valid and isinstance(body_offset, int | None) and not isinstance(body_offset, bool)
         if not valid or not all(isinstance(item_id, str) for item_id in ids):
             raise ValueError("invalid page state; pass the value of `page.state`")
         names = cast("Mapping[str, Any]", query)
-        return cls(dict(names), after, tuple(map(str, ids)), speculative)
+        return cls(dict(names), after, tuple(map(str, ids)), speculative, body_offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +112,33 @@ class ListCall:
         """Return the query of the request for a page."""
         return {**(self.query or _NOTHING), **state.query} if state.query else self.query
 
+    def body_offset(self, state: PageState) -> int:
+        """Return the offset of a page whose request has it in the body."""
+        if state.body_offset is not None:
+            return state.body_offset
+        body = _fields(self.body)
+        value = _fields(body["query"]).get("offset") if "query" in body else body.get("offset")
+        return value if isinstance(value, int) else 0
+
     def body_at(self, state: PageState) -> Any:
         """Return the body of the request for a page. The body of the call is not changed."""
-        if state.after is None:
+        changes: dict[str, Any] = {}
+        if state.after is not None:
+            changes["after"] = state.after
+        if state.body_offset is not None:
+            changes["offset"] = state.body_offset
+        if not changes:
             return self.body
         body = _fields(self.body)
         if "query" in body:
-            return {**body, "query": {**_fields(body["query"]), "after": state.after}}
-        return {**body, "after": state.after}
+            return {**body, "query": {**_fields(body["query"]), **changes}}
+        return {**body, **changes}
 
     def key(self, state: PageState) -> int:
         """Return a hash of the request for a page: the same request has the same hash."""
         query = self.query_at(state) or _NOTHING
-        return hash((tuple(sorted((name, _text(v)) for name, v in query.items())), state.after))
+        pairs = tuple(sorted((name, _text(value)) for name, value in query.items()))
+        return hash((pairs, state.after, state.body_offset))
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -136,7 +159,7 @@ def _text(value: Any) -> str:
 class Envelope:
     """The response for one page, whatever its form: a model, a dict, or an array."""
 
-    __slots__ = ("_fields", "data", "items", "items_so_far", "received")
+    __slots__ = ("_count_names", "_fields", "data", "items", "items_so_far", "received")
 
     def __init__(self, operation: Operation, data: Any) -> None:
         """Locate the items in decoded data.
@@ -146,6 +169,8 @@ class Envelope:
         """
         self.data: Any = data
         self._fields: Any = data if isinstance(data, Model | dict) else {}
+        style = operation.pagination.style if operation.pagination else None
+        self._count_names = _TOTALS if style in _COUNTS_OF_A_PAGE else _COUNTS
         self.items: list[Any] = _items(operation, data)
         self.received: list[Any] = self.items
         """The items of the response, including those left out of `items` as repeated."""
@@ -163,7 +188,7 @@ class Envelope:
     @property
     def count(self) -> int | None:
         """The server's count of the items on all pages, if it gives one."""
-        for name in ("count", "total_count"):
+        for name in self._count_names:
             count = self.get(name)
             if isinstance(count, int) and not isinstance(count, bool):
                 return count

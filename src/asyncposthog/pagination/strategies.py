@@ -337,6 +337,61 @@ def _body_cursor(call: ListCall, state: PageState, page: Envelope) -> PageState 
     return None
 
 
+def _body_offset(call: ListCall, state: PageState, page: Envelope) -> PageState | None:
+    if page.has_more is False:
+        return None
+    here, got = call.body_offset(state), len(page.received)
+    target = next((page.get(n) for n in ("nextOffset", "next_offset") if page.has(n)), None)
+    if target is None:
+        if page.has_more:
+            raise pagination_error(
+                call.operation, "The server says that there are more items, but gives no offset"
+            )
+        return None
+    if not isinstance(target, int) or target <= here:
+        raise pagination_error(
+            call.operation, f"The next offset goes from {here} back to {target!r}"
+        )
+    if 0 < got < target - here:
+        # As with links: the page is shorter than the server's own step.
+        ids = item_ids(page.received)
+        skip = () if ids is None else tuple(map(str, ids))
+        return PageState(state.query, skip=skip, body_offset=here + got)
+    return PageState(state.query, body_offset=target)
+
+
+def _next_values(call: ListCall, state: PageState, page: Envelope) -> PageState | None:
+    if page.has_more is False:
+        return None
+    names = [parameter.name for parameter in call.operation.query_parameters]
+    values = {name: _wire_value(page.get(f"next_{name}")) for name in names}
+    if "cursor" in values and values["cursor"] is None:
+        values["cursor"] = _wire_value(page.get("next"))
+    values = {name: value for name, value in values.items() if value is not None}
+    if not values:
+        if page.has_more:
+            raise pagination_error(
+                call.operation, "The server says that there are more items, but not where"
+            )
+        return None
+    next_state = PageState({**state.query, **values})
+    return _validate_offset(call, state, page, next_state) if "offset" in values else next_state
+
+
+def _wire_value(value: Any) -> str | int | None:
+    """Return a value of a response as it is sent in a query; None if it is null or empty."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if isinstance(value, int) else str(value or "") or None
+
+
+def _until_empty(call: ListCall, state: PageState, page: Envelope) -> PageState | None:
+    # A short page may be due to a lower maximum of the server, so that only an empty one, or one
+    # with nothing new, is the end.
+    offset = call.offset(state) + len(page.received)
+    return _speculative_state(state, page, {**state.query, "offset": offset})
+
+
 STRATEGIES: Final[Mapping[PageStyle, Strategy]] = {
     "offset": _offset,
     "persons": _persons,
@@ -345,5 +400,9 @@ STRATEGIES: Final[Mapping[PageStyle, Strategy]] = {
     "events": _events,
     "recordings": _recordings,
     "body_cursor": _body_cursor,
+    "body_offset": _body_offset,
+    "has_more": _next_offset,
+    "next_values": _next_values,
+    "until_empty": _until_empty,
     "single": _next_link,
 }

@@ -456,7 +456,7 @@ class Resources:
 
     @cached_property
     def desktop_recordings(self) -> DesktopRecordings:
-        """Operations on `desktop_recordings`."""
+        """A recording of a meeting, with its participants, notes and the tasks found in it."""
         from .desktop_recordings import DesktopRecordings
 
         return DesktopRecordings(self._executor)
@@ -498,7 +498,7 @@ class Resources:
 
     @cached_property
     def error_tracking(self) -> ErrorTracking:
-        """Operations on `error_tracking`."""
+        """Exceptions, grouped into issues, and the rules for them."""
         from .error_tracking import ErrorTracking
 
         return ErrorTracking(self._executor)
@@ -746,7 +746,7 @@ class Resources:
 
     @cached_property
     def js_snippet(self) -> JsSnippet:
-        """Operations on `js_snippet`."""
+        """Which version of posthog-js the snippet loads."""
         from .js_snippet import JsSnippet
 
         return JsSnippet(self._executor)
@@ -823,7 +823,7 @@ class Resources:
 
     @cached_property
     def mcp_analytics(self) -> McpAnalytics:
-        """Operations on `mcp_analytics`."""
+        """How agents use an MCP server."""
         from .mcp_analytics import McpAnalytics
 
         return McpAnalytics(self._executor)
@@ -858,7 +858,7 @@ class Resources:
 
     @cached_property
     def messaging_preferences(self) -> MessagingPreferences:
-        """Operations on `messaging_preferences`."""
+        """Which messages recipients do not want."""
         from .messaging_preferences import MessagingPreferences
 
         return MessagingPreferences(self._executor)
@@ -914,7 +914,7 @@ class Resources:
 
     @cached_property
     def persisted_folder(self) -> PersistedFolder:
-        """Operations on `persisted_folder`."""
+        """A folder of the project tree that is remembered for a user, by type."""
         from .persisted_folder import PersistedFolder
 
         return PersistedFolder(self._executor)

@@ -22,7 +22,7 @@ __all__ = ["AccountTrackRules", "AccountTrackRulesRuns"]
 
 
 class AccountTrackRulesRuns(Resource):
-    """Operations on `account_track_rules.runs`."""
+    """One application of the rules, and its result."""
 
     def list(
         self,
@@ -57,7 +57,7 @@ class AccountTrackRules(Resource):
 
     @cached_property
     def runs(self) -> AccountTrackRulesRuns:
-        """Operations on `account_track_rules.runs`."""
+        """One application of the rules, and its result."""
         return AccountTrackRulesRuns(self._executor)
 
     async def get(self, *, options: RequestOptions | None = None) -> m.AccountTrackRulesConfig:

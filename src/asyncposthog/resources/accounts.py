@@ -31,7 +31,7 @@ __all__ = [
 
 
 class AccountsCustomPropertyValues(Resource):
-    """Operations on `accounts.custom_property_values`."""
+    """The value that an account has for a custom property."""
 
     async def create(
         self,
@@ -144,7 +144,7 @@ class AccountsEmailThreads(Resource):
 
 
 class AccountsMeetings(Resource):
-    """Operations on `accounts.meetings`."""
+    """A meeting with the people of an account."""
 
     def list(
         self,
@@ -388,7 +388,7 @@ class AccountsRelationships(Resource):
 
 
 class AccountsSummaries(Resource):
-    """Operations on `accounts.summaries`."""
+    """A summary of the conversations with an account in one channel."""
 
     def list(
         self,
@@ -479,7 +479,7 @@ class Accounts(Resource):
 
     @cached_property
     def custom_property_values(self) -> AccountsCustomPropertyValues:
-        """Operations on `accounts.custom_property_values`."""
+        """The value that an account has for a custom property."""
         return AccountsCustomPropertyValues(self._executor)
 
     @cached_property
@@ -489,7 +489,7 @@ class Accounts(Resource):
 
     @cached_property
     def meetings(self) -> AccountsMeetings:
-        """Operations on `accounts.meetings`."""
+        """A meeting with the people of an account."""
         return AccountsMeetings(self._executor)
 
     @cached_property
@@ -504,7 +504,7 @@ class Accounts(Resource):
 
     @cached_property
     def summaries(self) -> AccountsSummaries:
-        """Operations on `accounts.summaries`."""
+        """A summary of the conversations with an account in one channel."""
         return AccountsSummaries(self._executor)
 
     @cached_property

@@ -120,7 +120,7 @@ class CanvasesBuilds(Resource):
 
 
 class CanvasesDrafts(Resource):
-    """Operations on `canvases.drafts`."""
+    """A draft is a version of a canvas that is not published."""
 
     async def create(
         self,
@@ -317,7 +317,7 @@ class CanvasesState(Resource):
 
 
 class CanvasesVersions(Resource):
-    """Operations on `canvases.versions`."""
+    """A stored state of a canvas."""
 
     def list(
         self,
@@ -365,7 +365,7 @@ class Canvases(Resource):
 
     @cached_property
     def drafts(self) -> CanvasesDrafts:
-        """Operations on `canvases.drafts`."""
+        """A draft is a version of a canvas that is not published."""
         return CanvasesDrafts(self._executor)
 
     @cached_property
@@ -380,7 +380,7 @@ class Canvases(Resource):
 
     @cached_property
     def versions(self) -> CanvasesVersions:
-        """Operations on `canvases.versions`."""
+        """A stored state of a canvas."""
         return CanvasesVersions(self._executor)
 
     async def create(

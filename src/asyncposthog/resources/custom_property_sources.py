@@ -21,7 +21,7 @@ __all__ = ["CustomPropertySources", "CustomPropertySourcesRuns"]
 
 
 class CustomPropertySourcesRuns(Resource):
-    """Operations on `custom_property_sources.runs`."""
+    """One run of a source, which sets the values of its custom property."""
 
     def list(
         self,
@@ -61,7 +61,7 @@ class CustomPropertySources(Resource):
 
     @cached_property
     def runs(self) -> CustomPropertySourcesRuns:
-        """Operations on `custom_property_sources.runs`."""
+        """One run of a source, which sets the values of its custom property."""
         return CustomPropertySourcesRuns(self._executor)
 
     async def backfill(

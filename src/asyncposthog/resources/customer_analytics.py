@@ -12,6 +12,8 @@ from asyncposthog.types import OMIT, Omit, RequestOptions
 from ..registry.families import customer_analytics as registry
 
 if TYPE_CHECKING:
+    from asyncposthog.pagination import Cursor
+
     from .. import models as m
 
 __all__ = ["CustomerAnalytics", "CustomerAnalyticsExternal"]
@@ -20,7 +22,7 @@ __all__ = ["CustomerAnalytics", "CustomerAnalyticsExternal"]
 class CustomerAnalyticsExternal(Resource):
     """Accounts for systems outside PostHog, with an authentication of its own."""
 
-    async def accounts(
+    def accounts(
         self,
         *,
         assigned_only: bool | Omit = OMIT,
@@ -28,10 +30,11 @@ class CustomerAnalyticsExternal(Resource):
         include_ignored: bool | Omit = OMIT,
         limit: int | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ExternalAccountListPage:
+    ) -> Cursor[m.ExternalAccountListItem]:
         """List accounts for a system outside PostHog.
 
-        `GET /api/customer_analytics/external/accounts`; limits `burst` and `sustained`.
+        `GET /api/customer_analytics/external/accounts`; limits `burst` and `sustained`; pages:
+        next_values.
 
         Args:
             assigned_only: Default: `false`.
@@ -41,9 +44,9 @@ class CustomerAnalyticsExternal(Resource):
                 Default: `100`.
 
         Returns:
-            `ExternalAccountListPage`.
+            All `ExternalAccountListItem`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.EXTERNAL_ACCOUNTS,
             query={
                 "assigned_only": assigned_only,

@@ -220,7 +220,7 @@ class DashboardsSharing(Resource):
 
 
 class DashboardsTiles(Resource):
-    """Operations on `dashboards.tiles`."""
+    """A tile shows an insight, a text, a button or a widget on a dashboard."""
 
     async def copy(
         self,
@@ -339,7 +339,7 @@ class DashboardsTiles(Resource):
             options=options,
         )
 
-    async def move_with_patch(
+    async def move_legacy(
         self,
         id: int,
         /,
@@ -349,7 +349,7 @@ class DashboardsTiles(Resource):
         to_dashboard: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Dashboard:
-        """Move a tile to another dashboard.
+        """Move a tile to another dashboard by the older form of the request, a PATCH.
 
         `PATCH /api/projects/{project_id}/dashboards/{id}/move_tile/`; scope `dashboard:write`;
         limits `burst` and `sustained`.
@@ -361,7 +361,7 @@ class DashboardsTiles(Resource):
             `Dashboard`.
         """
         return await self._call(
-            registry.TILES_MOVE_WITH_PATCH,
+            registry.TILES_MOVE_LEGACY,
             (id,),
             query={"format": format},
             body={"tile": tile, "to_dashboard": to_dashboard},
@@ -584,7 +584,7 @@ class Dashboards(Resource):
 
     @cached_property
     def tiles(self) -> DashboardsTiles:
-        """Operations on `dashboards.tiles`."""
+        """A tile shows an insight, a text, a button or a widget on a dashboard."""
         return DashboardsTiles(self._executor)
 
     @cached_property

@@ -19,7 +19,7 @@ __all__ = ["DataWarehouse", "DataWarehouseQualityGate"]
 
 
 class DataWarehouseQualityGate(Resource):
-    """Operations on `data_warehouse.quality_gate`."""
+    """Whether checks that fail stop the materialization of views."""
 
     async def get(self, *, options: RequestOptions | None = None) -> m.DataQualityGateConfig:
         """Get whether failing checks stop the use of data.
@@ -58,7 +58,7 @@ class DataWarehouse(Resource):
 
     @cached_property
     def quality_gate(self) -> DataWarehouseQualityGate:
-        """Operations on `data_warehouse.quality_gate`."""
+        """Whether checks that fail stop the materialization of views."""
         return DataWarehouseQualityGate(self._executor)
 
     async def check_database_name(

@@ -22,7 +22,7 @@ __all__ = ["DatasetItems", "DatasetItemsVersions"]
 
 
 class DatasetItemsVersions(Resource):
-    """Operations on `dataset_items.versions`."""
+    """A stored state of an item of a dataset."""
 
     def list(
         self,
@@ -60,7 +60,7 @@ class DatasetItems(Resource):
 
     @cached_property
     def versions(self) -> DatasetItemsVersions:
-        """Operations on `dataset_items.versions`."""
+        """A stored state of an item of a dataset."""
         return DatasetItemsVersions(self._executor)
 
     async def archive(

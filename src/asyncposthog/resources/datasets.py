@@ -90,7 +90,7 @@ class DatasetsExports(Resource):
 
 
 class DatasetsRevisions(Resource):
-    """Operations on `datasets.revisions`."""
+    """A stored state of a dataset."""
 
     def list(
         self,
@@ -133,7 +133,7 @@ class Datasets(Resource):
 
     @cached_property
     def revisions(self) -> DatasetsRevisions:
-        """Operations on `datasets.revisions`."""
+        """A stored state of a dataset."""
         return DatasetsRevisions(self._executor)
 
     async def archive(

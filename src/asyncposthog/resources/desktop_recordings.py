@@ -21,7 +21,7 @@ __all__ = ["DesktopRecordings"]
 
 
 class DesktopRecordings(Resource):
-    """Operations on `desktop_recordings`."""
+    """A recording of a meeting, with its participants, notes and the tasks found in it."""
 
     async def append_segments(
         self,
@@ -32,6 +32,8 @@ class DesktopRecordings(Resource):
         options: RequestOptions | None = None,
     ) -> m.DesktopRecording:
         """Append the segments of a desktop recording.
+
+        A recording of a meeting, with its participants, notes and the tasks found in it.
 
         `POST /api/projects/{project_id}/desktop_recordings/{id}/append_segments/`; scope
         `desktop_recording:write`; limits `burst` and `sustained`; deprecated by PostHog; not in
@@ -52,6 +54,8 @@ class DesktopRecordings(Resource):
     ) -> m.CreateRecordingResponse:
         """Create a desktop recording.
 
+        A recording of a meeting, with its participants, notes and the tasks found in it.
+
         `POST /api/projects/{project_id}/desktop_recordings/`; scope `desktop_recording:write`;
         limits `burst` and `sustained`; deprecated by PostHog; not in PostHog's schema.
 
@@ -66,6 +70,8 @@ class DesktopRecordings(Resource):
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
         """Delete a desktop recording.
 
+        A recording of a meeting, with its participants, notes and the tasks found in it.
+
         `DELETE /api/projects/{project_id}/desktop_recordings/{id}/`; scope
         `desktop_recording:write`; limits `burst` and `sustained`; deprecated by PostHog; not in
         PostHog's schema.
@@ -76,6 +82,8 @@ class DesktopRecordings(Resource):
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.DesktopRecording:
         """Get a desktop recording.
+
+        A recording of a meeting, with its participants, notes and the tasks found in it.
 
         `GET /api/projects/{project_id}/desktop_recordings/{id}/`; scope
         `desktop_recording:read`; limits `burst` and `sustained`; deprecated by PostHog; not in
@@ -95,6 +103,8 @@ class DesktopRecordings(Resource):
         options: RequestOptions | None = None,
     ) -> Cursor[m.DesktopRecording]:
         """List desktop recordings.
+
+        A recording of a meeting, with its participants, notes and the tasks found in it.
 
         `GET /api/projects/{project_id}/desktop_recordings/`; scope `desktop_recording:read`;
         limits `burst` and `sustained`; pages: offset; deprecated by PostHog; not in PostHog's
@@ -140,6 +150,8 @@ class DesktopRecordings(Resource):
         options: RequestOptions | None = None,
     ) -> m.DesktopRecording:
         """Replace all fields of a desktop recording.
+
+        A recording of a meeting, with its participants, notes and the tasks found in it.
 
         `PUT /api/projects/{project_id}/desktop_recordings/{id}/`; scope
         `desktop_recording:write`; limits `burst` and `sustained`; deprecated by PostHog; not in
@@ -200,6 +212,8 @@ class DesktopRecordings(Resource):
         options: RequestOptions | None = None,
     ) -> m.DesktopRecording:
         """Change the given fields of a desktop recording.
+
+        A recording of a meeting, with its participants, notes and the tasks found in it.
 
         `PATCH /api/projects/{project_id}/desktop_recordings/{id}/`; scope
         `desktop_recording:write`; limits `burst` and `sustained`; deprecated by PostHog; not in

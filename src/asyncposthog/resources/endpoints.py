@@ -21,7 +21,7 @@ __all__ = ["Endpoints", "EndpointsVersions"]
 
 
 class EndpointsVersions(Resource):
-    """Operations on `endpoints.versions`."""
+    """A stored state of an endpoint."""
 
     def list(
         self,
@@ -67,7 +67,7 @@ class Endpoints(Resource):
 
     @cached_property
     def versions(self) -> EndpointsVersions:
-        """Operations on `endpoints.versions`."""
+        """A stored state of an endpoint."""
         return EndpointsVersions(self._executor)
 
     async def create(
@@ -407,10 +407,10 @@ class Endpoints(Resource):
             options=options,
         )
 
-    async def run_with_get(
+    async def run_with_defaults(
         self, name: str, /, *, options: RequestOptions | None = None
     ) -> m.EndpointRunResponse:
-        """Run an endpoint (GET).
+        """Run an endpoint with the default values of its variables, and return its rows.
 
         `GET /api/projects/{project_id}/endpoints/{name}/run/`; scope `endpoint:read`; limits
         `api_queries_burst` and `api_queries_sustained`.
@@ -418,7 +418,7 @@ class Endpoints(Resource):
         Returns:
             `EndpointRunResponse`.
         """
-        return await self._call(registry.RUN_WITH_GET, (name,), options=options)
+        return await self._call(registry.RUN_WITH_DEFAULTS, (name,), options=options)
 
     async def suggest_materialization(
         self,

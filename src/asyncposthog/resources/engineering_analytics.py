@@ -26,7 +26,7 @@ __all__ = [
 
 
 class EngineeringAnalyticsCiSignalsConfig(Resource):
-    """Operations on `engineering_analytics.ci_signals_config`."""
+    """Whether problems of continuous integration become signals."""
 
     async def get(self, *, options: RequestOptions | None = None) -> m.CISignalsConfig:
         """Get for which CI problems signals are created.
@@ -127,7 +127,7 @@ class EngineeringAnalytics(Resource):
 
     @cached_property
     def ci_signals_config(self) -> EngineeringAnalyticsCiSignalsConfig:
-        """Operations on `engineering_analytics.ci_signals_config`."""
+        """Whether problems of continuous integration become signals."""
         return EngineeringAnalyticsCiSignalsConfig(self._executor)
 
     @cached_property

@@ -26,7 +26,7 @@ __all__ = [
 
 
 class EnvironmentsEvaluationContextSuggestions(Resource):
-    """Operations on `environments.evaluation_context_suggestions`."""
+    """Evaluation contexts that the web app suggests for feature flags."""
 
     async def create(
         self, id: int, /, *, context_name: str, options: RequestOptions | None = None
@@ -66,7 +66,7 @@ class EnvironmentsEvaluationContextSuggestions(Resource):
 
 
 class EnvironmentsExperimentsConfig(Resource):
-    """Operations on `environments.experiments_config`."""
+    """The defaults of experiments in a project."""
 
     async def get(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
         """Get the defaults of experiments in a project.
@@ -96,7 +96,7 @@ class EnvironmentsExperimentsConfig(Resource):
 
 
 class EnvironmentsLogsConfig(Resource):
-    """Operations on `environments.logs_config`."""
+    """The settings of logs in a project."""
 
     async def get(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
         """Get the settings of logs in a project.
@@ -279,17 +279,17 @@ class Environments(Resource):
 
     @cached_property
     def evaluation_context_suggestions(self) -> EnvironmentsEvaluationContextSuggestions:
-        """Operations on `environments.evaluation_context_suggestions`."""
+        """Evaluation contexts that the web app suggests for feature flags."""
         return EnvironmentsEvaluationContextSuggestions(self._executor)
 
     @cached_property
     def experiments_config(self) -> EnvironmentsExperimentsConfig:
-        """Operations on `environments.experiments_config`."""
+        """The defaults of experiments in a project."""
         return EnvironmentsExperimentsConfig(self._executor)
 
     @cached_property
     def logs_config(self) -> EnvironmentsLogsConfig:
-        """Operations on `environments.logs_config`."""
+        """The settings of logs in a project."""
         return EnvironmentsLogsConfig(self._executor)
 
     def activity(

@@ -1079,7 +1079,7 @@ class ErrorTrackingQuery(Resource):
             options=options,
         )
 
-    async def list_issue_events(
+    def list_issue_events(
         self,
         *,
         issue_id: UUID | str,
@@ -1093,11 +1093,11 @@ class ErrorTrackingQuery(Resource):
         order_direction: m.OrderDirectionEnum | Omit = OMIT,
         search_query: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingIssueEventsResponse:
+    ) -> Cursor[m.ErrorTrackingEvent]:
         """List the exceptions of an issue.
 
         `POST /api/projects/{project_id}/error_tracking/query/issue_events/`; scope
-        `error_tracking:read`; limits `burst` and `sustained`.
+        `error_tracking:read`; limits `burst` and `sustained`; pages: body_offset.
 
         Args:
             filter_test_accounts: Default: `true`.
@@ -1107,9 +1107,9 @@ class ErrorTrackingQuery(Resource):
             order_direction: Default: `"DESC"`.
 
         Returns:
-            `ErrorTrackingIssueEventsResponse`.
+            All `ErrorTrackingEvent`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.QUERY_LIST_ISSUE_EVENTS,
             body={
                 "issueId": issue_id,
@@ -1126,7 +1126,7 @@ class ErrorTrackingQuery(Resource):
             options=options,
         )
 
-    async def list_issues(
+    def list_issues(
         self,
         *,
         assignee: m.ErrorTrackingAssignee | Mapping[str, JSON] | None | Omit = OMIT,
@@ -1148,11 +1148,11 @@ class ErrorTrackingQuery(Resource):
         user: str | Omit = OMIT,
         volume_resolution: int | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingIssuesListResponse:
+    ) -> Cursor[m.ErrorTrackingIssueListItem]:
         """List issues with their counts in a range of time, filtered and sorted.
 
         `POST /api/projects/{project_id}/error_tracking/query/issues/`; scope
-        `error_tracking:read`; limits `burst` and `sustained`.
+        `error_tracking:read`; limits `burst` and `sustained`; pages: body_offset.
 
         Args:
             filter_test_accounts: Default: `true`.
@@ -1164,9 +1164,9 @@ class ErrorTrackingQuery(Resource):
             volume_resolution: Default: `0`.
 
         Returns:
-            `ErrorTrackingIssuesListResponse`.
+            All `ErrorTrackingIssueListItem`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.QUERY_LIST_ISSUES,
             body={
                 "assignee": assignee,
@@ -1626,7 +1626,7 @@ class ErrorTrackingSpikeDetectionConfig(Resource):
 
 
 class ErrorTrackingSpikeEvents(Resource):
-    """Exceptions, grouped into issues, and the rules for them."""
+    """A sudden rise in the number of exceptions of an issue."""
 
     def list(
         self,
@@ -2071,7 +2071,7 @@ class ErrorTrackingSymbolSets(Resource):
 
 
 class ErrorTracking(Resource):
-    """Operations on `error_tracking`."""
+    """Exceptions, grouped into issues, and the rules for them."""
 
     @cached_property
     def assignment_rules(self) -> ErrorTrackingAssignmentRules:
@@ -2140,7 +2140,7 @@ class ErrorTracking(Resource):
 
     @cached_property
     def spike_events(self) -> ErrorTrackingSpikeEvents:
-        """Exceptions, grouped into issues, and the rules for them."""
+        """A sudden rise in the number of exceptions of an issue."""
         return ErrorTrackingSpikeEvents(self._executor)
 
     @cached_property

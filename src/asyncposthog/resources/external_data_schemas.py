@@ -22,7 +22,7 @@ __all__ = ["ExternalDataSchemas", "ExternalDataSchemasDestinations"]
 
 
 class ExternalDataSchemasDestinations(Resource):
-    """Operations on `external_data_schemas.destinations`."""
+    """Where the data of one table is written to: destinations of its own, or those of its source."""
 
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
@@ -66,7 +66,9 @@ class ExternalDataSchemas(Resource):
 
     @cached_property
     def destinations(self) -> ExternalDataSchemasDestinations:
-        """Operations on `external_data_schemas.destinations`."""
+        """Where the data of one table is written to: destinations of its own, or those of its
+        source.
+        """
         return ExternalDataSchemasDestinations(self._executor)
 
     async def cancel(

@@ -29,7 +29,9 @@ __all__ = [
 
 
 class ExternalDataSourcesCdc(Resource):
-    """Operations on `external_data_sources.cdc`."""
+    """Change data capture of a source: a database reports each change, in place of being read
+    again.
+    """
 
     async def check_new_prerequisites(
         self, *, options: RequestOptions | None = None
@@ -168,7 +170,7 @@ class ExternalDataSourcesCdc(Resource):
 
 
 class ExternalDataSourcesConnections(Resource):
-    """Operations on `external_data_sources.connections`."""
+    """A database that queries can read directly."""
 
     def list(
         self, *, options: RequestOptions | None = None
@@ -185,7 +187,7 @@ class ExternalDataSourcesConnections(Resource):
 
 
 class ExternalDataSourcesCredentials(Resource):
-    """Operations on `external_data_sources.credentials`."""
+    """Credentials of a source that is created later; they expire."""
 
     def list(
         self,
@@ -235,7 +237,7 @@ class ExternalDataSourcesCredentials(Resource):
 
 
 class ExternalDataSourcesDestinations(Resource):
-    """Operations on `external_data_sources.destinations`."""
+    """Where the data of a source is written to."""
 
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
@@ -275,7 +277,7 @@ class ExternalDataSourcesDestinations(Resource):
 
 
 class ExternalDataSourcesWebhook(Resource):
-    """Operations on `external_data_sources.webhook`."""
+    """The webhook at which a source reports changes."""
 
     async def create(
         self,
@@ -381,27 +383,29 @@ class ExternalDataSources(Resource):
 
     @cached_property
     def cdc(self) -> ExternalDataSourcesCdc:
-        """Operations on `external_data_sources.cdc`."""
+        """Change data capture of a source: a database reports each change, in place of being read
+        again.
+        """
         return ExternalDataSourcesCdc(self._executor)
 
     @cached_property
     def connections(self) -> ExternalDataSourcesConnections:
-        """Operations on `external_data_sources.connections`."""
+        """A database that queries can read directly."""
         return ExternalDataSourcesConnections(self._executor)
 
     @cached_property
     def credentials(self) -> ExternalDataSourcesCredentials:
-        """Operations on `external_data_sources.credentials`."""
+        """Credentials of a source that is created later; they expire."""
         return ExternalDataSourcesCredentials(self._executor)
 
     @cached_property
     def destinations(self) -> ExternalDataSourcesDestinations:
-        """Operations on `external_data_sources.destinations`."""
+        """Where the data of a source is written to."""
         return ExternalDataSourcesDestinations(self._executor)
 
     @cached_property
     def webhook(self) -> ExternalDataSourcesWebhook:
-        """Operations on `external_data_sources.webhook`."""
+        """The webhook at which a source reports changes."""
         return ExternalDataSourcesWebhook(self._executor)
 
     async def bulk_update_schemas(

@@ -22,7 +22,7 @@ __all__ = ["FileSystem", "FileSystemViews"]
 
 
 class FileSystemViews(Resource):
-    """Operations on `file_system.views`."""
+    """Which items of the project tree were viewed last."""
 
     async def create(
         self,
@@ -72,7 +72,7 @@ class FileSystem(Resource):
 
     @cached_property
     def views(self) -> FileSystemViews:
-        """Operations on `file_system.views`."""
+        """Which items of the project tree were viewed last."""
         return FileSystemViews(self._executor)
 
     async def count_by_path(

@@ -141,14 +141,15 @@ class HeatmapsSaved(Resource):
         search: str | Omit = OMIT,
         status: str | Omit = OMIT,
         type: str | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.SavedHeatmapListResponse]:
+    ) -> Cursor[m.SavedHeatmap]:
         """List saved heatmaps.
 
         A heatmap of one page that was saved with its screenshot.
 
         `GET /api/projects/{project_id}/saved/`; scope `heatmap:read`; limits `burst` and
-        `sustained`; pages: single.
+        `sustained`; pages: offset.
 
         Args:
             created_by: Only what this user created.
@@ -161,7 +162,7 @@ class HeatmapsSaved(Resource):
             type: Only results of this type.
 
         Returns:
-            All `SavedHeatmapListResponse`, page by page as you iterate.
+            All `SavedHeatmap`, page by page as you iterate.
         """
         return self._cursor(
             registry.SAVED_LIST,
@@ -174,6 +175,7 @@ class HeatmapsSaved(Resource):
                 "status": status,
                 "type": type,
             },
+            concurrency=concurrency,
             options=options,
         )
 
@@ -326,7 +328,7 @@ class Heatmaps(Resource):
         """A screenshot of a page, the background of a heatmap."""
         return HeatmapsScreenshots(self._executor)
 
-    async def events(
+    def events(
         self,
         *,
         points: str,
@@ -345,11 +347,11 @@ class Heatmaps(Resource):
         viewport_width_max: int | Omit = OMIT,
         viewport_width_min: int | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.HeatmapEventsResponse:
+    ) -> Cursor[m.HeatmapEventItem]:
         """List the events behind points of a heatmap.
 
         `GET /api/projects/{project_id}/heatmaps/events/`; scope `heatmap:read`; limits
-        `clickhouse_burst` and `clickhouse_sustained`.
+        `clickhouse_burst` and `clickhouse_sustained`; pages: has_more.
 
         Args:
             aggregation: Default: `"total_count"`.
@@ -366,9 +368,9 @@ class Heatmaps(Resource):
             type: Only results of this type. Default: `"click"`.
 
         Returns:
-            `HeatmapEventsResponse`.
+            All `HeatmapEventItem`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.EVENTS,
             query={
                 "points": points,

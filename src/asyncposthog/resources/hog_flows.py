@@ -113,7 +113,7 @@ class HogFlowsAssets(Resource):
         A message or file that a workflow produced.
 
         `GET /api/projects/{project_id}/hog_flows/{id}/assets/`; scope `hog_flow:read`,
-        `person:read`; limits `burst` and `sustained`; pages: single.
+        `person:read`; limits `burst` and `sustained`; pages: until_empty.
 
         Args:
             after: Only what is later than this time. Default: `"-30d"`.

@@ -155,7 +155,7 @@ class InsightsSharing(Resource):
 
 
 class InsightsSuggestions(Resource):
-    """Operations on `insights.suggestions`."""
+    """Follow-up insights that a language model suggests."""
 
     async def create(
         self,
@@ -281,7 +281,7 @@ class Insights(Resource):
 
     @cached_property
     def suggestions(self) -> InsightsSuggestions:
-        """Operations on `insights.suggestions`."""
+        """Follow-up insights that a language model suggests."""
         return InsightsSuggestions(self._executor)
 
     @cached_property

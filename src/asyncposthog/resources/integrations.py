@@ -34,7 +34,7 @@ __all__ = [
 
 
 class IntegrationsAnthropic(Resource):
-    """Operations on `integrations.anthropic`."""
+    """What an Anthropic integration can use: managed agents, their environments and vaults."""
 
     async def agent_environments(
         self, id: int, /, *, options: RequestOptions | None = None
@@ -74,7 +74,7 @@ class IntegrationsAnthropic(Resource):
 
 
 class IntegrationsClickup(Resource):
-    """Operations on `integrations.clickup`."""
+    """What a ClickUp integration can use: workspaces, their spaces and lists."""
 
     async def lists(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
         """List the lists of a ClickUp space.
@@ -195,7 +195,7 @@ class IntegrationsEmail(Resource):
 class IntegrationsGithubRepos(Resource):
     """Repositories that a GitHub integration can read."""
 
-    async def get(
+    def list(
         self,
         id: int,
         /,
@@ -204,11 +204,11 @@ class IntegrationsGithubRepos(Resource):
         offset: int | Omit = OMIT,
         search: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.GitHubReposResponse:
+    ) -> Cursor[m.GitHubRepo]:
         """List the repositories of a GitHub integration.
 
         `GET /api/projects/{project_id}/integrations/{id}/github_repos/`; scope
-        `integration:read`; limits `burst` and `sustained`.
+        `integration:read`; limits `burst` and `sustained`; pages: has_more.
 
         Args:
             limit: The number of results in a page, or in all if the result has no pages.
@@ -217,10 +217,10 @@ class IntegrationsGithubRepos(Resource):
             search: Only results that contain this text.
 
         Returns:
-            `GitHubReposResponse`.
+            All `GitHubRepo`, page by page as you iterate.
         """
-        return await self._call(
-            registry.GITHUB_REPOS_GET,
+        return self._cursor(
+            registry.GITHUB_REPOS_LIST,
             (id,),
             query={"limit": limit, "offset": offset, "search": search},
             options=options,
@@ -261,7 +261,7 @@ class IntegrationsGithub(Resource):
         """
         return await self._call(registry.GITHUB_AVAILABLE_INSTALLATIONS, options=options)
 
-    async def branches(
+    def branches(
         self,
         id: int,
         /,
@@ -271,11 +271,11 @@ class IntegrationsGithub(Resource):
         offset: int | Omit = OMIT,
         search: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.GitHubBranchesResponse:
+    ) -> Cursor[str]:
         """List the branches of a repository.
 
         `GET /api/projects/{project_id}/integrations/{id}/github_branches/`; scope
-        `integration:read`; limits `burst` and `sustained`.
+        `integration:read`; limits `burst` and `sustained`; pages: has_more.
 
         Args:
             repo: The repository, as `owner/name`.
@@ -285,9 +285,9 @@ class IntegrationsGithub(Resource):
             search: Only results that contain this text.
 
         Returns:
-            `GitHubBranchesResponse`.
+            All `str`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.GITHUB_BRANCHES,
             (id,),
             query={"repo": repo, "limit": limit, "offset": offset, "search": search},
@@ -355,7 +355,7 @@ class IntegrationsGithub(Resource):
             options=options,
         )
 
-    async def teams(
+    def teams(
         self,
         id: int,
         /,
@@ -364,11 +364,11 @@ class IntegrationsGithub(Resource):
         offset: int | Omit = OMIT,
         search: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.GitHubTeamsResponse:
+    ) -> Cursor[m.GitHubTeam]:
         """List the teams of a GitHub organization.
 
         `GET /api/projects/{project_id}/integrations/{id}/github_teams/`; scope
-        `integration:read`; limits `burst` and `sustained`.
+        `integration:read`; limits `burst` and `sustained`; pages: has_more.
 
         Args:
             limit: The number of results in a page, or in all if the result has no pages.
@@ -377,9 +377,9 @@ class IntegrationsGithub(Resource):
             search: Only results that contain this text.
 
         Returns:
-            `GitHubTeamsResponse`.
+            All `GitHubTeam`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.GITHUB_TEAMS,
             (id,),
             query={"limit": limit, "offset": offset, "search": search},
@@ -388,7 +388,7 @@ class IntegrationsGithub(Resource):
 
 
 class IntegrationsGoogle(Resource):
-    """Operations on `integrations.google`."""
+    """What a Google Ads integration can use: accounts and their conversion actions."""
 
     async def accessible_accounts(
         self, id: int, /, *, options: RequestOptions | None = None
@@ -418,7 +418,7 @@ class IntegrationsGoogle(Resource):
 
 
 class IntegrationsJira(Resource):
-    """Operations on `integrations.jira`."""
+    """What a Jira integration can use: projects."""
 
     async def projects(
         self, id: int, /, *, options: RequestOptions | None = None
@@ -435,7 +435,7 @@ class IntegrationsJira(Resource):
 
 
 class IntegrationsLinear(Resource):
-    """Operations on `integrations.linear`."""
+    """What a Linear integration can use: teams."""
 
     async def teams(
         self, id: int, /, *, options: RequestOptions | None = None
@@ -452,7 +452,7 @@ class IntegrationsLinear(Resource):
 
 
 class IntegrationsLinkedinAds(Resource):
-    """Operations on `integrations.linkedin_ads`."""
+    """What a LinkedIn Ads integration can use: accounts and their conversion rules."""
 
     async def accounts(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
         """List the LinkedIn Ads accounts of an integration.
@@ -478,7 +478,7 @@ class IntegrationsLinkedinAds(Resource):
 
 
 class IntegrationsTwilio(Resource):
-    """Operations on `integrations.twilio`."""
+    """What a Twilio integration can use: phone numbers."""
 
     async def phone_numbers(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
         """List the phone numbers of a Twilio integration.
@@ -497,12 +497,12 @@ class Integrations(Resource):
 
     @cached_property
     def anthropic(self) -> IntegrationsAnthropic:
-        """Operations on `integrations.anthropic`."""
+        """What an Anthropic integration can use: managed agents, their environments and vaults."""
         return IntegrationsAnthropic(self._executor)
 
     @cached_property
     def clickup(self) -> IntegrationsClickup:
-        """Operations on `integrations.clickup`."""
+        """What a ClickUp integration can use: workspaces, their spaces and lists."""
         return IntegrationsClickup(self._executor)
 
     @cached_property
@@ -522,27 +522,27 @@ class Integrations(Resource):
 
     @cached_property
     def google(self) -> IntegrationsGoogle:
-        """Operations on `integrations.google`."""
+        """What a Google Ads integration can use: accounts and their conversion actions."""
         return IntegrationsGoogle(self._executor)
 
     @cached_property
     def jira(self) -> IntegrationsJira:
-        """Operations on `integrations.jira`."""
+        """What a Jira integration can use: projects."""
         return IntegrationsJira(self._executor)
 
     @cached_property
     def linear(self) -> IntegrationsLinear:
-        """Operations on `integrations.linear`."""
+        """What a Linear integration can use: teams."""
         return IntegrationsLinear(self._executor)
 
     @cached_property
     def linkedin_ads(self) -> IntegrationsLinkedinAds:
-        """Operations on `integrations.linkedin_ads`."""
+        """What a LinkedIn Ads integration can use: accounts and their conversion rules."""
         return IntegrationsLinkedinAds(self._executor)
 
     @cached_property
     def twilio(self) -> IntegrationsTwilio:
-        """Operations on `integrations.twilio`."""
+        """What a Twilio integration can use: phone numbers."""
         return IntegrationsTwilio(self._executor)
 
     async def authorize(self, *, options: RequestOptions | None = None) -> JSON:
@@ -556,7 +556,7 @@ class Integrations(Resource):
         """
         return await self._call(registry.AUTHORIZE, options=options)
 
-    async def channels(
+    def channels(
         self,
         id: int,
         /,
@@ -565,11 +565,11 @@ class Integrations(Resource):
         offset: int | Omit = OMIT,
         search: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.SlackChannelsResponse:
+    ) -> Cursor[m.SlackChannel]:
         """List the channels of a Slack integration.
 
         `GET /api/projects/{project_id}/integrations/{id}/channels/`; scope `integration:read`;
-        limits `burst` and `sustained`.
+        limits `burst` and `sustained`; pages: has_more.
 
         Args:
             limit: The number of results in a page, or in all if the result has no pages.
@@ -578,9 +578,9 @@ class Integrations(Resource):
             search: Only results that contain this text.
 
         Returns:
-            `SlackChannelsResponse`.
+            All `SlackChannel`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.CHANNELS,
             (id,),
             query={"limit": limit, "offset": offset, "search": search},
@@ -680,7 +680,7 @@ class Integrations(Resource):
             registry.REQUEST_ACCESS, body={"kind": kind, "reason": reason}, options=options
         )
 
-    async def users(
+    def users(
         self,
         id: int,
         /,
@@ -691,11 +691,11 @@ class Integrations(Resource):
         search: str | Omit = OMIT,
         user_id: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.SlackUsersResponse:
+    ) -> Cursor[m.SlackUser]:
         """List the users of a Slack integration.
 
         `GET /api/projects/{project_id}/integrations/{id}/users/`; scope `integration:read`;
-        limits `burst` and `sustained`.
+        limits `burst` and `sustained`; pages: has_more.
 
         Args:
             force_refresh: Default: `false`.
@@ -705,9 +705,9 @@ class Integrations(Resource):
             search: Only results that contain this text.
 
         Returns:
-            `SlackUsersResponse`.
+            All `SlackUser`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.USERS,
             (id,),
             query={

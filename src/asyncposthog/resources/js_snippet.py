@@ -14,7 +14,7 @@ __all__ = ["JsSnippet", "JsSnippetVersion"]
 
 
 class JsSnippetVersion(Resource):
-    """Which version of posthog-js the snippet loads."""
+    """The version of posthog-js that a project has pinned."""
 
     async def get(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
         """Get which version of posthog-js a project has pinned.
@@ -44,11 +44,11 @@ class JsSnippetVersion(Resource):
 
 
 class JsSnippet(Resource):
-    """Operations on `js_snippet`."""
+    """Which version of posthog-js the snippet loads."""
 
     @cached_property
     def version(self) -> JsSnippetVersion:
-        """Which version of posthog-js the snippet loads."""
+        """The version of posthog-js that a project has pinned."""
         return JsSnippetVersion(self._executor)
 
     async def resolve(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:

@@ -105,27 +105,27 @@ class LiveDebuggerBreakpoints(Resource):
         """
         return await self._call(registry.GET, (id,), options=options)
 
-    async def hits(
+    def hits(
         self,
         *,
         breakpoint_ids: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.BreakpointHitsResponse:
+    ) -> Cursor[m.BreakpointHit]:
         """List what breakpoints recorded.
 
         `GET /api/projects/{project_id}/live_debugger_breakpoints/breakpoint_hits/`; scope
-        `live_debugger:read`; limits `burst` and `sustained`.
+        `live_debugger:read`; limits `burst` and `sustained`; pages: has_more.
 
         Args:
             limit: The number of results in a page, or in all if the result has no pages.
             offset: The number of results to skip.
 
         Returns:
-            `BreakpointHitsResponse`.
+            All `BreakpointHit`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.HITS,
             query={"breakpoint_ids": breakpoint_ids, "limit": limit, "offset": offset},
             options=options,

@@ -257,7 +257,7 @@ class LlmAnalyticsEvaluationConfig(Resource):
 
 
 class LlmAnalyticsEvaluationReportsRuns(Resource):
-    """Operations on `llm_analytics.evaluation_reports.runs`."""
+    """One report that was written."""
 
     def list(
         self,
@@ -295,7 +295,7 @@ class LlmAnalyticsEvaluationReports(Resource):
 
     @cached_property
     def runs(self) -> LlmAnalyticsEvaluationReportsRuns:
-        """Operations on `llm_analytics.evaluation_reports.runs`."""
+        """One report that was written."""
         return LlmAnalyticsEvaluationReportsRuns(self._executor)
 
     async def create(

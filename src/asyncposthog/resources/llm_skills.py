@@ -186,7 +186,7 @@ class LlmSkillsMarketplaceInstallCommand(Resource):
 
 
 class LlmSkillsMarketplace(Resource):
-    """Operations on `llm_skills.marketplace`."""
+    """The skills of a project as a marketplace that coding agents install from."""
 
     @cached_property
     def install_command(self) -> LlmSkillsMarketplaceInstallCommand:
@@ -204,7 +204,7 @@ class LlmSkills(Resource):
 
     @cached_property
     def marketplace(self) -> LlmSkillsMarketplace:
-        """Operations on `llm_skills.marketplace`."""
+        """The skills of a project as a marketplace that coding agents install from."""
         return LlmSkillsMarketplace(self._executor)
 
     async def archive(self, skill_name: str, /, *, options: RequestOptions | None = None) -> None:
@@ -347,7 +347,7 @@ class LlmSkills(Resource):
             options=options,
         )
 
-    async def import_(
+    async def import_file(
         self, *, file: FileInput, options: RequestOptions | None = None
     ) -> m.LLMSkill:
         """Import a skill from files.
@@ -358,7 +358,7 @@ class LlmSkills(Resource):
         Returns:
             `LLMSkill`.
         """
-        return await self._call(registry.IMPORT_, body={"file": file}, options=options)
+        return await self._call(registry.IMPORT_FILE, body={"file": file}, options=options)
 
     def list(
         self,

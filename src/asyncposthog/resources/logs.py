@@ -93,7 +93,7 @@ class LogsAlertsDestinations(Resource):
 
 
 class LogsAlertsEvents(Resource):
-    """Operations on `logs.alerts.events`."""
+    """A change of the state of a log alert."""
 
     def list(
         self,
@@ -136,7 +136,7 @@ class LogsAlerts(Resource):
 
     @cached_property
     def events(self) -> LogsAlertsEvents:
-        """Operations on `logs.alerts.events`."""
+        """A change of the state of a log alert."""
         return LogsAlertsEvents(self._executor)
 
     async def create(
@@ -1248,7 +1248,7 @@ class Logs(Resource):
         """Saved filters for log lines."""
         return LogsViews(self._executor)
 
-    async def attributes(
+    def attributes(
         self,
         *,
         attribute_type: Literal["log", "resource"] | Omit = OMIT,
@@ -1259,12 +1259,13 @@ class Logs(Resource):
         search: str | Omit = OMIT,
         search_values: bool | Omit = OMIT,
         service_names: Sequence[str] | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> m.LogsAttributesResponse:
+    ) -> Cursor[m.LogAttributeEntry]:
         """List the names of the attributes of log lines.
 
         `GET /api/projects/{project_id}/logs/attributes/`; scope `logs:read`; limits `burst` and
-        `sustained`.
+        `sustained`; pages: offset.
 
         Args:
             attribute_type: Whether the attribute belongs to the entry itself or to its
@@ -1275,9 +1276,9 @@ class Logs(Resource):
             search_values: Default: `false`.
 
         Returns:
-            `LogsAttributesResponse`.
+            All `LogAttributeEntry`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.ATTRIBUTES,
             query={
                 "attribute_type": attribute_type,
@@ -1289,6 +1290,7 @@ class Logs(Resource):
                 "search_values": search_values,
                 "serviceNames": service_names,
             },
+            concurrency=concurrency,
             options=options,
         )
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -17,11 +18,46 @@ if TYPE_CHECKING:
 
     from .. import models as m
 
-__all__ = ["Loops"]
+__all__ = ["Loops", "LoopsRuns"]
+
+
+class LoopsRuns(Resource):
+    """One run of a loop, with its status and output."""
+
+    def list(
+        self,
+        id: str,
+        /,
+        *,
+        cursor: str | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.LoopRun]:
+        """List the runs of a loop.
+
+        `GET /api/projects/{project_id}/loops/{id}/runs/`; scope `loop:read`; limits `burst` and
+        `sustained`; pages: next_values.
+
+        Args:
+            cursor: Where the page starts, as the previous page says.
+            limit: The number of results in a page, or in all if the result has no pages.
+                Default: `50`.
+
+        Returns:
+            All `LoopRun`, page by page as you iterate.
+        """
+        return self._cursor(
+            registry.RUNS_LIST, (id,), query={"cursor": cursor, "limit": limit}, options=options
+        )
 
 
 class Loops(Resource):
     """A loop starts a coding agent again and again, on a schedule or by a trigger."""
+
+    @cached_property
+    def runs(self) -> LoopsRuns:
+        """One run of a loop, with its status and output."""
+        return LoopsRuns(self._executor)
 
     async def create(
         self,
@@ -174,32 +210,6 @@ class Loops(Resource):
             `LoopFireResult`.
         """
         return await self._call(registry.RUN, (id,), options=options)
-
-    async def runs(
-        self,
-        id: str,
-        /,
-        *,
-        cursor: str | Omit = OMIT,
-        limit: int | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.LoopRunPage:
-        """List the runs of a loop.
-
-        `GET /api/projects/{project_id}/loops/{id}/runs/`; scope `loop:read`; limits `burst` and
-        `sustained`.
-
-        Args:
-            cursor: Where the page starts, as the previous page says.
-            limit: The number of results in a page, or in all if the result has no pages.
-                Default: `50`.
-
-        Returns:
-            `LoopRunPage`.
-        """
-        return await self._call(
-            registry.RUNS, (id,), query={"cursor": cursor, "limit": limit}, options=options
-        )
 
     async def set_skill_bundles(
         self,

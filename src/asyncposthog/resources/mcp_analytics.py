@@ -27,7 +27,7 @@ __all__ = [
 
 
 class McpAnalyticsFeedback(Resource):
-    """How agents use an MCP server."""
+    """What an agent said about an MCP server."""
 
     async def create(
         self,
@@ -133,7 +133,7 @@ class McpAnalyticsIntentClusters(Resource):
 
 
 class McpAnalyticsMissingCapabilities(Resource):
-    """Operations on `mcp_analytics.missing_capabilities`."""
+    """A tool that an agent missed in an MCP server."""
 
     async def create(
         self,
@@ -262,7 +262,7 @@ class McpAnalyticsSessions(Resource):
         """
         return await self._call(registry.SESSIONS_GENERATE_INTENT_DIGEST, options=options)
 
-    async def get(
+    def list(
         self,
         *,
         date_from: str | Omit = OMIT,
@@ -272,13 +272,13 @@ class McpAnalyticsSessions(Resource):
         order_by: str | Omit = OMIT,
         search: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.PaginatedMCPSessionList:
-        """Get an MCP session.
+    ) -> Cursor[m.MCPSession]:
+        """List MCP sessions.
 
         A session of an agent with an MCP server.
 
         `GET /api/projects/{project_id}/mcp_analytics/sessions/`; scope `mcp_analytics:read`;
-        limits `burst` and `sustained`.
+        limits `burst` and `sustained`; pages: has_more.
 
         Args:
             date_from: The start of the range of time: a date, a date-time, or relative such as
@@ -292,10 +292,10 @@ class McpAnalyticsSessions(Resource):
             search: Only results that contain this text.
 
         Returns:
-            `PaginatedMCPSessionList`.
+            All `MCPSession`, page by page as you iterate.
         """
-        return await self._call(
-            registry.SESSIONS_GET,
+        return self._cursor(
+            registry.SESSIONS_LIST,
             query={
                 "date_from": date_from,
                 "date_to": date_to,
@@ -307,7 +307,7 @@ class McpAnalyticsSessions(Resource):
             options=options,
         )
 
-    async def tool_calls(
+    def tool_calls(
         self,
         id: UUID | str,
         /,
@@ -316,11 +316,11 @@ class McpAnalyticsSessions(Resource):
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.PaginatedMCPToolCallList:
+    ) -> Cursor[m.MCPToolCall]:
         """List the calls of a session.
 
         `GET /api/projects/{project_id}/mcp_analytics/sessions/{id}/tool_calls/`; scope
-        `mcp_analytics:read`; limits `burst` and `sustained`.
+        `mcp_analytics:read`; limits `burst` and `sustained`; pages: has_more.
 
         Args:
             date_from: The start of the range of time: a date, a date-time, or relative such as
@@ -330,9 +330,9 @@ class McpAnalyticsSessions(Resource):
             offset: The number of results to skip. Default: `0`.
 
         Returns:
-            `PaginatedMCPToolCallList`.
+            All `MCPToolCall`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.SESSIONS_TOOL_CALLS,
             (id,),
             query={"date_from": date_from, "limit": limit, "offset": offset},
@@ -341,11 +341,11 @@ class McpAnalyticsSessions(Resource):
 
 
 class McpAnalytics(Resource):
-    """Operations on `mcp_analytics`."""
+    """How agents use an MCP server."""
 
     @cached_property
     def feedback(self) -> McpAnalyticsFeedback:
-        """How agents use an MCP server."""
+        """What an agent said about an MCP server."""
         return McpAnalyticsFeedback(self._executor)
 
     @cached_property
@@ -355,7 +355,7 @@ class McpAnalytics(Resource):
 
     @cached_property
     def missing_capabilities(self) -> McpAnalyticsMissingCapabilities:
-        """Operations on `mcp_analytics.missing_capabilities`."""
+        """A tool that an agent missed in an MCP server."""
         return McpAnalyticsMissingCapabilities(self._executor)
 
     @cached_property

@@ -425,7 +425,7 @@ class McpGatewayRules(Resource):
 
 
 class McpGatewayServersTools(Resource):
-    """Operations on `mcp_gateway.servers.tools`."""
+    """A tool of an MCP server, and whether agents may call it."""
 
     def list(
         self,
@@ -467,7 +467,7 @@ class McpGatewayServers(Resource):
 
     @cached_property
     def tools(self) -> McpGatewayServersTools:
-        """Operations on `mcp_gateway.servers.tools`."""
+        """A tool of an MCP server, and whether agents may call it."""
         return McpGatewayServersTools(self._executor)
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:

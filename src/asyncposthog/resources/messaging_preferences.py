@@ -21,7 +21,7 @@ __all__ = ["MessagingPreferences", "MessagingPreferencesOptOuts"]
 
 
 class MessagingPreferencesOptOuts(Resource):
-    """Which messages recipients do not want."""
+    """A recipient who does not want some or any messages."""
 
     async def add(
         self,
@@ -133,11 +133,11 @@ class MessagingPreferencesOptOuts(Resource):
 
 
 class MessagingPreferences(Resource):
-    """Operations on `messaging_preferences`."""
+    """Which messages recipients do not want."""
 
     @cached_property
     def opt_outs(self) -> MessagingPreferencesOptOuts:
-        """Which messages recipients do not want."""
+        """A recipient who does not want some or any messages."""
         return MessagingPreferencesOptOuts(self._executor)
 
     async def generate_link(

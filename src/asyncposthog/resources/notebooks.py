@@ -783,7 +783,7 @@ class NotebooksWidgets(Resource):
             options=options,
         )
 
-    async def versions(
+    def versions(
         self,
         short_id: str,
         node_id: str,
@@ -792,11 +792,11 @@ class NotebooksWidgets(Resource):
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.WidgetVersionPage:
+    ) -> Cursor[m.WidgetVersion]:
         """List the versions of a widget.
 
         `GET /api/projects/{project_id}/notebooks/{short_id}/widgets/{node_id}/versions/`; scope
-        `notebook:read`; limits `burst` and `sustained`.
+        `notebook:read`; limits `burst` and `sustained`; pages: next_values.
 
         Args:
             short_id: The short id, as in the address of the object in the web app.
@@ -804,9 +804,9 @@ class NotebooksWidgets(Resource):
             offset: The number of results to skip.
 
         Returns:
-            `WidgetVersionPage`.
+            All `WidgetVersion`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.WIDGETS_VERSIONS,
             (
                 short_id,

@@ -674,7 +674,7 @@ class OrganizationsBillingAlertsDestinations(Resource):
 
 
 class OrganizationsBillingAlertsEvents(Resource):
-    """Operations on `organizations.billing.alerts.events`."""
+    """A time at which a billing alert fired."""
 
     def list(
         self,
@@ -717,7 +717,7 @@ class OrganizationsBillingAlerts(Resource):
 
     @cached_property
     def events(self) -> OrganizationsBillingAlertsEvents:
-        """Operations on `organizations.billing.alerts.events`."""
+        """A time at which a billing alert fired."""
         return OrganizationsBillingAlertsEvents(self._executor)
 
     async def check_now(
@@ -1101,7 +1101,7 @@ class OrganizationsContextLayerDreams(Resource):
 
 
 class OrganizationsContextLayerPages(Resource):
-    """Operations on `organizations.context_layer.pages`."""
+    """A page of the context layer, found by its path."""
 
     async def get(self, *, path: str, options: RequestOptions | None = None) -> m.WikiPage:
         """Get pages of the context layer.
@@ -1169,7 +1169,7 @@ class OrganizationsContextLayer(Resource):
 
     @cached_property
     def pages(self) -> OrganizationsContextLayerPages:
-        """Operations on `organizations.context_layer.pages`."""
+        """A page of the context layer, found by its path."""
         return OrganizationsContextLayerPages(self._executor)
 
     @cached_property
@@ -1245,7 +1245,7 @@ class OrganizationsContextLayer(Resource):
 
 
 class OrganizationsDesktopBetaTerms(Resource):
-    """Operations on `organizations.desktop_beta_terms`."""
+    """Whether an organization accepted the terms of the desktop beta."""
 
     async def create(
         self, *, options: RequestOptions | None = None
@@ -2188,7 +2188,7 @@ class OrganizationsMembers(Resource):
 
 
 class OrganizationsOauthApplications(Resource):
-    """Operations on `organizations.oauth_applications`."""
+    """An OAuth application of an organization."""
 
     def list(
         self,
@@ -2219,7 +2219,7 @@ class OrganizationsOauthApplications(Resource):
 
 
 class OrganizationsProjectsDefaultEvaluationContexts(Resource):
-    """Operations on `organizations.projects.default_evaluation_contexts`."""
+    """The evaluation contexts that new feature flags start with."""
 
     async def create(
         self,
@@ -2424,7 +2424,7 @@ class OrganizationsProjectsDefaultEvaluationContexts(Resource):
 
 
 class OrganizationsProjectsDefaultReleaseConditions(Resource):
-    """Operations on `organizations.projects.default_release_conditions`."""
+    """The release conditions that new feature flags start with."""
 
     async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Project:
         """Get the release conditions that new feature flags start with.
@@ -2618,7 +2618,7 @@ class OrganizationsProjectsDefaultReleaseConditions(Resource):
 
 
 class OrganizationsProjectsEvaluationContextSuggestions(Resource):
-    """Operations on `organizations.projects.evaluation_context_suggestions`."""
+    """Evaluation contexts that the web app suggests for feature flags."""
 
     async def create(
         self, id: int, /, *, context_name: str, options: RequestOptions | None = None
@@ -2660,7 +2660,7 @@ class OrganizationsProjectsEvaluationContextSuggestions(Resource):
 
 
 class OrganizationsProjectsExperimentsConfig(Resource):
-    """Operations on `organizations.projects.experiments_config`."""
+    """The defaults of experiments in a project."""
 
     async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Project:
         """Get the defaults of experiments in a project.
@@ -2852,7 +2852,7 @@ class OrganizationsProjectsExperimentsConfig(Resource):
 
 
 class OrganizationsProjectsLogsConfig(Resource):
-    """Operations on `organizations.projects.logs_config`."""
+    """The settings of logs in a project."""
 
     async def get(self, id: int, /, *, options: RequestOptions | None = None) -> m.Project:
         """Get the settings of logs in a project.
@@ -3048,27 +3048,27 @@ class OrganizationsProjects(Resource):
 
     @cached_property
     def default_evaluation_contexts(self) -> OrganizationsProjectsDefaultEvaluationContexts:
-        """Operations on `organizations.projects.default_evaluation_contexts`."""
+        """The evaluation contexts that new feature flags start with."""
         return OrganizationsProjectsDefaultEvaluationContexts(self._executor)
 
     @cached_property
     def default_release_conditions(self) -> OrganizationsProjectsDefaultReleaseConditions:
-        """Operations on `organizations.projects.default_release_conditions`."""
+        """The release conditions that new feature flags start with."""
         return OrganizationsProjectsDefaultReleaseConditions(self._executor)
 
     @cached_property
     def evaluation_context_suggestions(self) -> OrganizationsProjectsEvaluationContextSuggestions:
-        """Operations on `organizations.projects.evaluation_context_suggestions`."""
+        """Evaluation contexts that the web app suggests for feature flags."""
         return OrganizationsProjectsEvaluationContextSuggestions(self._executor)
 
     @cached_property
     def experiments_config(self) -> OrganizationsProjectsExperimentsConfig:
-        """Operations on `organizations.projects.experiments_config`."""
+        """The defaults of experiments in a project."""
         return OrganizationsProjectsExperimentsConfig(self._executor)
 
     @cached_property
     def logs_config(self) -> OrganizationsProjectsLogsConfig:
-        """Operations on `organizations.projects.logs_config`."""
+        """The settings of logs in a project."""
         return OrganizationsProjectsLogsConfig(self._executor)
 
     def activity(
@@ -4360,7 +4360,7 @@ class Organizations(Resource):
 
     @cached_property
     def desktop_beta_terms(self) -> OrganizationsDesktopBetaTerms:
-        """Operations on `organizations.desktop_beta_terms`."""
+        """Whether an organization accepted the terms of the desktop beta."""
         return OrganizationsDesktopBetaTerms(self._executor)
 
     @cached_property
@@ -4395,7 +4395,7 @@ class Organizations(Resource):
 
     @cached_property
     def oauth_applications(self) -> OrganizationsOauthApplications:
-        """Operations on `organizations.oauth_applications`."""
+        """An OAuth application of an organization."""
         return OrganizationsOauthApplications(self._executor)
 
     @cached_property

@@ -20,7 +20,7 @@ __all__ = ["PersistedFolder"]
 
 
 class PersistedFolder(Resource):
-    """Operations on `persisted_folder`."""
+    """A folder of the project tree that is remembered for a user, by type."""
 
     async def create(
         self,
@@ -31,6 +31,8 @@ class PersistedFolder(Resource):
         options: RequestOptions | None = None,
     ) -> m.PersistedFolder:
         """Create a persisted folder.
+
+        A folder of the project tree that is remembered for a user, by type.
 
         `POST /api/projects/{project_id}/persisted_folder/`; scope `persisted_folder:write`;
         limits `burst` and `sustained`; deprecated by PostHog; not in PostHog's schema.
@@ -47,6 +49,8 @@ class PersistedFolder(Resource):
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
         """Delete a persisted folder.
 
+        A folder of the project tree that is remembered for a user, by type.
+
         `DELETE /api/projects/{project_id}/persisted_folder/{id}/`; scope
         `persisted_folder:write`; limits `burst` and `sustained`; deprecated by PostHog; not in
         PostHog's schema.
@@ -57,6 +61,8 @@ class PersistedFolder(Resource):
         self, id: UUID | str, /, *, options: RequestOptions | None = None
     ) -> m.PersistedFolder:
         """Get a persisted folder.
+
+        A folder of the project tree that is remembered for a user, by type.
 
         `GET /api/projects/{project_id}/persisted_folder/{id}/`; scope `persisted_folder:read`;
         limits `burst` and `sustained`; deprecated by PostHog; not in PostHog's schema.
@@ -75,6 +81,8 @@ class PersistedFolder(Resource):
         options: RequestOptions | None = None,
     ) -> Cursor[m.PersistedFolder]:
         """List persisted folders.
+
+        A folder of the project tree that is remembered for a user, by type.
 
         `GET /api/projects/{project_id}/persisted_folder/`; scope `persisted_folder:read`;
         limits `burst` and `sustained`; pages: offset; deprecated by PostHog; not in PostHog's
@@ -106,6 +114,8 @@ class PersistedFolder(Resource):
     ) -> m.PersistedFolder:
         """Replace all fields of a persisted folder.
 
+        A folder of the project tree that is remembered for a user, by type.
+
         `PUT /api/projects/{project_id}/persisted_folder/{id}/`; scope `persisted_folder:write`;
         limits `burst` and `sustained`; deprecated by PostHog; not in PostHog's schema.
 
@@ -130,6 +140,8 @@ class PersistedFolder(Resource):
         options: RequestOptions | None = None,
     ) -> m.PersistedFolder:
         """Change the given fields of a persisted folder.
+
+        A folder of the project tree that is remembered for a user, by type.
 
         `PATCH /api/projects/{project_id}/persisted_folder/{id}/`; scope
         `persisted_folder:write`; limits `burst` and `sustained`; deprecated by PostHog; not in

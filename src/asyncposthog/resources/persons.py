@@ -358,7 +358,7 @@ class Persons(Resource):
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/{id}/emails/`; scope `person:read`; limits
-        `clickhouse_burst`; pages: single.
+        `clickhouse_burst`; pages: until_empty.
 
         Args:
             after: Only what is later than this time. Default: `"-30d"`.
@@ -540,7 +540,7 @@ class Persons(Resource):
         `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/{id}/push_notifications/`; scope `person:read`;
-        limits `clickhouse_burst`; pages: single.
+        limits `clickhouse_burst`; pages: until_empty.
 
         Args:
             after: Only what is later than this time. Default: `"-30d"`.

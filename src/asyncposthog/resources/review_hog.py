@@ -162,19 +162,19 @@ class ReviewHogReviews(Resource):
         """
         return await self._call(registry.REVIEWS_GET, (id,), options=options)
 
-    async def list(
+    def list(
         self,
         *,
         limit: int | Omit = OMIT,
         scope: Literal["mine", "everyone"] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ReviewRecentReviewsPage:
+    ) -> Cursor[m.ReviewRecentReview]:
         """List pull request reviews.
 
         An automatic review of a pull request.
 
         `GET /api/projects/{project_id}/review_hog/reviews/`; scope `review_hog:read`; limits
-        `burst` and `sustained`.
+        `burst` and `sustained`; pages: single.
 
         Args:
             limit: The number of results in a page, or in all if the result has no pages.
@@ -182,9 +182,9 @@ class ReviewHogReviews(Resource):
             scope: Only results of this scope. Default: `"mine"`.
 
         Returns:
-            `ReviewRecentReviewsPage`.
+            All `ReviewRecentReview`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.REVIEWS_LIST, query={"limit": limit, "scope": scope}, options=options
         )
 

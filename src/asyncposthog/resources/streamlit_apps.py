@@ -20,7 +20,7 @@ __all__ = ["StreamlitApps", "StreamlitAppsVersions"]
 
 
 class StreamlitAppsVersions(Resource):
-    """Operations on `streamlit_apps.versions`."""
+    """A version of a Streamlit app; one of them is active."""
 
     async def activate(
         self, short_id: str, /, *, version_number: int, options: RequestOptions | None = None
@@ -104,7 +104,7 @@ class StreamlitApps(Resource):
 
     @cached_property
     def versions(self) -> StreamlitAppsVersions:
-        """Operations on `streamlit_apps.versions`."""
+        """A version of a Streamlit app; one of them is active."""
         return StreamlitAppsVersions(self._executor)
 
     async def connect_info(

@@ -118,7 +118,7 @@ class SurveysResponses(Resource):
             options=options,
         )
 
-    async def get(
+    def list(
         self,
         id: UUID | str,
         /,
@@ -132,11 +132,11 @@ class SurveysResponses(Resource):
         since: Timestamp | Omit = OMIT,
         until: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.SurveyResponsesList:
-        """Get one response to a survey.
+    ) -> Cursor[m.SurveyResponseRow]:
+        """List the responses to a survey.
 
         `GET /api/projects/{project_id}/surveys/{id}/responses/`; scope `query:read`,
-        `survey:read`; limits `burst` and `sustained`.
+        `survey:read`; limits `burst` and `sustained`; pages: has_more.
 
         Args:
             exclude_archived: Default: `false`.
@@ -145,10 +145,10 @@ class SurveysResponses(Resource):
             offset: The number of results to skip. Default: `0`.
 
         Returns:
-            `SurveyResponsesList`.
+            All `SurveyResponseRow`, page by page as you iterate.
         """
-        return await self._call(
-            registry.RESPONSES_GET,
+        return self._cursor(
+            registry.RESPONSES_LIST,
             (id,),
             query={
                 "exclude_archived": exclude_archived,

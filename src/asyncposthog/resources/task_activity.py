@@ -13,6 +13,8 @@ from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 from ..registry.families import task_activity as registry
 
 if TYPE_CHECKING:
+    from asyncposthog.pagination import Cursor
+
     from .. import models as m
 
 __all__ = ["TaskActivity"]
@@ -21,18 +23,18 @@ __all__ = ["TaskActivity"]
 class TaskActivity(Resource):
     """What happened in the tasks of a user."""
 
-    async def get(
+    def list(
         self,
         *,
         before: Timestamp | Omit = OMIT,
         before_id: UUID | str | Omit = OMIT,
         limit: int | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.TaskActivityPage:
-        """Get what happened in the tasks of the user of the key.
+    ) -> Cursor[m.TaskActivity]:
+        """List what happened in the tasks of the user of the key.
 
         `GET /api/projects/{project_id}/task_activity/`; scope `task:read`; limits `burst` and
-        `sustained`.
+        `sustained`; pages: next_values.
 
         Args:
             before: Only what is earlier than this time.
@@ -40,10 +42,10 @@ class TaskActivity(Resource):
                 Default: `100`.
 
         Returns:
-            `TaskActivityPage`.
+            All `TaskActivity`, page by page as you iterate.
         """
-        return await self._call(
-            registry.GET,
+        return self._cursor(
+            registry.LIST,
             query={"before": before, "before_id": before_id, "limit": limit},
             options=options,
         )

@@ -28,7 +28,7 @@ __all__ = [
 
 
 class TaskChannelsContextGeneration(Resource):
-    """Operations on `task_channels.context_generation`."""
+    """The task that writes the context of a channel."""
 
     async def get(
         self, id: str, /, *, options: RequestOptions | None = None
@@ -60,7 +60,7 @@ class TaskChannelsContextGeneration(Resource):
 
 
 class TaskChannelsFeed(Resource):
-    """Operations on `task_channels.feed`."""
+    """An entry in the feed of a channel, by a user or by PostHog."""
 
     async def create(
         self,
@@ -119,7 +119,7 @@ class TaskChannelsFeed(Resource):
 
 
 class TaskChannelsInstructionsVersions(Resource):
-    """Operations on `task_channels.instructions.versions`."""
+    """A stored state of the instructions of a channel."""
 
     def list(
         self, id: str, /, *, concurrency: int = 1, options: RequestOptions | None = None
@@ -142,7 +142,7 @@ class TaskChannelsInstructions(Resource):
 
     @cached_property
     def versions(self) -> TaskChannelsInstructionsVersions:
-        """Operations on `task_channels.instructions.versions`."""
+        """A stored state of the instructions of a channel."""
         return TaskChannelsInstructionsVersions(self._executor)
 
     async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> None:
@@ -228,12 +228,12 @@ class TaskChannels(Resource):
 
     @cached_property
     def context_generation(self) -> TaskChannelsContextGeneration:
-        """Operations on `task_channels.context_generation`."""
+        """The task that writes the context of a channel."""
         return TaskChannelsContextGeneration(self._executor)
 
     @cached_property
     def feed(self) -> TaskChannelsFeed:
-        """Operations on `task_channels.feed`."""
+        """An entry in the feed of a channel, by a user or by PostHog."""
         return TaskChannelsFeed(self._executor)
 
     @cached_property

@@ -81,7 +81,7 @@ class TasksComments(Resource):
             options=options,
         )
 
-    async def list(
+    def list(
         self,
         id: str,
         /,
@@ -91,13 +91,13 @@ class TasksComments(Resource):
         include_resolved: bool | Omit = OMIT,
         limit: int | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.TaskCommentsResponse:
+    ) -> Cursor[m.TaskCommentSummary]:
         """List comments on a task.
 
         A comment on a task.
 
         `GET /api/projects/{project_id}/tasks/{id}/comments/`; scope `comment:read`; limits
-        `burst` and `sustained`.
+        `burst` and `sustained`; pages: next_values.
 
         Args:
             cursor: Where the page starts, as the previous page says.
@@ -106,9 +106,9 @@ class TasksComments(Resource):
                 Default: `50`.
 
         Returns:
-            `TaskCommentsResponse`.
+            All `TaskCommentSummary`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.COMMENTS_LIST,
             (id,),
             query={
@@ -122,7 +122,7 @@ class TasksComments(Resource):
 
 
 class TasksConfig(Resource):
-    """Operations on `tasks.config`."""
+    """The defaults of tasks in a project."""
 
     async def get(
         self,
@@ -228,7 +228,7 @@ class TasksMeConfig(Resource):
 
 
 class TasksMe(Resource):
-    """Operations on `tasks.me`."""
+    """What the user of the key has set for tasks."""
 
     @cached_property
     def config(self) -> TasksMeConfig:
@@ -237,7 +237,7 @@ class TasksMe(Resource):
 
 
 class TasksPresence(Resource):
-    """Operations on `tasks.presence`."""
+    """Which users are looking at a task."""
 
     async def create(
         self, id: str, /, *, device_id: UUID | str, options: RequestOptions | None = None
@@ -697,7 +697,7 @@ class TasksRunsPeers(Resource):
 
 
 class TasksRunsSession(Resource):
-    """Operations on `tasks.runs.session`."""
+    """The stored session of the agent of a run."""
 
     async def get(
         self, task_id: str, id: str, /, *, options: RequestOptions | None = None
@@ -775,7 +775,7 @@ class TasksRuns(Resource):
 
     @cached_property
     def session(self) -> TasksRunsSession:
-        """Operations on `tasks.runs.session`."""
+        """The stored session of the agent of a run."""
         return TasksRunsSession(self._executor)
 
     async def add_analysis_insight(
@@ -1546,17 +1546,17 @@ class Tasks(Resource):
 
     @cached_property
     def config(self) -> TasksConfig:
-        """Operations on `tasks.config`."""
+        """The defaults of tasks in a project."""
         return TasksConfig(self._executor)
 
     @cached_property
     def me(self) -> TasksMe:
-        """Operations on `tasks.me`."""
+        """What the user of the key has set for tasks."""
         return TasksMe(self._executor)
 
     @cached_property
     def presence(self) -> TasksPresence:
-        """Operations on `tasks.presence`."""
+        """Which users are looking at a task."""
         return TasksPresence(self._executor)
 
     @cached_property
@@ -1809,30 +1809,32 @@ class Tasks(Resource):
             options=options,
         )
 
-    async def list_summaries(
+    def list_summaries(
         self,
         *,
         ids: Sequence[UUID | str],
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> m.PaginatedTaskSummaryList:
+    ) -> Cursor[m.TaskSummary]:
         """Get short summaries of several tasks.
 
         `POST /api/projects/{project_id}/tasks/summaries/`; scope `task:read`; limits `burst`
-        and `sustained`.
+        and `sustained`; pages: offset.
 
         Args:
             limit: The number of results in a page, or in all if the result has no pages.
             offset: The number of results to skip.
 
         Returns:
-            `PaginatedTaskSummaryList`.
+            All `TaskSummary`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.LIST_SUMMARIES,
             query={"limit": limit, "offset": offset},
             body={"ids": ids},
+            concurrency=concurrency,
             options=options,
         )
 

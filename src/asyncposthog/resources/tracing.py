@@ -39,7 +39,7 @@ class TracingSpans(Resource):
         """
         return await self._call(registry.SPANS_AGGREGATE, body={"query": query}, options=options)
 
-    async def attributes(
+    def attributes(
         self,
         *,
         attribute_type: Literal["span_attribute", "span_resource_attribute"] | Omit = OMIT,
@@ -48,11 +48,11 @@ class TracingSpans(Resource):
         search: str | Omit = OMIT,
         search_values: bool | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.TracingAttributesResponse:
+    ) -> Cursor[m.TracingAttributeEntry]:
         """List the names of the attributes of spans.
 
         `GET /api/projects/{project_id}/tracing/spans/attributes/`; scope `tracing:read`; limits
-        `burst` and `sustained`.
+        `burst` and `sustained`; pages: until_empty.
 
         Args:
             attribute_type: Whether the attribute belongs to the entry itself or to its
@@ -63,9 +63,9 @@ class TracingSpans(Resource):
             search_values: Default: `false`.
 
         Returns:
-            `TracingAttributesResponse`.
+            All `TracingAttributeEntry`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.SPANS_ATTRIBUTES,
             query={
                 "attribute_type": attribute_type,

@@ -209,7 +209,7 @@ class UserInterviewTopicsInterviewees(Resource):
 
 
 class UserInterviewTopicsSharedLink(Resource):
-    """Operations on `user_interview_topics.shared_link`."""
+    """The link by which anyone can give an interview on a topic."""
 
     async def create(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
@@ -243,7 +243,7 @@ class UserInterviewTopics(Resource):
 
     @cached_property
     def shared_link(self) -> UserInterviewTopicsSharedLink:
-        """Operations on `user_interview_topics.shared_link`."""
+        """The link by which anyone can give an interview on a topic."""
         return UserInterviewTopicsSharedLink(self._executor)
 
     async def add_interviewee(

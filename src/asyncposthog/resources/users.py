@@ -35,7 +35,7 @@ __all__ = [
 
 
 class UsersHedgehogConfig(Resource):
-    """Operations on `users.hedgehog_config`."""
+    """The settings of the hedgehog of a user."""
 
     async def get(self, uuid: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
         """Get the settings of the hedgehog of a user.
@@ -159,7 +159,7 @@ class UsersIntegrationsGithubInstallRequests(Resource):
 class UsersIntegrationsGithubRepos(Resource):
     """Repositories that a user's GitHub account can read."""
 
-    async def get(
+    def list(
         self,
         uuid: str,
         installation_id: str,
@@ -169,11 +169,11 @@ class UsersIntegrationsGithubRepos(Resource):
         offset: int | Omit = OMIT,
         search: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.GitHubReposResponse:
+    ) -> Cursor[m.GitHubRepo]:
         """List the repositories that a user's GitHub account can read.
 
         `GET /api/users/{uuid}/integrations/github/{installation_id}/repos/`; scope `user:read`;
-        limits `burst` and `sustained`.
+        limits `burst` and `sustained`; pages: has_more.
 
         Args:
             limit: The number of results in a page, or in all if the result has no pages.
@@ -182,10 +182,10 @@ class UsersIntegrationsGithubRepos(Resource):
             search: Only results that contain this text.
 
         Returns:
-            `GitHubReposResponse`.
+            All `GitHubRepo`, page by page as you iterate.
         """
-        return await self._call(
-            registry.INTEGRATIONS_GITHUB_REPOS_GET,
+        return self._cursor(
+            registry.INTEGRATIONS_GITHUB_REPOS_LIST,
             (
                 uuid,
                 installation_id,
@@ -228,7 +228,7 @@ class UsersIntegrationsGithub(Resource):
         """Repositories that a user's GitHub account can read."""
         return UsersIntegrationsGithubRepos(self._executor)
 
-    async def branches(
+    def branches(
         self,
         uuid: str,
         installation_id: str,
@@ -239,11 +239,11 @@ class UsersIntegrationsGithub(Resource):
         offset: int | Omit = OMIT,
         search: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.GitHubBranchesResponse:
+    ) -> Cursor[str]:
         """List the branches of a repository that a user can read.
 
         `GET /api/users/{uuid}/integrations/github/{installation_id}/branches/`; scope
-        `user:read`; limits `burst` and `sustained`.
+        `user:read`; limits `burst` and `sustained`; pages: has_more.
 
         Args:
             repo: The repository, as `owner/name`.
@@ -253,9 +253,9 @@ class UsersIntegrationsGithub(Resource):
             search: Only results that contain this text.
 
         Returns:
-            `GitHubBranchesResponse`.
+            All `str`, page by page as you iterate.
         """
-        return await self._call(
+        return self._cursor(
             registry.INTEGRATIONS_GITHUB_BRANCHES,
             (
                 uuid,
@@ -566,7 +566,7 @@ class UsersPushTokens(Resource):
 
 
 class UsersSignalAutonomy(Resource):
-    """Operations on `users.signal_autonomy`."""
+    """What PostHog may do with signals on behalf of a user."""
 
     async def create(
         self,
@@ -620,7 +620,7 @@ class UsersSignalAutonomy(Resource):
 
 
 class UsersTwoFactor(Resource):
-    """Operations on `users.two_factor`."""
+    """Two-factor authentication of a user: its setup, backup codes and state."""
 
     async def disable(
         self,
@@ -751,7 +751,7 @@ class Users(Resource):
 
     @cached_property
     def hedgehog_config(self) -> UsersHedgehogConfig:
-        """Operations on `users.hedgehog_config`."""
+        """The settings of the hedgehog of a user."""
         return UsersHedgehogConfig(self._executor)
 
     @cached_property
@@ -776,12 +776,12 @@ class Users(Resource):
 
     @cached_property
     def signal_autonomy(self) -> UsersSignalAutonomy:
-        """Operations on `users.signal_autonomy`."""
+        """What PostHog may do with signals on behalf of a user."""
         return UsersSignalAutonomy(self._executor)
 
     @cached_property
     def two_factor(self) -> UsersTwoFactor:
-        """Operations on `users.two_factor`."""
+        """Two-factor authentication of a user: its setup, backup codes and state."""
         return UsersTwoFactor(self._executor)
 
     async def cancel_email_change(

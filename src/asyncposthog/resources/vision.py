@@ -97,7 +97,7 @@ class VisionAlertsDestinations(Resource):
 
 
 class VisionAlertsEvents(Resource):
-    """Operations on `vision.alerts.events`."""
+    """A change of the state of a vision alert."""
 
     def list(
         self,
@@ -145,7 +145,7 @@ class VisionAlerts(Resource):
 
     @cached_property
     def events(self) -> VisionAlertsEvents:
-        """Operations on `vision.alerts.events`."""
+        """A change of the state of a vision alert."""
         return VisionAlertsEvents(self._executor)
 
     async def create(
@@ -413,7 +413,7 @@ class VisionAlerts(Resource):
 
 
 class VisionObservationsLabel(Resource):
-    """Operations on `vision.observations.label`."""
+    """The judgement of a user whether an observation is right."""
 
     async def create(
         self,
@@ -453,7 +453,7 @@ class VisionObservations(Resource):
 
     @cached_property
     def label(self) -> VisionObservationsLabel:
-        """Operations on `vision.observations.label`."""
+        """The judgement of a user whether an observation is right."""
         return VisionObservationsLabel(self._executor)
 
     async def create_task(
@@ -872,7 +872,7 @@ class VisionScannersBackfills(Resource):
 
 
 class VisionScannersObservationsLabel(Resource):
-    """Operations on `vision.scanners.observations.label`."""
+    """The judgement of a user whether an observation of a scanner is right."""
 
     async def create(
         self,
@@ -926,7 +926,7 @@ class VisionScannersObservations(Resource):
 
     @cached_property
     def label(self) -> VisionScannersObservationsLabel:
-        """Operations on `vision.scanners.observations.label`."""
+        """The judgement of a user whether an observation of a scanner is right."""
         return VisionScannersObservationsLabel(self._executor)
 
     async def create_task(

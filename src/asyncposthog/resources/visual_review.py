@@ -408,7 +408,7 @@ class VisualReviewRepos(Resource):
 
 
 class VisualReviewRunsSnapshots(Resource):
-    """Operations on `visual_review.runs.snapshots`."""
+    """An image that a run compares with its baseline."""
 
     async def add(
         self,
@@ -467,7 +467,7 @@ class VisualReviewRunsSnapshots(Resource):
 
 
 class VisualReviewRunsToleratedHashes(Resource):
-    """Operations on `visual_review.runs.tolerated_hashes`."""
+    """A difference of a snapshot that was accepted."""
 
     def list(
         self,
@@ -506,12 +506,12 @@ class VisualReviewRuns(Resource):
 
     @cached_property
     def snapshots(self) -> VisualReviewRunsSnapshots:
-        """Operations on `visual_review.runs.snapshots`."""
+        """An image that a run compares with its baseline."""
         return VisualReviewRunsSnapshots(self._executor)
 
     @cached_property
     def tolerated_hashes(self) -> VisualReviewRunsToleratedHashes:
-        """Operations on `visual_review.runs.tolerated_hashes`."""
+        """A difference of a snapshot that was accepted."""
         return VisualReviewRunsToleratedHashes(self._executor)
 
     async def approve(

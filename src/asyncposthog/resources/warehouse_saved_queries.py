@@ -120,7 +120,7 @@ class WarehouseSavedQueriesCheckSuiteRuns(Resource):
 
 
 class WarehouseSavedQueriesChecksRuns(Resource):
-    """Operations on `warehouse_saved_queries.checks.runs`."""
+    """One run of a data quality check of a view."""
 
     def list(
         self,
@@ -155,7 +155,7 @@ class WarehouseSavedQueriesChecks(Resource):
 
     @cached_property
     def runs(self) -> WarehouseSavedQueriesChecksRuns:
-        """Operations on `warehouse_saved_queries.checks.runs`."""
+        """One run of a data quality check of a view."""
         return WarehouseSavedQueriesChecksRuns(self._executor)
 
     async def create(

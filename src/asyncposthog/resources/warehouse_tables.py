@@ -107,7 +107,7 @@ class WarehouseTablesCheckSuiteRuns(Resource):
 
 
 class WarehouseTablesChecksRuns(Resource):
-    """Operations on `warehouse_tables.checks.runs`."""
+    """One run of a data quality check of a table."""
 
     def list(
         self, table_id: UUID | str, id: UUID | str, /, *, options: RequestOptions | None = None
@@ -135,7 +135,7 @@ class WarehouseTablesChecks(Resource):
 
     @cached_property
     def runs(self) -> WarehouseTablesChecksRuns:
-        """Operations on `warehouse_tables.checks.runs`."""
+        """One run of a data quality check of a table."""
         return WarehouseTablesChecksRuns(self._executor)
 
     async def create(

@@ -18,7 +18,7 @@ __all__ = ["WebAnalyticsAchievements", "WebAnalyticsAchievementsPreferences"]
 
 
 class WebAnalyticsAchievementsPreferences(Resource):
-    """Operations on `web_analytics_achievements.preferences`."""
+    """Whether a user sees achievements."""
 
     async def get(self, *, options: RequestOptions | None = None) -> m.WebAnalyticsUserPreferences:
         """Get which achievements are shown.
@@ -54,7 +54,7 @@ class WebAnalyticsAchievements(Resource):
 
     @cached_property
     def preferences(self) -> WebAnalyticsAchievementsPreferences:
-        """Operations on `web_analytics_achievements.preferences`."""
+        """Whether a user sees achievements."""
         return WebAnalyticsAchievementsPreferences(self._executor)
 
     async def acknowledge_celebration(

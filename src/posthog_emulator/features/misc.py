@@ -1,21 +1,25 @@
-"""Operations with a handler but no feature of their own: current key, logs, insight variables."""
+"""Operations with a handler but no feature of their own: current key, logs, tasks and others."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import cast
 
 from posthog_emulator.http.errors import ApiError
 from posthog_emulator.http.messages import Response, json_response
-from posthog_emulator.json_types import is_object
+from posthog_emulator.json_types import as_object, is_object
+from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.operation_handler import OperationHandler, validate_body
+from posthog_emulator.rest.filters import select_rows
 from posthog_emulator.rest.handlers import (
     DEFAULT_HANDLERS,
     create_object,
     object_response,
     sample_response,
 )
-from posthog_emulator.state import ApiCall
+from posthog_emulator.rest.pagination import paginate
+from posthog_emulator.state import ApiCall, fill_path
 
 __all__ = ["OPERATION_HANDLERS"]
 
@@ -54,8 +58,26 @@ def _create_insight_variable(call: ApiCall) -> Response:
     return object_response(call, row)
 
 
+_TASKS = "/api/projects/{}/tasks/"
+
+
+def _list_task_summaries(call: ApiCall) -> Response:
+    """Return a page of the tasks whose ids are in the body, and of summaries that a test added."""
+    call.resolve_parents()
+    ids = {str(task_id) for task_id in cast("list[object]", as_object(call.body).get("ids") or [])}
+    schema = call.state.object_schemas.get(call.state.plans.collections[_TASKS])
+    tasks = call.state.store.collection(fill_path(_TASKS, call.parents))
+    rows = select_rows(call) + [
+        StoredObject(task.key, schema.serialize(task.data, call.response_schema), task.sequence)
+        for task in tasks
+        if task.key in ids and not task.deleted
+    ]
+    return paginate(call, rows)
+
+
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "personal_api_keys.current": OperationHandler(_get_current_key),
     "logs.query": OperationHandler(_query_logs, validates=False),
     "insight_variables.create": OperationHandler(_create_insight_variable),
+    "tasks.list_summaries": OperationHandler(_list_task_summaries),
 }

@@ -89,6 +89,12 @@ DELETE_FORBIDDEN = frozenset(
 )
 """Collections whose objects cannot be deleted by DELETE, and that do not soft-delete either."""
 
+KEY_FIELDS: Mapping[str, str] = {
+    "/api/projects/{}/mcp_analytics/sessions/": "session_id",
+    "/api/projects/{}/surveys/{}/responses/": "uuid",
+}
+"""The fields that identify the items of collections that no operation reads one item of."""
+
 NOT_COLLECTIONS = frozenset({"/api/projects/{}/query/"})
 """Paths with the operations of a collection that store nothing: queries are only run."""
 
@@ -207,6 +213,7 @@ class OperationPlans:
                 soft_delete = main in SOFT_DELETED
                 self.collections[main] = CollectionSpec(
                     main,
+                    KEY_FIELDS.get(main, "id"),
                     soft_delete=soft_delete,
                     forbids_delete=soft_delete or main in DELETE_FORBIDDEN,
                 )

@@ -29,7 +29,7 @@ SLOT_TTL: Final = 600.0
 """Seconds after which a slot is free although it was not released."""
 
 QUERY_OPERATIONS: Final = frozenset(
-    {"query.create", "query.run_kind", "endpoints.run", "endpoints.run_with_get"}
+    {"query.create", "query.run_kind", "endpoints.run", "endpoints.run_with_defaults"}
 )
 """The operations that run a query in a slot, unless it runs in the background or is cached."""
 _BACKGROUND_MODES: Final = frozenset({"async", "lazy_async", "force_async"})

@@ -19,6 +19,7 @@ __all__ = [
     "RowTest",
     "SortKey",
     "filter_for",
+    "next_parameters",
     "select_rows",
     "sort_fields",
     "sort_key",
@@ -204,12 +205,15 @@ _FILTERS: Final[Mapping[tuple[str, str], RowFilter]] = {
         "error_tracking.issues.values:key",
         "file_system.list:search_name_only",
         "groups.activity:group_type_index",
+        "integrations.github.branches:repo",
+        "integrations.users:force_refresh",
         "insights.list:basic",
         "insights.list:refresh",
         "llm_prompts.list:content",
         "property_definitions.list:properties",
         "property_definitions.list:type",
         "session_recordings.list:order_direction",
+        "users.integrations.github.branches:repo",
     ),
     **_for_parameters(_at_or_after("timestamp"), *(f"{name}:after" for name in _LOGS)),
     **_for_parameters(_at_or_before("timestamp"), *(f"{name}:before" for name in _LOGS)),
@@ -241,6 +245,9 @@ _FILTERS: Final[Mapping[tuple[str, str], RowFilter]] = {
     ("file_system.list", "type__startswith"): _by_value(
         lambda row, value: str(row.data.get("type") or "").startswith(value)
     ),
+    ("heatmaps.events", "date_from"): _at_or_after("timestamp"),
+    ("heatmaps.events", "date_to"): _at_or_before("timestamp"),
+    ("heatmaps.events", "url_exact"): _any_of("current_url"),
     ("hog_function_templates.list", "template_id"): _any_of("id"),
     ("hog_function_templates.list", "types"): _any_of("type"),
     ("insights.list", "created_date_from"): _at_or_after("created_at"),
@@ -251,8 +258,13 @@ _FILTERS: Final[Mapping[tuple[str, str], RowFilter]] = {
     ("insights.list", "last_viewed_date_from"): _at_or_after("last_viewed_at"),
     ("insights.list", "last_viewed_date_to"): _at_or_before("last_viewed_at"),
     ("insights.list", "user"): _created_by_me,
+    ("integrations.users", "user_id"): _any_of("id"),
+    ("live_debugger_breakpoints.hits", "breakpoint_ids"): _any_of("breakpoint_id"),
     ("llm_analytics.trace_reviews.list", "definition_id"): _any_of("scores.definition_id"),
     ("llm_analytics.trace_reviews.list", "definition_id__in"): _any_of("scores.definition_id"),
+    ("mcp_analytics.sessions.list", "date_from"): _at_or_after("session_start"),
+    ("mcp_analytics.sessions.list", "date_to"): _at_or_before("session_start"),
+    ("mcp_analytics.sessions.tool_calls", "date_from"): _at_or_after("timestamp"),
     ("notebooks.list", "date_from"): _at_or_after("last_modified_at"),
     ("notebooks.list", "date_to"): _at_or_before("last_modified_at"),
     ("notebooks.list", "user"): _created_by_me,
@@ -276,6 +288,8 @@ _FILTERS: Final[Mapping[tuple[str, str], RowFilter]] = {
     ("subscriptions.list", "resource_type"): _by_value(
         lambda row, value: row.data.get(value) is not None
     ),
+    ("surveys.responses.list", "since"): _at_or_after("submitted_at"),
+    ("surveys.responses.list", "until"): _at_or_before("submitted_at"),
 }
 
 
@@ -339,9 +353,25 @@ def _contains_text(row: StoredObject, text: str) -> bool:
     return False
 
 
+def next_parameters(call: ApiCall) -> dict[str, str]:
+    """Return the fields of the response with the values for the next page, by parameter.
+
+    These are the fields `next_<parameter>`; `next` is the next value of `cursor`.
+    """
+    pagination = call.operation.pagination
+    if pagination is None or pagination.style != "next_values":
+        return {}
+    catalogue = call.state.catalogue
+    fields = catalogue.properties(catalogue.response_schema(call.operation))
+    names = {p.name: f"next_{p.name}" for p in call.operation.query_parameters}
+    found = {name: field for name, field in names.items() if field in fields}
+    return found if found or "next" not in fields else {"cursor": "next"}
+
+
 def _filter_parameters(call: ApiCall) -> Iterable[tuple[str, list[str]]]:
     style = call.operation.pagination.style if call.operation.pagination else "single"
     skipped = PAGING_PARAMETERS[style] | UNIVERSAL_PARAMETERS | _NOT_FILTERS
+    skipped |= next_parameters(call).keys()
     for parameter in call.operation.query_parameters:
         if parameter.name in skipped:
             continue

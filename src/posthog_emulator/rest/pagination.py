@@ -18,7 +18,7 @@ from posthog_emulator.json_types import as_object
 from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.state import ApiCall
 
-from .filters import SortKey, select_rows, sort_fields, sort_key
+from .filters import SortKey, next_parameters, select_rows, sort_fields, sort_key
 
 __all__ = ["DEFAULT_PAGE", "EventsPageParams", "paginate", "parse_events_page"]
 
@@ -63,8 +63,11 @@ def _link(call: ApiCall, **changes: str | int | None) -> str:
     return call.request.link(call.state.settings.next_host, changes)
 
 
-def _serialize_rows(call: ApiCall, rows: Sequence[StoredObject]) -> list[dict[str, Any]]:
+def _serialize_rows(call: ApiCall, rows: Sequence[StoredObject]) -> Sequence[dict[str, Any] | str]:
     schema = call.response_schema
+    if schema is not None and call.state.catalogue.types(schema) == {"string"}:
+        # Some lists have names for items. They are stored as objects, as all items are.
+        return [str(row.data.get("name", f"{call.operation.name}-{row.sequence}")) for row in rows]
     return [call.object_schema.serialize(row.data, schema) for row in rows]
 
 
@@ -103,6 +106,9 @@ def _offset(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
             call, limit=limit, offset=previous_offset if previous_offset > 0 else None
         )
     envelope = {"count": len(rows), "next": next_link, "previous": previous_link}
+    declared = _envelope_fields(call)
+    if declared and "next" not in declared:
+        envelope = {"count": len(rows)}
     return _page_response(call, envelope, rows[offset:next_offset])
 
 
@@ -301,14 +307,121 @@ def _decode_log_cursor(token: Any) -> tuple[str, str]:
         raise invalid("Invalid cursor", "query__after") from None
 
 
+def _body_offset(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
+    body: Mapping[str, Any] = as_object(call.body)
+    query = as_object(body.get("query", body))
+    limit, offset = query.get("limit") or _default_size(call), query.get("offset") or 0
+    if query.keys() - {"limit", "offset"}:
+        call.fidelity = "schema"  # The other fields select and sort rows, which is not emulated.
+    more = offset + limit < len(rows)
+    next_offset = offset + limit if more else None
+    envelope: dict[str, Any] = {
+        "limit": limit,
+        "offset": offset,
+        "hasMore": more,
+        "has_more": more,
+        "next_offset": next_offset,
+    }
+    if more:
+        envelope["nextOffset"] = next_offset
+    return _declared_response(call, envelope, rows[offset : offset + limit])
+
+
+def _has_more(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
+    limit = _positive_int(call, "limit", _default_size(call))
+    offset = _positive_int(call, "offset", 0)
+    page, more = rows[offset : offset + limit], offset + limit < len(rows)
+    envelope: dict[str, Any] = {
+        "has_more": more,
+        "has_next": more,
+        # In these lists, `count` is that of the page.
+        "count": len(page),
+        "total": len(rows),
+        "total_count": len(rows),
+        "limit": limit,
+        "offset": offset,
+    }
+    return _declared_response(call, envelope, page)
+
+
+def _until_empty(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
+    limit = _positive_int(call, "limit", _default_size(call))
+    offset = _positive_int(call, "offset", 0)
+    page = rows[offset : offset + limit]
+    if call.operation.pagination is not None and call.operation.pagination.items is None:
+        return json_response(call.operation.result.status, _serialize_rows(call, page))
+    return _declared_response(call, {"count": len(rows)}, page)
+
+
+def _next_values(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
+    """Return a page, with the values of the parameters that request the next one."""
+    limit = _positive_int(call, "limit", _default_size(call))
+    fields = next_parameters(call)
+    values: dict[str, Any] = {}
+    if "offset" in fields:
+        offset = _positive_int(call, "offset", 0)
+        rest, values = rows[offset:], {"offset": offset + limit}
+    elif "cursor" in fields:
+        rest = _rows_after_token(call, rows)
+        if len(rest) > limit:
+            values = {"cursor": _encode_cursor(((0, 0), rest[limit - 1].sequence))}
+    else:
+        rest = _rows_before(call, rows)
+        if len(rest) > limit:
+            last = rest[limit - 1]
+            values = {"before": _time_of(call, last), "before_id": last.key}
+    more = len(rest) > limit
+    envelope: dict[str, Any] = {"count": len(rows)}
+    envelope |= {field: values.get(name) if more else None for name, field in fields.items()}
+    return _declared_response(call, envelope, rest[:limit])
+
+
+def _rows_after_token(call: ApiCall, rows: Sequence[StoredObject]) -> list[StoredObject]:
+    """Return the rows after the position in `cursor`, newest first."""
+    token = call.request.query_value("cursor")
+    _, (_, sequence) = _decode_cursor(token) if token else (False, ((0, 0), None))
+    newest = sorted(rows, key=lambda row: row.sequence, reverse=True)
+    return [row for row in newest if sequence is None or row.sequence < sequence]
+
+
+def _rows_before(call: ApiCall, rows: Sequence[StoredObject]) -> list[StoredObject]:
+    """Return the rows before the time and id in `before` and `before_id`, newest first."""
+
+    def position_of(row: StoredObject) -> tuple[datetime, str]:
+        return _parse_timestamp(_time_of(call, row)) or datetime.min.replace(tzinfo=UTC), row.key
+
+    before = _query_timestamp(call, "before")
+    newest = sorted(rows, key=position_of, reverse=True)
+    if before is None:
+        return newest
+    end = (before, call.request.query_value("before_id") or "")
+    return [row for row in newest if position_of(row) < end]
+
+
+def _time_of(call: ApiCall, row: StoredObject) -> str:
+    """Return the value of the first timestamp that the schema of a row has."""
+    for name, schema in call.object_schema.properties.items():
+        if schema.get("format") == "date-time":
+            return str(row.data.get(name) or "")
+    return ""
+
+
+def _declared_response(
+    call: ApiCall, envelope: Mapping[str, Any], rows: Sequence[StoredObject]
+) -> Response:
+    """Return a page with those fields of the envelope that the schema declares."""
+    declared = _envelope_fields(call)
+    return _page_response(call, {n: v for n, v in envelope.items() if n in declared}, rows)
+
+
 def _single(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
     pagination = call.operation.pagination
     if pagination is not None and pagination.items is not None:
         envelope: dict[str, Any] = {"count": len(rows), "next": None, "previous": None}
-        declared = _envelope_fields(call)
-        return _page_response(
-            call, {name: value for name, value in envelope.items() if name in declared}, rows
-        )
+        if "has_more" in _envelope_fields(call):
+            size = _positive_int(call, "limit", _default_size(call))
+            rows, envelope["has_more"] = rows[:size], size < len(rows)
+        return _declared_response(call, envelope, rows)
     return json_response(call.operation.result.status, _serialize_rows(call, rows))
 
 
@@ -320,5 +433,9 @@ _STYLES: dict[PageStyle, Callable[[ApiCall, Sequence[StoredObject]], Response]] 
     "events": _events,
     "recordings": _recordings,
     "body_cursor": _body_cursor,
+    "body_offset": _body_offset,
+    "has_more": _has_more,
+    "next_values": _next_values,
+    "until_empty": _until_empty,
     "single": _single,
 }

@@ -27,6 +27,10 @@ PAGING_PARAMETERS: dict[PageStyle, frozenset[str]] = {
     "events": frozenset({"limit", "offset", "before", "after", "orderBy"}),
     "recordings": frozenset({"limit", "offset"}),
     "body_cursor": frozenset(),
+    "body_offset": frozenset(),
+    "has_more": frozenset({"limit", "offset"}),
+    "next_values": frozenset({"limit"}),
+    "until_empty": frozenset({"limit", "offset"}),
     "single": frozenset(),
 }
 """The parameters of each pagination style, whether or not the schema declares them."""

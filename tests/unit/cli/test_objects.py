@@ -76,6 +76,15 @@ def test_a_long_table_is_cut_with_a_message(program: Program, emulator: Emulator
     assert len(program("list", "annotations").lines) == 130
 
 
+def test_a_list_of_names(program: Program, emulator: Emulator) -> None:
+    parent = emulator.add("integrations")["id"]
+    for name in ("main", "fix-login", "fix-logout"):
+        emulator.add("integrations.github.branches", {"name": name}, parents=[parent])
+    call = ("call", "integrations.github.branches", str(parent), "--param", "repo=acme/site")
+    assert program(*call, "--param", "limit=2").lines == ["main", "fix-login", "fix-logout"]
+    assert "fix-logout" in program(*call, "--format", "table").out
+
+
 def test_an_empty_list(program: Program) -> None:
     assert program("list", "subscriptions", "--format", "json").json == []
     assert program("list", "subscriptions").out == ""

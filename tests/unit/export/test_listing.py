@@ -118,6 +118,8 @@ async def test_an_empty_list_has_the_columns_of_its_schema(
 async def test_every_list_operation_has_columns() -> None:
     bare = {op.id for op in registry.operations() if op.pagination and not item_columns(op)}
     assert bare == {"hog_flows.batch_jobs.list", "insights.suggestions.list"}
+    names = {op.id for op in registry.operations() if item_columns(op) == ("value",)}
+    assert names == {"integrations.github.branches", "users.integrations.github.branches"}
 
 
 async def test_an_empty_first_page_does_not_fix_the_columns(tmp_path: Path) -> None:

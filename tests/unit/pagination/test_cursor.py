@@ -131,7 +131,7 @@ async def test_first() -> None:
 async def test_a_list_can_be_resumed_from_the_state_of_a_page(style: PageStyle) -> None:
     make, body = SERVERS[style]
     items = events(13) if style == "events" else things(13)
-    query = {} if style in ("cursor", "page", "body_cursor") else {"limit": 4}
+    query = {} if style in ("cursor", "page", "body_cursor", "body_offset") else {"limit": 4}
     seen: list[Any] = []
     state: Any = {}
     while state is not None:
@@ -152,7 +152,9 @@ async def test_a_resumed_list_can_be_fetched_concurrently() -> None:
     assert await listed.resume(page.state).collect() == things(95)[10:]
 
 
-@pytest.mark.parametrize("state", [{"query": 5}, {"after": 5}, {"skip": 5}, {"skip": [5]}])
+@pytest.mark.parametrize(
+    "state", [{"query": 5}, {"after": 5}, {"skip": 5}, {"skip": [5]}, {"body_offset": "5"}]
+)
 def test_an_invalid_page_state_is_rejected(state: Any) -> None:
     with pytest.raises(ValueError, match=r"page\.state"):
         listing(OffsetServer([]), operation("offset")).resume(state)
@@ -182,9 +184,7 @@ def test_invalid_numbers_are_rejected_at_once(
         cursor(OffsetServer([]), operation("offset"), query, concurrency=concurrency)
 
 
-@pytest.mark.parametrize(
-    "style", ["persons", "cursor", "page", "events", "recordings", "body_cursor", "single"]
-)
+@pytest.mark.parametrize("style", [style for style in (*SERVERS, "single") if style != "offset"])
 def test_only_offsets_can_be_fetched_concurrently(style: PageStyle) -> None:
     with pytest.raises(ValueError, match="pages concurrently"):
         cursor(OffsetServer([]), operation(style), concurrency=2)
@@ -201,6 +201,7 @@ def test_states_are_plain_data() -> None:
     for state in (
         PageState({"offset": "20", "status": ["a", "b"]}, "abc", ("1", "2")),
         PageState({"page": 2}, None, ("1",), speculative=True),
+        PageState(body_offset=40),
     ):
         assert PageState.from_json(json.loads(json.dumps(state.to_json()))) == state
         assert pickle.loads(pickle.dumps(state)) == state

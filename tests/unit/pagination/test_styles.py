@@ -12,20 +12,25 @@ from asyncposthog.errors import PaginationError, PaginationWarning
 from asyncposthog.operation import PageStyle, Parameter
 from asyncposthog.types import OMIT
 from tests.helpers.paged_servers import (
+    BodyOffsetServer,
     CursorServer,
     EventServer,
     Fixed,
     LogServer,
+    MoreServer,
     NumberServer,
     OffsetServer,
     PersonsServer,
     RecordingServer,
     Server,
+    SilentServer,
+    ValueServer,
     drain,
     events,
     listing,
     operation,
     page_of,
+    parameters,
     things,
 )
 
@@ -149,6 +154,123 @@ async def test_a_cursor_in_the_body_does_not_change_the_callers_body() -> None:
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
+async def test_an_offset_in_the_body_does_not_change_the_callers_body(wrapped: bool) -> None:
+    server = BodyOffsetServer(things(10))
+    fields = {"limit": 4, "searchQuery": "x"}
+    body: dict[str, Any] = {"query": dict(fields)} if wrapped else dict(fields)
+    found = await listing(server, operation("body_offset", method="POST"), None, body).collect()
+    assert found == things(10)
+    assert body == ({"query": fields} if wrapped else fields)
+    sent = [b["query"] if wrapped else b for b in server.bodies]
+    assert sent == [fields, {**fields, "offset": 4}, {**fields, "offset": 8}]
+
+
+async def test_an_offset_in_the_body_of_a_call_is_where_the_list_begins() -> None:
+    server = BodyOffsetServer(things(10))
+    body = {"limit": 4, "offset": 3}
+    found = await listing(server, operation("body_offset", method="POST"), None, body).collect()
+    assert found == things(10)[3:]
+
+
+async def test_a_short_page_of_a_search_is_continued_where_it_ended() -> None:
+    server = Fixed(
+        page_of(1, 2, hasMore=True, nextOffset=4),
+        page_of(2, 3, 4, hasMore=False),
+    )
+    found = await listing(server, operation("body_offset", method="POST"), None, {}).collect()
+    assert [item["id"] for item in found] == [1, 2, 3, 4]
+    assert server.bodies == [{}, {"offset": 2}]
+
+
+@pytest.mark.parametrize("flag", ["has_more", "has_next"])
+async def test_has_more_advances_by_received_items(flag: str) -> None:
+    server = MoreServer(things(25))
+    server.flag, server.largest = flag, 10
+    page = await listing(server, operation("has_more"), {"limit": 20})
+    assert page.count is None, "it is the number of items of the page"
+    assert [item async for item in page] == server.items
+    assert [q.get("offset") for q in server.queries] == [None, 10, 20]
+
+
+async def test_items_of_has_more_need_no_id() -> None:
+    server = MoreServer([f"branch-{n % 7}" for n in range(9)])
+    assert await listing(server, operation("has_more"), {"limit": 2}).collect() == server.items
+
+
+async def test_without_the_flag_there_is_one_page() -> None:
+    server = Fixed({"results": ["a", "b"]})
+    assert await listing(server, operation("has_more")).collect() == ["a", "b"]
+    assert len(server.queries) == 1
+
+
+async def test_a_total_count_is_the_count_of_has_more() -> None:
+    server = Fixed(page_of(1, 2, has_more=True, total_count=3), page_of(3, has_more=False))
+    page = await listing(server, operation("has_more"))
+    assert page.count == 3
+
+
+@pytest.mark.parametrize("field", ["next_cursor", "next"])
+async def test_the_next_cursor_is_sent_as_it_is(field: str) -> None:
+    server = ValueServer(things(10))
+    server.field = field
+    found = await listing(server, operation("next_values"), {"search": "x"}).collect()
+    assert found == things(10)
+    assert server.queries == [
+        {"search": "x"},
+        {"search": "x", "cursor": "4"},
+        {"search": "x", "cursor": "8"},
+    ]
+
+
+async def test_several_next_values() -> None:
+    server = Fixed(
+        page_of(1, next_before="2026-01-02T00:00:00.5Z", next_before_id="a"),
+        page_of(2, next_before="2026-01-01T00:00:00Z", next_before_id=None),
+        page_of(3, next_before=None, next_before_id=None),
+    )
+    op = operation("next_values", parameters=parameters("before", "before_id", "limit"))
+    assert len(await listing(server, op, {"limit": 1}).collect()) == 3
+    assert server.queries[1:] == [
+        {"limit": 1, "before": "2026-01-02T00:00:00.5Z", "before_id": "a"},
+        {"limit": 1, "before": "2026-01-01T00:00:00Z", "before_id": "a"},
+    ]
+
+
+async def test_a_next_offset_that_skips_items_is_corrected() -> None:
+    server = Fixed(
+        page_of(1, 2, count=4, next_offset=3),
+        page_of(2, 3, count=4, next_offset=4),
+        page_of(4, count=4, next_offset=None),
+    )
+    op = operation("next_values", parameters=parameters("limit", "offset"))
+    found = await listing(server, op, {"limit": 3}).collect()
+    assert [item["id"] for item in found] == [1, 2, 3, 4]
+    assert [q.get("offset") for q in server.queries] == [None, 2, 4]
+
+
+@pytest.mark.parametrize(("number", "requests"), [(0, 1), (3, 2), (4, 2), (9, 4)])
+async def test_a_list_that_does_not_say_so_ends_with_an_empty_page(
+    number: int, requests: int
+) -> None:
+    server = SilentServer(things(number))
+    assert await listing(server, operation("until_empty"), {"limit": 4}).collect() == server.items
+    assert len(server.queries) == requests
+
+
+async def test_a_capped_page_is_not_the_end() -> None:
+    server = SilentServer(things(25))
+    server.largest = 10
+    assert await listing(server, operation("until_empty"), {"limit": 20}).collect() == server.items
+
+
+@pytest.mark.parametrize("items", [things(3), ["a", "b"]])
+async def test_a_server_that_ignores_the_offset_returns_everything_once(items: list[Any]) -> None:
+    server = Fixed({"results": items})
+    assert await listing(server, operation("until_empty")).collect() == items
+    assert len(server.queries) == 2
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
 async def test_all_items_in_one_response(wrapped: bool) -> None:
     class Whole(Server):
         def answer(self, query: dict[str, Any], body: Any) -> Any:
@@ -161,6 +283,14 @@ async def test_all_items_in_one_response(wrapped: bool) -> None:
     assert not page.has_next
     assert await listing(server, op).collect() == things(5)
     assert len(server.queries) == 2
+
+
+async def test_more_items_that_cannot_be_requested_are_a_warning() -> None:
+    server = Fixed(page_of(1, 2, has_more=True))
+    with pytest.warns(PaginationWarning, match="raise `limit`"):
+        assert await listing(server, operation("single")).collect() == things(3)[1:]
+    server = Fixed(page_of(1, 2, has_more=False))
+    assert await listing(server, operation("single")).collect() == things(3)[1:]
 
 
 async def test_a_next_missing_in_the_schema_is_followed() -> None:
@@ -242,6 +372,17 @@ LOOPS: list[tuple[str, PageStyle, list[Any], int]] = [
     ("page", "page", [page_of(1, next="?page=2"), page_of(2, next="?page=1")], 2),
     ("empty", "recordings", [{"results": [], "has_next": True}], 0),
     ("no cursor", "body_cursor", [{"results": [], "hasMore": True, "nextCursor": None}], 0),
+    ("no items", "has_more", [{"results": [], "has_more": True}], 0),
+    ("offset ignored", "has_more", [page_of(1, 2, has_more=True)], 2),
+    ("no ids", "has_more", [{"results": ["a", "b"], "has_more": True}], 2),
+    ("the same value", "next_values", [page_of(n, next_cursor="a") for n in range(3)], 2),
+    ("new values", "next_values", [page_of(1, next_cursor=str(n)) for n in range(99)], 1),
+    ("no ids", "next_values", [{"results": ["a"], "next_cursor": str(n)} for n in range(99)], 1),
+    ("no value", "next_values", [page_of(1, has_more=True, next_cursor=None)], 1),
+    ("no offset", "body_offset", [page_of(1, hasMore=True)], 1),
+    ("back", "body_offset", [page_of(1, nextOffset=1), page_of(2, nextOffset=1)], 2),
+    ("ignored", "body_offset", [page_of(1, nextOffset=n) for n in range(1, 99)], 1),
+    ("a wrong offset", "body_offset", [page_of(1, nextOffset="x")], 1),
     ("computed", "offset", [{"results": [], "has_more": True}], 0),
     ("old items", "offset", [page_of(n % 3, next=f"?offset={n + 1}") for n in range(9)], 3),
 ]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from asyncposthog.operation import Operation, Parameter, Result
+from asyncposthog.operation import Operation, Pagination, Parameter, Result
 
 EXTERNAL_ACCOUNTS = Operation(
     id="customer_analytics.external.accounts",
@@ -21,6 +21,7 @@ EXTERNAL_ACCOUNTS = Operation(
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
     ),
     result=Result(kind="model", model="ExternalAccountListPage", schema="ExternalAccountListPage"),
+    pagination=Pagination(style="next_values", page_size=100),
     writes=False,
     idempotent=True,
     schema_operations=("GET /api/customer_analytics/external/accounts",),

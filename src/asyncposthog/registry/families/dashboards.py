@@ -494,8 +494,8 @@ TILES_MOVE = Operation(
     scopes=("dashboard:write",),
     schema_operations=("POST /api/projects/{project_id}/dashboards/{id}/move_tile/",),
 )
-TILES_MOVE_WITH_PATCH = Operation(
-    id="dashboards.tiles.move_with_patch",
+TILES_MOVE_LEGACY = Operation(
+    id="dashboards.tiles.move_legacy",
     method="PATCH",
     path="/api/projects/{project_id}/dashboards/{id}/move_tile/",
     parameters=(
@@ -708,7 +708,7 @@ OPERATIONS: tuple[Operation, ...] = (
     TILES_CREATE_TEXT,
     TILES_DELETE,
     TILES_MOVE,
-    TILES_MOVE_WITH_PATCH,
+    TILES_MOVE_LEGACY,
     TILES_REORDER,
     TILES_STREAM,
     TILES_UPDATE_TEXT,

@@ -229,8 +229,8 @@ RUN = Operation(
     idempotent=True,
     schema_operations=("POST /api/projects/{project_id}/endpoints/{name}/run/",),
 )
-RUN_WITH_GET = Operation(
-    id="endpoints.run_with_get",
+RUN_WITH_DEFAULTS = Operation(
+    id="endpoints.run_with_defaults",
     method="GET",
     path="/api/projects/{project_id}/endpoints/{name}/run/",
     parameters=(Parameter(name="name", python_name="name", location="path", required=True),),
@@ -329,7 +329,7 @@ OPERATIONS: tuple[Operation, ...] = (
     PREVIEW_MATERIALIZATION,
     REPLACE,
     RUN,
-    RUN_WITH_GET,
+    RUN_WITH_DEFAULTS,
     SUGGEST_MATERIALIZATION,
     UPDATE,
     VERSIONS_LIST,

@@ -52,6 +52,7 @@ EVENTS = Operation(
         ),
     ),
     result=Result(kind="model", model="HeatmapEventsResponse", schema="HeatmapEventsResponse"),
+    pagination=Pagination(style="has_more", page_size=50),
     scopes=("heatmap:read",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     writes=False,
@@ -191,12 +192,9 @@ SAVED_LIST = Operation(
         Parameter(name="type", python_name="type", location="query"),
     ),
     result=Result(
-        kind="model",
-        model="SavedHeatmapListResponse",
-        array=True,
-        schema="SavedHeatmapListResponse",
+        kind="model", model="SavedHeatmapListResponse", schema="SavedHeatmapListResponse"
     ),
-    pagination=Pagination(style="single", items=None),
+    pagination=Pagination(style="offset", page_size=100),
     scopes=("heatmap:read",),
     writes=False,
     idempotent=True,

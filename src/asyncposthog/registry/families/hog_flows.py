@@ -62,7 +62,7 @@ ASSETS_LIST = Operation(
         Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="MessageAsset", array=True, schema="MessageAsset"),
-    pagination=Pagination(style="single", items=None),
+    pagination=Pagination(style="until_empty", items=None, page_size=50),
     scopes=("hog_flow:read", "person:read"),
     writes=False,
     idempotent=True,

@@ -79,6 +79,7 @@ HITS = Operation(
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="model", model="BreakpointHitsResponse", schema="BreakpointHitsResponse"),
+    pagination=Pagination(style="has_more"),
     scopes=("live_debugger:read",),
     writes=False,
     idempotent=True,

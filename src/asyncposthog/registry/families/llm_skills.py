@@ -189,8 +189,8 @@ GET = Operation(
     idempotent=True,
     schema_operations=("GET /api/projects/{project_id}/llm_skills/name/{skill_name}/",),
 )
-IMPORT_ = Operation(
-    id="llm_skills.import_",
+IMPORT_FILE = Operation(
+    id="llm_skills.import_file",
     method="POST",
     path="/api/projects/{project_id}/llm_skills/import/",
     body=Body(
@@ -339,7 +339,7 @@ OPERATIONS: tuple[Operation, ...] = (
     FILES_GET,
     FILES_RENAME,
     GET,
-    IMPORT_,
+    IMPORT_FILE,
     LIST,
     MARKETPLACE_INSTALL_COMMAND_CREATE,
     MARKETPLACE_INSTALL_COMMAND_GET,

@@ -294,6 +294,7 @@ ATTRIBUTES = Operation(
         Parameter(name="serviceNames", python_name="service_names", location="query", type="array"),
     ),
     result=Result(kind="model", model="LogsAttributesResponse", schema="_LogsAttributesResponse"),
+    pagination=Pagination(style="offset", page_size=100),
     scopes=("logs:read",),
     writes=False,
     idempotent=True,

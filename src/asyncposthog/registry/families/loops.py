@@ -98,8 +98,8 @@ RUN = Operation(
     scopes=("loop:write",),
     schema_operations=("POST /api/projects/{project_id}/loops/{id}/run/",),
 )
-RUNS = Operation(
-    id="loops.runs",
+RUNS_LIST = Operation(
+    id="loops.runs.list",
     method="GET",
     path="/api/projects/{project_id}/loops/{id}/runs/",
     parameters=(
@@ -108,6 +108,7 @@ RUNS = Operation(
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
     ),
     result=Result(kind="model", model="LoopRunPage", schema="LoopRunPage"),
+    pagination=Pagination(style="next_values", page_size=50),
     scopes=("loop:read",),
     writes=False,
     idempotent=True,
@@ -176,7 +177,7 @@ OPERATIONS: tuple[Operation, ...] = (
     LIST,
     PREVIEW,
     RUN,
-    RUNS,
+    RUNS_LIST,
     SET_SKILL_BUNDLES,
     TRIGGER,
     UPDATE,

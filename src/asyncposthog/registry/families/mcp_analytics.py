@@ -161,8 +161,8 @@ SESSIONS_GENERATE_INTENT_DIGEST = Operation(
     idempotent=True,
     schema_operations=("POST /api/projects/{project_id}/mcp_analytics/sessions/intent_digest/",),
 )
-SESSIONS_GET = Operation(
-    id="mcp_analytics.sessions.get",
+SESSIONS_LIST = Operation(
+    id="mcp_analytics.sessions.list",
     method="GET",
     path="/api/projects/{project_id}/mcp_analytics/sessions/",
     parameters=(
@@ -174,6 +174,7 @@ SESSIONS_GET = Operation(
         Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="PaginatedMCPSessionList", schema="PaginatedMCPSessionList"),
+    pagination=Pagination(style="has_more", page_size=100),
     scopes=("mcp_analytics:read",),
     writes=False,
     idempotent=True,
@@ -192,6 +193,7 @@ SESSIONS_TOOL_CALLS = Operation(
     result=Result(
         kind="model", model="PaginatedMCPToolCallList", schema="PaginatedMCPToolCallList"
     ),
+    pagination=Pagination(style="has_more", page_size=500),
     scopes=("mcp_analytics:read",),
     writes=False,
     idempotent=True,
@@ -208,6 +210,6 @@ OPERATIONS: tuple[Operation, ...] = (
     SESSIONS_ACTIVITY_OVERVIEW,
     SESSIONS_GENERATE_INTENT,
     SESSIONS_GENERATE_INTENT_DIGEST,
-    SESSIONS_GET,
+    SESSIONS_LIST,
     SESSIONS_TOOL_CALLS,
 )

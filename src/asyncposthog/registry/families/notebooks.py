@@ -697,6 +697,7 @@ WIDGETS_VERSIONS = Operation(
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="model", model="WidgetVersionPage", schema="WidgetVersionPage"),
+    pagination=Pagination(style="next_values"),
     scopes=("notebook:read",),
     writes=False,
     idempotent=True,

@@ -108,6 +108,7 @@ REVIEWS_LIST = Operation(
         Parameter(name="scope", python_name="scope", location="query", enum=("mine", "everyone")),
     ),
     result=Result(kind="model", model="ReviewRecentReviewsPage", schema="ReviewRecentReviewsPage"),
+    pagination=Pagination(style="single", page_size=5),
     scopes=("review_hog:read",),
     writes=False,
     idempotent=True,

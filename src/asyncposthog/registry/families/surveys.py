@@ -416,8 +416,8 @@ RESPONSES_ARCHIVE = Operation(
         "POST /api/projects/{project_id}/surveys/{id}/responses/{response_uuid}/archive/",
     ),
 )
-RESPONSES_GET = Operation(
-    id="surveys.responses.get",
+RESPONSES_LIST = Operation(
+    id="surveys.responses.list",
     method="GET",
     path="/api/projects/{project_id}/surveys/{id}/responses/",
     parameters=(
@@ -437,6 +437,7 @@ RESPONSES_GET = Operation(
         Parameter(name="until", python_name="until", location="query", format="date-time"),
     ),
     result=Result(kind="model", model="SurveyResponsesList", schema="SurveyResponsesList"),
+    pagination=Pagination(style="has_more", page_size=100),
     scopes=("query:read", "survey:read"),
     writes=False,
     idempotent=True,
@@ -637,7 +638,7 @@ OPERATIONS: tuple[Operation, ...] = (
     QUESTION_LABELS,
     REPLACE,
     RESPONSES_ARCHIVE,
-    RESPONSES_GET,
+    RESPONSES_LIST,
     RESPONSES_LIST_ARCHIVED_UUIDS,
     RESPONSES_UNARCHIVE,
     RESPONSES_COUNT,

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from asyncposthog.operation import Body, Operation, Parameter, Result
+from asyncposthog.operation import Body, Operation, Pagination, Parameter, Result
 
-GET = Operation(
-    id="task_activity.get",
+LIST = Operation(
+    id="task_activity.list",
     method="GET",
     path="/api/projects/{project_id}/task_activity/",
     parameters=(
@@ -15,6 +15,7 @@ GET = Operation(
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
     ),
     result=Result(kind="model", model="TaskActivityPage", schema="TaskActivityPageDTO"),
+    pagination=Pagination(style="next_values", page_size=100),
     scopes=("task:read",),
     writes=False,
     idempotent=True,
@@ -38,6 +39,6 @@ MARK_READ = Operation(
 )
 
 OPERATIONS: tuple[Operation, ...] = (
-    GET,
+    LIST,
     MARK_READ,
 )

@@ -69,6 +69,7 @@ COMMENTS_LIST = Operation(
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
     ),
     result=Result(kind="model", model="TaskCommentsResponse", schema="TaskCommentsResponse"),
+    pagination=Pagination(style="next_values", items="comments", page_size=50),
     scopes=("comment:read",),
     writes=False,
     idempotent=True,
@@ -277,6 +278,7 @@ LIST_SUMMARIES = Operation(
     result=Result(
         kind="model", model="PaginatedTaskSummaryList", schema="PaginatedTaskSummaryDTOList"
     ),
+    pagination=Pagination(style="offset", page_size=100),
     scopes=("task:read",),
     writes=False,
     idempotent=True,

@@ -41,6 +41,7 @@ SPANS_ATTRIBUTES = Operation(
     result=Result(
         kind="model", model="TracingAttributesResponse", schema="_TracingAttributesResponse"
     ),
+    pagination=Pagination(style="until_empty", page_size=100),
     scopes=("tracing:read",),
     writes=False,
     idempotent=True,

@@ -136,6 +136,7 @@ INTEGRATIONS_GITHUB_BRANCHES = Operation(
         Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="GitHubBranchesResponse", schema="GitHubBranchesResponse"),
+    pagination=Pagination(style="has_more", items="branches", page_size=100),
     scopes=("user:read",),
     writes=False,
     idempotent=True,
@@ -205,8 +206,8 @@ INTEGRATIONS_GITHUB_PREPARE_CALLBACK = Operation(
     scopes=("user:write",),
     schema_operations=("POST /api/users/{uuid}/integrations/github/prepare_callback/",),
 )
-INTEGRATIONS_GITHUB_REPOS_GET = Operation(
-    id="users.integrations.github.repos.get",
+INTEGRATIONS_GITHUB_REPOS_LIST = Operation(
+    id="users.integrations.github.repos.list",
     method="GET",
     path="/api/users/{uuid}/integrations/github/{installation_id}/repos/",
     owner=None,
@@ -220,6 +221,7 @@ INTEGRATIONS_GITHUB_REPOS_GET = Operation(
         Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="GitHubReposResponse", schema="GitHubReposResponse"),
+    pagination=Pagination(style="has_more", items="repositories", page_size=100),
     scopes=("user:read",),
     writes=False,
     idempotent=True,
@@ -741,7 +743,7 @@ OPERATIONS: tuple[Operation, ...] = (
     INTEGRATIONS_GITHUB_INSTALL_REQUESTS_DELETE,
     INTEGRATIONS_GITHUB_INSTALL_REQUESTS_GET,
     INTEGRATIONS_GITHUB_PREPARE_CALLBACK,
-    INTEGRATIONS_GITHUB_REPOS_GET,
+    INTEGRATIONS_GITHUB_REPOS_LIST,
     INTEGRATIONS_GITHUB_REPOS_REFRESH,
     INTEGRATIONS_GITHUB_START,
     INTEGRATIONS_LIST,
