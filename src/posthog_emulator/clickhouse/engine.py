@@ -57,7 +57,7 @@ _USERS: Final = """<clickhouse>
 <quotas><default/></quotas>
 <users><default>
 <password/><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>
-<grants><query>GRANT SHOW, SELECT, INSERT, ALTER, CREATE, DROP, KILL QUERY, OPTIMIZE, SYSTEM,
+<grants><query>GRANT SHOW, SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, KILL QUERY, OPTIMIZE, SYSTEM,
 TABLE ENGINE ON *.*</query></grants>
 </default></users>
 </clickhouse>
@@ -373,6 +373,16 @@ class Database:
                 raise
             self._release(key, connection)
             return text
+
+    @contextmanager
+    def insert_file(self) -> Iterator[Path]:
+        """Give the path of a file for `INSERT … FROM INFILE`, which is deleted afterwards."""
+        self._checked()
+        path = self._server.directory / f"insert-{next(self._server.numbers)}"
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     def export(self, sql: str, path: Path, options: str) -> None:
         """Write the result of a query to a file, replacing it.

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic_core import to_json
@@ -52,8 +53,14 @@ def insert(
     table = identifier(table)
     if len(rows) <= _MAX_JSON_ROWS:
         database.execute(_json_insert(table, columns, rows))
-    else:
-        database.execute(_arrow_insert(table, columns, rows))
+        return
+    # Through a file: ClickHouse takes an empty line as the end of data that follows a statement.
+    # In JSON there is none.
+    with database.insert_file() as path:
+        names = ", ".join(map(identifier, _write_arrow(path, columns, rows)))
+        database.execute(
+            f"INSERT INTO {table} ({names}) FROM INFILE ? FORMAT ArrowStream", [str(path)]
+        )
 
 
 def _json_insert(
@@ -77,9 +84,10 @@ def _clamp(micros: int) -> int:
     return min(max(micros, MIN_MICROS), MAX_MICROS)
 
 
-def _arrow_insert(
-    table: str, columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]
-) -> bytes:
+def _write_arrow(
+    path: Path, columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]
+) -> list[str]:
+    """Write rows to an Arrow file, and return the names of the columns that it has."""
     arrow = importlib.import_module("pyarrow")
     arrays: dict[str, Any] = {}
     for (name, kind), column in zip(columns.items(), zip(*rows, strict=True), strict=True):
@@ -88,12 +96,12 @@ def _arrow_insert(
             continue
         arrays[name] = _arrow_array(arrow, column, kind)
     batch = arrow.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
-    sink = arrow.BufferOutputStream()
-    with arrow.ipc.new_stream(sink, batch.schema) as writer:
+    with (
+        arrow.OSFile(str(path), "wb") as sink,
+        arrow.ipc.new_stream(sink, batch.schema) as writer,
+    ):
         writer.write_batch(batch)
-    names = ", ".join(map(identifier, arrays))
-    head = f"INSERT INTO {table} ({names}) FORMAT ArrowStream\n".encode()
-    return b"".join((head, sink.getvalue()))
+    return list(arrays)
 
 
 def _arrow_array(arrow: Any, column: Sequence[Any], type: str) -> Any:
