@@ -136,6 +136,12 @@ class EventStore:
         """Return the number of a new person."""
         return self._next_person_number()
 
+    def last_event_number(self) -> int:
+        """Return the number of the latest event that was written."""
+        with self._lock:
+            ((number,),) = self._database.rows("SELECT max(_number) FROM events")
+            return number
+
     def next_version(self) -> int:
         """Return a number above all earlier ones, for the columns `version`."""
         self._last_version += 1

@@ -88,7 +88,7 @@ def filter_sql(column: str, property_filter: Mapping[str, Any]) -> tuple[str, li
 
 def contains_sql(text: str) -> str:
     """Return the SQL condition that a text contains the value of a placeholder in any case."""
-    return f"position(lowerUTF8({text}), lowerUTF8(?)) > 0"
+    return f"positionCaseInsensitiveUTF8({text}, ?) > 0"
 
 
 def _text(value: Any) -> str:
