@@ -10,6 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from posthog_emulator.clickhouse.engine import Database
+from posthog_emulator.clickhouse.inserts import insert
+from posthog_emulator.clickhouse.literals import literal
 from posthog_emulator.event_store.tables import MAX_GROUP_TYPES
 from posthog_emulator.timestamps import from_micros, to_micros
 
@@ -17,8 +20,6 @@ from . import data
 from .calendar import DAY, Day, spread_over_days
 
 if TYPE_CHECKING:
-    import duckdb
-
     from posthog_emulator.event_store.ingest import ProjectEvents
     from posthog_emulator.event_store.property_types import Scope
     from posthog_emulator.event_store.store import EventStore
@@ -30,7 +31,7 @@ def sql_statements(name: str, variables: Mapping[str, object]) -> list[str]:
     """Return the statements of an SQL file beside this module.
 
     Args:
-        name: `macros`, `visitors`, `sessions`, `events` or `people`.
+        name: `visitors`, `sessions`, `events` or `people`.
         variables: The values of `@variables@`. They are inserted as SQL, so they must never
             contain input of users.
     """
@@ -42,7 +43,7 @@ def sql_statements(name: str, variables: Mapping[str, object]) -> list[str]:
 
 @cache
 def _template(name: str) -> str:
-    text = Path(__file__).with_name(f"{name}.sql").read_text(encoding="utf-8")
+    text = _read(name).replace("@macros@", _read("macros"))
     for variable, texts in data.LISTS.items():
         text = text.replace(f"@{variable}@", _array(texts))
         text = text.replace(f"@n_{variable}@", str(len(texts)))
@@ -50,8 +51,13 @@ def _template(name: str) -> str:
     return text.replace("@offsets@", f"[{offsets}]")
 
 
+def _read(name: str) -> str:
+    text = Path(__file__).with_name(f"{name}.sql").read_text(encoding="utf-8")
+    return "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+
+
 def _array(texts: Iterable[str]) -> str:
-    return "[" + ", ".join("'" + text.replace("'", "''") + "'" for text in texts) + "]"
+    return literal(list(texts))
 
 
 _EVENTS_PER_CHUNK = 250_000
@@ -108,8 +114,7 @@ def load(
     calendar = spread_over_days(events, days, start)
     visitors = calendar[-1].first_visitor + calendar[-1].new_visitors
     project = store.project(team_id)
-    with store.bulk_load() as connection:
-        _create_day_table(connection, calendar)
+    with store.bulk_load() as database:
         index = project.ensure_group_type("company")
         if index is None:
             raise ValueError(
@@ -130,22 +135,26 @@ def load(
 
         def run(name: str, **chunk: int) -> None:
             for statement in sql_statements(name, {**variables, **chunk}):
-                connection.execute(statement)
+                # The texts of the demo may have question marks, which are no placeholders here.
+                database.execute(statement.encode())
 
-        run("macros")
-        run("visitors")
-        _reject_existing(connection, team_id)
-        for first, last in _chunks(calendar):
-            run("sessions", first=first, last=last)
-            before = _last_row_id(connection)
-            run("events")
-            _record_event_definitions(connection, project, before)
-        run("people")
-        _record_person_definitions(connection, project)
-        project.groups.flush()
-        project.property_types.flush()
-        _compact(connection)
-    groups = store.read("SELECT count(*) FROM groups WHERE team_id = ?", [team_id])[0][0]
+        try:
+            _create_day_table(database, calendar)
+            run("visitors")
+            _reject_existing(database, team_id)
+            for first, last in _chunks(calendar):
+                before = store.last_event_number()
+                run("sessions", first=first, last=last)
+                run("events", before=before)
+                database.execute("DROP TABLE demo_sessions")
+                _record_event_definitions(database, project, before)
+            run("people", version=store.next_version())
+            _record_person_definitions(database, project)
+        finally:
+            for table in ("demo_days", "demo_visitors", "demo_sessions"):
+                database.execute(f"DROP TABLE IF EXISTS {table}")
+    store.flush()
+    groups = store.read("SELECT count() FROM groups FINAL WHERE team_id = ?", [team_id])[0][0]
     return DemoData(events, visitors, groups, from_micros(start), from_micros(end))
 
 
@@ -158,24 +167,20 @@ def _validate(events: int, days: int, duplicate_timestamps: float) -> None:
         raise ValueError(f"duplicate_timestamps must be from 0 to 0.9, not {duplicate_timestamps}")
 
 
-def _create_day_table(connection: duckdb.DuckDBPyConnection, calendar: list[Day]) -> None:
-    connection.execute(
-        "CREATE TEMP TABLE demo_days AS SELECT unnest(?::INTEGER[]) AS number, "
-        "unnest(?::BIGINT[]) AS start, unnest(?::BIGINT[]) AS events, "
-        "unnest(?::BIGINT[]) AS first_visitor, unnest(?::BIGINT[]) AS new_visitors",
-        [
-            [day.number for day in calendar],
-            [day.start for day in calendar],
-            [day.events for day in calendar],
-            [day.first_visitor for day in calendar],
-            [day.new_visitors for day in calendar],
-        ],
-    )
+def _create_day_table(database: Database, calendar: list[Day]) -> None:
+    columns = dict.fromkeys(("number", "start", "events", "first_visitor", "new_visitors"), "Int64")
+    definition = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    database.execute(f"CREATE TABLE demo_days ({definition}) ENGINE = Memory")
+    rows = [
+        (day.number, day.start, day.events, day.first_visitor, day.new_visitors)
+        for day in calendar
+    ]
+    insert(database, "demo_days", columns, rows)
 
 
 def _group_columns(index: int) -> str:
     columns = ["''"] * MAX_GROUP_TYPES
-    columns[index] = "CASE WHEN identified THEN company ELSE '' END"
+    columns[index] = "if(identified, company, '')"
     return ", ".join(columns)
 
 
@@ -191,55 +196,40 @@ def _chunks(calendar: list[Day]) -> Iterator[tuple[int, int]]:
         yield first, len(calendar)
 
 
-def _reject_existing(connection: duckdb.DuckDBPyConnection, team_id: int) -> None:
+def _reject_existing(database: Database, team_id: int) -> None:
     # Ids of persons are derived from the seed: the same demo twice would violate their uniqueness.
-    existing = connection.execute(
-        "SELECT 1 FROM persons JOIN demo_visitors ON person_id = persons.id "
-        "WHERE team_id = ? LIMIT 1",
+    existing = database.rows(
+        "SELECT 1 FROM person FINAL WHERE team_id = ? AND is_deleted = 0 "
+        "AND id IN (SELECT person_id FROM demo_visitors) LIMIT 1",
         [team_id],
-    ).fetchall()
+    )
     if existing:
         raise ValueError(f"project {team_id} has this demo already; reset the emulator first")
 
 
-def _last_row_id(connection: duckdb.DuckDBPyConnection) -> int:
-    return connection.execute("SELECT coalesce(max(rowid), -1) FROM events").fetchall()[0][0]
-
-
-def _record_event_definitions(
-    connection: duckdb.DuckDBPyConnection, project: ProjectEvents, before: int
-) -> None:
+def _record_event_definitions(database: Database, project: ProjectEvents, before: int) -> None:
     """Record the property definitions of new events, from five events of each name.
 
     Extremes of several orders are taken, because events of one name have different properties,
     and looking at all of them would take longer than generating them.
     """
-    rows = connection.execute(
-        "SELECT event, epoch_us(max(timestamp)), [arg_min(properties, timestamp), "
-        "arg_max(properties, timestamp), min(properties), max(properties), "
-        "arg_max(properties, length(properties))] FROM events WHERE rowid > ? "
+    rows = database.rows(
+        "SELECT event, toUnixTimestamp64Micro(max(timestamp)), [argMin(properties, _number), "
+        "argMax(properties, _number), min(properties), max(properties), "
+        "argMax(properties, (length(properties), _number))] FROM events WHERE _number > ? "
         "GROUP BY event ORDER BY event",
         [before],
-    ).fetchall()
+    )
     for name, at, samples in rows:
         for properties in samples:
             project.record_definition(name, at, json.loads(properties))
 
 
-def _record_person_definitions(
-    connection: duckdb.DuckDBPyConnection, project: ProjectEvents
-) -> None:
-    persons = "SELECT properties FROM persons WHERE team_id = ? LIMIT 1000"
-    groups = "SELECT properties FROM groups WHERE team_id = ? LIMIT 10"
+def _record_person_definitions(database: Database, project: ProjectEvents) -> None:
+    where = "FINAL WHERE team_id = ? ORDER BY"
+    persons = f"SELECT properties FROM person {where} id LIMIT 1000"  # noqa: S608
+    groups = f"SELECT group_properties FROM groups {where} group_key LIMIT 10"  # noqa: S608
     scopes: tuple[tuple[Scope, str], ...] = (("person", persons), ("group", groups))
     for scope, query in scopes:
-        for (properties,) in connection.execute(query, [project.team_id]).fetchall():
+        for (properties,) in database.rows(query, [project.team_id]):
             project.property_types.record(scope, json.loads(properties))
-
-
-def _compact(connection: duckdb.DuckDBPyConnection) -> None:
-    # Temporary tables and macros live as long as the connection, that is, as the emulator.
-    for table in ("demo_days", "demo_visitors", "demo_sessions"):
-        connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
-    for macro in ("chance", "pick", "moment_uuid", "time_of_day"):
-        connection.execute(f"DROP MACRO IF EXISTS temp.{macro}")

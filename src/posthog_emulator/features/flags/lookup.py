@@ -176,10 +176,6 @@ def _cohort_test(
                 )
         if person is None:
             return False
-        rows = state.events.read(
-            "SELECT 1 FROM cohort_people WHERE team_id = ? AND cohort_id = ? AND person_id = ?",
-            [project_id, int(cohort_id), person],
-        )
-        return bool(rows)
+        return state.events.cohorts.is_member(project_id, int(cohort_id), person)
 
     return in_cohort
