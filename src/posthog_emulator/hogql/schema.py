@@ -1,146 +1,223 @@
-"""Tables of HogQL, mapped to those of the event store. Queries can read no other table."""
+"""Tables of HogQL as data: their columns, the tables joined when asked for, how they are read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final
 
-from .sessions import SESSIONS
-from .types import BOOL, DATETIME64, INT64, STRING, UINT64, UUID, Type
+from .sessions import SESSION_COLUMNS, SESSIONS
+from .tables import Column, Lazy, Table
 
-__all__ = ["ALIASES", "TABLES", "Column", "Lazy", "Table"]
+__all__ = ["OWN_OBJECTS", "TABLES"]
 
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column: its SQL, with `{}` for the table's alias, and its type."""
-
-    sql: str
-    type: Type
-    properties: str = ""
-    """Whose properties it holds, when it is their JSON text."""
-    shown: bool = True
-    """Whether it is among those of `SELECT *`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lazy:
-    """A table that is joined when one of its columns is asked for."""
-
-    table: str
-    on: str
-    """The condition, with `{left}` and `{right}` for the aliases."""
-    instead: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Columns that the left table has as well, by its name for them: no join is needed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table."""
-
-    sql: str
-    """What to select from, with `{team}` for the project's number."""
-    columns: Mapping[str, Column]
-    lazy: Mapping[str, Lazy] = field(default_factory=lambda: MappingProxyType({}))
-
-
-# Every table is restricted to the project here, so that no query can read another project.
-def _own(name: str) -> str:
-    return f"(SELECT * FROM {name} WHERE team_id = {{team}})"  # noqa: S608
-
-
-def _plain(name: str, type: Type, *, shown: bool = True, properties: str = "") -> Column:
-    return Column(f"{{}}.{name}", type, properties, shown)
-
-
-_PERSON = Lazy("persons", "{right}.id = {left}.person_id", {"id": "person_id"})
-_PDI = Lazy("person_distinct_ids", "{right}.distinct_id = {left}.distinct_id")
-_TEAM = _plain("team_id", Type("Int32"), shown=False)
 _GROUPS: Final = range(5)
 
-TABLES: Mapping[str, Table] = {
-    "events": Table(
-        _own("events"),
+
+def _plain(name: str, kind: str = "string", **more: object) -> Column:
+    return Column(f"{{t}}.`{name}`", kind, **more)  # pyright: ignore[reportArgumentType]
+
+
+def _latest(name: str, by: str, kind: str = "string", scope: str = "") -> Column:
+    return Column(f"argMax({{t}}.{name}, {{t}}.{by})", kind, scope=scope)
+
+
+def _latest_rows(physical: str, key: str) -> str:
+    """Return how to read the rows of a table that are neither deleted nor replaced."""
+    return (
+        f"(SELECT {{columns}} FROM {physical} AS {{t}} WHERE {{t}}.team_id = {{team}} "  # noqa: S608
+        f"GROUP BY {key} HAVING argMax({{t}}.is_deleted, {{t}}.version) = 0)"
+    )
+
+
+_TEAM: Final = _plain("team_id", "int", hidden=True)
+_PERSON: Final = Lazy("persons", "{l}.person_id = {r}.id", "INNER JOIN", left="person_id")
+_PDI: Final = Lazy("person_distinct_ids", "{l}.distinct_id = {r}.distinct_id", "INNER JOIN")
+
+
+def _ids(physical: str) -> Table:
+    return Table(
         {
-            "uuid": _plain("uuid", UUID),
-            "event": _plain("event", STRING),
-            "properties": _plain("properties", STRING, properties="event"),
-            "timestamp": _plain("timestamp", DATETIME64),
-            "distinct_id": _plain("distinct_id", STRING),
-            "elements_chain": _plain("elements_chain", STRING),
-            "created_at": _plain("created_at", DATETIME64),
-            "$session_id": Column("nullif({}.session_id, '')", STRING.or_null()),
-            "$window_id": Column("nullif({}.window_id, '')", STRING.or_null()),
-            "person_id": _plain("person_id", UUID),
-            **{f"$group_{n}": _plain(f"group_{n}", STRING) for n in _GROUPS},
-            "team_id": _TEAM,
-        },
-        {
-            "person": _PERSON,
-            "poe": _PERSON,
-            "pdi": _PDI,
-            "session": Lazy(
-                "sessions",
-                "{right}.session_id = {left}.session_id AND {left}.session_id <> ''",
-            ),
-            **{
-                f"group_{n}": Lazy(
-                    "groups",
-                    f"{{right}}.group_type_index = {n} AND "
-                    f"{{right}}.group_key = {{left}}.group_{n} AND {{left}}.group_{n} <> ''",
-                )
-                for n in _GROUPS
-            },
-        },
-    ),
-    "persons": Table(
-        _own("persons"),
-        {
-            "id": _plain("id", UUID),
-            "created_at": _plain("created_at", DATETIME64),
-            "properties": _plain("properties", STRING, properties="person"),
-            "is_identified": _plain("is_identified", BOOL),
-            "team_id": _TEAM,
-        },
-        {"pdi": Lazy("person_distinct_ids", "{right}.person_id = {left}.id")},
-    ),
-    "person_distinct_ids": Table(
-        _own("person_distinct_ids"),
-        {
-            "distinct_id": _plain("distinct_id", STRING),
-            "person_id": _plain("person_id", UUID),
-            "team_id": _TEAM,
+            "distinct_id": Column("{t}.distinct_id"),
+            "person_id": _latest("person_id", "version", "uuid"),
+            "team_id": Column("any({t}.team_id)", "int", hidden=True),
         },
         {"person": _PERSON},
-    ),
-    "groups": Table(
-        _own("groups"),
-        {
-            "index": _plain("group_type_index", INT64),
-            "key": _plain("group_key", STRING),
-            "created_at": _plain("created_at", DATETIME64),
-            "properties": _plain("properties", STRING, properties="group"),
-            "team_id": _TEAM,
+        derived=_latest_rows(physical, "{t}.distinct_id"),
+    )
+
+
+_CHAIN: Final = "{t}.elements_chain"
+_ELEMENTS: Final = r"(?:^|;)(a|button|form|input|select|textarea|label)(?:\\.|$|:)"
+_EVENTS: Final = Table(
+    {
+        "uuid": _plain("uuid", "uuid"),
+        "event": _plain("event"),
+        "properties": _plain("properties", scope="event"),
+        "timestamp": _plain("timestamp", "datetime"),
+        "team_id": _TEAM,
+        "distinct_id": _plain("distinct_id"),
+        "elements_chain": _plain("elements_chain"),
+        "created_at": _plain("created_at", "datetime"),
+        "$session_id": _plain("$session_id"),
+        "$session_id_uuid": Column(
+            "accurateCastOrNull({t}.`$session_id`, 'UUID')", "uuid", nullable=True, hidden=True
+        ),
+        "$window_id": _plain("$window_id"),
+        "person_mode": _plain("person_mode"),
+        # Replaced by the merged person when the project has merged persons.
+        "person_id": _plain("person_id", "uuid"),
+        "event_person_id": _plain("person_id", "uuid", hidden=True),
+        **{f"$group_{n}": _plain(f"$group_{n}") for n in _GROUPS},
+        "elements_chain_href": Column(f"extract({_CHAIN}, '(?::|\")href=\"(.*?)\"')"),
+        "elements_chain_texts": Column(
+            f"arrayDistinct(extractAll({_CHAIN}, '(?::|\")text=\"(.*?)\"'))", "array"
+        ),
+        "elements_chain_ids": Column(
+            f"arrayDistinct(extractAll({_CHAIN}, '(?::|\")attr_id=\"(.*?)\"'))", "array"
+        ),
+        "elements_chain_elements": Column(
+            f"arrayDistinct(extractAll({_CHAIN}, '{_ELEMENTS}'))", "array"
+        ),
+        "event_issue_id": Column(
+            "accurateCastOrNull(JSONExtractString({t}.properties, '$exception_issue_id'), 'UUID')",
+            "uuid",
+            nullable=True,
+            hidden=True,
+        ),
+        "issue_id": Column(
+            "accurateCastOrNull(JSONExtractString({t}.properties, '$exception_issue_id'), 'UUID')",
+            "uuid",
+            nullable=True,
+            hidden=True,
+        ),
+    },
+    {
+        "person": _PERSON,
+        "poe": Lazy("persons", "{l}.person_id = {r}.id", "LEFT JOIN", left="person_id"),
+        "pdi": _PDI,
+        "override": Lazy(
+            "raw_person_distinct_id_overrides", "{l}.distinct_id = {r}.distinct_id", "LEFT JOIN"
+        ),
+        "session": Lazy("sessions", "{l}.`$session_id` = {r}.session_id", "LEFT JOIN",
+                        right="session_id"),
+        **{
+            f"{name}_{n}": Lazy(
+                "groups",
+                f"{{l}}.`$group_{n}` = {{r}}.key AND {{r}}.index = {n}",
+                "LEFT JOIN",
+                right="key index",
+                scope=f"group_{n}",
+            )
+            for n in _GROUPS
+            for name in ("group", "goe")
         },
+    },
+    physical="events",
+)  # fmt: skip
+
+_PERSONS: Final = Table(
+    {
+        "id": Column("{t}.id", "uuid"),
+        "created_at": _latest("created_at", "version", "datetime"),
+        "team_id": Column("any({t}.team_id)", "int", hidden=True),
+        "properties": _latest("properties", "version", scope="person"),
+        "is_identified": _latest("is_identified", "version", "bool"),
+    },
+    {"pdi": Lazy("person_distinct_ids", "{l}.id = {r}.person_id", "INNER JOIN", right="person_id")},
+    derived=_latest_rows("person", "{t}.id"),
+)
+
+_GROUP_TABLE: Final = Table(
+    {
+        "index": Column("{t}.group_type_index", "int"),
+        "team_id": Column("any({t}.team_id)", "int", hidden=True),
+        "key": Column("{t}.group_key"),
+        "created_at": Column("argMax({t}.created_at, {t}.updated_at)", "datetime"),
+        "updated_at": Column("max({t}.updated_at)", "datetime"),
+        "properties": _latest("group_properties", "updated_at", scope="group"),
+    },
+    derived="(SELECT {columns} FROM groups AS {t} WHERE {t}.team_id = {team} "
+    "GROUP BY {t}.group_type_index, {t}.group_key)",
+)
+
+TABLES: Final[Mapping[str, Table]] = {
+    "events": _EVENTS,
+    "persons": _PERSONS,
+    "raw_persons": Table(
+        {
+            "id": _plain("id", "uuid"),
+            "created_at": _plain("created_at", "datetime"),
+            "team_id": _TEAM,
+            "properties": _plain("properties", scope="person"),
+            "is_identified": _plain("is_identified", "bool"),
+            "is_deleted": _plain("is_deleted", "bool"),
+            "version": _plain("version", "int"),
+        },
+        physical="person",
+    ),
+    "person_distinct_ids": _ids("person_distinct_id2"),
+    "raw_person_distinct_ids": Table(
+        {
+            "distinct_id": _plain("distinct_id"),
+            "person_id": _plain("person_id", "uuid"),
+            "team_id": _TEAM,
+            "is_deleted": _plain("is_deleted", "bool"),
+            "version": _plain("version", "int"),
+        },
+        {"person": _PERSON},
+        physical="person_distinct_id2",
+    ),
+    "person_distinct_id_overrides": _ids("person_distinct_id_overrides"),
+    "raw_person_distinct_id_overrides": _ids("person_distinct_id_overrides"),
+    "groups": _GROUP_TABLE,
+    "raw_groups": Table(
+        {
+            "index": Column("{t}.group_type_index", "int"),
+            "team_id": _TEAM,
+            "key": Column("{t}.group_key"),
+            "created_at": _plain("created_at", "datetime"),
+            "updated_at": _plain("updated_at", "datetime"),
+            "properties": Column("{t}.group_properties", scope="group"),
+        },
+        physical="groups",
     ),
     "cohort_people": Table(
-        _own("cohort_people"),
         {
-            "person_id": _plain("person_id", UUID),
-            "cohort_id": _plain("cohort_id", INT64),
+            "person_id": Column("{t}.person_id", "uuid"),
+            "cohort_id": Column("{t}.cohort_id", "int"),
+            "team_id": Column("{t}.team_id", "int", hidden=True),
+        },
+        {"person": _PERSON},
+        derived="(SELECT DISTINCT {columns} FROM cohortpeople AS {t} "
+        "WHERE {t}.team_id = {team} AND {cohorts})",
+    ),
+    "raw_cohort_people": Table(
+        {
+            "person_id": _plain("person_id", "uuid"),
+            "cohort_id": _plain("cohort_id", "int"),
+            "team_id": _TEAM,
+            "sign": _plain("sign", "int"),
+            "version": _plain("version", "int"),
+        },
+        {"person": _PERSON},
+        physical="cohortpeople",
+    ),
+    "static_cohort_people": Table(
+        {
+            "person_id": _plain("person_id", "uuid"),
+            "cohort_id": _plain("cohort_id", "int"),
             "team_id": _TEAM,
         },
         {"person": _PERSON},
+        physical="person_static_cohort",
     ),
-    "sessions": Table(
-        SESSIONS.sql,
-        {name: Column(f"{{}}.{sql}", kind) for name, (sql, kind) in SESSIONS.columns.items()},
-    ),
-    "numbers": Table("", {"number": _plain("number", UINT64)}),
+    "sessions": Table(SESSION_COLUMNS, derived=SESSIONS),
+    "raw_sessions": Table(SESSION_COLUMNS, derived=SESSIONS),
 }
 """By name."""
 
-ALIASES: Mapping[str, str] = {"raw_person_distinct_ids": "person_distinct_ids"}
-"""Other names of tables: here the raw table has each distinct id once, as the other."""
+OWN_OBJECTS: Final = frozenset(
+    {"session_replay_events", "log_entries", "app_metrics", "heatmaps", "query_log", "logs"}
+)
+"""Tables outside `system` whose rows the emulator gives."""

@@ -1,221 +1,219 @@
-"""Names in one SELECT: tables, columns, aliases and lambda arguments."""
+"""What names mean inside one SELECT: its tables, subqueries, aliases and lambda arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from .problems import HogQLError, untranslated
-from .schema import ALIASES, TABLES, Column, Table
-from .types import Type
-from .values import Json, Value, identifier
+from .errors import HogQLError
+from .escape import quoted, string
+from .parse import Node
+from .schema import TABLES
+from .tables import Lazy, Table
+from .values import Printed
 
-__all__ = ["QuerySource", "Scope", "Source", "TableSource", "table_named"]
+if TYPE_CHECKING:
+    from .context import Context
 
-
-def table_named(name: str) -> Table:
-    """Return the table with a name.
-
-    Raises:
-        HogQLError: The table does not exist, or the emulator does not have it.
-    """
-    table = TABLES.get(ALIASES.get(name, name))
-    if table is None:
-        raise HogQLError(
-            f"Unknown table `{name}`. The emulator has: {', '.join(sorted({*TABLES, *ALIASES}))}."
-        )
-    return table
+__all__ = ["Names", "Scope", "Source", "SubquerySource", "TableSource"]
 
 
+class Names:
+    """Gives the aliases of tables in the printed query."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def next(self) -> str:
+        """Return a new alias."""
+        self._count += 1
+        return f"__t{self._count}"
+
+
+@dataclass
 class Source:
-    """A table or subquery in FROM."""
+    """Something that rows are selected from."""
 
-    outer: bool = False
-    """Whether rows may be unmatched, as on the right of a LEFT JOIN."""
-
-    def field(self, name: str) -> Value | None:
-        """Return a column; None if there is none."""
-        raise NotImplementedError
-
-    def child(self, name: str) -> Source | None:
-        """Return a table that is joined lazily to this one, as `person` to `events`."""
-        raise NotImplementedError
+    alias: str
 
     def names(self) -> Iterator[str]:
-        """Return the columns of `SELECT *`."""
+        """Yield the names of the columns of `*`."""
         raise NotImplementedError
 
-    def joins(self) -> str:
-        """Return the SQL of the lazily joined tables that are used."""
-        return ""
+    def column(self, name: str) -> Printed | None:
+        """Return a column, or None."""
+        raise NotImplementedError
 
-    def _filled(self, sql: str, type: Type) -> str:
-        """Return the SQL of a column, with its empty value in rows that an outer join added."""
-        # ClickHouse fills unmatched rows of an outer join with empty values, DuckDB with NULL.
-        return f"coalesce({sql}, {type.empty})" if self.outer and not type.nullable else sql
+    def joined(self, name: str) -> Source | None:
+        """Return a table that is joined under a name, or None."""
+        return None
 
 
+@dataclass
+class SubquerySource(Source):
+    """A subquery, or a table function."""
+
+    columns: Mapping[str, Printed]
+    sql: str
+
+    def names(self) -> Iterator[str]:
+        yield from self.columns
+
+    def column(self, name: str) -> Printed | None:
+        inner = self.columns.get(name)
+        if inner is None:
+            return None
+        return Printed(f"{self.alias}.{quoted(name)}", inner.kind, inner.nullable, inner.scope)
+
+
+@dataclass
 class TableSource(Source):
-    """A table of the schema, with what is joined to it when needed."""
+    """A table, with the tables that were joined because a column of theirs was asked for."""
 
-    def __init__(self, table: Table, alias: str, team_id: int) -> None:
-        self.table = table
-        self.alias = alias
-        self._team = team_id
-        self._children: dict[str, _Joined] = {}
+    name: str
+    table: Table
+    context: Context
+    fresh: Names
+    scope: str = ""
+    """Whose properties it holds, instead of the scope of the table."""
+    direct: bool = False
+    """Whether it is read as the first table, with the condition on the project in WHERE."""
+    used: dict[str, None] = field(default_factory=dict[str, None])
+    lazies: dict[str, tuple[Lazy, TableSource]] = field(
+        default_factory=dict[str, "tuple[Lazy, TableSource]"]
+    )
 
-    @property
-    def sql(self) -> str:
-        """What to select from."""
-        return self.table.sql.format(team=self._team)
+    def names(self) -> Iterator[str]:
+        for name, column in self.table.columns.items():
+            if not column.hidden:
+                yield name
 
-    def field(self, name: str) -> Value | None:
-        """Return a column; None if there is none."""
+    def column(self, name: str) -> Printed | None:
         column = self.table.columns.get(name)
-        return None if column is None else self._value(name, column)
+        if column is None:
+            return None
+        if self.table.derived:
+            self._use(name)
+            sql = f"{self.alias}.{quoted(name)}"
+        elif name == "person_id" and self.name == "events" and self.context.has_person_overrides:
+            override = self.joined("override")
+            assert override is not None
+            other = override.column("distinct_id")
+            person = override.column("person_id")
+            assert other is not None and person is not None
+            own = column.sql.replace("{t}", self.alias)
+            sql = f"if(notEmpty({other.sql}), {person.sql}, {own})"
+        else:
+            sql = column.sql.replace("{t}", self.alias)
+        scope = column.scope and (self.scope or column.scope)
+        printed = Printed(sql, column.kind, column.nullable, scope)
+        if column.kind == "datetime" and self.context.timezone != "UTC":
+            printed.bare = sql
+            printed.sql = f"toTimeZone({sql}, {string(self.context.timezone)})"
+        return printed
 
-    def _value(self, name: str, column: Column) -> Value:
-        own = column.sql.format(self.alias)
-        sql = self._filled(own, column.type)
-        # Properties are read from the column itself: the empty value of an unmatched row is not
-        # valid JSON.
-        json = Json(own, column.properties) if column.properties else None
-        return Value(sql, column.type, identifier(name), json=json, name=name)
+    def _use(self, name: str) -> None:
+        if name not in self.used:
+            for other in self.table.columns[name].needs:
+                self._use(other)
+            self.used[name] = None
 
-    def child(self, name: str) -> Source | None:
-        """Return a table that is joined lazily to this one."""
-        known = self._children.get(name)
-        if known is not None:
-            return known
+    def joined(self, name: str) -> TableSource | None:
+        if name not in self.table.lazy and self.name == "events":
+            # Group types are names of the joins of their groups.
+            name = next(
+                (f"group_{n}" for n, kind in self.context.group_types.items() if kind == name), name
+            )
+        if name in self.lazies:
+            return self.lazies[name][1]
         lazy = self.table.lazy.get(name)
         if lazy is None:
             return None
-        alias = f"{self.alias}_{len(self._children)}"
-        on = lazy.on.format(left=self.alias, right=alias)
-        joined = _Joined(table_named(lazy.table), alias, self._team, on, self, lazy.instead)
-        self._children[name] = joined
-        return joined
-
-    def names(self) -> Iterator[str]:
-        """Return the columns of `SELECT *`."""
-        return (name for name, column in self.table.columns.items() if column.shown)
-
-    def joins(self) -> str:
-        """Return the SQL of the lazily joined tables that are used."""
-        return "".join(
-            f" LEFT JOIN {child.sql} AS {child.alias} ON {child.on}{child.joins()}"
-            for child in self._children.values()
-            if child.needed
+        made = TableSource(
+            self.fresh.next(), lazy.table, TABLES[lazy.table], self.context, self.fresh, lazy.scope
         )
+        # Registered before the columns of its condition, which may join others before it.
+        if lazy.left:
+            self.column(lazy.left)
+        for column in (lazy.right or lazy.on.rpartition("{r}.")[2]).split():
+            made._use(column)
+        self.lazies[name] = (lazy, made)
+        return made
+
+    def joins(self) -> Iterator[str]:
+        """Yield the JOIN clauses of the tables joined to this one."""
+        for lazy, made in self.lazies.values():
+            on = lazy.on
+            if lazy.left:
+                left = self.column(lazy.left)
+                assert left is not None
+                on = on.replace(f"{{l}}.{lazy.left}", left.sql)
+            on = on.replace("{l}", self.alias).replace("{r}", made.alias)
+            yield f"{lazy.how} {made.read()} AS {made.alias} ON {on}"
+            yield from made.joins()
+
+    def read(self) -> str:
+        """Return what to select from: for a table of the database, its name alone."""
+        if not self.table.derived:
+            return self.table.physical
+        inner = self.fresh.next()
+        own = self.table.columns
+        used = self.used or dict.fromkeys([next(iter(own))])
+        printed = ", ".join(
+            f"{own[name].sql.replace('{bounce}', str(self.context.bounce_seconds))} "
+            f"AS {quoted(name)}"
+            for name in used
+        )
+        text = self.table.derived.replace("{columns}", printed).replace("{t}", inner)
+        text = text.replace("{team}", str(self.context.team_id))
+        return text.replace("{cohorts}", _current_cohorts(inner, self.context))
 
 
-class _Joined(TableSource):
-    """A table that is joined only if one of its columns is used."""
-
-    outer = True
-
-    def __init__(
-        self,
-        table: Table,
-        alias: str,
-        team_id: int,
-        on: str,
-        parent: TableSource,
-        instead: Mapping[str, str],
-    ) -> None:
-        super().__init__(table, alias, team_id)
-        self.on = on
-        self._parent = parent
-        self._instead = instead
-        self._used = False
-
-    @property
-    def needed(self) -> bool:
-        """Whether it has to be joined."""
-        return self._used or any(child.needed for child in self._children.values())
-
-    def field(self, name: str) -> Value | None:
-        """Return a column, from the parent table if it has the column."""
-        # `person.id` is `events.person_id`: no join is needed for it.
-        if name in self._instead:
-            found = self._parent.field(self._instead[name])
-            return None if found is None else found.called(name)
-        found = super().field(name)
-        self._used |= found is not None
-        return found
+def _current_cohorts(alias: str, context: Context) -> str:
+    """Return the condition on the rows of the cohorts as they were last calculated."""
+    pairs = [
+        f"({number}, {cohort.version})" if cohort.version is not None else f"({number}, NULL)"
+        for number, cohort in context.cohorts.items()
+        if not cohort.static
+    ]
+    exact = [pair for pair in pairs if not pair.endswith("NULL)")]
+    loose = [pair[1:].split(",")[0] for pair in pairs if pair.endswith("NULL)")]
+    tests = [f"({alias}.cohort_id, {alias}.version) IN ({', '.join(exact)})"] if exact else []
+    if loose:
+        tests.append(f"{alias}.cohort_id IN ({', '.join(loose)}) AND {alias}.sign > 0")
+    return f"({' OR '.join(tests)})" if tests else "0"
 
 
-class QuerySource(Source):
-    """A subquery, or the values of an ARRAY JOIN."""
-
-    def __init__(self, alias: str, columns: Mapping[str, tuple[str, Type]]) -> None:
-        self.alias = alias
-        self._columns = columns
-        """Name → name in the subquery, and type."""
-
-    def field(self, name: str) -> Value | None:
-        """Return a column; None if there is none."""
-        found = self._columns.get(name)
-        if found is None:
-            return None
-        inner, kind = found
-        sql = self._filled(f"{self.alias}.{inner}", kind)
-        # A subquery may select `properties`; the outer query can still access single ones.
-        valid = f"(CASE WHEN json_valid({sql}) THEN {sql} END)"
-        json = Json(valid, "") if kind.plain.name == "String" else None
-        return Value(sql, kind, identifier(name), json=json, name=name)
-
-    def child(self, name: str) -> Source | None:
-        """Return None: nothing is joined lazily to a subquery."""
-        return None
-
-    def names(self) -> Iterator[str]:
-        """Return the columns of `SELECT *`."""
-        return iter(self._columns)
-
-
-@dataclass(slots=True)
+@dataclass
 class Scope:
-    """The names that one SELECT can use."""
+    """The names of one SELECT."""
 
     sources: dict[str, Source] = field(default_factory=dict[str, Source])
-    """By alias."""
-    aliases: dict[str, Value] = field(default_factory=dict[str, Value])
-    locals: dict[str, Value] = field(default_factory=dict[str, Value])
-    """Arguments of the lambdas around the expression."""
-    unnested: dict[str, str] = field(default_factory=dict[str, str])
-    """Arrays that `arrayJoin` takes apart, by SQL, and the alias of each."""
+    aliases: dict[str, Printed] = field(default_factory=dict[str, Printed])
+    locals: list[dict[str, Printed]] = field(default_factory=list[dict[str, Printed]])
+    """Arguments of the lambdas around, outermost first."""
+    ctes: dict[str, Node] = field(default_factory=dict[str, Any])
+    aggregate: str = ""
+    """The aggregate function around, if any."""
+    wheres: list[str] = field(default_factory=list[str])
+    """Conditions that tables bring along."""
 
-    def add(self, name: str, source: Source) -> None:
-        """Add a table.
+    def local(self, name: str) -> Printed | None:
+        """Return an argument of a lambda, or None."""
+        return next((frame[name] for frame in reversed(self.locals) if name in frame), None)
 
-        Raises:
-            HogQLError: There is a table of that name already.
-        """
-        if name in self.sources:
-            raise HogQLError(f'Already have joined a table called "{name}". Cannot redefine.')
-        self.sources[name] = source
-
-    def column(self, name: str) -> Value | None:
-        """Resolve a name without a table: aliases come before columns.
+    def find(self, name: str) -> Printed | Source | None:
+        """Return a column or a joined table of the sources, or None.
 
         Raises:
-            HogQLError: Several tables have such a column.
+            HogQLError: Several sources have it.
         """
-        if name in self.locals:
-            return self.locals[name]
-        if name in self.aliases:
-            return self.aliases[name]
-        found = [v for s in self.sources.values() if (v := s.field(name)) is not None]
+        found: list[Printed | Source] = []
+        for source in self.sources.values():
+            one: Printed | Source | None = source.column(name) or source.joined(name)
+            if one is not None:
+                found.append(one)
         if len(found) > 1:
             raise HogQLError(f"Ambiguous query. Found multiple sources for field: {name}")
-        return found[0] if found else None
-
-    def source(self, name: str) -> Source | None:
-        """Return the table that a name before a dot refers to, if any."""
-        if name in self.sources:
-            return self.sources[name]
-        found = [s for t in self.sources.values() if (s := t.child(name)) is not None]
-        if len(found) > 1:
-            raise untranslated(f"`{name}`, which is ambiguous; qualify it with its table")
         return found[0] if found else None

@@ -1,89 +1,132 @@
-"""The table `sessions`, derived from the events with the same `$session_id`."""
+"""The table `sessions`, computed from events."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from .types import BOOL, DATETIME64, INT64, STRING, UINT64, Type
+from .channel_type import channel_type
+from .tables import Column
 
-__all__ = ["SESSIONS", "Derived"]
+__all__ = ["SESSIONS", "SESSION_COLUMNS"]
 
-
-@dataclass(frozen=True, slots=True)
-class Derived:
-    """A table that is a query over others."""
-
-    sql: str
-    columns: Mapping[str, tuple[str, Type]]
-    """Name in HogQL → name in the query, and type."""
-
-
-_PAGES = "event IN ('$pageview', '$screen')"
-
-
-def _first(property: str, *, last: bool = False) -> str:
-    read = f"json_extract_string(properties, '$.\"{property}\"')"
-    chosen = "arg_max" if last else "arg_min"
-    return f"{chosen}({read}, timestamp) FILTER (WHERE {read} IS NOT NULL)"
-
-
-def _count(event: str) -> str:
-    return f"count(*) FILTER (WHERE event = '{event}')"
-
-
-# A whole number of seconds, as in PostHog's sessions table.
-_SECONDS = "date_diff('second', min(timestamp), max(timestamp))"
-_PAGEVIEWS = _count("$pageview")
-_TEXTS: Final = {
-    "$entry_current_url": _first("$current_url"),
-    "$entry_pathname": _first("$pathname"),
-    "$entry_hostname": _first("$host"),
-    "$end_current_url": _first("$current_url", last=True),
-    "$end_pathname": _first("$pathname", last=True),
-    "$end_hostname": _first("$host", last=True),
-    "$entry_referring_domain": _first("$referring_domain"),
+# A session whose id is no UUID has no session at PostHog either.
+SESSIONS: Final = (
+    "(SELECT {columns} FROM events AS {t} WHERE {t}.team_id = {team} "
+    "AND isNotNull(accurateCastOrNull({t}.`$session_id`, 'UUID')) GROUP BY {t}.`$session_id`)"
+)
+_ENTRIES: Final[Mapping[str, str]] = {
+    "$entry_utm_source": "utm_source",
+    "$entry_utm_campaign": "utm_campaign",
+    "$entry_utm_medium": "utm_medium",
+    "$entry_utm_term": "utm_term",
+    "$entry_utm_content": "utm_content",
+    "$entry_referring_domain": "$referring_domain",
+    "$entry_referrer": "$referrer",
     **{
-        f"$entry_{name}": _first(name)
+        f"$entry_{name}": name
         for name in (
-            "utm_source", "utm_campaign", "utm_medium", "utm_term", "utm_content",
-            "gclid", "gad_source", "fbclid",
+            "gclid", "gad_source", "gclsrc", "dclid", "gbraid", "wbraid", "fbclid", "msclkid",
+            "twclid", "li_fat_id", "mc_cid", "igshid", "ttclid",
         )
     },
 }  # fmt: skip
-_MADE: Final[dict[str, tuple[str, Type]]] = {
-    "session_id": ("session_id", STRING),
-    "id": ("session_id", STRING),
-    "distinct_id": ("arg_max(distinct_id, timestamp)", STRING),
-    "$start_timestamp": ("min(timestamp)", DATETIME64),
-    "$end_timestamp": ("max(timestamp)", DATETIME64),
-    "$session_duration": (_SECONDS, INT64.or_null()),
-    "duration": (_SECONDS, INT64.or_null()),
-    "$pageview_count": (_PAGEVIEWS, UINT64),
-    "$autocapture_count": (_count("$autocapture"), UINT64),
-    "$screen_count": (_count("$screen"), UINT64),
-    "$is_bounce": (
-        f"(count(*) FILTER (WHERE {_PAGES}) > 0 AND count(*) FILTER (WHERE {_PAGES}) <= 1 "
-        f"AND {_count('$autocapture')} = 0 AND {_SECONDS} < 10)",
-        BOOL.or_null(),
-    ),
-    **{name: (sql, STRING.or_null()) for name, sql in _TEXTS.items()},
-}
 
 
-def _derived() -> Derived:
-    # DuckDB's identifiers are case-insensitive and have no `$`, so the columns are numbered.
-    columns = {name: (f"s{n}", kind) for n, (name, (_, kind)) in enumerate(_MADE.items())}
-    columns["session_id"] = ("session_id", STRING)
-    made = [f"{sql} AS s{n}" for n, (sql, _) in enumerate(_MADE.values()) if sql != "session_id"]
-    columns["id"] = ("session_id", STRING)
-    sql = (
-        f"(SELECT session_id, {', '.join(made)} FROM events "  # noqa: S608
-        "WHERE team_id = {team} AND session_id <> '' GROUP BY session_id)"
+def _property(name: str) -> str:
+    return f"JSONExtractString({{t}}.properties, '{name}')"
+
+
+def _url(order: str) -> Column:
+    url = _property("$current_url")
+    return Column(f"nullIf(arg{order}If({url}, {{t}}.timestamp, {url} != ''), '')", nullable=True)
+
+
+def _of(function: str, name: str, *, hidden: bool = False) -> Column:
+    return Column(f"{function}(`{name}`)", nullable=True, needs=(name,), hidden=hidden)
+
+
+def _count(event: str) -> Column:
+    return Column(f"uniqIf({{t}}.uuid, {{t}}.event = '{event}')", "int")
+
+
+def _duration(*, hidden: bool = False) -> Column:
+    return Column(
+        "dateDiff('second', min({t}.timestamp), max({t}.timestamp))", "int", hidden=hidden
     )
-    return Derived(sql, columns)
 
 
-SESSIONS: Final = _derived()
-"""The table `sessions`."""
+_URLS: Final = f"groupUniqArrayIf({_property('$current_url')}, {_property('$current_url')} != '')"
+_KINDS: Final = "{t}.event IN ('$pageview', '$screen', '$autocapture')"
+
+SESSION_COLUMNS: Final[Mapping[str, Column]] = {
+    "session_id": Column("{t}.`$session_id`"),
+    "id": Column("{t}.`$session_id`", hidden=True),
+    "session_id_v7": Column(
+        "reinterpretAsUInt128(toUUID({t}.`$session_id`))", "int", hidden=True
+    ),
+    "team_id": Column("any({t}.team_id)", "int", hidden=True),
+    "distinct_id": Column("argMax({t}.distinct_id, {t}.timestamp)"),
+    "$start_timestamp": Column("min({t}.timestamp)", "datetime"),
+    "$end_timestamp": Column("max({t}.timestamp)", "datetime"),
+    "$urls": Column(_URLS, "array"),
+    "$num_uniq_urls": Column(f"length({_URLS})", "int"),
+    "$entry_current_url": _url("Min"),
+    "$entry_pathname": _of("path", "$entry_current_url"),
+    "$entry_hostname": _of("domain", "$entry_current_url"),
+    "$end_current_url": _url("Max"),
+    "$end_pathname": _of("path", "$end_current_url"),
+    "$end_hostname": _of("domain", "$end_current_url"),
+    "$exit_current_url": Column("`$end_current_url`", nullable=True, hidden=True,
+                                needs=("$end_current_url",)),
+    "$exit_pathname": _of("path", "$end_current_url", hidden=True),
+    "$exit_hostname": _of("domain", "$end_current_url", hidden=True),
+    **{
+        column: Column(
+            f"nullIf(nullIf(argMin({_property(name)}, {{t}}.timestamp), 'null'), '')",
+            nullable=True,
+        )
+        for column, name in _ENTRIES.items()
+    },
+    "$pageview_count": _count("$pageview"),
+    "$autocapture_count": _count("$autocapture"),
+    "$screen_count": _count("$screen"),
+    "$page_screen_autocapture_count_up_to": Column(
+        f"least(uniqExactIf({{t}}.uuid, {_KINDS}), 2)", "int"
+    ),
+    "$channel_type": Column(
+        channel_type(
+            campaign="`$entry_utm_campaign`",
+            medium="`$entry_utm_medium`",
+            source="`$entry_utm_source`",
+            referring_domain="`$entry_referring_domain`",
+            gclid="isNotNull(`$entry_gclid`)",
+            fbclid="isNotNull(`$entry_fbclid`)",
+            gad_source="`$entry_gad_source`",
+        ),
+        needs=(
+            "$entry_utm_campaign", "$entry_utm_medium", "$entry_utm_source",
+            "$entry_referring_domain", "$entry_gclid", "$entry_fbclid", "$entry_gad_source",
+        ),
+    ),
+    "$session_duration": _duration(),
+    "duration": _duration(hidden=True),
+    "$is_bounce": Column(
+        "if(`$pageview_count` = 0, NULL, not(`$pageview_count` > 1 OR `$autocapture_count` > 0 "
+        "OR `$session_duration` >= {bounce}))",
+        "bool",
+        nullable=True,
+        needs=("$pageview_count", "$autocapture_count", "$session_duration"),
+    ),
+    "$last_external_click_url": Column(
+        f"nullIf(argMaxIf({_property('$external_click_url')}, {{t}}.timestamp, "
+        f"{_property('$external_click_url')} != ''), '')",
+        nullable=True,
+    ),
+    "$vitals_lcp": Column(
+        "argMinIf(JSONExtract({t}.properties, '$web_vitals_LCP_value', 'Nullable(Float64)'), "
+        "{t}.timestamp, {t}.event = '$web_vitals')",
+        "float",
+        nullable=True,
+    ),
+}  # fmt: skip

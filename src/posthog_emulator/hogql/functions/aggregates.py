@@ -1,218 +1,128 @@
-"""Aggregate functions. `tail` is the FILTER and OVER clause that follows DuckDB's function."""
+"""Functions of many rows: their arguments, and the kinds of their results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Mapping
+from functools import cache
+from typing import Final
 
-from posthog_emulator.hogql.problems import HogQLError, untranslated
-from posthog_emulator.hogql.types import FLOAT, INT64, UINT64, Type, array, bits_of
-from posthog_emulator.hogql.values import Value
+from .names import Function, expand
 
-from .table import AGGREGATES, Aggregate, Call, checked
+__all__ = ["PARAMETRIC", "REDUCERS", "aggregate_functions"]
 
-__all__: list[str] = []
+_BASES: Final[Mapping[str, tuple[int, int | None, str]]] = {
+    "count": (0, 1, "int"), "countDistinct": (1, None, "int"), "avg": (1, 1, "number"),
+    "sum": (1, 1, "number"), "min": (1, 1, "0"), "max": (1, 1, "0"), "median": (1, 1, "number"),
+}  # fmt: skip
+# The names of each number of arguments; kinds of results below.
+_TABLE: Final[Mapping[tuple[int, int | None], str]] = {
+    (0, 1): "count°",
+    (1, 2): "countIf",
+    (1, 1): """
+        {count,sum,avg,uniq,uniqExact}State {count,uniq,quantiles}Merge min° max° sum° avg°
+        {sum,min}ForEach sumForEach{State,Merge} {sum,avg,uniq}Merge avgArray any anyHeavy anyLast
+        {stddev,var}{Pop,Samp} array_agg>groupArray json_agg every groupArray
+        groupUniqArray groupUniqArrayArray groupBit{And,Or,Xor} groupBitmap groupBitmap{And,Or,Xor}
+        groupBitmap{,And,Or}State sumWithOverflow deltaSum groupArray{MovingAvg,MovingSum,Sample}
+        {skew,kurt}{Samp,Pop} uniqExact{State,Merge} uniqUpToMerge
+        median{,Exact,ExactLow,ExactHigh,Timing,TDigest,BFloat16} medianArray quantile
+        quantileExact quantiles quantilesState md5 arg{Min,Max}Merge {sum,uniq}MapMerge uniqMap
+        topK percentile_{cont,disc} avgMapMerge
+    """,
+    (2, 2): """
+        sumIf minIf maxIf avgIf countStateIf {count,sum,avg,uniq}StateIf countDistinctIf countMapIf
+        {sum,avg,uniq}{State,Merge}If avgMap{If,MergeIf} avgWeighted any{If,HeavyIf,LastIf}
+        {stddev,var}{Pop,Samp}If covar{Pop,Samp} corr string_agg arg{Min,Max} argMinState
+        argMaxState groupArrayIf groupUniqArray{If,ArrayIf}
+        groupArray{MovingAvg,MovingSum,Sample}If groupBit{And,Or,Xor}If groupBitmap{If,AndIf,OrIf}
+        groupBitmapXorIf sumWithOverflowIf deltaSumIf deltaSumTimestamp {sum,uniq}MapMergeIf
+        {skew,kurt}{Samp,Pop}If median{,Exact,ExactLow,ExactHigh,Timing,TDigest,BFloat16}If
+        medianExactWeighted medianTimingWeighted medianDeterministic medianTDigestWeighted
+        quantileIf quantilesIf quantilesStateIf quantilesMergeIf groupArrayInsertAt
+        simpleLinearRegression contingency cramersV cramersVBiasCorrected theilsU
+        maxIntersections maxIntersectionsPosition
+    """,
+    (1, 3): "{sum,min,max}Map avgMap avgMapState",
+    (2, 4): "{sum,min,max}MapIf",
+    (3, 3): """
+        avgWeightedIf covar{Pop,Samp}If arg{Min,Max}If groupArrayInsertAtIf deltaSumTimestampIf
+        median{ExactWeighted,TimingWeighted,Deterministic,TDigestWeighted}If
+        simpleLinearRegressionIf contingencyIf cramersV{,BiasCorrected}If theilsUIf
+        maxIntersections{,Position}If
+    """,
+    (1, None): "uniq uniqExact uniqHLL12 uniqTheta countDistinct",
+    (2, None): "uniqIf uniqExactIf uniqHLL12If uniqThetaIf windowFunnel",
+}
+_NAMES: Final = {
+    "avgArray": "avgArrayOrNull", "medianArray": "medianArrayOrNull", "array_agg": "groupArray",
+    "countDistinct": "uniqExact",
+}  # fmt: skip
+_SAME: Final = ("any", "anyIf", "anyLast", "anyLastIf", "anyHeavy", "min", "max", "minIf", "maxIf",
+                "argMin", "argMax", "argMinIf", "argMaxIf", "anyHeavyIf")  # fmt: skip
+_ARRAYS: Final = ("groupArray", "groupUniqArray", "quantiles", "array_agg", "topK")
 
-Make: TypeAlias = "Callable[[Call, str], Value]"
+PARAMETRIC: Final[Mapping[str, tuple[int, int | None]]] = {
+    "quantile": (1, 1), "quantileIf": (1, 1), "quantilesIf": (1, None), "quantileExact": (1, 1),
+    "topK": (1, 3), "groupArraySample": (1, 2), "groupArraySampleIf": (1, 2),
+    "uniqUpToMerge": (1, 1), "quantiles": (1, None), "quantilesState": (1, None),
+    "windowFunnel": (1, None), "percentile_cont": (1, 1), "percentile_disc": (1, 1),
+}  # fmt: skip
+"""Number of parameters of functions that must have some."""
 
-
-def _aggregate(
-    *names: str, least: int, most: int | None = -1, parameters: tuple[int, int] = (0, 0)
-) -> Callable[[Make], Make]:
-    def enter(make: Make) -> Make:
-        entry = Aggregate(least, least if most == -1 else most, make, parameters)
-        AGGREGATES.update(dict.fromkeys(names, entry))
-        return make
-
-    return enter
-
-
-def _filled(sql: str, type: Type) -> str:
-    """Return the SQL of an aggregate with the empty value where there are no rows."""
-    # ClickHouse returns NULL for no rows only if the argument can be NULL; DuckDB always does.
-    return sql if type.nullable else f"coalesce({sql}, {type.empty})"
-
-
-def _present(call: Call, tail: str) -> str:
-    """Return the FILTER and OVER clause without rows in which an argument is NULL."""
-    tests = [f"{value.sql} IS NOT NULL" for value in call.arguments if value.type.nullable]
-    if not tests:
-        return tail
-    test = " AND ".join(tests)
-    if tail.startswith(" FILTER (WHERE "):
-        return tail.replace(" FILTER (WHERE ", f" FILTER (WHERE {test} AND ", 1)
-    return f" FILTER (WHERE {test}){tail}"
-
-
-@_aggregate("count", least=0, most=None)
-def _count(call: Call, tail: str) -> Value:
-    if call.distinct:
-        return _uniq(call, tail)
-    if not call.arguments:
-        return call.make(f"count(*){tail}", UINT64, nullable=False)
-    if len(call.arguments) > 1:
-        raise HogQLError("Aggregation 'count' expects at most 1 argument.")
-    return call.make(f"count({call.arguments[0].plain}){tail}", UINT64, nullable=False)
-
-
-@_aggregate("uniq", "uniqExact", "uniqCombined", "uniqHLL12", "countDistinct", least=1, most=None)
-def _uniq(call: Call, tail: str) -> Value:
-    parts = [value.plain for value in call.arguments]
-    what = parts[0] if len(parts) == 1 else f"row({', '.join(parts)})"
-    return call.make(f"count(DISTINCT {what}){_present(call, tail)}", UINT64, nullable=False)
-
-
-@_aggregate("sum", least=1)
-def _sum(call: Call, tail: str) -> Value:
-    checked(call, "n")
-    value = call.arguments[0]
-    if value.type.is_float:
-        kind, sql = FLOAT, f"sum({value.sql}){tail}"
-    elif value.type.name == "Decimal":
-        kind = Type("Decimal", parameters=(38, value.type.parameters[1]))
-        sql = f"sum({value.sql}){tail}"
-    else:
-        kind = INT64 if bits_of(value.type)[0] else UINT64
-        sql = f"CAST(sum({value.number}){tail} AS BIGINT)"
-    kind = kind.or_null(value.type.nullable)
-    return call.make(_filled(sql, kind), kind)
-
-
-@_aggregate("avg", least=1)
-def _avg(call: Call, tail: str) -> Value:
-    checked(call, "n")
-    value = call.arguments[0]
-    kind = FLOAT.or_null(value.type.nullable)
-    sql = f"avg({value.cast(FLOAT)}){tail}"
-    return call.make(sql if kind.nullable else f"coalesce({sql}, 'nan'::DOUBLE)", kind)
-
-
-@_aggregate("min", "max", least=1)
-def _extreme(call: Call, tail: str) -> Value:
-    value = call.arguments[0]
-    if value.type.name == "UUID":
-        raise untranslated(f"{call.name} of a UUID")
-    return call.make(_filled(f"{call.name}({value.plain}){tail}", value.type), value.type)
-
-
-@_aggregate("any", "anyLast", "first_value", "last_value", least=1)
-def _any(call: Call, tail: str) -> Value:
-    value = call.arguments[0]
-    name = "last" if call.name in {"anyLast", "last_value"} else "first"
-    sql = f"{name}({value.plain}){_present(call, tail)}"
-    return call.make(_filled(sql, value.type), value.type)
-
-
-@_aggregate("argMin", "argMax", least=2)
-def _arg(call: Call, tail: str) -> Value:
-    value, by = call.arguments
-    if by.type.name == "UUID":
-        raise untranslated(f"{call.name} by a UUID")
-    name = "arg_min" if call.name == "argMin" else "arg_max"
-    sql = f"{name}({value.plain}, {by.plain}){_present(call, tail)}"
-    return call.make(_filled(sql, value.type), value.type)
-
-
-@_aggregate("stddevPop", "stddevSamp", "varPop", "varSamp", least=1)
-def _spread(call: Call, tail: str) -> Value:
-    checked(call, "n")
-    name = {"stddevPop": "stddev_pop", "stddevSamp": "stddev_samp", "varPop": "var_pop",
-            "varSamp": "var_samp"}[call.name]  # fmt: skip
-    value = call.arguments[0]
-    sql = f"coalesce({name}({value.cast(FLOAT)}){tail}, 'nan'::DOUBLE)"
-    return call.make(sql, FLOAT, nullable=False)
-
-
-def _levels(call: Call, default: tuple[float, ...] = ()) -> list[float]:
-    levels: list[float] = []
-    for value in call.parameters:
-        if not isinstance(value.literal, int | float) or not 0 <= value.literal <= 1:
-            raise HogQLError(f"The level of {call.name} must be a number from 0 to 1.")
-        levels.append(float(value.literal))
-    return levels or list(default)
-
-
-@_aggregate("quantile", "median", least=1, parameters=(0, 1))
-def _quantile(call: Call, tail: str) -> Value:
-    checked(call, "n")
-    value, level = call.arguments[0], _levels(call, (0.5,))[0]
-    kind = FLOAT.or_null(value.type.nullable)
-    sql = f"quantile_cont({value.cast(FLOAT)}, {level}){tail}"
-    return call.make(sql if kind.nullable else f"coalesce({sql}, 'nan'::DOUBLE)", kind)
-
-
-@_aggregate("quantiles", least=1, parameters=(1, 100))
-def _quantiles(call: Call, tail: str) -> Value:
-    checked(call, "n")
-    value, levels = call.arguments[0], _levels(call)
-    nothing = ", ".join(["'nan'::DOUBLE"] * len(levels))
-    sql = f"coalesce(quantile_cont({value.cast(FLOAT)}, {levels}){tail}, [{nothing}])"
-    return call.make(sql, array(FLOAT), nullable=False)
-
-
-@_aggregate("quantileExact", "medianExact", least=1, parameters=(0, 1))
-def _exact(call: Call, tail: str) -> Value:
-    checked(call, "n")
-    value, level = call.arguments[0], _levels(call, (0.5,))[0]
-    kept = f"list_sort(list({value.number}){_present(call, tail)})"
-    place = f"least(CAST(floor({level} * len({kept})) AS BIGINT) + 1, len({kept}))"
-    return call.make(_filled(f"({kept})[{place}]", value.type), value.type)
-
-
-def _some(call: Call, sql: str) -> str:
-    """Return the SQL of the first n elements of a list, if a parameter gives n."""
-    if not call.parameters:
-        return sql
-    count = call.parameters[0].literal
-    if not isinstance(count, int) or count < 1:
-        raise HogQLError(f"The parameter of {call.name} must be a number above 0.")
-    return f"({sql})[:{count}]"
-
-
-@_aggregate("groupArray", least=1, parameters=(0, 1))
-def _group_array(call: Call, tail: str) -> Value:
-    kind = array(call.arguments[0].type.plain)
-    sql = f"list({call.arguments[0].plain}){_present(call, tail)}"
-    return call.make(_filled(_some(call, sql), kind), kind, nullable=False)
-
-
-@_aggregate("groupUniqArray", least=1, parameters=(0, 1))
-def _group_uniq(call: Call, tail: str) -> Value:
-    kind = array(call.arguments[0].type.plain)
-    sql = f"list(DISTINCT {call.arguments[0].plain}){_present(call, tail)}"
-    return call.make(_filled(_some(call, sql), kind), kind, nullable=False)
-
-
-@_aggregate("topK", least=1, parameters=(1, 1))
-def _top(call: Call, tail: str) -> Value:
-    value, count = call.arguments[0], call.parameters[0].literal
-    if not isinstance(count, int) or not 1 <= count <= 65536:
-        raise HogQLError("The parameter of topK must be a number from 1 to 65536.")
-    if tail.endswith(")") and " OVER (" in tail:
-        raise untranslated("topK over a window")
-    kind = array(value.type.plain)
-    counted = f"map_entries(histogram({value.plain}){_present(call, tail)})"
-    ranked = (
-        f"list_sort(list_transform({counted}, "
-        "lambda e: struct_pack(n := -CAST(e.value AS BIGINT), v := e.key)))"
+REDUCERS: Final = frozenset(
+    expand(
+        "sum avg min max count uniq uniqExact any anyLast median groupArray groupUniqArray "
+        "groupBit{And,Or,Xor} stddev{Pop,Samp} var{Pop,Samp} sumIf avgIf minIf maxIf countIf "
+        "uniqIf anyIf argMin argMax quantile quantiles"
     )
-    sql = f"list_transform(({ranked})[:{count}], lambda e: e.v)"
-    return call.make(_filled(sql, kind), kind, nullable=False)
+)
+"""Names that `arrayReduce` takes."""
 
 
-@_aggregate("groupBitAnd", "groupBitOr", "groupBitXor", least=1)
-def _bits(call: Call, tail: str) -> Value:
-    checked(call, "i")
-    name = f"bit_{call.name.removeprefix('groupBit').lower()}"
-    value = call.arguments[0]
-    if call.name == "groupBitAnd":
-        raise untranslated("groupBitAnd")
-    return call.make(_filled(f"{name}({value.number}){tail}", value.type), value.type)
+def _generated() -> dict[str, Function]:
+    """Return the functions whose names are made of a base and suffixes."""
+    found: dict[str, Function] = {}
+    for base, (least, most, kind) in _BASES.items():
+
+        def add(
+            suffixes: str,
+            base: str = base,
+            kind: str = kind,
+            least: int = least,
+            most: int | None = most,
+        ) -> None:
+            extra = sum(suffixes.count(one) for one in ("If", "ArgMin", "ArgMax"))
+            name = "uniqExact" if base == "countDistinct" else base
+            plain = kind if suffixes in {"", "If"} else "unknown"
+            found[base + suffixes] = Function(
+                name + suffixes, least + extra, None if most is None else most + extra, plain
+            )  # fmt: skip
+
+        for first in ("", "If", "OrDefault", "OrDefaultIf", "OrNull", "OrNullIf"):
+            add(first)
+        for first in ("Array", "Map", "State", "Merge", "ForEach", "ArgMin", "ArgMax"):
+            for second in ("", "If", "OrDefault", "OrDefaultIf", "OrNull", "OrNullIf"):
+                add(first + second)
+    return found
 
 
-@_aggregate("corr", "covarPop", "covarSamp", least=2)
-def _pairs(call: Call, tail: str) -> Value:
-    checked(call, "nn")
-    name = {"corr": "corr", "covarPop": "covar_pop", "covarSamp": "covar_samp"}[call.name]
-    y, x = (value.cast(FLOAT) for value in call.arguments)
-    return call.make(f"coalesce({name}({y}, {x}){tail}, 'nan'::DOUBLE)", FLOAT, nullable=False)
+@cache
+def aggregate_functions() -> Mapping[str, Function]:
+    """Return the functions by name."""
+    found = _generated()
+    for (least, most), text in _TABLE.items():
+        for word in expand(text):
+            given, _, clickhouse = word.partition(">")
+            name = given.rstrip("°")
+            kind = found[name].kind if name in found else "unknown"
+            if name in _SAME:
+                kind = "0"
+            elif name.startswith(("count", "uniq")) and "State" not in name and "Map" not in name:
+                kind = "int"
+            elif name.startswith(_ARRAYS):
+                kind = "array"
+            found[name] = Function(
+                clickhouse or _NAMES.get(name, found[name].name if name in found else name),
+                least, most, kind, given.endswith("°"), False, PARAMETRIC.get(name),
+            )  # fmt: skip
+    return found

@@ -1,0 +1,58 @@
+"""`IN COHORT`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .context import Context
+from .errors import HogQLError
+from .values import Printed
+
+__all__ = ["in_cohort"]
+
+
+def in_cohort(person: Printed, cohort: Any, context: Context, *, negate: bool) -> Printed:
+    """Return whether a person is in a cohort.
+
+    Args:
+        person: The id of the person.
+        cohort: The id or the name of the cohort.
+        context: For the cohorts.
+        negate: Whether to ask for the opposite.
+
+    Raises:
+        HogQLError: There is no such cohort, or its members could not be calculated.
+    """
+    number = _find(cohort, context)
+    known = context.cohorts[number]
+    if known.error is not None:
+        raise HogQLError(known.error)
+    team = f"c.team_id = {context.team_id} AND c.cohort_id = {number}"
+    if known.static:
+        rows = f"SELECT c.person_id FROM person_static_cohort AS c WHERE {team}"  # noqa: S608
+    elif known.version is not None:
+        rows = (
+            f"SELECT c.person_id FROM cohortpeople AS c WHERE {team} "  # noqa: S608
+            f"AND c.version = {known.version}"
+        )
+    else:
+        rows = (
+            f"SELECT c.person_id FROM cohortpeople AS c WHERE {team} "  # noqa: S608
+            "GROUP BY c.person_id HAVING sum(c.sign) > 0"
+        )
+    return Printed(f"{'notIn' if negate else 'in'}({person.sql}, ({rows}))", "bool", False)
+
+
+def _find(cohort: Any, context: Context) -> int:
+    if isinstance(cohort, int) and not isinstance(cohort, bool):
+        if cohort not in context.cohorts:
+            raise HogQLError(f"Could not find cohort with ID {cohort}")
+        return cohort
+    if isinstance(cohort, str):
+        found = [number for number, known in context.cohorts.items() if known.name == cohort]
+        if not found:
+            raise HogQLError(f"Could not find a cohort with the name '{cohort}'")
+        if len(found) > 1:
+            raise HogQLError(f"Found multiple cohorts with name '{cohort}'")
+        return found[0]
+    raise HogQLError("IN COHORT only works with constant arguments")
