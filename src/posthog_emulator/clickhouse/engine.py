@@ -374,6 +374,20 @@ class Database:
             self._release(key, connection)
             return text
 
+    def execute_apart(self, sql: str | bytes) -> None:
+        """Execute a statement on a connection of its own, in parallel with others.
+
+        Raises:
+            ClickHouseError: The statement is rejected or fails.
+        """
+        self._checked()
+        connection = self._server.connect()
+        try:
+            run(connection, f"USE {self.name}")
+            run(connection, sql)
+        finally:
+            self._server.close(connection)
+
     @contextmanager
     def insert_file(self) -> Iterator[Path]:
         """Give the path of a file for `INSERT … FROM INFILE`, which is deleted afterwards."""
@@ -395,14 +409,7 @@ class Database:
         Raises:
             ClickHouseError: The query is rejected or fails.
         """
-        self._checked()
-        connection = self._server.connect()
-        try:
-            run(connection, f"USE {self.name}")
-            target = literal(os.fspath(path))
-            run(connection, f"{sql} INTO OUTFILE {target} TRUNCATE {options}")
-        finally:
-            self._server.close(connection)
+        self.execute_apart(f"{sql} INTO OUTFILE {literal(os.fspath(path))} TRUNCATE {options}")
 
     def _checked(self) -> Connection:
         if self._server.process != os.getpid():

@@ -1,15 +1,17 @@
--- The events of the sessions in demo_sessions.
+-- The events of the sessions of a range of days, whose first is in the name of the table.
 INSERT INTO events
-WITH @macros@,
-numbered AS (
-    SELECT *, toInt64(arrayJoin(range(toUInt64(length)))) AS j FROM demo_sessions
+WITH numbered AS (
+    SELECT *, toInt64(arrayJoin(range(toUInt64(length)))) AS j FROM demo_sessions_@first@
 ), tied AS (
-    SELECT *, draw2(draw, j) AS luck, intDiv(luck, 2048) / 9007199254740992.0 AS roll,
-        if(j % 2 = 1 AND chance(draw, j + 1000) < @duplicate_timestamps@, j - 1, j) AS beat,
-        begins + beat * gap + toInt64(draw3(draw, beat, 't') % gap) AS happened
+    SELECT *, draw(draw, j) AS luck,
+        if(j % 2 = 1 AND chance(draw, j + 1000) < @duplicate_timestamps@, j - 1, j) AS beat
     FROM numbered
+), timed AS (
+    SELECT *, intDiv(luck, 2048) / 9007199254740992.0 AS roll,
+        begins + beat * gap + toInt64(draw(draw, beat + 500) % gap) AS happened
+    FROM tied
 ), ordered AS (
-    SELECT *, @before@ + row_number() OVER (ORDER BY happened, luck, j) AS arrival FROM tied
+    SELECT *, @before@ + row_number() OVER (ORDER BY happened, luck, j) AS arrival FROM timed
 ), named AS (
     SELECT *,
         signs_up AND (kind > 0 OR j > 5) AS identified,
@@ -21,24 +23,23 @@ numbered AS (
             j = length - 1 AND roll < 0.6, '$pageleave',
             roll > if(abs(day - intDiv(@days@ * 4, 5)) < 2, 0.95, 0.992), '$exception',
             NOT signs_up, @looks@[1 + luck % @n_looks@],
-            draw2(visitor, 'adopts') % 100 < intDiv(60 * day, @days@) AND luck % 7 = 0, 'assistant used',
+            draw(visitor, 'adopts') % 100 < intDiv(60 * day, @days@) AND luck % 7 = 0, 'assistant used',
             @work@[1 + luck % @n_work@]
         ) AS name,
         if(identified, 'app', 'www') AS site,
         multiIf(identified, @private@[1 + luck % @n_private@],
             kind = 0 AND signs_up AND j = 2, '/signup',
-            @public@[1 + luck % @n_public@]) AS path,
-        if(test, 'test', 'control') AS variant
+            @public@[1 + luck % @n_public@]) AS path
     FROM ordered
 )
 SELECT toInt64(@team@), moment_uuid(happened, luck, j), name,
-    if(identified, user_id, toString(anonymous_id)),
+    if(identified, user_id, anonymous_id),
     person_id, fromUnixTimestamp64Micro(happened, 'UTC'),
     fromUnixTimestamp64Micro(happened + 200000 + toInt64(luck % 4000000), 'UTC'),
     concat('{', multiIf(
         name = 'signup started', concat('"from":"', path, '",'),
         name = 'signed up', if(luck % 3 = 0, '"method":"google",', '"method":"email",'),
-        name = '$identify', concat('"$anon_distinct_id":"', toString(anonymous_id), '","$set":{"email":"',
+        name = '$identify', concat('"$anon_distinct_id":"', anonymous_id, '","$set":{"email":"',
             lower(first_name), '.', toString(visitor + 1), '@example.com"},'),
         name = 'onboarding step completed', concat('"step":', toString(1 + luck % 4), ','),
         name = 'project created', concat('"template":"',
@@ -67,12 +68,7 @@ SELECT toInt64(@team@), moment_uuid(happened, luck, j), name,
         ''),
         '"$current_url":"https://', site, '.paperboat.example', path, '","$host":"', site,
         '.paperboat.example","$pathname":"', path, '",',
-        if(kind = 0, concat(came_by, ','), ''),
-        if(identified AND company != '',
-            concat('"$groups":{"company":"', company, '"},"$group_@group_index@":"', company, '",'), ''),
-        '"$session_id":"', session_id, '","$window_id":"', window_id,
-        '","$feature/new-onboarding":"', variant,
-        '","$lib":"web","$lib_version":"1.256.0",', context, '}'),
+        came_by_part, if(identified, company_part, ''), last_part),
     if(name = '$autocapture', 'button.primary:attr__class="primary"nth-child="1"', ''),
     session_id, window_id, @group_columns@, 'full', arrival
 FROM named

@@ -16,17 +16,16 @@ FROM demo_visitors AS v LEFT JOIN (
 
 INSERT INTO person_distinct_id2
 SELECT toInt64(@team@), distinct_id, person_id, 0, @version@ + 1 + 2 * id + nr FROM (
-    SELECT id, 0 AS nr, toString(anonymous_id) AS distinct_id, person_id FROM demo_visitors
+    SELECT id, 0 AS nr, anonymous_id AS distinct_id, person_id FROM demo_visitors
     UNION ALL SELECT id, 1, user_id, person_id FROM demo_visitors WHERE signs_up
 );
 
 INSERT INTO groups
-WITH @macros@
 SELECT toInt64(@team@), @group_index@, company,
     fromUnixTimestamp64Micro(min(first_start), 'UTC') AS created_at, created_at,
     concat('{"name":"', pick(@company_names@, company, 'name'), ' ',
         pick(['Labs', 'Works', 'Press', 'Studio', 'Logistics'], company, 'kind'),
         '","industry":"', pick(['software', 'publishing', 'education', 'retail'], company, 'industry'),
-        '","employees":', toString(5 + draw2(company, 'size') % 500),
+        '","employees":', toString(5 + draw(company, 'size') % 500),
         ',"plan":"', if(max(ifNull(pay_day < @days@, 0)), 'team', 'free'), '"}')
 FROM demo_visitors WHERE company != '' GROUP BY company

@@ -1,14 +1,14 @@
 -- The sessions of a range of days: first visits, milestones, and as many returns as the day's events allow.
-CREATE TABLE demo_sessions ENGINE = Memory AS
-WITH @macros@,
-days AS (SELECT * FROM demo_days WHERE number >= @first@ AND number < @last@),
+-- A return has six events on average: a third of the events is more than enough of them.
+CREATE TABLE demo_sessions_@first@ ENGINE = Memory AS
+WITH days AS (SELECT * FROM demo_days WHERE number >= @first@ AND number < @last@),
 milestones AS (
     SELECT first_day AS day, id AS visitor, toInt64(0) AS kind, toInt64(0) AS nr FROM demo_visitors
     UNION ALL SELECT assumeNotNull(active_day), id, 1, 0 FROM demo_visitors WHERE active_day IS NOT NULL
     UNION ALL SELECT assumeNotNull(pay_day), id, 2, 0 FROM demo_visitors WHERE pay_day IS NOT NULL
 ), returns AS (
     SELECT number AS day, first_visitor + new_visitors AS visitor_count,
-        toInt64(arrayJoin(range(intDiv(events, 2) + 1))) AS nr
+        toInt64(arrayJoin(range(intDiv(events, 3) + 10))) AS nr
     FROM days
 ), comebacks AS (
     SELECT day, toInt64(3) AS kind, nr,
@@ -24,10 +24,10 @@ milestones AS (
     SELECT p.day AS day, p.visitor AS visitor, p.kind AS kind, p.nr AS nr, d.start AS start, d.events AS events,
         sipHash64(day, visitor, kind, nr, toInt64(@seed@)) AS draw,
         toInt64(multiIf(
-            kind = 0 AND v.signs_up, 8 + draw2(visitor, 'k0') % 5,
-            kind = 0, 1 + draw2(visitor, 'k0') % 4,
-            kind = 1, 5 + draw2(visitor, 'k1') % 5,
-            kind = 2, 5 + draw2(visitor, 'k2') % 4,
+            kind = 0 AND v.signs_up, 8 + draw(visitor, 'k0') % 5,
+            kind = 0, 1 + draw(visitor, 'k0') % 4,
+            kind = 1, 5 + draw(visitor, 'k1') % 5,
+            kind = 2, 5 + draw(visitor, 'k2') % 4,
             2 + toUInt64(floor(pow(chance(day * 1000003 + nr, visitor), 2) * 13))
         )) AS planned_length
     FROM planned AS p INNER JOIN days AS d ON d.number = p.day INNER JOIN demo_visitors AS v ON v.id = p.visitor
@@ -46,6 +46,17 @@ milestones AS (
         4000000 + toInt64(draw % 50000000) AS gap
     FROM fitting AS k INNER JOIN demo_visitors AS v ON v.id = k.visitor
 )
-SELECT *, toString(moment_uuid(begins, draw, 'session')) AS session_id,
-    toString(moment_uuid(begins, draw, 'window')) AS window_id
-FROM timed
+SELECT * EXCEPT (hours, came_by, context),
+    if(kind = 0, concat(came_by, ','), '') AS came_by_part,
+    if(company != '',
+        concat('"$groups":{"company":"', company, '"},"$group_@group_index@":"', company, '",'), '')
+        AS company_part,
+    concat('"$session_id":"', session_id, '","$window_id":"', window_id,
+        '","$feature/new-onboarding":"', variant,
+        '","$lib":"web","$lib_version":"1.256.0",', context, '}') AS last_part
+FROM (
+    SELECT *, toString(moment_uuid(begins, draw, 'session')) AS session_id,
+        toString(moment_uuid(begins, draw, 'window')) AS window_id,
+        if(test, 'test', 'control') AS variant
+    FROM timed
+)

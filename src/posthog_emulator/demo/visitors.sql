@@ -1,7 +1,6 @@
 -- Visitors: the time, channel and device of their first visit, and whether they sign up and pay.
 CREATE TABLE demo_visitors ENGINE = Memory AS
-WITH @macros@,
-born AS (
+WITH born AS (
     SELECT toInt64(arrayJoin(range(first_visitor, first_visitor + new_visitors))) AS id,
         number AS first_day, start
     FROM demo_days
@@ -24,7 +23,7 @@ SELECT id, first_day, first_start, test, signs_up, activates, hours,
     if(activates AND chance(id, 'pay') < 0.28,
         first_day + 4 + toInt64(floor(chance(id, 'pay day') * 20)), NULL) AS pay_day,
     moment_uuid(first_start, id, 'person') AS person_id,
-    moment_uuid(first_start, id, 'device') AS anonymous_id,
+    toString(moment_uuid(first_start, id, 'device')) AS anonymous_id,
     if(signs_up, concat('user-', leftPad(toString(id + 1), greatest(6, length(toString(id + 1))), '0')), '')
         AS user_id,
     if(signs_up AND chance(id, 'employed') < 0.7,

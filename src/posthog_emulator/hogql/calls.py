@@ -107,9 +107,13 @@ def check_count(
     raise HogQLError(f"{what} '{name}' expects {words}{limit} {counted}{plural}, found {given}")
 
 
+_SYNTAX: Final = frozenset({"untuple"})
+"""Functions that are part of the engine's syntax, and so not in its list."""
+
+
 def _has(name: str, context: Context) -> None:
     known = context.engine_functions
-    if known is not None and name not in known:
+    if known is not None and name and name not in known and name not in _SYNTAX:
         raise HogQLError(
             f"The function {name} is missing from the package chdb-core-lite. "
             "Install chdb-core in its place."
@@ -132,8 +136,7 @@ def scalar(name: str, args: Sequence[Printed], context: Context) -> Printed:
     rewrite = REWRITES.get(name)
     if rewrite is not None:
         made = rewrite(args, context)
-        if context.engine_functions is not None:
-            _has(made.sql.partition("(")[0] or name, context)
+        _has(made.sql.partition("(")[0], context)
         return made
     _has(function.name, context)
     parts = [one.sql for one in args]

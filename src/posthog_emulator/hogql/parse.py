@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from types import ModuleType
@@ -52,16 +53,32 @@ class Expression(tuple[Node]):
         return self[0]
 
 
+class _StandIn(ModuleType):
+    """A module in the place of PostHog's SDK, which has the same name, while it is not loaded."""
+
+    loaded = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        # Another thread imported the SDK in that moment: it gets what it asked for.
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self.loaded.wait()
+        return getattr(importlib.import_module(self.__name__), name)
+
+
 @cache
 def _parser() -> Any:
-    # The extension asks for PostHog's error classes when it is loaded. Its package is not
-    # published; a stand-in for the time of the import is enough, since the functions that return
-    # JSON raise none of them. Parents of a module that is found are not imported.
-    stand_in = ModuleType(_ERRORS)
+    # The extension asks for PostHog's error classes when it is loaded. They are not published;
+    # a stand-in for the time of the import is enough, since the functions that return JSON raise
+    # none of them.
+    errors = ModuleType(_ERRORS)
     for name in _RAISED:
-        setattr(stand_in, name, type(name, (Exception,), {}))
-    known = sys.modules.get(_ERRORS)
-    sys.modules[_ERRORS] = stand_in if known is None else known
+        setattr(errors, name, type(name, (Exception,), {}))
+    added = {
+        name: module
+        for name, module in ((_ERRORS, errors), ("posthog", _StandIn("posthog")))
+        if sys.modules.setdefault(name, module) is module
+    }
     try:
         return importlib.import_module("hogql_parser")
     except ImportError:
@@ -70,8 +87,10 @@ def _parser() -> Any:
             "on Linux or macOS.", "error", 500,
         ) from None  # fmt: skip
     finally:
-        if known is None:
-            sys.modules.pop(_ERRORS, None)
+        for name, module in added.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+        _StandIn.loaded.set()
 
 
 def _parsed(kind: str, text: str) -> Node:

@@ -16,10 +16,10 @@ _BASES: Final[Mapping[str, tuple[int, int | None, str]]] = {
 }  # fmt: skip
 # The names of each number of arguments; kinds of results below.
 _TABLE: Final[Mapping[tuple[int, int | None], str]] = {
-    (0, 1): "count°",
-    (1, 2): "countIf",
+    (0, 1): "count° countState",
+    (1, 2): "countIf countStateIf",
     (1, 1): """
-        {count,sum,avg,uniq,uniqExact}State {count,uniq,quantiles}Merge min° max° sum° avg°
+        {sum,avg,uniq,uniqExact}State {count,uniq,quantiles}Merge min° max° sum° avg°
         {sum,min}ForEach sumForEach{State,Merge} {sum,avg,uniq}Merge avgArray any anyHeavy anyLast
         {stddev,var}{Pop,Samp} array_agg>groupArray json_agg every groupArray
         groupUniqArray groupUniqArrayArray groupBit{And,Or,Xor} groupBitmap groupBitmap{And,Or,Xor}
@@ -30,7 +30,7 @@ _TABLE: Final[Mapping[tuple[int, int | None], str]] = {
         topK percentile_{cont,disc} avgMapMerge
     """,
     (2, 2): """
-        sumIf minIf maxIf avgIf countStateIf {count,sum,avg,uniq}StateIf countDistinctIf countMapIf
+        sumIf minIf maxIf avgIf {sum,avg,uniq}StateIf countDistinctIf countMapIf
         {sum,avg,uniq}{State,Merge}If avgMap{If,MergeIf} avgWeighted any{If,HeavyIf,LastIf}
         {stddev,var}{Pop,Samp}If covar{Pop,Samp} corr string_agg arg{Min,Max} argMinState
         argMaxState groupArrayIf groupUniqArray{If,ArrayIf}

@@ -22,7 +22,12 @@ Rewrite: TypeAlias = "Callable[[Sequence[Printed], Context], Printed]"
 
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d)?\Z")
 _EXACT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{1,6}\Z")
-_PARTS: Final = ("year", "month", "day", "hour", "minute", "second")
+_PARTS: Final = {
+    "year": "toYear", "month": "toMonth", "day": "toDayOfMonth", "hour": "toHour",
+    "minute": "toMinute", "second": "toSecond", "dow": "toDayOfWeek", "doy": "toDayOfYear",
+    "quarter": "toQuarter",
+}  # fmt: skip
+_UNITS: Final = frozenset({"second", "minute", "hour", "day", "week", "month", "quarter", "year"})
 _SEMVER: Final = r"^\s*v?((0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*))(?:[-+][^\s]*)?\s*$"
 _LANGUAGES: Final = (
     "aa Afar ab Abkhazian af Afrikaans ak Akan sq Albanian am Amharic ar Arabic hy Armenian "
@@ -151,12 +156,21 @@ def _date_bin(args: Sequence[Printed], context: Context) -> Printed:
 
 def _date_part(args: Sequence[Printed], context: Context) -> Printed:
     part, at = args[0].sql, args[1].sql
-    arms = "".join(f"{part} = '{one}', to{one.capitalize()}({at}), " for one in _PARTS)
-    return Printed(
-        f"multiIf({arms}{part} = 'dow', toDayOfWeek({at}), {part} = 'doy', toDayOfYear({at}), "
-        f"{part} = 'quarter', toQuarter({at}), NULL)",
-        "int",
-    )
+    arms = ", ".join(f"{part} = {string(one)}, {name}({at})" for one, name in _PARTS.items())
+    return Printed(f"multiIf({arms}, NULL)", "int")
+
+
+def _shifted(function: str) -> Rewrite:
+    def rewrite(args: Sequence[Printed], context: Context) -> Printed:
+        if len(args) == 2:
+            return Printed(f"{function}({_sql(*args)})", args[0].kind, args[0].nullable)
+        unit = str(args[0].constant).lower()
+        if unit not in _UNITS:
+            raise HogQLError(f"{args[0].sql} is no unit of time.")
+        step = f"toInterval{unit.capitalize()}({args[1].sql})"
+        return Printed(f"{function}({args[2].sql}, {step})", args[2].kind, args[2].nullable)
+
+    return rewrite
 
 
 def _to_timestamp(args: Sequence[Printed], context: Context) -> Printed:
@@ -297,6 +311,8 @@ REWRITES: Final[Mapping[str, Rewrite]] = {
     "timezone": _timezone,
     "date_bin": _date_bin,
     "date_part": _date_part,
+    **{name: _shifted("plus") for name in ("dateAdd", "date_add", "timeStampAdd")},
+    **{name: _shifted("minus") for name in ("dateSub", "date_subtract", "timeStampSub")},
     "to_timestamp": _to_timestamp,
     "make_timestamp": _make_timestamp,
     "make_timestamptz": _make_timestamp,

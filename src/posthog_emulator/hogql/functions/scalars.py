@@ -49,7 +49,7 @@ _TABLE: Final[Mapping[str, str]] = {
         toFloatOrDefault:1-2>toFloat64OrDefault
     """,
     "bool": """
-        {e,notE,isE,isNotE}mpty has:2 hasAll:2 hasAny:2 hasSubstr:2 arrayExists:1+ arrayAll:1+
+        {e,notE}mpty isEmpty>empty isNotEmpty>notEmpty has:2 hasAll:2 hasAny:2 hasSubstr:2 arrayExists:1+ arrayAll:1+
         isnull°>isNull isNotNull isValidJSON JSONHas:1+ JSONExtractBool:1+ isValidUTF8
         {ends,starts}With:2 multiSearchAny{,UTF8,CaseInsensitive,CaseInsensitiveUTF8}:2 match:2
         multiMatchAny:2 multiFuzzyMatchAny:3 hasSubsequence:2
@@ -94,12 +94,12 @@ _TABLE: Final[Mapping[str, str]] = {
     """,
     "0": """
         {add,subtract}{Years,Months,Weeks,Days,Hours,Minutes,Seconds,Quarters}:2 date_add:2-3
-        date_subtract:2-3>date_sub assumeNotNull toNullable coalesce°:1+ ifnull°:2>ifNull
+        date_subtract:2-3 assumeNotNull toNullable coalesce°:1+ ifnull°:2>ifNull
         nullif°:2>nullIf greatest°:2 least°:2 lag:1-3 lead:1-3 lagInFrame:1-3 leadInFrame:1-3
         first_value last_value nth_value:2
     """,
     "1": "if°:3 multiIf:3+",
-    "2": "dateAdd:2-3 dateSub:2-3 timeStampAdd:2-3>timestampAdd timeStampSub:2-3>timestampSub",
+    "2": "dateAdd:2-3 dateSub:2-3 timeStampAdd:2-3 timeStampSub:2-3",
     "interval": """
         toInterval{Second,Minute,Hour,Day,Week,Month,Quarter,Year} make_interval:6
     """,
