@@ -168,11 +168,10 @@ def _cohort_test(
             if is_object(properties) and not membership.is_behavioral(filters):
                 return properties
             membership.recalculate(state, str(project_id))
-            errors = membership.project_cohorts(state, str(project_id)).errors
-            if int(cohort_id) in errors:
-                detail = errors[int(cohort_id)]
+            error = membership.cohort_error(state, str(project_id), int(cohort_id))
+            if error is not None:
                 raise EvaluationError(
-                    f"The members of the cohort could not be calculated. {detail}"
+                    f"The members of the cohort could not be calculated. {error}"
                 )
         if person is None:
             return False

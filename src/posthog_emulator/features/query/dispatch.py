@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
+from posthog_emulator.hogql.errors import HogQLError
 from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import as_object
 
-from .events_query import run_events
 from .filters import Filters
 from .funnels import run_funnels
 from .metadata import run_metadata
@@ -58,6 +58,8 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
     """
     match query["kind"]:
         case "EventsQuery":
+            from .events_query import run_events
+
             return run_events(session, query)
         case "HogQLMetadata":
             return run_metadata(session, query, _placeholder_options(session, query))
@@ -96,7 +98,7 @@ def _placeholder_options(session: QuerySession, query: Mapping[str, Any]) -> dic
         return _variable(session, variables, name)
 
     return {
-        "filter": filters.condition,
+        "filters": filters.condition,
         "date_range": filters.date_range,
         "variable": variable,
     }
@@ -108,8 +110,6 @@ def _variable(session: QuerySession, variables: Mapping[str, Any], name: str) ->
     Raises:
         HogQLError: The query or the project has no variable of that name.
     """
-    from posthog_emulator.hogql.problems import HogQLError
-
     sent_variables = [as_object(variable) for variable in variables.values()]
     variable = next(
         (variable for variable in sent_variables if variable.get("code_name") == name), None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array
 
-from .filters import bound
+from .dates import bound
 from .properties import Values, property_tests, written
 from .result import Result, encode_json
 from .runner import QuerySession, run_hogql
@@ -47,7 +47,7 @@ def run_events(session: QuerySession, query: Mapping[str, Any]) -> Result:
         as_object(query.get("modifiers")), IGNORED_MODIFIERS, "EventsQuery.modifiers"
     )
     asked = _texts(query, "select") or ["*"]
-    values = Values()
+    values = Values(session)
     try:
         columns = [_column(text) for text in asked]
         sql = _sql(session, query, asked, columns, values)
@@ -56,7 +56,7 @@ def run_events(session: QuerySession, query: Mapping[str, Any]) -> Result:
     limit, skipped = _page(query)
     # One row more than requested shows whether there are more.
     sql += f" LIMIT {limit + 1} OFFSET {skipped}"
-    found = run_hogql(session, sql, values.known, allow_offset=True, max_rows=_MOST + 1)
+    found = run_hogql(session, sql, values.by_name, allow_offset=True, max_rows=_MOST + 1)
     rows: list[list[Any]] = json.loads(found.rows)
     more = len(rows) > limit
     rows = rows[:limit]

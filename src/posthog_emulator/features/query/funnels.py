@@ -11,7 +11,7 @@ from typing import Any, Final
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array
 
-from .filters import time_range
+from .dates import time_range
 from .properties import Values, written
 from .result import Result, encode_json
 from .runner import QuerySession
@@ -86,7 +86,7 @@ def _people(
     session: QuerySession, query: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]
 ) -> Iterable[list[tuple[datetime, list[int]]]]:
     """Yield the events of each person in order, as timestamp and indices of matching steps."""
-    values = Values()
+    values = Values(session)
     start, end = time_range(session, as_object(query.get("dateRange")))
     conditions = [_step_test(step, values) for step in steps]
     tests = [
@@ -100,7 +100,7 @@ def _people(
         f"SELECT person_id, timestamp, {flags} FROM events WHERE {' AND '.join(tests)} "  # noqa: S608
         f"ORDER BY person_id, timestamp LIMIT {MOST}"
     )
-    rows = all_rows(session, sql, values.known)
+    rows = all_rows(session, sql, values.by_name)
     # groupby needs the order by person, which the query has.
     for _, events in groupby(rows, key=lambda row: row[0]):
         yield [

@@ -10,7 +10,7 @@ from typing import Any, Final
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array
 
-from .filters import time_range
+from .dates import time_range
 from .properties import Values, property_tests, written
 from .result import Result, encode_json
 from .runner import QuerySession, run_hogql
@@ -237,7 +237,7 @@ def _series(
     moments: list[datetime],
     span: tuple[datetime, datetime],
 ) -> list[dict[str, Any]]:
-    values = Values()
+    values = Values(session)
     tests = [
         f"timestamp >= {values.add(written(span[0]))}",
         f"timestamp <= {values.add(written(span[1]))}",
@@ -258,7 +258,7 @@ def _series(
     )
     # Without a breakdown there is one series even if no event matches.
     found: dict[str, dict[str, float]] = {} if breakdown else {"": {}}
-    rows = all_rows(session, sql, values.known)
+    rows = all_rows(session, sql, values.by_name)
     for at, part, count in rows:
         found.setdefault(part, {})[str(at)[: 13 if unit == "hour" else 10]] = count
     shown = [
