@@ -170,9 +170,7 @@ def _cohort_test(
             membership.recalculate(state, str(project_id))
             error = membership.cohort_error(state, str(project_id), int(cohort_id))
             if error is not None:
-                raise EvaluationError(
-                    f"The members of the cohort could not be calculated. {error}"
-                )
+                raise EvaluationError(f"The members of the cohort could not be calculated. {error}")
         if person is None:
             return False
         return state.events.cohorts.is_member(project_id, int(cohort_id), person)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -49,6 +50,8 @@ __all__ = [
 
 _MAX_SECONDS: Final = 60
 """The default limit on the time of a query, as on the server."""
+# A detail of this store: the server's columns are plain strings.
+_LOW_CARDINALITY: Final = re.compile(r"LowCardinality\((\w+|Nullable\(\w+\))\)")
 _INTERNAL_ERROR: Final = "ClickHouse error while executing query."
 _USER_ERRORS: Final = frozenset({
     "AGGREGATE_FUNCTION_THROWS", "ARGUMENT_OUT_OF_BOUND", "AMBIGUOUS_COLUMN_NAME",
@@ -155,7 +158,9 @@ def run_hogql(
     """
     started_at = perf_counter()
     # The latest stub that matches wins, so that a test can override a fixture's stub.
-    stub = next((s for s in reversed(session.stubs) if isinstance(sql, str) and s.matches(sql)), None)
+    stub = next(
+        (s for s in reversed(session.stubs) if isinstance(sql, str) and s.matches(sql)), None
+    )
     try:
         if stub is not None and isinstance(sql, str):
             result = stub_result(stub, sql, values)
@@ -239,7 +244,10 @@ def _result(sql: str | Expression, translation: Translation, rows: JsonRows) -> 
     columns = list(translation.columns)
     head: dict[str, Any] = {
         "columns": columns,
-        "types": [list(pair) for pair in zip(columns, rows.types, strict=True)],
+        "types": [
+            [name, _LOW_CARDINALITY.sub(r"\1", kind)]
+            for name, kind in zip(columns, rows.types, strict=True)
+        ],
         "hasMore": cut if paged else None,
         "limit": DEFAULT_ROWS if paged else None,
         "offset": 0 if paged else None,
