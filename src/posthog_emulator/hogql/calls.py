@@ -204,8 +204,8 @@ def aggregate(
     kind = _kind(function.kind, args)
     nullable = (
         "OrNull" in name
-        or kind not in {"int"}
-        and any(one.nullable or one.kind in CONTAINERS for one in args)
+        or (kind not in {"int"}
+        and any(one.nullable or one.kind in CONTAINERS for one in args))
     )
     written = {
         "json_agg": f"toJSONString(groupArray({values}))",

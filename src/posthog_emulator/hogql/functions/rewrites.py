@@ -29,19 +29,7 @@ _PARTS: Final = {
 }  # fmt: skip
 _UNITS: Final = frozenset({"second", "minute", "hour", "day", "week", "month", "quarter", "year"})
 _SEMVER: Final = r"^\s*v?((0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*))(?:[-+][^\s]*)?\s*$"
-_LANGUAGES: Final = (
-    "aa Afar ab Abkhazian af Afrikaans ak Akan sq Albanian am Amharic ar Arabic hy Armenian "
-    "az Azerbaijani eu Basque be Belarusian bn Bengali bs Bosnian br Breton bg Bulgarian my "
-    "Burmese ca Catalan zh Chinese co Corsican hr Croatian cs Czech da Danish nl Dutch en English "
-    "eo Esperanto et Estonian fi Finnish fr French gl Galician ka Georgian de German el Greek gu "
-    "Gujarati ht Haitian ha Hausa he Hebrew hi Hindi hu Hungarian is Icelandic ig Igbo id "
-    "Indonesian ga Irish it Italian ja Japanese kn Kannada kk Kazakh km Khmer ko Korean ku Kurdish "
-    "lo Lao la Latin lv Latvian lt Lithuanian lb Luxembourgish mk Macedonian ms Malay ml Malayalam "
-    "mt Maltese mi Maori mr Marathi mn Mongolian ne Nepali no Norwegian fa Persian pl Polish pt "
-    "Portuguese pa Punjabi ro Romanian ru Russian sr Serbian sk Slovak sl Slovenian so Somali es "
-    "Spanish sw Swahili sv Swedish tl Tagalog ta Tamil te Telugu th Thai tr Turkish uk Ukrainian "
-    "ur Urdu uz Uzbek vi Vietnamese cy Welsh xh Xhosa yi Yiddish yo Yoruba zu Zulu"
-).split()
+_LANGUAGES: Final = ["aa", "Afar", "ab", "Abkhazian", "af", "Afrikaans", "ak", "Akan", "sq", "Albanian", "am", "Amharic", "ar", "Arabic", "hy", "Armenian", "az", "Azerbaijani", "eu", "Basque", "be", "Belarusian", "bn", "Bengali", "bs", "Bosnian", "br", "Breton", "bg", "Bulgarian", "my", "Burmese", "ca", "Catalan", "zh", "Chinese", "co", "Corsican", "hr", "Croatian", "cs", "Czech", "da", "Danish", "nl", "Dutch", "en", "English", "eo", "Esperanto", "et", "Estonian", "fi", "Finnish", "fr", "French", "gl", "Galician", "ka", "Georgian", "de", "German", "el", "Greek", "gu", "Gujarati", "ht", "Haitian", "ha", "Hausa", "he", "Hebrew", "hi", "Hindi", "hu", "Hungarian", "is", "Icelandic", "ig", "Igbo", "id", "Indonesian", "ga", "Irish", "it", "Italian", "ja", "Japanese", "kn", "Kannada", "kk", "Kazakh", "km", "Khmer", "ko", "Korean", "ku", "Kurdish", "lo", "Lao", "la", "Latin", "lv", "Latvian", "lt", "Lithuanian", "lb", "Luxembourgish", "mk", "Macedonian", "ms", "Malay", "ml", "Malayalam", "mt", "Maltese", "mi", "Maori", "mr", "Marathi", "mn", "Mongolian", "ne", "Nepali", "no", "Norwegian", "fa", "Persian", "pl", "Polish", "pt", "Portuguese", "pa", "Punjabi", "ro", "Romanian", "ru", "Russian", "sr", "Serbian", "sk", "Slovak", "sl", "Slovenian", "so", "Somali", "es", "Spanish", "sw", "Swahili", "sv", "Swedish", "tl", "Tagalog", "ta", "Tamil", "te", "Telugu", "th", "Thai", "tr", "Turkish", "uk", "Ukrainian", "ur", "Urdu", "uz", "Uzbek", "vi", "Vietnamese", "cy", "Welsh", "xh", "Xhosa", "yi", "Yiddish", "yo", "Yoruba", "zu", "Zulu"]
 
 
 def _sql(*args: Printed) -> str:
