@@ -60,7 +60,9 @@ FROM {events} AS e LEFT JOIN (
 WHERE e.team_id = {team} AND {when}
 ORDER BY e.created_at, e.timestamp, e.uuid
 """
-_BY_ARRIVAL: Final = "e.created_at >= ? AND e.created_at < ? AND e.timestamp >= ? AND e.timestamp < ?"
+_BY_ARRIVAL: Final = (
+    "e.created_at >= ? AND e.created_at < ? AND e.timestamp >= ? AND e.timestamp < ?"
+)
 _BY_TIMESTAMP: Final = "e.timestamp >= ? AND e.timestamp < ?"
 # A person is exported once per distinct id, and also when only `last_seen_at` has changed, which
 # is stored to the hour: hence the rounded start.
@@ -224,9 +226,7 @@ def write_files(
 
 
 @contextmanager
-def _materialized(
-    database: Database, store: EventStore, selection: Selection
-) -> Iterator[str]:
+def _materialized(database: Database, store: EventStore, selection: Selection) -> Iterator[str]:
     """Give a table with the rows of a selection, numbered in their order."""
     # All files have the rows of one moment, and parts do not overlap. On disk, not in memory.
     table = f"exported_{uuid4().hex}"

@@ -161,9 +161,7 @@ def _list_conditions(call: ApiCall) -> tuple[list[str], list[Any]]:
     project = int(call.path_values[0])
     distinct_id, email = call.request.query_value("distinct_id"), call.request.query_value("email")
     if distinct_id is not None:
-        filters.append(
-            (_BY_DISTINCT_ID.format("distinct_id = ?"), [project, distinct_id])
-        )
+        filters.append((_BY_DISTINCT_ID.format("distinct_id = ?"), [project, distinct_id]))
     if email is not None:
         text, path = property_sql("p.properties", "email")
         filters.append((f"{text} = ?", [*path, email]))
