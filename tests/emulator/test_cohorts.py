@@ -211,7 +211,6 @@ async def test_cohorts_of_cohorts(client: Client) -> None:
         (did("paid", value="bought_twice"), "bought_twice"),
         (did("7", event_type="actions"), "action"),
         (did("7", event_type="data_warehouse"), "data_warehouse"),
-        ({"type": "person", "key": "x", "operator": "in", "value": "2026", "type": "session"}, "session"),
     ],
 )
 async def test_what_cannot_be_computed_is_refused_when_it_is_asked_for(

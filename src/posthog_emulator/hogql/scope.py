@@ -167,6 +167,8 @@ class TableSource(Source):
         )
         text = self.table.derived.replace("{columns}", printed).replace("{t}", inner)
         text = text.replace("{team}", str(self.context.team_id))
+        if "{cohorts}" not in text:
+            return text
         return text.replace("{cohorts}", _current_cohorts(inner, self.context))
 
 
