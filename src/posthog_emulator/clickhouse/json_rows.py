@@ -181,7 +181,7 @@ def encode_column(sql: str, type: ColumnType, mark: str | None, depth: int = 0) 
 def _float(sql: str, mark: str) -> str:
     text = f"toString({sql})"
     # Without it, 1.0 would be written as 1.
-    whole = f"{sql} = trunc({sql}) AND abs({sql}) < 1e16"
+    whole = f"{sql} = trunc({sql}) AND abs({sql}) < 1e21"
     return f"if(isFinite({sql}), concat('{mark}', {text}, if({whole}, '.0', ''), '{mark}'), NULL)"
 
 
