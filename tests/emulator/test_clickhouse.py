@@ -186,9 +186,7 @@ REFUSED = (
 
 @pytest.mark.parametrize("table", REFUSED)
 @pytest.mark.parametrize("form", ["{}", "(SELECT * FROM {} SETTINGS readonly = 0)"])
-def test_queries_reach_no_files_and_no_network(
-    database: Database, table: str, form: str
-) -> None:
+def test_queries_reach_no_files_and_no_network(database: Database, table: str, form: str) -> None:
     with pytest.raises(ClickHouseError):
         query_json(database, f"SELECT * FROM {form.format(table)}")
 
@@ -220,7 +218,7 @@ floats = st.floats(-1e99, 1e99).filter(lambda x: x == 0 or abs(x) > 1e-99) | st.
 values = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), floats, st.text(),
     st.uuids(), st.dates(date(1900, 1, 1), date(2299, 12, 31)),
-    st.datetimes(datetime(1900, 1, 2), datetime(2299, 12, 30), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.datetimes(datetime(1900, 1, 2), datetime(2299, 12, 30), timezones=st.just(UTC)),
     st.lists(st.text()), st.lists(st.integers(-1000, 1000)),
 )  # fmt: skip
 
@@ -266,7 +264,8 @@ def test_values_and_placeholders_must_agree() -> None:
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
-        ("1", 1), ("1.0", 1.0), ("-2.5", -2.5), ("1e30", 1e30), ("5e17", 5e17), ("1 / 0", None), ("NULL", None),
+        ("1", 1), ("1.0", 1.0), ("-2.5", -2.5), ("1e30", 1e30), ("5e17", 5e17),
+        ("1 / 0", None), ("NULL", None),
         ("true", True), ("toUInt64(18446744073709551615)", 18446744073709551615),
         ("'a\\n\"\\\\/é'", 'a\n"\\/é'), ("toDecimal64(1.5, 3)", "1.500"),
         ("toDate('2026-01-02')", "2026-01-02"), ("toDateTime('2026-01-02 03:04:05')",

@@ -35,7 +35,7 @@ _KILL_INTERVAL: Final = 0.02
 _MAX_POOLED: Final = 8
 
 # Files, URLs and other servers are not granted: no query can reach them, whatever it says. The
-# temporary directory is not part of any SQL either.
+# only files of a query are those that `export` and `insert_file` name.
 _USERS: Final = """<clickhouse>
 <profiles><default>
 <fsync_metadata>0</fsync_metadata>
@@ -57,8 +57,8 @@ _USERS: Final = """<clickhouse>
 <quotas><default/></quotas>
 <users><default>
 <password/><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>
-<grants><query>GRANT SHOW, SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, KILL QUERY, OPTIMIZE, SYSTEM,
-TABLE ENGINE ON *.*</query></grants>
+<grants><query>GRANT SHOW, SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, KILL QUERY, OPTIMIZE,
+SYSTEM, TABLE ENGINE ON *.*</query></grants>
 </default></users>
 </clickhouse>
 """
@@ -244,7 +244,7 @@ def open_database(
             has already keep their rows. None for a temporary database.
 
     Raises:
-        ImportError: chdb is missing, or has no build for this platform.
+        EngineMissingError: chdb is missing, or has no build for this platform.
         EngineUnavailableError: The engine cannot be used in this process.
         ClickHouseError: The directory has tables with other columns.
         OSError: The directory cannot be used.

@@ -8,6 +8,7 @@ from typing import Final
 
 __all__ = [
     "ClickHouseError",
+    "EngineMissingError",
     "EngineUnavailableError",
     "MemoryLimitError",
     "MissingFunctionError",
@@ -17,6 +18,10 @@ __all__ = [
     "ScanLimitError",
     "clickhouse_error",
 ]
+
+
+class EngineMissingError(ImportError):
+    """The engine is not installed, or has no build for this platform. The message says which."""
 
 
 class EngineUnavailableError(RuntimeError):

@@ -24,7 +24,7 @@ MAX_MICROS: Final = 10_413_791_999_999_999
 
 _MAX_JSON_ROWS: Final = 1000
 """The number of rows up to which JSON is as fast, and does not load pyarrow."""
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
+_EPOCH: Final = datetime(1970, 1, 1)
 _ARROW_TYPES: Final[Mapping[str, tuple[str, str]]] = {
     "Int64": ("int64", "q"),
     "UInt64": ("uint64", "Q"),

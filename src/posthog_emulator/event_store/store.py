@@ -57,8 +57,8 @@ class EventStore:
             large.
 
     Raises:
-        ImportError: ClickHouse is missing (install `asyncposthog[emulator]`), or has no build for
-            this platform.
+        EngineMissingError: ClickHouse is missing (install `asyncposthog[emulator]`), or has no
+            build for this platform.
         EngineUnavailableError: ClickHouse cannot be used in this process.
         ValueError: The directory is not an event store, or one of another version.
     """

@@ -121,7 +121,9 @@ def test_persons_groups_and_sessions(program: Program, emulator: Emulator) -> No
     assert {row["id"] for row in persons.lines} == truth(emulator, "SELECT id FROM person FINAL")
     groups = program("export", "groups", "-c", "key")
     assert groups.status == 0, groups.err
-    assert {row["key"] for row in groups.lines} == truth(emulator, "SELECT group_key FROM groups FINAL")
+    assert {row["key"] for row in groups.lines} == truth(
+        emulator, "SELECT group_key FROM groups FINAL"
+    )
     sessions = program("export", "sessions", *ALWAYS, "-c", "session_id")
     assert sessions.status == 0, sessions.err
     wanted = truth(emulator, "SELECT DISTINCT `$session_id` FROM events WHERE `$session_id` != ''")

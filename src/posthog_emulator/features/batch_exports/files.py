@@ -290,9 +290,7 @@ def _columns(database: Database, table: str, format: str, objects: Collection[st
 
 def _plain(type: ColumnType) -> ColumnType:
     """Return a type without `Nullable` and `LowCardinality`."""
-    while type.name in {"Nullable", "LowCardinality"}:
-        type = type.items[0]
-    return type
+    return _plain(type.items[0]) if type.name in {"Nullable", "LowCardinality"} else type
 
 
 def _parquet_column(name: str, type: ColumnType) -> str:
