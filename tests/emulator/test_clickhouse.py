@@ -424,9 +424,13 @@ def test_windows_has_no_engine_and_says_so(monkeypatch: pytest.MonkeyPatch) -> N
         library.load_library()
 
 
+def find_nothing(name: str) -> None:
+    """Find no module."""
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "chdb._chdb", raising=False)
-    monkeypatch.setattr(library.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(library.importlib.util, "find_spec", find_nothing)
     with pytest.raises(ImportError, match=r"pip install 'asyncposthog\[emulator\]'"):
         library.load_library()
 

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Condition, RLock
@@ -96,7 +96,7 @@ class Cancellation:
                 self._changed.wait(_KILL_INTERVAL)
 
     @contextmanager
-    def running(self, server: _Server, tag: str) -> Iterator[None]:
+    def running(self, server: _Server, tag: str) -> Generator[None]:
         """Register a query while the block runs it.
 
         Raises:
@@ -123,6 +123,8 @@ class _Server:
         # Weak, because connections belong to databases; strong ones would be closed nowhere.
         self._connections: dict[int, Connection] = {}
         self.numbers = itertools.count(1)
+        self.functions: frozenset[str] | None = None
+        """The names of all functions, once they were asked for."""
         self._library: Library = load_library()
         self.directory = Path(tempfile.mkdtemp(prefix="asyncposthog-clickhouse-"))
         users, config = self.directory / "users.xml", self.directory / "config.xml"
@@ -341,6 +343,13 @@ class Database:
             text = run(self._checked(), bind(sql, values), "JSONCompact")
         return [tuple(row) for row in from_json(text)["data"]]
 
+    def function_names(self) -> frozenset[str]:
+        """Return the names of the functions that this build of ClickHouse has."""
+        if self._server.functions is None:
+            rows = self.rows("SELECT name FROM system.functions")
+            self._server.functions = frozenset(name for (name,) in rows)
+        return self._server.functions
+
     def select(
         self,
         sql: str,
@@ -389,7 +398,7 @@ class Database:
             self._server.close(connection)
 
     @contextmanager
-    def insert_file(self) -> Iterator[Path]:
+    def insert_file(self) -> Generator[Path]:
         """Give the path of a file for `INSERT … FROM INFILE`, which is deleted afterwards."""
         self._checked()
         path = self._server.directory / f"insert-{next(self._server.numbers)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -226,7 +226,7 @@ def write_files(
 
 
 @contextmanager
-def _materialized(database: Database, store: EventStore, selection: Selection) -> Iterator[str]:
+def _materialized(database: Database, store: EventStore, selection: Selection) -> Generator[str]:
     """Give a table with the rows of a selection, numbered in their order."""
     # All files have the rows of one moment, and parts do not overlap. On disk, not in memory.
     table = f"exported_{uuid4().hex}"
