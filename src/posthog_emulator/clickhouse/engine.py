@@ -22,7 +22,12 @@ from uuid import uuid4
 
 from pydantic_core import from_json
 
-from .errors import EngineUnavailableError, QueryCancelledError, clickhouse_error
+from .errors import (
+    ClickHouseError,
+    EngineUnavailableError,
+    QueryCancelledError,
+    clickhouse_error,
+)
 from .library import Connection, Library, forked_error, load_library, survive_fork
 from .literals import bind, identifier, literal
 
@@ -419,6 +424,20 @@ class Database:
             ClickHouseError: The query is rejected or fails.
         """
         self.execute_apart(f"{sql} INTO OUTFILE {literal(os.fspath(path))} TRUNCATE {options}")
+
+    def release_memory(self) -> None:
+        """Return unused memory of ClickHouse to the system."""
+        # Not every build has this allocator.
+        with suppress(ClickHouseError):
+            self.execute("SYSTEM JEMALLOC PURGE")
+
+    def check(self) -> None:
+        """Check that the database can be used in this process.
+
+        Raises:
+            EngineUnavailableError: It is closed, or the process was forked.
+        """
+        self._checked()
 
     def _checked(self) -> Connection:
         if self._server.process != os.getpid():
