@@ -45,7 +45,9 @@ _ROW: Final = "_export_row"
 _BLOCK_BYTES: Final = 32 * _MIB
 """Bytes of rows that are written at once."""
 _ROW_GROUP: Final = 122_880
-"""Rows in a row group of a Parquet file."""
+"""Rows in a row group of a Parquet file, at most."""
+_ROW_GROUP_BYTES: Final = 64 * _MIB
+"""Bytes of rows in a row group, at most: the writer has several times as much in memory."""
 
 _EVENTS_SQL: Final = """
 SELECT toNullable(toString(e.uuid)) AS uuid, toNullable(e.timestamp) AS timestamp,
@@ -240,7 +242,9 @@ def _materialized(
     table = f"exported_{uuid4().hex}"
     settings = {
         **selection.settings,
+        "max_threads": 1,
         "max_insert_threads": 1,
+        "max_block_size": 8192,
         "min_insert_block_size_bytes": _BLOCK_BYTES,
         "min_insert_block_size_rows": 0,
     }
@@ -254,9 +258,11 @@ def _materialized(
             f"SETTINGS allow_nullable_key = 1 EMPTY AS {sql}"
         )
         database.execute_apart(f"INSERT INTO {table} {sql} SETTINGS {changes}")
+        database.release_memory()
         yield table
     finally:
         database.execute_apart(f"DROP TABLE IF EXISTS {table}")
+        database.release_memory()
 
 
 def _options(format: str, compression: str | None) -> str:
@@ -264,6 +270,8 @@ def _options(format: str, compression: str | None) -> str:
     if format == "Parquet":
         return (
             f"FORMAT Parquet SETTINGS output_format_parquet_row_group_size = {_ROW_GROUP}, "
+            f"output_format_parquet_row_group_size_bytes = {_ROW_GROUP_BYTES}, "
+            "output_format_parquet_parallel_encoding = 0, max_threads = 1, max_block_size = 8192, "
             f"output_format_parquet_compression_method = {literal(compression or 'none')}"
         )
     return f"COMPRESSION {literal(compression or 'none')} FORMAT LineAsString"
