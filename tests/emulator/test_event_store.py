@@ -1,4 +1,4 @@
-"""The event store: what events do to persons, groups and properties, and what ClickHouse then has."""
+"""The event store: what events do to persons, groups and properties, and what is then stored."""
 
 from __future__ import annotations
 

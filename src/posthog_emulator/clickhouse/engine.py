@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Condition, RLock
@@ -22,7 +22,12 @@ from uuid import uuid4
 
 from pydantic_core import from_json
 
-from .errors import EngineUnavailableError, QueryCancelledError, clickhouse_error
+from .errors import (
+    ClickHouseError,
+    EngineUnavailableError,
+    QueryCancelledError,
+    clickhouse_error,
+)
 from .library import Connection, Library, forked_error, load_library, survive_fork
 from .literals import bind, identifier, literal
 
@@ -35,7 +40,7 @@ _KILL_INTERVAL: Final = 0.02
 _MAX_POOLED: Final = 8
 
 # Files, URLs and other servers are not granted: no query can reach them, whatever it says. The
-# temporary directory is not part of any SQL either.
+# only files of a query are those that `export` and `insert_file` name.
 _USERS: Final = """<clickhouse>
 <profiles><default>
 <fsync_metadata>0</fsync_metadata>
@@ -57,8 +62,8 @@ _USERS: Final = """<clickhouse>
 <quotas><default/></quotas>
 <users><default>
 <password/><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>
-<grants><query>GRANT SHOW, SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, KILL QUERY, OPTIMIZE, SYSTEM,
-TABLE ENGINE ON *.*</query></grants>
+<grants><query>GRANT SHOW, SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, KILL QUERY, OPTIMIZE,
+SYSTEM, TABLE ENGINE ON *.*</query></grants>
 </default></users>
 </clickhouse>
 """
@@ -96,7 +101,7 @@ class Cancellation:
                 self._changed.wait(_KILL_INTERVAL)
 
     @contextmanager
-    def running(self, server: _Server, tag: str) -> Iterator[None]:
+    def running(self, server: _Server, tag: str) -> Generator[None]:
         """Register a query while the block runs it.
 
         Raises:
@@ -123,6 +128,8 @@ class _Server:
         # Weak, because connections belong to databases; strong ones would be closed nowhere.
         self._connections: dict[int, Connection] = {}
         self.numbers = itertools.count(1)
+        self.functions: frozenset[str] | None = None
+        """The names of all functions, once they were asked for."""
         self._library: Library = load_library()
         self.directory = Path(tempfile.mkdtemp(prefix="asyncposthog-clickhouse-"))
         users, config = self.directory / "users.xml", self.directory / "config.xml"
@@ -244,7 +251,7 @@ def open_database(
             has already keep their rows. None for a temporary database.
 
     Raises:
-        ImportError: chdb is missing, or has no build for this platform.
+        EngineMissingError: chdb is missing, or has no build for this platform.
         EngineUnavailableError: The engine cannot be used in this process.
         ClickHouseError: The directory has tables with other columns.
         OSError: The directory cannot be used.
@@ -341,6 +348,13 @@ class Database:
             text = run(self._checked(), bind(sql, values), "JSONCompact")
         return [tuple(row) for row in from_json(text)["data"]]
 
+    def function_names(self) -> frozenset[str]:
+        """Return the names of the functions that this build of ClickHouse has."""
+        if self._server.functions is None:
+            rows = self.rows("SELECT name FROM system.functions")
+            self._server.functions = frozenset(name for (name,) in rows)
+        return self._server.functions
+
     def select(
         self,
         sql: str,
@@ -389,7 +403,7 @@ class Database:
             self._server.close(connection)
 
     @contextmanager
-    def insert_file(self) -> Iterator[Path]:
+    def insert_file(self) -> Generator[Path]:
         """Give the path of a file for `INSERT … FROM INFILE`, which is deleted afterwards."""
         self._checked()
         path = self._server.directory / f"insert-{next(self._server.numbers)}"
@@ -410,6 +424,20 @@ class Database:
             ClickHouseError: The query is rejected or fails.
         """
         self.execute_apart(f"{sql} INTO OUTFILE {literal(os.fspath(path))} TRUNCATE {options}")
+
+    def release_memory(self) -> None:
+        """Return unused memory of ClickHouse to the system."""
+        # Not every build has this allocator.
+        with suppress(ClickHouseError):
+            self.execute("SYSTEM JEMALLOC PURGE")
+
+    def check(self) -> None:
+        """Check that the database can be used in this process.
+
+        Raises:
+            EngineUnavailableError: It is closed, or the process was forked.
+        """
+        self._checked()
 
     def _checked(self) -> Connection:
         if self._server.process != os.getpid():

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from .engine import Database
-from .literals import identifier
+from .literals import identifier, literal
 
 __all__ = ["MAX_MICROS", "MIN_MICROS", "insert"]
 
@@ -24,7 +24,7 @@ MAX_MICROS: Final = 10_413_791_999_999_999
 
 _MAX_JSON_ROWS: Final = 1000
 """The number of rows up to which JSON is as fast, and does not load pyarrow."""
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
+_EPOCH: Final = datetime(1970, 1, 1)
 _ARROW_TYPES: Final[Mapping[str, tuple[str, str]]] = {
     "Int64": ("int64", "q"),
     "UInt64": ("uint64", "Q"),
@@ -36,7 +36,12 @@ _ARROW_TYPES: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def insert(
-    database: Database, table: str, columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]
+    database: Database,
+    table: str,
+    columns: Mapping[str, str],
+    rows: Sequence[tuple[Any, ...]],
+    *,
+    apart: bool = False,
 ) -> None:
     """Append rows to a table.
 
@@ -47,20 +52,20 @@ def insert(
             `UUID` or `DateTime64`, which has six digits of a fraction.
         rows: Values in the order of the columns: timestamps as microseconds since 1970, UUIDs as
             text. A text column may consist of UTF-8 `bytes`. A timestamp may be None.
+        apart: Insert them in parallel with other statements.
     """
     if not rows:
         return
-    table = identifier(table)
+    table, execute = identifier(table), database.execute_apart if apart else database.execute
     if len(rows) <= _MAX_JSON_ROWS:
-        database.execute(_json_insert(table, columns, rows))
+        execute(_json_insert(table, columns, rows))
         return
     # Through a file: ClickHouse takes an empty line as the end of data that follows a statement.
     # In JSON there is none.
     with database.insert_file() as path:
         names = ", ".join(map(identifier, _write_arrow(path, columns, rows)))
-        database.execute(
-            f"INSERT INTO {table} ({names}) FROM INFILE ? FORMAT ArrowStream", [str(path)]
-        )
+        source = f"FROM INFILE {literal(str(path))} FORMAT ArrowStream"
+        execute(f"INSERT INTO {table} ({names}) {source}".encode())
 
 
 def _json_insert(table: str, columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 from .engine import Cancellation, Database
@@ -100,21 +100,24 @@ def query_json(
     columns = describe(database, sql, settings=settings, cancellation=cancellation)
     # Unpredictable, so that no text of a row can be taken for a mark.
     mark = uuid4().hex
-    statement, has_marks = _encoded(sql, columns, mark)
+    statement = _encoded(sql, columns, mark)
     text = database.select(statement, "JSONCompact", settings=settings, cancellation=cancellation)
     start = text.index(_BEFORE_ROWS) + len(_BEFORE_ROWS)
     # A line break in a value is escaped: these are never part of a row.
     end = text.rindex(_AFTER_ROWS)
     count = int(text[text.index(_ROW_COUNT, end) + len(_ROW_COUNT) :].split(b",", 1)[0])
-    rows = b"".join((b"[", text[start:end].lstrip(), b"]"))
-    if has_marks:
+    while text[start : start + 1].isspace():
+        start += 1
+    # A result may have many megabytes: one copy.
+    rows = b"".join((b"[", memoryview(text)[start:end], b"]")) if count else b"[]"
+    if mark in statement:
         rows = rows.replace(f'"{mark}'.encode(), b"").replace(f'{mark}"'.encode(), b"")
     names, types = zip(*columns, strict=True) if columns else ((), ())
     return JsonRows(names, types, rows, count)
 
 
-def _encoded(sql: str, columns: Sequence[tuple[str, str]], mark: str) -> tuple[str, bool]:
-    """Return the SELECT whose JSON is right, and whether it has marks around floats."""
+def _encoded(sql: str, columns: Sequence[tuple[str, str]], mark: str) -> str:
+    """Return the SELECT whose JSON is right."""
     names = [name for name, _ in columns]
     # Invalid UTF-8 in a name was replaced.
     unique = len(set(names)) == len(names) and not any("\ufffd" in name for name in names)
@@ -126,9 +129,9 @@ def _encoded(sql: str, columns: Sequence[tuple[str, str]], mark: str) -> tuple[s
         changed = changed or made is not None
         parts.append(f"{made or column} AS c{number}")
     if not changed:
-        return f"({sql}\n)", False
+        return f"({sql}\n)"
     source = f"({sql}\n)" if unique else f"(SELECT tuple(*) AS t FROM ({sql}\n))"  # noqa: S608
-    return f"(SELECT {', '.join(parts)} FROM {source} AS q)", True  # noqa: S608
+    return f"(SELECT {', '.join(parts)} FROM {source} AS q)"  # noqa: S608
 
 
 def encode_column(sql: str, type: ColumnType, mark: str | None, depth: int = 0) -> str | None:
@@ -181,7 +184,7 @@ def encode_column(sql: str, type: ColumnType, mark: str | None, depth: int = 0) 
 def _float(sql: str, mark: str) -> str:
     text = f"toString({sql})"
     # Without it, 1.0 would be written as 1.
-    whole = f"{sql} = trunc({sql}) AND abs({sql}) < 1e16"
+    whole = f"{sql} = trunc({sql}) AND abs({sql}) < 1e21"
     return f"if(isFinite({sql}), concat('{mark}', {text}, if({whole}, '.0', ''), '{mark}'), NULL)"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Protocol, cast
 
-from .errors import EngineUnavailableError
+from .errors import EngineMissingError, EngineUnavailableError
 
 __all__ = ["Connection", "Library", "forked_error", "load_library", "survive_fork"]
 
@@ -57,10 +57,10 @@ def load_library() -> Library:
     """Load the library.
 
     Raises:
-        ImportError: chdb is missing, or has no build for this platform.
+        EngineMissingError: chdb is missing, or has no build for this platform.
     """
     if sys.platform == "win32":
-        raise ImportError(
+        raise EngineMissingError(
             "events and HogQL of the emulator need ClickHouse, which has no build for Windows; "
             "use the Windows Subsystem for Linux. Everything else works."
         )
@@ -83,16 +83,16 @@ def _load() -> ModuleType:
     folders = [] if package is None else package.submodule_search_locations or []
     found = [file for folder in folders for file in Path(folder).glob("_chdb*.so")]
     if not found:
-        raise ImportError(_INSTALL)
+        raise EngineMissingError(_INSTALL)
     loader = importlib.machinery.ExtensionFileLoader(_MODULE, str(found[0]))
     spec = importlib.util.spec_from_loader(_MODULE, loader, origin=str(found[0]))
     if spec is None:  # pragma: no cover - a loader always gives a spec
-        raise ImportError(_INSTALL)
+        raise EngineMissingError(_INSTALL)
     try:
         module = importlib.util.module_from_spec(spec)
         loader.exec_module(module)
     except ImportError as error:
-        raise ImportError(f"{_INSTALL} ({error})") from error
+        raise EngineMissingError(f"{_INSTALL} ({error})") from error
     # Where the package looks for it if something else imports chdb later.
     sys.modules[_MODULE] = module
     return module

@@ -1,4 +1,4 @@
-"""The members of cohorts: calculated ones in `cohortpeople`, listed ones in a table of their own."""
+"""The members of cohorts: calculated ones, and those of static cohorts."""
 
 from __future__ import annotations
 

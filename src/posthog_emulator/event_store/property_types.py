@@ -73,6 +73,8 @@ class PropertyTypes:
         self._typed: dict[Scope, dict[str, str]] = {
             "event": {}, "person": {}, "group": {}, "session": {}
         }  # fmt: skip
+        self._known = {scope: types.keys() for scope, types in self._typed.items()}
+        """The names of typed properties: views, which follow changes."""
         self._untyped: set[tuple[Scope, str]] = set()
         self._unflushed: list[tuple[int, Scope, str, str, int]] = []
 
@@ -96,10 +98,10 @@ class PropertyTypes:
 
     def record(self, scope: Scope, properties: Mapping[str, Any]) -> None:
         """Record the types of the properties of one event, person or group."""
-        typed = self._typed[scope]
         # The usual case, checked without a loop in Python: this runs for every event.
-        if properties.keys() <= typed.keys():
+        if properties.keys() <= self._known[scope]:
             return
+        typed = self._typed[scope]
         for name in properties:
             if name in typed or (scope == "event" and name in _IGNORED):
                 continue

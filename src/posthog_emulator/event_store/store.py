@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,8 @@ EVENTS_DIRECTORY: Final = "events"
 # Many rows per insert make ingestion fast; the byte limit bounds memory when events are large.
 _MAX_BUFFERED_ROWS: Final = 20_000
 _MAX_BUFFERED_BYTES: Final = 32 * MIB
+_MAX_BATCHES: Final = 5
+"""Batches of events after which changed persons are written as well."""
 _MAX_RECENT_BYTES: Final = 32 * MIB
 _COLUMNS: Final = list(COLUMNS["events"])
 _PROPERTIES: Final = _COLUMNS.index("properties")
@@ -57,8 +60,8 @@ class EventStore:
             large.
 
     Raises:
-        ImportError: ClickHouse is missing (install `asyncposthog[emulator]`), or has no build for
-            this platform.
+        EngineMissingError: ClickHouse is missing (install `asyncposthog[emulator]`), or has no
+            build for this platform.
         EngineUnavailableError: ClickHouse cannot be used in this process.
         ValueError: The directory is not an event store, or one of another version.
     """
@@ -95,6 +98,11 @@ class EventStore:
         self._buffer: list[tuple[Any, ...]] = []
         self._buffered_bytes = 0
         """Size of the properties in `_buffer`, in bytes."""
+        self._batches = 0
+        """The number of batches that were written since the last `flush`."""
+        self._writer: ThreadPoolExecutor | None = None
+        self._pending: Future[None] | None = None
+        """The batch that is being written."""
         self._closed = False
 
     def _read_counters(self) -> None:
@@ -198,20 +206,43 @@ class EventStore:
             rows = self.project(team_id).ingest(events, self.now(), self._last_event)
             self._last_event += len(rows)
             self._buffer += rows
-            for event, row in zip(events, rows, strict=True):
-                size = len(row[_PROPERTIES])
-                self._buffered_bytes += size
-                if captured:
-                    self.recent.append((team_id, event), size)
+            sizes = [len(row[_PROPERTIES]) for row in rows]
+            self._buffered_bytes += sum(sizes)
+            if captured:
+                self.recent.extend([(team_id, event) for event in events], sizes)
             if (
                 len(self._buffer) >= _MAX_BUFFERED_ROWS
                 or self._buffered_bytes >= _MAX_BUFFERED_BYTES
             ):
-                self.flush()
+                self._write_behind()
+
+    def _write_behind(self) -> None:
+        """Write the buffered events in another thread, while more are ingested."""
+        self._wait_for_writes()
+        self._batches += 1
+        if self._batches >= _MAX_BATCHES:
+            # Persons are written by `flush` only, and changed ones stay in memory until then.
+            self.flush()
+            return
+        self._database.check()
+        if self._writer is None:
+            self._writer = ThreadPoolExecutor(1, "asyncposthog-events")
+        self._reassign_buffered()
+        rows, self._buffer, self._buffered_bytes = self._buffer, [], 0
+        self._pending = self._writer.submit(
+            insert, self._database, "events", COLUMNS["events"], rows, apart=True
+        )
+
+    def _wait_for_writes(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
     def flush(self) -> None:
         """Write buffered events and changed persons and groups to ClickHouse."""
         with self._lock:
+            self._batches = 0
+            self._wait_for_writes()
             if self._buffer:
                 self._reassign_buffered()
                 insert(self._database, "events", COLUMNS["events"], self._buffer)
@@ -245,6 +276,8 @@ class EventStore:
             try:
                 yield self._database
             finally:
+                # The allocator keeps what a bulk load needed, several times what is needed later.
+                self._database.release_memory()
                 self._read_counters()
                 for project in self._projects.values():
                     project.reload()
@@ -300,6 +333,10 @@ class EventStore:
         # Without the lock: queries run beside each other, and beside ingestion.
         return query_json(self.database(), sql, settings=settings, cancellation=cancellation)
 
+    def engine_functions(self) -> frozenset[str]:
+        """Return the names of the functions that this build of ClickHouse has."""
+        return self._database.function_names()
+
     def has_overrides(self, team_id: int) -> bool:
         """Return whether a project has events whose person is in `person_distinct_id_overrides`."""
         with self._lock:
@@ -327,6 +364,7 @@ class EventStore:
     def clear(self) -> None:
         """Delete everything."""
         with self._lock:
+            self._wait_for_writes()
             self._projects.clear()
             self.cohorts.clear()
             self._buffer, self._buffered_bytes = [], 0
@@ -339,9 +377,13 @@ class EventStore:
         """Flush and close the database."""
         with self._lock:
             if not self._closed:
-                self.flush()
-                self._closed = True
-                self._database.close()
+                try:
+                    self.flush()
+                finally:
+                    self._closed = True
+                    if self._writer is not None:
+                        self._writer.shutdown()
+                    self._database.close()
 
     def _increment_person_number(self) -> int:
         self.last_person_number += 1

