@@ -11,7 +11,7 @@ from typing import Any, Final
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array
 
-from .dates import time_range
+from .dates import query_period
 from .properties import Values, written
 from .result import Result, encode_json
 from .runner import QuerySession
@@ -87,7 +87,8 @@ def _people(
 ) -> Iterable[list[tuple[datetime, list[int]]]]:
     """Yield the events of each person in order, as timestamp and indices of matching steps."""
     values = Values(session)
-    start, end = time_range(session, as_object(query.get("dateRange")))
+    period = query_period(session, query)
+    start, end = period.start, period.end
     conditions = [_step_test(step, values) for step in steps]
     tests = [
         f"timestamp >= {values.add(written(start))}",

@@ -10,7 +10,7 @@ from typing import Any, Final
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array
 
-from .dates import time_range
+from .dates import query_period
 from .properties import Values, property_tests, written
 from .result import Result, encode_json
 from .runner import QuerySession, run_hogql
@@ -148,7 +148,8 @@ def run_trends(session: QuerySession, query: Mapping[str, Any]) -> Result:
         raise invalid(f"The emulator does not compute the display {shown['display']!r} of trends.")
     if as_object(query.get("compareFilter")).get("compare"):
         raise invalid("The emulator does not compare trends with the period before.")
-    start, end = time_range(session, as_object(query.get("dateRange")))
+    period = query_period(session, query)
+    start, end = period.start, period.end
     moments = _moments(start, end, unit)
     results: list[dict[str, Any]] = []
     series: Any = query.get("series")
