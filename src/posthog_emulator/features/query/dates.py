@@ -225,7 +225,7 @@ class Period:
             at = add_units(first, self.unit, len(found))
         return found
 
-    def keys(self) -> list[int]:
+    def bucket_keys(self) -> list[int]:
         """Return the starts of the intervals in seconds since 1970, as `bucket_sql` has them."""
         return [int(at.timestamp()) for at in self.buckets()]
 

@@ -11,11 +11,10 @@ from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import as_object
 
 from .filters import Filters
-from .funnels import run_funnels
+from .insights import INSIGHTS
 from .metadata import run_metadata
 from .result import Result
 from .runner import QuerySession, run_hogql
-from .trends import run_trends
 from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
 
 __all__ = ["SUPPORTED_KINDS", "compute", "unwrap_query"]
@@ -23,9 +22,8 @@ __all__ = ["SUPPORTED_KINDS", "compute", "unwrap_query"]
 SUPPORTED_KINDS: Final = (
     "HogQLQuery",
     "EventsQuery",
-    "TrendsQuery",
-    "FunnelsQuery",
     "HogQLMetadata",
+    *INSIGHTS,
 )
 """Kinds that the emulator computes; of a visualization, its source is computed."""
 _WRAPPER_KINDS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
@@ -63,10 +61,8 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             return run_events(session, query)
         case "HogQLMetadata":
             return run_metadata(session, query, _placeholder_options(session, query))
-        case "TrendsQuery":
-            return run_trends(session, query)
-        case "FunnelsQuery":
-            return run_funnels(session, query)
+        case kind if kind in INSIGHTS:
+            return INSIGHTS[kind](session, query)
         case _:
             return _compute_hogql(session, query)
 

@@ -384,7 +384,7 @@ class Funnel:
 
     def _entries(self) -> Iterator[tuple[str, Any, int, int]]:
         """Yield each actor's value of the breakdown, intervals it entered in, and step reached."""
-        keys = [key * 1_000_000 for key in self.period.keys()]
+        keys = [key * 1_000_000 for key in self.period.bucket_keys()]
         for actor, part, events, step in self._actors():
             for place, reached in self._reached(events, keys, part, step).items():
                 if reached > self.first:
@@ -471,7 +471,7 @@ class Funnel:
         start = str(point.get("funnelTrendsEntrancePeriodStart"))
         key = int(parse_date(start, self.period.start)[0].timestamp())
         keys, drop, wanted = (
-            self.period.keys(),
+            self.period.bucket_keys(),
             point.get("funnelTrendsDropOff"),
             self._wanted(point),
         )

@@ -182,7 +182,7 @@ class _Trends:
         """Return the counts of each interval by value of the breakdown."""
         values = Values(self.session)
         rows = all_rows(self.session, series.sql(values, part), values)
-        keys = [0] if self.total else period.keys()
+        keys = [0] if self.total else period.bucket_keys()
         places = {key: place for place, key in enumerate(keys)}
         found: dict[Any, list[float]] = {}
         for bucket, value, count in rows:

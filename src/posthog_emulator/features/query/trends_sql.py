@@ -135,7 +135,7 @@ class SeriesQuery:
                 add_units(at, "day", 1 - days),
                 add_units(at, "day", 1),
             )
-            for key, at in zip(self.period.keys(), self.period.buckets(), strict=True)
+            for key, at in zip(self.period.bucket_keys(), self.period.buckets(), strict=True)
         ]
         held = "timestamp > w.2 AND timestamp <= w.3"
         return f"arrayJoin(arrayFilter(w -> {held}, {values.add(windows)})).1"
