@@ -32,9 +32,10 @@ from .result import Result
 from .runner import QuerySession
 from .unknown_fields import reject_unknown_fields
 
-__all__ = ["Funnel", "Journey", "funnel_actors", "run_funnels"]
+__all__ = ["EPOCH", "Funnel", "Journey", "funnel_actors", "run_funnels"]
 
-_EPOCH: Final = "toDateTime64('1970-01-01 00:00:00', 6, 'UTC')"
+EPOCH: Final = "toDateTime64('1970-01-01 00:00:00', 6, 'UTC')"
+"""What times in microseconds count from, as HogQL."""
 _DAY: Final = 86_400
 _UNITS: Final = {
     "second": 1, "minute": 60, "hour": 3600, "day": _DAY, "week": 7 * _DAY, "month": 31 * _DAY,
@@ -251,7 +252,7 @@ class Funnel:
         if self.steps.order != "strict":
             where += f" AND ({' OR '.join(matches)})"
         mask = " + ".join(f"if({match}, {1 << n}, 0)" for n, match in enumerate(matches))
-        columns = f"dateDiff('microsecond', {_EPOCH}, timestamp), {mask}"
+        columns = f"dateDiff('microsecond', {EPOCH}, timestamp), {mask}"
         if breakdown is not None:
             columns += f", {values.add_node(breakdown.value(self.session, tests, ''))}"
         # Only a first step begins an attempt.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
+from .correlation import run_correlation
 from .funnels import funnel_actors, run_funnels
 from .insight_results import Actors
 from .lifecycle import lifecycle_actors, run_lifecycle
@@ -25,6 +26,7 @@ ActorsOf: TypeAlias = "Callable[[QuerySession, Mapping[str, Any], Mapping[str, A
 INSIGHTS: Final[Mapping[str, Run]] = MappingProxyType({
     "TrendsQuery": run_trends,
     "FunnelsQuery": run_funnels,
+    "FunnelCorrelationQuery": run_correlation,
     "RetentionQuery": run_retention,
     "PathsQuery": run_paths,
     "StickinessQuery": run_stickiness,

@@ -15,6 +15,7 @@ from posthog_emulator.json_types import as_object
 from .breakdowns import cleaned_path
 from .dates import query_period
 from .entities import actor_of, check_insight, common_node, event_tests, hogql_node, period_node
+from .funnels import EPOCH
 from .insight_results import Actors, all_rows, insight_result, listed_actors
 from .properties import Values
 from .result import Result
@@ -30,7 +31,6 @@ _FILTER: Final = frozenset(
      "pathReplacements", "pathStartKey", "pathsHogQLExpression", "startPoint", "stepLimit"}
 )  # fmt: skip
 """Fields of a PathsFilter that are applied; the keys name the actors to list."""
-_EPOCH: Final = "toDateTime64('1970-01-01 00:00:00', 6, 'UTC')"
 _GAP: Final = 1800 * 1_000_000
 """Microseconds without events that end a session."""
 _ELLIPSIS: Final = "..."
@@ -138,7 +138,7 @@ class _Paths:
         if self.given.get("excludeEvents"):
             excluded = constant(tuple(map(str, self.given["excludeEvents"])))
             tests.append(compare("not in", item, excluded))
-        column = f"tuple(dateDiff('microsecond', {_EPOCH}, timestamp), {values.add_node(item)})"
+        column = f"tuple(dateDiff('microsecond', {EPOCH}, timestamp), {values.add_node(item)})"
         sql = (
             f"SELECT {values.add_node(self.actor.node)} AS actor, "  # noqa: S608
             f"arraySort(groupArray({column})) FROM events "
@@ -150,7 +150,7 @@ class _Paths:
     def _types(self) -> Node:
         """Return the condition that an event is of one of the types that are asked for."""
         tests: list[Node] = []
-        for kind in self.given.get("includeEventTypes") or []:
+        for kind in map(str, self.given.get("includeEventTypes") or ()):
             if kind == "custom_event":
                 tests.append(
                     {"node": "Not", "expr": call("startsWith", field("event"), constant("$"))}
