@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any, NamedTuple
 
 __all__ = ["Attempt", "FunnelEvent", "FunnelSteps"]
@@ -54,7 +53,11 @@ class FunnelSteps:
     """Numbers of optional steps, from 0."""
 
     def attempt(
-        self, events: Sequence[FunnelEvent], part: Any = None, part_step: int | None = None
+        self,
+        events: Sequence[FunnelEvent],
+        part: Any = None,
+        part_step: int | None = None,
+        entry_end: int | None = None,
     ) -> Attempt | None:
         """Return the attempt that got furthest; None if there is none, or if it was excluded.
 
@@ -62,10 +65,11 @@ class FunnelSteps:
             events: The events of an actor, in order.
             part: The value of the breakdown that the event of `part_step` must have.
             part_step: A step, from 0; None for no such condition.
+            entry_end: The time before which an ordered attempt must begin, in microseconds.
         """
         if self.order == "unordered":
             return self._unordered(events, part, part_step)
-        best = _Ordered(self, part, part_step).run(events)
+        best = _Ordered(self, part, part_step, entry_end).run(events)
         return None if best is None or best.is_excluded else best
 
     def first_steps(self, event: FunnelEvent) -> bool:
@@ -106,8 +110,11 @@ class FunnelSteps:
 class _Ordered:
     """The attempts of an actor in a funnel whose steps come in order."""
 
-    def __init__(self, steps: FunnelSteps, part: Any, part_step: int | None) -> None:
+    def __init__(
+        self, steps: FunnelSteps, part: Any, part_step: int | None, entry_end: int | None
+    ) -> None:
         self._steps = steps
+        self._entry_end = entry_end
         self._part = part
         self._part_step = part_step
         self._held: list[Attempt | None] = [None] * (steps.count + 1)
@@ -116,25 +123,29 @@ class _Ordered:
 
     def run(self, events: Sequence[FunnelEvent]) -> Attempt | None:
         """Return the attempt that got furthest."""
-        places = range(len(events))
-        for at, group in groupby(places, key=lambda place: events[place].at):
-            together = list(group)
-            if len({events[place].mask for place in together}) == 1:
-                for place in together:
-                    self._excluding(at, events[place])
-                    for step in _bits(events[place].mask, self._steps.count):
-                        self._step(step, at, place, events[place].part, ())
+        place, count = 0, self._steps.count
+        while place < len(events):
+            at, mask, _ = events[place]
+            after = place + 1
+            while after < len(events) and events[after].at == at:
+                after += 1
+            together = range(place, after)
+            if all(events[one].mask == mask for one in together):
+                for one in together:
+                    if mask >> count:
+                        self._excluding(at, events[one])
+                    for step in _bits(mask, count):
+                        self._step(step, at, one, events[one].part, ())
                     if self._steps.order == "strict":
-                        self._clear(events[place].mask)
+                        self._clear(mask)
             else:
                 # Different events of one time are taken in the order of the steps.
                 steps = sorted(
-                    (step, place)
-                    for place in together
-                    for step in _bits(events[place].mask, self._steps.count)
+                    (step, one) for one in together for step in _bits(events[one].mask, count)
                 )
-                for step, place in steps:
-                    self._step(step, at, place, events[place].part, (place,))
+                for step, one in steps:
+                    self._step(step, at, one, events[one].part, (one,))
+            place = after
             if self._best is not None and self._best.reached == self._steps.count:
                 break
         return self._best
@@ -167,6 +178,8 @@ class _Ordered:
         """Let an event be a step, from 0; `used` are the events that may be used only once."""
         held = self._held
         if step == 0:
+            if self._entry_end is not None and at >= self._entry_end:
+                return
             before = Attempt((), at)
         else:
             found, before_step = held[step], step

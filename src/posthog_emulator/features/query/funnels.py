@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean, median
 from typing import Any, Final, NamedTuple
@@ -401,27 +401,21 @@ class Funnel:
             for event in events
             if self.steps.first_steps(event)
         }
-        steps = (1 << self.steps.count) - 1
+        times = [event.at for event in events]
         for place in sorted(starts):
-            begin = keys[place]
-            end = keys[place + 1] if place + 1 < len(keys) else None
-            here = [event for event in events if place == 0 or event.at >= begin]
+            end = keys[place + 1] if place + 1 < len(keys) else times[-1] + 1
+            first = 0 if place == 0 else bisect_left(times, keys[place])
+            here = events[first : bisect_right(times, end + self.steps.window)]
             if self.steps.order != "unordered":
-                inner = [
-                    event if end is None or event.at < end else
-                    event._replace(mask=event.mask & ~1)
-                    for event in here
-                ]  # fmt: skip
-                attempt = self.steps.attempt(inner, part, part_step)
-                found[place] = 0 if attempt is None else attempt.reached
-                continue
-            best = 0
-            for n, event in enumerate(here):
-                if event.mask & steps and (end is None or event.at < end):
-                    ahead = [one for one in here[n:] if one.at - event.at <= self.steps.window]
-                    attempt = self.steps.attempt(ahead, part, part_step)
-                    best = max(best, 0 if attempt is None else attempt.reached)
-            found[place] = best
+                attempts = [self.steps.attempt(here, part, part_step, end)]
+            else:
+                ahead = (
+                    here[n : bisect_right(times, event.at + self.steps.window) - first]
+                    for n, event in enumerate(here)
+                    if event.at < end and self.steps.first_steps(event)
+                )
+                attempts = [self.steps.attempt(some, part, part_step) for some in ahead]
+            found[place] = max((one.reached for one in attempts if one is not None), default=0)
         return found
 
     def _trends(self) -> list[dict[str, Any]]:

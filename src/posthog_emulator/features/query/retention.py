@@ -189,22 +189,14 @@ class _Retention:
     def _starts_where(self, more: Node) -> Iterator[_Start]:
         common = [self.common, *self.actor.tests, more]
         firsts = None if self.kind == "retention_recurring" else self._firsts(common)
-        begun: dict[tuple[str, Any], set[int]] = {}
-        back: dict[tuple[str, Any], set[int]] = {}
-        for actor, part, row, starts, returns in self._activity(common):
-            part = "::".join(map(str, part)) if is_array(part) else part
-            if starts and row < len(self.rows):
-                begun.setdefault((actor, part), set()).add(row)
-            if returns >= self.occurrences:
-                back.setdefault((actor, part), set()).add(row)
-        for (actor, part), rows in begun.items():
-            columns = frozenset(back.get((actor, part), ()))
-            for row in rows:
-                if firsts is None or firsts.get(actor) == row:
+        for actor, part, begun, back in self._activity(common):
+            columns = frozenset(back)
+            for row in begun:
+                if row < len(self.rows) and (firsts is None or firsts.get(actor) == row):
                     yield _Start(actor, part, row, columns)
 
-    def _activity(self, common: Sequence[Node]) -> Iterator[tuple[Any, Any, int, int, int]]:
-        """Yield actor, value of the breakdown, period, and numbers of start and return events."""
+    def _activity(self, common: Sequence[Node]) -> Iterator[tuple[str, Any, list[int], list[int]]]:
+        """Yield actor, value of the breakdown, and the periods of start and of return events."""
         # The periods after the last row are its columns.
         last = add_units(self.end, self.unit, self.columns - 1) - timedelta(microseconds=1)
         wide = replace(self.period, end=last)
@@ -217,14 +209,20 @@ class _Retention:
         part = "NULL"
         if self.breakdown is not None and not self.breakdown.cohorts:
             part = values.add_node(self.breakdown.value(self.session, tests, ""))
-        sql = (
+        inner = (
             f"SELECT {values.add_node(self.actor.node)} AS actor, {part} AS part, "  # noqa: S608
             f"{bucket_sql(self.unit)} AS bucket, countIf({start}) AS starts, "
             f"countIf({again}) AS returns FROM events WHERE {event_tests(values, *tests)} "
             f"AND ({start} OR {again}) GROUP BY actor, part, bucket"
         )
-        for actor, value, bucket, starts, returns in all_rows(self.session, sql, values):
-            yield actor, value, places[bucket], starts, returns
+        sql = (
+            "SELECT actor, part, groupArrayIf(bucket, starts > 0), "  # noqa: S608
+            f"groupArrayIf(bucket, returns >= {self.occurrences}) "
+            f"FROM ({inner}) GROUP BY actor, part"
+        )
+        for actor, value, begun, back in all_rows(self.session, sql, values):
+            joined = "::".join(map(str, value)) if is_array(value) else value
+            yield actor, joined, [places[key] for key in begun], [places[key] for key in back]
 
     def _firsts(self, common: Sequence[Node]) -> dict[str, int]:
         """Return the period that each actor's first start event is in, if it is in the range."""
