@@ -42,6 +42,7 @@ _UNITS: Final = {
 }  # fmt: skip
 _FIELDS: Final = (
     "series", "interval", "breakdownFilter", "funnelsFilter", "aggregation_group_type_index",
+    "compareFilter",
 )  # fmt: skip
 _FILTER: Final = frozenset(
     {
@@ -108,6 +109,8 @@ class Funnel:
         check_insight(query, _FIELDS)
         given = as_object(query.get("funnelsFilter"))
         reject_unknown_fields(given, _FILTER, "FunnelsQuery.funnelsFilter")
+        if as_object(query.get("compareFilter")).get("compare"):
+            raise invalid("The emulator does not compare funnels with the period before.")
         self.session = session
         self.given = given
         self.entities = read_entities(session, query, ("optionalInFunnel",))

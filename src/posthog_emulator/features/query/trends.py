@@ -36,7 +36,8 @@ __all__ = ["DISPLAY_FIELDS", "run_trends", "trends_actors"]
 DISPLAY_FIELDS: Final = frozenset(
     {
         "aggregationAxisFormat", "aggregationAxisPostfix", "aggregationAxisPrefix", "chartStyle",
-        "confidenceLevel", "decimalPlaces", "detailedResultsAggregationType", "goalLines",
+        "confidenceLevel", "decimalPlaces", "detailedResultsAggregationType",
+        "excludeBoxPlotOutliers", "goalLines",
         "hiddenLegendIndexes", "legendPosition", "metricChangeDecreaseColor",
         "metricChangeIncreaseColor", "metricColorByDirection", "metricLineDecreaseColor",
         "metricLineIncreaseColor", "metricShowChange", "metricSummary", "minDecimalPlaces",
@@ -114,11 +115,7 @@ class _Trends:
     def __init__(self, session: QuerySession, query: Mapping[str, Any]) -> None:
         check_insight(query, _FIELDS)
         shown = as_object(query.get("trendsFilter"))
-        reject_unknown_fields(
-            {name: value for name, value in shown.items() if name != "excludeBoxPlotOutliers"},
-            _FILTER,
-            "TrendsQuery.trendsFilter",
-        )
+        reject_unknown_fields(shown, _FILTER, "TrendsQuery.trendsFilter")
         self.display = shown.get("display")
         if self.display not in _LINES | _TOTALS:
             raise invalid(f"The emulator does not compute the display {self.display!r} of trends.")
