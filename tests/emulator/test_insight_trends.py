@@ -336,3 +336,20 @@ def test_the_earliest_event_begins_all_time() -> None:
     assert (found["days"][0], found["label"]) == (first.day, "All events")
     assert found["count"] == len(project().events)
     assert NOW.astimezone(ZONE).strftime("%Y-%m-%d") == found["days"][-1]
+
+
+def test_the_duration_of_sessions() -> None:
+    ids = [f"0195{number:04x}-0000-7000-8000-000000000000" for number in range(3)]
+    noon = datetime(2026, 3, 12, 12, tzinfo=ZONE)
+    lengths = [60, 120, 600]
+    small = Project(
+        [
+            Event("a", "p0", noon + timedelta(seconds=seconds), {"$session_id": id})
+            for id, length in zip(ids, lengths, strict=True)
+            for seconds in (0, length)
+        ]
+    )
+    for math, wanted in (("avg", 260), ("median", 120), ("sum", 780), ("max", 600)):
+        node = {**A, "math": math, "math_property": "$session_duration"}
+        (found,) = small.trends(node, dateRange=SPAN)
+        assert found["data"] == [*[0] * 11, wanted]

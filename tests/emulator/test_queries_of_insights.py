@@ -12,6 +12,10 @@ import httpx
 import pytest
 
 from posthog_emulator import Emulator
+from posthog_emulator.features.query.insight_results import all_rows
+from posthog_emulator.features.query.properties import Values
+from posthog_emulator.features.query.runner import QuerySession
+from posthog_emulator.http.errors import ApiError
 
 from .virtual_time import VirtualTime
 
@@ -285,3 +289,45 @@ async def test_a_funnel_of_more_events_than_a_query_has_rows(
     query = {"kind": "FunnelsQuery", "series": steps, "dateRange": {"date_from": "2026-01-01"}}
     async with connect(emulator) as http:
         assert [step["count"] for step in await computed(http, query)] == [1, 1]
+
+
+CACHED = {"cache_key", "cache_target_age", "calculation_trigger", "is_cached", "last_refresh",
+          "next_allowed_client_refresh", "timezone"}  # fmt: skip
+"""Fields that caching adds to a response."""
+
+
+async def test_responses_are_as_the_schema_says(
+    emulator: Emulator, connect: Callable[..., httpx.AsyncClient]
+) -> None:
+    steps = {"series": [NODE, {**NODE, "event": "b"}]}
+    funnel = {"kind": "FunnelsQuery", **steps}
+    queries: list[dict[str, Any]] = [
+        trends(compareFilter={"compare": True}, breakdownFilter={"breakdown": "plan"}),
+        trends(trendsFilter={"display": "BoldNumber"}),
+        *({**funnel, "funnelsFilter": {"funnelVizType": kind}}
+          for kind in ("steps", "trends", "time_to_convert")),
+        {"kind": "RetentionQuery", "retentionFilter": {}},
+        {"kind": "PathsQuery", "pathsFilter": {}},
+        {"kind": "StickinessQuery", "series": [NODE]},
+        {"kind": "LifecycleQuery", "series": [NODE]},
+        {"kind": "FunnelCorrelationQuery", "funnelCorrelationType": "events",
+         "source": {"kind": "FunnelsActorsQuery", "source": funnel}},
+    ]  # fmt: skip
+    async with connect(emulator) as http:
+        for query in queries:
+            answer = await http.post(PATH, json={"query": query})
+            assert answer.status_code == 200, answer.text
+            body = {name: value for name, value in answer.json().items() if name not in CACHED}
+            model = query["kind"].replace("CorrelationQuery", "Correlation") + "Response"
+            error = emulator.state.validators.first_error(model, body, "response")
+            assert error is None, (query, error)
+
+
+def test_an_insight_stops_when_it_is_cancelled(emulator: Emulator) -> None:
+    session = QuerySession(1, emulator.settings.clock(), lambda: emulator.state.events)
+    rows = all_rows(session, "SELECT event FROM events", Values(session))
+    assert next(rows) == ["a"]
+    session.interrupt()
+    with pytest.raises(ApiError) as caught:
+        next(rows)
+    assert caught.value.status == 500

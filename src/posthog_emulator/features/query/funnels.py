@@ -201,7 +201,7 @@ class Funnel:
             results = self._time_to_convert()
         else:
             results = self._steps()
-        return insight_result(results, self.period, isUdf=True)
+        return insight_result(results, self.period)
 
     # Events
 

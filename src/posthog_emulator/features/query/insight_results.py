@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Final
 
-from posthog_emulator.http.errors import invalid
+from posthog_emulator.clickhouse.errors import QueryCancelledError
+from posthog_emulator.http.errors import ApiError, invalid
 
 from .dates import Period, resolved
 from .entities import Actor
 from .properties import Values
 from .result import Result, encode_json
-from .runner import QuerySession, run_rows
+from .runner import QuerySession, clickhouse_error, run_rows
 
 __all__ = ["MAX_ROWS", "Actors", "all_rows", "insight_result", "listed_actors"]
 
@@ -20,8 +22,10 @@ MAX_ROWS: Final = 2_000_000
 """Maximum number of rows that an insight is computed from."""
 
 
-def all_rows(session: QuerySession, sql: str, values: Values) -> list[list[Any]]:
-    """Return the rows of a query, without the usual limit.
+def all_rows(session: QuerySession, sql: str, values: Values) -> Iterator[list[Any]]:
+    """Run a query, and return an iterator over its rows, without the usual limit.
+
+    The iterator raises an error once the query is cancelled or takes too long.
 
     Args:
         session: The session of the query.
@@ -34,7 +38,18 @@ def all_rows(session: QuerySession, sql: str, values: Values) -> list[list[Any]]
     rows = run_rows(session, f"{sql} LIMIT {MAX_ROWS}", values.by_name, max_rows=MAX_ROWS)
     if len(rows) >= MAX_ROWS:
         raise invalid(f"The emulator does not compute insights of {MAX_ROWS:,} rows or more.")
-    return rows
+    return _interruptible(session, rows)
+
+
+def _interruptible(session: QuerySession, rows: Sequence[list[Any]]) -> Iterator[list[Any]]:
+    deadline = perf_counter() + session.max_seconds
+    for row in rows:
+        # What is computed of the rows takes longer than the query itself.
+        if session.cancellation.is_cancelled:
+            raise clickhouse_error(QueryCancelledError(394, "QUERY_WAS_CANCELLED", "Cancelled."))
+        if perf_counter() > deadline:
+            raise ApiError(504)
+        yield row
 
 
 def insight_result(

@@ -43,6 +43,7 @@ __all__ = [
     "DeferredQuery",
     "QuerySession",
     "check_hogql",
+    "clickhouse_error",
     "create_context",
     "run_hogql",
     "run_rows",

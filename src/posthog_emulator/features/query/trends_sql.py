@@ -15,9 +15,9 @@ from .entities import Actor, Entity, actor_of, event_tests, hogql_node, period_n
 from .properties import Values
 from .runner import QuerySession
 
-__all__ = ["MATH_FIELDS", "SeriesQuery"]
+__all__ = ["SeriesQuery"]
 
-MATH_FIELDS: Final = ()
+
 _AGGREGATES: Final = {
     **{name: name for name in ("avg", "sum", "min", "max")},
     "median": "quantile(0.5)",
@@ -77,7 +77,11 @@ class SeriesQuery:
         """
         math = self.entity.math
         if math in _FIRST:
-            return self._first_time(values, part)
+            bucket = "0" if self.total else bucket_sql(self.period.unit, "first")
+            return (
+                f"SELECT {bucket} AS bucket, part, count() "  # noqa: S608
+                f"FROM ({self._firsts(values, part)}) GROUP BY bucket, part"
+            )
         bucket = "0" if self.total else bucket_sql(self.period.unit)
         if math in _ACTIVE_DAYS and not self.total:
             bucket = self._windows(values, _ACTIVE_DAYS[math])
@@ -140,7 +144,7 @@ class SeriesQuery:
         held = "timestamp > w.2 AND timestamp <= w.3"
         return f"arrayJoin(arrayFilter(w -> {held}, {values.add(windows)})).1"
 
-    def _first_time(self, values: Values, part: Node) -> str:
+    def _firsts(self, values: Values, part: Node) -> str:
         """Return the query of the actors whose first event is in the time range."""
         entity = self.entity
         if entity.type == "groups":
@@ -154,14 +158,12 @@ class SeriesQuery:
         if entity.math == "first_matching_event_for_user":
             first = f"minIf(timestamp, {filters})"
             shown = f"argMinIf({added}, timestamp, {filters})"
-        inner = (
+        return (
             f"SELECT person_id AS actor, {first} AS first, {shown} AS part, "  # noqa: S608
             f"countIf({filters} AND {values.add_node(since)}) AS n FROM events "
             f"WHERE {event_tests(values, upper, entity.base)} GROUP BY actor "
             f"HAVING n > 0 AND first = {matching}"
         )
-        bucket = "0" if self.total else bucket_sql(self.period.unit, "first")
-        return f"SELECT {bucket} AS bucket, part, count() FROM ({inner}) GROUP BY bucket, part"  # noqa: S608
 
     def actors(self, values: Values, extra: Node, bucket: int | None) -> str:
         """Return the query of the actors of a data point, with the numbers of their events.
@@ -174,26 +176,21 @@ class SeriesQuery:
         Raises:
             ApiError: 400, the emulator does not compute the math.
         """
-        entity, person = self.entity, values.add_node(
-            actor_of().node if entity_is_personal(self.entity) else self.actor().node
-        )  # fmt: skip
-        if entity.math in _FIRST:
-            inner = self._first_time(values, extra)
-            inner = inner[inner.index("FROM (") + 6 : inner.rindex(") GROUP BY")]
-            at = "" if bucket is None else f"AND {bucket_sql(self.period.unit, 'first')} = {bucket}"
-            return f"SELECT actor AS actor_id, n AS event_count FROM ({inner}) WHERE part {at}"  # noqa: S608
+        math = self.entity.math
+        if math in _FIRST:
+            inner = self._firsts(values, extra)
+            firsts = f"SELECT actor AS actor_id, n AS event_count FROM ({inner})"  # noqa: S608
+            if bucket is None:
+                return f"{firsts} WHERE part"
+            return f"{firsts} WHERE part AND {bucket_sql(self.period.unit, 'first')} = {bucket}"
+        person = values.add_node((self.actor() if math == "unique_group" else actor_of()).node)
         rows = f"FROM events WHERE {event_tests(values, *self.tests(), extra)}"
         if bucket is None:
             return f"SELECT {person} AS actor_id, count() AS event_count {rows} GROUP BY actor_id"
         key = bucket_sql(self.period.unit)
-        if entity.math in _ACTIVE_DAYS:
-            key = self._windows(values, _ACTIVE_DAYS[entity.math])
+        if math in _ACTIVE_DAYS:
+            key = self._windows(values, _ACTIVE_DAYS[math])
         return (
             f"SELECT actor_id, count() AS event_count FROM (SELECT {person} AS actor_id, "  # noqa: S608
             f"{key} AS bucket {rows}) WHERE bucket = {bucket} GROUP BY actor_id"
         )
-
-
-def entity_is_personal(entity: Entity) -> bool:
-    """Return whether the actors of a series are persons."""
-    return entity.math != "unique_group"
