@@ -344,8 +344,8 @@ def test_the_duration_of_sessions() -> None:
     lengths = [60, 120, 600]
     small = Project(
         [
-            Event("a", "p0", noon + timedelta(seconds=seconds), {"$session_id": id})
-            for id, length in zip(ids, lengths, strict=True)
+            Event("a", "p0", noon + timedelta(seconds=seconds), {"$session_id": name})
+            for name, length in zip(ids, lengths, strict=True)
             for seconds in (0, length)
         ]
     )

@@ -12,7 +12,9 @@ import httpx
 import pytest
 
 from posthog_emulator import Emulator
+from posthog_emulator.features.query.dispatch import INSIGHT_KINDS
 from posthog_emulator.features.query.insight_results import all_rows
+from posthog_emulator.features.query.insights import INSIGHT_ACTORS, INSIGHTS
 from posthog_emulator.features.query.properties import Values
 from posthog_emulator.features.query.runner import QuerySession
 from posthog_emulator.http.errors import ApiError
@@ -321,6 +323,20 @@ async def test_responses_are_as_the_schema_says(
             model = query["kind"].replace("CorrelationQuery", "Correlation") + "Response"
             error = emulator.state.validators.first_error(model, body, "response")
             assert error is None, (query, error)
+
+
+async def test_stubs_answer_queries_of_users_only(
+    emulator: Emulator, connect: Callable[..., httpx.AsyncClient]
+) -> None:
+    emulator.stub_query("FROM events", [[0, "", 99]])
+    async with connect(emulator) as http:
+        (found,) = await computed(http, trends())
+        assert found["count"] == 12
+
+
+def test_the_kinds_of_insights_are_those_that_are_dispatched() -> None:
+    assert set(INSIGHT_KINDS) == set(INSIGHTS)
+    assert set(INSIGHT_ACTORS) == set(INSIGHTS) - {"FunnelCorrelationQuery"}
 
 
 def test_an_insight_stops_when_it_is_cancelled(emulator: Emulator) -> None:
