@@ -252,3 +252,69 @@ def test_refusals() -> None:
         ("math 'sum'", "StickinessQuery", {"series": [{**A, "math": "sum"}]}),
     ):  # fmt: skip
         assert wanted in project().refusal(kind, **fields)
+
+
+def test_retention_of_cohorts_groups_actions_and_first_occurrences() -> None:
+    starts = active("a")
+    cohorts = {"breakdown": [7, 8, "all"], "breakdown_type": "cohort"}
+    found = project().results("RetentionQuery", **retention(), breakdownFilter=cohorts)
+    for cohort, people in ((7, {"p0", "p1", "p2"}), ("all", set(starts))):
+        rows = [row for row in found if row["breakdown_value"] == cohort]
+        assert [row["values"][0]["count"] for row in rows] == [
+            sum(day in starts[person] for person in people) for day in DAYS
+        ]
+    groups: dict[str, set[date]] = defaultdict(set)
+    for one in project().events:
+        if one.name == "a" and "$groups" in one.properties:
+            groups[one.properties["$groups"]["org"]].add(one.at.date())
+    found = project().results("RetentionQuery", **retention(), aggregation_group_type_index=0)
+    assert [row[0] for row in table(found)] == [
+        sum(day in days for days in groups.values()) for day in DAYS
+    ]
+    action = retention(targetEntity={"id": 5, "type": "actions"})
+    found = project().results("RetentionQuery", **action)
+    either = active("b")
+    assert [row[0] for row in table(found)] == [
+        sum(day in starts[person] or day in either[person] for person in {*starts, *either})
+        for day in DAYS
+    ]
+    plan = [{"key": "plan", "value": "x", "operator": "exact", "type": "event"}]
+    first: dict[str, Event] = {}
+    matching: dict[str, Event] = {}
+    for one in project().events:
+        if one.name == "a":
+            first.setdefault(one.person, one)
+            if one.properties.get("plan") == "x":
+                matching.setdefault(one.person, one)
+    target = {"id": "a", "type": "events", "properties": plan}
+    for kind, wanted in (
+        ("retention_first_time", list(matching.values())),
+        ("retention_first_ever_occurrence",
+         [one for one in first.values() if one.properties.get("plan") == "x"]),
+    ):  # fmt: skip
+        query = retention(retentionType=kind, targetEntity=target)
+        query["dateRange"] = {"date_from": "2026-02-16", "date_to": "2026-03-12"}
+        found = project().results("RetentionQuery", **query)
+        counts = Counter(one.day for one in wanted)
+        assert [row[0] for row in table(found)] == [counts[row["date"][:10]] for row in found]
+        assert sum(counts.values()) > 0
+
+
+def test_lifecycle_of_groups_by_week() -> None:
+    weeks: dict[str, set[date]] = defaultdict(set)
+    for one in project().events:
+        if one.name == "a" and "$groups" in one.properties:
+            day = one.at.date()
+            weeks[one.properties["$groups"]["org"]].add(day - timedelta(days=day.weekday()))
+    found = project().results(
+        "LifecycleQuery", series=[A], interval="week", aggregation_group_type_index=0,
+        dateRange={"date_from": "2026-02-23"},
+    )  # fmt: skip
+    data = {one["status"]: one["data"] for one in found}
+    starts = [date(2026, 2, 23) + timedelta(weeks=n) for n in range(3)]
+    for n, start in enumerate(starts):
+        present = sum(data[status][n] for status in ("new", "returning", "resurrecting"))
+        assert present == sum(start in held for held in weeks.values())
+        assert data["returning"][n] <= sum(
+            start - timedelta(weeks=1) in held for held in weeks.values()
+        )

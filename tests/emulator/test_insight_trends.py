@@ -353,3 +353,44 @@ def test_the_duration_of_sessions() -> None:
         node = {**A, "math": math, "math_property": "$session_duration"}
         (found,) = small.trends(node, dateRange=SPAN)
         assert found["data"] == [*[0] * 11, wanted]
+
+
+def test_breakdowns_by_persons_groups_sessions_and_cleaned_paths() -> None:
+    noon = datetime(2026, 3, 12, 12, tzinfo=ZONE)
+    session = {"$session_id": "01950001-0000-7000-8000-000000000000"}
+    small = Project(
+        [
+            Event("$groupidentify", "p0", noon, {"$group_type": "org", "$group_key": "o1",
+                                                 "$group_set": {"size": 9}}),
+            Event("a", "p0", noon, {"$set": {"team": "red"}, "$groups": {"org": "o1"},
+                                    "path": "/user/12", **session}),
+            Event("a", "p1", noon, {"$set": {"team": "blue"}, "path": "/user/7/"}),
+            Event("a", "p0", noon + timedelta(seconds=90), {"path": "/about", **session}),
+        ]
+    )  # fmt: skip
+    small.session.path_cleaning = [
+        {"regex": r"^/user/\d+/?$", "alias": "/user/<id>", "order": 1},
+        {"regex": "about", "alias": "team", "order": 0},
+    ]
+
+    def counts(**given: Any) -> dict[str, float]:
+        found = small.trends(A, dateRange=SPAN, breakdownFilter=given)
+        return {one["breakdown_value"]: one["count"] for one in found}
+
+    assert counts(breakdown="team", breakdown_type="person") == {"red": 2, "blue": 1}
+    group = {"breakdown": "size", "breakdown_type": "group", "breakdown_group_type_index": 0}
+    assert counts(**group) == {"9": 1, NOTHING: 2}
+    assert counts(breakdown="path", breakdown_path_cleaning=True) == {"/user/<id>": 2, "/team": 1}
+    duration = counts(breakdown="$session_duration", breakdown_type="session")
+    assert duration == {"90": 2, "0": 1}
+
+
+def test_a_world_map_has_room_for_all_countries() -> None:
+    noon = datetime(2026, 3, 12, 12, tzinfo=ZONE)
+    small = Project([Event("a", "p0", noon, {"country": f"c{n}"}) for n in range(60)])
+    given = {"breakdown": "country"}
+    display = {"display": "WorldMap"}
+    found = small.trends(A, dateRange=SPAN, breakdownFilter=given, trendsFilter=display)
+    assert [one["aggregated_value"] for one in found] == [1] * 60
+    found = small.trends(A, dateRange=SPAN, breakdownFilter=given)
+    assert (len(found), found[-1]["count"]) == (26, 35)
