@@ -310,3 +310,28 @@ def test_generated_groups_in_a_funnel() -> None:
         funnelsFilter={"funnelWindowInterval": 1, "funnelWindowIntervalUnit": "hour"},
     )  # fmt: skip
     assert counts(found) == wanted
+
+
+def test_funnels_agree_with_the_functions_of_the_database() -> None:
+    """ClickHouse's own function counts ordered steps by hand-written SQL on the same rows."""
+    names = ["x", "y", "z"]
+    rng = random.Random(11)
+    events = [
+        Event(rng.choice(names), f"p{rng.randrange(60)}", START + timedelta(seconds=second * 7))
+        for second in rng.sample(range(20_000), 1500)
+    ]
+    big = Project(sorted(events, key=lambda event: event.at))
+    series = [{"kind": "EventsNode", "event": name} for name in names]
+    for hours in (1, 4, 30):
+        rows = big.store.read(
+            f"SELECT level, count() FROM (SELECT person_id, windowFunnel({hours * 3600})"
+            "(toDateTime(timestamp), event = 'x', event = 'y', event = 'z') AS level "
+            "FROM events GROUP BY person_id) WHERE level > 0 GROUP BY level"
+        )
+        levels = {int(level): int(count) for level, count in rows}
+        window = {"funnelWindowInterval": hours, "funnelWindowIntervalUnit": "hour"}
+        found = big.results("FunnelsQuery", series=series, funnelsFilter=window)
+        assert counts(found) == [
+            sum(count for level, count in levels.items() if level >= step) for step in (1, 2, 3)
+        ]
+        assert 0 < counts(found)[2] <= counts(found)[1]
