@@ -291,6 +291,49 @@ def test_correlation() -> None:
     assert odds_ratio(3, 0, 3, 1) == (4 / 1) / (1 / 2)
 
 
+def test_correlation_with_properties_and_its_persons() -> None:
+    small = Project(
+        [
+            Event(name, person, START + timedelta(minutes=minute),
+                  {"size": minute, "$set": {"team": "red" if person < "p3" else "blue"}})
+            for person, text in {"p1": "ahb", "p2": "ahb", "p3": "ah", "p4": "a"}.items()
+            for minute, name in enumerate(text)
+        ]
+    )  # fmt: skip
+    source = {"kind": "FunnelsActorsQuery", "source": {"kind": "FunnelsQuery", "series": [A, B]}}
+
+    def found(kind: str, **fields: Any) -> dict[str, tuple[int, int]]:
+        results = small.results(
+            "FunnelCorrelationQuery", funnelCorrelationType=kind, source=source, **fields
+        )
+        return {
+            one["event"]["event"]: (one["success_count"], one["failure_count"])
+            for one in results["events"]
+        }
+
+    teams = {"team::red": (2, 0), "team::blue": (0, 2)}
+    assert found("properties", funnelCorrelationNames=["team"]) == teams
+    everything = {"funnelCorrelationNames": ["$all"]}
+    assert teams.items() <= found("properties", **everything).items()
+    sizes = {"funnelCorrelationEventNames": ["h"],
+             "funnelCorrelationEventExcludePropertyNames": ["$set"]}  # fmt: skip
+    assert found("event_with_properties", **sizes) == {"h::size::1": (2, 1)}
+    assert found("events", funnelCorrelationExcludeEventNames=["h"]) == {}
+
+    def persons(**point: Any) -> set[str]:
+        query = {"funnelCorrelationType": "events", "source": source}
+        return small.actors(point, "FunnelCorrelationQuery", **query)
+
+    entity = {"kind": "EventsNode", "event": "h"}
+    assert persons(funnelCorrelationPersonConverted=False) == {"p3", "p4"}
+    assert persons(funnelCorrelationPersonEntity=entity) == {"p1", "p2", "p3"}
+    assert persons(
+        funnelCorrelationPersonEntity=entity, funnelCorrelationPersonConverted=False
+    ) == {"p3"}
+    team = [{"key": "team", "value": "blue", "operator": "exact", "type": "person"}]
+    assert persons(funnelCorrelationPropertyValues=team) == {"p3", "p4"}
+
+
 def test_generated_groups_in_a_funnel() -> None:
     groups: dict[str, list[Event]] = {}
     for one in generated():

@@ -336,7 +336,7 @@ async def test_stubs_answer_queries_of_users_only(
 
 def test_the_kinds_of_insights_are_those_that_are_dispatched() -> None:
     assert set(INSIGHT_KINDS) == set(INSIGHTS)
-    assert set(INSIGHT_ACTORS) == set(INSIGHTS) - {"FunnelCorrelationQuery"}
+    assert set(INSIGHT_ACTORS) == set(INSIGHTS)
 
 
 def test_an_insight_stops_when_it_is_cancelled(emulator: Emulator) -> None:

@@ -12,15 +12,15 @@ from posthog_emulator.hogql.parse import Node, compare, constant, field
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object
 
-from .entities import event_tests, period_node
+from .entities import event_tests, period_node, read_entity
 from .funnels import EPOCH, Funnel
-from .insight_results import all_rows, insight_result
-from .properties import Values
+from .insight_results import Actors, all_rows, insight_result, listed_actors
+from .properties import Values, property_tests
 from .result import Result
 from .runner import QuerySession
 from .unknown_fields import reject_unknown_fields
 
-__all__ = ["odds_ratio", "run_correlation"]
+__all__ = ["correlation_actors", "odds_ratio", "run_correlation"]
 
 _FIELDS: Final = frozenset(
     {"kind", "version", "source", "funnelCorrelationType", "funnelCorrelationNames",
@@ -56,6 +56,23 @@ def odds_ratio(success: int, failure: int, successes: int, failures: int) -> flo
     """
     # One is added to each number, so that nothing divides by zero.
     return ((success + 1) * (failures - failure + 1)) / ((successes - success + 1) * (failure + 1))
+
+
+def correlation_actors(
+    session: QuerySession, query: Mapping[str, Any], point: Mapping[str, Any]
+) -> Actors:
+    """Return the persons behind a result of a correlation.
+
+    Args:
+        session: The session of the query.
+        query: The FunnelCorrelationQuery.
+        point: The fields of a FunnelCorrelationActorsQuery: `funnelCorrelationPersonConverted`, and
+            `funnelCorrelationPersonEntity` or `funnelCorrelationPropertyValues`.
+
+    Raises:
+        ApiError: 400, the query uses something that the emulator does not support.
+    """
+    return _Correlation(session, query).actors(point)
 
 
 class _Correlation:
@@ -122,7 +139,6 @@ class _Correlation:
 
     def _events(self, with_properties: bool) -> Iterator[tuple[str, str]]:
         """Yield names of events, with their properties if asked for, and persons who did them."""
-        values = Values(self.session)
         steps = [str(one.id) for one in self.funnel.entities if one.type == "events"]
         excluded = (*steps, *self._texts("funnelCorrelationExcludeEventNames"))
         chosen = compare("not in", field("event"), constant(excluded))
@@ -131,23 +147,45 @@ class _Correlation:
             chosen = compare("in", field("event"), constant(wanted))
         tests: list[Node] = [period_node(self.funnel.period), self.funnel.common, chosen]
         held = "properties" if with_properties else "''"
-        sql = (
-            f"SELECT event, person_id, {held} AS held, "  # noqa: S608
-            f"arraySort(groupArray(dateDiff('microsecond', {EPOCH}, timestamp))) "
-            f"FROM events WHERE {event_tests(values, *tests)} GROUP BY event, person_id, held"
-        )
         without = set(self._texts("funnelCorrelationEventExcludePropertyNames"))
-        for name, person, text, times in all_rows(self.session, sql, values):
-            span = self.spans.get(person)
-            # Only what happened while the person was in the funnel.
-            if span is None or not _between(times, *span):
-                continue
+        for name, person, text in self._done("event", held, tests):
             if not with_properties:
                 yield name, person
                 continue
             for key, value in json.loads(text).items():
                 if key not in without:
                     yield f"{name}::{key}::{_shown(value)}", person
+
+    def _done(self, name: str, held: str, tests: Sequence[Node]) -> Iterator[tuple[str, str, str]]:
+        """Yield event, person, and further text, of what persons did while in the funnel."""
+        values = Values(self.session)
+        sql = (
+            f"SELECT {name} AS name, person_id, {held} AS held, "  # noqa: S608
+            f"arraySort(groupArray(dateDiff('microsecond', {EPOCH}, timestamp))) "
+            f"FROM events WHERE {event_tests(values, *tests)} GROUP BY name, person_id, held"
+        )
+        for event, person, text, times in all_rows(self.session, sql, values):
+            span = self.spans.get(person)
+            if span is not None and _between(times, *span):
+                yield event, person, text
+
+    def actors(self, point: Mapping[str, Any]) -> Actors:
+        """Return the persons of a result; see `correlation_actors`."""
+        chosen = set(self.spans)
+        if point.get("funnelCorrelationPersonEntity"):
+            entity = read_entity(self.session, as_object(point["funnelCorrelationPersonEntity"]))
+            tests = [period_node(self.funnel.period), self.funnel.common, entity.condition]
+            chosen = {person for _, person, _ in self._done("''", "''", tests)}
+        elif point.get("funnelCorrelationPropertyValues"):
+            values = Values(self.session)
+            given = point["funnelCorrelationPropertyValues"]
+            (test,) = property_tests(given, values, "persons")
+            rows = all_rows(self.session, f"SELECT id FROM persons WHERE {test}", values)  # noqa: S608
+            chosen &= {row[0] for row in rows}
+        converted = point.get("funnelCorrelationPersonConverted")
+        if converted is not None:
+            chosen = chosen & self.succeeded if converted else chosen - self.succeeded
+        return listed_actors(self.session, chosen, self.funnel.actor)
 
     def _properties(self) -> Iterator[tuple[str, str]]:
         """Yield properties of persons with their values, and the persons who have them."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from .correlation import run_correlation
+from .correlation import correlation_actors, run_correlation
 from .funnels import funnel_actors, run_funnels
 from .insight_results import Actors
 from .lifecycle import lifecycle_actors, run_lifecycle
@@ -36,6 +36,7 @@ INSIGHTS: Final[Mapping[str, Run]] = MappingProxyType({
 INSIGHT_ACTORS: Final[Mapping[str, ActorsOf]] = MappingProxyType({
     "TrendsQuery": trends_actors,
     "FunnelsQuery": funnel_actors,
+    "FunnelCorrelationQuery": correlation_actors,
     "RetentionQuery": retention_actors,
     "PathsQuery": paths_actors,
     "StickinessQuery": stickiness_actors,
