@@ -79,7 +79,7 @@ class Database:
             f"{name} = {value!r}" if isinstance(value, str) else f"{name} = {value}"
             for name, value in given.items()
         )
-        answer = json.loads(self.run(f"SELECT * FROM ({sql}) SETTINGS {written}").bytes())  # noqa: S608
+        answer = json.loads(self.run(f"SELECT * FROM ({sql}) SETTINGS {written}").bytes())
         return [one["type"] for one in answer["meta"]], answer["data"]
 
 

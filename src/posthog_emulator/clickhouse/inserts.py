@@ -63,9 +63,7 @@ def insert(
         )
 
 
-def _json_insert(
-    table: str, columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]
-) -> bytes:
+def _json_insert(table: str, columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> bytes:
     moments = [n for n, kind in enumerate(columns.values()) if kind == "DateTime64"]
     lines: list[bytes] = []
     for row in rows:

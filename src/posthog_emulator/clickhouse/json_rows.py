@@ -101,9 +101,7 @@ def query_json(
     # Unpredictable, so that no text of a row can be taken for a mark.
     mark = uuid4().hex
     statement, has_marks = _encoded(sql, columns, mark)
-    text = database.select(
-        statement, "JSONCompact", settings=settings, cancellation=cancellation
-    )
+    text = database.select(statement, "JSONCompact", settings=settings, cancellation=cancellation)
     start = text.index(_BEFORE_ROWS) + len(_BEFORE_ROWS)
     # A line break in a value is escaped: these are never part of a row.
     end = text.rindex(_AFTER_ROWS)
@@ -115,9 +113,7 @@ def query_json(
     return JsonRows(names, types, rows, count)
 
 
-def _encoded(
-    sql: str, columns: Sequence[tuple[str, str]], mark: str
-) -> tuple[str, bool]:
+def _encoded(sql: str, columns: Sequence[tuple[str, str]], mark: str) -> tuple[str, bool]:
     """Return the SELECT whose JSON is right, and whether it has marks around floats."""
     names = [name for name, _ in columns]
     # Invalid UTF-8 in a name was replaced.
@@ -186,9 +182,7 @@ def _float(sql: str, mark: str) -> str:
     text = f"toString({sql})"
     # Without it, 1.0 would be written as 1.
     whole = f"{sql} = trunc({sql}) AND abs({sql}) < 1e16"
-    return (
-        f"if(isFinite({sql}), concat('{mark}', {text}, if({whole}, '.0', ''), '{mark}'), NULL)"
-    )
+    return f"if(isFinite({sql}), concat('{mark}', {text}, if({whole}, '.0', ''), '{mark}'), NULL)"
 
 
 def _moment(sql: str, type: ColumnType) -> str:

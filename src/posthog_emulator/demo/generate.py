@@ -181,8 +181,7 @@ def _create_day_table(database: Database, calendar: list[Day]) -> None:
     definition = ", ".join(f"{name} {kind}" for name, kind in columns.items())
     database.execute(f"CREATE TABLE demo_days ({definition}) ENGINE = Memory")
     rows = [
-        (day.number, day.start, day.events, day.first_visitor, day.new_visitors)
-        for day in calendar
+        (day.number, day.start, day.events, day.first_visitor, day.new_visitors) for day in calendar
     ]
     insert(database, "demo_days", columns, rows)
 

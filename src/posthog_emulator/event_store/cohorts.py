@@ -22,9 +22,7 @@ class CohortStore:
         next_version: Returns a number above all earlier ones.
     """
 
-    def __init__(
-        self, database: Database, lock: RLock, next_version: Callable[[], int]
-    ) -> None:
+    def __init__(self, database: Database, lock: RLock, next_version: Callable[[], int]) -> None:
         self._database = database
         self._lock = lock
         self._next_version = next_version

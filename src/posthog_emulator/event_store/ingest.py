@@ -157,9 +157,7 @@ class ProjectEvents:
         self._event_seen_at: dict[str, int] = {}
         self._ingested_at = 0
 
-    def ingest(
-        self, events: Iterable[Event], now: int, last_number: int
-    ) -> list[tuple[Any, ...]]:
+    def ingest(self, events: Iterable[Event], now: int, last_number: int) -> list[tuple[Any, ...]]:
         """Apply events to persons, groups and definitions.
 
         Args:

@@ -13,7 +13,7 @@ from .values import Printed
 __all__ = ["cast_sql"]
 
 _NAMES: Final[Mapping[str, tuple[str, str]]] = {
-    **{name: ("Int64", "int") for name in ("int", "integer", "bigint", "int64", "int8_")},
+    **dict.fromkeys(("int", "integer", "bigint", "int64", "int8_"), ("Int64", "int")),
     **{f"int{n}": (f"Int{n}", "int") for n in (8, 16, 32, 128, 256)},
     **{f"uint{n}": (f"UInt{n}", "int") for n in (8, 16, 32, 64, 128, 256)},
     "smallint": ("Int16", "int"), "tinyint": ("Int8", "int"),

@@ -18,9 +18,9 @@ from .errors import HogQLError, unsupported
 from .escape import quoted, string
 from .hogql_text import hogql_text
 from .macros import expand_macro
-from .parse import Node, children
+from .parse import Node
 from .properties import element
-from .scope import Scope, Source, SubquerySource
+from .scope import Scope, Source
 from .values import Printed
 
 __all__ = ["Expressions", "Queries", "Subquery"]

@@ -113,7 +113,7 @@ class _Replacer:
         table = next((one for one in _FILTERED if one in tables), None)
         if table is None:
             raise HogQLError(
-                "Cannot use 'filters' placeholder in a SELECT clause that does not select from "  # noqa: S608
+                "Cannot use 'filters' placeholder in a SELECT clause that does not select from "
                 "the events, sessions, logs, traces or groups table."
             )
         return self._context.filters(table)

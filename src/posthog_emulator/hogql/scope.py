@@ -167,11 +167,20 @@ class TableSource(Source):
         )
         text = self.table.derived.replace("{columns}", printed).replace("{t}", inner)
         text = text.replace("{team}", str(self.context.team_id))
+        if "{cohorts}" not in text:
+            return text
         return text.replace("{cohorts}", _current_cohorts(inner, self.context))
 
 
 def _current_cohorts(alias: str, context: Context) -> str:
-    """Return the condition on the rows of the cohorts as they were last calculated."""
+    """Return the condition on the rows of the cohorts as they were last calculated.
+
+    Raises:
+        HogQLError: The members of a cohort could not be calculated, so that its rows are missing.
+    """
+    error = next((cohort.error for cohort in context.cohorts.values() if cohort.error), None)
+    if error is not None:
+        raise HogQLError(f"The members of a cohort could not be calculated. {error}")
     pairs = [
         f"({number}, {cohort.version})" if cohort.version is not None else f"({number}, NULL)"
         for number, cohort in context.cohorts.items()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from posthog_emulator.hogql.context import Action, Cohort, Context
 from posthog_emulator.hogql.errors import HogQLError
+from posthog_emulator.hogql.parse import Expression, parse_expression, parse_select
 from posthog_emulator.hogql.translate import Translation, translate
 from tests.helpers.clickhouse import Database
 
@@ -25,7 +28,7 @@ def uuid(number: int) -> str:
     return f"00000000-0000-0000-0000-{number:012d}"
 
 
-def event(number: int, name: str, person: str, at: str, team: int = 1, **more: Any) -> Any:
+def event(number: int, name: str, person: str, at: str, /, team: int = 1, **more: Any) -> Any:
     """Return a row of `events`; what starts with `_` are columns, the rest are properties."""
     columns = {key[1:]: value for key, value in more.items() if key.startswith("_")}
     properties = {key: value for key, value in more.items() if not key.startswith("_")}
@@ -128,6 +131,15 @@ def database() -> Database:
     return made
 
 
+def _shown(value: Any, kind: str) -> Any:
+    found = re.match(r"(?:Nullable\()?DateTime(?:64)?(?:\(.*?'(.*?)'\)|\b)", kind)
+    if found is None or value is None:
+        return value
+    zone = found[1] or "UTC"
+    at = datetime.fromisoformat(value).replace(tzinfo=UTC if zone == "UTC" else ZoneInfo(zone))
+    return at.isoformat().replace("+00:00", "Z")
+
+
 class Asker:
     """Asks queries of project 1."""
 
@@ -145,13 +157,28 @@ class Asker:
         return self.database.query(made.sql, made.settings)
 
     def rows(self, sql: str, values: Mapping[str, Any] | None = None) -> list[list[Any]]:
-        """Return the rows of a query."""
-        found: list[list[Any]] = self.whole(sql, values)[1]
+        """Return the rows of a query, timestamps as ISO 8601."""
+        types, rows = self.whole(sql, values)
+        return [
+            [_shown(value, kind) for value, kind in zip(row, types, strict=True)] for row in rows
+        ]
+
+    def types(self, sql: str) -> list[str]:
+        """Return the types of a query's columns."""
+        found: list[str] = self.whole(sql)[0]
         return found
 
     def one(self, expression: str, values: Mapping[str, Any] | None = None) -> Any:
         """Return the value of an expression that speaks of no table."""
         return self.rows(f"SELECT {expression}", values)[0][0]
+
+    def values(self, expressions: Sequence[str], source: str = "") -> list[list[Any]]:
+        """Return the values of expressions for each row of a source, asked in one query."""
+        tree = parse_select(f"SELECT 1 {source}")
+        select = [parse_expression(one) for one in expressions]
+        made = translate(Expression({**tree, "select": select}), self.context)
+        types, rows = self.database.query(made.sql, made.settings)
+        return [[_shown(row[at], types[at]) for row in rows] for at in range(len(expressions))]
 
     def columns(self, sql: str) -> list[str]:
         """Return the names of a query's columns."""

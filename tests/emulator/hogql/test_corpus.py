@@ -22,9 +22,7 @@ from tests.helpers.clickhouse import engine_functions
 
 EXPRESSIONS = {
     "scalars": [*entries("scalars.txt")],
-    "aggregates": [
-        one for one in entries("aggregates.txt") if not one.hogql.startswith("SELECT")
-    ],
+    "aggregates": [one for one in entries("aggregates.txt") if not one.hogql.startswith("SELECT")],
     "generated": [one for one in generated_aggregates() if not one.hogql.startswith("SELECT")],
 }
 QUERIES = {
