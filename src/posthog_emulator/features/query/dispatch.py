@@ -11,21 +11,28 @@ from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import as_object
 
 from .filters import Filters
-from .funnels import run_funnels
 from .metadata import run_metadata
 from .result import Result
 from .runner import QuerySession, run_hogql
-from .trends import run_trends
 from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
 
-__all__ = ["SUPPORTED_KINDS", "compute", "unwrap_query"]
+__all__ = ["INSIGHT_KINDS", "SUPPORTED_KINDS", "compute", "unwrap_query"]
 
+INSIGHT_KINDS: Final = (
+    "TrendsQuery",
+    "FunnelsQuery",
+    "FunnelCorrelationQuery",
+    "RetentionQuery",
+    "PathsQuery",
+    "StickinessQuery",
+    "LifecycleQuery",
+)
+"""Kinds of `insights.INSIGHTS`, which is imported when the first insight is computed."""
 SUPPORTED_KINDS: Final = (
     "HogQLQuery",
     "EventsQuery",
-    "TrendsQuery",
-    "FunnelsQuery",
     "HogQLMetadata",
+    *INSIGHT_KINDS,
 )
 """Kinds that the emulator computes; of a visualization, its source is computed."""
 _WRAPPER_KINDS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
@@ -63,10 +70,10 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             return run_events(session, query)
         case "HogQLMetadata":
             return run_metadata(session, query, _placeholder_options(session, query))
-        case "TrendsQuery":
-            return run_trends(session, query)
-        case "FunnelsQuery":
-            return run_funnels(session, query)
+        case kind if kind in INSIGHT_KINDS:
+            from .insights import INSIGHTS
+
+            return INSIGHTS[kind](session, query)
         case _:
             return _compute_hogql(session, query)
 

@@ -42,7 +42,8 @@ class Values:
 
 def written(value: datetime) -> str:
     """Format a timestamp for HogQL."""
-    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    # With the zone: text without one is a time in the project's time zone.
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%fZ")
 
 
 _FIELDS: Final = frozenset(

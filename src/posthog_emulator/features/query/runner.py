@@ -22,7 +22,7 @@ from posthog_emulator.clickhouse.errors import (
 )
 from posthog_emulator.hogql.context import Action, Cohort, Context, SystemTable
 from posthog_emulator.hogql.errors import HogQLError
-from posthog_emulator.hogql.parse import Expression
+from posthog_emulator.hogql.parse import Expression, parse_select
 from posthog_emulator.hogql.translate import (
     DEFAULT_ROWS,
     MAX_ROWS,
@@ -43,6 +43,7 @@ __all__ = [
     "DeferredQuery",
     "QuerySession",
     "check_hogql",
+    "clickhouse_error",
     "create_context",
     "run_hogql",
     "run_rows",
@@ -188,6 +189,8 @@ def run_rows(
 ) -> list[list[Any]]:
     """Run a HogQL query of the emulator itself, and return its rows as JSON has their values.
 
+    Stubs do not answer it: they are for the queries of users.
+
     Args:
         session: The session to run it in.
         sql: The query. OFFSET is allowed.
@@ -197,7 +200,8 @@ def run_rows(
     Raises:
         ApiError: The query is rejected or fails.
     """
-    result = run_hogql(session, sql, values, max_rows=max_rows, allow_offset=True)
+    tree = Expression(parse_select(sql)) if isinstance(sql, str) else sql
+    result = run_hogql(session, tree, values, max_rows=max_rows, allow_offset=True)
     rows: list[list[Any]] = json.loads(result.rows)
     return rows
 
