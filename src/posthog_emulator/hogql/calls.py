@@ -202,10 +202,8 @@ def aggregate(
     _has_aggregate(function.name, context)
     values = ", ".join(one.sql for one in args)
     kind = _kind(function.kind, args)
-    nullable = (
-        "OrNull" in name
-        or (kind not in {"int"}
-        and any(one.nullable or one.kind in CONTAINERS for one in args))
+    nullable = "OrNull" in name or (
+        kind not in {"int"} and any(one.nullable or one.kind in CONTAINERS for one in args)
     )
     written = {
         "json_agg": f"toJSONString(groupArray({values}))",

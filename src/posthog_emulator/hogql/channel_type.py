@@ -88,65 +88,66 @@ _SHOP: Final = string("^(.*(([^a-df-z]|^)shop|shopping).*)$")
 
 def lookup(function: str, sql: str) -> str:
     """Return the SQL of a lookup: the type, or NULL for a value that is not known."""
-    found = LOOKUPS[function]
-    pairs = f"[{', '.join(map(string, found))}], [{', '.join(map(string, found.values()))}]"
-    answer = f"transform(toString({sql}), {pairs}, NULL)"
+    kinds: dict[str, list[str]] = {}
+    for value, kind in LOOKUPS[function].items():
+        kinds.setdefault(kind, []).append(string(value))
+
+    def found(value: str) -> str:
+        arms = (f"{value} IN ({', '.join(own)}), {string(kind)}" for kind, own in kinds.items())
+        return f"multiIf({', '.join(arms)}, NULL)"
+
+    text = f"toString({sql})"
     if "Medium" in function:
-        return answer
-    shorter = f"cutToFirstSignificantSubdomain(concat('http://', toString({sql})))"
-    return f"coalesce({answer}, transform({shorter}, {pairs}, NULL))"
+        return found(text)
+    shorter = f"cutToFirstSignificantSubdomain(concat('http://', {text}))"
+    return f"coalesce({found(text)}, {found(shorter)})"
 
 
 def channel_type(
     *,
-    campaign: str,
-    medium: str,
-    source: str,
+    utm_campaign: str,
+    utm_medium: str,
+    utm_source: str,
     referring_domain: str,
     gclid: str,
     fbclid: str,
     gad_source: str,
 ) -> str:
-    """Return the SQL of the channel type.
+    """Return the SQL of the channel type, from the SQL of what the first event has, or NULL."""
+    campaign, medium, source = (f"lower({one})" for one in (utm_campaign, utm_medium, utm_source))
 
-    Args:
-        campaign: SQL of the first `utm_campaign`, or NULL.
-        medium: SQL of the first `utm_medium`, or NULL.
-        source: SQL of the first `utm_source`, or NULL.
-        referring_domain: SQL of the first referring domain, or NULL.
-        gclid: SQL of whether there was a `gclid`.
-        fbclid: SQL of whether there was an `fbclid`.
-        gad_source: SQL of the first `gad_source`, or NULL.
-    """
-    campaign, medium, source = (f"lower({one})" for one in (campaign, medium, source))
+    def when(test: str, kind: str) -> str:
+        return f"if(ifNull({test}, 0), '{kind}', NULL)"
 
-    def shop(kind: str) -> str:
-        return f"if(ifNull(match({campaign}, {_SHOP}), 0), '{kind} Shopping', NULL)"
+    def coalesced(kind: str, domain_type: str, *more: str) -> str:
+        parts = (
+            lookup(f"lookup{kind}SourceType", source),
+            when(f"match({campaign}, {_SHOP})", f"{kind} Shopping"),
+            lookup(f"lookup{kind}MediumType", medium),
+            lookup(f"lookup{kind}SourceType", referring_domain),
+            *more,
+        )
+        return f"coalesce({', '.join(parts)}, '{domain_type}')"
 
-    def video(kind: str) -> str:
-        return f"if(ifNull(match({campaign}, 'video'), 0), '{kind} Video', NULL)"
-
-    paid = (
-        f"coalesce({lookup('lookupPaidSourceType', source)}, {shop('Paid')}, "
-        f"{lookup('lookupPaidMediumType', medium)}, "
-        f"{lookup('lookupPaidSourceType', referring_domain)}, "
-        f"if(ifNull({gad_source} = '1', 0), 'Paid Search', NULL), {video('Paid')}, "
-        f"if({fbclid}, 'Paid Social', NULL), 'Paid Unknown')"
-    )
-    organic = (
-        f"coalesce({lookup('lookupOrganicSourceType', source)}, {shop('Organic')}, "
-        f"{lookup('lookupOrganicMediumType', medium)}, "
-        f"{lookup('lookupOrganicSourceType', referring_domain)}, {video('Organic')}, "
-        f"if(ifNull(match({medium}, 'push$'), 0), 'Push', NULL), "
-        f"if({fbclid}, 'Organic Social', NULL), "
-        f"if(ifNull({referring_domain} = '$direct', 0), 'Direct', NULL), "
-        f"if(isNotNull({referring_domain}), 'Referral', NULL), 'Unknown')"
-    )
+    paid = coalesced(
+        "Paid", "Paid Unknown",
+        when(f"{gad_source} = '1'", "Paid Search"),
+        when(f"match({campaign}, 'video')", "Paid Video"),
+        when(f"isNotNull({fbclid})", "Paid Social"),
+    )  # fmt: skip
+    organic = coalesced(
+        "Organic", "Unknown",
+        when(f"match({campaign}, 'video')", "Organic Video"),
+        when(f"match({medium}, 'push$')", "Push"),
+        when(f"isNotNull({fbclid})", "Organic Social"),
+        when(f"{referring_domain} = '$direct'", "Direct"),
+        when(f"isNotNull({referring_domain})", "Referral"),
+    )  # fmt: skip
     return (
         f"multiIf(ifNull(match({campaign}, 'cross-network'), 0), 'Cross Network', "
-        f"ifNull({medium} IN ({_PAID}), 0) OR ifNull(startsWith({medium}, 'paid'), 0) "
-        f"OR {gclid} OR isNotNull({gad_source}), {paid}, "
-        f"ifNull({referring_domain} = '$direct', 0) AND isNull({medium}) AND (isNull({source}) "
-        f"OR ifNull({source} IN ('(direct)', 'direct', '$direct'), 0)) AND NOT {fbclid}, "
+        f"ifNull({medium} IN ({_PAID}) OR startsWith({medium}, 'paid'), 0) OR isNotNull({gclid}) "
+        f"OR isNotNull({gad_source}), {paid}, "
+        f"ifNull({referring_domain} = '$direct', 0) AND isNull({medium}) AND "
+        f"(isNull({source}) OR {source} IN ('(direct)', 'direct', '$direct')) AND isNull({fbclid}), "
         f"'Direct', {organic})"
     )

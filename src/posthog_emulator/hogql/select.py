@@ -144,7 +144,7 @@ class _Select:
         self._context = translator.context
         self._scope = Scope(ctes={**ctes, **_ctes(node.get("ctes"))})
         self._expressions = Expressions(translator, self._scope, self._context)
-        self._joins: list[tuple[Source, str, str]] = []
+        self._joins: list[tuple[SubquerySource | TableSource, str, str]] = []
         """Sources with their kinds of join and conditions."""
 
     def query(self) -> Query:
@@ -183,8 +183,7 @@ class _Select:
         word = "SELECT DISTINCT" if node.get("distinct") else "SELECT"
         written = self._written(columns)
         sql = " ".join([f"{word} {', '.join(written)}", *tables, *arrays, *self._guarded(parts)])
-        known = {name: value for name, value in columns}
-        return Query(sql, known, tuple(name for name, _ in columns))
+        return Query(sql, dict(columns), tuple(name for name, _ in columns))
 
     # FROM
 
@@ -209,7 +208,7 @@ class _Select:
             self._joins.append((source, "" if first else kind, self._constraint(node, source)))
             first, node = False, node.get("next_join")
 
-    def _source(self, node: Node, *, direct: bool) -> tuple[str, Source]:
+    def _source(self, node: Node, *, direct: bool) -> tuple[str, SubquerySource | TableSource]:
         table, alias = node["table"], node.get("alias")
         fresh = self._translator.fresh.next()
         if table["node"] == "ValuesQuery":
@@ -237,10 +236,7 @@ class _Select:
             return own, self._subquery(fresh, self._translator.named(name, tree, {}), node)
         known = TABLES.get(name)
         if known is not None:
-            source = TableSource(
-                fresh, name, known, self._context, self._translator.fresh, direct=direct
-            )
-            return own, source
+            return own, TableSource(name, self._context, self._translator.fresh, direct=direct)
         if chain[0] == "system" or name in OWN_OBJECTS:
             rows = self._context.system_table(name.removeprefix("system."))
             if rows is not None:
@@ -318,27 +314,20 @@ class _Select:
         parts: list[str] = []
         for source, kind, constraint in self._joins:
             word = f"{kind} " if parts else "FROM "
-            parts.append(f"{word}{self._read(source)} AS {source.alias}")
+            parts.append(
+                f"{word}{source.sql if isinstance(source, SubquerySource) else source.read()} AS {source.alias}"
+            )
             if constraint:
                 parts.append(constraint)
             if isinstance(source, TableSource):
                 parts += source.joins()
         return parts
 
-    def _read(self, source: Source) -> str:
-        if isinstance(source, SubquerySource):
-            return source.sql
-        assert isinstance(source, TableSource)
-        if source.table.derived or source.direct:
-            return source.read()
-        team = self._context.team_id
-        return f"(SELECT * FROM {source.read()} WHERE team_id = {team})"  # noqa: S608
-
     def _guarded(self, parts: list[str]) -> list[str]:
         """Return the clauses with the condition on the project first in WHERE."""
         guards: list[str] = []
         for source, _, _ in self._joins:
-            if isinstance(source, TableSource) and source.direct and not source.table.derived:
+            if isinstance(source, TableSource) and source.direct:
                 guards.append(f"equals({source.alias}.team_id, {self._context.team_id})")
                 if source.name == "events":
                     self._scan(source)
