@@ -100,6 +100,9 @@ def _parsed(kind: str, text: str) -> Node:
         node = cast("Node", json.loads(function(text, is_internal=True)))
     except RecursionError:
         raise HogQLError("The query is nested too deeply.") from None
+    except Exception as error:
+        # The parser raises errors of its lexer itself; a text with a zero byte is refused as well.
+        raise HogQLError(f"{error}") from None
     if node.get("error"):
         start, end = node["start"]["offset"], node["end"]["offset"]
         raise HogQLError(str(node["message"]), start=start, end=end)
