@@ -13,7 +13,7 @@ from .errors import HogQLError
 from .escape import string
 from .functions.aggregates import aggregate_functions
 from .functions.names import Function
-from .functions.rewrites import REWRITES
+from .functions.rewrites import rewritten
 from .functions.scalars import scalar_functions
 from .values import CONTAINERS, MOMENTS, NOTHING, Printed
 
@@ -133,9 +133,8 @@ def scalar(name: str, args: Sequence[Printed], context: Context) -> Printed:
     """
     function = _POSTHOG.get(name) or scalar_functions()[name]
     check_count(name, len(args), function.least, function.most)
-    rewrite = REWRITES.get(name)
-    if rewrite is not None:
-        made = rewrite(args, context)
+    made = rewritten(name, args, context)
+    if made is not None:
         _has(made.sql.partition("(")[0], context)
         return made
     _has(function.name, context)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-__all__ = ["Function", "expand", "read"]
+__all__ = ["Function", "expand", "lines", "read", "sections"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +77,21 @@ def read(kind: str, text: str) -> Iterator[tuple[str, Function]]:
         first = 1 if least is None else int(least)
         last = None if plus else int(most) if dash else first
         yield name, Function(clickhouse or name, first, last, kind, bool(case), bool(zone))
+
+
+def lines(file: str) -> Iterator[str]:
+    """Yield the lines of a data file beside this module, without comments."""
+    text = (Path(__file__).parent / file).read_text(encoding="utf-8")
+    yield from (line for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def sections(file: str) -> dict[str, str]:
+    """Return the text of each section of a data file, by the title in brackets above it."""
+    found: dict[str, str] = {}
+    title = ""
+    for line in lines(file):
+        if line.startswith("["):
+            title = line.strip("[]")
+        else:
+            found[title] = f"{found.get(title, '')} {line}"
+    return found
