@@ -7,14 +7,13 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Final
 
+from .channel_type import LOOKUPS
 from .comparisons import NAMES
 from .context import Context
 from .errors import HogQLError
 from .escape import string
-from .functions.aggregates import aggregate_functions
-from .functions.names import Function
 from .functions.rewrites import rewritten
-from .functions.scalars import scalar_functions
+from .functions.tables import Function, aggregate_functions, scalar_functions
 from .values import CONTAINERS, MOMENTS, NOTHING, Printed
 
 __all__ = ["MACROS", "aggregate", "aggregate_name", "check_count", "scalar", "scalar_name"]
@@ -29,13 +28,7 @@ MACROS: Final = {
 """PostHog's functions that are written in HogQL, and the numbers of their arguments."""
 _POSTHOG: Final = {
     "convertCurrency": Function("convertCurrency", 3, 4, "number"),
-    **{
-        name: Function(name, 1, 1, "string")
-        for name in (
-            "lookupDomainType", "lookupPaidSourceType", "lookupPaidMediumType",
-            "lookupOrganicSourceType", "lookupOrganicMediumType",
-        )
-    },
+    **{name: Function(name, 1, 1, "string") for name in LOOKUPS},
 }  # fmt: skip
 _NEVER_NULL: Final = frozenset(
     {"isnull", "isNotNull", "assumeNotNull", "toTypeName", "isEmpty", "empty", "notEmpty",

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from posthog_emulator.hogql.errors import HogQLError
 from posthog_emulator.hogql.escape import quoted, string
-from posthog_emulator.hogql.functions.aggregates import aggregate_functions
-from posthog_emulator.hogql.functions.scalars import scalar_functions
+from posthog_emulator.hogql.functions.tables import aggregate_functions, scalar_functions
 from posthog_emulator.hogql.hogql_text import hogql_text
 from posthog_emulator.hogql.parse import Expression, parse_expression, parse_select
 from posthog_emulator.hogql.translate import translate

@@ -6,17 +6,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo
 
 from posthog_emulator.hogql.channel_type import LOOKUPS, lookup
 from posthog_emulator.hogql.context import Context
+from posthog_emulator.hogql.data_files import data_lines
 from posthog_emulator.hogql.errors import HogQLError
 from posthog_emulator.hogql.escape import string
 from posthog_emulator.hogql.properties import best_effort, untyped
 from posthog_emulator.hogql.values import MOMENTS, Printed
 
-from .names import lines
 
 __all__ = ["rewritten"]
 
@@ -37,7 +38,7 @@ _REDUCER: Final = re.compile(
 @cache
 def _templates() -> Mapping[tuple[str, int], tuple[str, str]]:
     found: dict[tuple[str, int], tuple[str, str]] = {}
-    for line in lines("templates.txt"):
+    for line in data_lines(Path(__file__).parent / "templates.txt"):
         name, kind, sql = line.split(" ", 2)
         base, _, count = name.partition("/")
         found[base, int(count)] = (kind, sql)
