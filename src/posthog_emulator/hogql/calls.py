@@ -71,7 +71,7 @@ def scalar_name(name: str) -> str:
     if name in table or name in _POSTHOG:
         return name
     other = _any_case().get(name.lower())
-    if other in table:
+    if other is not None and other in table:
         return other
     raise HogQLError(f"Unsupported function call '{name}(...)'.{_hint(name)}")
 

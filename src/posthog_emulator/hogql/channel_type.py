@@ -90,6 +90,6 @@ def channel_type(
         f"ifNull({medium} IN ({_PAID}) OR startsWith({medium}, 'paid'), 0) OR isNotNull({gclid}) "
         f"OR isNotNull({gad_source}), {paid}, "
         f"ifNull({referring_domain} = '$direct', 0) AND isNull({medium}) AND "
-        f"(isNull({source}) OR {source} IN ('(direct)', 'direct', '$direct')) AND isNull({fbclid}), "
-        f"'Direct', {organic})"
+        f"(isNull({source}) OR {source} IN ('(direct)', 'direct', '$direct')) "
+        f"AND isNull({fbclid}), 'Direct', {organic})"
     )

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias, cast
 from .errors import HogQLError, unsupported
 
 __all__ = [
+    "ARITHMETIC",
     "Expression",
     "Node",
     "call",
@@ -29,6 +30,8 @@ __all__ = [
 Node: TypeAlias = "dict[str, Any]"
 """A node of the syntax tree; `node` has its kind. Parsed nodes are shared: never change one."""
 
+ARITHMETIC: Final = {"+": "plus", "-": "minus", "*": "multiply", "/": "divide", "%": "modulo"}
+"""Functions by operator."""
 _DEPTH: Final = 80
 """Maximum depth of brackets: the parser's time grows with its square and worse."""
 _ERRORS: Final = "posthog.hogql.errors"

@@ -43,7 +43,7 @@ def element(value: Printed, key: str | int, context: Context) -> Printed:
     Raises:
         HogQLError: The key is 0.
     """
-    if key == 0 and not isinstance(key, bool):
+    if key == 0:
         raise HogQLError("SQL indexes start from one, not from zero. E.g: array.1")
     is_json = value.path is not None or value.scope or value.kind == "string"
     if is_json or (isinstance(key, str) and value.kind == "unknown"):

@@ -86,7 +86,7 @@ class _Filter:
         self.given = given
         self.table = table
         self.types = types or {}
-        self.now = now or (lambda text: text)
+        self.now: Callable[[str], str] = now or str
         self.kind = str(given.get("type") or "event")
         self.key = str(given.get("key"))
         self.operator = str(given.get("operator") or "exact")

@@ -13,10 +13,21 @@ from .errors import HogQLError
 from .escape import quoted, string
 from .parse import Node
 from .properties import property_text
-from .schema import TABLES, Lazy, Table
+from .schema import TABLES, Lazy
 from .values import Printed
 
-__all__ = ["Names", "Scope", "Source", "SubquerySource", "TableSource"]
+__all__ = ["Names", "Query", "Scope", "Source", "SubquerySource", "TableSource"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A printed query."""
+
+    sql: str
+    columns: Mapping[str, Printed]
+    """Columns by name, as a query around this one sees them."""
+    names: tuple[str, ...]
+    """Names of all columns; a name may occur twice."""
 
 
 class Names:

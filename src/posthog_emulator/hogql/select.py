@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from .context import Context, SystemTable
@@ -15,10 +14,10 @@ from .hogql_text import hogql_text
 from .parse import Node, parse_select
 from .placeholders import replace_placeholders
 from .schema import OWN_OBJECTS, TABLES
-from .scope import Names, Scope, Source, SubquerySource, TableSource
+from .scope import Names, Query, Scope, Source, SubquerySource, TableSource
 from .values import Printed
 
-__all__ = ["Query", "Translator"]
+__all__ = ["Translator"]
 
 _DEPTH: Final = 25
 """Maximum depth of nested queries."""
@@ -32,17 +31,6 @@ _SETS: Final = frozenset(
      "EXCEPT DISTINCT", "EXCEPT ALL"}
 )  # fmt: skip
 _RANGES: Final = frozenset({"<", ">", "<=", ">=", "=="})
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A printed query."""
-
-    sql: str
-    columns: Mapping[str, Printed]
-    """Columns by name, as a query around this one sees them."""
-    names: tuple[str, ...]
-    """Names of all columns; a name may occur twice."""
 
 
 class Translator:
@@ -127,11 +115,7 @@ def _common(left: Printed, right: Printed) -> Printed:
 
 
 def _ctes(given: Any) -> dict[str, Node]:
-    if not given:
-        return {}
-    if isinstance(given, dict):
-        return dict(given)  # pyright: ignore[reportUnknownArgumentType]
-    return {cte["name"]: cte for cte in given}
+    return {cte["name"]: cte for cte in given or ()}
 
 
 class _Select:
@@ -167,10 +151,8 @@ class _Select:
         for key in ("having", "qualify"):
             if node.get(key):
                 parts.append(f"{key.upper()} {expressions.of(node[key]).sql}")
-        windows = [
-            f"{quoted(name)} AS ({expressions.window(window)})"
-            for name, window in (node.get("window_exprs") or {}).items()
-        ]
+        given: Mapping[str, Node] = node.get("window_exprs") or {}
+        windows = [f"{quoted(name)} AS ({expressions.window(w)})" for name, w in given.items()]
         if windows:
             parts.insert(_before_qualify(parts), f"WINDOW {', '.join(windows)}")
         if node.get("order_by"):
@@ -313,10 +295,8 @@ class _Select:
     def _tables(self) -> list[str]:
         parts: list[str] = []
         for source, kind, constraint in self._joins:
-            word = f"{kind} " if parts else "FROM "
-            parts.append(
-                f"{word}{source.sql if isinstance(source, SubquerySource) else source.read()} AS {source.alias}"
-            )
+            sql = source.sql if isinstance(source, SubquerySource) else source.read()
+            parts.append(f"{kind if parts else 'FROM'} {sql} AS {source.alias}")
             if constraint:
                 parts.append(constraint)
             if isinstance(source, TableSource):

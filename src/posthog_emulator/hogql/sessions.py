@@ -58,10 +58,14 @@ SESSION_COLUMNS: Final[Mapping[str, tuple[str, str, bool]]] = {
     **{
         f"${side}_{name}": (sql.replace("{}", url), "string", True)
         for side, url in (("entry", _ENTRY), ("end", _END), ("exit", _END))
-        for name, sql in (("current_url", "{}"), ("pathname", "path({})"), ("hostname", "domain({})"))
+        for name, sql in
+        (("current_url", "{}"), ("pathname", "path({})"), ("hostname", "domain({})"))
     },
     **{f"$entry_{name.lstrip('$')}": (_entry(name), "string", True) for name in _ENTRIES},
-    **{f"${name}_count": (_count(name), "int", False) for name in ("pageview", "autocapture", "screen")},
+    **{
+        f"${name}_count": (_count(name), "int", False)
+        for name in ("pageview", "autocapture", "screen")
+    },
     "$page_screen_autocapture_count_up_to": (
         f"least(uniqExactIf({{t}}.uuid, {_KINDS}), 2)", "int", False,
     ),

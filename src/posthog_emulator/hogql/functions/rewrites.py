@@ -18,7 +18,6 @@ from posthog_emulator.hogql.escape import string
 from posthog_emulator.hogql.properties import best_effort, untyped
 from posthog_emulator.hogql.values import MOMENTS, Printed
 
-
 __all__ = ["rewritten"]
 
 Rewrite: TypeAlias = "Callable[[Sequence[Printed], Context], Printed]"
