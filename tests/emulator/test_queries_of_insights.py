@@ -230,10 +230,10 @@ async def test_a_funnel_of_more_events_than_a_query_has_rows(
     emulator: Emulator, connect: Callable[..., httpx.AsyncClient]
 ) -> None:
     emulator.state.events.write(
-        "INSERT INTO events BY NAME SELECT 1 AS team_id, uuid() AS uuid, "
-        "['view', 'buy'][1 + range % 2] AS event, '' AS distinct_id, "
-        "'00000000-0000-0000-0000-000000000001'::UUID AS person_id, '{}' AS properties, "
-        "TIMESTAMP '2026-01-01' + to_seconds(range) AS timestamp FROM range(60000)"
+        "INSERT INTO events (team_id, uuid, event, person_id, properties, timestamp) "
+        "SELECT 1, generateUUIDv4(), ['view', 'buy'][1 + number % 2], "
+        "toUUID('00000000-0000-0000-0000-000000000001'), '{}', "
+        "toDateTime64('2026-01-01', 6, 'UTC') + toIntervalSecond(number) FROM numbers(60000)"
     )
     steps = [{"kind": "EventsNode", "event": name} for name in ("view", "buy")]
     query = {"kind": "FunnelsQuery", "series": steps, "dateRange": {"date_from": "2026-01-01"}}

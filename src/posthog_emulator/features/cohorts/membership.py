@@ -142,12 +142,7 @@ def _calculate(
         uuids = _query_members(state, team, row, now)
     except ApiError as error:
         problem = f"{row.data.get('name') or cohort_id}: {error.detail}"
-    state.events.write(
-        "DELETE FROM cohort_people WHERE team_id = ? AND cohort_id = ?", [int(team), cohort_id]
-    )
-    state.events.write(
-        "INSERT INTO cohort_people SELECT ?, ?, unnest(?::UUID[])", [int(team), cohort_id, uuids]
-    )
+    state.events.cohorts.replace_members(int(team), cohort_id, uuids)
     row.data["is_calculating"] = False
     if problem is None:
         row.data["count"] = len(uuids)

@@ -127,13 +127,10 @@ def create_context(session: QuerySession, options: Mapping[str, Any]) -> Context
     """Return the context for the translation of a query."""
     from posthog_emulator.hogql.context import Context
 
-    types = session.store().read(
-        "SELECT scope, name, type FROM property_types WHERE team_id = ?", [session.team_id]
-    )
     return Context(
         team_id=session.team_id,
         now=session.now.astimezone(UTC),
-        property_types={(str(scope), str(name)): str(kind) for scope, name, kind in types},
+        property_types=session.store().property_types(session.team_id),
         cohorts=session.cohorts,
         cohort_problems=session.cohort_errors,
         **options,
