@@ -109,6 +109,7 @@ def test_a_missing_function_is_named(database: Database) -> None:
     with pytest.raises(MissingFunctionError) as caught:
         query_json(database, "SELECT nonsense(1)")
     assert caught.value.function == "nonsense"
+    assert "install chdb-core" in caught.value.message
 
 
 def test_a_message_in_an_unknown_form_is_kept() -> None:

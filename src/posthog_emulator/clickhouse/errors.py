@@ -83,6 +83,10 @@ _CLASSES: Final[Mapping[int, type[ClickHouseError]]] = {
     394: QueryCancelledError,
     735: QueryCancelledError,
 }
+_OTHER_BUILD: Final = (
+    "The build chdb-core-lite has fewer functions than ClickHouse: if it should exist, install "
+    "chdb-core in its place."
+)
 _PREFIX: Final = re.compile(r"^(?:.*?Code: (?P<code>\d+)\. )?(?:DB::Exception: )?", re.DOTALL)
 _NAME: Final = re.compile(r"\(([A-Z][A-Z0-9_]+)\)\s*$")
 _VERSION: Final = re.compile(r" \(version [\d.]+[^()]*\)")
@@ -121,7 +125,7 @@ def clickhouse_error(text: str) -> ClickHouseError:
         return kind(code, name, message)
     match = _FUNCTION.search(body)
     function = "" if match is None else match["a"] or match["b"]
-    error = MissingFunctionError(code, name, message)
+    error = MissingFunctionError(code, name, f"{message} {_OTHER_BUILD}")
     error.function = function
     return error
 
