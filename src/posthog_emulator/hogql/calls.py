@@ -14,9 +14,18 @@ from .errors import HogQLError
 from .escape import string
 from .functions.rewrites import rewritten
 from .functions.tables import Function, aggregate_functions, scalar_functions
+from .parse import Node, children
 from .values import CONTAINERS, MOMENTS, NOTHING, Printed
 
-__all__ = ["MACROS", "aggregate", "aggregate_name", "check_count", "scalar", "scalar_name"]
+__all__ = [
+    "MACROS",
+    "aggregate",
+    "aggregate_name",
+    "check_count",
+    "has_aggregate",
+    "scalar",
+    "scalar_name",
+]
 
 MACROS: Final = {
     "matchesAction": (1, 1), "sparkline": (1, 1), "recordingButton": (1, 2),
@@ -59,6 +68,15 @@ def aggregate_name(name: str) -> str | None:
         return name
     other = _any_case().get(name.lower())
     return other if other in table else None
+
+
+def has_aggregate(node: Node) -> bool:
+    """Return whether an expression is about many rows, not counting subqueries and windows."""
+    if node["node"] in {"WindowFunction", "SelectQuery", "SelectSetQuery"}:
+        return False
+    if node["node"] == "Call" and aggregate_name(node["name"]) is not None:
+        return True
+    return any(has_aggregate(child) for child in children(node))
 
 
 def scalar_name(name: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from posthog_emulator.features.query.filters import bound
 from posthog_emulator.features.query.properties import Values, property_tests, written
-from posthog_emulator.features.query.runner import QuerySession, run_hogql
+from posthog_emulator.features.query.runner import ProjectCohorts, QuerySession, run_hogql
 from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import as_object, is_array
 from posthog_emulator.objects.store import StoredObject
@@ -40,16 +40,6 @@ _INTERVAL_UNITS: Final = {
 }
 
 
-@dataclass(slots=True)
-class ProjectCohorts:
-    """The cohorts of one project, with the errors of their last calculation."""
-
-    names: dict[int, str] = field(default_factory=dict[int, str])
-    """Name by cohort id."""
-    errors: dict[int, str] = field(default_factory=dict[int, str])
-    """Error message by cohort id, of cohorts whose members could not be calculated."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Calculation:
     definition: str
@@ -66,6 +56,8 @@ def project_cohorts(state: EmulatorState, team: str) -> ProjectCohorts:
             continue
         cohort_id = int(row.key)
         cohorts.names[cohort_id] = str(row.data.get("name"))
+        if not is_dynamic(row):
+            cohorts.static.add(cohort_id)
         last = calculations.get((team, cohort_id))
         if last is not None and last.error is not None:
             cohorts.errors[cohort_id] = last.error
@@ -171,8 +163,7 @@ def _query_members(state: EmulatorState, team: str, row: StoredObject, now: date
         team_id=int(team),
         now=now,
         store=lambda: state.events,
-        cohorts=cohorts.names,
-        cohort_errors=cohorts.errors,
+        cohorts=cohorts,
         stubs=[],
     )
     sql = f"SELECT id FROM persons WHERE {test} LIMIT {_MAX_MEMBERS}"  # noqa: S608

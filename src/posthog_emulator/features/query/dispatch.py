@@ -96,7 +96,7 @@ def _placeholder_options(session: QuerySession, query: Mapping[str, Any]) -> dic
         return _variable(session, variables, name)
 
     return {
-        "filter": filters.condition,
+        "filters": filters.condition,
         "date_range": filters.date_range,
         "variable": variable,
     }
@@ -108,7 +108,7 @@ def _variable(session: QuerySession, variables: Mapping[str, Any], name: str) ->
     Raises:
         HogQLError: The query or the project has no variable of that name.
     """
-    from posthog_emulator.hogql.problems import HogQLError
+    from posthog_emulator.hogql.errors import HogQLError
 
     sent_variables = [as_object(variable) for variable in variables.values()]
     variable = next(

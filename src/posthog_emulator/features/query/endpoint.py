@@ -15,6 +15,7 @@ from posthog_emulator.state import PROJECTS, ApiCall, fill_path
 from posthog_emulator.timestamps import format_utc
 
 from .dispatch import compute, unwrap_query
+from .objects import project_objects
 from .result import encode_json, json_object
 from .runner import DeferredQuery, QuerySession
 from .state import (
@@ -129,9 +130,6 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
 
     project = state.store.collection(PROJECTS).find(call.path_values[0])
     project_data = {} if project is None else project.data
-    timezone = project_data.get("timezone")
-    if timezone not in (None, "UTC"):
-        raise invalid(f"The emulator supports queries of projects in UTC only, not in {timezone}.")
     # Calculating cohorts takes long: only queries whose text or filters may refer to one wait.
     text = json.dumps([query, project_data.get("test_account_filters")], default=str)
     if "cohort" in text.lower():
@@ -144,8 +142,7 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
         team_id=int(call.path_values[0]),
         now=now,
         store=lambda: state.events,
-        cohorts=cohorts.names,
-        cohort_errors=cohorts.errors,
+        cohorts=cohorts,
         stubs=list(queries.stubs),
         allow_offset=settings.allow_offset,
         max_rows_scanned=settings.max_rows_scanned,
@@ -153,6 +150,7 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
         log=log_query,
         test_account_filters=project_data.get("test_account_filters"),
         variables={str(row.data.get("id")): row.data for row in variables if not row.deleted},
+        objects=project_objects(state, call.path_values[0], project_data, text),
     )
 
 

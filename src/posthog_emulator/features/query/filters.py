@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object
 
-from .properties import Values, property_tests, written
+from .properties import property_node
 
 if TYPE_CHECKING:
+    from posthog_emulator.hogql.parse import Expression
+
     from .runner import QuerySession
 
 __all__ = ["Filters", "bound", "moment", "time_range"]
 
+_TIMES: Final = {"sessions": "$start_timestamp", "groups": "created_at"}
 _RELATIVE: Final = re.compile(r"-(\d{1,4})([hdwmqy])\Z")
 _SPANS: Final = {
     "s": timedelta(seconds=1), "M": timedelta(minutes=1), "h": timedelta(hours=1),
@@ -131,20 +134,22 @@ class Filters:
         )
         """Inclusive start and exclusive end; None where there is no bound."""
 
-    def condition(self, table: str) -> tuple[str, Mapping[str, Any]]:
-        """Return the condition on the rows of a table, and the values of its placeholders.
+    def condition(self, table: str) -> Expression:
+        """Return the condition on the rows of a table.
 
         Raises:
             ApiError: 400, a filter is not supported.
         """
-        values, tests = Values(), list[str]()
-        tests += property_tests(self._given.get("properties"), values, table)
-        field = {"sessions": "$start_timestamp", "groups": "created_at"}.get(table, "timestamp")
+        from posthog_emulator.hogql.parse import Expression, compare, constant, field
+        from posthog_emulator.hogql.property_filters import all_of
+
+        tests = [property_node(self._given.get("properties"), table)]
+        time = field(_TIMES.get(table, "timestamp"))
         start, end = self.date_range
         if end is not None:
-            tests.append(f"{field} < {values.add(written(end))}")
+            tests.append(compare("<", time, constant(end)))
         if start is not None:
-            tests.append(f"{field} >= {values.add(written(start))}")
+            tests.append(compare(">=", time, constant(start)))
         if self._given.get("filterTestAccounts"):
-            tests += property_tests(self._session.test_account_filters, values, table)
-        return " AND ".join(tests) or "true", values.known
+            tests.append(property_node(self._session.test_account_filters, table))
+        return Expression(all_of(tests))

@@ -31,24 +31,28 @@ def run_metadata(
     Raises:
         ApiError: 400, the language or a field is not supported.
     """
-    from posthog_emulator.hogql.problems import HogQLError
+    from posthog_emulator.hogql.errors import HogQLError
 
     reject_unknown_fields(query, _KNOWN, "HogQLMetadata")
     language, text = query.get("language"), str(query.get("query"))
     if language not in {"hogQL", "hogQLExpr"}:
         raise invalid(f"The emulator supports hogQL and hogQLExpr only, not {language}.")
     message: str | None = None
+    start, end = 0, len(text)
     try:
         if language == "hogQLExpr":
-            from posthog_emulator.hogql.pieces import expression
+            from posthog_emulator.hogql.parse import parse_expression
 
-            check_hogql(session, f"SELECT {expression(text).text} FROM events", **options)  # noqa: S608
+            parse_expression(text)
+            check_hogql(session, f"SELECT ({text}\n) FROM events", **options)  # noqa: S608
         else:
             check_hogql(session, text, **options)
     except (HogQLError, ApiError) as error:
         message = error.detail
+        if isinstance(error, HogQLError) and error.start is not None and language == "hogQL":
+            start, end = error.start, error.start if error.end is None else error.end
     errors = (
-        [] if message is None else [{"message": message, "start": 0, "end": len(text), "fix": None}]
+        [] if message is None else [{"message": message, "start": start, "end": end, "fix": None}]
     )
     head: dict[str, Any] = {
         "isValid": message is None,

@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
-import importlib
-import re
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from posthog_emulator.clickhouse.engine import Cancellation
+from posthog_emulator.clickhouse.errors import (
+    ClickHouseError,
+    MemoryLimitError,
+    MissingFunctionError,
+    QueryCancelledError,
+    QueryTimeoutError,
+)
 from posthog_emulator.http.errors import ApiError, invalid
 
 from .result import Result
 from .stubs import Stub, stub_result
 
 if TYPE_CHECKING:
+    from posthog_emulator.clickhouse.json_rows import JsonRows
     from posthog_emulator.event_store.store import EventStore
     from posthog_emulator.hogql.context import Context
     from posthog_emulator.hogql.translate import Translation
 
-__all__ = ["DeferredQuery", "QuerySession", "check_hogql", "create_context", "run_hogql"]
+__all__ = [
+    "DeferredQuery",
+    "ProjectCohorts",
+    "QuerySession",
+    "check_hogql",
+    "create_context",
+    "run_hogql",
+]
+
+
+@dataclass(slots=True)
+class ProjectCohorts:
+    """The cohorts of one project, with the errors of their last calculation."""
+
+    names: dict[int, str] = field(default_factory=dict[int, str])
+    """Name by cohort id."""
+    errors: dict[int, str] = field(default_factory=dict[int, str])
+    """Error message by cohort id, of cohorts whose members could not be calculated."""
+    static: set[int] = field(default_factory=set[int])
+    """Ids of the cohorts whose members are listed."""
 
 
 @dataclass(slots=True)
@@ -30,27 +57,23 @@ class QuerySession:
     team_id: int
     now: datetime
     store: Callable[[], EventStore]
-    cohorts: Mapping[int, str]
-    """Names by id."""
+    cohorts: ProjectCohorts
     stubs: list[Stub]
-    cohort_errors: Mapping[int, str] = field(default_factory=dict[int, str])
-    """Error messages by id, of cohorts whose members could not be calculated."""
     allow_offset: bool = False
     max_rows_scanned: int | None = None
     max_result_bytes: int | None = None
     log: Callable[[dict[str, Any]], object] = lambda _: None
-    connection: Any = None
-    interrupted: bool = False
+    cancellation: Cancellation = field(default_factory=Cancellation)
     test_account_filters: Any = None
     """The project's filters for internal and test accounts."""
     variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
     """Insight variables, by id."""
+    objects: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The fields of `hogql.context.Context` that come from the project's objects."""
 
     def interrupt(self) -> None:
         """Interrupt the running query, and the queries that would follow it."""
-        self.interrupted = True
-        if self.connection is not None:
-            self.connection.interrupt()
+        self.cancellation.cancel()
 
 
 class DeferredQuery:
@@ -91,13 +114,13 @@ def run_hogql(
         values: The values of its placeholders.
         max_rows: The maximum LIMIT; larger values are capped. The server's maximum by default.
         allow_offset: Whether OFFSET is allowed, whatever the settings say.
-        options: `filter`, `date_range` and `variable` of `hogql.context.Context`.
+        options: `filters`, `date_range` and `variable` of `hogql.context.Context`.
 
     Raises:
         ApiError: The query is rejected or fails.
     """
-    from posthog_emulator.hogql.problems import HogQLError
-    from posthog_emulator.hogql.translate import MOST_ROWS
+    from posthog_emulator.hogql.errors import HogQLError
+    from posthog_emulator.hogql.translate import MAX_ROWS
 
     started_at = perf_counter()
     # The latest stub that matches wins, so that a test can override a fixture's stub.
@@ -112,7 +135,7 @@ def run_hogql(
                 session,
                 sql,
                 {"values": values, **options},
-                max_rows=max_rows or MOST_ROWS,
+                max_rows=max_rows or MAX_ROWS,
                 allow_offset=allow_offset or session.allow_offset,
             )
     except HogQLError as error:
@@ -125,15 +148,24 @@ def run_hogql(
 
 def create_context(session: QuerySession, options: Mapping[str, Any]) -> Context:
     """Return the context for the translation of a query."""
-    from posthog_emulator.hogql.context import Context
+    from posthog_emulator.hogql.context import Cohort, Context
 
+    store, team, known = session.store(), session.team_id, session.cohorts
+    versions = store.cohorts.versions(team)
     return Context(
-        team_id=session.team_id,
+        team_id=team,
         now=session.now.astimezone(UTC),
-        property_types=session.store().property_types(session.team_id),
-        cohorts=session.cohorts,
-        cohort_problems=session.cohort_errors,
-        **options,
+        property_types=store.property_types(team),
+        cohorts={
+            number: Cohort(
+                name, number in known.static, versions.get(number), known.errors.get(number)
+            )
+            for number, name in known.names.items()
+        },
+        group_types={index: name for name, index in store.project(team).groups.types.items()},
+        has_person_overrides=store.has_overrides(team),
+        engine_functions=store.engine_functions(),
+        **{**session.objects, **options},
     )
 
 
@@ -150,7 +182,7 @@ def check_hogql(session: QuerySession, sql: str, **options: Any) -> None:
     """
     from posthog_emulator.hogql.translate import translate
 
-    translate(sql, create_context(session, options), offset=session.allow_offset)
+    translate(sql, create_context(session, options), allow_offset=session.allow_offset)
 
 
 def _run(
@@ -161,30 +193,25 @@ def _run(
     max_rows: int,
     allow_offset: bool,
 ) -> Result:
-    from posthog_emulator.hogql.output import row_json
     from posthog_emulator.hogql.translate import DEFAULT_ROWS, translate
 
-    store = session.store()
     translation = translate(
-        sql, create_context(session, options), offset=allow_offset, most=max_rows
+        sql, create_context(session, options), allow_offset=allow_offset, max_rows=max_rows
     )
-    columns = translation.query.columns
-    row = row_json([kind for _, kind in columns])
-    statement = f"SELECT {row} AS j FROM ({translation.query.sql}) AS q"  # noqa: S608
-    table = _execute(session, store, statement, translation)
+    found = _execute(session, sql, translation)
     paged = translation.paged
     # A query without LIMIT reads one row more than it returns, to know whether there are more.
-    cut = table.num_rows > DEFAULT_ROWS
-    if paged and cut:
-        table = table.slice(0, DEFAULT_ROWS)
+    cut = found.count > DEFAULT_ROWS
+    if paged:
+        found = found.first(DEFAULT_ROWS)
     head: dict[str, Any] = {
-        "columns": [name for name, _ in columns],
-        "types": [[name, str(kind)] for name, kind in columns],
+        "columns": list(translation.columns),
+        "types": [list(pair) for pair in zip(translation.columns, found.types, strict=True)],
         "hasMore": cut if paged else None,
         "limit": DEFAULT_ROWS if paged else None,
         "offset": 0 if paged else None,
         "query": sql,
-        "hogql": translation.query.text,
+        "hogql": translation.hogql,
         "clickhouse": None,
         "error": None,
         "timings": [],
@@ -192,30 +219,31 @@ def _run(
         "metadata": None,
         "explain": None,
     }
-    return Result(_join_rows(table), head, table.num_rows)
+    return Result(found.rows, head, found.count)
 
 
-def _execute(session: QuerySession, store: EventStore, sql: str, translation: Translation) -> Any:
-    duckdb = importlib.import_module("duckdb")
-    connection = session.connection = store.cursor()
+def _execute(session: QuerySession, sql: str, translation: Translation) -> JsonRows:
+    store = session.store()
     try:
-        if session.interrupted:
-            raise ApiError(500, code="error", detail="ClickHouse error while executing query.")
-        _check_scan(session, connection, translation)
-        return connection.sql(sql).to_arrow_table()
-    except duckdb.Error as error:
-        raise _clickhouse_error(duckdb, error) from None
-    finally:
-        session.connection = None
-        connection.close()
+        _check_scan(session, store, translation)
+        return store.run_query(
+            translation.sql, settings=translation.settings, cancellation=session.cancellation
+        )
+    except ClickHouseError as error:
+        raise _api_error(error, sql) from None
 
 
-def _check_scan(session: QuerySession, connection: Any, translation: Translation) -> None:
+def _check_scan(session: QuerySession, store: EventStore, translation: Translation) -> None:
     """Raise an error if the query reads too many events, as the server does by its estimate."""
     max_rows = session.max_rows_scanned
     if max_rows is None:
         return
-    rows = sum(connection.execute(scan).fetchall()[0][0] for scan in translation.scans)
+    rows = 0
+    for scan in translation.scans:
+        found = store.run_query(
+            scan, settings=translation.settings, cancellation=session.cancellation
+        )
+        rows += json.loads(found.rows)[0][0]
     if rows > max_rows:
         seconds = max(11, round(10 * rows / max(max_rows, 1)))
         raise ApiError(
@@ -225,48 +253,26 @@ def _check_scan(session: QuerySession, connection: Any, translation: Translation
         )
 
 
-def _join_rows(table: Any) -> bytes:
-    """Join the JSON texts of the rows to one JSON array."""
-    # Arrow keeps the texts of a column one after the other in one buffer. Copying slices of the
-    # buffer avoids a Python object for every row.
-    pyarrow = importlib.import_module("pyarrow")
-    column = table.column(0)
-    if not pyarrow.types.is_large_string(column.type):
-        column = column.cast(pyarrow.large_string())
-    pieces: list[Any] = []
-    for chunk in column.chunks:
-        if len(chunk):
-            offsets: Any = memoryview(chunk.buffers()[1]).cast("q")
-            start, end = offsets[chunk.offset], offsets[chunk.offset + len(chunk)]
-            pieces.append(memoryview(chunk.buffers()[2])[start:end])
-    if pieces:
-        pieces[-1] = pieces[-1][:-1]  # the last comma
-    return b"".join([b"[", *pieces, b"]"])
+_INTERNAL: Final = frozenset(
+    {"LOGICAL_ERROR", "SYNTAX_ERROR", "UNKNOWN_EXCEPTION", "UNKNOWN_TABLE"}
+)
+"""Errors that are not the fault of who wrote the query."""
 
 
-_NOT_AN_AGGREGATE = re.compile(r"must appear in the GROUP BY clause")
-
-
-def _clickhouse_error(duckdb: Any, error: Exception) -> ApiError:
-    """Return ClickHouse's error for an error of DuckDB."""
-    text = str(error).partition("\n")[0]
-    if isinstance(error, duckdb.InterruptException):
+def _api_error(error: ClickHouseError, sql: str) -> ApiError:
+    """Return the API's error for an error of ClickHouse."""
+    if isinstance(error, QueryCancelledError):
         return ApiError(500, code="error", detail="ClickHouse error while executing query.")
-    if isinstance(error, duckdb.OutOfMemoryException):
+    if isinstance(error, QueryTimeoutError):
+        return ApiError(504, code="error", detail="Query has hit the max execution time.")
+    if isinstance(error, MemoryLimitError):
         return ApiError(513)
-    if _NOT_AN_AGGREGATE.search(str(error)):
+    if isinstance(error, MissingFunctionError) and error.function:
         return invalid(
-            "A column is not under aggregate function and not in GROUP BY.",
-            None,
-            "not_an_aggregate",
-        )
-    if "Division by zero" in text:
-        return invalid("Division by zero", None, "illegal_division")
-    if "Sizes of arrays differ" in text:
-        return invalid("Arrays have different sizes.", None, "sizes_of_arrays_dont_match")
-    if isinstance(error, duckdb.ConversionException):
-        return invalid(text, None, "cannot_parse_text")
-    return invalid(
-        f"The emulator cannot run its translation of this query: {text} "
-        "Give its rows yourself with emulator.stub_query()."
-    )
+            f"The function {error.function} is missing from the package chdb-core-lite. "
+            "Install chdb-core in its place.", None, "unknown_function",
+        )  # fmt: skip
+    if error.name in _INTERNAL:
+        detail = f"ClickHouse error while executing query: {error.message} The query was: {sql}"
+        return ApiError(500, code="error", detail=detail)
+    return invalid(error.message, None, error.name.lower())
