@@ -59,7 +59,14 @@ def _find(cohort: Any, context: Context) -> int:
 
 
 def current_cohorts(context: Context) -> str:
-    """Return the condition on the rows of cohorts as they were last calculated."""
+    """Return the condition on the rows of cohorts as they were last calculated.
+
+    Raises:
+        HogQLError: The members of one could not be calculated.
+    """
+    error = next((cohort.error for cohort in context.cohorts.values() if cohort.error), None)
+    if error is not None:
+        raise HogQLError(error)
     dynamic = {n: cohort.version for n, cohort in context.cohorts.items() if not cohort.static}
     exact = [f"({number}, {version})" for number, version in dynamic.items() if version is not None]
     loose = [str(number) for number, version in dynamic.items() if version is None]

@@ -168,6 +168,8 @@ def constant(value: Any) -> Node:
         return {"node": kind, "exprs": [constant(item) for item in items]}
     if isinstance(value, Mapping):
         raise unsupported("a value of the type dict")
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise HogQLError(f"{value} has more than 64 bits.")
     return {"node": "Constant", "value": value}
 
 

@@ -105,7 +105,9 @@ class _Filter:
             return self._cohort()
         if self.kind == "element":
             return self._element()
-        return self._tests(self._field())
+        test = self._tests(self._field())
+        # Only cohorts negate other filters than those of cohorts.
+        return {"node": "Not", "expr": test} if self.given.get("negation") else test
 
     def _cohort(self) -> Node:
         negate = self.operator == "not_in" or bool(self.given.get("negation"))

@@ -135,12 +135,12 @@ def compare_queries(given: list[Entry]) -> Outcome:
 
 def generated_aggregates() -> list[Entry]:
     """Return entries for the aggregates whose names are made of a base and suffixes."""
-    found: list[Entry] = []
-    for base in ("count", "countDistinct", "avg", "sum", "min", "max", "median"):
-        for first in ("", "Array", "Map", "State", "Merge", "ForEach", "ArgMin", "ArgMax"):
-            for second in ("", "If", "OrDefault", "OrDefaultIf", "OrNull", "OrNullIf"):
-                found.append(_generated(base, first, second))
-    return found
+    return [
+        _generated(base, first, second)
+        for base in ("count", "countDistinct", "avg", "sum", "min", "max", "median")
+        for first in ("", "Array", "Map", "State", "Merge", "ForEach", "ArgMin", "ArgMax")
+        for second in ("", "If", "OrDefault", "OrDefaultIf", "OrNull", "OrNullIf")
+    ]
 
 
 def _generated(base: str, first: str, second: str) -> Entry:

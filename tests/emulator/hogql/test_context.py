@@ -11,7 +11,7 @@ from posthog_emulator.hogql.context import Action, Context, SystemTable
 from posthog_emulator.hogql.errors import HogQLError
 from posthog_emulator.hogql.parse import Expression, parse_expression
 from posthog_emulator.hogql.translate import translate, translate_expression
-from tests.emulator.hogql.hogql_database import ANN, BOB, EVENTS, EVE, Asker, event
+from tests.emulator.hogql.hogql_database import ANN, BOB, EVE, EVENTS, Asker, event
 from tests.helpers.clickhouse import Database
 
 BERLIN = Asker(timezone="Europe/Berlin", week_start_day=1)
@@ -20,7 +20,8 @@ BERLIN = Asker(timezone="Europe/Berlin", week_start_day=1)
 @pytest.mark.parametrize(
     ("sql", "rows"),
     [
-        ("SELECT timestamp FROM events ORDER BY timestamp LIMIT 1", [["2026-01-01T01:00:00+01:00"]]),
+        ("SELECT timestamp FROM events ORDER BY timestamp LIMIT 1",
+         [["2026-01-01T01:00:00+01:00"]]),
         ("SELECT toStartOfDay(timestamp) FROM events ORDER BY timestamp LIMIT 1",
          [["2026-01-01T00:00:00+01:00"]]),
         ("SELECT toHour(timestamp), toDate(timestamp) FROM events ORDER BY timestamp LIMIT 1",
@@ -40,7 +41,8 @@ BERLIN = Asker(timezone="Europe/Berlin", week_start_day=1)
         ("SELECT properties.when FROM events WHERE properties.when > '2026-01-05 10:59:59'",
          [["2026-01-05T11:00:00+01:00"]]),
         ("SELECT max(t) FROM (SELECT timestamp AS t FROM events)", [["2026-01-03T11:00:00+01:00"]]),
-        ("SELECT $start_timestamp FROM sessions ORDER BY 1 LIMIT 1", [["2026-01-01T01:00:00+01:00"]]),
+        ("SELECT $start_timestamp FROM sessions ORDER BY 1 LIMIT 1",
+         [["2026-01-01T01:00:00+01:00"]]),
     ],
 )  # fmt: skip
 def test_another_time_zone(sql: str, rows: Any) -> None:
@@ -111,8 +113,12 @@ def test_saved_views() -> None:
     # A view wins over a table of its name, in itself as well.
     assert ask.rows("SELECT event FROM events") == [["mine"]]
     assert "reads itself" in ask.refusal("SELECT * FROM loop").detail
-    plain = Asker(views={"signups": "SELECT distinct_id AS who FROM events WHERE event = 'signup'",
-                         "twice": "SELECT a.who FROM signups AS a JOIN signups AS b ON a.who = b.who"})  # fmt: skip
+    plain = Asker(
+        views={
+            "signups": "SELECT distinct_id AS who FROM events WHERE event = 'signup'",
+            "twice": "SELECT a.who FROM signups AS a JOIN signups AS b ON a.who = b.who",
+        }
+    )
     assert plain.rows("SELECT who FROM signups ORDER BY who") == [["ann"], ["bob"]]
     assert plain.rows("SELECT count() FROM twice AS t") == [[2]]
 
@@ -121,15 +127,16 @@ def test_objects_of_the_project_as_tables() -> None:
     def system(name: str) -> SystemTable | None:
         if name != "feature_flags":
             return None if name != "surveys" else SystemTable({"id": "String"})
-        columns = {"id": "Int64", "key": "String", "deleted": "Int64", "created_at": "Nullable(String)"}
+        columns = {"id": "Int64", "key": "String", "deleted": "Int64", "at": "Nullable(String)"}
         return SystemTable(columns, [[1, "it's", False, None], [2, "b\\`'); DROP", True, "x"]])
 
     ask = Asker(system_table=system)
-    assert ask.rows("SELECT id, key, deleted, created_at FROM system.feature_flags") == [
+    assert ask.rows("SELECT id, key, deleted, at FROM system.feature_flags") == [
         [1, "it's", 0, None], [2, "b\\`'); DROP", 1, "x"],
     ]  # fmt: skip
     assert ask.rows("SELECT count() FROM system.surveys") == [[0]]
-    assert ask.rows("SELECT f.key FROM system.feature_flags AS f WHERE f.deleted") == [["b\\`'); DROP"]]
+    deleted = "SELECT f.key FROM system.feature_flags AS f WHERE f.deleted"
+    assert ask.rows(deleted) == [["b\\`'); DROP"]]
     joined = "SELECT count() FROM events JOIN system.feature_flags AS f ON events.event = f.key"
     assert ask.rows(joined) == [[0]]
     for name in ("system.tables", "system.functions", "system.settings", "tables"):
@@ -148,10 +155,12 @@ def test_filters_and_variables() -> None:
             return "pro"
         raise HogQLError(f"Variable {name} is missing from query. Did you mean: plan?")
 
-    ask = Asker(filters=filters, variable=variable, date_range=(datetime(2026, 1, 2, tzinfo=UTC), None))
+    span = (datetime(2026, 1, 2, tzinfo=UTC), None)
+    ask = Asker(filters=filters, variable=variable, date_range=span)
     values = {"wanted": "signup"}
     assert ask.rows("SELECT count() FROM events WHERE {filters}", values) == [[2]]
-    assert ask.rows("SELECT count() FROM groups g JOIN events e ON 1=1 WHERE {filters}", values) == [[2]]
+    joined = "SELECT count() FROM groups g JOIN events e ON 1 = 1 WHERE {filters}"
+    assert ask.rows(joined, values) == [[2]]
     assert seen == ["events", "events"]
     assert ask.rows("SELECT count() FROM events WHERE properties.plan = {variables.plan}") == [[1]]
     assert "Did you mean: plan?" in ask.refusal("SELECT {variables.x}").detail
@@ -226,7 +235,9 @@ def test_a_lone_expression() -> None:
 def test_functions_that_the_engine_lacks() -> None:
     context = Context(1, datetime(2026, 1, 1, tzinfo=UTC), engine_functions=frozenset({"plus"}))
     assert translate("SELECT plus(1, 2)", context).columns == ("plus(1, 2)",)
-    with pytest.raises(HogQLError, match="The function lowerUTF8 is missing from .*chdb-core-lite"):
+    with pytest.raises(
+        HogQLError, match=r"The function lowerUTF8 is missing from .*chdb-core-lite"
+    ):
         translate("SELECT lowerUTF8('x')", context)
     with pytest.raises(HogQLError, match="anyHeavyIf is missing"):
         translate("SELECT anyHeavyIf(1, 1)", context)

@@ -12,12 +12,12 @@ from posthog_emulator.hogql.property_filters import property_condition
 from tests.emulator.hogql.hogql_database import TYPES, Asker, uuid
 
 
+def _absolute(text: str) -> str:
+    return {"-5d": "2026-01-03"}.get(text, text)
+
+
 def _found(given: Any, table: str = "events") -> list[int]:
-    condition = Expression(
-        property_condition(
-            given, table, types=TYPES, now=lambda text: {"-5d": "2026-01-03"}.get(text, text)
-        )
-    )
+    condition = Expression(property_condition(given, table, types=TYPES, now=_absolute))
     key = {"events": "uuid", "persons": "id", "groups": "key", "sessions": "session_id"}[table]
     rows = Asker().rows(f"SELECT {key} AS k FROM {table} WHERE {{x}} ORDER BY k", {"x": condition})
     return [int(str(row[0])[-1], 16) if "-" in str(row[0]) else 1 for row in rows]
