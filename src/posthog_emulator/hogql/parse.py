@@ -143,14 +143,18 @@ def parse_expression(text: str) -> Node:
     return _parsed("expr", text)
 
 
-@lru_cache(maxsize=256)
 def parse_order(text: str) -> Node:
     """Parse what to sort by: an expression, perhaps with ASC or DESC.
 
     Raises:
-        HogQLError: The text is nothing to sort by.
+        HogQLError: The text is not exactly one thing to sort by.
     """
-    return _parsed("order_expr", text)
+    tree = parse_select(f"SELECT 1 ORDER BY {text}\n")
+    rest = {key for key, value in tree.items() if value} - {"node", "select", "order_by"}
+    if rest or len(tree["order_by"]) != 1:
+        raise HogQLError(f"Expected an expression to sort by, not {text!r}.")
+    order: Node = tree["order_by"][0]
+    return order
 
 
 def constant(value: Any) -> Node:
