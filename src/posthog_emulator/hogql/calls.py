@@ -126,8 +126,8 @@ def _has(name: str, context: Context) -> None:
     known = context.engine_functions
     if known is not None and name and name not in known and name not in _SYNTAX:
         raise HogQLError(
-            f"The function {name} is missing from the package chdb-core-lite. "
-            "Install chdb-core in its place."
+            f"The installed build of ClickHouse has no function {name}. "
+            "If it is chdb-core-lite, install chdb-core in its place."
         )
 
 

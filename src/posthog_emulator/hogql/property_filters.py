@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 from .errors import HogQLError
 from .parse import Node, call, compare, constant, field, parse_expression
+from .selectors import selector_pattern
 
 __all__ = ["all_of", "any_of", "property_condition"]
 
@@ -120,8 +121,6 @@ class _Filter:
         return compare("not in cohort" if negate else "in cohort", person, constant(number))
 
     def _element(self) -> Node:
-        from .actions import selector_pattern
-
         value = self.given.get("value")
         options: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
         if self.key == "selector" or self.key == "tag_name":

@@ -114,7 +114,7 @@ def _columns(items: list[Any], write: Callable[[list[Any]], str]) -> list[Any]:
 def _refused(entry: Entry, error: HogQLError, outcome: Outcome) -> None:
     if entry.sql == REFUSED:
         outcome.same += 1
-    elif "is missing from the package" in str(error):
+    elif "ClickHouse has no function" in str(error):
         outcome.lacking.append(f"{entry.hogql}: {error}")
     else:
         outcome.refused.append(f"{entry.hogql}: {error}")

@@ -18,13 +18,13 @@ from posthog_emulator.hogql.translate import translate
 from tests.emulator.hogql.hogql_database import CONTEXT, Asker
 from tests.helpers.clickhouse import ClickHouseError
 
-TABLE_FUNCTIONS = (
+TABLE_FUNCTIONS = (  # noqa: SIM905
     "file url remote remoteSecure s3 s3Cluster hdfs mysql postgresql mongodb sqlite odbc jdbc "
     "executable input generateRandom cluster clusterAllReplicas merge dictionary view values "
     "null zeros loop azureBlobStorage gcs iceberg deltaLake hudi redis fileCluster urlCluster "
     "python numbers_mt generate_series format viewIfPermitted mergeTreeIndex fuzzJSON"
-).split()  # noqa: SIM905
-FUNCTIONS = (
+).split()
+FUNCTIONS = (  # noqa: SIM905
     "file dictGet dictGetOrNull dictHas getenv getSetting hostName FQDN version "
     "currentDatabase currentUser uptime tcpPort serverUUID filesystemAvailable getMacro "
     "catboostEvaluate joinGet joinGetOrNull hasColumnInTable sleep sleepEachRow throwIf "
@@ -33,13 +33,13 @@ FUNCTIONS = (
     "defaultValueOfTypeName blockNumber queryID initialQueryID partitionID generateUUIDv4 "
     "readWKT executable arrayReduceInRanges formatRow meiliMatch aiClassify transactionID "
     "showCertificate getClientHTTPHeader lowCardinalityIndices"
-).split()  # noqa: SIM905
-TABLES = (
+).split()
+TABLES = (  # noqa: SIM905
     "system.tables system.settings system.functions system.query_log system.one "
     "system.columns information_schema.tables INFORMATION_SCHEMA.TABLES default.events "
     "hogql.events person cohortpeople person_static_cohort person_distinct_id2 _table "
     "system.`tables` `system.tables` `events` .events"
-).split()  # noqa: SIM905
+).split()
 ALLOWED_TABLES = re.compile(
     r"(?:FROM|JOIN) (?:\(|events\b|person\b|person_distinct_id2\b|person_distinct_id_overrides\b|"
     r"groups\b|cohortpeople\b|person_static_cohort\b|numbers\(\d+(?:, \d+)?\)|null\('|values\(')"

@@ -269,8 +269,9 @@ def _api_error(error: ClickHouseError, sql: str) -> ApiError:
         return ApiError(513)
     if isinstance(error, MissingFunctionError) and error.function:
         return invalid(
-            f"The function {error.function} is missing from the package chdb-core-lite. "
-            "Install chdb-core in its place.", None, "unknown_function",
+            f"The installed build of ClickHouse has no function {error.function}. "
+            "If it is chdb-core-lite, install chdb-core in its place.",
+            None, "unknown_function",
         )  # fmt: skip
     if error.name in _INTERNAL:
         detail = f"ClickHouse error while executing query: {error.message} The query was: {sql}"
