@@ -42,10 +42,12 @@ COMPRESSIONS: Final[Mapping[str, Mapping[str | None, str]]] = {
 _MIB: Final = 1024 * 1024
 _ROW: Final = "_export_row"
 """Name of the column that numbers the rows of an export."""
-_SORT_MEMORY: Final = 256 * _MIB
-"""Bytes of rows that are sorted in memory; more are sorted in files."""
+_BLOCK_BYTES: Final = 32 * _MIB
+"""Bytes of rows that are written at once."""
 _ROW_GROUP: Final = 122_880
-"""Rows in a row group of a Parquet file."""
+"""Rows in a row group of a Parquet file, at most."""
+_ROW_GROUP_BYTES: Final = 64 * _MIB
+"""Bytes of rows in a row group, at most: the writer has several times as much in memory."""
 
 _EVENTS_SQL: Final = """
 SELECT toNullable(toString(e.uuid)) AS uuid, toNullable(e.timestamp) AS timestamp,
@@ -58,7 +60,6 @@ FROM {events} AS e LEFT JOIN (
     SELECT id, properties FROM person FINAL WHERE team_id = {team} AND is_deleted = 0
 ) AS p ON p.id = e.person_id
 WHERE e.team_id = {team} AND {when}
-ORDER BY e.created_at, e.timestamp, e.uuid
 """
 _BY_ARRIVAL: Final = (
     "e.created_at >= ? AND e.created_at < ? AND e.timestamp >= ? AND e.timestamp < ?"
@@ -78,7 +79,6 @@ INNER JOIN (
 ) AS d ON d.person_id = p.id
 LEFT JOIN (SELECT * FROM person_record FINAL WHERE team_id = {team}) AS r ON r.id = p.id
 WHERE p.created_at < ? AND greatest(p.created_at, r.last_seen_at) >= toStartOfHour(?)
-ORDER BY p.created_at, p.id, d.distinct_id
 """
 _SESSIONS_SQL: Final = """
 SELECT toNullable(e.session_id) AS session_id, session_id AS session_id_v7,
@@ -108,8 +108,14 @@ FROM (
 GROUP BY e.session_id
 HAVING greatest(max(e.created_at), max(e.timestamp)) >= ?
    AND greatest(max(e.created_at), max(e.timestamp)) < ?
-ORDER BY start_timestamp, session_id
 """
+_ORDERS: Final[Mapping[str, str]] = {
+    "events": "created_at, timestamp, uuid",
+    "persons": "created_at, person_id, distinct_id",
+    "sessions": "start_timestamp, session_id",
+    "hogql": _ROW,
+}
+"""The order of the rows, by model. Those of a HogQL query are numbered in its own order."""
 _JSON_COLUMNS: Final = frozenset({"properties", "person_properties"})
 
 
@@ -198,17 +204,18 @@ def write_files(
         ClickHouseError: The query of the selection fails.
     """
     database = store.database()
-    with _materialized(database, store, selection) as table:
+    order = _ORDERS[selection.model]
+    with _materialized(database, store, selection, order) as table:
         ((rows,),) = database.rows(f"SELECT count() FROM {table}")  # noqa: S608
         if not rows:
             return [], 0
         objects = _JSON_COLUMNS if selection.query is None else frozenset[str]()
         columns = _columns(database, table, format, objects)
 
-        def write(part: int, first: int, end: int) -> None:
+        def write(part: int, first: int, count: int) -> None:
             select = (
                 f"SELECT {columns} FROM {table} "  # noqa: S608
-                f"WHERE {_ROW} >= {first} AND {_ROW} < {end} ORDER BY {_ROW}"
+                f"ORDER BY {order} LIMIT {first}, {count}"
             )
             database.export(select, path(part), _options(format, compression))
 
@@ -221,31 +228,41 @@ def write_files(
             share = -(-rows // parts)
             parts = -(-rows // share)
             for part in range(parts):
-                write(part, part * share, (part + 1) * share)
+                write(part, part * share, share)
         return [path(part) for part in range(parts)], rows
 
 
 @contextmanager
-def _materialized(database: Database, store: EventStore, selection: Selection) -> Generator[str]:
-    """Give a table with the rows of a selection, numbered in their order."""
-    # All files have the rows of one moment, and parts do not overlap. On disk, not in memory.
+def _materialized(
+    database: Database, store: EventStore, selection: Selection, order: str
+) -> Generator[str]:
+    """Give a table with the rows of a selection, sorted by some columns."""
+    # All files have the rows of one moment, and parts do not overlap. On disk, not in memory: the
+    # table sorts blocks of rows when they are written, and merges them when they are read.
     table = f"exported_{uuid4().hex}"
     settings = {
         **selection.settings,
-        "max_bytes_before_external_sort": _SORT_MEMORY,
+        "max_threads": 1,
         "max_insert_threads": 1,
-        "allow_suspicious_low_cardinality_types": 1,
+        "max_block_size": 8192,
+        "min_insert_block_size_bytes": _BLOCK_BYTES,
+        "min_insert_block_size_rows": 0,
     }
     changes = ", ".join(f"{name} = {literal(value)}" for name, value in settings.items())
+    sql = f"{selection.sql(store)}\n"
+    if order == _ROW:
+        sql = f"SELECT *, rowNumberInAllBlocks() AS {_ROW} FROM ({sql})"  # noqa: S608
     try:
         database.execute_apart(
-            f"CREATE TABLE {table} ENGINE = MergeTree ORDER BY {_ROW} AS "  # noqa: S608
-            f"SELECT *, rowNumberInAllBlocks() AS {_ROW} FROM ({selection.sql(store)}\n) "
-            f"SETTINGS {changes}"
+            f"CREATE TABLE {table} ENGINE = MergeTree ORDER BY ({order}) "
+            f"SETTINGS allow_nullable_key = 1 EMPTY AS {sql}"
         )
+        database.execute_apart(f"INSERT INTO {table} {sql} SETTINGS {changes}")
+        database.release_memory()
         yield table
     finally:
         database.execute_apart(f"DROP TABLE IF EXISTS {table}")
+        database.release_memory()
 
 
 def _options(format: str, compression: str | None) -> str:
@@ -253,6 +270,8 @@ def _options(format: str, compression: str | None) -> str:
     if format == "Parquet":
         return (
             f"FORMAT Parquet SETTINGS output_format_parquet_row_group_size = {_ROW_GROUP}, "
+            f"output_format_parquet_row_group_size_bytes = {_ROW_GROUP_BYTES}, "
+            "output_format_parquet_parallel_encoding = 0, max_threads = 1, max_block_size = 8192, "
             f"output_format_parquet_compression_method = {literal(compression or 'none')}"
         )
     return f"COMPRESSION {literal(compression or 'none')} FORMAT LineAsString"
