@@ -127,7 +127,7 @@ def test_a_keyset_walk_sees_every_event_once(size: int) -> None:
             "(timestamp > toDateTime64({at}, 6, 'UTC') OR "
             "(timestamp = toDateTime64({at}, 6, 'UTC') AND uuid > toUUID({id})))"
         )
-        values = {"id": rows[-1][0], "at": rows[-1][1].replace("T", " ").rstrip("Z")}
+        values = {"id": rows[-1][0], "at": rows[-1][1]}
     assert len(seen) == len(set(seen)) == 9
     # The second half of a UUID counts first in ClickHouse.
     tail = [one for one in seen if one.endswith("-000000000000")]
