@@ -1,4 +1,4 @@
-"""One ClickHouse session for the whole test process, with tables as the emulator has them."""
+"""Databases of the embedded ClickHouse with the emulator's tables, for tests of SQL."""
 
 from __future__ import annotations
 
@@ -7,60 +7,27 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from chdb import session as chdb_session
+from posthog_emulator.clickhouse import engine
+from posthog_emulator.clickhouse.errors import ClickHouseError
+from posthog_emulator.event_store.tables import TABLES
 
-TABLES = (
-    "CREATE TABLE IF NOT EXISTS events (team_id Int64, uuid UUID, event String, "
-    "distinct_id String, person_id UUID, timestamp DateTime64(6, 'UTC'), "
-    "created_at DateTime64(6, 'UTC'), properties String, elements_chain String, "
-    "`$session_id` String, `$window_id` String, `$group_0` String, `$group_1` String, "
-    "`$group_2` String, `$group_3` String, `$group_4` String, person_mode String) "
-    "ENGINE = MergeTree ORDER BY (team_id, toDate(timestamp), event)",
-    "CREATE TABLE IF NOT EXISTS person (team_id Int64, id UUID, created_at DateTime64(6, 'UTC'), "
-    "properties String, is_identified UInt8, is_deleted UInt8, version UInt64) "
-    "ENGINE = ReplacingMergeTree(version) ORDER BY (team_id, id)",
-    *(
-        f"CREATE TABLE IF NOT EXISTS {name} (team_id Int64, distinct_id String, "
-        "person_id UUID, is_deleted UInt8, version UInt64) "
-        "ENGINE = ReplacingMergeTree(version) ORDER BY (team_id, distinct_id)"
-        for name in ("person_distinct_id2", "person_distinct_id_overrides")
-    ),
-    "CREATE TABLE IF NOT EXISTS groups (team_id Int64, group_type_index UInt8, group_key String, "
-    "created_at DateTime64(6, 'UTC'), updated_at DateTime64(6, 'UTC'), group_properties String) "
-    "ENGINE = ReplacingMergeTree(updated_at) ORDER BY (team_id, group_type_index, group_key)",
-    "CREATE TABLE IF NOT EXISTS cohortpeople (team_id Int64, cohort_id Int64, person_id UUID, "
-    "sign Int8, version UInt64) ENGINE = MergeTree ORDER BY (team_id, cohort_id, person_id)",
-    "CREATE TABLE IF NOT EXISTS person_static_cohort (team_id Int64, cohort_id Int64, "
-    "person_id UUID) ENGINE = MergeTree ORDER BY (team_id, cohort_id, person_id)",
-)
-
-
-class ClickHouseError(Exception):
-    """The engine refused a query."""
+__all__ = ["ClickHouseError", "Database", "engine_functions"]
 
 
 @cache
-def _session() -> Any:
-    return chdb_session.Session()
+def _open(name: str) -> engine.Database:
+    return engine.open_database(TABLES)
 
 
 class Database:
-    """A database of the session."""
+    """A database of this process, the same for each name."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        self.run(f"CREATE DATABASE IF NOT EXISTS {name}", "default")
-        for table in TABLES:
-            self.run(table)
+        self._database = _open(name)
 
-    def run(self, sql: str, database: str = "") -> Any:
+    def run(self, sql: str) -> None:
         """Run a statement."""
-        try:
-            session = _session()
-            session.query(f"USE {database or self._name}")
-            return session.query(sql, "JSONCompact")
-        except Exception as error:
-            raise ClickHouseError(str(error)) from None
+        self._database.execute(sql.encode())
 
     def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows."""
@@ -74,19 +41,16 @@ class Database:
         self, sql: str, settings: Mapping[str, str | int] | None = None
     ) -> tuple[list[str], list[list[Any]]]:
         """Return the types of the columns, and the rows."""
-        given = {"output_format_json_quote_64bit_integers": 0, **(settings or {})}
-        written = ", ".join(
-            f"{name} = {value!r}" if isinstance(value, str) else f"{name} = {value}"
-            for name, value in given.items()
+        text = self._database.select(
+            f"SELECT * FROM ({sql}\n)",
+            "JSONCompact",
+            settings={"output_format_json_quote_decimals": 0, **(settings or {})},
         )
-        answer = json.loads(self.run(f"SELECT * FROM ({sql}) SETTINGS {written}").bytes())
+        answer = json.loads(text)
         return [one["type"] for one in answer["meta"]], answer["data"]
 
 
 @cache
 def engine_functions() -> frozenset[str]:
     """Return the names of the functions that the installed engine has."""
-    answer = json.loads(
-        _session().query("SELECT name FROM system.functions", "JSONCompact").bytes()
-    )
-    return frozenset(row[0] for row in answer["data"])
+    return _open("functions").function_names()

@@ -237,6 +237,10 @@ def _after_fork() -> None:
 def _at_exit() -> None:
     server = _server
     if server is not None and server.process == os.getpid():
+        # The server stops with its last connection. Left running, its threads would still work
+        # while the library is being unloaded, and crash.
+        for connection in server.connections():
+            server.close(connection)
         server.remove_directory()
 
 

@@ -7,17 +7,25 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Final
 
+from .channel_type import LOOKUPS
 from .comparisons import NAMES
 from .context import Context
 from .errors import HogQLError
 from .escape import string
-from .functions.aggregates import aggregate_functions
-from .functions.names import Function
-from .functions.rewrites import REWRITES
-from .functions.scalars import scalar_functions
+from .functions.rewrites import rewritten
+from .functions.tables import Function, aggregate_functions, scalar_functions
+from .parse import Node, children
 from .values import CONTAINERS, MOMENTS, NOTHING, Printed
 
-__all__ = ["MACROS", "aggregate", "aggregate_name", "check_count", "scalar", "scalar_name"]
+__all__ = [
+    "MACROS",
+    "aggregate",
+    "aggregate_name",
+    "check_count",
+    "has_aggregate",
+    "scalar",
+    "scalar_name",
+]
 
 MACROS: Final = {
     "matchesAction": (1, 1), "sparkline": (1, 1), "recordingButton": (1, 2),
@@ -29,13 +37,7 @@ MACROS: Final = {
 """PostHog's functions that are written in HogQL, and the numbers of their arguments."""
 _POSTHOG: Final = {
     "convertCurrency": Function("convertCurrency", 3, 4, "number"),
-    **{
-        name: Function(name, 1, 1, "string")
-        for name in (
-            "lookupDomainType", "lookupPaidSourceType", "lookupPaidMediumType",
-            "lookupOrganicSourceType", "lookupOrganicMediumType",
-        )
-    },
+    **{name: Function(name, 1, 1, "string") for name in LOOKUPS},
 }  # fmt: skip
 _NEVER_NULL: Final = frozenset(
     {"isnull", "isNotNull", "assumeNotNull", "toTypeName", "isEmpty", "empty", "notEmpty",
@@ -68,6 +70,15 @@ def aggregate_name(name: str) -> str | None:
     return other if other in table else None
 
 
+def has_aggregate(node: Node) -> bool:
+    """Return whether an expression is about many rows, not counting subqueries and windows."""
+    if node["node"] in {"WindowFunction", "SelectQuery", "SelectSetQuery"}:
+        return False
+    if node["node"] == "Call" and aggregate_name(node["name"]) is not None:
+        return True
+    return any(has_aggregate(child) for child in children(node))
+
+
 def scalar_name(name: str) -> str:
     """Return the name of a function as its table has it.
 
@@ -78,7 +89,7 @@ def scalar_name(name: str) -> str:
     if name in table or name in _POSTHOG:
         return name
     other = _any_case().get(name.lower())
-    if other in table:
+    if other is not None and other in table:
         return other
     raise HogQLError(f"Unsupported function call '{name}(...)'.{_hint(name)}")
 
@@ -115,8 +126,8 @@ def _has(name: str, context: Context) -> None:
     known = context.engine_functions
     if known is not None and name and name not in known and name not in _SYNTAX:
         raise HogQLError(
-            f"The function {name} is missing from the package chdb-core-lite. "
-            "Install chdb-core in its place."
+            f"The installed build of ClickHouse has no function {name}. "
+            "If it is chdb-core-lite, install chdb-core in its place."
         )
 
 
@@ -133,9 +144,8 @@ def scalar(name: str, args: Sequence[Printed], context: Context) -> Printed:
     """
     function = _POSTHOG.get(name) or scalar_functions()[name]
     check_count(name, len(args), function.least, function.most)
-    rewrite = REWRITES.get(name)
-    if rewrite is not None:
-        made = rewrite(args, context)
+    made = rewritten(name, args, context)
+    if made is not None:
         _has(made.sql.partition("(")[0], context)
         return made
     _has(function.name, context)

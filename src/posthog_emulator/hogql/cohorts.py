@@ -8,7 +8,7 @@ from .context import Context
 from .errors import HogQLError
 from .values import Printed
 
-__all__ = ["in_cohort"]
+__all__ = ["current_cohorts", "in_cohort"]
 
 
 def in_cohort(person: Printed, cohort: Any, context: Context, *, negate: bool) -> Printed:
@@ -56,3 +56,26 @@ def _find(cohort: Any, context: Context) -> int:
             raise HogQLError(f"Found multiple cohorts with name '{cohort}'")
         return found[0]
     raise HogQLError("IN COHORT only works with constant arguments")
+
+
+def current_cohorts(context: Context) -> str:
+    """Return the condition on the rows of cohorts as they were last calculated.
+
+    Raises:
+        HogQLError: The members of one could not be calculated.
+    """
+    error = next((cohort.error for cohort in context.cohorts.values() if cohort.error), None)
+    if error is not None:
+        raise HogQLError(error)
+    dynamic = {n: cohort.version for n, cohort in context.cohorts.items() if not cohort.static}
+    exact = [f"({number}, {version})" for number, version in dynamic.items() if version is not None]
+    loose = [str(number) for number, version in dynamic.items() if version is None]
+    tests = [f"(cohort_id, version) IN ({', '.join(exact)})"] if exact else []
+    if loose:
+        rows = (
+            "SELECT cohort_id, person_id FROM cohortpeople "  # noqa: S608
+            f"WHERE team_id = {context.team_id} AND cohort_id IN ({', '.join(loose)}) "
+            "GROUP BY cohort_id, person_id HAVING sum(sign) > 0"
+        )
+        tests.append(f"(cohort_id, person_id) IN ({rows})")
+    return f"({' OR '.join(tests)})" if tests else "0"

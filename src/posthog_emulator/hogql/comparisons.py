@@ -113,9 +113,10 @@ def _folded(op: str, left: Printed, right: Printed) -> Printed | None:
     if op not in _ORDER:
         return None
     if left.is_constant and right.is_constant:
-        one, two = left.constant, right.constant
+        one: Any = left.constant
+        two: Any = right.constant
         if one is None or two is None:
-            known = op not in _RANGES and _ORDER[op](one, two)
+            known = op not in _RANGES and _ORDER[op](one is None, two is None)
         elif isinstance(one, str) is not isinstance(two, str) or type(one) not in _FOLDED:
             return None
         else:

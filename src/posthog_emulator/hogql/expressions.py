@@ -18,42 +18,25 @@ from .errors import HogQLError, unsupported
 from .escape import quoted, string
 from .hogql_text import hogql_text
 from .macros import expand_macro
-from .parse import Node
+from .parse import ARITHMETIC, Node
 from .properties import element
-from .scope import Scope, Source
+from .scope import Query, Scope, Source
 from .values import Printed
 
-__all__ = ["Expressions", "Queries", "Subquery"]
-
-
-class Subquery(Protocol):
-    """A printed query."""
-
-    @property
-    def sql(self) -> str:
-        """Return ClickHouse SQL."""
-        ...
-
-    @property
-    def columns(self) -> Mapping[str, Printed]:
-        """Return the columns, by name."""
-        ...
+__all__ = ["Expressions"]
 
 
 class Queries(Protocol):
     """Prints whole queries."""
 
-    def query(self, node: Node, ctes: Mapping[str, Node]) -> Subquery:
+    def query(self, node: Node, ctes: Mapping[str, Node]) -> Query:
         """Print a SELECT or a set of them."""
         ...
 
 
-_ARITHMETIC: Final = {
-    "+": "plus", "-": "minus", "*": "multiply", "/": "divide", "%": "modulo",
-}  # fmt: skip
-_FRAMES: Final = {"CURRENT ROW": "CURRENT ROW", "PRECEDING": "PRECEDING", "FOLLOWING": "FOLLOWING"}
 _WINDOW_NAMES: Final = {"lag": "lagInFrame", "lead": "leadInFrame"}
 _QUERIES: Final = ("SelectQuery", "SelectSetQuery")
+_FRAMES: Final = ("CURRENT ROW", "PRECEDING", "FOLLOWING")
 
 
 class Expressions:
@@ -81,10 +64,10 @@ class Expressions:
         Raises:
             HogQLError: It is invalid, or the emulator does not support it.
         """
-        method: Callable[[Any, Node], Printed] | None = _METHODS.get(node["node"])
+        method: Callable[[Node], Printed] | None = getattr(self, f"on_{node['node'].lower()}", None)
         if method is None:
             raise unsupported(f"the syntax {node['node']}")
-        return method(self, node)
+        return method(node)
 
     def all(self, nodes: Sequence[Node]) -> list[Printed]:
         """Print expressions."""
@@ -96,10 +79,10 @@ class Expressions:
 
     # Values
 
-    def _constant(self, node: Node) -> Printed:
+    def on_constant(self, node: Node) -> Printed:
         value: Any = node["value"]
         if node.get("value_type") == "number":
-            text = {"Infinity": "inf", "-Infinity": "-inf", "NaN": "nan"}.get(value, value)
+            text = str(value).replace("Infinity", "inf").replace("NaN", "nan")
             if not re.fullmatch(r"-?(inf|nan|\d+)", text):
                 raise HogQLError(f"{value} is not a number.")
             return Printed(text, "number", False)
@@ -128,17 +111,17 @@ class Expressions:
             return Printed(f"toUUIDOrNull('{value}')", "uuid")
         raise unsupported(f"a value of the type {type(value).__name__}")
 
-    def _array(self, node: Node) -> Printed:
+    def on_array(self, node: Node) -> Printed:
         return Printed(f"[{self.joined(node['exprs'])}]", "array", False)
 
-    def _tuple(self, node: Node) -> Printed:
+    def on_tuple(self, node: Node) -> Printed:
         return Printed(f"tuple({self.joined(node['exprs'])})", "tuple", False)
 
-    def _dict(self, node: Node) -> Printed:
+    def on_dict(self, node: Node) -> Printed:
         parts = [self.of(item).sql for pair in node["items"] for item in pair]
         return Printed(f"tuple('__hx_tag', '__hx_obj'{''.join(f', {p}' for p in parts)})", "tuple")
 
-    def _tag(self, node: Node) -> Printed:
+    def on_hogqlxtag(self, node: Node) -> Printed:
         parts = ["'__hx_tag'", string(node["kind"])]
         for attribute in node.get("attributes") or ():
             value = attribute["value"]
@@ -148,7 +131,7 @@ class Expressions:
             parts += [string(attribute["name"]), shown]
         return Printed(f"tuple({', '.join(parts)})", "tuple", False)
 
-    def _alias(self, node: Node) -> Printed:
+    def on_alias(self, node: Node) -> Printed:
         name = node["alias"]
         made = self.of(node["expr"])
         self.register(name, made)
@@ -174,7 +157,7 @@ class Expressions:
 
     # Names
 
-    def _field(self, node: Node) -> Printed:
+    def on_field(self, node: Node) -> Printed:
         chain: list[str | int] = node["chain"]
         found, rest = self._start(chain)
         name = str(chain[0])
@@ -231,27 +214,18 @@ class Expressions:
         made.name = name
         return made
 
-    def _array_access(self, node: Node) -> Printed:
+    def on_arrayaccess(self, node: Node) -> Printed:
         value, key = self.of(node["array"]), node["property"]
-        constant: Any = key.get("value") if key["node"] == "Constant" else None
-        is_key = isinstance(constant, str | int) and not isinstance(constant, bool)
-        if is_key and constant == 0:
-            raise HogQLError("SQL indexes start from one, not from zero. E.g: array[1]")
-        if is_key and (
-            value.path is not None
-            or value.scope
-            or (
-                value.kind in {"string", "unknown"}
-                and isinstance(constant, str)
-                and node.get("nullish")
-            )
-        ):
-            return element(value, constant, self._context)
-        if is_key and value.kind == "string" and isinstance(constant, str):
-            return element(value, constant, self._context)
+        given: Any = key.get("value") if key["node"] == "Constant" else None
+        if isinstance(given, str | int) and not isinstance(given, bool):
+            if given == 0:
+                raise HogQLError("SQL indexes start from one, not from zero. E.g: array[1]")
+            is_text = value.kind == "string" or (value.kind == "unknown" and node.get("nullish"))
+            if value.path or value.scope or (is_text and isinstance(given, str)):
+                return element(value, given, self._context)
         return Printed(f"arrayElement({value.sql}, {self.of(key).sql})")
 
-    def _array_slice(self, node: Node) -> Printed:
+    def on_arrayslice(self, node: Node) -> Printed:
         array, first, last = node["array"], node.get("start_expr"), node.get("end_expr")
         start = self.of(first).sql if first else "1"
         parts = [self.of(array).sql, start]
@@ -260,7 +234,7 @@ class Expressions:
             parts.append(f"plus(minus({end}, {start}), 1)")
         return Printed(f"arraySlice({', '.join(parts)})", "array")
 
-    def _tuple_access(self, node: Node) -> Printed:
+    def on_tupleaccess(self, node: Node) -> Printed:
         return element(self.of(node["tuple"]), node["index"], self._context)
 
     # Operators
@@ -273,7 +247,7 @@ class Expressions:
         finally:
             self.turn = turn
 
-    def _comparison(self, node: Node) -> Printed:
+    def on_compareoperation(self, node: Node) -> Printed:
         op, right = node["op"], node["right"]
         if op in {"in cohort", "not in cohort"}:
             if right["node"] != "Constant":
@@ -289,7 +263,7 @@ class Expressions:
         made.aggregate = left.aggregate or other.aggregate
         return made
 
-    def _between(self, node: Node) -> Printed:
+    def on_betweenexpr(self, node: Node) -> Printed:
         turn, self.turn = self.turn, False
         value, low, high = self.all([node["expr"], node["low"], node["high"]])
         self.turn = turn
@@ -298,15 +272,15 @@ class Expressions:
             turn=turn,
         )  # fmt: skip
 
-    def _distinct_from(self, node: Node) -> Printed:
+    def on_isdistinctfrom(self, node: Node) -> Printed:
         op = "==" if node.get("negated") else "!="
         left, right = self._inner(node["left"]), self._inner(node["right"])
         return compared(op, left, right, self._context, bare=False, turn=False)
 
-    def _and(self, node: Node) -> Printed:
+    def on_and(self, node: Node) -> Printed:
         return self._chain("and", node["exprs"], "1", "0")
 
-    def _or(self, node: Node) -> Printed:
+    def on_or(self, node: Node) -> Printed:
         return self._chain("or", node["exprs"], "0", "1")
 
     def _chain(self, name: str, nodes: Sequence[Node], neutral: str, final: str) -> Printed:
@@ -322,20 +296,22 @@ class Expressions:
         nullable = any(part.nullable for part in kept)
         return Printed(f"{name}({', '.join(sqls)})", "bool", nullable)
 
-    def _not(self, node: Node) -> Printed:
+    def on_not(self, node: Node) -> Printed:
         return negated(self.of(node["expr"]))
 
-    def _arithmetic(self, node: Node) -> Printed:
+    def on_arithmeticoperation(self, node: Node) -> Printed:
         args = [self._inner(node["left"]), self._inner(node["right"])]
-        made = calls.scalar(_ARITHMETIC[node["op"]], args, self._context)
+        made = calls.scalar(ARITHMETIC[node["op"]], args, self._context)
         made.aggregate = any(one.aggregate for one in args)
         return made
 
-    def _cast(self, node: Node) -> Printed:
+    def on_typecast(self, node: Node) -> Printed:
         value = self._inner(node["expr"])
         return cast_sql(value, node["type_name"], tried=node["node"] == "TryCast")
 
-    def _lambda(self, node: Node) -> Printed:
+    on_trycast = on_typecast
+
+    def on_lambda(self, node: Node) -> Printed:
         names: list[str] = node["args"]
         self.scope.locals.append({name: Printed(quoted(name), name=name) for name in names})
         try:
@@ -345,18 +321,20 @@ class Expressions:
         head = quoted(names[0]) if len(names) == 1 else f"({', '.join(map(quoted, names))})"
         return Printed(f"{head} -> {body.sql}", "lambda")
 
-    def _query(self, node: Node) -> Printed:
+    def on_selectquery(self, node: Node) -> Printed:
         made = self._queries.query(node, self.scope.ctes)
         columns = list(made.columns.values())
         kind = columns[0].kind if len(columns) == 1 else "tuple"
         return Printed(f"({made.sql})", kind)
 
-    def _placeholder(self, node: Node) -> Printed:
+    on_selectsetquery = on_selectquery
+
+    def on_placeholder(self, node: Node) -> Printed:
         raise HogQLError(f"Unresolved placeholder: {{{hogql_text(node['expr'])}}}")
 
     # Calls
 
-    def _call(self, node: Node) -> Printed:
+    def on_call(self, node: Node) -> Printed:
         turn, self.turn = self.turn, False
         try:
             return self._called(node)
@@ -430,7 +408,7 @@ class Expressions:
         made.aggregate = True
         return made
 
-    def _window_function(self, node: Node) -> Printed:
+    def on_windowfunction(self, node: Node) -> Printed:
         name: str = node["name"]
         nodes: list[Node] = node.get("exprs") or []
         parameters: list[Node] = []
@@ -500,7 +478,7 @@ class Expressions:
                     text += f" {word} {self.of(fill[key]).sql}"
         return text
 
-    def _unknown_call(self, node: Node) -> Printed:
+    def on_exprcall(self, node: Node) -> Printed:
         raise HogQLError(
             f"You can only call simple functions in HogQL, not expressions: {hogql_text(node)}"
         )
@@ -511,37 +489,8 @@ def _is_star(nodes: Sequence[Node]) -> bool:
 
 
 def _frame(node: Node) -> str:
-    kind, value = _FRAMES[node["frame_type"]], node.get("frame_value")
+    value = node.get("frame_value")
+    kind = next(one for one in _FRAMES if one == node["frame_type"])
     if kind == "CURRENT ROW":
         return kind
     return f"{'UNBOUNDED' if value is None else int(value)} {kind}"
-
-
-_METHODS: Final[Mapping[str, Callable[[Any, Node], Printed]]] = {
-    "Constant": Expressions._constant,  # pyright: ignore[reportPrivateUsage]
-    "Array": Expressions._array,  # pyright: ignore[reportPrivateUsage]
-    "Tuple": Expressions._tuple,  # pyright: ignore[reportPrivateUsage]
-    "Dict": Expressions._dict,  # pyright: ignore[reportPrivateUsage]
-    "HogQLXTag": Expressions._tag,  # pyright: ignore[reportPrivateUsage]
-    "Alias": Expressions._alias,  # pyright: ignore[reportPrivateUsage]
-    "Field": Expressions._field,  # pyright: ignore[reportPrivateUsage]
-    "ArrayAccess": Expressions._array_access,  # pyright: ignore[reportPrivateUsage]
-    "ArraySlice": Expressions._array_slice,  # pyright: ignore[reportPrivateUsage]
-    "TupleAccess": Expressions._tuple_access,  # pyright: ignore[reportPrivateUsage]
-    "CompareOperation": Expressions._comparison,  # pyright: ignore[reportPrivateUsage]
-    "BetweenExpr": Expressions._between,  # pyright: ignore[reportPrivateUsage]
-    "IsDistinctFrom": Expressions._distinct_from,  # pyright: ignore[reportPrivateUsage]
-    "And": Expressions._and,  # pyright: ignore[reportPrivateUsage]
-    "Or": Expressions._or,  # pyright: ignore[reportPrivateUsage]
-    "Not": Expressions._not,  # pyright: ignore[reportPrivateUsage]
-    "ArithmeticOperation": Expressions._arithmetic,  # pyright: ignore[reportPrivateUsage]
-    "TypeCast": Expressions._cast,  # pyright: ignore[reportPrivateUsage]
-    "TryCast": Expressions._cast,  # pyright: ignore[reportPrivateUsage]
-    "Lambda": Expressions._lambda,  # pyright: ignore[reportPrivateUsage]
-    "SelectQuery": Expressions._query,  # pyright: ignore[reportPrivateUsage]
-    "SelectSetQuery": Expressions._query,  # pyright: ignore[reportPrivateUsage]
-    "Placeholder": Expressions._placeholder,  # pyright: ignore[reportPrivateUsage]
-    "Call": Expressions._call,  # pyright: ignore[reportPrivateUsage]
-    "WindowFunction": Expressions._window_function,  # pyright: ignore[reportPrivateUsage]
-    "ExprCall": Expressions._unknown_call,  # pyright: ignore[reportPrivateUsage]
-}

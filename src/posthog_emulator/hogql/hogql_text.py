@@ -2,64 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
 from .comparisons import OPERATORS
 from .escape import identifier, string
-from .parse import Node
+from .parse import ARITHMETIC, Node
 
 __all__ = ["hogql_text"]
 
-_ARITHMETIC: Final = {
-    "+": "plus", "-": "minus", "*": "multiply", "/": "divide", "%": "modulo",
+_MATCHES: Final = {
+    "=~": "match({}, {})", "!~": "not(match({}, {}))", "=~*": "match({}, concat('(?i)', {}))",
+    "!~*": "not(match({}, concat('(?i)', {})))", "in cohort": "{} IN COHORT {}",
+    "not in cohort": "{} NOT IN COHORT {}",
 }  # fmt: skip
-_MATCHES: Final = {"=~": "match({}, {})", "!~": "not(match({}, {}))",
-                   "=~*": "match({}, concat('(?i)', {}))",
-                   "!~*": "not(match({}, concat('(?i)', {})))"}  # fmt: skip
 
 
-def hogql_text(node: Node) -> str:
-    """Return the HogQL of a node."""
+def hogql_text(node: Node | None) -> str:
+    """Return the HogQL of a node; nothing for None."""
+    if node is None:
+        return ""
     write = _WRITERS.get(node["node"])
     return node["node"] if write is None else write(node)
 
 
-def _list(nodes: Sequence[Node] | None) -> str:
+def _list(nodes: Any) -> str:
     return ", ".join(map(hogql_text, nodes or ()))
 
 
 def _constant(node: Node) -> str:
     value: Any = node["value"]
     if node.get("value_type") == "number":
-        return {"Infinity": "Inf", "-Infinity": "-Inf"}.get(value, str(value))
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "true" if value else "false"
+        return {"Infinity": "Inf", "-Infinity": "-Inf"}.get(str(value), str(value))
     if isinstance(value, str):
         return string(value)
     if isinstance(value, datetime):
         return f"toDateTime({string(value.isoformat(' ', 'microseconds'))})"
-    if isinstance(value, date):
-        return f"toDate({string(value.isoformat())})"
-    if isinstance(value, UUID):
-        return f"toUUID({string(str(value))})"
-    return str(value)
-
-
-def _chain(chain: Sequence[Any]) -> str:
-    return ".".join("*" if one == "*" else identifier(str(one)) for one in chain)
+    if isinstance(value, date | UUID):
+        return f"{'toUUID' if isinstance(value, UUID) else 'toDate'}('{value}')"
+    return (
+        {None: "NULL", True: "true", False: "false"}[value]
+        if (value is None or isinstance(value, bool))
+        else str(value)
+    )
 
 
 def _compare(node: Node) -> str:
     op, left, right = node["op"], hogql_text(node["left"]), hogql_text(node["right"])
     if op in _MATCHES:
         return _MATCHES[op].format(left, right)
-    if op in {"in cohort", "not in cohort"}:
-        return f"{left} {op.upper()} {right}"
     return f"{OPERATORS[op]}({left}, {right})"
 
 
@@ -71,44 +64,17 @@ def _call(node: Node) -> str:
     return f"{node['name']}{params}({distinct}{_list(node['args'])}){more}"
 
 
-def _between(node: Node) -> str:
-    word = "NOT BETWEEN" if node.get("negated") else "BETWEEN"
-    parts = (hogql_text(node[key]) for key in ("expr", "low", "high"))
-    value, low, high = parts
-    return f"{value} {word} {low} AND {high}"
-
-
-def _lambda(node: Node) -> str:
-    names = [identifier(name) for name in node["args"]]
-    head = names[0] if len(names) == 1 else f"({', '.join(names)})"
-    return f"{head} -> {hogql_text(node['expr'])}"
-
-
-def _slice(node: Node) -> str:
-    start, end = node.get("start_expr"), node.get("end_expr")
-    first = hogql_text(start) if start else ""
-    return f"{hogql_text(node['array'])}[{first}:{hogql_text(end) if end else ''}]"
-
-
-def _order(node: Node) -> str:
-    fill = node.get("with_fill")
-    text = f"{hogql_text(node['expr'])} {node.get('order') or 'ASC'}"
-    return f"{text} WITH FILL" if fill else text
-
-
 def _frame(node: Node) -> str:
-    if node["frame_type"] == "CURRENT ROW":
-        return "CURRENT ROW"
-    value = node.get("frame_value")
-    return f"{'UNBOUNDED' if value is None else value} {node['frame_type']}"
+    value, kind = node.get("frame_value"), str(node["frame_type"])
+    return kind if kind == "CURRENT ROW" else f"{'UNBOUNDED' if value is None else value} {kind}"
 
 
 def _window(node: Node) -> str:
-    parts: list[str] = []
-    if node.get("partition_by"):
-        parts.append(f"PARTITION BY {_list(node['partition_by'])}")
-    if node.get("order_by"):
-        parts.append(f"ORDER BY {_list(node['order_by'])}")
+    parts = [
+        f"{word} BY {_list(node[key])}"
+        for word, key in (("PARTITION", "partition_by"), ("ORDER", "order_by"))
+        if node.get(key)
+    ]
     start, end = node.get("frame_start"), node.get("frame_end")
     if start:
         shown = f"BETWEEN {_frame(start)} AND {_frame(end)}" if end else _frame(start)
@@ -123,132 +89,140 @@ def _window_function(node: Node) -> str:
     return f"{node['name']}({_list(node.get('exprs'))}){args} OVER {where}"
 
 
-def _join(node: Node | None) -> str:
-    text = ""
+def _join(node: Node | None) -> Iterator[str]:
     while node is not None:
-        if text or node.get("join_type"):
-            text += f" {node.get('join_type')} "
-        table = node["table"]
-        shown = hogql_text(table) if isinstance(table, dict) else ""
-        if table["node"] != "Field":
-            shown = f"({shown})"
-        if node.get("table_args") is not None:
-            shown += f"({_list(node['table_args'])})"
-        text += shown
+        table: Node = node["table"]
+        shown = hogql_text(table) if table["node"] == "Field" else f"({hogql_text(table)})"
+        if node.get("join_type"):
+            yield str(node["join_type"])
+        yield shown if node.get("table_args") is None else f"{shown}({_list(node['table_args'])})"
         if node.get("alias"):
-            text += f" AS {identifier(node['alias'])}"
+            yield f"AS {identifier(node['alias'])}"
         if node.get("sample"):
-            text += f" SAMPLE {hogql_text(node['sample'])}"
-        constraint = node.get("constraint")
+            yield f"SAMPLE {hogql_text(node['sample'])}"
+        constraint: Any = node.get("constraint")
         if constraint:
-            text += f" {constraint['constraint_type']} {hogql_text(constraint['expr'])}"
+            yield f"{constraint['constraint_type']} {hogql_text(constraint['expr'])}"
         node = node.get("next_join")
-    return text
-
-
-def _ratio(node: Node) -> str:
-    if node["node"] == "SampleExpr":
-        offset = node.get("offset_value")
-        text = hogql_text(node["sample_value"])
-        return f"{text} OFFSET {hogql_text(offset)}" if offset else text
-    right = node.get("right")
-    return f"{hogql_text(node['left'])}/{hogql_text(right)}" if right else hogql_text(node["left"])
 
 
 def _cte(node: Node) -> str:
-    if node.get("cte_type") == "column":
-        return f"{hogql_text(node['expr'])} AS {identifier(node['name'])}"
-    return f"{identifier(node['name'])} AS ({hogql_text(node['expr'])})"
+    name, text = identifier(node["name"]), hogql_text(node["expr"])
+    return f"{text} AS {name}" if node.get("cte_type") == "column" else f"{name} AS ({text})"
 
 
 def _select(node: Node) -> str:
-    parts: list[str] = []
-    ctes: Any = node.get("ctes")
+    return " ".join(_clauses(node))
+
+
+def _clauses(node: Node) -> Iterator[str]:
+    ctes: Any = node.get("ctes") or []
     if ctes:
-        values = ctes.values() if isinstance(ctes, dict) else ctes
-        parts.append(f"WITH {', '.join(_cte(cte) for cte in values)}")
-    parts.append(f"SELECT {'DISTINCT ' if node.get('distinct') else ''}{_list(node['select'])}")
+        yield f"WITH {', '.join(map(_cte, ctes))}"
+    yield f"SELECT {'DISTINCT ' if node.get('distinct') else ''}{_list(node['select'])}"
     if node.get("select_from"):
-        parts.append(f"FROM {_join(node['select_from'])}")
+        yield f"FROM {' '.join(_join(node['select_from']))}"
     if node.get("array_join_op"):
-        parts.append(f"{node['array_join_op']} {_list(node['array_join_list'])}")
-    for key in ("prewhere", "where"):
-        if node.get(key):
-            parts.append(f"{key.upper()} {hogql_text(node[key])}")
+        yield f"{node['array_join_op']} {_list(node['array_join_list'])}"
     mode = node.get("group_by_mode")
-    if mode == "all":
-        parts.append("GROUP BY ALL")
-    elif node.get("group_by"):
-        parts.append(f"GROUP BY {_list(node['group_by'])}")
-        if mode:
-            parts[-1] += f" WITH {str(mode).upper()}"
-    for key in ("having", "qualify"):
-        if node.get(key):
-            parts.append(f"{key.upper()} {hogql_text(node[key])}")
-    for name, window in (node.get("window_exprs") or {}).items():
-        parts.append(f"WINDOW {identifier(name)} AS ({_window(window)})")
-    if node.get("order_by"):
-        parts.append(f"ORDER BY {_list(node['order_by'])}")
-    by = node.get("limit_by")
-    if by:
-        parts.append(f"LIMIT {hogql_text(by['n'])} BY {_list(by['exprs'])}")
-    for key in ("limit", "offset"):
-        if node.get(key):
-            parts.append(f"{key.upper()} {hogql_text(node[key])}")
-    return " ".join(parts)
+    by: Any = node.get("limit_by")
+    for key, word, write in (
+        ("prewhere", "PREWHERE", hogql_text), ("where", "WHERE", hogql_text),
+        ("group_by", "GROUP BY", _list), ("having", "HAVING", hogql_text),
+        ("qualify", "QUALIFY", hogql_text), ("window_exprs", "WINDOW", _windows),
+        ("order_by", "ORDER BY", _list), ("limit_by", "LIMIT", hogql_text),
+        ("limit", "LIMIT", hogql_text), ("offset", "OFFSET", hogql_text),
+    ):  # fmt: skip
+        if key == "group_by" and mode:
+            yield (
+                "GROUP BY ALL" if mode == "all" else f"GROUP BY {mode.upper()}({_list(node[key])})"
+            )
+        elif key == "limit_by" and by:
+            yield f"LIMIT {hogql_text(by['n'])} BY {_list(by['exprs'])}"
+        elif node.get(key):
+            yield f"{word} {write(node[key])}"
+
+
+def _windows(given: Mapping[str, Node]) -> str:
+    return ", ".join(f"{identifier(name)} AS ({_window(one)})" for name, one in given.items())
 
 
 def _set(node: Node) -> str:
     text = hogql_text(node["initial_select_query"])
     for one in node["subsequent_select_queries"]:
-        query = one["select_query"]
+        query: Node = one["select_query"]
         shown = hogql_text(query)
         shown = f"({shown})" if query["node"] == "SelectSetQuery" else shown
         text += f" {one['set_operator']} {shown}"
     return text
 
 
-def _subquery(write: Callable[[Node], str]) -> Callable[[Node], str]:
+def _filled(template: str) -> Callable[[Node], str]:
+    """Return a writer that fills `{key}` with a node, `{key*}` with a list, `{key!}` as it is."""
+    parts = [part.partition("}") for part in template.split("{")]
+
+    def write(node: Node) -> str:
+        text = parts[0][0]
+        for key, _, rest in parts[1:]:
+            value = node.get(key.rstrip("*!`"))
+            shown = (
+                _list(value) if key.endswith("*") else str(value) if key.endswith("!")
+                else identifier(str(value)) if key.endswith("`") else hogql_text(value)
+            )  # fmt: skip
+            text += shown + rest
+        return text
+
     return write
+
+
+def _lambda(node: Node) -> str:
+    names = ", ".join(map(identifier, node["args"]))
+    return f"{names if len(node['args']) == 1 else f'({names})'} -> {hogql_text(node['expr'])}"
 
 
 _WRITERS: Final[Mapping[str, Callable[[Node], str]]] = {
     "Constant": _constant,
-    "Field": lambda node: _chain(node["chain"]),
+    "Field": lambda node: ".".join(
+        "*" if part == "*" else identifier(str(part)) for part in node["chain"]
+    ),
     "Placeholder": lambda node: f"{{{hogql_text(node['expr'])}}}",
-    "Alias": lambda node: f"{hogql_text(node['expr'])} AS {identifier(node['alias'])}",
+    "Alias": _filled("{expr} AS {alias`}"),
     "CompareOperation": _compare,
     "IsDistinctFrom": lambda node: (
         f"{hogql_text(node['left'])} IS {'NOT ' if node.get('negated') else ''}DISTINCT FROM "
         f"{hogql_text(node['right'])}"
     ),
     "ArithmeticOperation": lambda node: (
-        f"{_ARITHMETIC[node['op']]}({hogql_text(node['left'])}, {hogql_text(node['right'])})"
+        f"{ARITHMETIC[node['op']]}({hogql_text(node['left'])}, {hogql_text(node['right'])})"
     ),
-    "And": lambda node: f"and({_list(node['exprs'])})",
-    "Or": lambda node: f"or({_list(node['exprs'])})",
-    "Not": lambda node: f"not({hogql_text(node['expr'])})",
-    "Array": lambda node: f"[{_list(node['exprs'])}]",
-    "Tuple": lambda node: f"tuple({_list(node['exprs'])})",
-    "ArrayAccess": lambda node: f"{hogql_text(node['array'])}[{hogql_text(node['property'])}]",
-    "ArraySlice": _slice,
-    "TupleAccess": lambda node: f"{hogql_text(node['tuple'])}.{node['index']}",
+    "BetweenExpr": lambda node: (
+        f"{hogql_text(node['expr'])} {'NOT ' if node.get('negated') else ''}BETWEEN "
+        f"{hogql_text(node['low'])} AND {hogql_text(node['high'])}"
+    ),
+    "And": _filled("and({exprs*})"),
+    "Or": _filled("or({exprs*})"),
+    "Not": _filled("not({expr})"),
+    "Array": _filled("[{exprs*}]"),
+    "Tuple": _filled("tuple({exprs*})"),
+    "ArrayAccess": _filled("{array}[{property}]"),
+    "ArraySlice": _filled("{array}[{start_expr}:{end_expr}]"),
+    "TupleAccess": _filled("{tuple}.{index!}"),
     "Call": _call,
-    "BetweenExpr": _between,
     "Lambda": _lambda,
-    "TypeCast": lambda node: f"CAST({hogql_text(node['expr'])} AS {node['type_name']})",
-    "TryCast": lambda node: f"TRY_CAST({hogql_text(node['expr'])} AS {node['type_name']})",
+    "TypeCast": _filled("CAST({expr} AS {type_name!})"),
+    "TryCast": _filled("TRY_CAST({expr} AS {type_name!})"),
     "WindowFunction": _window_function,
-    "OrderExpr": _order,
-    "SampleExpr": _ratio,
-    "RatioExpr": _ratio,
+    "OrderExpr": lambda node: (
+        f"{hogql_text(node['expr'])} {node.get('order') or 'ASC'}"
+        + (" WITH FILL" if node.get("with_fill") else "")
+    ),
+    "SampleExpr": _filled("{sample_value}"),
+    "RatioExpr": lambda node: "/".join(
+        hogql_text(node[side]) for side in ("left", "right") if node.get(side)
+    ),
+    "GroupingSet": _filled("({exprs*})"),
     "ColumnsExpr": lambda node: f"COLUMNS({string(str(node.get('regex')))})",
     "SelectQuery": _select,
     "SelectSetQuery": _set,
-    "Dict": lambda node: (
-        "{"
-        + ", ".join(f"{hogql_text(key)}: {hogql_text(value)}" for key, value in node["items"])
-        + "}"
-    ),
-    "ExprCall": lambda node: f"{hogql_text(node['expr'])}({_list(node['args'])})",
+    "ExprCall": _filled("{expr}({args*})"),
 }

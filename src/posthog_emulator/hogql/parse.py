@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias, cast
 from .errors import HogQLError, unsupported
 
 __all__ = [
+    "ARITHMETIC",
     "Expression",
     "Node",
     "call",
@@ -29,6 +30,8 @@ __all__ = [
 Node: TypeAlias = "dict[str, Any]"
 """A node of the syntax tree; `node` has its kind. Parsed nodes are shared: never change one."""
 
+ARITHMETIC: Final = {"+": "plus", "-": "minus", "*": "multiply", "/": "divide", "%": "modulo"}
+"""Functions by operator."""
 _DEPTH: Final = 80
 """Maximum depth of brackets: the parser's time grows with its square and worse."""
 _ERRORS: Final = "posthog.hogql.errors"
@@ -100,6 +103,9 @@ def _parsed(kind: str, text: str) -> Node:
         node = cast("Node", json.loads(function(text, is_internal=True)))
     except RecursionError:
         raise HogQLError("The query is nested too deeply.") from None
+    except Exception as error:
+        # The parser raises errors of its lexer itself; a text with a zero byte is refused as well.
+        raise HogQLError(f"{error}") from None
     if node.get("error"):
         start, end = node["start"]["offset"], node["end"]["offset"]
         raise HogQLError(str(node["message"]), start=start, end=end)
@@ -137,14 +143,18 @@ def parse_expression(text: str) -> Node:
     return _parsed("expr", text)
 
 
-@lru_cache(maxsize=256)
 def parse_order(text: str) -> Node:
     """Parse what to sort by: an expression, perhaps with ASC or DESC.
 
     Raises:
-        HogQLError: The text is nothing to sort by.
+        HogQLError: The text is not exactly one thing to sort by.
     """
-    return _parsed("order_expr", text)
+    tree = parse_select(f"SELECT 1 ORDER BY {text}\n")
+    rest = {key for key, value in tree.items() if value} - {"node", "select", "order_by"}
+    if rest or len(tree["order_by"]) != 1:
+        raise HogQLError(f"Expected an expression to sort by, not {text!r}.")
+    order: Node = tree["order_by"][0]
+    return order
 
 
 def constant(value: Any) -> Node:
@@ -162,6 +172,8 @@ def constant(value: Any) -> Node:
         return {"node": kind, "exprs": [constant(item) for item in items]}
     if isinstance(value, Mapping):
         raise unsupported("a value of the type dict")
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise HogQLError(f"{value} has more than 64 bits.")
     return {"node": "Constant", "value": value}
 
 

@@ -67,7 +67,7 @@ class _Replacer:
             items = cast("list[Any]", value)
             made = [self._value(item, tables) for item in items]
             return made if any(a is not b for a, b in zip(made, items, strict=True)) else items
-        return cast("Any", value)
+        return value
 
     def _replaced(self, node: Node, tables: tuple[str, ...]) -> Node:
         inner = node["expr"]

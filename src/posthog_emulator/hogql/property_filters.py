@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 from .errors import HogQLError
 from .parse import Node, call, compare, constant, field, parse_expression
+from .selectors import selector_pattern
 
 __all__ = ["all_of", "any_of", "property_condition"]
 
@@ -86,7 +87,7 @@ class _Filter:
         self.given = given
         self.table = table
         self.types = types or {}
-        self.now = now or (lambda text: text)
+        self.now: Callable[[str], str] = now or str
         self.kind = str(given.get("type") or "event")
         self.key = str(given.get("key"))
         self.operator = str(given.get("operator") or "exact")
@@ -105,7 +106,9 @@ class _Filter:
             return self._cohort()
         if self.kind == "element":
             return self._element()
-        return self._tests(self._field())
+        test = self._tests(self._field())
+        # Only cohorts negate other filters than those of cohorts.
+        return {"node": "Not", "expr": test} if self.given.get("negation") else test
 
     def _cohort(self) -> Node:
         negate = self.operator == "not_in" or bool(self.given.get("negation"))
@@ -118,8 +121,6 @@ class _Filter:
         return compare("not in cohort" if negate else "in cohort", person, constant(number))
 
     def _element(self) -> Node:
-        from .actions import selector_pattern
-
         value = self.given.get("value")
         options: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
         if self.key == "selector" or self.key == "tag_name":

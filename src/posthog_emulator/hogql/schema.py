@@ -2,217 +2,195 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
-from .sessions import SESSION_COLUMNS, SESSIONS
-from .tables import Column, Lazy, Table
+from .escape import quoted
+from .sessions import SESSION_COLUMNS, SESSION_HIDDEN, SESSIONS
 
-__all__ = ["OWN_OBJECTS", "TABLES"]
+__all__ = ["OWN_OBJECTS", "TABLES", "Column", "Lazy", "Table"]
 
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table."""
+
+    sql: str
+    """With `{t}` for the alias of the table."""
+    kind: str = "string"
+    """Kind of its values; see `values.py`."""
+    nullable: bool = False
+    hidden: bool = False
+    """Whether `*` leaves it out."""
+    scope: str = ""
+    """Whose properties it holds, when it is their JSON text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lazy:
+    """A table that is joined when one of its columns is asked for."""
+
+    table: str
+    left: str
+    """The column of the left table."""
+    right: str
+    """The column of the right table that equals it."""
+    how: str = "LEFT JOIN"
+    index: int | None = None
+    """Which groups are meant, for the table `groups`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: either one of the database, or derived by a subquery."""
+
+    columns: Mapping[str, Column]
+    lazy: Mapping[str, Lazy] = field(default_factory=dict[str, Lazy])
+    physical: str = ""
+    derived: str = ""
+    """What follows SELECT … FROM, with `{t}` for the alias inside, `{team}` and `{cohorts}`."""
+
+
+_COLUMN: Final = re.compile(r"([^=:!?@]+)(?:=([^:!?@]+))?(?::(\w+))?(\??)(!?)(?:@(\w+))?\Z")
+
+
+def _columns(text: str) -> dict[str, Column]:
+    """Read columns: `name=physical:kind?!@scope`, `?` for nullable and `!` for hidden."""
+    found: dict[str, Column] = {}
+    for word in text.split():
+        match = _COLUMN.match(word)
+        assert match is not None
+        name, physical, kind, null, hidden, scope = match.groups()
+        sql = f"{{t}}.{quoted(physical or name)}"
+        found[name] = Column(sql, kind or "string", bool(null), bool(hidden), scope or "")
+    return found
+
+
+def _own(table: str, more: str = "") -> str:
+    """Return how to read the rows of a table that are not replaced by newer ones."""
+    return f"{table} AS {{t}} FINAL WHERE {{t}}.team_id = {{team}}{more}"
+
+
+_LIVING: Final = " AND {t}.is_deleted = 0"
 _GROUPS: Final = range(5)
-
-
-def _plain(name: str, kind: str = "string", **more: object) -> Column:
-    return Column(f"{{t}}.`{name}`", kind, **more)  # pyright: ignore[reportArgumentType]
-
-
-def _latest(name: str, by: str, kind: str = "string", scope: str = "") -> Column:
-    return Column(f"argMax({{t}}.{name}, {{t}}.{by})", kind, scope=scope)
-
-
-def _latest_rows(physical: str, key: str) -> str:
-    """Return how to read the rows of a table that are neither deleted nor replaced."""
-    return (
-        f"(SELECT {{columns}} FROM {physical} AS {{t}} WHERE {{t}}.team_id = {{team}} "  # noqa: S608
-        f"GROUP BY {key} HAVING argMax({{t}}.is_deleted, {{t}}.version) = 0)"
-    )
-
-
-_TEAM: Final = _plain("team_id", "int", hidden=True)
-_PERSON: Final = Lazy("persons", "{l}.person_id = {r}.id", "INNER JOIN", left="person_id")
-_PDI: Final = Lazy("person_distinct_ids", "{l}.distinct_id = {r}.distinct_id", "INNER JOIN")
-
-
-def _ids(physical: str) -> Table:
-    return Table(
-        {
-            "distinct_id": Column("{t}.distinct_id"),
-            "person_id": _latest("person_id", "version", "uuid"),
-            "team_id": Column("any({t}.team_id)", "int", hidden=True),
-        },
-        {"person": _PERSON},
-        derived=_latest_rows(physical, "{t}.distinct_id"),
-    )
-
-
-_CHAIN: Final = "{t}.elements_chain"
-_ELEMENTS: Final = r"(?:^|;)(a|button|form|input|select|textarea|label)(?:\\.|$|:)"
-_EVENTS: Final = Table(
-    {
-        "uuid": _plain("uuid", "uuid"),
-        "event": _plain("event"),
-        "properties": _plain("properties", scope="event"),
-        "timestamp": _plain("timestamp", "datetime"),
-        "team_id": _TEAM,
-        "distinct_id": _plain("distinct_id"),
-        "elements_chain": _plain("elements_chain"),
-        "created_at": _plain("created_at", "datetime"),
-        "$session_id": _plain("$session_id"),
-        "$session_id_uuid": Column(
-            "accurateCastOrNull({t}.`$session_id`, 'UUID')", "uuid", nullable=True, hidden=True
-        ),
-        "$window_id": _plain("$window_id"),
-        "person_mode": _plain("person_mode"),
-        # Replaced by the merged person when the project has merged persons.
-        "person_id": _plain("person_id", "uuid"),
-        "event_person_id": _plain("person_id", "uuid", hidden=True),
-        **{f"$group_{n}": _plain(f"$group_{n}") for n in _GROUPS},
-        "elements_chain_href": Column(f"extract({_CHAIN}, '(?::|\")href=\"(.*?)\"')"),
-        "elements_chain_texts": Column(
-            f"arrayDistinct(extractAll({_CHAIN}, '(?::|\")text=\"(.*?)\"'))", "array"
-        ),
-        "elements_chain_ids": Column(
-            f"arrayDistinct(extractAll({_CHAIN}, '(?::|\")attr_id=\"(.*?)\"'))", "array"
-        ),
-        "elements_chain_elements": Column(
-            f"arrayDistinct(extractAll({_CHAIN}, '{_ELEMENTS}'))", "array"
-        ),
-        "event_issue_id": Column(
-            "accurateCastOrNull(JSONExtractString({t}.properties, '$exception_issue_id'), 'UUID')",
-            "uuid",
-            nullable=True,
-            hidden=True,
-        ),
-        "issue_id": Column(
-            "accurateCastOrNull(JSONExtractString({t}.properties, '$exception_issue_id'), 'UUID')",
-            "uuid",
-            nullable=True,
-            hidden=True,
-        ),
-    },
-    {
-        "person": _PERSON,
-        "poe": Lazy("persons", "{l}.person_id = {r}.id", "LEFT JOIN", left="person_id"),
-        "pdi": _PDI,
-        "override": Lazy(
-            "raw_person_distinct_id_overrides", "{l}.distinct_id = {r}.distinct_id", "LEFT JOIN"
-        ),
-        "session": Lazy("sessions", "{l}.`$session_id` = {r}.session_id", "LEFT JOIN",
-                        right="session_id"),
-        **{
-            f"{name}_{n}": Lazy(
-                "groups",
-                f"{{l}}.`$group_{n}` = {{r}}.key AND {{r}}.index = {n}",
-                "LEFT JOIN",
-                right="key index",
-                scope=f"group_{n}",
-            )
-            for n in _GROUPS
-            for name in ("group", "goe")
-        },
-    },
-    physical="events",
-)  # fmt: skip
-
-_PERSONS: Final = Table(
-    {
-        "id": Column("{t}.id", "uuid"),
-        "created_at": _latest("created_at", "version", "datetime"),
-        "team_id": Column("any({t}.team_id)", "int", hidden=True),
-        "properties": _latest("properties", "version", scope="person"),
-        "is_identified": _latest("is_identified", "version", "bool"),
-    },
-    {"pdi": Lazy("person_distinct_ids", "{l}.id = {r}.person_id", "INNER JOIN", right="person_id")},
-    derived=_latest_rows("person", "{t}.id"),
+_PERSON: Final = {"person": Lazy("persons", "person_id", "id", "INNER JOIN")}
+_IDS: Final = "distinct_id person_id:uuid team_id:int!"
+_ISSUE: Final = (
+    "accurateCastOrNull(JSONExtractString({t}.properties, '$exception_issue_id'), 'UUID')"
 )
-
-_GROUP_TABLE: Final = Table(
-    {
-        "index": Column("{t}.group_type_index", "int"),
-        "team_id": Column("any({t}.team_id)", "int", hidden=True),
-        "key": Column("{t}.group_key"),
-        "created_at": Column("argMax({t}.created_at, {t}.updated_at)", "datetime"),
-        "updated_at": Column("max({t}.updated_at)", "datetime"),
-        "properties": _latest("group_properties", "updated_at", scope="group"),
+_CHAINS: Final = {
+    "elements_chain_href": ("extract({t}.elements_chain, {})", '(?::|")href="(.*?)"', "string"),
+    **{
+        f"elements_chain_{name}": (
+            "arrayDistinct(extractAll({t}.elements_chain, {}))",
+            regex,
+            "array",
+        )
+        for name, regex in (
+            ("texts", '(?::|")text="(.*?)"'),
+            ("ids", '(?::|")attr_id="(.*?)"'),
+            ("elements", r"(?:^|;)(a|button|form|input|select|textarea|label)(?:\\.|$|:)"),
+        )
     },
-    derived="(SELECT {columns} FROM groups AS {t} WHERE {t}.team_id = {team} "
-    "GROUP BY {t}.group_type_index, {t}.group_key)",
-)
+}
 
 TABLES: Final[Mapping[str, Table]] = {
-    "events": _EVENTS,
-    "persons": _PERSONS,
-    "raw_persons": Table(
+    "events": Table(
         {
-            "id": _plain("id", "uuid"),
-            "created_at": _plain("created_at", "datetime"),
-            "team_id": _TEAM,
-            "properties": _plain("properties", scope="person"),
-            "is_identified": _plain("is_identified", "bool"),
-            "is_deleted": _plain("is_deleted", "bool"),
-            "version": _plain("version", "int"),
+            # person_id is that of the merged person when the project has merged persons.
+            **_columns(
+                "uuid:uuid event properties@event timestamp:datetime team_id:int! distinct_id "
+                "elements_chain created_at:datetime $session_id $window_id person_mode "
+                "person_id:uuid event_person_id=person_id:uuid! "
+                + " ".join(f"$group_{n}" for n in _GROUPS)
+            ),
+            **{
+                name: Column(sql.replace("{}", f"'{regex}'"), kind)
+                for name, (sql, regex, kind) in _CHAINS.items()
+            },
+            "$session_id_uuid": Column(
+                "accurateCastOrNull({t}.`$session_id`, 'UUID')", "uuid", True, True
+            ),
+            "issue_id": Column(_ISSUE, "uuid", True, True),
+            "event_issue_id": Column(_ISSUE, "uuid", True, True),
         },
+        {
+            **_PERSON,
+            "poe": Lazy("persons", "person_id", "id"),
+            "pdi": Lazy("person_distinct_ids", "distinct_id", "distinct_id", "INNER JOIN"),
+            "override": Lazy("person_distinct_id_overrides", "distinct_id", "distinct_id"),
+            "session": Lazy("sessions", "$session_id", "session_id"),
+            **{
+                f"{name}_{n}": Lazy("groups", f"$group_{n}", "key", index=n)
+                for n in _GROUPS
+                for name in ("group", "goe")
+            },
+        },
+        physical="events",
+    ),
+    "persons": Table(
+        _columns("id:uuid created_at:datetime team_id:int! properties@person is_identified:bool"),
+        {"pdi": Lazy("person_distinct_ids", "id", "person_id", "INNER JOIN")},
+        derived=_own("person", _LIVING),
+    ),
+    "raw_persons": Table(
+        _columns(
+            "id:uuid created_at:datetime team_id:int! properties@person is_identified:bool "
+            "is_deleted:bool version:int"
+        ),
         physical="person",
     ),
-    "person_distinct_ids": _ids("person_distinct_id2"),
-    "raw_person_distinct_ids": Table(
-        {
-            "distinct_id": _plain("distinct_id"),
-            "person_id": _plain("person_id", "uuid"),
-            "team_id": _TEAM,
-            "is_deleted": _plain("is_deleted", "bool"),
-            "version": _plain("version", "int"),
-        },
-        {"person": _PERSON},
-        physical="person_distinct_id2",
+    "person_distinct_ids": Table(
+        _columns(_IDS), _PERSON, derived=_own("person_distinct_id2", _LIVING)
     ),
-    "person_distinct_id_overrides": _ids("person_distinct_id_overrides"),
-    "raw_person_distinct_id_overrides": _ids("person_distinct_id_overrides"),
-    "groups": _GROUP_TABLE,
+    "raw_person_distinct_ids": Table(
+        _columns(f"{_IDS} is_deleted:bool version:int"), _PERSON, physical="person_distinct_id2"
+    ),
+    "person_distinct_id_overrides": Table(
+        _columns(_IDS), _PERSON, derived=_own("person_distinct_id_overrides", _LIVING)
+    ),
+    "groups": Table(
+        _columns(
+            "index=group_type_index:int team_id:int! key=group_key created_at:datetime "
+            "updated_at:datetime properties=group_properties@group"
+        ),
+        derived=_own("groups"),
+    ),
     "raw_groups": Table(
-        {
-            "index": Column("{t}.group_type_index", "int"),
-            "team_id": _TEAM,
-            "key": Column("{t}.group_key"),
-            "created_at": _plain("created_at", "datetime"),
-            "updated_at": _plain("updated_at", "datetime"),
-            "properties": Column("{t}.group_properties", scope="group"),
-        },
+        _columns(
+            "index=group_type_index:int team_id:int! key=group_key created_at:datetime "
+            "updated_at:datetime properties=group_properties@group"
+        ),
         physical="groups",
     ),
     "cohort_people": Table(
-        {
-            "person_id": Column("{t}.person_id", "uuid"),
-            "cohort_id": Column("{t}.cohort_id", "int"),
-            "team_id": Column("{t}.team_id", "int", hidden=True),
-        },
-        {"person": _PERSON},
-        derived="(SELECT DISTINCT {columns} FROM cohortpeople AS {t} "
-        "WHERE {t}.team_id = {team} AND {cohorts})",
+        _columns("person_id:uuid cohort_id:int team_id:int!"),
+        _PERSON,
+        derived="(SELECT DISTINCT team_id, person_id, cohort_id FROM cohortpeople WHERE team_id = "
+        "{team} AND {cohorts}) AS {t}",
     ),
     "raw_cohort_people": Table(
-        {
-            "person_id": _plain("person_id", "uuid"),
-            "cohort_id": _plain("cohort_id", "int"),
-            "team_id": _TEAM,
-            "sign": _plain("sign", "int"),
-            "version": _plain("version", "int"),
-        },
-        {"person": _PERSON},
+        _columns("person_id:uuid cohort_id:int team_id:int! sign:int version:int"),
+        _PERSON,
         physical="cohortpeople",
     ),
     "static_cohort_people": Table(
-        {
-            "person_id": _plain("person_id", "uuid"),
-            "cohort_id": _plain("cohort_id", "int"),
-            "team_id": _TEAM,
-        },
-        {"person": _PERSON},
+        _columns("person_id:uuid cohort_id:int team_id:int!"),
+        _PERSON,
         physical="person_static_cohort",
     ),
-    "sessions": Table(SESSION_COLUMNS, derived=SESSIONS),
-    "raw_sessions": Table(SESSION_COLUMNS, derived=SESSIONS),
+    **{
+        name: Table(
+            {
+                column: Column(sql, kind, nullable, column in SESSION_HIDDEN)
+                for column, (sql, kind, nullable) in SESSION_COLUMNS.items()
+            },
+            derived=SESSIONS,
+        )
+        for name in ("sessions", "raw_sessions")
+    },
 }
 """By name."""
 

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .cohorts import current_cohorts
+from .context import Context
 from .errors import HogQLError
 from .escape import quoted, string
 from .parse import Node
-from .schema import TABLES
-from .tables import Lazy, Table
+from .properties import property_text
+from .schema import TABLES, Lazy
 from .values import Printed
 
-if TYPE_CHECKING:
-    from .context import Context
+__all__ = ["Names", "Query", "Scope", "Source", "SubquerySource", "TableSource"]
 
-__all__ = ["Names", "Scope", "Source", "SubquerySource", "TableSource"]
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A printed query."""
+
+    sql: str
+    columns: Mapping[str, Printed]
+    """Columns by name, as a query around this one sees them."""
+    names: tuple[str, ...]
+    """Names of all columns; a name may occur twice."""
 
 
 class Names:
@@ -31,11 +42,15 @@ class Names:
         return f"__t{self._count}"
 
 
-@dataclass
 class Source:
-    """Something that rows are selected from."""
+    """Something that rows are selected from.
 
-    alias: str
+    Args:
+        alias: Its alias in the printed query.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
 
     def names(self) -> Iterator[str]:
         """Yield the names of the columns of `*`."""
@@ -50,12 +65,18 @@ class Source:
         return None
 
 
-@dataclass
 class SubquerySource(Source):
-    """A subquery, or a table function."""
+    """A subquery, or a table function.
 
-    columns: Mapping[str, Printed]
-    sql: str
+    Args:
+        alias: Its alias in the printed query.
+        columns: Its columns by name.
+        sql: What to select from.
+    """
+
+    def __init__(self, alias: str, columns: Mapping[str, Printed], sql: str) -> None:
+        super().__init__(alias)
+        self.columns, self.sql = columns, sql
 
     def names(self) -> Iterator[str]:
         yield from self.columns
@@ -67,131 +88,114 @@ class SubquerySource(Source):
         return Printed(f"{self.alias}.{quoted(name)}", inner.kind, inner.nullable, inner.scope)
 
 
-@dataclass
 class TableSource(Source):
-    """A table, with the tables that were joined because a column of theirs was asked for."""
+    """A table, with the tables that were joined because a column of theirs was asked for.
 
-    name: str
-    table: Table
-    context: Context
-    fresh: Names
-    scope: str = ""
-    """Whose properties it holds, instead of the scope of the table."""
-    direct: bool = False
-    """Whether it is read as the first table, with the condition on the project in WHERE."""
-    used: dict[str, None] = field(default_factory=dict[str, None])
-    lazies: dict[str, tuple[Lazy, TableSource]] = field(
-        default_factory=dict[str, "tuple[Lazy, TableSource]"]
-    )
+    Args:
+        name: The name of the table.
+        context: What the query depends on.
+        fresh: Gives aliases.
+        direct: Whether it is the first table, with the condition on the project in WHERE.
+        index: Which groups are meant, for the table `groups`.
+    """
+
+    def __init__(
+        self, name: str, context: Context, fresh: Names, *, direct: bool = False,
+        index: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(fresh.next())
+        self.name, self.table = name, TABLES[name]
+        self.direct = direct and not self.table.derived
+        self._context, self._fresh, self._index = context, fresh, index
+        self._inner = fresh.next() if self.table.derived else ""
+        self._used: Counter[tuple[str, tuple[str | int, ...]]] = Counter()
+        """How often columns, and keys of properties, of a derived table are read."""
+        self._lazies: dict[str, tuple[Lazy, TableSource]] = {}
 
     def names(self) -> Iterator[str]:
-        for name, column in self.table.columns.items():
-            if not column.hidden:
-                yield name
+        yield from (name for name, column in self.table.columns.items() if not column.hidden)
 
     def column(self, name: str) -> Printed | None:
         column = self.table.columns.get(name)
         if column is None:
             return None
+        sql = column.sql.replace("{t}", self.alias)
         if self.table.derived:
-            self._use(name)
-            sql = f"{self.alias}.{quoted(name)}"
-        elif name == "person_id" and self.name == "events" and self.context.has_person_overrides:
-            override = self.joined("override")
-            assert override is not None
-            other = override.column("distinct_id")
-            person = override.column("person_id")
-            assert other is not None and person is not None
-            own = column.sql.replace("{t}", self.alias)
-            sql = f"if(notEmpty({other.sql}), {person.sql}, {own})"
-        else:
-            sql = column.sql.replace("{t}", self.alias)
-        scope = column.scope and (self.scope or column.scope)
+            sql = self._read(name, ())
+        elif name == "person_id" and self.name == "events" and self._context.has_person_overrides:
+            override = self._join("override", self.table.lazy["override"])
+            key, person = override._read("distinct_id", ()), override._read("person_id", ())
+            sql = f"if(notEmpty({key}), {person}, {sql})"
+        scope = f"group_{self._index}" if column.scope and self._index is not None else column.scope
         printed = Printed(sql, column.kind, column.nullable, scope)
-        if column.kind == "datetime" and self.context.timezone != "UTC":
+        if scope and self.table.derived:
+            printed.pull = lambda keys, deeper: self._pull(name, keys, deeper)
+        if column.kind == "datetime" and self._context.timezone != "UTC":
             printed.bare = sql
-            printed.sql = f"toTimeZone({sql}, {string(self.context.timezone)})"
+            printed.sql = f"toTimeZone({sql}, {string(self._context.timezone)})"
         return printed
 
-    def _use(self, name: str) -> None:
-        if name not in self.used:
-            for other in self.table.columns[name].needs:
-                self._use(other)
-            self.used[name] = None
+    def _read(self, name: str, keys: tuple[str | int, ...]) -> str:
+        self._used[name, keys] += 1
+        return f"{self.alias}.{quoted('___'.join(map(str, (name, *keys))))}"
+
+    def _pull(self, name: str, keys: tuple[str | int, ...], deeper: bool) -> str:
+        """Return a property that the subquery reads, so that it need not return all of them."""
+        self._used[name, keys[:-1] if deeper else ()] -= 1
+        return self._read(name, keys)
 
     def joined(self, name: str) -> TableSource | None:
-        if name not in self.table.lazy and self.name == "events":
+        if self.name == "events" and name not in self.table.lazy:
             # Group types are names of the joins of their groups.
-            name = next(
-                (f"group_{n}" for n, kind in self.context.group_types.items() if kind == name), name
-            )
-        if name in self.lazies:
-            return self.lazies[name][1]
+            types = self._context.group_types
+            name = next((f"group_{n}" for n, kind in types.items() if kind == name), name)
         lazy = self.table.lazy.get(name)
-        if lazy is None:
-            return None
-        made = TableSource(
-            self.fresh.next(), lazy.table, TABLES[lazy.table], self.context, self.fresh, lazy.scope
-        )
-        # Registered before the columns of its condition, which may join others before it.
-        if lazy.left:
-            self.column(lazy.left)
-        for column in (lazy.right or lazy.on.rpartition("{r}.")[2]).split():
-            made._use(column)
-        self.lazies[name] = (lazy, made)
-        return made
+        return None if lazy is None else self._join(name, lazy)
+
+    def _join(self, name: str, lazy: Lazy) -> TableSource:
+        if name not in self._lazies:
+            made = TableSource(lazy.table, self._context, self._fresh, index=lazy.index)
+            # What the condition reads may join another table, which then comes before this one.
+            left = self.column(lazy.left)
+            assert left is not None
+            on = f"{left.sql} = {made._read(lazy.right, ())}"
+            if lazy.index is not None:
+                on += f" AND {made._read('index', ())} = {lazy.index}"
+            made._condition = f"{lazy.how} {{}} ON {on}"
+            self._lazies[name] = (lazy, made)
+        return self._lazies[name][1]
+
+    _condition = ""
 
     def joins(self) -> Iterator[str]:
         """Yield the JOIN clauses of the tables joined to this one."""
-        for lazy, made in self.lazies.values():
-            on = lazy.on
-            if lazy.left:
-                left = self.column(lazy.left)
-                assert left is not None
-                on = on.replace(f"{{l}}.{lazy.left}", left.sql)
-            on = on.replace("{l}", self.alias).replace("{r}", made.alias)
-            yield f"{lazy.how} {made.read()} AS {made.alias} ON {on}"
+        for _, made in self._lazies.values():
+            yield made._condition.replace("{}", f"{made.read()} AS {made.alias}", 1)
             yield from made.joins()
 
     def read(self) -> str:
-        """Return what to select from: for a table of the database, its name alone."""
+        """Return what to select from."""
+        team = str(self._context.team_id)
         if not self.table.derived:
-            return self.table.physical
-        inner = self.fresh.next()
-        own = self.table.columns
-        used = self.used or dict.fromkeys([next(iter(own))])
-        printed = ", ".join(
-            f"{own[name].sql.replace('{bounce}', str(self.context.bounce_seconds))} "
-            f"AS {quoted(name)}"
-            for name in used
-        )
-        text = self.table.derived.replace("{columns}", printed).replace("{t}", inner)
-        text = text.replace("{team}", str(self.context.team_id))
-        if "{cohorts}" not in text:
-            return text
-        return text.replace("{cohorts}", _current_cohorts(inner, self.context))
+            physical = self.table.physical
+            if self.direct:
+                return physical
+            return f"(SELECT * FROM {physical} WHERE team_id = {team})"  # noqa: S608
+        columns: list[str] = []
+        for (name, keys), count in self._used.items():
+            if count > 0:
+                sql = self._filled(self.table.columns[name].sql)
+                # Keys come from the query: nothing in them is to be filled in.
+                sql = property_text(sql, keys) if keys else sql
+                columns.append(f"{sql} AS {quoted('___'.join(map(str, (name, *keys))))}")
+        rest = self._filled(self.table.derived)
+        return f"(SELECT {', '.join(columns) or '1'} FROM {rest})"  # noqa: S608
 
-
-def _current_cohorts(alias: str, context: Context) -> str:
-    """Return the condition on the rows of the cohorts as they were last calculated.
-
-    Raises:
-        HogQLError: The members of a cohort could not be calculated, so that its rows are missing.
-    """
-    error = next((cohort.error for cohort in context.cohorts.values() if cohort.error), None)
-    if error is not None:
-        raise HogQLError(f"The members of a cohort could not be calculated. {error}")
-    pairs = [
-        f"({number}, {cohort.version})" if cohort.version is not None else f"({number}, NULL)"
-        for number, cohort in context.cohorts.items()
-        if not cohort.static
-    ]
-    exact = [pair for pair in pairs if not pair.endswith("NULL)")]
-    loose = [pair[1:].split(",")[0] for pair in pairs if pair.endswith("NULL)")]
-    tests = [f"({alias}.cohort_id, {alias}.version) IN ({', '.join(exact)})"] if exact else []
-    if loose:
-        tests.append(f"{alias}.cohort_id IN ({', '.join(loose)}) AND {alias}.sign > 0")
-    return f"({' OR '.join(tests)})" if tests else "0"
+    def _filled(self, sql: str) -> str:
+        if "{cohorts}" in sql:
+            sql = sql.replace("{cohorts}", current_cohorts(self._context))
+        sql = sql.replace("{bounce}", str(self._context.bounce_seconds))
+        return sql.replace("{t}", self._inner).replace("{team}", str(self._context.team_id))
 
 
 @dataclass

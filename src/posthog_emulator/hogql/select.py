@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from .context import Context, SystemTable
@@ -15,10 +14,10 @@ from .hogql_text import hogql_text
 from .parse import Node, parse_select
 from .placeholders import replace_placeholders
 from .schema import OWN_OBJECTS, TABLES
-from .scope import Names, Scope, Source, SubquerySource, TableSource
+from .scope import Names, Query, Scope, Source, SubquerySource, TableSource
 from .values import Printed
 
-__all__ = ["Query", "Translator"]
+__all__ = ["Translator"]
 
 _DEPTH: Final = 25
 """Maximum depth of nested queries."""
@@ -32,17 +31,6 @@ _SETS: Final = frozenset(
      "EXCEPT DISTINCT", "EXCEPT ALL"}
 )  # fmt: skip
 _RANGES: Final = frozenset({"<", ">", "<=", ">=", "=="})
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A printed query."""
-
-    sql: str
-    columns: Mapping[str, Printed]
-    """Columns by name, as a query around this one sees them."""
-    names: tuple[str, ...]
-    """Names of all columns; a name may occur twice."""
 
 
 class Translator:
@@ -127,11 +115,7 @@ def _common(left: Printed, right: Printed) -> Printed:
 
 
 def _ctes(given: Any) -> dict[str, Node]:
-    if not given:
-        return {}
-    if isinstance(given, dict):
-        return dict(given)  # pyright: ignore[reportUnknownArgumentType]
-    return {cte["name"]: cte for cte in given}
+    return {cte["name"]: cte for cte in given or ()}
 
 
 class _Select:
@@ -144,7 +128,7 @@ class _Select:
         self._context = translator.context
         self._scope = Scope(ctes={**ctes, **_ctes(node.get("ctes"))})
         self._expressions = Expressions(translator, self._scope, self._context)
-        self._joins: list[tuple[Source, str, str]] = []
+        self._joins: list[tuple[SubquerySource | TableSource, str, str]] = []
         """Sources with their kinds of join and conditions."""
 
     def query(self) -> Query:
@@ -167,10 +151,8 @@ class _Select:
         for key in ("having", "qualify"):
             if node.get(key):
                 parts.append(f"{key.upper()} {expressions.of(node[key]).sql}")
-        windows = [
-            f"{quoted(name)} AS ({expressions.window(window)})"
-            for name, window in (node.get("window_exprs") or {}).items()
-        ]
+        given: Mapping[str, Node] = node.get("window_exprs") or {}
+        windows = [f"{quoted(name)} AS ({expressions.window(w)})" for name, w in given.items()]
         if windows:
             parts.insert(_before_qualify(parts), f"WINDOW {', '.join(windows)}")
         if node.get("order_by"):
@@ -183,8 +165,7 @@ class _Select:
         word = "SELECT DISTINCT" if node.get("distinct") else "SELECT"
         written = self._written(columns)
         sql = " ".join([f"{word} {', '.join(written)}", *tables, *arrays, *self._guarded(parts)])
-        known = {name: value for name, value in columns}
-        return Query(sql, known, tuple(name for name, _ in columns))
+        return Query(sql, dict(columns), tuple(name for name, _ in columns))
 
     # FROM
 
@@ -209,7 +190,7 @@ class _Select:
             self._joins.append((source, "" if first else kind, self._constraint(node, source)))
             first, node = False, node.get("next_join")
 
-    def _source(self, node: Node, *, direct: bool) -> tuple[str, Source]:
+    def _source(self, node: Node, *, direct: bool) -> tuple[str, SubquerySource | TableSource]:
         table, alias = node["table"], node.get("alias")
         fresh = self._translator.fresh.next()
         if table["node"] == "ValuesQuery":
@@ -237,10 +218,7 @@ class _Select:
             return own, self._subquery(fresh, self._translator.named(name, tree, {}), node)
         known = TABLES.get(name)
         if known is not None:
-            source = TableSource(
-                fresh, name, known, self._context, self._translator.fresh, direct=direct
-            )
-            return own, source
+            return own, TableSource(name, self._context, self._translator.fresh, direct=direct)
         if chain[0] == "system" or name in OWN_OBJECTS:
             rows = self._context.system_table(name.removeprefix("system."))
             if rows is not None:
@@ -317,28 +295,19 @@ class _Select:
     def _tables(self) -> list[str]:
         parts: list[str] = []
         for source, kind, constraint in self._joins:
-            word = f"{kind} " if parts else "FROM "
-            parts.append(f"{word}{self._read(source)} AS {source.alias}")
+            sql = source.sql if isinstance(source, SubquerySource) else source.read()
+            parts.append(f"{kind if parts else 'FROM'} {sql} AS {source.alias}")
             if constraint:
                 parts.append(constraint)
             if isinstance(source, TableSource):
                 parts += source.joins()
         return parts
 
-    def _read(self, source: Source) -> str:
-        if isinstance(source, SubquerySource):
-            return source.sql
-        assert isinstance(source, TableSource)
-        if source.table.derived or source.direct:
-            return source.read()
-        team = self._context.team_id
-        return f"(SELECT * FROM {source.read()} WHERE team_id = {team})"  # noqa: S608
-
     def _guarded(self, parts: list[str]) -> list[str]:
         """Return the clauses with the condition on the project first in WHERE."""
         guards: list[str] = []
         for source, _, _ in self._joins:
-            if isinstance(source, TableSource) and source.direct and not source.table.derived:
+            if isinstance(source, TableSource) and source.direct:
                 guards.append(f"equals({source.alias}.team_id, {self._context.team_id})")
                 if source.name == "events":
                     self._scan(source)

@@ -6,127 +6,93 @@ from collections.abc import Mapping
 from typing import Final
 
 from .channel_type import channel_type
-from .tables import Column
 
-__all__ = ["SESSIONS", "SESSION_COLUMNS"]
+__all__ = ["SESSIONS", "SESSION_COLUMNS", "SESSION_HIDDEN"]
 
 # A session whose id is no UUID has no session at PostHog either.
 SESSIONS: Final = (
-    "(SELECT {columns} FROM events AS {t} WHERE {t}.team_id = {team} "
-    "AND isNotNull(accurateCastOrNull({t}.`$session_id`, 'UUID')) GROUP BY {t}.`$session_id`)"
+    "events AS {t} WHERE {t}.team_id = {team} "
+    "AND isNotNull(accurateCastOrNull({t}.`$session_id`, 'UUID')) GROUP BY {t}.`$session_id`"
 )
-_ENTRIES: Final[Mapping[str, str]] = {
-    "$entry_utm_source": "utm_source",
-    "$entry_utm_campaign": "utm_campaign",
-    "$entry_utm_medium": "utm_medium",
-    "$entry_utm_term": "utm_term",
-    "$entry_utm_content": "utm_content",
-    "$entry_referring_domain": "$referring_domain",
-    "$entry_referrer": "$referrer",
-    **{
-        f"$entry_{name}": name
-        for name in (
-            "gclid", "gad_source", "gclsrc", "dclid", "gbraid", "wbraid", "fbclid", "msclkid",
-            "twclid", "li_fat_id", "mc_cid", "igshid", "ttclid",
-        )
-    },
-}  # fmt: skip
+_ENTRIES: Final = (
+    "utm_source", "utm_campaign", "utm_medium", "utm_term", "utm_content", "$referring_domain",
+    "$referrer", "gclid", "gad_source", "gclsrc", "dclid", "gbraid", "wbraid", "fbclid", "msclkid",
+    "twclid", "li_fat_id", "mc_cid", "igshid", "ttclid",
+)  # fmt: skip
+_FIRST: Final = "argMin({t}.properties, {t}.timestamp)"
+"""The properties of the earliest event."""
 
 
 def _property(name: str) -> str:
     return f"JSONExtractString({{t}}.properties, '{name}')"
 
 
-def _url(order: str) -> Column:
-    url = _property("$current_url")
-    return Column(f"nullIf(arg{order}If({url}, {{t}}.timestamp, {url} != ''), '')", nullable=True)
+def _entry(name: str) -> str:
+    return f"nullIf(nullIf(JSONExtractString({_FIRST}, '{name}'), 'null'), '')"
 
 
-def _of(function: str, name: str, *, hidden: bool = False) -> Column:
-    return Column(f"{function}(`{name}`)", nullable=True, needs=(name,), hidden=hidden)
+def _edge(function: str, name: str) -> str:
+    value = _property(name)
+    return f"nullIf({function}If({value}, {{t}}.timestamp, {value} != ''), '')"
 
 
-def _count(event: str) -> Column:
-    return Column(f"uniqIf({{t}}.uuid, {{t}}.event = '{event}')", "int")
-
-
-def _duration(*, hidden: bool = False) -> Column:
-    return Column(
-        "dateDiff('second', min({t}.timestamp), max({t}.timestamp))", "int", hidden=hidden
-    )
+def _count(event: str) -> str:
+    return f"uniqIf({{t}}.uuid, {{t}}.event = '${event}')"
 
 
 _URLS: Final = f"groupUniqArrayIf({_property('$current_url')}, {_property('$current_url')} != '')"
+_ENTRY, _END = _edge("argMin", "$current_url"), _edge("argMax", "$current_url")
+_SECONDS: Final = "dateDiff('second', min({t}.timestamp), max({t}.timestamp))"
 _KINDS: Final = "{t}.event IN ('$pageview', '$screen', '$autocapture')"
 
-SESSION_COLUMNS: Final[Mapping[str, Column]] = {
-    "session_id": Column("{t}.`$session_id`"),
-    "id": Column("{t}.`$session_id`", hidden=True),
-    "session_id_v7": Column(
-        "reinterpretAsUInt128(toUUID({t}.`$session_id`))", "int", hidden=True
-    ),
-    "team_id": Column("any({t}.team_id)", "int", hidden=True),
-    "distinct_id": Column("argMax({t}.distinct_id, {t}.timestamp)"),
-    "$start_timestamp": Column("min({t}.timestamp)", "datetime"),
-    "$end_timestamp": Column("max({t}.timestamp)", "datetime"),
-    "$urls": Column(_URLS, "array"),
-    "$num_uniq_urls": Column(f"length({_URLS})", "int"),
-    "$entry_current_url": _url("Min"),
-    "$entry_pathname": _of("path", "$entry_current_url"),
-    "$entry_hostname": _of("domain", "$entry_current_url"),
-    "$end_current_url": _url("Max"),
-    "$end_pathname": _of("path", "$end_current_url"),
-    "$end_hostname": _of("domain", "$end_current_url"),
-    "$exit_current_url": Column("`$end_current_url`", nullable=True, hidden=True,
-                                needs=("$end_current_url",)),
-    "$exit_pathname": _of("path", "$end_current_url", hidden=True),
-    "$exit_hostname": _of("domain", "$end_current_url", hidden=True),
+SESSION_COLUMNS: Final[Mapping[str, tuple[str, str, bool]]] = {
+    "session_id": ("{t}.`$session_id`", "string", False),
+    "id": ("{t}.`$session_id`", "string", False),
+    "session_id_v7": ("reinterpretAsUInt128(toUUID({t}.`$session_id`))", "int", False),
+    "team_id": ("any({t}.team_id)", "int", False),
+    "distinct_id": ("argMax({t}.distinct_id, {t}.timestamp)", "string", False),
+    "$start_timestamp": ("min({t}.timestamp)", "datetime", False),
+    "$end_timestamp": ("max({t}.timestamp)", "datetime", False),
+    "$urls": (_URLS, "array", False),
+    "$num_uniq_urls": (f"length({_URLS})", "int", False),
     **{
-        column: Column(
-            f"nullIf(nullIf(argMin({_property(name)}, {{t}}.timestamp), 'null'), '')",
-            nullable=True,
-        )
-        for column, name in _ENTRIES.items()
+        f"${side}_{name}": (sql.replace("{}", url), "string", True)
+        for side, url in (("entry", _ENTRY), ("end", _END), ("exit", _END))
+        for name, sql in
+        (("current_url", "{}"), ("pathname", "path({})"), ("hostname", "domain({})"))
     },
-    "$pageview_count": _count("$pageview"),
-    "$autocapture_count": _count("$autocapture"),
-    "$screen_count": _count("$screen"),
-    "$page_screen_autocapture_count_up_to": Column(
-        f"least(uniqExactIf({{t}}.uuid, {_KINDS}), 2)", "int"
+    **{f"$entry_{name.lstrip('$')}": (_entry(name), "string", True) for name in _ENTRIES},
+    **{
+        f"${name}_count": (_count(name), "int", False)
+        for name in ("pageview", "autocapture", "screen")
+    },
+    "$page_screen_autocapture_count_up_to": (
+        f"least(uniqExactIf({{t}}.uuid, {_KINDS}), 2)", "int", False,
     ),
-    "$channel_type": Column(
-        channel_type(
-            campaign="`$entry_utm_campaign`",
-            medium="`$entry_utm_medium`",
-            source="`$entry_utm_source`",
-            referring_domain="`$entry_referring_domain`",
-            gclid="isNotNull(`$entry_gclid`)",
-            fbclid="isNotNull(`$entry_fbclid`)",
-            gad_source="`$entry_gad_source`",
-        ),
-        needs=(
-            "$entry_utm_campaign", "$entry_utm_medium", "$entry_utm_source",
-            "$entry_referring_domain", "$entry_gclid", "$entry_fbclid", "$entry_gad_source",
-        ),
+    "$channel_type": (
+        channel_type(**{
+            name: _entry(name if name != "referring_domain" else "$referring_domain")
+            for name in ("utm_campaign", "utm_medium", "utm_source", "referring_domain", "gclid",
+                         "fbclid", "gad_source")
+        }),
+        "string", False,
     ),
-    "$session_duration": _duration(),
-    "duration": _duration(hidden=True),
-    "$is_bounce": Column(
-        "if(`$pageview_count` = 0, NULL, not(`$pageview_count` > 1 OR `$autocapture_count` > 0 "
-        "OR `$session_duration` >= {bounce}))",
-        "bool",
-        nullable=True,
-        needs=("$pageview_count", "$autocapture_count", "$session_duration"),
+    "$session_duration": (_SECONDS, "int", False),
+    "duration": (_SECONDS, "int", False),
+    "$is_bounce": (
+        f"if({_count('pageview')} = 0, NULL, not({_count('pageview')} > 1 OR "
+        f"{_count('autocapture')} > 0 OR {_SECONDS} >= {{bounce}}))", "bool", True,
     ),
-    "$last_external_click_url": Column(
-        f"nullIf(argMaxIf({_property('$external_click_url')}, {{t}}.timestamp, "
-        f"{_property('$external_click_url')} != ''), '')",
-        nullable=True,
-    ),
-    "$vitals_lcp": Column(
+    "$last_external_click_url": (_edge("argMax", "$external_click_url"), "string", True),
+    "$vitals_lcp": (
         "argMinIf(JSONExtract({t}.properties, '$web_vitals_LCP_value', 'Nullable(Float64)'), "
-        "{t}.timestamp, {t}.event = '$web_vitals')",
-        "float",
-        nullable=True,
+        "{t}.timestamp, {t}.event = '$web_vitals')", "float", True,
     ),
 }  # fmt: skip
+"""SQL, kind and whether there may be NULL, by name."""
+
+SESSION_HIDDEN: Final = frozenset(
+    {"id", "session_id_v7", "team_id", "duration", "$exit_current_url", "$exit_pathname",
+     "$exit_hostname"}
+)  # fmt: skip
+"""Columns that `*` leaves out."""

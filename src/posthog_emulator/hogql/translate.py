@@ -12,7 +12,8 @@ from .errors import HogQLError
 from .hogql_text import hogql_text
 from .parse import Expression, Node, children, constant, parse_expression, parse_select
 from .placeholders import replace_placeholders
-from .select import Query, Translator
+from .scope import Query
+from .select import Translator
 
 __all__ = [
     "DEFAULT_ROWS",

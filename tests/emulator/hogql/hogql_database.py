@@ -28,7 +28,9 @@ def uuid(number: int) -> str:
     return f"00000000-0000-0000-0000-{number:012d}"
 
 
-def event(number: int, name: str, person: str, at: str, /, team: int = 1, **more: Any) -> Any:
+def event(
+    number: int, name: str, person: str, at: str, /, team: Any = 1, **more: Any
+) -> dict[str, Any]:
     """Return a row of `events`; what starts with `_` are columns, the rest are properties."""
     columns = {key[1:]: value for key, value in more.items() if key.startswith("_")}
     properties = {key: value for key, value in more.items() if not key.startswith("_")}
@@ -70,7 +72,6 @@ CONTEXT = Context(
     cohorts={
         7: Cohort("vip", version=2), 8: Cohort("static", static=True),
         9: Cohort("loose"), 10: Cohort("twin"), 11: Cohort("twin"),
-        12: Cohort("broken", error="The cohort cannot be calculated."),
     },
     actions={3: Action("signed up", [{"event": "signup"}])},
     group_types={0: "company"},

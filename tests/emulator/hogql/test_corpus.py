@@ -8,8 +8,7 @@ import pytest
 
 from posthog_emulator.hogql.calls import MACROS
 from posthog_emulator.hogql.comparisons import NAMES
-from posthog_emulator.hogql.functions.aggregates import aggregate_functions
-from posthog_emulator.hogql.functions.scalars import scalar_functions
+from posthog_emulator.hogql.functions.tables import aggregate_functions, scalar_functions
 from tests.emulator.hogql.corpus import (
     Entry,
     Outcome,

@@ -90,7 +90,7 @@ _COLUMNS = {
     "toDateTime64(timestamp, 6, 'UTC') AS moment": "TIMESTAMP WITH TIME ZONE",
     "toDate(timestamp) AS day": "DATE",
     "toDecimal('1.50', 2) AS price": "DECIMAL(18,2)",
-    "true AS yes": "BOOLEAN",
+    "toBool(1) AS yes": "BOOLEAN",
     "toInt('-1') AS count": "BIGINT",
     "toFloat('0.5') AS share": "DOUBLE",
     "['a', 'b'] AS names": "VARCHAR[]",
