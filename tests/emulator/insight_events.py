@@ -11,6 +11,8 @@ from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from posthog_emulator.event_store.store import EventStore
 from posthog_emulator.features.query.dispatch import compute
 from posthog_emulator.features.query.insights import INSIGHT_ACTORS
@@ -84,7 +86,7 @@ class Project:
             cohorts={7: Cohort("first three"), 8: Cohort("nobody")},
         )
         rows = self.store.read("SELECT DISTINCT distinct_id, toString(person_id) FROM events")
-        self.person_ids = {str(name): str(id) for name, id in rows}
+        self.person_ids = {str(name): str(uuid) for name, uuid in rows}
         for name in ("p0", "p1", "p2"):
             if name in self.person_ids:
                 self.store.write(
@@ -107,18 +109,16 @@ class Project:
 
     def refusal(self, kind: str, **fields: Any) -> str:
         """What is said to a query that is refused."""
-        try:
+        with pytest.raises(ApiError) as raised:
             self.results(kind, **fields)
-        except ApiError as error:
-            assert error.status == 400
-            return str(error.detail)
-        raise AssertionError(f"not refused: {fields}")
+        assert raised.value.status == 400
+        return str(raised.value.detail)
 
     def actors(self, point: Mapping[str, Any], kind: str, **fields: Any) -> set[str]:
         """The distinct ids of the persons behind a data point."""
         found = INSIGHT_ACTORS[kind](self.session, {"kind": kind, **fields}, point)
         rows = run_rows(self.session, found.sql, found.values)
-        names = {id: name for name, id in self.person_ids.items()}
+        names = {uuid: name for name, uuid in self.person_ids.items()}
         return {names.get(row[0], row[0]) for row in rows}
 
 

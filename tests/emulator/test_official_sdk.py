@@ -73,9 +73,7 @@ def test_events_persons_and_groups(emulator: Emulator, url: str, options: dict[s
     people = {events[name]["person_id"] for name in ("anonymous visit", "signed up", "paid")}
     assert len(people) == 1
     read = emulator.state.events.read
-    assert read(
-        "SELECT count() FROM events WHERE event = 'paid' AND `$group_0` = 'acme'"
-    ) == [(1,)]
+    assert read("SELECT count() FROM events WHERE event = 'paid' AND `$group_0` = 'acme'") == [(1,)]
     ((properties,),) = read(
         "SELECT properties FROM person FINAL WHERE is_deleted = 0 AND id IN (SELECT person_id "
         "FROM person_distinct_id2 FINAL WHERE distinct_id = 'ada@example.com')"

@@ -120,7 +120,6 @@ async def test_totals(client: Client) -> None:
         ({"select": ["nope"]}, "nope"),
         ({"select": ["event"], "where": ["1 LIMIT 1"]}, "input"),
         ({"select": ["event"], "orderBy": ["event LIMIT 5"]}, "to sort by"),
-        ({"select": ["event"], "after": "soon"}, "soon"),
         ({"select": ["event"], "limit": -1}, "negative"),
         ({"select": ["event"], "actionId": 5}, "`actionId`"),
         ({"select": ["event"], "actionSteps": [{"event": "x"}]}, "`actionSteps`"),

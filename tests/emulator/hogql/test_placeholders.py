@@ -185,7 +185,6 @@ async def test_the_bounds_of_the_range(client: Client) -> None:
 @pytest.mark.parametrize(
     ("filters", "told"),
     [
-        ({"dateRange": {"date_from": "soon"}}, "soon"),
         ({"properties": [{"key": "x", "type": "recording", "operator": "exact"}]},
          "Unable to resolve field: x"),
         ({"properties": [{"key": "x", "type": "event", "operator": "sounds_like",

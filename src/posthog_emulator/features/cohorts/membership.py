@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from posthog_emulator.features.query.properties import Values
 from posthog_emulator.features.query.runner import QuerySession, run_rows
-from posthog_emulator.features.query.system_tables import system_table
 from posthog_emulator.hogql.context import Action, Cohort
 from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import as_object
@@ -91,7 +90,6 @@ def project_session(state: EmulatorState, team: str) -> QuerySession:
             str(row.data.get("name")): str(as_object(row.data.get("query")).get("query"))
             for row in rows("warehouse_saved_queries")
         },
-        system_table=lambda name: system_table(state, team, name),
         test_account_filters=settings.get("test_account_filters"),
         path_cleaning=settings.get("path_cleaning_filters"),
         variables={str(row.data.get("id")): row.data for row in rows("insight_variables")},

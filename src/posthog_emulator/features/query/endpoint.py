@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -32,6 +33,7 @@ from .state import (
     query_state,
     refresh_mode,
 )
+from .system_tables import system_table
 
 __all__ = [
     "QueryRequest",
@@ -48,6 +50,7 @@ _REQUEST_FIELDS: Final = frozenset(
     {"async", "client_query_id", "filters_override", "limit_context", "name", "query", "refresh",
      "variables_override", "personal_api_key"}
 )  # fmt: skip
+_SYSTEM_TABLE: Final = re.compile(r"\bsystem\.\W?(\w+)")
 _UNSUPPORTED_FIELDS: Final = ("filters_override", "variables_override", "limit_context")
 
 
@@ -136,7 +139,11 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
     if "cohort" in text.lower():
         recalculate(state, call.path_values[0])
         session.cohorts = project_cohorts(state, call.path_values[0])
-    # The database is opened here, under the lock; the query itself runs in a thread without it.
+    # Read now, under the emulator's lock: the query runs in a thread without it.
+    names = set(_SYSTEM_TABLE.findall(" ".join([text, *session.views.values()])))
+    session.system_table = {
+        name: system_table(state, call.path_values[0], name) for name in names
+    }.get
     state.events  # noqa: B018
     session.stubs = list(queries.stubs)
     session.allow_offset = settings.allow_offset

@@ -221,6 +221,7 @@ def create_context(session: QuerySession, options: Mapping[str, Any]) -> Context
         views=session.views,
         system_table=session.system_table,
         has_person_overrides=store.has_overrides(session.team_id),
+        engine_functions=store.engine_functions(),
         **options,
     )
 
@@ -276,7 +277,7 @@ def _execute(session: QuerySession, translation: Translation) -> JsonRows:
             translation.sql, settings=settings, cancellation=session.cancellation
         )
     except ClickHouseError as error:
-        raise clickhouse_error(error) from None
+        raise clickhouse_error(error, translation.hogql) from None
     except EngineUnavailableError as error:
         raise ApiError(500, code="error", detail=str(error)) from None
 
@@ -305,8 +306,13 @@ def _too_slow(rows: int, max_rows: int) -> ApiError:
     )
 
 
-def clickhouse_error(error: ClickHouseError) -> ApiError:
-    """Return the server's error for an error of ClickHouse."""
+def clickhouse_error(error: ClickHouseError, query: str = "") -> ApiError:
+    """Return the server's error for an error of ClickHouse.
+
+    Args:
+        error: The error.
+        query: The query that failed, for the message of an error that is not its fault.
+    """
     if isinstance(error, QueryCancelledError):
         return ApiError(500, code="error", detail=_INTERNAL_ERROR)
     if isinstance(error, QueryTimeoutError):
@@ -324,4 +330,5 @@ def clickhouse_error(error: ClickHouseError) -> ApiError:
         )
     if error.name in _USER_ERRORS:
         return invalid(error.message, None, error.name.lower())
-    return ApiError(500, code="error", detail=f"{_INTERNAL_ERROR} {error.name}: {error.message}")
+    detail = f"{_INTERNAL_ERROR} {error.name}: {error.message} The query was: {query}"
+    return ApiError(500, code="error", detail=detail)
