@@ -235,9 +235,7 @@ def test_a_lone_expression() -> None:
 def test_functions_that_the_engine_lacks() -> None:
     context = Context(1, datetime(2026, 1, 1, tzinfo=UTC), engine_functions=frozenset({"plus"}))
     assert translate("SELECT plus(1, 2)", context).columns == ("plus(1, 2)",)
-    with pytest.raises(
-        HogQLError, match="has no function lowerUTF8"
-    ):
+    with pytest.raises(HogQLError, match="has no function lowerUTF8"):
         translate("SELECT lowerUTF8('x')", context)
     with pytest.raises(HogQLError, match="has no function anyHeavyIf"):
         translate("SELECT anyHeavyIf(1, 1)", context)
