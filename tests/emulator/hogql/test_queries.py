@@ -92,7 +92,11 @@ def ask() -> Asker:
     ],
 )  # fmt: skip
 def test_rows(ask: Asker, sql: str, rows: Any) -> None:
-    assert ask.rows(sql) == rows
+    found = ask.rows(sql)
+    if " UNION ALL " in sql and "ORDER BY" not in sql:
+        # Parts of a UNION come in any order.
+        found, rows = sorted(found, key=repr), sorted(rows, key=repr)
+    assert found == rows
 
 
 def test_placeholders(ask: Asker) -> None:
@@ -169,7 +173,7 @@ def test_names_of_columns(ask: Asker) -> None:
         ("SELECT matchesAction(5) FROM events", "Could not find action with ID 5"),
         ("SELECT [1][0]", "start from one"),
         ("SELECT " + "(" * 500 + "1" + ")" * 500, "too deeply"),
-        ("SELECT " + "+".join(["1"] * 5000), "too deeply"),
+        ("SELECT " + "+".join(["1"] * 1500), "too deeply"),
         ("WITH a AS (SELECT * FROM a) SELECT * FROM a", "Unknown table"),
     ],
 )  # fmt: skip

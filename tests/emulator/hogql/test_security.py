@@ -148,7 +148,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 HOSTILE = st.text(st.sampled_from("'\\\"`{}();-/*\0\n\r\t\b%$ abé"), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=35, deadline=None)
 @given(st.lists(TEXTS | HOSTILE, min_size=1, max_size=8))
 def test_strings_and_names_come_back_as_they_are(texts: list[str]) -> None:
     names = [f"{n}{text}" for n, text in enumerate(texts)]
@@ -162,7 +162,7 @@ def test_strings_and_names_come_back_as_they_are(texts: list[str]) -> None:
     assert [parse_expression(string(text))["value"] for text in whole] == whole
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(HOSTILE, min_size=1, max_size=4))
 def test_names_from_users_stay_names(names: list[str]) -> None:
     unique = [f"{n}{name.replace('%', '')}" for n, name in enumerate(names)]
@@ -209,7 +209,7 @@ def _sql(a: str, op: str, b: str) -> str:
     return f"ifNull({a} {op} {b}, 0)"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=35, deadline=None)
 @given(st.lists(st.tuples(NUMBERS, st.sampled_from(["=", "!=", "<", ">="]), NUMBERS), min_size=1,
                 max_size=6))  # fmt: skip
 def test_random_comparisons(parts: list[tuple[str, str, str]]) -> None:
@@ -223,7 +223,7 @@ def test_random_comparisons(parts: list[tuple[str, str, str]]) -> None:
     assert ask.database.query(made.sql, made.settings)[1] == wanted
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(NUMBERS)
 def test_the_text_of_a_query_means_the_same(expression: str) -> None:
     ask = Asker()
