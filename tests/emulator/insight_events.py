@@ -119,7 +119,7 @@ class Project:
         found = INSIGHT_ACTORS[kind](self.session, {"kind": kind, **fields}, point)
         rows = run_rows(self.session, found.sql, found.values)
         names = {uuid: name for name, uuid in self.person_ids.items()}
-        return {names.get(row[0], row[0]) for row in rows}
+        return {names.get(str(row[0]), str(row[0])) for row in rows}
 
 
 @cache

@@ -79,13 +79,13 @@ def property_node(given: Any, session: QuerySession, table: str = "events") -> N
     """
     for one in given if is_array(given) else [given]:
         _check_fields(as_object(one))
+    types = session.store().property_types(session.team_id) if given else {}
+
+    def now(text: str) -> str:
+        return relative_text(text, session)
+
     try:
-        return property_condition(
-            given,
-            table,
-            types=session.store().property_types(session.team_id) if given else {},
-            now=lambda text: relative_text(text, session),
-        )
+        return property_condition(given, table, types=types, now=now)
     except HogQLError as error:
         raise ApiError(error.status, code=error.code, detail=error.detail) from None
 
