@@ -80,7 +80,7 @@ def _serve(events: int, ties: float, seed: int) -> None:
     emulator.add_demo_events(
         events=events, days=DAYS, until=END, duplicate_timestamps=ties, seed=seed
     )
-    rows = emulator.state.events.read("SELECT CAST(uuid AS VARCHAR) FROM events")
+    rows = emulator.state.events.read("SELECT toString(uuid) FROM events")
     digest = digest_of([row[0] for row in rows])
     del rows
     server = ServerThread(emulator)

@@ -38,11 +38,13 @@ def rows() -> Iterator[Row]:
 def fill(emulator: Emulator) -> None:
     """Put a million events into project 1."""
     emulator.state.events.write(
-        "INSERT INTO events SELECT 1, uuid(), 'event ' || (i * 7919 % 40), 'user ' || (i % 9973), "
-        "uuid(), TIMESTAMP '2026-01-01' + to_microseconds(i * 2000003), TIMESTAMP '2026-01-01', "
-        '\'{"$browser":"Chrome","$current_url":"https://example.com/\' || (i % 100) || '
-        "'\",\"n\":' || i || '}', '', 's' || (i % 50000), '', '', '', '', '', '' "
-        f"FROM range({EVENTS}) AS t(i)"
+        "INSERT INTO events SELECT 1, generateUUIDv4(), concat('event ', toString(i * 7919 % 40)), "
+        "concat('user ', toString(i % 9973)), generateUUIDv4(), "
+        "toDateTime64('2026-01-01', 6, 'UTC') + toIntervalMicrosecond(i * 2000003), "
+        "toDateTime64('2026-01-01', 6, 'UTC'), "
+        'concat(\'{"$browser":"Chrome","$current_url":"https://example.com/\', '
+        "toString(i % 100), '\",\"n\":', toString(i), '}'), '', concat('s', toString(i % 50000)), "
+        f"'', '', '', '', '', '', 'full', i FROM (SELECT number AS i FROM numbers({EVENTS}))"
     )
 
 

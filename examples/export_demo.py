@@ -1,7 +1,7 @@
 """The last step of `make demo`: export a million events to Parquet and compare them.
 
-The emulator runs in a separate process and stores its events in a DuckDB file. After it has
-stopped, DuckDB compares that file with the Parquet files row by row.
+The emulator runs in a separate process and stores its events in files. After it has stopped,
+DuckDB compares them with the Parquet files row by row.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any
 import anyio
 import duckdb
 from anyio import to_thread
+
+from posthog_emulator import Emulator
 
 EVENTS = 1_000_000
 DAYS = 90
@@ -94,10 +96,18 @@ def _export(folder: Path, environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _compare(data: Path, folder: Path, events: int) -> None:
     """Compare every row with DuckDB, and print the column types of the files."""
-    [database] = data.glob("*.duckdb")
+    # What the emulator has stored, as it writes it to a file itself.
+    stored = data / "stored.parquet"
+    with Emulator(path=data) as emulator:
+        emulator.state.events.database().export(
+            "SELECT toString(uuid) AS uuid, toString(event) AS event, timestamp, distinct_id, "
+            "toString(person_id) AS person_id, properties FROM events",
+            stored,
+            "FORMAT Parquet",
+        )
     with duckdb.connect() as db:
         db.execute("SET timezone = 'UTC'")
-        db.execute(f"ATTACH '{database}' AS emulator (READ_ONLY)")
+        db.execute(f"CREATE VIEW events AS SELECT * FROM read_parquet('{stored}')")
         db.execute(f"CREATE VIEW files AS SELECT * FROM read_parquet('{folder}/**/*.parquet')")
         columns = db.execute("SELECT column_name, column_type FROM (DESCRIBE files)").fetchall()
         types = dict(columns)
@@ -105,9 +115,9 @@ def _compare(data: Path, folder: Path, events: int) -> None:
             "hash(uuid::VARCHAR, event, epoch_us(timestamp), distinct_id, person_id::VARCHAR, "
             "properties)"
         )
-        for source in ("files", "emulator.events"):
+        for source in ("files", "events"):
             db.execute(
-                f"CREATE TEMP TABLE {source.removeprefix('emulator.')}_rows AS "
+                f"CREATE TEMP TABLE {source}_rows AS "
                 f"SELECT uuid::VARCHAR AS uuid, {row_hash} AS row FROM {source}"
             )
         count, total = fetch_row(db, "SELECT count(*), sum(row) FROM files_rows")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from posthog_emulator.clickhouse.errors import EngineMissingError, EngineUnavailableError
 from posthog_emulator.faults.faults import apply_fault, html_page
 from posthog_emulator.http.asgi import App
 from posthog_emulator.http.errors import ApiError, GeneratedResponseError
@@ -112,7 +113,10 @@ class Emulator(EmulatorCore):
                 response = await self._call_api(request, body, record)
             else:
                 with self._lock:
-                    response = handler(self.state, request)
+                    try:
+                        response = handler(self.state, request)
+                    except (EngineMissingError, EngineUnavailableError) as error:
+                        response = _without_engine(error).to_response().set_fidelity("error")
             if faults.mutations:
                 faults.apply_to_response(response, request, self.state.catalogue)
             return response
@@ -137,7 +141,10 @@ class Emulator(EmulatorCore):
     ) -> Response:
         """Return the response of the private API, with its fidelity header."""
         try:
-            response = await self._dispatch(request, body, record)
+            try:
+                response = await self._dispatch(request, body, record)
+            except (EngineMissingError, EngineUnavailableError) as error:
+                raise _without_engine(error) from None
         except ApiError as error:
             record.refused_generated = isinstance(error, GeneratedResponseError)
             html = self.settings.html_errors
@@ -187,3 +194,8 @@ class Emulator(EmulatorCore):
                 return await query.complete(response, run)
             # A cancelled `cancellable` block ends here without an exception.
             raise query.cancelled_error()
+
+
+def _without_engine(error: Exception) -> ApiError:
+    """Return the response of an endpoint that needs events, in a process that has none."""
+    return ApiError(501, detail=str(error))

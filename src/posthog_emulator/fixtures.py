@@ -267,7 +267,7 @@ class EventFixtures(ObjectFixtures):
         Raises:
             ValueError: An argument is out of range, or the project already has this demo data.
         """
-        # Imported here: DuckDB is optional, and slow to import.
+        # Imported here: ClickHouse is optional.
         from posthog_emulator.demo.generate import load
         from posthog_emulator.features.definitions import PERSONS
 

@@ -23,7 +23,8 @@ __all__ = ["STATE_FILE", "Persistence", "StateDirectory", "restore", "serialize"
 
 STATE_FILE: Final = "state.json"
 _LOCK_FILE: Final = "lock"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+"""Version of the saved state. Version 1 had the events in a file of DuckDB."""
 
 
 class StateDirectory:
@@ -146,7 +147,7 @@ def _acquire_lock(path: Path) -> TextIOWrapper:
     stream = path.open("a", encoding="utf-8")
     try:
         import fcntl
-    except ImportError:  # pragma: no cover - Windows: only DuckDB's own lock protects the data
+    except ImportError:  # pragma: no cover - Windows: there is no lock
         return stream
     try:
         # The kernel releases it when the process ends, so that no stale lock is left by a crash.

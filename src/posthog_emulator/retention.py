@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -32,8 +32,12 @@ class BoundedLog(Generic[T]):
 
     def append(self, item: T, size: int) -> None:
         """Append an item and drop the oldest items beyond the bounds."""
-        self._items.append((item, size))
-        self.bytes += size
+        self.extend((item,), (size,))
+
+    def extend(self, items: Sequence[T], sizes: Sequence[int]) -> None:
+        """Append items with their sizes, and drop the oldest items beyond the bounds."""
+        self._items.extend(zip(items, sizes, strict=True))
+        self.bytes += sum(sizes)
         while len(self._items) > self._max_items or (
             self.bytes > self._max_bytes and len(self._items) > 1
         ):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 
 from asyncposthog.operation import Operation
+from posthog_emulator.clickhouse.errors import EngineMissingError
 from posthog_emulator.http.errors import not_found
 from posthog_emulator.http.messages import Request, Response
 from posthog_emulator.objects.object_schema import ObjectSchema, seeded_uuid
@@ -146,7 +147,7 @@ class EmulatorState:
         """The state of features that do not store it as objects, by a name of their own."""
         self.history_size = history_size
         self.directory: Path | None = None
-        """The directory of the event database; None keeps the database in memory."""
+        """The directory of the event database; None keeps it in a temporary one."""
         self._events: EventStore | None = None
 
     @property
@@ -154,18 +155,28 @@ class EmulatorState:
         """The store of captured events, persons and groups, opened on first use.
 
         Raises:
-            ImportError: DuckDB is missing; install `asyncposthog[emulator]`.
+            EngineMissingError: ClickHouse is missing (install `asyncposthog[emulator]`), or has no
+                build for this platform.
+            EngineUnavailableError: ClickHouse cannot be used in this process.
         """
         if self._events is None:
             self._events = self._open_events(self)
         return self._events
+
+    @property
+    def events_if_available(self) -> EventStore | None:
+        """The event store; None if ClickHouse is missing or has no build for this platform."""
+        try:
+            return self.events
+        except EngineMissingError:
+            return None
 
     def new_store(self) -> Store:
         """Return an empty object store that is connected to the event store."""
         return Store(external_collection=self._event_collection)
 
     def _event_collection(self, path: str) -> ObjectCollection | None:
-        # Other paths must not open the event database: that imports DuckDB and creates tables.
+        # Other paths must not open the event database: that starts ClickHouse and creates tables.
         if not path.endswith(("/events/", "/persons/", "/groups/")):
             return None
         return self._find_events(self, path)

@@ -116,6 +116,51 @@ async def test_who_is_in_a_cohort(
     assert await client.members("'c'") == members
 
 
+def recent(days: int, **more: Any) -> dict[str, Any]:
+    return {"seq_time_value": days, "seq_time_interval": "day", **more}
+
+
+@pytest.mark.parametrize(
+    ("leaf", "members"),
+    [
+        # The time is 10 January: ann paid on the 2nd, bob on the 8th and 9th, eve on the 9th.
+        (did("paid", value="performed_event_first_time", time_value=1), ["eve"]),
+        (did("paid", value="performed_event_first_time", time_value=30),
+         ["ann", "bob", "cat", "eve"]),
+        (did("paid", value="stopped_performing_event", time_value=30, **recent(3)), ["ann"]),
+        (did("paid", value="stopped_performing_event", time_value=30, **recent(9)), []),
+        (did("paid", value="restarted_performing_event", time_value=5, **recent(2)), ["cat"]),
+        (did("paid", value="performed_event_sequence", time_value=30, seq_event="visit",
+             seq_event_type="events", **recent(1)), ["eve"]),
+        (did("$identify", value="performed_event_sequence", time_value=30, seq_event="paid",
+             seq_event_type="events", **recent(1)), ["ann", "cat"]),
+        (did("paid", value="performed_event_sequence", time_value=30, seq_event="paid",
+             seq_event_type="events", **recent(1)), ["bob"]),
+        (did("paid", value="performed_event_regularly", time_value=1, operator="gte",
+             operator_value=1, total_periods=3, min_periods=2), ["bob"]),
+        (did("paid", time_value=None, explicit_datetime="2026-01-01",
+             explicit_datetime_to="2026-01-03"), ["ann", "cat"]),
+        ({"type": "person", "key": "since", "operator": "is_date_before", "value": "-7d"}, ["cat"]),
+    ],
+)  # fmt: skip
+async def test_behaviour_over_time(
+    client: Client, emulator: Emulator, leaf: Any, members: list[str]
+) -> None:
+    happen(emulator, ("cat", "$identify", "01"), **{"$set": {"since": "2025-12-24"}})
+    happen(emulator, ("cat", "paid", "02"), ("cat", "paid", "09"))
+    made = await client.cohort(leaf)
+    assert await client.members(made["id"]) == members
+
+
+async def test_actions_in_conditions(client: Client) -> None:
+    steps = [{"event": "paid", "properties": [{"key": "size", "value": "large"}]}]
+    action = await client.http.post(
+        "/api/projects/1/actions/", json={"name": "large order", "steps": steps}
+    )
+    made = await client.cohort(did(str(action.json()["id"]), event_type="actions"))
+    assert await client.members(made["id"]) == ["eve"]
+
+
 async def test_it_is_calculated_after_a_change(client: Client) -> None:
     made = await client.cohort(PRO)
     assert made["is_calculating"] is True
@@ -161,10 +206,11 @@ async def test_cohorts_of_cohorts(client: Client) -> None:
 @pytest.mark.parametrize(
     ("leaf", "told"),
     [
-        (did("paid", value="stopped_performing_event"), "stopped_performing_event"),
-        (did("7", event_type="actions"), "actions"),
-        (did("paid", seq_event="x"), "seq_event"),
-        ({"type": "person", "key": "x", "operator": "is_date_before", "value": "2026"}, "is_date"),
+        (did("paid", value="stopped_performing_event"), "seq_time_value"),
+        (did("paid", value="performed_event_multiple"), "count"),
+        (did("paid", value="bought_twice"), "bought_twice"),
+        (did("7", event_type="actions"), "action"),
+        (did("7", event_type="data_warehouse"), "data_warehouse"),
     ],
 )
 async def test_what_cannot_be_computed_is_refused_when_it_is_asked_for(

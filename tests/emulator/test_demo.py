@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from posthog_emulator import Emulator
+from posthog_emulator.timestamps import from_micros
 
 UNTIL = datetime(2026, 6, 1, 12, tzinfo=UTC)
 EVENTS = 30_000
@@ -26,11 +27,12 @@ def read(emulator: Emulator, sql: str) -> list[tuple[Any, ...]]:
 
 
 def digest(emulator: Emulator) -> str:
-    tables = ("events", "persons", "person_records", "person_distinct_ids", "groups")
-    whole = "SELECT md5(string_agg(r::VARCHAR, '' ORDER BY rowid)) FROM {} r"
-    return "".join(
-        read(emulator, whole.format(table))[0][0] for table in (*tables, "property_types")
-    )
+    tables = {
+        "events": "_number", "person": "id", "person_record": "id",
+        "person_distinct_id2": "distinct_id", "groups": "group_key", "project_types": "name, scope",
+    }  # fmt: skip
+    whole = "SELECT hex(MD5(toString(groupArray(tuple(*))))) FROM (SELECT * FROM {} ORDER BY {})"
+    return "".join(read(emulator, whole.format(*item))[0][0] for item in tables.items())
 
 
 def test_the_same_seed_generates_the_same_bytes(product: Emulator) -> None:
@@ -48,58 +50,61 @@ def test_the_same_seed_generates_the_same_bytes(product: Emulator) -> None:
 def test_number_of_events_is_exact(events: int, days: int) -> None:
     emulator = Emulator()
     made = emulator.add_demo_events(events, days=days, until=UNTIL)
-    count = "SELECT count(*), count(DISTINCT uuid), min(timestamp), max(timestamp) FROM events"
-    ((counted, uuids, first, last),) = read(emulator, count)
-    assert (counted, uuids) == (events, events)
-    assert made.start <= first.replace(tzinfo=UTC) <= last.replace(tzinfo=UTC) < UNTIL
+    count = (
+        "SELECT count(), uniqExact(uuid), uniqExact(_number), max(_number), "
+        "toUnixTimestamp64Micro(min(timestamp)), toUnixTimestamp64Micro(max(timestamp)) FROM events"
+    )
+    ((counted, uuids, numbers, highest, first, last),) = read(emulator, count)
+    assert (counted, uuids, numbers, highest) == (events,) * 4
+    assert made.start <= from_micros(first) <= from_micros(last) < UNTIL
     assert made.end - made.start == timedelta(days=days, hours=3)
 
 
 def test_data_is_consistent(product: Emulator) -> None:
-    assert read(product, "SELECT count(*) FROM events WHERE NOT json_valid(properties)") == [(0,)]
+    assert read(product, "SELECT count() FROM events WHERE NOT isValidJSON(properties)") == [(0,)]
     lost = (
-        "SELECT count(*) FROM events e LEFT JOIN person_distinct_ids d ON d.distinct_id = "
-        "e.distinct_id AND d.person_id = e.person_id WHERE d.person_id IS NULL"
+        "SELECT count() FROM events WHERE (distinct_id, person_id) NOT IN "
+        "(SELECT distinct_id, person_id FROM person_distinct_id2)"
     )
     assert read(product, lost) == [(0,)]
-    assert read(product, "SELECT count(*) - count(DISTINCT id) FROM persons") == [(0,)]
-    assert read(product, "SELECT count(DISTINCT team_id), min(team_id) FROM events") == [(1, 1)]
+    assert read(product, "SELECT count() - uniqExact(id) FROM person") == [(0,)]
+    assert read(product, "SELECT uniqExact(team_id), min(team_id) FROM events") == [(1, 1)]
     strangers = (
-        "SELECT count(*) FROM events WHERE group_0 <> '' AND group_0 NOT IN "
+        "SELECT count() FROM events WHERE `$group_0` != '' AND `$group_0` NOT IN "
         "(SELECT group_key FROM groups)"
     )
     assert read(product, strangers) == [(0,)]
     unordered = (
-        "SELECT count(*) FROM (SELECT timestamp < lag(timestamp) OVER (ORDER BY rowid) AS back "
-        "FROM events WHERE created_at IS NOT NULL) WHERE back"
+        "SELECT countIf(timestamp < before) FROM (SELECT timestamp, lagInFrame(timestamp) OVER "
+        "(ORDER BY _number ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS before FROM events)"
     )
     assert read(product, unordered)[0][0] < 200, "in time but at the seams of days"
 
 
 def test_visitors_become_customers(product: Emulator) -> None:
     steps = ("$pageview", "signup started", "signed up", "project created", "purchase completed")
-    people = dict(read(product, "SELECT event, count(DISTINCT person_id) FROM events GROUP BY 1"))
+    people = dict(read(product, "SELECT event, uniqExact(person_id) FROM events GROUP BY 1"))
     reached = [people[step] for step in steps]
     assert reached[2] == reached[1], "who starts signs up"
     assert reached == sorted(reached, reverse=True)
     assert 0.2 < people["signed up"] / people["$pageview"] < 0.6
     assert people["purchase completed"] > 5
     early = (
-        "SELECT count(*) FROM (SELECT person_id, min(timestamp) FILTER (event = 'signed up') AS up,"
-        " min(timestamp) FILTER (event = 'purchase completed') AS paid FROM events GROUP BY 1) "
-        "WHERE paid < up"
+        "SELECT count() FROM (SELECT person_id, minIf(timestamp, event = 'signed up') AS up, "
+        "minIf(timestamp, event = 'purchase completed') AS paid FROM events GROUP BY 1 "
+        "HAVING countIf(event = 'purchase completed') > 0) WHERE paid < up"
     )
     assert read(product, early) == [(0,)]
 
 
 def test_traffic_varies_by_day(product: Emulator) -> None:
-    days = dict(read(product, "SELECT isodow(timestamp), count(*) FROM events GROUP BY 1"))
-    assert max(days[6], days[7]) < 0.75 * min(days[n] for n in range(1, 6))
-    halves = "SELECT count(*) FROM events WHERE timestamp {} '2026-04-17'"
+    days = dict(read(product, "SELECT toDayOfWeek(timestamp), count() FROM events GROUP BY 1"))
+    assert max(days[6], days[7]) < 0.85 * min(days[n] for n in range(1, 6))
+    halves = "SELECT count() FROM events WHERE timestamp {} toDateTime64('2026-04-17', 6, 'UTC')"
     assert read(product, halves.format(">=")) > read(product, halves.format("<"))
     adoption = (
-        "SELECT count(*) FILTER (event = 'assistant used') / count(*) FROM events "
-        "WHERE timestamp {} '2026-04-17'"
+        "SELECT countIf(event = 'assistant used') / count() FROM events "
+        "WHERE timestamp {} toDateTime64('2026-04-17', 6, 'UTC')"
     )
     assert (
         read(product, adoption.format(">="))[0][0] > 2 * read(product, adoption.format("<"))[0][0]
@@ -110,17 +115,16 @@ def test_all_kinds_of_events_occur(product: Emulator) -> None:
     for condition in (
         "event = '$exception' AND properties LIKE '%\"$exception_types\":[\"%'",
         "event = '$feature_flag_called'",
-        "json_extract_string(properties, '$.utm_source') = 'google'",
-        "session_id <> '' AND window_id <> ''",
-        "microsecond(timestamp) % 1000 <> 0",
+        "JSONExtractString(properties, 'utm_source') = 'google'",
+        "`$session_id` != '' AND `$window_id` != ''",
+        "toUnixTimestamp64Micro(timestamp) % 1000 != 0",
     ):
-        found = f"SELECT count(*) FROM events WHERE {condition}"
+        found = f"SELECT count() FROM events WHERE {condition}"
         assert read(product, found)[0][0] > 10, condition
-    emails = "SELECT count(*) FROM persons WHERE is_identified AND properties LIKE '{\"email\"%'"
+    emails = "SELECT count() FROM person WHERE is_identified AND properties LIKE '{\"email\"%'"
     assert read(product, emails)[0][0] > 100
     tied = (
-        "SELECT sum(n) FILTER (n > 1) / sum(n) FROM "
-        "(SELECT count(*) AS n FROM events GROUP BY timestamp)"
+        "SELECT sumIf(n, n > 1) / sum(n) FROM (SELECT count() AS n FROM events GROUP BY timestamp)"
     )
     assert read(product, tied)[0][0] == pytest.approx(0.3, abs=0.03)
 
@@ -128,7 +132,7 @@ def test_all_kinds_of_events_occur(product: Emulator) -> None:
 def test_few_duplicate_timestamps_by_default() -> None:
     emulator = Emulator()
     emulator.add_demo_events(2000, until=UNTIL)
-    assert read(emulator, "SELECT count(DISTINCT timestamp) FROM events") == [(2000,)]
+    assert read(emulator, "SELECT uniqExact(timestamp) FROM events") == [(2000,)]
 
 
 def test_definitions_are_recorded(product: Emulator) -> None:
@@ -143,16 +147,17 @@ def test_further_events_can_be_captured() -> None:
     emulator = Emulator(clock=lambda: UNTIL)
     made = emulator.add_demo_events(2000)
     store = emulator.state.events
-    who = "SELECT distinct_id, person_id FROM person_distinct_ids WHERE distinct_id LIKE 'user-%'"
+    who = "SELECT distinct_id, person_id FROM person_distinct_id2 WHERE distinct_id LIKE 'user-%'"
     distinct_id, person_id = read(emulator, who + " LIMIT 1")[0]
     store.append(1, [{"event": "x", "distinct_id": distinct_id, "properties": {"$set": {"a": 1}}}])
     store.append(1, [{"event": "x", "distinct_id": "newcomer"}])
-    assert read(emulator, "SELECT person_id FROM events WHERE event = 'x'")[0] == (person_id,)
-    held = read(emulator, f"SELECT properties FROM persons WHERE id = '{person_id}'")
+    assert read(emulator, "SELECT person_id FROM events WHERE event = 'x' ORDER BY _number")[0] == (
+        person_id,
+    )
+    held = read(emulator, f"SELECT properties FROM person FINAL WHERE id = '{person_id}'")
     assert json.loads(held[0][0])["a"] == 1
-    assert read(
-        emulator, "SELECT count(*), max(number) FROM persons JOIN person_records USING (id)"
-    ) == [(made.persons + 1, made.persons + 1)]
+    numbers = "SELECT count(), max(number) FROM person_record FINAL"
+    assert read(emulator, numbers) == [(made.persons + 1, made.persons + 1)]
 
 
 def test_once_per_project() -> None:
@@ -162,7 +167,7 @@ def test_once_per_project() -> None:
     with pytest.raises(ValueError, match="has this demo already"):
         emulator.add_demo_events(500)
     emulator.add_demo_events(500, project_id=2, seed=3)
-    assert read(emulator, "SELECT team_id, count(*) FROM events GROUP BY 1 ORDER BY 1") == [
+    assert read(emulator, "SELECT team_id, count() FROM events GROUP BY 1 ORDER BY 1") == [
         (1, 500),
         (2, 500),
     ]

@@ -1,4 +1,4 @@
-"""The event store: what events do to persons, groups and properties, and what DuckDB then has."""
+"""The event store: what events do to persons, groups and properties, and what is then stored."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from posthog_emulator.event_store.property_types import detect_type
 from posthog_emulator.event_store.store import EventStore
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+GROUP_TYPES = (
+    "SELECT name, type FROM project_types FINAL WHERE scope = 'group_type' AND type != '' "
+    "ORDER BY type"
+)
+PERSONS = "(SELECT * FROM person FINAL WHERE is_deleted = 0)"
+DISTINCT_IDS = "(SELECT * FROM person_distinct_id2 FINAL WHERE is_deleted = 0)"
 
 
 @pytest.fixture
@@ -36,8 +42,8 @@ def company(key: str, properties: Any) -> dict[str, Any]:
 def people(store: EventStore) -> dict[str, Any]:
     """The properties of everybody, by their distinct ids."""
     rows = store.read(
-        "SELECT string_agg(d.distinct_id, ' ' ORDER BY d.distinct_id), any_value(p.properties) "
-        "FROM persons p JOIN person_distinct_ids d ON d.person_id = p.id GROUP BY p.id"
+        "SELECT arrayStringConcat(arraySort(groupArray(d.distinct_id)), ' '), any(p.properties) "
+        f"FROM {PERSONS} AS p JOIN {DISTINCT_IDS} AS d ON d.person_id = p.id GROUP BY p.id"
     )
     return {ids: json.loads(properties) for ids, properties in rows}
 
@@ -45,8 +51,9 @@ def people(store: EventStore) -> dict[str, Any]:
 def owners(store: EventStore) -> dict[str, int]:
     """How many events each person has, by one of their distinct ids."""
     rows = store.read(
-        "SELECT (SELECT min(d.distinct_id) FROM person_distinct_ids d WHERE d.person_id = "
-        "e.person_id), count(*) FROM events e GROUP BY 1"
+        "SELECT d.name, count() FROM (SELECT person_id, min(distinct_id) AS name "
+        f"FROM {DISTINCT_IDS} GROUP BY person_id) AS d "
+        f"RIGHT JOIN {store.events_table(1)} AS e ON e.person_id = d.person_id GROUP BY 1"
     )
     return dict(rows)
 
@@ -58,20 +65,20 @@ def test_an_event_is_kept_to_the_microsecond(store: EventStore) -> None:
     }
     (uuid,) = store.append(7, [given])
     ((team, kept, name, who, happened, came, properties),) = store.read(
-        "SELECT team_id, uuid::VARCHAR, event, distinct_id, timestamp, created_at, properties "
-        "FROM events"
+        "SELECT team_id, uuid, event, distinct_id, timestamp, created_at, properties FROM events"
     )
     assert (team, kept, name, who) == (7, uuid, "signed up", "ada")
-    assert happened == datetime(2026, 1, 1, 10, 0, 0, 1)
-    assert came == AT.replace(tzinfo=None)
+    assert happened == "2026-01-01 10:00:00.000001"
+    assert came == "2026-01-02 03:04:05.678901"
     assert json.loads(properties) == {"plan": "free", "n": 1}
 
 
 def test_many_rows_go_in_as_few_do(store: EventStore) -> None:
     store.append(1, [event("e", f"user-{n % 50}", n=n) for n in range(5000)])
     store.append(1, [event("e", "user-0", n=5000)])
-    assert store.read("SELECT count(*), count(DISTINCT person_id) FROM events") == [(5001, 50)]
-    assert store.read("SELECT sum((properties->>'n')::INT) FROM events") == [(5000 * 5001 // 2,)]
+    assert store.read("SELECT count(), uniqExact(person_id) FROM events") == [(5001, 50)]
+    total = "SELECT sum(JSONExtractInt(properties, 'n')) FROM events"
+    assert store.read(total) == [(5000 * 5001 // 2,)]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +95,7 @@ def test_many_rows_go_in_as_few_do(store: EventStore) -> None:
 def test_what_is_no_event(store: EventStore, given: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         store.append(1, [event("before", "ada"), given])
-    assert store.read("SELECT count(*) FROM events") == [(0,)]
+    assert store.read("SELECT count() FROM events") == [(0,)]
 
 
 def test_properties_are_set_and_unset(store: EventStore) -> None:
@@ -98,7 +105,7 @@ def test_properties_are_set_and_unset(store: EventStore) -> None:
     store.append(1, [event("$delete_person_property", "ada", **{"$unset": ["age"]})])
     store.append(1, [event("$exception", "ada", **{"$set": {"plan": "ignored"}})])
     assert people(store) == {"ada": {"plan": "free", "first": "x"}}
-    assert store.read("SELECT version, is_identified FROM persons") == [(3, False)]
+    assert store.read(f"SELECT version, is_identified FROM {PERSONS}") == [(3, 0)]
 
 
 def test_identifying_merges_the_anonymous_person(store: EventStore) -> None:
@@ -108,7 +115,7 @@ def test_identifying_merges_the_anonymous_person(store: EventStore) -> None:
     store.append(1, [identify("ada", "anon")])
     assert people(store) == {"ada anon": {"a": "her own", "b": "kept"}}
     assert owners(store) == {"ada": 3}
-    assert store.read("SELECT is_identified FROM persons") == [(True,)]
+    assert store.read(f"SELECT is_identified FROM {PERSONS}") == [(1,)]
 
 
 def test_identifying_somebody_new_joins_the_anonymous_person(store: EventStore) -> None:
@@ -162,20 +169,17 @@ def test_groups(store: EventStore) -> None:
             event("x", "a", **{"$groups": {"team": "red", "company": "acme"}}),
         ],
     )  # fmt: skip
-    assert store.read("SELECT group_type, group_type_index FROM group_types ORDER BY 2") == [
-        ("company", 0),
-        ("team", 1),
-    ]
-    ((key, properties),) = store.read("SELECT group_key, properties FROM groups")
+    assert store.read(GROUP_TYPES) == [("company", "0"), ("team", "1")]
+    ((key, properties),) = store.read("SELECT group_key, group_properties FROM groups FINAL")
     assert (key, json.loads(properties)) == ("acme", {"size": 3, "tier": "gold"})
-    rows = store.read("SELECT group_0, group_1, group_2 FROM events WHERE event = 'x'")
+    rows = store.read("SELECT `$group_0`, `$group_1`, `$group_2` FROM events WHERE event = 'x'")
     assert rows == [("acme", "red", "")]
 
 
 def test_a_sixth_group_type_is_overlooked(store: EventStore) -> None:
     store.append(1, [event("x", "a", **{"$groups": {f"type-{n}": "k" for n in range(6)}})])
-    assert store.read("SELECT count(*) FROM group_types") == [(5,)]
-    assert store.read("SELECT group_4 FROM events") == [("k",)]
+    assert len(store.read(GROUP_TYPES)) == 5
+    assert store.read("SELECT `$group_4` FROM events") == [("k",)]
 
 
 @pytest.mark.parametrize(
@@ -196,30 +200,24 @@ def test_types_are_guessed(name: str, value: Any, expected: str | None) -> None:
 def test_the_first_value_decides_the_type(store: EventStore) -> None:
     store.append(1, [event("x", "a", n=None), event("x", "a", n=1), event("x", "a", n="text")])
     store.append(1, [event("x", "a", **{"$set": {"p": True}, "$group_0": "g"})])
-    assert sorted(store.read("SELECT scope, name, type FROM property_types")) == [
-        ("event", "n", "Numeric"),
-        ("person", "p", "Boolean"),
-    ]
+    assert store.property_types(1) == {("event", "n"): "Numeric", ("person", "p"): "Boolean"}
 
 
 def test_projects_know_nothing_of_each_other(store: EventStore) -> None:
     for team in (1, 2):
         store.append(team, [event("x", "ada", **{"$set": {"team": team}})])
-    rows = store.read("SELECT team_id, properties FROM persons ORDER BY 1")
+    rows = store.read(f"SELECT team_id, properties FROM {PERSONS} ORDER BY 1")
     assert rows == [(1, '{"team":1}'), (2, '{"team":2}')]
 
 
-def test_a_cursor_sees_everything(store: EventStore) -> None:
+def test_a_query_sees_everything(store: EventStore) -> None:
     store.append(1, [event("x", "ada")])
-    cursor = store.cursor()
-    assert cursor.execute(
-        "SELECT count(*) FROM events JOIN persons ON id = person_id"
-    ).fetchall() == [(1,)]
-    cursor.close()
+    answer = store.run_query("SELECT count() FROM events JOIN person ON id = person_id")
+    assert answer.rows == b"[[1]]"
 
 
 def test_a_file_is_taken_up_where_it_was_left(tmp_path: Path) -> None:
-    path = tmp_path / "box.duckdb"
+    path = tmp_path / "box"
     first = EventStore(path)
     first.append(1, [event("x", "anon", **{"$set": {"a": 1}, "$groups": {"company": "acme"}})])
     first.close()
@@ -227,11 +225,8 @@ def test_a_file_is_taken_up_where_it_was_left(tmp_path: Path) -> None:
     second.append(1, [identify("ada", "anon", **{"$set": {"b": 2}})])
     second.append(1, [event("x", "bob", **{"$groups": {"team": "red"}})])
     assert people(second) == {"ada anon": {"a": 1, "b": 2}, "bob": {}}
-    assert second.read("SELECT number FROM person_records ORDER BY 1") == [(1,), (2,)]
-    assert second.read("SELECT group_type FROM group_types ORDER BY group_type_index") == [
-        ("company",),
-        ("team",),
-    ]
+    assert second.read("SELECT number FROM person_record FINAL ORDER BY 1") == [(1,), (2,)]
+    assert second.read(GROUP_TYPES) == [("company", "0"), ("team", "1")]
     second.close()
 
 
@@ -246,6 +241,6 @@ def test_clearing(store: EventStore) -> None:
     store.append(1, [event("x", "ada", **{"$groups": {"company": "acme"}})])
     store.flush()
     store.clear()
-    assert (people(store), store.read("SELECT count(*) FROM events")) == ({}, [(0,)])
+    assert (people(store), store.read("SELECT count() FROM events")) == ({}, [(0,)])
     store.append(1, [event("x", "ada")])
     assert list(people(store)) == ["ada"]

@@ -215,8 +215,7 @@ async def test_cohorts(emulator: Emulator, http: httpx.AsyncClient) -> None:
     emulator.state.events.append(1, [{"event": "hi", "distinct_id": "ada"}])
     ada = emulator.state.events.project(1).persons.find("ada")
     assert ada is not None
-    sql = "INSERT INTO cohort_people VALUES (1, ?, ?)"
-    emulator.state.events.write(sql, [static["id"], ada.uuid])
+    emulator.state.events.cohorts.add_members(1, static["id"], [ada.uuid])
     inside = {"key": "id", "type": "cohort", "operator": "in"}
     add(emulator, "dynamic", on(properties=[{**inside, "value": dynamic["id"]}]))
     add(emulator, "static", on(properties=[{**inside, "value": static["id"]}]))

@@ -73,13 +73,13 @@ def test_events_persons_and_groups(emulator: Emulator, url: str, options: dict[s
     people = {events[name]["person_id"] for name in ("anonymous visit", "signed up", "paid")}
     assert len(people) == 1
     read = emulator.state.events.read
-    assert read("SELECT count(*) FROM events WHERE event = 'paid' AND group_0 = 'acme'") == [(1,)]
+    assert read("SELECT count() FROM events WHERE event = 'paid' AND `$group_0` = 'acme'") == [(1,)]
     ((properties,),) = read(
-        "SELECT properties FROM persons p JOIN person_distinct_ids d ON p.id = d.person_id "
-        "WHERE d.distinct_id = 'ada@example.com'"
+        "SELECT properties FROM person FINAL WHERE is_deleted = 0 AND id IN (SELECT person_id "
+        "FROM person_distinct_id2 FINAL WHERE distinct_id = 'ada@example.com')"
     )
     assert '"email":"ada@example.com"' in properties.replace(": ", ":")
-    assert read("SELECT group_key FROM groups") == [("acme",)]
+    assert read("SELECT group_key FROM groups FINAL") == [("acme",)]
 
 
 def test_exceptions(emulator: Emulator, url: str) -> None:

@@ -1,4 +1,4 @@
-"""One truth about people: what is captured, what the API shows and changes, what DuckDB has."""
+"""One truth about people: what is captured, what the API shows and changes, what ClickHouse has."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ pytestmark = pytest.mark.anyio
 
 P = "/api/projects/1"
 TOKEN = "phc_emulator"
+PERSONS = "(SELECT * FROM person FINAL WHERE is_deleted = 0)"
 
 
 async def capture(http: httpx.AsyncClient, name: str, who: str, **properties: Any) -> None:
@@ -88,7 +89,7 @@ async def test_changes_by_the_api_reach_the_database_late(
     await capture(http, "x", "ada", **{"$set": {"plan": "free", "age": 36}})
     answer = await http.patch(f"{P}/persons/1/", json={"properties": {"plan": "paid"}})
     assert answer.status_code == 202
-    held = "SELECT json_extract_string(properties, '/plan') FROM persons"
+    held = f"SELECT JSONExtractString(properties, 'plan') FROM {PERSONS}"
     assert rows(emulator, held) == [("free",)]
     emulator.apply_pending_changes()
     assert rows(emulator, held) == [("paid",)]
@@ -103,8 +104,8 @@ async def test_people_added_by_hand_are_who_events_are_of(
     ada = emulator.add("persons", {"distinct_ids": ["ada", "a2"], "properties": {"n": 1}})
     emulator.seed("persons", 3)
     await capture(http, "x", "a2", **{"$set": {"n": 2}})
-    assert rows(emulator, "SELECT person_id::VARCHAR FROM events") == [(ada["uuid"],)]
-    assert rows(emulator, "SELECT count(*) FROM persons") == [(4,)]
+    assert rows(emulator, "SELECT person_id FROM events") == [(ada["uuid"],)]
+    assert rows(emulator, f"SELECT count() FROM {PERSONS}") == [(4,)]
     assert emulator.items("persons")[0]["properties"] == {"n": 2}
     await capture(http, "x", "new")
     assert emulator.items("persons")[-1]["id"] == 5
@@ -118,8 +119,9 @@ async def test_whoever_is_split_takes_the_events_along(
     await capture(http, "his", "bob")
     await http.post(f"{P}/persons/1/split/", json={"main_distinct_id": "ada"})
     owners = (
-        "SELECT event, d.distinct_id FROM events JOIN person_distinct_ids d USING (person_id) "
-        "WHERE event IN ('hers', 'his') ORDER BY 1"
+        f"SELECT e.event, d.distinct_id FROM {emulator.state.events.events_table(1)} AS e "
+        "JOIN (SELECT * FROM person_distinct_id2 FINAL WHERE is_deleted = 0) AS d "
+        "ON d.person_id = e.person_id WHERE e.event IN ('hers', 'his') ORDER BY 1"
     )
     assert rows(emulator, owners) == [("hers", "ada"), ("his", "bob")]
 
@@ -156,7 +158,7 @@ async def test_static_cohorts(http: httpx.AsyncClient, emulator: Emulator) -> No
         assert answer.status_code == 200
     listed = (await http.get(f"{path}/persons/")).json()["results"]
     assert {one["id"] for one in listed} == {uuids["ada"], uuids["eve"]}
-    assert rows(emulator, "SELECT count(*) FROM cohort_people") == [(2,)]
+    assert rows(emulator, "SELECT count() FROM person_static_cohort") == [(2,)]
     remove = f"{path}/remove_person_from_static_cohort/"
     for status in (200, 404):
         answer = await http.patch(remove, json={"person_id": uuids["eve"]})
@@ -169,7 +171,7 @@ async def test_static_cohorts(http: httpx.AsyncClient, emulator: Emulator) -> No
     )
     assert refused.status_code == 400
     await http.delete(f"{P}/persons/{uuids['ada']}/")
-    assert rows(emulator, "SELECT count(*) FROM cohort_people") == [(0,)]
+    assert rows(emulator, "SELECT count() FROM person_static_cohort") == [(0,)]
 
 
 async def test_groups(http: httpx.AsyncClient, emulator: Emulator) -> None:
@@ -187,7 +189,7 @@ async def test_groups(http: httpx.AsyncClient, emulator: Emulator) -> None:
     assert update.json()["group_properties"] == {"size": 3, "tier": "gold"}
     await http.post(f"{P}/groups/delete_property/", params=one, json={"$unset": "size"})
     assert (await get(http, "/groups/find/", **one))["group_properties"] == {"tier": "gold"}
-    held = "SELECT properties FROM groups WHERE group_key = 'acme'"
+    held = "SELECT group_properties FROM groups FINAL WHERE group_key = 'acme'"
     assert rows(emulator, held) == [('{"tier":"gold"}',)]
     values = await get(http, "/groups/property_values/", group_type_index=0, key="tier")
     assert values["results"] == [{"name": "gold", "count": 1}]

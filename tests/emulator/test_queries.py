@@ -214,9 +214,9 @@ async def test_requests_that_are_none(client: Client, body: Any, attr: str) -> N
 
 
 async def test_a_kind_that_is_not_computed(client: Client) -> None:
-    answer = await client.http.post(PATH, json={"query": {"kind": "PathsQuery"}})
+    answer = await client.http.post(PATH, json={"query": {"kind": "PathsV2Query"}})
     assert answer.status_code == 400
-    assert "'PathsQuery'" in answer.json()["detail"]
+    assert "'PathsV2Query'" in answer.json()["detail"]
 
 
 async def test_offset_can_be_allowed(client: Client, emulator: Emulator) -> None:

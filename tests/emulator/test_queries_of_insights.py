@@ -12,6 +12,12 @@ import httpx
 import pytest
 
 from posthog_emulator import Emulator
+from posthog_emulator.features.query.dispatch import INSIGHT_KINDS
+from posthog_emulator.features.query.insight_results import all_rows
+from posthog_emulator.features.query.insights import INSIGHT_ACTORS, INSIGHTS
+from posthog_emulator.features.query.properties import Values
+from posthog_emulator.features.query.runner import QuerySession
+from posthog_emulator.http.errors import ApiError
 
 from .virtual_time import VirtualTime
 
@@ -26,54 +32,78 @@ REFUSED: dict[str, dict[str, Any]] = {
         "aggregation_group_type_index": 1, "conversionGoal": GOAL, "samplingFactor": 0.5,
         "calendarHeatmapFilter": {"bucketBySessionStart": True},
     },
-    "TrendsFilter": {
-        "breakdown_histogram_bin_count": 5, "display": "BoldNumber",
-        "excludeBoxPlotOutliers": True, "formula": "A * 2", "formulaNodes": [{"formula": "A"}],
-        "formulas": ["A"], "hideWeekends": True, "smoothingIntervals": 7,
-    },
-    "BreakdownFilter": {
-        "breakdown_group_type_index": 1, "breakdown_histogram_bin_count": 5,
-        "breakdown_normalize_url": True, "breakdown_path_cleaning": True,
-    },
-    "Breakdown": {"group_type_index": 1, "histogram_bin_count": 5, "normalize_url": True},
+    "TrendsFilter": {"hideWeekends": True},
+    "BreakdownFilter": {},
+    "Breakdown": {},
     "EventsNode": {
-        "limit": 5, "math": "weekly_active", "math_group_type_index": 1, "math_hogql": "count()",
-        "math_multiplier": 2.0, "math_property_revenue_currency": {"property": "p"},
-        "math_property_type": "data_warehouse_properties", "optionalInFunnel": True,
-        "orderBy": ["timestamp"], "response": {"a": 1},
+        "limit": 5, "math_multiplier": 2.0, "math_property_revenue_currency": {"property": "p"},
+        "optionalInFunnel": True, "orderBy": ["timestamp"], "response": {"a": 1},
     },
-    "DateRange": {"explicitDate": True, "daysOfWeek": [1], "excludeIncompletePeriods": True},
-    "CompareFilter": {"compare": True},
-    "FunnelsQuery": {"aggregation_group_type_index": 1, "samplingFactor": 0.5,
-                     "compareFilter": {"compare": True},
-                     "breakdownFilter": {"breakdown": "plan"}},
-    "FunnelsFilter": {
-        "binCount": 5, "customAggregationTarget": True, "funnelAggregateByHogQL": "properties.x",
-        "exclusions": [{"kind": "EventsNode", "event": "x", "funnelFromStep": 0,
-                        "funnelToStep": 1}],
-        "funnelFromStep": 1, "funnelToStep": 1, "funnelOrderType": "strict",
-        "funnelVizType": "trends", "hideIncompleteConversionWindowPeriods": True,
+    "DateRange": {"daysOfWeek": [1], "excludeIncompletePeriods": True},
+    "CompareFilter": {},
+    "FunnelsQuery": {"samplingFactor": 0.5, "compareFilter": {"compare": True}},
+    "FunnelsFilter": {"customAggregationTarget": True,
+                      "hideIncompleteConversionWindowPeriods": True},
+    "RetentionQuery": {"samplingFactor": 0.5},
+    "RetentionFilter": {
+        "aggregationProperty": "p", "aggregationPropertyType": "person",
+        "aggregationType": "sum", "cohortLabelStartIndex": 1, "customAggregationTarget": True,
+        "retentionCustomBrackets": [1, 2], "timeWindowMode": "24_hour_windows",
     },
+    "PathsQuery": {"samplingFactor": 0.5, "funnelPathsFilter": {
+        "funnelSource": {"kind": "FunnelsQuery", "series": [NODE, NODE]}}},
+    "PathsFilter": {"showFullUrls": True},
+    "StickinessQuery": {"samplingFactor": 0.5},
+    "StickinessFilter": {},
+    "LifecycleQuery": {"samplingFactor": 0.5, "customAggregationTarget": True},
+    "LifecycleFilter": {},
 }  # fmt: skip
 """By model: fields that are not computed, with a value that asks for them."""
+_ALL = {"dateRange", "filterTestAccounts", "kind", "properties"}
+_ITEMS = {"breakdown", "breakdown_limit", "breakdown_type", "breakdowns",
+          "breakdown_hide_other_aggregation", "breakdown_group_type_index",
+          "breakdown_histogram_bin_count", "breakdown_normalize_url",
+          "breakdown_path_cleaning"}  # fmt: skip
 HEEDED: dict[str, set[str]] = {
-    "TrendsQuery": {"breakdownFilter", "compareFilter", "dateRange", "filterTestAccounts",
-                    "interval", "kind", "properties", "series", "trendsFilter"},
-    "BreakdownFilter": {"breakdown", "breakdown_limit", "breakdown_type", "breakdowns",
-                        "breakdown_hide_other_aggregation"},
-    "Breakdown": {"property", "type"},
-    "EventsNode": {"custom_name", "event", "fixedProperties", "kind", "math_property", "name",
-                   "properties"},
-    "DateRange": {"date_from", "date_to"},
-    "CompareFilter": {"compare_to"},
-    "FunnelsQuery": {"dateRange", "filterTestAccounts", "funnelsFilter", "interval", "kind",
-                     "properties", "series"},
-    "FunnelsFilter": {"funnelWindowInterval", "funnelWindowIntervalUnit"},
+    "TrendsQuery": {*_ALL, "breakdownFilter", "compareFilter", "interval", "series",
+                    "trendsFilter"},
+    "TrendsFilter": {"breakdown_histogram_bin_count", "display", "formula", "formulaNodes",
+                     "formulas", "smoothingIntervals"},
+    "BreakdownFilter": _ITEMS,
+    "Breakdown": {"group_type_index", "histogram_bin_count", "normalize_url", "property", "type"},
+    "EventsNode": {"custom_name", "event", "fixedProperties", "kind", "math",
+                   "math_group_type_index", "math_hogql", "math_property", "math_property_type",
+                   "name", "properties"},
+    "DateRange": {"date_from", "date_to", "explicitDate"},
+    "CompareFilter": {"compare", "compare_to"},
+    "FunnelsQuery": {*_ALL, "aggregation_group_type_index", "breakdownFilter", "funnelsFilter",
+                     "interval", "series"},
+    "FunnelsFilter": {
+        "binCount", "breakdownAttributionType", "breakdownAttributionValue", "exclusions",
+        "funnelAggregateByHogQL", "funnelFromStep", "funnelOrderType", "funnelToStep",
+        "funnelVizType", "funnelWindowInterval", "funnelWindowIntervalUnit",
+    },
+    "RetentionQuery": {*_ALL, "aggregation_group_type_index", "breakdownFilter",
+                       "retentionFilter"},
+    "RetentionFilter": {"cumulative", "minimumOccurrences", "period", "retentionType",
+                        "returningEntity", "targetEntity", "totalIntervals"},
+    "PathsQuery": {*_ALL, "aggregation_group_type_index", "pathsFilter"},
+    "PathsFilter": {
+        "edgeLimit", "endPoint", "excludeEvents", "includeEventTypes", "localPathCleaningFilters",
+        "maxEdgeWeight", "minEdgeWeight", "pathDropoffKey", "pathEndKey", "pathGroupings",
+        "pathReplacements", "pathStartKey", "pathsHogQLExpression", "startPoint", "stepLimit",
+    },
+    "StickinessQuery": {*_ALL, "compareFilter", "interval", "intervalCount", "series",
+                        "stickinessFilter"},
+    "StickinessFilter": {"computedAs", "stickinessCriteria"},
+    "LifecycleQuery": {*_ALL, "aggregation_group_type_index", "interval", "lifecycleFilter",
+                       "series"},
 }  # fmt: skip
 DRAWN = {
     "TrendsFilter": {
         "aggregationAxisFormat", "aggregationAxisPostfix", "aggregationAxisPrefix",
-        "confidenceLevel", "decimalPlaces", "detailedResultsAggregationType", "goalLines",
+        "confidenceLevel", "decimalPlaces", "detailedResultsAggregationType",
+        "excludeBoxPlotOutliers", "goalLines",
         "hiddenLegendIndexes", "minDecimalPlaces", "movingAverageIntervals",
         "resultCustomizationBy", "resultCustomizations", "showAlertThresholdLines",
         "showConfidenceIntervals", "showLabelsOnSeries", "showLegend", "showMovingAverage",
@@ -85,13 +115,25 @@ DRAWN = {
         "xAxisLabel", "yAxisLabel", "yAxisMax", "yAxisMin", "yAxisStartAtZero",
     },
     "FunnelsFilter": {
-        "breakdownAttributionType", "breakdownAttributionValue", "breakdownSorting",
-        "funnelStepReference", "goalLines", "hiddenLegendBreakdowns", "layout",
+        "breakdownSorting", "funnelStepReference", "goalLines", "hiddenLegendBreakdowns", "layout",
         "resultCustomizations", "showTrendLines", "showValuesOnSeries", "useUdf",
         "chartStyle", "legendPosition", "showAnnotations", "showLegend",
     },
+    "RetentionFilter": {"chartStyle", "dashboardDisplay", "display", "goalLines",
+                        "meanRetentionCalculation", "retentionReference", "selectedInterval",
+                        "showTrendLines"},
+    "StickinessFilter": {"chartStyle", "display", "hiddenLegendIndexes", "legendPosition",
+                         "resultCustomizationBy", "resultCustomizations", "showLegend",
+                         "showMultipleYAxes", "showValuesOnSeries"},
+    "LifecycleFilter": {"legendPosition", "showLegend", "showPercentagesOnSeries",
+                        "showValuesOnSeries", "stacked", "toggledLifecycles"},
 }  # fmt: skip
-"""Fields of how a result is drawn, or of the breakdown a funnel is refused with."""
+"""Fields of how a result is drawn."""
+FILTERS = {
+    "Funnels": "funnelsFilter", "Retention": "retentionFilter", "Paths": "pathsFilter",
+    "Stickiness": "stickinessFilter", "Lifecycle": "lifecycleFilter",
+}  # fmt: skip
+"""The field of a kind of query that holds its filter."""
 COMMON = {"dataColorTheme", "modifiers", "response", "tags", "version"}
 
 
@@ -124,8 +166,14 @@ def asking(model: str, field: str, value: Any) -> dict[str, Any]:
         case "CompareFilter":
             return trends(compareFilter=one)
         case _:
-            query: dict[str, Any] = {"kind": "FunnelsQuery", "series": [NODE, NODE]}
-            return {**query, **(one if model == "FunnelsQuery" else {"funnelsFilter": one})}
+            kind = model.removesuffix("Filter").removesuffix("Query")
+            name = FILTERS[kind]
+            query: dict[str, Any] = {"kind": f"{kind}Query"}
+            if kind in {"Funnels", "Stickiness", "Lifecycle"}:
+                query["series"] = [NODE] * (2 if kind == "Funnels" else 1)
+            else:
+                query[name] = {}
+            return {**query, **(one if model.endswith("Query") else {name: one})}
 
 
 @pytest.fixture
@@ -209,8 +257,11 @@ async def test_a_breakdown(emulator: Emulator, connect: Callable[..., httpx.Asyn
             shown = {one["breakdown_value"]: one["count"] for one in found}
             assert shown == {"pro": 4, "free": 4, nothing: 4}
         few = trends(breakdownFilter={"breakdown": "plan", "breakdown_limit": 2})
-        answer = await http.post(PATH, json={"query": few})
-        assert (answer.status_code, "at most 2" in answer.text) == (400, True)
+        found = await computed(http, few)
+        # The events without a value are the first to be counted as others.
+        assert [one["breakdown_value"] for one in found] == [
+            "free", "pro", "$$_posthog_breakdown_other_$$"
+        ]  # fmt: skip
 
 
 async def test_internal_users_are_left_out(
@@ -230,12 +281,69 @@ async def test_a_funnel_of_more_events_than_a_query_has_rows(
     emulator: Emulator, connect: Callable[..., httpx.AsyncClient]
 ) -> None:
     emulator.state.events.write(
-        "INSERT INTO events BY NAME SELECT 1 AS team_id, uuid() AS uuid, "
-        "['view', 'buy'][1 + range % 2] AS event, '' AS distinct_id, "
-        "'00000000-0000-0000-0000-000000000001'::UUID AS person_id, '{}' AS properties, "
-        "TIMESTAMP '2026-01-01' + to_seconds(range) AS timestamp FROM range(60000)"
+        "INSERT INTO events (team_id, uuid, event, distinct_id, person_id, properties, timestamp) "
+        "SELECT 1, generateUUIDv4(), if(number % 2, 'buy', 'view'), '', "
+        "toUUID('00000000-0000-0000-0000-000000000001'), '{}', "
+        "toDateTime64('2026-01-01 00:00:00', 6, 'UTC') + toIntervalSecond(number) "
+        "FROM numbers(60000)"
     )
     steps = [{"kind": "EventsNode", "event": name} for name in ("view", "buy")]
     query = {"kind": "FunnelsQuery", "series": steps, "dateRange": {"date_from": "2026-01-01"}}
     async with connect(emulator) as http:
         assert [step["count"] for step in await computed(http, query)] == [1, 1]
+
+
+CACHED = {"cache_key", "cache_target_age", "calculation_trigger", "is_cached", "last_refresh",
+          "next_allowed_client_refresh", "timezone"}  # fmt: skip
+"""Fields that caching adds to a response."""
+
+
+async def test_responses_are_as_the_schema_says(
+    emulator: Emulator, connect: Callable[..., httpx.AsyncClient]
+) -> None:
+    steps = {"series": [NODE, {**NODE, "event": "b"}]}
+    funnel = {"kind": "FunnelsQuery", **steps}
+    queries: list[dict[str, Any]] = [
+        trends(compareFilter={"compare": True}, breakdownFilter={"breakdown": "plan"}),
+        trends(trendsFilter={"display": "BoldNumber"}),
+        *({**funnel, "funnelsFilter": {"funnelVizType": kind}}
+          for kind in ("steps", "trends", "time_to_convert")),
+        {"kind": "RetentionQuery", "retentionFilter": {}},
+        {"kind": "PathsQuery", "pathsFilter": {}},
+        {"kind": "StickinessQuery", "series": [NODE]},
+        {"kind": "LifecycleQuery", "series": [NODE]},
+        {"kind": "FunnelCorrelationQuery", "funnelCorrelationType": "events",
+         "source": {"kind": "FunnelsActorsQuery", "source": funnel}},
+    ]  # fmt: skip
+    async with connect(emulator) as http:
+        for query in queries:
+            answer = await http.post(PATH, json={"query": query})
+            assert answer.status_code == 200, answer.text
+            body = {name: value for name, value in answer.json().items() if name not in CACHED}
+            model = query["kind"].replace("CorrelationQuery", "Correlation") + "Response"
+            error = emulator.state.validators.first_error(model, body, "response")
+            assert error is None, (query, error)
+
+
+async def test_stubs_answer_queries_of_users_only(
+    emulator: Emulator, connect: Callable[..., httpx.AsyncClient]
+) -> None:
+    emulator.stub_query("FROM events", [[0, "", 99]])
+    async with connect(emulator) as http:
+        (found,) = await computed(http, trends())
+        assert found["count"] == 12
+
+
+def test_the_kinds_of_insights_are_those_that_are_dispatched() -> None:
+    assert set(INSIGHT_KINDS) == set(INSIGHTS)
+    assert set(INSIGHT_ACTORS) == set(INSIGHTS)
+
+
+def test_an_insight_stops_when_it_is_cancelled(emulator: Emulator) -> None:
+    session = QuerySession(1, emulator.settings.clock(), lambda: emulator.state.events)
+    rows = all_rows(session, "SELECT event FROM events", Values(session))
+    assert next(rows) == ["a"]
+    session.interrupt()
+    with pytest.raises(ApiError) as caught:
+        next(rows)
+    assert caught.value.status == 500

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from posthog_emulator import Emulator
 from posthog_emulator import recorder as recording
+from posthog_emulator.clickhouse.errors import MemoryLimitError
+from posthog_emulator.clickhouse.inserts import insert
 from posthog_emulator.event_store import persons as people
 from posthog_emulator.event_store import store
 from posthog_emulator.event_store.store import EventStore
@@ -153,23 +155,25 @@ async def test_captured_events_are_remembered_within_bounds_and_none_is_lost(
         "e18",
         "e19",
     ]
-    assert emulator.state.events.read("SELECT count(*) FROM events") == [(20,)]
+    assert emulator.state.events.read("SELECT count() FROM events") == [(20,)]
 
 
 def test_large_events_do_not_wait_for_many_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Counting(EventStore):
-        flushed = 0
+    batches: list[int] = []
 
-        def flush(self) -> None:
-            self.flushed += 1
-            super().flush()
+    def count(*arguments: Any, **options: Any) -> None:
+        if arguments[1] == "events":
+            batches.append(len(arguments[3]))
+        insert(*arguments, **options)
 
+    monkeypatch.setattr(store, "insert", count)
     monkeypatch.setattr(store, "_MAX_BUFFERED_BYTES", 50_000)
-    kept = Counting()
+    kept = EventStore()
     for number in range(100):
         kept.append(1, [{"event": f"e{number}", "properties": {"x": "x" * 1_000}}])
-    assert kept.flushed == 2
-    assert kept.read("SELECT count(*) FROM events") == [(100,)]
+    kept.flush()
+    assert batches == [50, 50]
+    assert kept.read("SELECT count() FROM events") == [(100,)]
     kept.close()
 
 
@@ -180,30 +184,28 @@ def test_persons_are_forgotten_and_found_again(monkeypatch: pytest.MonkeyPatch) 
         personal = {"$process_person_profile": False} if number % 2 else {"$set": {"n": number}}
         kept.append(1, [{"event": "e", "distinct_id": f"d{number}", "properties": personal}])
         kept.flush()
-    ids = kept.read("SELECT distinct_id, person_id::VARCHAR FROM events")
+    ids = kept.read("SELECT distinct_id, toString(person_id) FROM events")
     known = kept.project(1).persons
     assert dict(ids) == {name: known.person_id(name) for name, _ in ids}
     assert [p.properties for n in (0, 34) if (p := known.find(f"d{n}"))] == [{"n": 0}, {"n": 34}]
     kept.close()
 
 
-@pytest.mark.parametrize("in_file", [False, True])
-def test_duckdb_is_bounded_and_leaves_no_folder_where_it_runs(
-    in_file: bool, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_clickhouse_is_bounded_and_writes_nothing_where_it_runs(
+    in_folder: bool, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    kept = EventStore(tmp_path / "events.duckdb" if in_file else None)
-    ((limit, folder),) = kept.read(
-        "SELECT current_setting('memory_limit'), current_setting('temp_directory')"
-    )
-    amount, unit = limit.split()
-    assert unit == "MiB" or (unit == "GiB" and float(amount) <= 2)
-    kept.write("SET GLOBAL memory_limit = '30MB'")
-    kept.write("CREATE TABLE t AS SELECT md5(i::VARCHAR) AS a FROM range(700000) r(i)")
-    assert kept.read("SELECT count(DISTINCT a) FROM t") == [(700_000,)]
+    kept = EventStore(tmp_path / "events" if in_folder else None)
+    kept.append(1, [{"event": "e"}])
+    ((limit,),) = kept.read("SELECT getSetting('max_memory_usage')")
+    assert 0 < limit <= 2 * 1024**3
+    distinct = "SELECT uniqExact(hex(MD5(toString(number)))) FROM numbers(700000)"
+    with pytest.raises(MemoryLimitError):
+        kept.run_query(distinct, settings={"max_memory_usage": 20_000_000})
+    assert kept.run_query("SELECT count() FROM events").rows == b"[[1]]"
     kept.close()
-    assert not os.path.exists(folder)
-    assert [path.name for path in tmp_path.iterdir()] == (["events.duckdb"] if in_file else [])
+    assert [path.name for path in tmp_path.iterdir()] == (["events"] if in_folder else [])
 
 
 def test_files_of_exports_are_deleted_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:

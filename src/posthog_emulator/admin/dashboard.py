@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from html import escape
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +13,7 @@ from posthog_emulator.http.errors import method_not_allowed
 from posthog_emulator.http.messages import Request, Response, text_response
 from posthog_emulator.recorder import RecordedRequest
 from posthog_emulator.state import EmulatorState
+from posthog_emulator.timestamps import from_micros
 
 if TYPE_CHECKING:
     from posthog_emulator.core import EmulatorCore
@@ -125,24 +126,25 @@ def _resource_name(state: EmulatorState, path: str) -> str:
 
 def _events(state: EmulatorState, now: datetime) -> tuple[int, int, EventsPerMinute]:
     end = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
-    try:
-        store = state.events
-    # DuckDB is optional: without it nothing can have been captured.
-    except ImportError:
+    store = state.events_if_available
+    # Without ClickHouse nothing can have been captured.
+    if store is None:
         return 0, 0, EventsPerMinute(end, (0,) * MINUTES)
-    ((events, latest),) = store.read("SELECT count(*), max(created_at) FROM events")
-    ((persons,),) = store.read("SELECT count(*) FROM persons")
-    if latest is not None:
-        latest = latest.replace(tzinfo=UTC)
+    ((events, last),) = store.read(
+        "SELECT count(), toUnixTimestamp64Micro(max(created_at)) FROM events"
+    )
+    ((persons,),) = store.read("SELECT count() FROM person FINAL WHERE is_deleted = 0")
+    if events:
+        latest = from_micros(last)
         if not now - timedelta(minutes=MINUTES) < latest <= now:
             # Demo data ends in the past: show the last hour with events, not an empty one.
             end = latest.replace(second=0, microsecond=0) + timedelta(minutes=1)
     start = end - timedelta(minutes=MINUTES)
     counts = [0] * MINUTES
     for at, count in store.read(
-        "SELECT CAST(floor(epoch(created_at - ?::TIMESTAMP) / 60) AS INTEGER), count(*) "
-        "FROM events WHERE created_at >= ?::TIMESTAMP AND created_at < ?::TIMESTAMP GROUP BY 1",
-        [start.replace(tzinfo=None), start.replace(tzinfo=None), end.replace(tzinfo=None)],
+        "SELECT dateDiff('second', ?, created_at) DIV 60 AS minute, count() FROM events "
+        "WHERE created_at >= ? AND created_at < ? GROUP BY minute",
+        [start, start, end],
     ):
         counts[at] = count
     return events, persons, EventsPerMinute(end, tuple(counts))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from . import bulk
-from .tables import MAX_GROUP_TYPES
+from posthog_emulator.clickhouse.engine import Database
+from posthog_emulator.clickhouse.inserts import insert
 
-if TYPE_CHECKING:
-    import duckdb
+from .tables import COLUMNS, MAX_GROUP_TYPES
 
 __all__ = ["Group", "GroupStore"]
 
@@ -33,31 +32,38 @@ class GroupStore:
 
     Args:
         team_id: The project.
-        connection: The database of the event store.
+        database: The database of the event store.
+        next_version: Returns a number above all earlier ones.
     """
 
-    def __init__(self, team_id: int, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, team_id: int, database: Database, next_version: Callable[[], int]) -> None:
         self.team_id = team_id
-        self._connection = connection
+        self._database = database
+        self._next_version = next_version
         self.types: dict[str, int] = {}
         """Index by name of the group type."""
         self._groups: dict[tuple[int, str], Group] = {}
         self._dirty: set[tuple[int, str]] = set()
-        self._types_dirty = False
-        self.load()
+        self._dirty_types: set[str] = set()
+        self._last_update = 0
 
     def load(self) -> None:
-        """Load group types and groups from DuckDB."""
-        read = self._connection.execute
-        types = "SELECT group_type, group_type_index FROM group_types WHERE team_id = ? ORDER BY 2"
-        self.types = dict(read(types, [self.team_id]).fetchall())
-        rows = read(
-            "SELECT group_type_index, group_key, epoch_us(created_at), properties FROM groups "
-            "WHERE team_id = ? ORDER BY rowid",
+        """Load group types and groups from ClickHouse."""
+        types = self._database.rows(
+            "SELECT name, type FROM project_types FINAL "
+            "WHERE team_id = ? AND scope = 'group_type' AND type != '' ORDER BY type",
             [self.team_id],
-        ).fetchall()
-        for index, key, created_at, properties in rows:
+        )
+        self.types = {name: int(index) for name, index in types}
+        rows = self._database.rows(
+            "SELECT group_type_index, group_key, toUnixTimestamp64Micro(created_at), "
+            "group_properties, toUnixTimestamp64Micro(updated_at) FROM groups FINAL "
+            "WHERE team_id = ? ORDER BY created_at, group_type_index, group_key",
+            [self.team_id],
+        )
+        for index, key, created_at, properties, updated_at in rows:
             self._groups[index, key] = Group(index, key, created_at, json.loads(properties))
+            self._last_update = max(self._last_update, updated_at)
 
     def ensure_type(self, name: str) -> int | None:
         """Return the index of a group type, creating the type if it is missing.
@@ -76,9 +82,9 @@ class GroupStore:
     def define_type(self, name: str, index: int) -> None:
         """Assign an index to a group type."""
         # A type that had this index before loses it: an index belongs to one type.
+        self._dirty_types |= {other for other, at in self.types.items() if at == index} | {name}
         self.types = {other: at for other, at in self.types.items() if at != index}
         self.types[name] = index
-        self._types_dirty = True
 
     def __iter__(self) -> Iterator[Group]:
         """Iterate over the groups in order of creation."""
@@ -112,31 +118,34 @@ class GroupStore:
     @property
     def is_dirty(self) -> bool:
         """Whether there are changes that `flush` has not written yet."""
-        return self._types_dirty or bool(self._dirty)
+        return bool(self._dirty_types or self._dirty)
 
-    def flush(self) -> None:
-        """Write changed group types and groups to DuckDB."""
-        if self._types_dirty:
-            self._connection.execute("DELETE FROM group_types WHERE team_id = ?", [self.team_id])
-            rows = [(self.team_id, name, index) for name, index in self.types.items()]
-            bulk.insert(self._connection, "group_types", rows)
-            self._types_dirty = False
+    def flush(self, now: int) -> None:
+        """Write changed group types and groups to ClickHouse.
+
+        Args:
+            now: The current time, in microseconds since 1970.
+        """
+        team = self.team_id
+        if self._dirty_types:
+            # A type without an index is one that lost it.
+            types = [
+                (team, "group_type", name, str(self.types.get(name, "")), self._next_version())
+                for name in sorted(self._dirty_types)
+            ]
+            insert(self._database, "project_types", COLUMNS["project_types"], types)
+            self._dirty_types.clear()
         if not self._dirty:
             return
-        changed = [self._groups[key] for key in sorted(self._dirty)]
-        self._connection.execute(
-            # Numbered parameters: DuckDB before version 2 counts the question marks of USING
-            # after those of WHERE.
-            "DELETE FROM groups USING (SELECT unnest($1::INTEGER[]) AS i, unnest($2::VARCHAR[]) "
-            "AS k) AS c WHERE team_id = $3 AND group_type_index = c.i AND group_key = c.k",
-            [[g.index for g in changed], [g.key for g in changed], self.team_id],
-        )
+        # Of several rows of one group the latest counts, so the times must differ, even if the
+        # emulator's clock stands still or is set back.
+        self._last_update = max(now, self._last_update + 1)
         rows = [
             (
-                self.team_id, g.index, g.key, g.created_at,
+                team, g.index, g.key, g.created_at, self._last_update,
                 json.dumps(g.properties, ensure_ascii=False, separators=(",", ":")),
             )
-            for g in changed
+            for g in (self._groups[key] for key in sorted(self._dirty))
         ]  # fmt: skip
-        bulk.insert(self._connection, "groups", rows)
+        insert(self._database, "groups", COLUMNS["groups"], rows)
         self._dirty.clear()

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from pydantic_core import to_json
 
+from posthog_emulator.clickhouse.engine import Database
 from posthog_emulator.event_store.groups import GroupStore
 from posthog_emulator.event_store.persons import Person, PersonStore
 from posthog_emulator.json_types import as_object, is_array, is_object
@@ -18,9 +19,6 @@ from posthog_emulator.timestamps import parse_micros, to_micros
 
 from .property_types import PropertyTypes, Scope
 from .tables import MAX_GROUP_TYPES
-
-if TYPE_CHECKING:
-    import duckdb
 
 __all__ = ["Event", "NewDefinition", "ProjectEvents", "is_illegal_distinct_id", "parse_event"]
 
@@ -129,37 +127,43 @@ class ProjectEvents:
 
     Args:
         team_id: The project.
-        connection: The database of the event store.
+        database: The database of the event store.
         next_person_number: Returns the number (integer id) of the next person.
+        next_version: Returns a number above all earlier ones.
         on_definition: Called with every new definition.
-        has_persisted: Whether DuckDB may already have persons of the project.
+        has_persisted: Whether ClickHouse may already have persons of the project.
     """
 
     def __init__(
         self,
         team_id: int,
-        connection: duckdb.DuckDBPyConnection,
+        database: Database,
         next_person_number: Callable[[], int],
+        next_version: Callable[[], int],
         on_definition: Callable[[NewDefinition], None],
         *,
         has_persisted: bool,
     ) -> None:
         self.team_id = team_id
         self.persons = PersonStore(
-            team_id, connection, next_person_number, has_persisted=has_persisted
+            team_id, database, next_person_number, next_version, has_persisted=has_persisted
         )
-        self.groups = GroupStore(team_id, connection)
-        self.property_types = PropertyTypes(team_id, connection, self._on_property)
+        self.groups = GroupStore(team_id, database, next_version)
+        self.property_types = PropertyTypes(team_id, database, self._on_property)
+        if has_persisted:
+            self.groups.load()
+            self.property_types.load()
         self._on_definition = on_definition
         self._event_seen_at: dict[str, int] = {}
         self._ingested_at = 0
 
-    def ingest(self, events: Iterable[Event], now: int) -> list[tuple[Any, ...]]:
+    def ingest(self, events: Iterable[Event], now: int, last_number: int) -> list[tuple[Any, ...]]:
         """Apply events to persons, groups and definitions.
 
         Args:
             events: The events, in order of arrival.
             now: The time of arrival, in microseconds since 1970.
+            last_number: The number of the event before these.
 
         Returns:
             Their rows for the table `events`.
@@ -168,9 +172,9 @@ class ProjectEvents:
         batch = list(events)
         # One query for all persons of the batch instead of one per event.
         self.persons.preload({event.distinct_id for event in batch})
-        return [self._row(event) for event in batch]
+        return [self._row(event, number) for number, event in enumerate(batch, last_number + 1)]
 
-    def _row(self, event: Event) -> tuple[Any, ...]:
+    def _row(self, event: Event, number: int) -> tuple[Any, ...]:
         name, distinct_id, timestamp, uuid, properties, personal = event
         self.record_definition(name, timestamp, properties)
         person_id = self._person_id(event) if personal else self._personless_id(distinct_id)
@@ -193,6 +197,8 @@ class ProjectEvents:
             _text(get("$session_id")),
             _text(get("$window_id")),
             *groups,
+            "full" if personal else "propertyless",
+            number,
         )
 
     def record_definition(self, name: str, at: int, properties: Mapping[str, Any]) -> None:
@@ -301,13 +307,16 @@ class ProjectEvents:
         """Whether there are changes that `flush` has not written yet."""
         return self.persons.is_dirty or self.groups.is_dirty or self.property_types.is_dirty
 
-    def flush(self) -> None:
-        """Write changed persons, groups and property types to DuckDB.
+    def flush(self, now: int) -> None:
+        """Write changed persons, groups and property types to ClickHouse.
 
-        The caller must have inserted the events before: merges update their rows.
+        The caller must have inserted the events before: merges look at their persons.
+
+        Args:
+            now: The current time, in microseconds since 1970.
         """
         self.persons.flush()
-        self.groups.flush()
+        self.groups.flush(now)
         self.property_types.flush()
 
 

@@ -1,6 +1,8 @@
 """Persons of one project: created by events, merged by `$identify` and aliases.
 
-DuckDB has all of them. Recently used ones are cached in memory; `flush` writes changed ones back.
+ClickHouse has all of them. Recently used ones are cached in memory; `flush` writes changed ones
+back. Events keep the person that they had on arrival: when their distinct id gets another person,
+`person_distinct_id_overrides` gets a row.
 """
 
 from __future__ import annotations
@@ -9,12 +11,12 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from . import bulk
+from posthog_emulator.clickhouse.engine import Database
+from posthog_emulator.clickhouse.inserts import insert
 
-if TYPE_CHECKING:
-    import duckdb
+from .tables import COLUMNS
 
 __all__ = ["Person", "PersonStore", "person_uuid"]
 
@@ -23,13 +25,29 @@ _MAX_CACHED: Final = 50_000
 """Number of persons kept in memory."""
 _HOUR: Final = 3_600_000_000
 
-_SELECT = """
-SELECT r.number, p.id::VARCHAR, epoch_us(p.created_at), p.properties, p.is_identified, p.version,
-       r.name, epoch_us(r.last_seen_at),
-       (SELECT list(d.distinct_id ORDER BY d.rowid) FROM person_distinct_ids d
-        WHERE d.person_id = p.id)
-FROM persons p JOIN person_records r ON r.id = p.id
-WHERE p.team_id = ? AND """
+_SELECT: Final = """
+SELECT r.number, toString(p.id), toUnixTimestamp64Micro(p.created_at), p.properties,
+       p.is_identified, p.version, r.name, toUnixTimestamp64Micro(r.last_seen_at), d.ids
+FROM (
+    SELECT * FROM person FINAL WHERE team_id = {team} AND id IN {ids} AND is_deleted = 0
+) AS p
+INNER JOIN (
+    SELECT * FROM person_record FINAL WHERE team_id = {team} AND id IN {ids} AND is_deleted = 0
+) AS r ON r.id = p.id
+LEFT JOIN (
+    SELECT person_id, arrayMap(x -> x.2, arraySort(groupArray((version, distinct_id)))) AS ids
+    FROM person_distinct_id2 FINAL
+    WHERE team_id = {team} AND person_id IN {ids} AND is_deleted = 0 GROUP BY person_id
+) AS d ON d.person_id = p.id
+"""
+_BY_UUIDS: Final = "?"
+_BY_DISTINCT_IDS: Final = (
+    "(SELECT person_id FROM person_distinct_id2 FINAL "
+    "WHERE team_id = {team} AND distinct_id IN ? AND is_deleted = 0)"
+)
+_BY_NUMBER: Final = (
+    "(SELECT id FROM person_record FINAL WHERE team_id = {team} AND number = ? AND is_deleted = 0)"
+)
 
 
 def person_uuid(team_id: int, distinct_id: str) -> str:
@@ -55,8 +73,8 @@ class Person:
     name: str | None = None
     """An explicit name; by default the API derives one from the properties."""
     last_seen_at: int | None = None
-    is_persisted: bool = False
-    """Whether DuckDB has the person, possibly in an older state."""
+    persisted_version: int = -1
+    """The version that ClickHouse has; -1 if it does not have the person."""
     distinct_ids_dirty: bool = True
     """Whether its distinct ids have to be written again."""
 
@@ -66,29 +84,59 @@ class PersonStore:
 
     Args:
         team_id: The project.
-        connection: The database of the event store.
+        database: The database of the event store.
         next_number: Returns the number (integer id) of the next person.
-        has_persisted: Whether DuckDB may have persons that are not cached.
+        next_version: Returns a number above all earlier ones.
+        has_persisted: Whether ClickHouse may have persons that are not cached.
     """
 
     def __init__(
         self,
         team_id: int,
-        connection: duckdb.DuckDBPyConnection,
+        database: Database,
         next_number: Callable[[], int],
+        next_version: Callable[[], int],
         *,
         has_persisted: bool,
     ) -> None:
         self.team_id = team_id
-        self._connection = connection
+        self._database = database
         self._next_number = next_number
+        self._next_version = next_version
         self.has_persisted = has_persisted
         self._cache: dict[str, Person] = {}
         self._by_distinct_id: dict[str, Person] = {}
         self._dirty: dict[str, Person] = {}
-        self._deleted: set[str] = set()
-        self._merged_ids: list[tuple[str, str]] = []
+        self._deleted: dict[str, Person] = {}
+        """Persons that were deleted or merged since the last flush, if ClickHouse has them."""
+        self._removed_ids: set[str] = set()
+        """Distinct ids that have lost their person since the last flush."""
+        self._tombstones: dict[str, int] = {}
+        """The last version of each deleted person, which one with its UUID has to exceed."""
+        self.moved: dict[str, Person] = {}
+        """The new person of each distinct id that got another one since the last flush."""
+        self._overridden: set[str] = set()
+        """The distinct ids in `person_distinct_id_overrides`."""
         self._anonymous_ids: dict[str, str] = {}
+        if has_persisted:
+            self._load_deleted()
+
+    def _load_deleted(self) -> None:
+        deleted = self._database.rows(
+            "SELECT toString(id), version FROM person FINAL WHERE team_id = ? AND is_deleted = 1",
+            [self.team_id],
+        )
+        self._tombstones = dict(deleted)
+        overridden = self._database.rows(
+            "SELECT DISTINCT distinct_id FROM person_distinct_id_overrides WHERE team_id = ?",
+            [self.team_id],
+        )
+        self._overridden = {distinct_id for (distinct_id,) in overridden}
+
+    @property
+    def has_overrides(self) -> bool:
+        """Whether events of the project have another person than their row says."""
+        return bool(self._overridden)
 
     def preload(self, distinct_ids: Iterable[str]) -> None:
         """Load the persons of these distinct ids in one query, for the `find` calls that follow."""
@@ -98,11 +146,7 @@ class PersonStore:
             distinct_id for distinct_id in distinct_ids if distinct_id not in self._by_distinct_id
         ]
         if missing:
-            self._load(
-                "p.id IN (SELECT person_id FROM person_distinct_ids WHERE team_id = ? "
-                "AND distinct_id IN (SELECT unnest(?::VARCHAR[])))",
-                [self.team_id, missing],
-            )
+            self._load(_BY_DISTINCT_IDS, missing)
 
     def find(self, distinct_id: str) -> Person | None:
         """Return the person with a distinct id; None if there is none."""
@@ -121,7 +165,7 @@ class PersonStore:
         requested = list(uuids)
         missing = [key for key in requested if key not in self._cache]
         if missing and self.has_persisted:
-            self._load("p.id IN (SELECT unnest(?::UUID[]))", [missing])
+            self._load(_BY_UUIDS, missing)
         return [self._cache[key] for key in requested if key in self._cache]
 
     def find_by_number(self, number: int) -> Person | None:
@@ -130,7 +174,7 @@ class PersonStore:
             if person.number == number:
                 return person
         if self.has_persisted:
-            loaded = self._load("r.number = ?", [number])
+            loaded = self._load(_BY_NUMBER, number)
             return loaded[0] if loaded else None
         return None
 
@@ -150,9 +194,11 @@ class PersonStore:
 
     def create(self, distinct_id: str, at: int) -> Person:
         """Create a person with one distinct id."""
-        return self.add(
-            Person(self._next_number(), person_uuid(self.team_id, distinct_id), at, [distinct_id])
-        )
+        key = person_uuid(self.team_id, distinct_id)
+        person = Person(self._next_number(), key, at, [distinct_id])
+        self._by_distinct_id[distinct_id] = person
+        self._put(person)
+        return person
 
     def add(self, person: Person) -> Person:
         """Add a person; other persons lose the distinct ids that it has."""
@@ -163,8 +209,16 @@ class PersonStore:
                 other.distinct_ids_dirty = True
                 self.mark_dirty(other)
             self._by_distinct_id[distinct_id] = person
-        self._cache[person.uuid] = self._dirty[person.uuid] = person
+        for replaced in self.find_by_uuids([person.uuid]):
+            person.version = max(person.version, replaced.version + 1)
+        self._put(person)
         return person
+
+    def _put(self, person: Person) -> None:
+        deleted = self._tombstones.get(person.uuid)
+        if deleted is not None:
+            person.version = max(person.version, deleted + 1)
+        self._cache[person.uuid] = self._dirty[person.uuid] = person
 
     def mark_dirty(self, person: Person) -> None:
         """Mark a person as changed, to be written by the next `flush`."""
@@ -240,7 +294,7 @@ class PersonStore:
         person.distinct_ids_dirty = True
         self._by_distinct_id[distinct_id] = person
         # Earlier personless events of this distinct id become events of the person.
-        self._merged_ids.append((self.anonymous_person_id(distinct_id), person.uuid))
+        self.moved[distinct_id] = person
         self.mark_dirty(person)
 
     def _merge_into(self, target: Person, other: Person) -> None:
@@ -248,10 +302,9 @@ class PersonStore:
         target.created_at = min(target.created_at, other.created_at)
         target.version = max(target.version, other.version)
         for distinct_id in other.distinct_ids:
-            self._by_distinct_id[distinct_id] = target
+            self._by_distinct_id[distinct_id] = self.moved[distinct_id] = target
         target.distinct_ids += other.distinct_ids
         target.distinct_ids_dirty = True
-        self._merged_ids.append((other.uuid, target.uuid))
         self._drop(other)
         self.mark_dirty(target)
 
@@ -259,18 +312,20 @@ class PersonStore:
         """Delete a person; its events remain."""
         for distinct_id in person.distinct_ids:
             self._by_distinct_id.pop(distinct_id, None)
+            self._removed_ids.add(distinct_id)
         self._drop(person)
 
     def _drop(self, person: Person) -> None:
         self._cache.pop(person.uuid, None)
         self._dirty.pop(person.uuid, None)
-        if person.is_persisted:
-            self._deleted.add(person.uuid)
+        if person.persisted_version >= 0:
+            self._deleted[person.uuid] = person
+            self._tombstones[person.uuid] = max(person.version, person.persisted_version) + 1
 
     def split(self, person: Person, keep_ids: list[str]) -> list[Person]:
         """Split distinct ids off a person; each becomes a person of its own.
 
-        The events are not reassigned here; see `PersonRepository.split`.
+        The events of these distinct ids become events of the new persons.
 
         Args:
             person: The person to split.
@@ -294,37 +349,34 @@ class PersonStore:
             if new_uuid == person.uuid:
                 new_uuid = person_uuid(self.team_id, f"{distinct_id}/split")
             new_person = Person(self._next_number(), new_uuid, person.created_at, [distinct_id])
-            self._by_distinct_id[distinct_id] = new_person
-            self._cache[new_uuid] = self._dirty[new_uuid] = new_person
+            self._by_distinct_id[distinct_id] = self.moved[distinct_id] = new_person
+            self._put(new_person)
             created.append(new_person)
         return created
 
     @property
     def is_dirty(self) -> bool:
         """Whether there are changes that `flush` has not written yet."""
-        return bool(self._dirty or self._deleted or self._merged_ids)
+        return bool(self._dirty or self._deleted or self._removed_ids or self.moved)
 
     def flush(self) -> None:
-        """Write changed persons to DuckDB. The events must have been inserted before."""
-        # Changed rows are deleted and inserted again: two bulk statements for any number of
-        # persons, where DuckDB would update them one by one.
+        """Write changed persons to ClickHouse. The events must have been inserted before."""
         changed = list(self._dirty.values())
-        with_new_ids = [person for person in changed if person.distinct_ids_dirty]
-        replaced = [*(person.uuid for person in changed if person.is_persisted), *self._deleted]
-        self._delete("persons", "id", replaced)
-        self._delete("person_records", "id", replaced)
-        without_ids = [
-            *(person.uuid for person in with_new_ids if person.is_persisted),
-            *self._deleted,
-        ]
-        self._delete("person_distinct_ids", "person_id", without_ids)
-        self._delete("cohort_people", "person_id", [*self._deleted])
-        self._write(changed, with_new_ids)
-        self._reassign_events()
+        self._write_persons(changed)
+        self._write_distinct_ids([person for person in changed if person.distinct_ids_dirty])
+        self._write_overrides()
+        gone = [key for key in self._deleted if key not in self._cache]
+        for table in ("cohortpeople", "person_static_cohort") if gone else ():
+            self._database.execute(
+                f"DELETE FROM {table} WHERE team_id = ? AND person_id IN ?",  # noqa: S608
+                [self.team_id, gone],
+            )
         for person in changed:
-            person.is_persisted, person.distinct_ids_dirty = True, False
+            person.persisted_version, person.distinct_ids_dirty = person.version, False
         self._dirty.clear()
         self._deleted.clear()
+        self._removed_ids.clear()
+        self.moved.clear()
         # Everything at once instead of the least recently used: only here nothing is dirty.
         if len(self._cache) > _MAX_CACHED:
             self.evict_all()
@@ -336,52 +388,71 @@ class PersonStore:
         self._anonymous_ids.clear()
         self.has_persisted = True
 
-    def _write(self, changed: list[Person], with_new_ids: list[Person]) -> None:
+    def _write_persons(self, changed: list[Person]) -> None:
         team = self.team_id
-        bulk.insert(
-            self._connection,
-            "persons",
-            [
-                (team, p.uuid, p.created_at, _dump_json(p.properties), p.identified, p.version)
-                for p in changed
-            ],
-        )
-        bulk.insert(
-            self._connection,
-            "person_records",
-            [(team, p.uuid, p.number, p.name, p.last_seen_at) for p in changed],
-        )
-        bulk.insert(
-            self._connection,
-            "person_distinct_ids",
-            [(team, distinct_id, p.uuid) for p in with_new_ids for distinct_id in p.distinct_ids],
-        )
+        persons: list[tuple[Any, ...]] = [
+            (team, p.uuid, p.created_at, _dump_json(p.properties), int(p.identified), 0, p.version)
+            for p in changed
+            if p.version != p.persisted_version
+        ]
+        records: list[tuple[Any, ...]] = [
+            (team, p.uuid, p.number, p.name or "", p.last_seen_at, 0, self._next_version())
+            for p in changed
+        ]
+        for key, person in self._deleted.items():
+            version = self._tombstones[key]
+            persons.append((team, key, person.created_at, "{}", int(person.identified), 1, version))
+            # One with the same UUID may have been created since: its record is the later one.
+            if key not in self._cache:
+                number = person.number
+                records.append((team, key, number, "", None, 1, self._next_version()))
+        insert(self._database, "person", COLUMNS["person"], persons)
+        insert(self._database, "person_record", COLUMNS["person_record"], records)
 
-    def _reassign_events(self) -> None:
-        """Set `person_id` of the events of merged persons to the person they were merged into."""
-        if not self._merged_ids:
+    def _write_distinct_ids(self, changed: list[Person]) -> None:
+        # All of a person's ids, whose versions give their order.
+        rows: list[tuple[Any, ...]] = [
+            (self.team_id, distinct_id, person.uuid, 0, self._next_version())
+            for person in changed
+            for distinct_id in person.distinct_ids
+        ]
+        nobody = str(uuid.UUID(int=0))
+        rows += [
+            (self.team_id, distinct_id, nobody, 1, self._next_version())
+            for distinct_id in sorted(self._removed_ids)
+            if distinct_id not in self._by_distinct_id
+        ]
+        insert(self._database, "person_distinct_id2", COLUMNS["person_distinct_id2"], rows)
+
+    def _write_overrides(self) -> None:
+        """Write the new person of events whose distinct id got another one."""
+        if not self.moved:
             return
-        # Backwards, so that a chain of merges (a into b, b into c) leads each UUID to its end.
-        final: dict[str, str] = {}
-        for old, new in reversed(self._merged_ids):
-            final[old] = final.get(new, new)
-        self._connection.execute(
-            "UPDATE events SET person_id = m.new FROM "
-            "(SELECT unnest(?::UUID[]) AS old, unnest(?::UUID[]) AS new) m "
-            "WHERE events.team_id = ? AND events.person_id = m.old",
-            [list(final), list(final.values()), self.team_id],
+        # Most distinct ids get their person before their first event: without events of another
+        # person no row is needed, and queries need not look for it.
+        found = self._database.rows(
+            "SELECT distinct_id, groupUniqArray(toString(person_id)) FROM events "
+            "WHERE team_id = ? AND distinct_id IN ? GROUP BY distinct_id",
+            [self.team_id, list(self.moved)],
         )
-        self._merged_ids.clear()
+        rows: list[tuple[Any, ...]] = []
+        for distinct_id, persons in found:
+            key = self.moved[distinct_id].uuid
+            if persons != [key] or distinct_id in self._overridden:
+                rows.append((self.team_id, distinct_id, key, 0, self._next_version()))
+                self._overridden.add(distinct_id)
+        table = "person_distinct_id_overrides"
+        insert(self._database, table, COLUMNS[table], rows)
 
-    def _delete(self, table: str, column: str, uuids: list[str]) -> None:
-        if uuids:
-            self._connection.execute(
-                f"DELETE FROM {table} WHERE {column} IN (SELECT unnest(?::UUID[]))",  # noqa: S608
-                [uuids],
-            )
+    def _load(self, ids: str, value: Any) -> list[Person]:
+        """Load persons.
 
-    def _load(self, condition: str, values: list[Any]) -> list[Person]:
-        rows = self._connection.execute(_SELECT + condition, [self.team_id, *values]).fetchall()
+        Args:
+            ids: The SQL of a set of UUIDs with one placeholder.
+            value: Its value.
+        """
+        sql = _SELECT.replace("{ids}", ids).replace("{team}", str(int(self.team_id)))
+        rows = self._database.rows(sql, [value] * sql.count("?"))
         loaded: list[Person] = []
         for (
             number,
@@ -392,20 +463,22 @@ class PersonStore:
             version,
             name,
             last_seen_at,
-            ids,
+            distinct_ids,
         ) in rows:
-            if key in self._deleted:  # DuckDB has it until the next flush
+            if key in self._deleted:  # ClickHouse has it until the next flush
                 continue
             person = self._cache.get(key)
             if person is None:
                 person = Person(
-                    number, key, created_at, ids or [], json.loads(properties), identified,
-                    version, name, last_seen_at, is_persisted=True, distinct_ids_dirty=False,
+                    number, key, created_at, distinct_ids, json.loads(properties),
+                    bool(identified), version, name or None, last_seen_at or None,
+                    persisted_version=version, distinct_ids_dirty=False,
                 )  # fmt: skip
                 self._cache[key] = person
-                # Since the last flush a distinct id may have moved: memory is right, not DuckDB.
-                for distinct_id in person.distinct_ids:
-                    self._by_distinct_id.setdefault(distinct_id, person)
+                # Since the last flush a distinct id may have moved: memory is right.
+                for distinct_id in distinct_ids:
+                    if distinct_id not in self._removed_ids:
+                        self._by_distinct_id.setdefault(distinct_id, person)
             loaded.append(person)
         return loaded
 

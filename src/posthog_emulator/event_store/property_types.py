@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from . import bulk
+from posthog_emulator.clickhouse.engine import Database
+from posthog_emulator.clickhouse.inserts import insert
 
-if TYPE_CHECKING:
-    import duckdb
+from .tables import COLUMNS
 
 __all__ = ["PropertyTypes", "Scope", "detect_type"]
 
@@ -56,7 +56,7 @@ class PropertyTypes:
 
     Args:
         team_id: The project.
-        connection: The database of the event store.
+        database: The database of the event store.
         on_property: Called with scope, name and type of each new property, and again when a
             property without a type gets one.
     """
@@ -64,39 +64,51 @@ class PropertyTypes:
     def __init__(
         self,
         team_id: int,
-        connection: duckdb.DuckDBPyConnection,
+        database: Database,
         on_property: Callable[[Scope, str, str | None], None],
     ) -> None:
         self.team_id = team_id
-        self._connection = connection
+        self._database = database
         self._on_property = on_property
-        self._typed: dict[Scope, dict[str, str]] = {}
+        self._typed: dict[Scope, dict[str, str]] = {
+            "event": {}, "person": {}, "group": {}, "session": {}
+        }  # fmt: skip
+        self._known = {scope: types.keys() for scope, types in self._typed.items()}
+        """The names of typed properties: views, which follow changes."""
         self._untyped: set[tuple[Scope, str]] = set()
-        self._unflushed: list[tuple[int, Scope, str, str]] = []
-        self.load()
+        self._unflushed: list[tuple[int, Scope, str, str, int]] = []
 
     def load(self) -> None:
-        """Load the types from DuckDB."""
-        rows = self._connection.execute(
-            "SELECT scope, name, type FROM property_types WHERE team_id = ?", [self.team_id]
-        ).fetchall()
-        self._typed = {"event": {}, "person": {}, "group": {}, "session": {}}
+        """Load the types from ClickHouse."""
+        rows = self._database.rows(
+            "SELECT scope, name, type FROM project_types FINAL "
+            "WHERE team_id = ? AND scope != 'group_type'",
+            [self.team_id],
+        )
         for scope, name, kind in rows:
             self._typed[scope][name] = kind
 
+    def all(self) -> dict[tuple[str, str], str]:
+        """Return the types by scope and name."""
+        return {
+            (scope, name): kind
+            for scope, types in self._typed.items()
+            for name, kind in types.items()
+        }
+
     def record(self, scope: Scope, properties: Mapping[str, Any]) -> None:
         """Record the types of the properties of one event, person or group."""
-        typed = self._typed[scope]
         # The usual case, checked without a loop in Python: this runs for every event.
-        if properties.keys() <= typed.keys():
+        if properties.keys() <= self._known[scope]:
             return
+        typed = self._typed[scope]
         for name in properties:
             if name in typed or (scope == "event" and name in _IGNORED):
                 continue
             kind = detect_type(name, properties[name])
             if kind is not None:
                 typed[name] = kind
-                self._unflushed.append((self.team_id, scope, name, kind))
+                self._unflushed.append((self.team_id, scope, name, kind, 1))
                 self._on_property(scope, name, kind)
             elif (scope, name) not in self._untyped:
                 self._untyped.add((scope, name))
@@ -108,6 +120,6 @@ class PropertyTypes:
         return bool(self._unflushed)
 
     def flush(self) -> None:
-        """Write new types to DuckDB."""
-        bulk.insert(self._connection, "property_types", self._unflushed)
+        """Write new types to ClickHouse."""
+        insert(self._database, "project_types", COLUMNS["project_types"], self._unflushed)
         self._unflushed = []

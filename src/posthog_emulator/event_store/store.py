@@ -1,56 +1,56 @@
-"""Event store: events, persons and groups in DuckDB."""
+"""Event store: events, persons and groups in ClickHouse."""
 
 from __future__ import annotations
 
-import importlib
 import os
-import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 from threading import RLock
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
-from uuid import uuid4
+from typing import Any, Final
 
+from posthog_emulator.clickhouse.engine import Cancellation, Database, open_database
+from posthog_emulator.clickhouse.errors import ClickHouseError
+from posthog_emulator.clickhouse.inserts import insert
+from posthog_emulator.clickhouse.json_rows import JsonRows, query_json
 from posthog_emulator.retention import MIB, BoundedLog
 from posthog_emulator.timestamps import to_micros
 
-from . import bulk
+from .cohorts import CohortStore
 from .ingest import Event, NewDefinition, ProjectEvents, parse_event
-from .tables import TABLES, ddl
+from .tables import COLUMNS, FORMAT, TABLES
 
-if TYPE_CHECKING:
-    import duckdb
+__all__ = ["EVENTS_DIRECTORY", "EventStore"]
 
-__all__ = ["EVENTS_FILE", "EventStore"]
-
-EVENTS_FILE: Final = "events.duckdb"
-"""File name of the database in an emulator's state directory."""
+EVENTS_DIRECTORY: Final = "events"
+"""Name of the directory with the tables in an emulator's state directory."""
 
 # Many rows per insert make ingestion fast; the byte limit bounds memory when events are large.
 _MAX_BUFFERED_ROWS: Final = 20_000
 _MAX_BUFFERED_BYTES: Final = 32 * MIB
+_MAX_BATCHES: Final = 5
+"""Batches of events after which changed persons are written as well."""
 _MAX_RECENT_BYTES: Final = 32 * MIB
-_MAX_MEMORY_GIB: Final = 2
-"""DuckDB's memory limit in GiB; beyond it DuckDB spills to temporary files."""
-_PROPERTIES_COLUMN: Final = list(TABLES["events"]).index("properties")
-_TABLES = (
-    "events", "persons", "person_records", "person_distinct_ids", "groups", "group_types",
-    "cohort_people", "property_types",
-)  # fmt: skip
+_COLUMNS: Final = list(COLUMNS["events"])
+_PROPERTIES: Final = _COLUMNS.index("properties")
+_TEAM: Final = _COLUMNS.index("team_id")
+_DISTINCT_ID: Final = _COLUMNS.index("distinct_id")
+_PERSON_ID: Final = _COLUMNS.index("person_id")
+_FORMAT_FILE: Final = "format"
 
 
 class EventStore:
-    """Events, persons and groups of all projects in one DuckDB database.
+    """Events, persons and groups of all projects in one ClickHouse database.
 
-    Ingestion updates persons and groups in memory at once; rows are written to DuckDB in bulk,
+    Ingestion updates persons and groups in memory at once; rows are written to ClickHouse in bulk,
     when many are buffered and before every read. The store has its own lock, so that queries run
     in parallel with each other and with ingestion.
 
     Args:
-        path: The database file, created if missing; in memory by default.
+        path: The directory of the tables, created if missing; a temporary one by default.
         clock: Returns the current time.
         next_person_number: Returns the number of the next person; counts up from the highest
             number in the database by default.
@@ -60,8 +60,10 @@ class EventStore:
             large.
 
     Raises:
-        ImportError: DuckDB is missing; install `asyncposthog[emulator]`.
-        ValueError: The file is not an event store.
+        EngineMissingError: ClickHouse is missing (install `asyncposthog[emulator]`), or has no
+            build for this platform.
+        EngineUnavailableError: ClickHouse cannot be used in this process.
+        ValueError: The directory is not an event store, or one of another version.
     """
 
     def __init__(
@@ -80,21 +82,48 @@ class EventStore:
         self._random = Random(seed)  # noqa: S311
         self.recent: BoundedLog[tuple[int, Event]] = BoundedLog(max_recent, _MAX_RECENT_BYTES)
         """The latest events received by the capture endpoints, each with its project."""
-        self._connection = _connect(path)
-        for statement in ddl():
-            self._connection.execute(statement)
-        highest = self._connection.execute("SELECT max(number) FROM person_records").fetchall()
-        self.last_person_number: int = highest[0][0] or 0
+        self._database = _open(path)
+        self.last_person_number: int = 0
         """The highest person number in the database, or the last one given out by default."""
+        self._last_event = self._last_version = 0
+        self._has_persisted = False
+        if path is not None:
+            self._read_counters()
         self._next_person_number = (
             self._increment_person_number if next_person_number is None else next_person_number
         )
-        self._has_persisted = bool(self.last_person_number)
         self._projects: dict[int, ProjectEvents] = {}
+        self.cohorts = CohortStore(self._database, self._lock, self.next_version)
+        """The members of cohorts."""
         self._buffer: list[tuple[Any, ...]] = []
         self._buffered_bytes = 0
         """Size of the properties in `_buffer`, in bytes."""
+        self._batches = 0
+        """The number of batches that were written since the last `flush`."""
+        self._writer: ThreadPoolExecutor | None = None
+        self._pending: Future[None] | None = None
+        """The batch that is being written."""
         self._closed = False
+
+    def _read_counters(self) -> None:
+        ((self.last_person_number, records),) = self._database.rows(
+            "SELECT max(number), max(version) FROM person_record"
+        )
+        ((self._last_event,),) = self._database.rows("SELECT max(_number) FROM events")
+        versions = [records]
+        for table in (
+            "person_distinct_id2",
+            "person_distinct_id_overrides",
+            "cohortpeople",
+            "project_types",
+        ):
+            ((version,),) = self._database.rows(f"SELECT max(version) FROM {table}")  # noqa: S608
+            versions.append(version)
+        ((number,),) = self._database.rows("SELECT max(_number) FROM person_static_cohort")
+        self._last_version = max(*versions, number)
+        self._has_persisted = bool(
+            self.last_person_number or self._last_event or self._last_version
+        )
 
     def project(self, team_id: int) -> ProjectEvents:
         """Return persons, groups and property types of a project; hold `lock` to change them."""
@@ -103,8 +132,9 @@ class EventStore:
             if project is None:
                 project = self._projects[team_id] = ProjectEvents(
                     team_id,
-                    self._connection,
+                    self._database,
                     self._next_person_number,
+                    self.next_version,
                     self._on_definition,
                     has_persisted=self._has_persisted,
                 )
@@ -113,6 +143,17 @@ class EventStore:
     def next_person_number(self) -> int:
         """Return the number of a new person."""
         return self._next_person_number()
+
+    def last_event_number(self) -> int:
+        """Return the number of the latest event that was written."""
+        with self._lock:
+            ((number,),) = self._database.rows("SELECT max(_number) FROM events")
+            return number
+
+    def next_version(self) -> int:
+        """Return a number above all earlier ones, for the columns `version`."""
+        self._last_version += 1
+        return self._last_version
 
     @property
     def lock(self) -> RLock:
@@ -162,141 +203,211 @@ class EventStore:
             captured: Whether to add them to `recent`.
         """
         with self._lock:
-            rows = self.project(team_id).ingest(events, self.now())
+            rows = self.project(team_id).ingest(events, self.now(), self._last_event)
+            self._last_event += len(rows)
             self._buffer += rows
-            for event, row in zip(events, rows, strict=True):
-                size = len(row[_PROPERTIES_COLUMN])
-                self._buffered_bytes += size
-                if captured:
-                    self.recent.append((team_id, event), size)
+            sizes = [len(row[_PROPERTIES]) for row in rows]
+            self._buffered_bytes += sum(sizes)
+            if captured:
+                self.recent.extend([(team_id, event) for event in events], sizes)
             if (
                 len(self._buffer) >= _MAX_BUFFERED_ROWS
                 or self._buffered_bytes >= _MAX_BUFFERED_BYTES
             ):
-                self.flush()
+                self._write_behind()
+
+    def _write_behind(self) -> None:
+        """Write the buffered events in another thread, while more are ingested."""
+        self._wait_for_writes()
+        self._batches += 1
+        if self._batches >= _MAX_BATCHES:
+            # Persons are written by `flush` only, and changed ones stay in memory until then.
+            self.flush()
+            return
+        self._database.check()
+        if self._writer is None:
+            self._writer = ThreadPoolExecutor(1, "asyncposthog-events")
+        self._reassign_buffered()
+        rows, self._buffer, self._buffered_bytes = self._buffer, [], 0
+        self._pending = self._writer.submit(
+            insert, self._database, "events", COLUMNS["events"], rows, apart=True
+        )
+
+    def _wait_for_writes(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
     def flush(self) -> None:
-        """Write buffered events and changed persons and groups to DuckDB, in one transaction."""
+        """Write buffered events and changed persons and groups to ClickHouse."""
         with self._lock:
-            dirty = [project for project in self._projects.values() if project.is_dirty]
-            if not dirty and not self._buffer:
-                return
-            self._connection.begin()
-            try:
-                # Events first: flushing merged persons updates the rows of their events.
-                bulk.insert(self._connection, "events", self._buffer)
-                for project in dirty:
-                    project.flush()
-            except BaseException:
-                self._connection.rollback()
-                raise
-            self._connection.commit()
-            self._buffer, self._buffered_bytes = [], 0
+            self._batches = 0
+            self._wait_for_writes()
+            if self._buffer:
+                self._reassign_buffered()
+                insert(self._database, "events", COLUMNS["events"], self._buffer)
+                self._buffer, self._buffered_bytes = [], 0
+            for project in self._projects.values():
+                if project.is_dirty:
+                    project.flush(self.now())
+
+    def _reassign_buffered(self) -> None:
+        """Set the person of buffered events whose distinct id got another person meanwhile."""
+        for team_id, project in self._projects.items():
+            moved = project.persons.moved
+            if not moved:
+                continue
+            for number, row in enumerate(self._buffer):
+                person = moved.get(row[_DISTINCT_ID])
+                if person is not None and row[_TEAM] == team_id:
+                    fields = list(row)
+                    fields[_PERSON_ID] = person.uuid
+                    self._buffer[number] = tuple(fields)
 
     @contextmanager
-    def bulk_load(self) -> Generator[duckdb.DuckDBPyConnection]:
-        """Fill the tables directly in one transaction, and reload the caches afterwards.
+    def bulk_load(self) -> Generator[Database]:
+        """Fill the tables directly, and reload the caches afterwards.
 
         Yields:
-            The connection.
+            The database.
         """
         with self._lock:
             self.flush()
-            self._connection.begin()
             try:
-                yield self._connection
-            except BaseException:
-                self._connection.rollback()
-                raise
-            self._connection.commit()
-            self._has_persisted = True
-            for project in self._projects.values():
-                project.reload()
+                yield self._database
+            finally:
+                # The allocator keeps what a bulk load needed, several times what is needed later.
+                self._database.release_memory()
+                self._read_counters()
+                for project in self._projects.values():
+                    project.reload()
 
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """Flush, and return a connection for the current thread; close it after use."""
+    def database(self) -> Database:
+        """Flush, and return the database, for queries from any thread."""
         with self._lock:
-            # A cursor is a connection of its own: it sees committed rows only.
             self.flush()
-            return self._connection.cursor()
+            return self._database
 
     def read(self, sql: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return the rows of a query."""
+        """Return the rows of a query of this package, as JSON has their values.
+
+        Args:
+            sql: The query, with a question mark for each value.
+            values: The values.
+        """
         with self._lock:
             self.flush()
-            return self._connection.execute(sql, list(values)).fetchall()
+            return self._database.rows(sql, values)
 
     def write(self, sql: str, values: Iterable[Any] = ()) -> None:
-        """Execute a statement that changes events or cohort members."""
+        """Execute a statement that changes events.
+
+        Persons and groups are cached, so a change of their tables would be overwritten.
+        """
         with self._lock:
-            # Persons and groups are cached: a change of their tables would be overwritten.
             self.flush()
-            self._connection.execute(sql, list(values))
+            self._database.execute(sql, values)
+
+    def run_query(
+        self,
+        sql: str,
+        *,
+        settings: Mapping[str, object] | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> JsonRows:
+        """Run a query of a user in ClickHouse SQL; callable from any thread.
+
+        Args:
+            sql: One SELECT, without FORMAT, SETTINGS and INTO OUTFILE, whose tables have no
+                database.
+            settings: The settings of ClickHouse, such as `max_execution_time` (seconds),
+                `max_memory_usage` (bytes) and `max_rows_to_read`.
+            cancellation: Cancels the query from another thread.
+
+        Returns:
+            The rows as JSON, with the names and the ClickHouse types of the columns.
+
+        Raises:
+            ClickHouseError: The query is rejected, fails, reaches a limit or is cancelled.
+        """
+        # Without the lock: queries run beside each other, and beside ingestion.
+        return query_json(self.database(), sql, settings=settings, cancellation=cancellation)
+
+    def engine_functions(self) -> frozenset[str]:
+        """Return the names of the functions that this build of ClickHouse has."""
+        return self._database.function_names()
+
+    def has_overrides(self, team_id: int) -> bool:
+        """Return whether a project has events whose person is in `person_distinct_id_overrides`."""
+        with self._lock:
+            self.flush()
+            return self.project(team_id).persons.has_overrides
+
+    def property_types(self, team_id: int) -> dict[tuple[str, str], str]:
+        """Return the types of a project's properties, by scope and name."""
+        with self._lock:
+            return self.project(team_id).property_types.all()
+
+    def events_table(self, team_id: int) -> str:
+        """Return the SQL of the events of all projects, with their current `person_id`."""
+        if not self.has_overrides(team_id):
+            return "events"
+        return (
+            "(SELECT e.* EXCEPT (person_id), "  # noqa: S608
+            "if(empty(o.distinct_id), e.person_id, o.person_id) AS person_id "
+            "FROM events AS e LEFT JOIN (SELECT distinct_id, "
+            "argMax(person_id, version) AS person_id FROM person_distinct_id_overrides "
+            f"WHERE team_id = {int(team_id)} GROUP BY distinct_id) AS o "
+            "ON o.distinct_id = e.distinct_id)"
+        )
 
     def clear(self) -> None:
         """Delete everything."""
         with self._lock:
+            self._wait_for_writes()
             self._projects.clear()
+            self.cohorts.clear()
             self._buffer, self._buffered_bytes = [], 0
             self.recent.clear()
-            for table in _TABLES:
-                self._connection.execute(f"DELETE FROM {table}")  # noqa: S608
+            for table in TABLES:
+                self._database.execute(f"TRUNCATE TABLE {table}")
             self._has_persisted, self.last_person_number = False, 0
 
     def close(self) -> None:
         """Flush and close the database."""
         with self._lock:
             if not self._closed:
-                self.flush()
-                self._closed = True
-                self._connection.close()
+                try:
+                    self.flush()
+                finally:
+                    self._closed = True
+                    if self._writer is not None:
+                        self._writer.shutdown()
+                    self._database.close()
 
     def _increment_person_number(self) -> int:
         self.last_person_number += 1
         return self.last_person_number
 
 
-def _connect(path: str | os.PathLike[str] | None) -> duckdb.DuckDBPyConnection:
-    duckdb = _duckdb()
-    where = ":memory:" if path is None else os.fspath(path)
+def _open(path: str | os.PathLike[str] | None) -> Database:
+    if path is None:
+        return open_database(TABLES)
+    folder = Path(path)
     try:
-        connection: duckdb.DuckDBPyConnection = duckdb.connect(where)
-        connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        # In an interactive session DuckDB would draw it into the user's output.
-        connection.execute("SET enable_progress_bar = false")
-        _limit_memory(connection, temporary=path is None)
-    except duckdb.Error as error:
-        raise ValueError(f"cannot open {where} as an event store: {error}") from error
-    return connection
-
-
-def _duckdb() -> ModuleType:
-    try:
-        return importlib.import_module("duckdb")
-    except ImportError as error:
-        message = "the emulator needs DuckDB: pip install 'asyncposthog[emulator]'"
-        raise ImportError(message) from error
-
-
-def _limit_memory(connection: duckdb.DuckDBPyConnection, *, temporary: bool) -> None:
-    """Limit the memory of DuckDB, whose default is 80 % of the machine's."""
-    ((limit,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
-    amount, unit = str(limit).split()
-    if unit == "TiB" or (unit == "GiB" and float(amount) > _MAX_MEMORY_GIB):
-        connection.execute(f"SET GLOBAL memory_limit = '{_MAX_MEMORY_GIB}GiB'")
-    if temporary:
-        # The default of a database in memory is `.tmp` in the current directory. DuckDB creates
-        # the directory only when it spills.
-        folder = os.path.join(tempfile.gettempdir(), f"asyncposthog-{uuid4().hex}")
-        quoted = folder.replace("'", "''")
-        connection.execute(f"SET GLOBAL temp_directory = '{quoted}'")
-    for setting, amount in _ALLOCATOR_SETTINGS:
-        with suppress(_duckdb().CatalogException):  # not every version of DuckDB has both
-            connection.execute(f"SET GLOBAL {setting} = '{amount}'")
-
-
-_ALLOCATOR_SETTINGS: Final = (
-    ("allocator_flush_threshold", "8MiB"),
-    ("allocator_bulk_deallocation_flush_threshold", "8MiB"),
-)
-"""Thresholds for returning freed memory to the system; the defaults keep hundreds of MiB."""
+        folder.mkdir(parents=True, exist_ok=True)
+        marker = folder / _FORMAT_FILE
+        if marker.exists():
+            version = marker.read_text(encoding="utf-8").strip()
+            if version != str(FORMAT):
+                raise ValueError(
+                    f"{folder} has tables of version {version[:20]}, and this emulator "
+                    f"{FORMAT}; move it away to start with an empty one"
+                )
+        elif any(folder.iterdir()):
+            raise ValueError(f"cannot open {folder} as an event store: it has other files")
+        else:
+            marker.write_text(f"{FORMAT}\n", encoding="utf-8")
+        return open_database(TABLES, folder)
+    except (OSError, ClickHouseError) as error:
+        raise ValueError(f"cannot open {folder} as an event store: {error}") from error

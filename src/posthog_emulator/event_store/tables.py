@@ -1,72 +1,133 @@
-"""Tables of the event store. Timestamps are UTC with microsecond precision."""
+"""Tables of the event store, shaped like PostHog's. Timestamps are UTC, to the microsecond."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["MAX_GROUP_TYPES", "TABLES", "ddl"]
+__all__ = ["COLUMNS", "FORMAT", "MAX_GROUP_TYPES", "TABLES"]
 
 MAX_GROUP_TYPES: Final = 5
 """Maximum number of group types of a project, as on the server."""
 
-_TEXT = "VARCHAR"
+FORMAT: Final = 1
+"""Version of the tables, which is saved with their files. To be raised with every change."""
 
-TABLES: Mapping[str, Mapping[str, str]] = {
+COLUMNS: Mapping[str, Mapping[str, str]] = {
     "events": {
-        "team_id": "INTEGER",
+        "team_id": "Int64",
         "uuid": "UUID",
-        "event": _TEXT,
-        "distinct_id": _TEXT,
+        "event": "String",
+        "distinct_id": "String",
         "person_id": "UUID",
-        "timestamp": "TIMESTAMP",
-        "created_at": "TIMESTAMP",
-        "properties": _TEXT,
-        "elements_chain": _TEXT,
-        "session_id": _TEXT,
-        "window_id": _TEXT,
-        **{f"group_{index}": _TEXT for index in range(MAX_GROUP_TYPES)},
+        "timestamp": "DateTime64",
+        "created_at": "DateTime64",
+        "properties": "String",
+        "elements_chain": "String",
+        "$session_id": "String",
+        "$window_id": "String",
+        **{f"$group_{index}": "String" for index in range(MAX_GROUP_TYPES)},
+        "person_mode": "String",
+        "_number": "UInt64",
     },
-    "persons": {
-        "team_id": "INTEGER",
+    "person": {
+        "team_id": "Int64",
         "id": "UUID",
-        "created_at": "TIMESTAMP",
-        "properties": _TEXT,
-        "is_identified": "BOOLEAN",
-        "version": "BIGINT",
+        "created_at": "DateTime64",
+        "properties": "String",
+        "is_identified": "UInt8",
+        "is_deleted": "UInt8",
+        "version": "UInt64",
     },
-    "person_records": {
-        "team_id": "INTEGER",
+    "person_record": {
+        "team_id": "Int64",
         "id": "UUID",
-        "number": "BIGINT",
-        "name": _TEXT,
-        "last_seen_at": "TIMESTAMP",
+        "number": "Int64",
+        "name": "String",
+        "last_seen_at": "DateTime64",
+        "is_deleted": "UInt8",
+        "version": "UInt64",
     },
-    "person_distinct_ids": {"team_id": "INTEGER", "distinct_id": _TEXT, "person_id": "UUID"},
+    "person_distinct_id2": {
+        "team_id": "Int64",
+        "distinct_id": "String",
+        "person_id": "UUID",
+        "is_deleted": "UInt8",
+        "version": "UInt64",
+    },
+    "person_distinct_id_overrides": {
+        "team_id": "Int64",
+        "distinct_id": "String",
+        "person_id": "UUID",
+        "is_deleted": "UInt8",
+        "version": "UInt64",
+    },
     "groups": {
-        "team_id": "INTEGER",
-        "group_type_index": "INTEGER",
-        "group_key": _TEXT,
-        "created_at": "TIMESTAMP",
-        "properties": _TEXT,
+        "team_id": "Int64",
+        "group_type_index": "Int64",
+        "group_key": "String",
+        "created_at": "DateTime64",
+        "updated_at": "DateTime64",
+        "group_properties": "String",
     },
-    "group_types": {"team_id": "INTEGER", "group_type": _TEXT, "group_type_index": "INTEGER"},
-    "cohort_people": {"team_id": "INTEGER", "cohort_id": "INTEGER", "person_id": "UUID"},
-    "property_types": {"team_id": "INTEGER", "scope": _TEXT, "name": _TEXT, "type": _TEXT},
+    "cohortpeople": {
+        "team_id": "Int64",
+        "cohort_id": "Int64",
+        "person_id": "UUID",
+        "sign": "Int8",
+        "version": "UInt64",
+    },
+    "person_static_cohort": {
+        "team_id": "Int64",
+        "cohort_id": "Int64",
+        "person_id": "UUID",
+        "_number": "UInt64",
+    },
+    "project_types": {
+        "team_id": "Int64",
+        "scope": "String",
+        "name": "String",
+        "type": "String",
+        "version": "UInt64",
+    },
 }
-"""Column types by table and column.
+"""Types by table and column.
 
-`properties` is the text of a JSON object and never null; the other text columns of `events` are
-empty where there is no value. `person_records` has what the persons API returns and HogQL does
-not: the number, and an explicit name. The `scope` of a property is `event`, `person`, `group` or
-`session`; its `type` is `String`, `Numeric`, `Boolean` or `DateTime`.
+`properties` is the text of a JSON object; the other text columns of `events` are empty where there
+is no value. `_number` counts rows in order of arrival. `person_record` has what the persons API
+returns and HogQL does not: the number, an explicit name (empty if there is none), the time of the
+last event. `project_types` has the types of properties (`String`, `Numeric`, `Boolean`,
+`DateTime`), with the scope `event`, `person` or `group`, and the index of each group type, with the
+scope `group_type`.
 """
 
+_REPLACING: Final = "ReplacingMergeTree(version) ORDER BY"
+_ENGINES: Final[Mapping[str, str]] = {
+    "events": "MergeTree ORDER BY (team_id, toDate(timestamp), event, cityHash64(distinct_id), "
+    "cityHash64(uuid))",
+    "person": f"{_REPLACING} (team_id, id)",
+    "person_record": f"{_REPLACING} (team_id, id)",
+    "person_distinct_id2": f"{_REPLACING} (team_id, distinct_id)",
+    "person_distinct_id_overrides": f"{_REPLACING} (team_id, distinct_id)",
+    "groups": "ReplacingMergeTree(updated_at) ORDER BY (team_id, group_type_index, group_key)",
+    # A partition for each cohort: its members are replaced at once.
+    "cohortpeople": "MergeTree PARTITION BY (team_id, cohort_id) ORDER BY person_id",
+    "person_static_cohort": "MergeTree ORDER BY (team_id, cohort_id, person_id)",
+    "project_types": f"{_REPLACING} (team_id, scope, name)",
+}
+_LOW_CARDINALITY: Final = {("events", "person_mode")}
 
-def ddl() -> list[str]:
-    """Return the statements that create missing tables."""
-    return [
-        f"CREATE TABLE IF NOT EXISTS {table} "
-        f"({', '.join(f'{name} {kind}' for name, kind in columns.items())})"
-        for table, columns in TABLES.items()
-    ]
+
+def _definition(table: str) -> str:
+    columns: list[str] = []
+    for name, kind in COLUMNS[table].items():
+        if kind == "DateTime64":
+            kind = "DateTime64(6, 'UTC')"
+        elif (table, name) in _LOW_CARDINALITY:
+            kind = f"LowCardinality({kind})"
+        columns.append(f"`{name}` {kind}")
+    return f"({', '.join(columns)}) ENGINE = {_ENGINES[table]}"
+
+
+TABLES: Mapping[str, str] = {table: _definition(table) for table in COLUMNS}
+"""The definition of each table."""

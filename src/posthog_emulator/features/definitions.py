@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, uuid5
 
 from posthog_emulator.event_store.ingest import NewDefinition
-from posthog_emulator.event_store.store import EVENTS_FILE, EventStore
+from posthog_emulator.event_store.store import EVENTS_DIRECTORY, EventStore
 from posthog_emulator.http.messages import Response
 from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.rest.filters import select_rows
@@ -49,7 +49,7 @@ def open_event_store(state: EmulatorState) -> EventStore:
     """Open the event store of an emulator."""
     settings = state.settings
     store = EventStore(
-        None if state.directory is None else state.directory / EVENTS_FILE,
+        None if state.directory is None else state.directory / EVENTS_DIRECTORY,
         clock=lambda: settings.clock(),
         next_person_number=lambda: state.next_id(PERSONS),
         on_definition=lambda discovery: _record_definition(state, discovery),

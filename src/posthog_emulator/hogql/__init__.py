@@ -1,1 +1,4 @@
-"""Translation of HogQL queries to DuckDB's SQL. Importing the package alone loads no parser."""
+"""HogQL: parsed by PostHog's parser and printed as ClickHouse SQL, without a database.
+
+`translate.py` has the public functions. Importing the package alone loads no parser.
+"""

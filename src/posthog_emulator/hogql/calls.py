@@ -1,229 +1,248 @@
-"""Translate calls of functions, aggregates and window functions."""
+"""Calls of functions: which are known, with how many arguments, and how they are printed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Final
+from functools import cache
+from typing import Final
 
-from posthog_emulator.hogql.functions.table import (
-    AGGREGATES,
-    FUNCTIONS,
-    SPECIAL,
-    Aggregate,
-    Call,
-    check_count,
-    check_parameters,
-)
+from .channel_type import LOOKUPS
+from .comparisons import NAMES
+from .context import Context
+from .errors import HogQLError
+from .escape import string
+from .functions.rewrites import rewritten
+from .functions.tables import Function, aggregate_functions, scalar_functions
+from .parse import Node, children
+from .values import CONTAINERS, MOMENTS, NOTHING, Printed
 
-from . import functions, operators
-from .problems import HogQLError, untranslated
-from .tree import exp
-from .values import Value
+__all__ = [
+    "MACROS",
+    "aggregate",
+    "aggregate_name",
+    "check_count",
+    "has_aggregate",
+    "scalar",
+    "scalar_name",
+]
 
-if TYPE_CHECKING:
-    from .expressions import Expressions
-
-__all__ = ["call_function", "is_aggregate", "ordered", "window_function"]
-
-# Function names are case-sensitive in ClickHouse, except for some; these are translated.
-_ANY_CASE: Final[Mapping[str, str]] = {
-    name.lower(): name
-    for name in (
-        "count", "sum", "avg", "min", "max", "any", "now", "today", "coalesce", "ifNull", "nullIf",
-        "isNull", "if", "lower", "upper", "abs", "round", "floor", "ceil", "concat", "length",
-        "substring", "trim", "replace", "greatest", "least", "and", "or", "not", "sqrt", "power",
-    )
+MACROS: Final = {
+    "matchesAction": (1, 1), "sparkline": (1, 1), "recordingButton": (1, 2),
+    "explainCSPReport": (1, 1), "embedText": (1, 2), "getSurveyResponse": (1, 3),
+    "uniqueSurveySubmissionsFilter": (1, 3), "getTrafficType": (1, 1),
+    "getTrafficCategory": (1, 1), "isLikelyBot": (1, 1), "getBotType": (1, 1),
+    "getBotName": (1, 1), "getBotOperator": (1, 1),
 }  # fmt: skip
+"""PostHog's functions that are written in HogQL, and the numbers of their arguments."""
+_POSTHOG: Final = {
+    "convertCurrency": Function("convertCurrency", 3, 4, "number"),
+    **{name: Function(name, 1, 1, "string") for name in LOOKUPS},
+}  # fmt: skip
+_NEVER_NULL: Final = frozenset(
+    {"isnull", "isNotNull", "assumeNotNull", "toTypeName", "isEmpty", "empty", "notEmpty",
+     "isNotEmpty", "has", "tuple", "array", "map", "rand", "pi", "e", "indexHint"}
+)  # fmt: skip
+_MAYBE_NULL: Final = frozenset(
+    {"nullif", "transform", "JSON_VALUE", "JSONExtract", "arrayElement", "tupleElement",
+     "hasTokenOrNull", "hasTokenCaseInsensitiveOrNull", "toNullable", "tryBase64Decode",
+     "regexpExtract", "lag", "lead", "first_value", "last_value", "nth_value", "dateName"}
+)  # fmt: skip
 
 
-def call_function(expressions: Expressions, node: Any, over: str = "") -> Value:
-    """Translate a call.
+@cache
+def _any_case() -> dict[str, str]:
+    tables = (scalar_functions(), aggregate_functions())
+    return {
+        name.lower(): name
+        for table in tables
+        for name, function in table.items()
+        if function.any_case
+    }
 
-    Args:
-        expressions: What translates the arguments.
-        node: The call.
-        over: The window it is over, as SQL.
+
+def aggregate_name(name: str) -> str | None:
+    """Return the name of an aggregate function as its table has it, or None."""
+    table = aggregate_functions()
+    if name in table:
+        return name
+    other = _any_case().get(name.lower())
+    return other if other in table else None
+
+
+def has_aggregate(node: Node) -> bool:
+    """Return whether an expression is about many rows, not counting subqueries and windows."""
+    if node["node"] in {"WindowFunction", "SelectQuery", "SelectSetQuery"}:
+        return False
+    if node["node"] == "Call" and aggregate_name(node["name"]) is not None:
+        return True
+    return any(has_aggregate(child) for child in children(node))
+
+
+def scalar_name(name: str) -> str:
+    """Return the name of a function as its table has it.
 
     Raises:
-        HogQLError: There is no such function, or it takes no such arguments.
+        HogQLError: There is no such function.
     """
-    functions.load()
-    name, parameters, arguments = _parts(node)
-    found = _known(name)
-    # These translate their arguments themselves, for example lambdas, which are not values.
-    if found in SPECIAL and not over:
-        return SPECIAL[found](expressions, found, arguments)
-    if found in FUNCTIONS and not over:
-        entry = FUNCTIONS[found]
-        check_count(found, len(arguments), entry.least, entry.most)
-        if parameters:
-            raise HogQLError(f"Function '{found}' does not accept parameters.")
-        values = expressions.all(arguments)
-        if expressions.joining and found in operators.COMPARISONS:
-            return operators.compare(found, values[0], values[1], joining=True)
-        return entry.make(Call(found, values, now=expressions.translator.context.now))
-    aggregate, conditional = _aggregate(found)
-    if aggregate is None:
-        raise _unknown(found)
-    return _aggregated(expressions, found, aggregate, conditional, parameters, arguments, over)
-
-
-def _parts(node: Any) -> tuple[str, list[Any], list[Any]]:
-    name = str(node.this)
-    if isinstance(node, exp.ParameterizedAgg | exp.CombinedParameterizedAgg):
-        return name, list(node.expressions), list(node.args["params"])
-    return name, [], list(node.expressions)
-
-
-def _known(name: str) -> str:
-    if name in FUNCTIONS or name in SPECIAL or _aggregate(name)[0] is not None:
+    table = scalar_functions()
+    if name in table or name in _POSTHOG:
         return name
-    return _ANY_CASE.get(name.lower(), name)
+    other = _any_case().get(name.lower())
+    if other is not None and other in table:
+        return other
+    raise HogQLError(f"Unsupported function call '{name}(...)'.{_hint(name)}")
 
 
-def is_aggregate(name: str) -> bool:
-    """Return whether a function is an aggregate."""
-    functions.load()
-    return _aggregate(_known(name))[0] is not None
+def _hint(name: str) -> str:
+    known = [*aggregate_functions(), *scalar_functions(), *NAMES, *_POSTHOG, *MACROS]
+    exposed = [one for one in known if not one.startswith("_")]
+    close = get_close_matches(name, exposed, 1)
+    return f" Perhaps you meant '{close[0]}(...)'?" if close else ""
 
 
-def _aggregate(name: str) -> tuple[Aggregate | None, bool]:
-    if name in AGGREGATES:
-        return AGGREGATES[name], False
-    if name.endswith("If"):
-        return AGGREGATES.get(name[:-2]), True
-    return None, False
+def check_count(
+    name: str, given: int, least: int, most: int | None, *, what: str = "Function",
+    counted: str = "argument",
+) -> None:  # fmt: skip
+    """Raise an error for a wrong number of arguments.
+
+    Raises:
+        HogQLError: There are fewer or more.
+    """
+    if given >= least and (most is None or given <= most):
+        return
+    limit, words = (least, "at least ") if given < least else (most or 0, "at most ")
+    words = "" if most == least else words
+    plural = "" if limit == 1 else "s"
+    raise HogQLError(f"{what} '{name}' expects {words}{limit} {counted}{plural}, found {given}")
 
 
-def _unknown(name: str) -> HogQLError:
-    if name in functions.REFUSED:
-        return untranslated(f"{name}(...)")
-    near = get_close_matches(name, [*FUNCTIONS, *AGGREGATES, *SPECIAL], n=1)
-    hint = f" Perhaps you meant '{near[0]}(...)'?" if near else ""
-    return HogQLError(
-        f"Unsupported function call '{name}(...)'.{hint} Functions that the emulator does not "
-        "translate need a stub: give the rows with emulator.stub_query()."
+_SYNTAX: Final = frozenset({"untuple"})
+"""Functions that are part of the engine's syntax, and so not in its list."""
+
+
+def _has(name: str, context: Context) -> None:
+    known = context.engine_functions
+    if known is not None and name and name not in known and name not in _SYNTAX:
+        raise HogQLError(
+            f"The installed build of ClickHouse has no function {name}. "
+            "If it is chdb-core-lite, install chdb-core in its place."
+        )
+
+
+def scalar(name: str, args: Sequence[Printed], context: Context) -> Printed:
+    """Return the call of a function of single rows.
+
+    Args:
+        name: As `scalar_name` returned it.
+        args: The arguments.
+        context: For the time zone, and the functions of the engine.
+
+    Raises:
+        HogQLError: The number of arguments is wrong, or the engine lacks the function.
+    """
+    function = _POSTHOG.get(name) or scalar_functions()[name]
+    check_count(name, len(args), function.least, function.most)
+    made = rewritten(name, args, context)
+    if made is not None:
+        _has(made.sql.partition("(")[0], context)
+        return made
+    _has(function.name, context)
+    parts = [one.sql for one in args]
+    if function.with_zone and len(args) < (function.most or 0):
+        parts.append(string(context.timezone))
+    return Printed(
+        f"{function.name}({', '.join(parts)})", _kind(function.kind, args), _nullable(name, args)
     )
 
 
-def _aggregated(
-    expressions: Expressions,
-    name: str,
-    aggregate: Aggregate,
-    conditional: bool,
-    parameters: Sequence[Any],
-    arguments: list[Any],
-    over: str,
-) -> Value:
-    distinct = len(arguments) == 1 and isinstance(arguments[0], exp.Distinct)
-    if distinct:
-        arguments = list(arguments[0].expressions)
-    if len(arguments) == 1 and isinstance(arguments[0], exp.Star):
-        arguments = []
-    values = expressions.all(arguments)
-    check_parameters(name, len(parameters), aggregate.parameters)
-    text = Call(name, values, expressions.all(parameters), distinct=distinct)
-    tail, given = over, values
-    if conditional:
-        check_count(name, len(values), aggregate.least + 1, None)
-        given = values[:-1]
-        tail = f" FILTER (WHERE {values[-1].condition}){over}"
-    check_count(name, len(given), aggregate.least, aggregate.most)
-    for value in values:
-        if (value.aggregate and not over) or value.window:
-            raise HogQLError(
-                f"Aggregate function {value.text} is found inside another aggregate function.",
-                "illegal_aggregation",
+def _kind(kind: str, args: Sequence[Printed]) -> str:
+    if kind.isdigit():
+        at = int(kind)
+        return args[at].kind if at < len(args) else "unknown"
+    if kind == "sum":
+        kinds = {one.kind for one in args}
+        if kinds & MOMENTS:
+            return (
+                "datetime"
+                if "datetime" in kinds
+                else "date"
+                if kinds <= {"date", "int", "number"}
+                else "unknown"
             )
-    if distinct and name not in {"count", "countIf"}:
-        raise untranslated(f"{name}(DISTINCT ...)")
-    # `sumIf(x, condition)` is the aggregate `sum(x)` with a FILTER clause in DuckDB.
-    base = name[:-2] if conditional else name
-    call = Call(base, given, text.parameters, now=text.now, distinct=distinct)
-    made = aggregate.make(call, tail)
-    inner = any(value.aggregate for value in values)
-    return replace(
-        made, text=text.text, aggregate=not over or inner, window=bool(over), name=None, json=None
+        return "interval" if "interval" in kinds else "number"
+    return kind
+
+
+def _nullable(name: str, args: Sequence[Printed]) -> bool:
+    if name in _NEVER_NULL:
+        return False
+    if name in _MAYBE_NULL:
+        return True
+    if name in {"coalesce", "ifnull"}:
+        return all(one.nullable for one in args)
+    return any(one.nullable or one.kind in CONTAINERS for one in args)
+
+
+def aggregate(
+    name: str, parameters: Sequence[Printed], args: Sequence[Printed], context: Context, *,
+    distinct: bool,
+) -> Printed:  # fmt: skip
+    """Return the call of an aggregate function.
+
+    Args:
+        name: As `aggregate_name` returned it.
+        parameters: The parameters.
+        args: The arguments.
+        context: For the functions of the engine.
+        distinct: Whether only different values count.
+
+    Raises:
+        HogQLError: A number of arguments is wrong, or the engine lacks the function.
+    """
+    function = aggregate_functions()[name]
+    check_count(name, len(args), function.least, None if distinct else function.most,
+                what="Aggregation")  # fmt: skip
+    if function.parameters is not None:
+        least, most = function.parameters
+        if not parameters:
+            raise HogQLError(f"Aggregation '{name}' requires parameters in addition to arguments")
+        check_count(name, len(parameters), least, most, what="Aggregation", counted="parameter")
+    _has_aggregate(function.name, context)
+    values = ", ".join(one.sql for one in args)
+    kind = _kind(function.kind, args)
+    nullable = "OrNull" in name or (
+        kind not in {"int"} and any(one.nullable or one.kind in CONTAINERS for one in args)
     )
+    written = {
+        "json_agg": f"toJSONString(groupArray({values}))",
+        "every": f"toBool(min({values}))",
+        "md5": f"hex(MD5({values}))",
+        "string_agg": f"arrayStringConcat(groupArray({args[0].sql if args else ''}), "
+        f"{args[-1].sql if args else ''})",
+    }.get(name)
+    if written is not None:
+        return Printed(written, "string" if name != "every" else "bool", nullable)
+    given = f"({', '.join(one.sql for one in parameters)})" if parameters else ""
+    word = "DISTINCT " if distinct else ""
+    return Printed(f"{function.name}{given}({word}{values})", kind, nullable, constant=NOTHING)
 
 
-def window_function(expressions: Expressions, node: Any) -> Value:
-    """Translate a call over a window."""
-    inner = node.this
-    spec = node
-    if node.args.get("alias") is not None:
-        name = node.args["alias"].name
-        spec = expressions.windows.get(name)
-        if spec is None:
-            raise HogQLError(f"Window '{name}' is not defined.")
-    over, written = _window(expressions, spec)
-    if isinstance(inner, exp.Filter | exp.IgnoreNulls | exp.RespectNulls):
-        raise untranslated(f"`{node.sql('clickhouse')}`")
-    call = str(getattr(inner, "this", ""))
-    functions.load()
-    if call in functions.WINDOWS:
-        values = expressions.all(inner.expressions)
-        made = functions.WINDOWS[call](Call(call, values), f" OVER ({over})", spec.args.get("spec"))
-        text = f"{Call(call, values).text} OVER ({written})"
-        return replace(made, text=text, window=True, name=None)
-    made = call_function(expressions, inner, f" OVER ({over})")
-    return replace(made, text=f"{made.text} OVER ({written})")
+_SUFFIXES: Final = (
+    "If", "OrDefault", "OrNull", "Array", "Map", "State", "Merge", "ForEach", "ArgMin", "ArgMax",
+)  # fmt: skip
+_WRITTEN: Final = frozenset({"json_agg", "every", "md5", "string_agg"})
 
 
-def _window(expressions: Expressions, node: Any) -> tuple[str, str]:
-    pieces, written = list[str](), list[str]()
-    groups = expressions.all(node.args.get("partition_by") or [])
-    if groups:
-        pieces.append(f"PARTITION BY {', '.join(value.plain for value in groups)}")
-        written.append(f"PARTITION BY {', '.join(value.text for value in groups)}")
-    order = node.args.get("order")
-    if order is not None:
-        keys = [ordered(expressions.of(one.this), one) for one in order.expressions]
-        pieces.append(f"ORDER BY {', '.join(key for key, _ in keys)}")
-        written.append(f"ORDER BY {', '.join(shown for _, shown in keys)}")
-    spec = node.args.get("spec")
-    if spec is not None:
-        frame = _frame(spec)
-        pieces.append(frame)
-        written.append(frame)
-    return " ".join(pieces), " ".join(written)
-
-
-def _frame(spec: Any) -> str:
-    def edge(which: str) -> str:
-        value, side = spec.args.get(which), spec.args.get(f"{which}_side")
-        if isinstance(value, exp.Expression):
-            if not isinstance(value, exp.Literal) or not str(value.this).isdigit():
-                raise untranslated("a window whose frame is no plain number")
-            value = str(value.this)
-        return f"{value} {side}".upper() if side else str(value).upper()
-
-    kind = str(spec.args.get("kind") or "ROWS").upper()
-    if kind not in {"ROWS", "RANGE"}:
-        raise untranslated(f"a window's frame of {kind}")
-    if spec.args.get("end") is None:
-        return f"{kind} {edge('start')}"
-    return f"{kind} BETWEEN {edge('start')} AND {edge('end')}"
-
-
-def ordered(value: Value, node: Any) -> tuple[str, str]:
-    """Return a sort key as SQL and as HogQL writes it."""
-    if node.args.get("with_fill") is not None:
-        raise untranslated("WITH FILL")
-    descending = bool(node.args.get("desc"))
-    nulls = "FIRST" if node.args.get("nulls_first") else "LAST"
-    way = "DESC" if descending else "ASC"
-    keys = [f"{key} {way} NULLS {nulls}" for key in _keys(value)]
-    if value.type.is_float:
-        # ClickHouse sorts NaN with NULL, whatever the direction; in DuckDB it is the greatest
-        # number.
-        keys.insert(0, f"isnan({value.sql}) {'DESC' if nulls == 'FIRST' else 'ASC'} NULLS {nulls}")
-    return ", ".join(keys), f"{value.text} {way}"
-
-
-def _keys(value: Value) -> list[str]:
-    if value.type.name == "Tuple":
-        return [key for part in operators.elements(value) for key in _keys(part)]
-    return list(operators.sort_key(value.plain, value.type))
+def _has_aggregate(name: str, context: Context) -> None:
+    known = context.engine_functions
+    if known is None or name in _WRITTEN:
+        return
+    base = name
+    while base not in known:
+        suffix = next((one for one in _SUFFIXES if base.endswith(one)), None)
+        if suffix is None:
+            _has(name, context)
+            return
+        base = base.removesuffix(suffix)

@@ -1,403 +1,496 @@
-"""Translate expressions from sqlglot's nodes to values."""
+"""Print expressions as ClickHouse SQL, resolving their names on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any, Final, Protocol
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
-from posthog_emulator.hogql.functions.logic import chosen
-
-from . import fields, operators
-from .calls import call_function, window_function
-from .dialect import COHORT, PLACEHOLDER
-from .placeholders import Unbounded, placeholder
-from .problems import HogQLError, no_common_type, untranslated
-from .scope import Scope
-from .tree import exp
-from .values import Value, constant, identifier, null, truth
-
-if TYPE_CHECKING:
-    from .select import Translator
+from . import calls
+from .casts import cast_sql
+from .cohorts import in_cohort
+from .comparisons import NAMES, OPERATORS, between, compared, negated
+from .context import Context
+from .errors import HogQLError, unsupported
+from .escape import quoted, string
+from .hogql_text import hogql_text
+from .macros import expand_macro
+from .parse import ARITHMETIC, Node
+from .properties import element
+from .scope import Query, Scope, Source
+from .values import Printed
 
 __all__ = ["Expressions"]
 
-_BINARY: Final[Mapping[Any, str]] = {
-    exp.EQ: "equals",
-    exp.NEQ: "notEquals",
-    exp.LT: "less",
-    exp.GT: "greater",
-    exp.LTE: "lessOrEquals",
-    exp.GTE: "greaterOrEquals",
-    exp.Add: "plus",
-    exp.Sub: "minus",
-    exp.Mul: "multiply",
-    exp.Div: "divide",
-    exp.Mod: "modulo",
-    exp.Like: "like",
-    exp.ILike: "ilike",
-    exp.DPipe: "concat",
-    exp.NullSafeEQ: "equals",
-}
-_CALLS: Final = (
-    exp.Anonymous, exp.AnonymousAggFunc, exp.ParameterizedAgg, exp.CombinedAggFunc,
-    exp.CombinedParameterizedAgg,
-)  # fmt: skip
+
+class Queries(Protocol):
+    """Prints whole queries."""
+
+    def query(self, node: Node, ctes: Mapping[str, Node]) -> Query:
+        """Print a SELECT or a set of them."""
+        ...
+
+
+_WINDOW_NAMES: Final = {"lag": "lagInFrame", "lead": "leadInFrame"}
+_QUERIES: Final = ("SelectQuery", "SelectSetQuery")
+_FRAMES: Final = ("CURRENT ROW", "PRECEDING", "FOLLOWING")
 
 
 class Expressions:
-    """Translator of the expressions of one SELECT.
+    """Printer of the expressions of one SELECT.
 
     Args:
-        translator: Translates subqueries; has the context.
-        scope: The names that the expressions can use.
-        ctes: The queries that WITH gave names to.
-        windows: Named windows.
+        queries: Prints subqueries.
+        scope: What the names mean.
+        context: What the query depends on.
     """
 
-    def __init__(
-        self,
-        translator: Translator,
-        scope: Scope,
-        ctes: Mapping[str, Any],
-        windows: Mapping[str, Any],
-    ) -> None:
-        self.translator = translator
+    def __init__(self, queries: Queries, scope: Scope, context: Context) -> None:
+        self._queries = queries
         self.scope = scope
-        self.ctes = ctes
-        self.windows = windows
-        self.joining = False
-        """Whether the expression is the condition of a JOIN."""
+        self._context = context
+        self.bare = False
+        """Whether comparisons may be NULL, as in the condition of a join."""
+        self.turn = False
+        """Whether this is the top level of WHERE."""
+        self._resolving: list[str] = []
 
-    def of(self, node: Any) -> Value:
-        """Translate an expression.
+    def of(self, node: Node) -> Printed:
+        """Print an expression.
 
         Raises:
-            HogQLError: The expression is invalid or not supported.
+            HogQLError: It is invalid, or the emulator does not support it.
         """
-        kind: Any = node.__class__
-        if kind in _BINARY:
-            return self._binary(_BINARY[kind], node)
-        if isinstance(node, _CALLS):
-            return call_function(self, node)
-        visit = _VISIT.get(kind)
-        if visit is None:
-            raise untranslated(f"`{node.sql('clickhouse')}` ({kind.__name__})")
-        made: Value = getattr(self, visit)(node)
-        return made
+        method: Callable[[Node], Printed] | None = getattr(self, f"on_{node['node'].lower()}", None)
+        if method is None:
+            raise unsupported(f"the syntax {node['node']}")
+        return method(node)
 
-    def all(self, nodes: Sequence[Any]) -> list[Value]:
-        """Translate several expressions."""
+    def all(self, nodes: Sequence[Node]) -> list[Printed]:
+        """Print expressions."""
         return [self.of(node) for node in nodes]
 
-    def _binary(self, name: str, node: Any) -> Value:
-        if node.args.get("negate"):
-            name = {"like": "notLike", "ilike": "notILike"}[name]
-        call = exp.Anonymous(this=name, expressions=[node.this, node.expression])
-        try:
-            return call_function(self, call)
-        except Unbounded:
-            # As on the server: a comparison with an unset bound of the filters is always true.
-            if name not in operators.COMPARISONS:
-                raise
-            return truth("true", "equals(true, true)")
+    def joined(self, nodes: Sequence[Node]) -> str:
+        """Print expressions, with commas between them."""
+        return ", ".join(self.of(node).sql for node in nodes)
 
-    def _hexadecimal(self, node: Any) -> Value:
-        return constant(int(str(node.this), 16))
+    # Values
 
-    def _boolean(self, node: Any) -> Value:
-        return constant(bool(node.this))
-
-    def _null(self, node: Any) -> Value:
-        return null()
-
-    def _paren(self, node: Any) -> Value:
-        return self.of(node.this)
-
-    def _window(self, node: Any) -> Value:
-        return window_function(self, node)
-
-    def _and_or(self, node: Any) -> Value:
-        name = "and" if isinstance(node, exp.And) else "or"
-        parts = self.all(list(_flat(node, type(node))))
-        return operators.both(name, parts)
-
-    def _column(self, node: Any) -> Value:
-        chain = fields.chain(node)
-        if isinstance(chain[0], str) and chain[0].startswith(PLACEHOLDER):
-            if len(chain) > 1:
-                raise untranslated("a field of a placeholder")
-            return placeholder(self, chain[0].removeprefix(PLACEHOLDER))
-        return fields.resolve(self.scope, chain, self.translator.context.property_types)
-
-    def _dot(self, node: Any) -> Value:
-        try:
-            return self._column(node)
-        except fields.NotAField:
-            inner = self.of(node.this)
-            key = fields.key_of(node.expression)
-            return fields.extended(inner, key, self.translator.context.property_types)
-
-    def _bracket(self, node: Any) -> Value:
-        inner = self.of(node.this)
-        if len(node.expressions) != 1:
-            raise untranslated("a slice of an array")
-        index = self.of(node.expressions[0])
-        types = self.translator.context.property_types
-        if inner.json is not None and isinstance(index.literal, int | str):
-            if index.literal == 0:
-                raise HogQLError("SQL indexes start from one, not from zero. E.g: array[1]")
-            return fields.extended(inner, index.literal, types)
-        text = f"{inner.text}[{index.text}]"
-        return fields.element(inner, index, text)
-
-    def _literal(self, node: Any) -> Value:
-        if node.is_string:
-            return constant(str(node.this))
-        text = str(node.this).replace("_", "")
-        try:
-            return constant(int(text) if text.isdigit() else float(text))
-        except ValueError:
-            raise HogQLError(f"{text} is not a number.") from None
-
-    def _not(self, node: Any) -> Value:
-        inner = node.this
-        if isinstance(inner, exp.In):
-            return self._contains(inner, negate=True)
-        if isinstance(inner, exp.Is):
-            return self._is(inner, negate=True)
-        name = {exp.Like: "notLike", exp.ILike: "notILike"}.get(type(inner))
-        if name is not None:
-            return self._binary(name, inner)
-        return operators.negated(self.of(inner))
-
-    def _is(self, node: Any, *, negate: bool = False) -> Value:
-        value, other = self.of(node.this), self.of(node.expression)
-        if other.literal is not None and not isinstance(other.literal, bool):
-            raise untranslated("IS with anything but NULL, true and false")
-        return operators.compare("notEquals" if negate else "equals", value, other)
-
-    def _between(self, node: Any) -> Value:
-        value, low, high = self.of(node.this), self.of(node.args["low"]), self.of(node.args["high"])
-        tests = (
-            operators.compare("greaterOrEquals", value, low),
-            operators.compare("lessOrEquals", value, high),
-        )
-        text = f"{value.text} BETWEEN {low.text} AND {high.text}"
-        return replace(operators.both("and", tests), text=text)
-
-    def _in(self, node: Any) -> Value:
-        return self._contains(node, negate=False)
-
-    def _contains(self, node: Any, *, negate: bool) -> Value:
-        value = self.of(node.this)
-        name = "notIn" if negate else "in"
-        options: list[Any] = node.expressions
-        if len(options) == 1 and options[0].name == COHORT:
-            return self._in_cohort(value, self.of(options[0].expressions[0]), negate=negate)
-        query = node.args.get("query")
-        if query is not None:
-            return self.within(value, query, negate=negate)
-        if options:
-            given = self.all(options)
-            # `x IN (array)` means the elements of the array.
-            if len(given) == 1 and given[0].elements and value.type.name != "Tuple":
-                given = list(given[0].elements)
-            text = f"{name}({value.text}, tuple({', '.join(v.text for v in given)}))"
-            if len(given) == 1:
-                text = f"{name}({value.text}, {given[0].text})"
-            return operators.contains(value, given, negate=negate, text=text)
-        field = node.args.get("field")
-        if field is None:
-            raise untranslated(f"`{node.sql('clickhouse')}`")
-        return self.among(name, value, self.of(field))
-
-    def among(self, name: str, value: Value, collection: Value) -> Value:
-        """Translate IN with an array or tuple."""
-        text = f"{name}({value.text}, {collection.text})"
-        negate = name == "notIn"
-        if collection.type.name in {"Array", "Tuple"} and (
-            collection.elements or collection.literal == []
-        ):
-            return operators.contains(value, collection.elements, negate=negate, text=text)
-        if collection.is_constant:
-            return operators.contains(value, [collection], negate=negate, text=text)
-        if collection.type.name != "Array":
-            raise no_common_type(value.type, collection.type)
-        raise untranslated(f"`{text}`: use has(array, value),")
-
-    def within(self, value: Value, query: Any, *, negate: bool) -> Value:
-        """Translate IN with a subquery."""
-        inner = self.translator.query(query.unnest(), self.ctes)
-        wanted = value.type.items if value.type.name == "Tuple" else (value.type,)
-        if len(wanted) != len(inner.columns):
-            raise HogQLError(
-                f"Number of columns in section IN doesn't match. {len(inner.columns)} at right, "
-                f"{len(wanted)} at left.",
-                "number_of_columns_doesnt_match",
+    def on_constant(self, node: Node) -> Printed:
+        value: Any = node["value"]
+        if node.get("value_type") == "number":
+            text = str(value).replace("Infinity", "inf").replace("NaN", "nan")
+            if not re.fullmatch(r"-?(inf|nan|\d+)", text):
+                raise HogQLError(f"{value} is not a number.")
+            return Printed(text, "number", False)
+        if value is None:
+            return Printed("NULL", "null", constant=None)
+        if isinstance(value, bool):
+            return Printed("1" if value else "0", "bool", False, constant=value)
+        if isinstance(value, int):
+            return Printed(str(value), "int", False, constant=value)
+        if isinstance(value, float):
+            return Printed(repr(value), "float", False, constant=value)
+        if isinstance(value, str):
+            return Printed(string(value), "string", False, constant=value)
+        if isinstance(value, datetime):
+            zone = self._context.timezone
+            local = (
+                value
+                if value.tzinfo is None
+                else value.astimezone(UTC if zone == "UTC" else ZoneInfo(zone)).replace(tzinfo=None)
             )
-        parts = operators.elements(value) if value.type.name == "Tuple" else [value]
-        pairs = [
-            operators.unified(part, Value(f"q.c{n}", kind, name))
-            for n, (part, (name, kind)) in enumerate(zip(parts, inner.columns, strict=True))
-        ]
-        left, right = _row([pair[0] for pair in pairs]), _row([pair[1] for pair in pairs])
-        # IN is NULL in DuckDB if the subquery has a NULL and no match; it is false in ClickHouse.
-        sql = f"coalesce({left} IN (SELECT {right} FROM ({inner.sql}) AS q), false)"  # noqa: S608
-        # NaN equals itself in DuckDB, but not in ClickHouse.
-        if any(kind.is_float for _, _, kind in pairs):
-            sql = f"({sql} AND NOT coalesce({' OR '.join(_not_numbers(pairs))}, false))"
-        if len(pairs) == 1 and value.type.nullable and inner.columns[0][1].nullable:
-            some = f"EXISTS (SELECT 1 FROM ({inner.sql}) AS q WHERE q.c0 IS NULL)"  # noqa: S608
-            sql = f"({sql} OR ({value.sql} IS NULL AND {some}))"
-        text = f"{'notIn' if negate else 'in'}({value.text}, ({inner.text}))"
-        return truth(f"(NOT {sql})" if negate else sql, text, value)
+            text = local.isoformat(" ", "microseconds")
+            return Printed(f"toDateTime64('{text}', 6, {string(zone)})", "datetime", False)
+        if isinstance(value, date):
+            return Printed(f"toDate('{value.isoformat()}')", "date", False)
+        if isinstance(value, UUID):
+            return Printed(f"toUUIDOrNull('{value}')", "uuid")
+        raise unsupported(f"a value of the type {type(value).__name__}")
 
-    def _in_cohort(self, value: Value, cohort: Value, *, negate: bool) -> Value:
-        known = self.translator.context.cohorts
-        wanted = cohort.literal
-        if isinstance(wanted, str):
-            found = [number for number, name in known.items() if name == wanted]
-            if len(found) != 1:
-                some = "Found multiple cohorts" if found else "Could not find a cohort"
-                raise HogQLError(f"{some} with the name '{wanted}'")
-        elif isinstance(wanted, int) and wanted in known:
-            found = [wanted]
+    def on_array(self, node: Node) -> Printed:
+        return Printed(f"[{self.joined(node['exprs'])}]", "array", False)
+
+    def on_tuple(self, node: Node) -> Printed:
+        return Printed(f"tuple({self.joined(node['exprs'])})", "tuple", False)
+
+    def on_dict(self, node: Node) -> Printed:
+        parts = [self.of(item).sql for pair in node["items"] for item in pair]
+        return Printed(f"tuple('__hx_tag', '__hx_obj'{''.join(f', {p}' for p in parts)})", "tuple")
+
+    def on_hogqlxtag(self, node: Node) -> Printed:
+        parts = ["'__hx_tag'", string(node["kind"])]
+        for attribute in node.get("attributes") or ():
+            value = attribute["value"]
+            shown = (
+                f"[{self.joined(value)}]" if isinstance(value, list) else self.of(value).sql  # pyright: ignore[reportUnknownArgumentType]
+            )
+            parts += [string(attribute["name"]), shown]
+        return Printed(f"tuple({', '.join(parts)})", "tuple", False)
+
+    def on_alias(self, node: Node) -> Printed:
+        name = node["alias"]
+        made = self.of(node["expr"])
+        self.register(name, made)
+        return Printed(
+            f"({made.sql} AS {quoted(name)})", made.kind, made.nullable, made.scope, name=name,
+            aggregate=made.aggregate,
+        )  # fmt: skip
+
+    def register(self, name: str, made: Printed) -> None:
+        """Make an alias known to the expressions that follow.
+
+        Raises:
+            HogQLError: The name is taken, or empty.
+        """
+        if name in self.scope.aliases:
+            raise HogQLError(f"Cannot redefine an alias with the name: {name}")
+        if not name:
+            raise HogQLError("Alias cannot be empty")
+        self.scope.aliases[name] = Printed(
+            quoted(name), made.kind, made.nullable, made.scope, name=name,
+            aggregate=made.aggregate,
+        )  # fmt: skip
+
+    # Names
+
+    def on_field(self, node: Node) -> Printed:
+        chain: list[str | int] = node["chain"]
+        found, rest = self._start(chain)
+        name = str(chain[0])
+        while isinstance(found, Source):
+            if not rest:
+                raise HogQLError(
+                    f"Can't select a table when a column is expected: {'.'.join(map(str, chain))}"
+                )
+            key, rest = str(rest[0]), rest[1:]
+            inner: Printed | Source | None = found.column(key) or found.joined(key)
+            if inner is None:
+                raise HogQLError(f"Unable to resolve field: {key}")
+            found, name = inner, key
+        found.name = found.name or name
+        for key in rest:
+            found = element(found, key, self._context)
+        return found
+
+    def _start(self, chain: list[str | int]) -> tuple[Printed | Source, list[str | int]]:
+        """Return what the first name of a chain means, and the rest of the chain."""
+        first, scope = str(chain[0]), self.scope
+        if first == "*":
+            raise HogQLError("Cannot use '*' here: it stands for all columns of a SELECT.")
+        found: Printed | Source | None = scope.local(first)
+        if found is None and len(chain) > 1:
+            found = scope.sources.get(first)
+            if found is None and first == "system" and len(chain) > 2:
+                found = scope.sources.get(f"system.{chain[1]}")
+                if found is not None:
+                    return found, chain[2:]
+        if found is None:
+            found = scope.aliases.get(first)
+        if found is None:
+            found = scope.find(first)
+        if found is None:
+            found = self._column_cte(first)
+        if found is None:
+            raise HogQLError(f"Unable to resolve field: {first}")
+        return found, chain[1:]
+
+    def _column_cte(self, name: str) -> Printed | None:
+        cte = self.scope.ctes.get(name)
+        if cte is None:
+            return None
+        if cte.get("cte_type") != "column":
+            raise HogQLError(f'Cannot use table CTE "{name}" here.')
+        if name in self._resolving:
+            raise HogQLError(f"Unable to resolve field: {name}")
+        self._resolving.append(name)
+        try:
+            made = self.of(cte["expr"])
+        finally:
+            self._resolving.pop()
+        made.name = name
+        return made
+
+    def on_arrayaccess(self, node: Node) -> Printed:
+        value, key = self.of(node["array"]), node["property"]
+        given: Any = key.get("value") if key["node"] == "Constant" else None
+        if isinstance(given, str | int) and not isinstance(given, bool):
+            if given == 0:
+                raise HogQLError("SQL indexes start from one, not from zero. E.g: array[1]")
+            is_text = value.kind == "string" or (value.kind == "unknown" and node.get("nullish"))
+            if value.path or value.scope or (is_text and isinstance(given, str)):
+                return element(value, given, self._context)
+        return Printed(f"arrayElement({value.sql}, {self.of(key).sql})")
+
+    def on_arrayslice(self, node: Node) -> Printed:
+        array, first, last = node["array"], node.get("start_expr"), node.get("end_expr")
+        start = self.of(first).sql if first else "1"
+        parts = [self.of(array).sql, start]
+        if last:
+            end = self.of(last).sql
+            parts.append(f"plus(minus({end}, {start}), 1)")
+        return Printed(f"arraySlice({', '.join(parts)})", "array")
+
+    def on_tupleaccess(self, node: Node) -> Printed:
+        return element(self.of(node["tuple"]), node["index"], self._context)
+
+    # Operators
+
+    def _inner(self, node: Node) -> Printed:
+        """Print an expression that is not at the top level of WHERE."""
+        turn, self.turn = self.turn, False
+        try:
+            return self.of(node)
+        finally:
+            self.turn = turn
+
+    def on_compareoperation(self, node: Node) -> Printed:
+        op, right = node["op"], node["right"]
+        if op in {"in cohort", "not in cohort"}:
+            if right["node"] != "Constant":
+                raise HogQLError("IN COHORT only works with constant arguments")
+            person = self.of(node["left"])
+            return in_cohort(person, right["value"], self._context, negate=op.startswith("not"))
+        if op not in OPERATORS and op not in {"=~", "!~", "=~*", "!~*"}:
+            raise unsupported(f"the operator {op}")
+        turn, self.turn = self.turn, False
+        left, other = self.of(node["left"]), self.of(right)
+        self.turn = turn
+        made = compared(op, left, other, self._context, bare=self.bare, turn=turn)
+        made.aggregate = left.aggregate or other.aggregate
+        return made
+
+    def on_betweenexpr(self, node: Node) -> Printed:
+        turn, self.turn = self.turn, False
+        value, low, high = self.all([node["expr"], node["low"], node["high"]])
+        self.turn = turn
+        return between(
+            value, low, high, self._context, negate=bool(node.get("negated")), bare=self.bare,
+            turn=turn,
+        )  # fmt: skip
+
+    def on_isdistinctfrom(self, node: Node) -> Printed:
+        op = "==" if node.get("negated") else "!="
+        left, right = self._inner(node["left"]), self._inner(node["right"])
+        return compared(op, left, right, self._context, bare=False, turn=False)
+
+    def on_and(self, node: Node) -> Printed:
+        return self._chain("and", node["exprs"], "1", "0")
+
+    def on_or(self, node: Node) -> Printed:
+        return self._chain("or", node["exprs"], "0", "1")
+
+    def _chain(self, name: str, nodes: Sequence[Node], neutral: str, final: str) -> Printed:
+        parts = self.all(nodes)
+        if any(part.sql == final for part in parts):
+            return Printed(final, "bool", False)
+        kept = [part for part in parts if part.sql != neutral]
+        if not kept:
+            return Printed(neutral, "bool", False)
+        if len(kept) == 1 and kept[0].kind == "bool":
+            return kept[0]
+        sqls = [part.sql for part in kept] if len(kept) > 1 else [kept[0].sql, neutral]
+        nullable = any(part.nullable for part in kept)
+        return Printed(f"{name}({', '.join(sqls)})", "bool", nullable)
+
+    def on_not(self, node: Node) -> Printed:
+        return negated(self.of(node["expr"]))
+
+    def on_arithmeticoperation(self, node: Node) -> Printed:
+        args = [self._inner(node["left"]), self._inner(node["right"])]
+        made = calls.scalar(ARITHMETIC[node["op"]], args, self._context)
+        made.aggregate = any(one.aggregate for one in args)
+        return made
+
+    def on_typecast(self, node: Node) -> Printed:
+        value = self._inner(node["expr"])
+        return cast_sql(value, node["type_name"], tried=node["node"] == "TryCast")
+
+    on_trycast = on_typecast
+
+    def on_lambda(self, node: Node) -> Printed:
+        names: list[str] = node["args"]
+        self.scope.locals.append({name: Printed(quoted(name), name=name) for name in names})
+        try:
+            body = self._inner(node["expr"])
+        finally:
+            self.scope.locals.pop()
+        head = quoted(names[0]) if len(names) == 1 else f"({', '.join(map(quoted, names))})"
+        return Printed(f"{head} -> {body.sql}", "lambda")
+
+    def on_selectquery(self, node: Node) -> Printed:
+        made = self._queries.query(node, self.scope.ctes)
+        columns = list(made.columns.values())
+        kind = columns[0].kind if len(columns) == 1 else "tuple"
+        return Printed(f"({made.sql})", kind)
+
+    on_selectsetquery = on_selectquery
+
+    def on_placeholder(self, node: Node) -> Printed:
+        raise HogQLError(f"Unresolved placeholder: {{{hogql_text(node['expr'])}}}")
+
+    # Calls
+
+    def on_call(self, node: Node) -> Printed:
+        turn, self.turn = self.turn, False
+        try:
+            return self._called(node)
+        finally:
+            self.turn = turn
+
+    def _called(self, node: Node) -> Printed:
+        name: str = node["name"]
+        nodes: list[Node] = node["args"]
+        if node.get("order_by"):
+            raise unsupported(f"ORDER BY inside of {name}()")
+        if node.get("within_group"):
+            raise HogQLError("WITHIN GROUP is not supported")
+        if name in NAMES:
+            if len(nodes) != 2:
+                raise HogQLError(f"Comparison '{name}' requires exactly two arguments")
+            left, right = self.all(nodes)
+            return compared(NAMES[name], left, right, self._context, bare=self.bare, turn=False)
+        if name == "_caseWithExpression":
+            return self._case(nodes)
+        if name == "exists" and len(nodes) == 1 and nodes[0]["node"] in _QUERIES:
+            return Printed(f"exists{self.of(nodes[0]).sql}", "bool", False)
+        if name in calls.MACROS:
+            calls.check_count(name, len(nodes), *calls.MACROS[name])
+            return self.of(expand_macro(name, nodes, self._context))
+        known = calls.aggregate_name(name)
+        if known is not None:
+            return self._aggregate(known, node)
+        own = calls.scalar_name(name)
+        if node.get("params") or node.get("distinct") or node.get("filter_expr"):
+            raise HogQLError(f"Function '{name}' does not accept parameters")
+        if own in {"and", "or"} and len(nodes) >= 2:
+            return self._chain(own, nodes, *("10" if own == "and" else "01"))
+        args = self.all(nodes)
+        made = calls.scalar(own, args, self._context)
+        made.aggregate = any(one.aggregate for one in args)
+        return made
+
+    def _case(self, nodes: list[Node]) -> Printed:
+        value, *rest = nodes
+        parts: list[Printed] = []
+        for at in range(0, len(rest) - 1, 2):
+            test = {"node": "CompareOperation", "op": "==", "left": value, "right": rest[at]}
+            parts += [self.of(test), self.of(rest[at + 1])]
+        if len(rest) % 2:
+            parts.append(self.of(rest[-1]))
         else:
-            raise HogQLError(f"Could not find a cohort with id {cohort.text}")
-        told = self.translator.context.cohort_problems.get(found[0])
-        if told is not None:
-            raise HogQLError(f"The members of the cohort could not be calculated. {told}")
-        if value.type.name != "UUID":
-            raise no_common_type(value.type, "UUID")
-        team = self.translator.context.team_id
-        members = (
-            "SELECT person_id FROM cohort_people "  # noqa: S608
-            f"WHERE team_id = {team} AND cohort_id = {found[0]}"
+            parts.append(Printed("NULL", "null"))
+        return calls.scalar("multiIf", parts, self._context)
+
+    def _aggregate(self, name: str, node: Node) -> Printed:
+        scope = self.scope
+        if scope.aggregate:
+            raise HogQLError(
+                f"Aggregation '{name}' cannot be nested inside another aggregation "
+                f"'{scope.aggregate}'."
+            )
+        scope.aggregate = name
+        try:
+            nodes: list[Node] = node["args"]
+            args = [] if _is_star(nodes) and name == "count" else self.all(nodes)
+            parameters = self.all(node.get("params") or [])
+            test = node.get("filter_expr")
+            made = calls.aggregate(
+                name, parameters, args, self._context, distinct=bool(node.get("distinct"))
+            )
+            if test:
+                made.sql = f"{made.sql} FILTER (WHERE {self.of(test).sql})"
+        finally:
+            scope.aggregate = ""
+        made.aggregate = True
+        return made
+
+    def on_windowfunction(self, node: Node) -> Printed:
+        name: str = node["name"]
+        nodes: list[Node] = node.get("exprs") or []
+        parameters: list[Node] = []
+        if node.get("args"):
+            parameters, nodes = nodes, node["args"]
+        known = calls.aggregate_name(name)
+        over = node.get("over_expr")
+        outer, self.scope.aggregate = self.scope.aggregate, ""
+        args = [] if _is_star(nodes) else self.all(nodes)
+        if known is not None:
+            made = calls.aggregate(known, self.all(parameters), args, self._context, distinct=False)
+        else:
+            own = calls.scalar_name(name)
+            if own in _WINDOW_NAMES and args:
+                # So that a row without a predecessor has NULL, not the default of the type.
+                args[0].sql = f"toNullable({args[0].sql})"
+            made = calls.scalar(own, args, self._context)
+            if own in _WINDOW_NAMES:
+                made.sql = _WINDOW_NAMES[own] + made.sql[len(own) :]
+                made.nullable = True
+                if over is not None and over.get("order_by") and not over.get("frame_start"):
+                    made.sql += f" OVER ({self.window(over, whole=True)})"
+                    self.scope.aggregate = outer
+                    return made
+        if over is not None:
+            made.sql += f" OVER ({self.window(over)})"
+        else:
+            made.sql += f" OVER {quoted(node['over_identifier'])}"
+        self.scope.aggregate = outer
+        made.aggregate = False
+        return made
+
+    def window(self, node: Node, *, whole: bool = False) -> str:
+        """Print the definition of a window.
+
+        Args:
+            node: The definition.
+            whole: Whether the frame is the whole partition when there is none.
+        """
+        parts: list[str] = []
+        if node.get("partition_by"):
+            parts.append(f"PARTITION BY {self.joined(node['partition_by'])}")
+        if node.get("order_by"):
+            parts.append(f"ORDER BY {', '.join(map(self.order, node['order_by']))}")
+        start, end = node.get("frame_start"), node.get("frame_end")
+        if start:
+            method = "RANGE" if node.get("frame_method") == "RANGE" else "ROWS"
+            shown = _frame(start)
+            parts.append(
+                f"{method} BETWEEN {shown} AND {_frame(end)}" if end else f"{method} {shown}"
+            )
+        elif whole:
+            parts.append("ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING")
+        return " ".join(parts)
+
+    def order(self, node: Node) -> str:
+        """Print what to sort by."""
+        text = f"{self.of(node['expr']).sql} {'DESC' if node.get('order') == 'DESC' else 'ASC'}"
+        nulls = node.get("nulls") or node.get("nulls_order")
+        if nulls:
+            text += f" NULLS {'FIRST' if 'FIRST' in str(nulls).upper() else 'LAST'}"
+        fill = node.get("with_fill")
+        if fill is not None:
+            text += " WITH FILL"
+            for key, word in (("from_value", "FROM"), ("to_value", "TO"), ("step_value", "STEP")):
+                if fill.get(key):
+                    text += f" {word} {self.of(fill[key]).sql}"
+        return text
+
+    def on_exprcall(self, node: Node) -> Printed:
+        raise HogQLError(
+            f"You can only call simple functions in HogQL, not expressions: {hogql_text(node)}"
         )
-        sql = f"coalesce({value.sql} IN ({members}), false)"
-        text = f"{value.text} {'NOT ' if negate else ''}IN COHORT {cohort.text}"
-        return truth(f"(NOT {sql})" if negate else sql, text, value)
-
-    def _case(self, node: Any) -> Value:
-        subject = None if node.this is None else self.of(node.this)
-        cases: list[tuple[Value, Value]] = []
-        for branch in node.args["ifs"]:
-            test = self.of(branch.this)
-            if subject is not None:
-                test = operators.compare("equals", subject, test)
-            cases.append((test, self.of(branch.args["true"])))
-        default = node.args.get("default")
-        otherwise = null() if default is None else self.of(default)
-        parts = [part.text for case in cases for part in case]
-        name = "if" if len(cases) == 1 else "multiIf"
-        return chosen(f"{name}({', '.join([*parts, otherwise.text])})", cases, otherwise)
-
-    def _if(self, node: Any) -> Value:
-        parts = [node.this, node.args["true"], node.args.get("false") or exp.Null()]
-        return call_function(self, exp.Anonymous(this="if", expressions=parts))
-
-    def _negative(self, node: Any) -> Value:
-        inner = self.of(node.this)
-        if isinstance(inner.literal, int | float) and not isinstance(inner.literal, bool):
-            return constant(-inner.literal)
-        return operators.arithmetic("minus", constant(0), inner)
-
-    def _interval(self, node: Any) -> Value:
-        amount = node.this
-        unit = node.args.get("unit")
-        if isinstance(amount, exp.Literal) and str(amount.this).isdigit():
-            amount = exp.Literal.number(str(amount.this))
-        if unit is None:
-            raise HogQLError(f"Unsupported interval: {node.sql('clickhouse')}")
-        name = f"toInterval{str(unit.this).lower().removesuffix('s').capitalize()}"
-        return call_function(self, exp.Anonymous(this=name, expressions=[amount]))
-
-    def _alias(self, node: Any) -> Value:
-        value = self.of(node.this)
-        self.scope.aliases[node.alias] = replace(value, text=identifier(node.alias))
-        return value
-
-    def _subquery(self, node: Any) -> Value:
-        inner = self.translator.query(node.unnest(), self.ctes)
-        if len(inner.columns) != 1:
-            raise untranslated("a subquery of several columns as a value")
-        _, kind = inner.columns[0]
-        sql = f"(SELECT q.c0 FROM ({inner.sql}) AS q)"  # noqa: S608
-        return Value(sql, kind.or_null(), f"({inner.text})")
-
-    def _cast(self, node: Any) -> Value:
-        wanted = node.to.sql("clickhouse").removeprefix("Nullable(").removesuffix(")")
-        name = _CASTS.get(wanted.partition("(")[0])
-        if name is None:
-            raise untranslated(f"a cast to {wanted}")
-        return call_function(self, exp.Anonymous(this=name, expressions=[node.this]))
-
-    def _tuple(self, node: Any) -> Value:
-        values = self.all(node.expressions)
-        return operators.tuple_of(values, f"tuple({', '.join(v.text for v in values)})")
-
-    def _array(self, node: Any) -> Value:
-        call = exp.Anonymous(this="array", expressions=node.expressions)
-        made = call_function(self, call)
-        return replace(made, text=f"[{made.text.removeprefix('array(')[:-1]}]")
 
 
-_CASTS: Final[Mapping[str, str]] = {
-    "String": "toString", "Int64": "toInt", "Int32": "toInt", "Int": "toInt", "Float64": "toFloat",
-    "DateTime": "toDateTime", "DateTime64": "toDateTime", "Date": "toDate", "UUID": "toUUID",
-    "Bool": "toBool", "Float": "toFloat", "Float32": "toFloat",
-}  # fmt: skip
+def _is_star(nodes: Sequence[Node]) -> bool:
+    return len(nodes) == 1 and nodes[0].get("chain") == ["*"]
 
 
-def _flat(node: Any, kind: Any) -> list[Any]:
-    """Return the conditions joined by a chain of ANDs or ORs, without recursion."""
-    found: list[Any] = []
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, kind):
-            waiting += [one.expression, one.this]
-        else:
-            found.append(one)
-    return found
-
-
-def _not_numbers(pairs: Sequence[tuple[str, str, Any]]) -> list[str]:
-    return [f"isnan({left})" for left, _, kind in pairs if kind.is_float]
-
-
-def _row(parts: list[str]) -> str:
-    if len(parts) == 1:
-        return parts[0]
-    return f"struct_pack({', '.join(f'e{n} := {part}' for n, part in enumerate(parts, 1))})"
-
-
-_VISIT: Final[Mapping[Any, str]] = {
-    exp.Column: "_column",
-    exp.Identifier: "_column",
-    exp.Dot: "_dot",
-    exp.Bracket: "_bracket",
-    exp.Literal: "_literal",
-    exp.HexString: "_hexadecimal",
-    exp.Boolean: "_boolean",
-    exp.Null: "_null",
-    exp.Paren: "_paren",
-    exp.And: "_and_or",
-    exp.Or: "_and_or",
-    exp.Not: "_not",
-    exp.Is: "_is",
-    exp.Between: "_between",
-    exp.In: "_in",
-    exp.Case: "_case",
-    exp.If: "_if",
-    exp.Neg: "_negative",
-    exp.Interval: "_interval",
-    exp.Alias: "_alias",
-    exp.Subquery: "_subquery",
-    exp.Cast: "_cast",
-    exp.Tuple: "_tuple",
-    exp.Array: "_array",
-    exp.Window: "_window",
-}
-"""Names of the methods of `Expressions`, by the class of the node."""
+def _frame(node: Node) -> str:
+    value = node.get("frame_value")
+    kind = next(one for one in _FRAMES if one == node["frame_type"])
+    if kind == "CURRENT ROW":
+        return kind
+    return f"{'UNBOUNDED' if value is None else int(value)} {kind}"

@@ -1,91 +1,136 @@
-"""Resolve `{placeholders}`: values, `{filters}` and `{variables}`."""
+"""Replace `{placeholders}` by what they stand for: values, `{filters}` and `{variables}`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
-from .dialect import parse
-from .problems import HogQLError
-from .schema import TABLES
-from .scope import TableSource
-from .types import DATETIME64
-from .values import Value, constant, quoted
+from .context import Context, Value
+from .errors import HogQLError
+from .parse import Expression, Node, constant
 
-if TYPE_CHECKING:
-    from .expressions import Expressions
-
-__all__ = ["Unbounded", "placeholder"]
+__all__ = ["replace_placeholders"]
 
 _BOUNDS: Final = ("filters.dateRange.from", "filters.dateRange.to")
-_FILTERED: Final = ("events", "groups", "sessions")
-"""The tables that filters speak of; the first of these in FROM is meant."""
+_FILTERED: Final = ("events", "ai_events", "sessions", "logs", "traces", "groups")
+_DEPTH: Final = 8
+"""Maximum depth of placeholders in the values of placeholders."""
 
 
-class Unbounded(HogQLError):
+class _UnboundedError(HogQLError):
     """A bound of the filters' date range is not set; comparisons with it are true."""
 
 
-def placeholder(expressions: Expressions, name: str) -> Value:
-    """Return the value of a placeholder.
+def replace_placeholders(node: Node, context: Context) -> Node:
+    """Return a tree without placeholders; parts without any are shared with the given tree.
 
     Raises:
-        HogQLError: The placeholder has no value.
-        Unbounded: The placeholder is a bound that is not set.
+        HogQLError: A placeholder has no value.
     """
-    context = expressions.translator.context
-    first, _, rest = name.partition(".")
-    if first == "filters" and "filters" not in context.values:
-        return _filters(expressions, name)
-    if first == "variables" and "variables" not in context.values:
-        return constant(context.variable(rest))
-    value: Any = context.values
-    for part in name.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            known = ", ".join(sorted(context.values)) or "none"
+    return _Replacer(context).of(node, ())
+
+
+class _Replacer:
+    def __init__(self, context: Context, depth: int = 0) -> None:
+        self._context = context
+        self._depth = depth
+
+    def of(self, node: Node, tables: tuple[str, ...]) -> Node:
+        kind = node["node"]
+        if kind == "Placeholder":
+            return self._replaced(node, tables)
+        if kind == "SelectQuery":
+            tables = _tables(node.get("select_from"))
+        if kind == "CompareOperation":
+            try:
+                return self._inside(node, tables)
+            except _UnboundedError:
+                if any(_is_bound(node[side]) for side in ("left", "right")):
+                    return constant(True)
+                raise
+        return self._inside(node, tables)
+
+    def _inside(self, node: Node, tables: tuple[str, ...]) -> Node:
+        changed: Node | None = None
+        for key, value in node.items():
+            new = self._value(value, tables)
+            if new is not value:
+                changed = changed or dict(node)
+                changed[key] = new
+        return changed or node
+
+    def _value(self, value: Any, tables: tuple[str, ...]) -> Any:
+        if isinstance(value, dict):
+            one = cast("Node", value)
+            return self.of(one, tables) if "node" in one else self._inside(one, tables)
+        if isinstance(value, list):
+            items = cast("list[Any]", value)
+            made = [self._value(item, tables) for item in items]
+            return made if any(a is not b for a, b in zip(made, items, strict=True)) else items
+        return value
+
+    def _replaced(self, node: Node, tables: tuple[str, ...]) -> Node:
+        inner = node["expr"]
+        if inner["node"] != "Field":
+            raise HogQLError("Placeholders may only be names, such as {x} or {filters}.")
+        chain = [str(part) for part in inner["chain"]]
+        return self._node(self._lookup(chain, tables), tables)
+
+    def _node(self, value: Value, tables: tuple[str, ...]) -> Node:
+        if isinstance(value, Expression):
+            if self._depth > _DEPTH:
+                raise HogQLError("Placeholders are nested too deeply.")
+            return _Replacer(self._context, self._depth + 1).of(value.node, tables)
+        return constant(value)
+
+    def _lookup(self, chain: list[str], tables: tuple[str, ...]) -> Value:
+        context, name = self._context, ".".join(chain)
+        if chain[0] == "filters" and "filters" not in context.values:
+            return self._filters(name, tables)
+        if chain[0] == "variables" and "variables" not in context.values:
+            return context.variable(".".join(chain[1:]))
+        value: Any = context.values
+        for part in chain:
+            if not isinstance(value, Mapping) or part not in value:
+                raise HogQLError(f"Unresolved placeholder: {{{name}}}")
+            value = cast("Mapping[str, Any]", value)[part]
+        return value
+
+    def _filters(self, name: str, tables: tuple[str, ...]) -> Value:
+        if name in _BOUNDS:
+            at = self._context.date_range[_BOUNDS.index(name)]
+            if at is None:
+                raise _UnboundedError(
+                    f"The `{{{name}}}` placeholder must be used directly in a comparison "
+                    f"(e.g. `timestamp > {{{name}}}`) when the date range is not set."
+                )
+            return at
+        if name != "filters":
             raise HogQLError(
-                f"Placeholder {{{name}}} is not available in this context. "
-                f"You can use the following: {known}"
+                f"Unsupported filters placeholder `{{{name}}}`. Supported filters placeholders "
+                f"are: `{{filters}}`, `{{{_BOUNDS[0]}}}`, `{{{_BOUNDS[1]}}}`."
             )
-        value = cast("Mapping[str, Any]", value)[part]
-    return constant(value)
-
-
-def _filters(expressions: Expressions, name: str) -> Value:
-    translator = expressions.translator
-    if name in _BOUNDS:
-        at = translator.context.date_range[_BOUNDS.index(name)]
-        if at is None:
-            raise Unbounded(
-                f"The `{{{name}}}` placeholder must be used directly in a comparison "
-                f"(e.g. `timestamp > {{{name}}}`) when the date range is not set."
+        table = next((one for one in _FILTERED if one in tables), None)
+        if table is None:
+            raise HogQLError(
+                "Cannot use 'filters' placeholder in a SELECT clause that does not select from "
+                "the events, sessions, logs, traces or groups table."
             )
-        return _moment(at)
-    if name != "filters":
-        raise HogQLError(
-            f"Unsupported filters placeholder `{{{name}}}`. "
-            f"Supported filters placeholders are: `{{filters}}`, `{{{_BOUNDS[0]}}}`, "
-            f"`{{{_BOUNDS[1]}}}`."
-        )
-    tables = [s.table for s in expressions.scope.sources.values() if isinstance(s, TableSource)]
-    table = next((one for one in _FILTERED if TABLES[one] in tables), None)
-    if table is None:
-        raise HogQLError(
-            "Cannot use 'filters' placeholder in a SELECT clause that does not select from the "  # noqa: S608
-            f"{', '.join(_FILTERED)} table."
-        )
-    outer = translator.context
-    text, values = outer.filter(table)
-    translator.context = replace(outer, values=values)
-    try:
-        return expressions.of(parse(f"SELECT {text}").expressions[0])
-    finally:
-        translator.context = outer
+        return self._context.filters(table)
 
 
-def _moment(at: datetime) -> Value:
-    written = at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
-    text = f"toDateTime64('{written}', 6, 'UTC')"
-    return Value(f"TIMESTAMP {quoted(written)}", DATETIME64, text)
+def _is_bound(node: Node) -> bool:
+    return (
+        node["node"] == "Placeholder"
+        and ".".join(map(str, node["expr"].get("chain") or ())) in _BOUNDS
+    )
+
+
+def _tables(join: Node | None) -> tuple[str, ...]:
+    found: list[str] = []
+    while join is not None:
+        chain = cast("Node", join["table"]).get("chain")
+        if chain:
+            found.append(".".join(map(str, chain)))
+        join = join.get("next_join")
+    return tuple(found)

@@ -1,28 +1,31 @@
-"""Tables of HogQL, mapped to those of the event store. Queries can read no other table."""
+"""Tables of HogQL as data: their columns, the tables joined when asked for, how they are read."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final
 
-from .sessions import SESSIONS
-from .types import BOOL, DATETIME64, INT64, STRING, UINT64, UUID, Type
+from .escape import quoted
+from .sessions import SESSION_COLUMNS, SESSION_HIDDEN, SESSIONS
 
-__all__ = ["ALIASES", "TABLES", "Column", "Lazy", "Table"]
+__all__ = ["OWN_OBJECTS", "TABLES", "Column", "Lazy", "Table"]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its SQL, with `{}` for the table's alias, and its type."""
+    """A column of a table."""
 
     sql: str
-    type: Type
-    properties: str = ""
+    """With `{t}` for the alias of the table."""
+    kind: str = "string"
+    """Kind of its values; see `values.py`."""
+    nullable: bool = False
+    hidden: bool = False
+    """Whether `*` leaves it out."""
+    scope: str = ""
     """Whose properties it holds, when it is their JSON text."""
-    shown: bool = True
-    """Whether it is among those of `SELECT *`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,117 +33,168 @@ class Lazy:
     """A table that is joined when one of its columns is asked for."""
 
     table: str
-    on: str
-    """The condition, with `{left}` and `{right}` for the aliases."""
-    instead: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Columns that the left table has as well, by its name for them: no join is needed."""
+    left: str
+    """The column of the left table."""
+    right: str
+    """The column of the right table that equals it."""
+    how: str = "LEFT JOIN"
+    index: int | None = None
+    """Which groups are meant, for the table `groups`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table."""
+    """A table: either one of the database, or derived by a subquery."""
 
-    sql: str
-    """What to select from, with `{team}` for the project's number."""
     columns: Mapping[str, Column]
-    lazy: Mapping[str, Lazy] = field(default_factory=lambda: MappingProxyType({}))
+    lazy: Mapping[str, Lazy] = field(default_factory=dict[str, Lazy])
+    physical: str = ""
+    derived: str = ""
+    """What follows SELECT … FROM, with `{t}` for the alias inside, `{team}` and `{cohorts}`."""
 
 
-# Every table is restricted to the project here, so that no query can read another project.
-def _own(name: str) -> str:
-    return f"(SELECT * FROM {name} WHERE team_id = {{team}})"  # noqa: S608
+_COLUMN: Final = re.compile(r"([^=:!?@]+)(?:=([^:!?@]+))?(?::(\w+))?(\??)(!?)(?:@(\w+))?\Z")
 
 
-def _plain(name: str, type: Type, *, shown: bool = True, properties: str = "") -> Column:
-    return Column(f"{{}}.{name}", type, properties, shown)
+def _columns(text: str) -> dict[str, Column]:
+    """Read columns: `name=physical:kind?!@scope`, `?` for nullable and `!` for hidden."""
+    found: dict[str, Column] = {}
+    for word in text.split():
+        match = _COLUMN.match(word)
+        assert match is not None
+        name, physical, kind, null, hidden, scope = match.groups()
+        sql = f"{{t}}.{quoted(physical or name)}"
+        found[name] = Column(sql, kind or "string", bool(null), bool(hidden), scope or "")
+    return found
 
 
-_PERSON = Lazy("persons", "{right}.id = {left}.person_id", {"id": "person_id"})
-_PDI = Lazy("person_distinct_ids", "{right}.distinct_id = {left}.distinct_id")
-_TEAM = _plain("team_id", Type("Int32"), shown=False)
+def _own(table: str, more: str = "") -> str:
+    """Return how to read the rows of a table that are not replaced by newer ones."""
+    return f"{table} AS {{t}} FINAL WHERE {{t}}.team_id = {{team}}{more}"
+
+
+_LIVING: Final = " AND {t}.is_deleted = 0"
 _GROUPS: Final = range(5)
+_PERSON: Final = {"person": Lazy("persons", "person_id", "id", "INNER JOIN")}
+_IDS: Final = "distinct_id person_id:uuid team_id:int!"
+_ISSUE: Final = (
+    "accurateCastOrNull(JSONExtractString({t}.properties, '$exception_issue_id'), 'UUID')"
+)
+_CHAINS: Final = {
+    "elements_chain_href": ("extract({t}.elements_chain, {})", '(?::|")href="(.*?)"', "string"),
+    **{
+        f"elements_chain_{name}": (
+            "arrayDistinct(extractAll({t}.elements_chain, {}))",
+            regex,
+            "array",
+        )
+        for name, regex in (
+            ("texts", '(?::|")text="(.*?)"'),
+            ("ids", '(?::|")attr_id="(.*?)"'),
+            ("elements", r"(?:^|;)(a|button|form|input|select|textarea|label)(?:\\.|$|:)"),
+        )
+    },
+}
 
-TABLES: Mapping[str, Table] = {
+TABLES: Final[Mapping[str, Table]] = {
     "events": Table(
-        _own("events"),
         {
-            "uuid": _plain("uuid", UUID),
-            "event": _plain("event", STRING),
-            "properties": _plain("properties", STRING, properties="event"),
-            "timestamp": _plain("timestamp", DATETIME64),
-            "distinct_id": _plain("distinct_id", STRING),
-            "elements_chain": _plain("elements_chain", STRING),
-            "created_at": _plain("created_at", DATETIME64),
-            "$session_id": Column("nullif({}.session_id, '')", STRING.or_null()),
-            "$window_id": Column("nullif({}.window_id, '')", STRING.or_null()),
-            "person_id": _plain("person_id", UUID),
-            **{f"$group_{n}": _plain(f"group_{n}", STRING) for n in _GROUPS},
-            "team_id": _TEAM,
-        },
-        {
-            "person": _PERSON,
-            "poe": _PERSON,
-            "pdi": _PDI,
-            "session": Lazy(
-                "sessions",
-                "{right}.session_id = {left}.session_id AND {left}.session_id <> ''",
+            # person_id is that of the merged person when the project has merged persons.
+            **_columns(
+                "uuid:uuid event properties@event timestamp:datetime team_id:int! distinct_id "
+                "elements_chain created_at:datetime $session_id $window_id person_mode "
+                "person_id:uuid event_person_id=person_id:uuid! "
+                + " ".join(f"$group_{n}" for n in _GROUPS)
             ),
             **{
-                f"group_{n}": Lazy(
-                    "groups",
-                    f"{{right}}.group_type_index = {n} AND "
-                    f"{{right}}.group_key = {{left}}.group_{n} AND {{left}}.group_{n} <> ''",
-                )
+                name: Column(sql.replace("{}", f"'{regex}'"), kind)
+                for name, (sql, regex, kind) in _CHAINS.items()
+            },
+            "$session_id_uuid": Column(
+                "accurateCastOrNull({t}.`$session_id`, 'UUID')", "uuid", True, True
+            ),
+            "issue_id": Column(_ISSUE, "uuid", True, True),
+            "event_issue_id": Column(_ISSUE, "uuid", True, True),
+        },
+        {
+            **_PERSON,
+            "poe": Lazy("persons", "person_id", "id"),
+            "pdi": Lazy("person_distinct_ids", "distinct_id", "distinct_id", "INNER JOIN"),
+            "override": Lazy("person_distinct_id_overrides", "distinct_id", "distinct_id"),
+            "session": Lazy("sessions", "$session_id", "session_id"),
+            **{
+                f"{name}_{n}": Lazy("groups", f"$group_{n}", "key", index=n)
                 for n in _GROUPS
+                for name in ("group", "goe")
             },
         },
+        physical="events",
     ),
     "persons": Table(
-        _own("persons"),
-        {
-            "id": _plain("id", UUID),
-            "created_at": _plain("created_at", DATETIME64),
-            "properties": _plain("properties", STRING, properties="person"),
-            "is_identified": _plain("is_identified", BOOL),
-            "team_id": _TEAM,
-        },
-        {"pdi": Lazy("person_distinct_ids", "{right}.person_id = {left}.id")},
+        _columns("id:uuid created_at:datetime team_id:int! properties@person is_identified:bool"),
+        {"pdi": Lazy("person_distinct_ids", "id", "person_id", "INNER JOIN")},
+        derived=_own("person", _LIVING),
+    ),
+    "raw_persons": Table(
+        _columns(
+            "id:uuid created_at:datetime team_id:int! properties@person is_identified:bool "
+            "is_deleted:bool version:int"
+        ),
+        physical="person",
     ),
     "person_distinct_ids": Table(
-        _own("person_distinct_ids"),
-        {
-            "distinct_id": _plain("distinct_id", STRING),
-            "person_id": _plain("person_id", UUID),
-            "team_id": _TEAM,
-        },
-        {"person": _PERSON},
+        _columns(_IDS), _PERSON, derived=_own("person_distinct_id2", _LIVING)
+    ),
+    "raw_person_distinct_ids": Table(
+        _columns(f"{_IDS} is_deleted:bool version:int"), _PERSON, physical="person_distinct_id2"
+    ),
+    "person_distinct_id_overrides": Table(
+        _columns(_IDS), _PERSON, derived=_own("person_distinct_id_overrides", _LIVING)
     ),
     "groups": Table(
-        _own("groups"),
-        {
-            "index": _plain("group_type_index", INT64),
-            "key": _plain("group_key", STRING),
-            "created_at": _plain("created_at", DATETIME64),
-            "properties": _plain("properties", STRING, properties="group"),
-            "team_id": _TEAM,
-        },
+        _columns(
+            "index=group_type_index:int team_id:int! key=group_key created_at:datetime "
+            "updated_at:datetime properties=group_properties@group"
+        ),
+        derived=_own("groups"),
+    ),
+    "raw_groups": Table(
+        _columns(
+            "index=group_type_index:int team_id:int! key=group_key created_at:datetime "
+            "updated_at:datetime properties=group_properties@group"
+        ),
+        physical="groups",
     ),
     "cohort_people": Table(
-        _own("cohort_people"),
-        {
-            "person_id": _plain("person_id", UUID),
-            "cohort_id": _plain("cohort_id", INT64),
-            "team_id": _TEAM,
-        },
-        {"person": _PERSON},
+        _columns("person_id:uuid cohort_id:int team_id:int!"),
+        _PERSON,
+        derived="(SELECT DISTINCT team_id, person_id, cohort_id FROM cohortpeople WHERE team_id = "
+        "{team} AND {cohorts}) AS {t}",
     ),
-    "sessions": Table(
-        SESSIONS.sql,
-        {name: Column(f"{{}}.{sql}", kind) for name, (sql, kind) in SESSIONS.columns.items()},
+    "raw_cohort_people": Table(
+        _columns("person_id:uuid cohort_id:int team_id:int! sign:int version:int"),
+        _PERSON,
+        physical="cohortpeople",
     ),
-    "numbers": Table("", {"number": _plain("number", UINT64)}),
+    "static_cohort_people": Table(
+        _columns("person_id:uuid cohort_id:int team_id:int!"),
+        _PERSON,
+        physical="person_static_cohort",
+    ),
+    **{
+        name: Table(
+            {
+                column: Column(sql, kind, nullable, column in SESSION_HIDDEN)
+                for column, (sql, kind, nullable) in SESSION_COLUMNS.items()
+            },
+            derived=SESSIONS,
+        )
+        for name in ("sessions", "raw_sessions")
+    },
 }
 """By name."""
 
-ALIASES: Mapping[str, str] = {"raw_person_distinct_ids": "person_distinct_ids"}
-"""Other names of tables: here the raw table has each distinct id once, as the other."""
+OWN_OBJECTS: Final = frozenset(
+    {"session_replay_events", "log_entries", "app_metrics", "heatmaps", "query_log", "logs"}
+)
+"""Tables outside `system` whose rows the emulator gives."""

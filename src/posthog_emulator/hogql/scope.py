@@ -1,221 +1,232 @@
-"""Names in one SELECT: tables, columns, aliases and lambda arguments."""
+"""What names mean inside one SELECT: its tables, subqueries, aliases and lambda arguments."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from .problems import HogQLError, untranslated
-from .schema import ALIASES, TABLES, Column, Table
-from .types import Type
-from .values import Json, Value, identifier
+from .cohorts import current_cohorts
+from .context import Context
+from .errors import HogQLError
+from .escape import quoted, string
+from .parse import Node
+from .properties import property_text
+from .schema import TABLES, Lazy
+from .values import Printed
 
-__all__ = ["QuerySource", "Scope", "Source", "TableSource", "table_named"]
+__all__ = ["Names", "Query", "Scope", "Source", "SubquerySource", "TableSource"]
 
 
-def table_named(name: str) -> Table:
-    """Return the table with a name.
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A printed query."""
 
-    Raises:
-        HogQLError: The table does not exist, or the emulator does not have it.
-    """
-    table = TABLES.get(ALIASES.get(name, name))
-    if table is None:
-        raise HogQLError(
-            f"Unknown table `{name}`. The emulator has: {', '.join(sorted({*TABLES, *ALIASES}))}."
-        )
-    return table
+    sql: str
+    columns: Mapping[str, Printed]
+    """Columns by name, as a query around this one sees them."""
+    names: tuple[str, ...]
+    """Names of all columns; a name may occur twice."""
+
+
+class Names:
+    """Gives the aliases of tables in the printed query."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def next(self) -> str:
+        """Return a new alias."""
+        self._count += 1
+        return f"__t{self._count}"
 
 
 class Source:
-    """A table or subquery in FROM."""
+    """Something that rows are selected from.
 
-    outer: bool = False
-    """Whether rows may be unmatched, as on the right of a LEFT JOIN."""
+    Args:
+        alias: Its alias in the printed query.
+    """
 
-    def field(self, name: str) -> Value | None:
-        """Return a column; None if there is none."""
-        raise NotImplementedError
-
-    def child(self, name: str) -> Source | None:
-        """Return a table that is joined lazily to this one, as `person` to `events`."""
-        raise NotImplementedError
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
 
     def names(self) -> Iterator[str]:
-        """Return the columns of `SELECT *`."""
+        """Yield the names of the columns of `*`."""
         raise NotImplementedError
 
-    def joins(self) -> str:
-        """Return the SQL of the lazily joined tables that are used."""
-        return ""
+    def column(self, name: str) -> Printed | None:
+        """Return a column, or None."""
+        raise NotImplementedError
 
-    def _filled(self, sql: str, type: Type) -> str:
-        """Return the SQL of a column, with its empty value in rows that an outer join added."""
-        # ClickHouse fills unmatched rows of an outer join with empty values, DuckDB with NULL.
-        return f"coalesce({sql}, {type.empty})" if self.outer and not type.nullable else sql
+    def joined(self, name: str) -> Source | None:
+        """Return a table that is joined under a name, or None."""
+        return None
+
+
+class SubquerySource(Source):
+    """A subquery, or a table function.
+
+    Args:
+        alias: Its alias in the printed query.
+        columns: Its columns by name.
+        sql: What to select from.
+    """
+
+    def __init__(self, alias: str, columns: Mapping[str, Printed], sql: str) -> None:
+        super().__init__(alias)
+        self.columns, self.sql = columns, sql
+
+    def names(self) -> Iterator[str]:
+        yield from self.columns
+
+    def column(self, name: str) -> Printed | None:
+        inner = self.columns.get(name)
+        if inner is None:
+            return None
+        return Printed(f"{self.alias}.{quoted(name)}", inner.kind, inner.nullable, inner.scope)
 
 
 class TableSource(Source):
-    """A table of the schema, with what is joined to it when needed."""
+    """A table, with the tables that were joined because a column of theirs was asked for.
 
-    def __init__(self, table: Table, alias: str, team_id: int) -> None:
-        self.table = table
-        self.alias = alias
-        self._team = team_id
-        self._children: dict[str, _Joined] = {}
-
-    @property
-    def sql(self) -> str:
-        """What to select from."""
-        return self.table.sql.format(team=self._team)
-
-    def field(self, name: str) -> Value | None:
-        """Return a column; None if there is none."""
-        column = self.table.columns.get(name)
-        return None if column is None else self._value(name, column)
-
-    def _value(self, name: str, column: Column) -> Value:
-        own = column.sql.format(self.alias)
-        sql = self._filled(own, column.type)
-        # Properties are read from the column itself: the empty value of an unmatched row is not
-        # valid JSON.
-        json = Json(own, column.properties) if column.properties else None
-        return Value(sql, column.type, identifier(name), json=json, name=name)
-
-    def child(self, name: str) -> Source | None:
-        """Return a table that is joined lazily to this one."""
-        known = self._children.get(name)
-        if known is not None:
-            return known
-        lazy = self.table.lazy.get(name)
-        if lazy is None:
-            return None
-        alias = f"{self.alias}_{len(self._children)}"
-        on = lazy.on.format(left=self.alias, right=alias)
-        joined = _Joined(table_named(lazy.table), alias, self._team, on, self, lazy.instead)
-        self._children[name] = joined
-        return joined
-
-    def names(self) -> Iterator[str]:
-        """Return the columns of `SELECT *`."""
-        return (name for name, column in self.table.columns.items() if column.shown)
-
-    def joins(self) -> str:
-        """Return the SQL of the lazily joined tables that are used."""
-        return "".join(
-            f" LEFT JOIN {child.sql} AS {child.alias} ON {child.on}{child.joins()}"
-            for child in self._children.values()
-            if child.needed
-        )
-
-
-class _Joined(TableSource):
-    """A table that is joined only if one of its columns is used."""
-
-    outer = True
+    Args:
+        name: The name of the table.
+        context: What the query depends on.
+        fresh: Gives aliases.
+        direct: Whether it is the first table, with the condition on the project in WHERE.
+        index: Which groups are meant, for the table `groups`.
+    """
 
     def __init__(
-        self,
-        table: Table,
-        alias: str,
-        team_id: int,
-        on: str,
-        parent: TableSource,
-        instead: Mapping[str, str],
-    ) -> None:
-        super().__init__(table, alias, team_id)
-        self.on = on
-        self._parent = parent
-        self._instead = instead
-        self._used = False
-
-    @property
-    def needed(self) -> bool:
-        """Whether it has to be joined."""
-        return self._used or any(child.needed for child in self._children.values())
-
-    def field(self, name: str) -> Value | None:
-        """Return a column, from the parent table if it has the column."""
-        # `person.id` is `events.person_id`: no join is needed for it.
-        if name in self._instead:
-            found = self._parent.field(self._instead[name])
-            return None if found is None else found.called(name)
-        found = super().field(name)
-        self._used |= found is not None
-        return found
-
-
-class QuerySource(Source):
-    """A subquery, or the values of an ARRAY JOIN."""
-
-    def __init__(self, alias: str, columns: Mapping[str, tuple[str, Type]]) -> None:
-        self.alias = alias
-        self._columns = columns
-        """Name → name in the subquery, and type."""
-
-    def field(self, name: str) -> Value | None:
-        """Return a column; None if there is none."""
-        found = self._columns.get(name)
-        if found is None:
-            return None
-        inner, kind = found
-        sql = self._filled(f"{self.alias}.{inner}", kind)
-        # A subquery may select `properties`; the outer query can still access single ones.
-        valid = f"(CASE WHEN json_valid({sql}) THEN {sql} END)"
-        json = Json(valid, "") if kind.plain.name == "String" else None
-        return Value(sql, kind, identifier(name), json=json, name=name)
-
-    def child(self, name: str) -> Source | None:
-        """Return None: nothing is joined lazily to a subquery."""
-        return None
+        self, name: str, context: Context, fresh: Names, *, direct: bool = False,
+        index: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(fresh.next())
+        self.name, self.table = name, TABLES[name]
+        self.direct = direct and not self.table.derived
+        self._context, self._fresh, self._index = context, fresh, index
+        self._inner = fresh.next() if self.table.derived else ""
+        self._used: Counter[tuple[str, tuple[str | int, ...]]] = Counter()
+        """How often columns, and keys of properties, of a derived table are read."""
+        self._lazies: dict[str, tuple[Lazy, TableSource]] = {}
 
     def names(self) -> Iterator[str]:
-        """Return the columns of `SELECT *`."""
-        return iter(self._columns)
+        yield from (name for name, column in self.table.columns.items() if not column.hidden)
+
+    def column(self, name: str) -> Printed | None:
+        column = self.table.columns.get(name)
+        if column is None:
+            return None
+        sql = column.sql.replace("{t}", self.alias)
+        if self.table.derived:
+            sql = self._read(name, ())
+        elif name == "person_id" and self.name == "events" and self._context.has_person_overrides:
+            override = self._join("override", self.table.lazy["override"])
+            key, person = override._read("distinct_id", ()), override._read("person_id", ())
+            sql = f"if(notEmpty({key}), {person}, {sql})"
+        scope = f"group_{self._index}" if column.scope and self._index is not None else column.scope
+        printed = Printed(sql, column.kind, column.nullable, scope)
+        if scope and self.table.derived:
+            printed.pull = lambda keys, deeper: self._pull(name, keys, deeper)
+        if column.kind == "datetime" and self._context.timezone != "UTC":
+            printed.bare = sql
+            printed.sql = f"toTimeZone({sql}, {string(self._context.timezone)})"
+        return printed
+
+    def _read(self, name: str, keys: tuple[str | int, ...]) -> str:
+        self._used[name, keys] += 1
+        return f"{self.alias}.{quoted('___'.join(map(str, (name, *keys))))}"
+
+    def _pull(self, name: str, keys: tuple[str | int, ...], deeper: bool) -> str:
+        """Return a property that the subquery reads, so that it need not return all of them."""
+        self._used[name, keys[:-1] if deeper else ()] -= 1
+        return self._read(name, keys)
+
+    def joined(self, name: str) -> TableSource | None:
+        if self.name == "events" and name not in self.table.lazy:
+            # Group types are names of the joins of their groups.
+            types = self._context.group_types
+            name = next((f"group_{n}" for n, kind in types.items() if kind == name), name)
+        lazy = self.table.lazy.get(name)
+        return None if lazy is None else self._join(name, lazy)
+
+    def _join(self, name: str, lazy: Lazy) -> TableSource:
+        if name not in self._lazies:
+            made = TableSource(lazy.table, self._context, self._fresh, index=lazy.index)
+            # What the condition reads may join another table, which then comes before this one.
+            left = self.column(lazy.left)
+            assert left is not None
+            on = f"{left.sql} = {made._read(lazy.right, ())}"
+            if lazy.index is not None:
+                on += f" AND {made._read('index', ())} = {lazy.index}"
+            made._condition = f"{lazy.how} {{}} ON {on}"
+            self._lazies[name] = (lazy, made)
+        return self._lazies[name][1]
+
+    _condition = ""
+
+    def joins(self) -> Iterator[str]:
+        """Yield the JOIN clauses of the tables joined to this one."""
+        for _, made in self._lazies.values():
+            yield made._condition.replace("{}", f"{made.read()} AS {made.alias}", 1)
+            yield from made.joins()
+
+    def read(self) -> str:
+        """Return what to select from."""
+        team = str(self._context.team_id)
+        if not self.table.derived:
+            physical = self.table.physical
+            if self.direct:
+                return physical
+            return f"(SELECT * FROM {physical} WHERE team_id = {team})"  # noqa: S608
+        columns: list[str] = []
+        for (name, keys), count in self._used.items():
+            if count > 0:
+                sql = self._filled(self.table.columns[name].sql)
+                # Keys come from the query: nothing in them is to be filled in.
+                sql = property_text(sql, keys) if keys else sql
+                columns.append(f"{sql} AS {quoted('___'.join(map(str, (name, *keys))))}")
+        rest = self._filled(self.table.derived)
+        return f"(SELECT {', '.join(columns) or '1'} FROM {rest})"  # noqa: S608
+
+    def _filled(self, sql: str) -> str:
+        if "{cohorts}" in sql:
+            sql = sql.replace("{cohorts}", current_cohorts(self._context))
+        sql = sql.replace("{bounce}", str(self._context.bounce_seconds))
+        return sql.replace("{t}", self._inner).replace("{team}", str(self._context.team_id))
 
 
-@dataclass(slots=True)
+@dataclass
 class Scope:
-    """The names that one SELECT can use."""
+    """The names of one SELECT."""
 
     sources: dict[str, Source] = field(default_factory=dict[str, Source])
-    """By alias."""
-    aliases: dict[str, Value] = field(default_factory=dict[str, Value])
-    locals: dict[str, Value] = field(default_factory=dict[str, Value])
-    """Arguments of the lambdas around the expression."""
-    unnested: dict[str, str] = field(default_factory=dict[str, str])
-    """Arrays that `arrayJoin` takes apart, by SQL, and the alias of each."""
+    aliases: dict[str, Printed] = field(default_factory=dict[str, Printed])
+    locals: list[dict[str, Printed]] = field(default_factory=list[dict[str, Printed]])
+    """Arguments of the lambdas around, outermost first."""
+    ctes: dict[str, Node] = field(default_factory=dict[str, Any])
+    aggregate: str = ""
+    """The aggregate function around, if any."""
+    wheres: list[str] = field(default_factory=list[str])
+    """Conditions that tables bring along."""
 
-    def add(self, name: str, source: Source) -> None:
-        """Add a table.
+    def local(self, name: str) -> Printed | None:
+        """Return an argument of a lambda, or None."""
+        return next((frame[name] for frame in reversed(self.locals) if name in frame), None)
 
-        Raises:
-            HogQLError: There is a table of that name already.
-        """
-        if name in self.sources:
-            raise HogQLError(f'Already have joined a table called "{name}". Cannot redefine.')
-        self.sources[name] = source
-
-    def column(self, name: str) -> Value | None:
-        """Resolve a name without a table: aliases come before columns.
+    def find(self, name: str) -> Printed | Source | None:
+        """Return a column or a joined table of the sources, or None.
 
         Raises:
-            HogQLError: Several tables have such a column.
+            HogQLError: Several sources have it.
         """
-        if name in self.locals:
-            return self.locals[name]
-        if name in self.aliases:
-            return self.aliases[name]
-        found = [v for s in self.sources.values() if (v := s.field(name)) is not None]
+        found: list[Printed | Source] = []
+        for source in self.sources.values():
+            one: Printed | Source | None = source.column(name) or source.joined(name)
+            if one is not None:
+                found.append(one)
         if len(found) > 1:
             raise HogQLError(f"Ambiguous query. Found multiple sources for field: {name}")
-        return found[0] if found else None
-
-    def source(self, name: str) -> Source | None:
-        """Return the table that a name before a dot refers to, if any."""
-        if name in self.sources:
-            return self.sources[name]
-        found = [s for t in self.sources.values() if (s := t.child(name)) is not None]
-        if len(found) > 1:
-            raise untranslated(f"`{name}`, which is ambiguous; qualify it with its table")
         return found[0] if found else None

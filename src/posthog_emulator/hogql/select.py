@@ -1,40 +1,40 @@
-"""Translate SELECT and UNION from sqlglot's nodes to one DuckDB query."""
+"""Print SELECT and sets of SELECTs as ClickHouse SQL."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from .calls import ordered
-from .context import Context, Query
-from .dialect import PLACEHOLDER
+from .context import Context, SystemTable
+from .errors import HogQLError, unsupported
+from .escape import quoted, string
 from .expressions import Expressions
-from .problems import HogQLError, untranslated
-from .schema import TABLES
-from .scope import Scope, Source, TableSource
-from .tables import Tables
-from .tree import exp
-from .types import common
-from .values import Value, identifier
+from .hogql_text import hogql_text
+from .parse import Node, parse_select
+from .placeholders import replace_placeholders
+from .schema import OWN_OBJECTS, TABLES
+from .scope import Names, Query, Scope, Source, SubquerySource, TableSource
+from .values import Printed
 
 __all__ = ["Translator"]
 
 _DEPTH: Final = 25
 """Maximum depth of nested queries."""
-_TOP: Final = 5_000
-"""Number of rows up to which DuckDB evaluates ORDER BY with LIMIT without a full sort."""
-_CHEAP: Final = frozenset({"timestamp", "uuid", "event", "distinct_id"})
-"""Small columns of `events`, which are cheap to read twice."""
-_SET: Final[Mapping[type[Any], str]] = {
-    exp.Union: "UNION",
-    exp.Except: "EXCEPT",
-    exp.Intersect: "INTERSECT",
-}
+_LONGEST: Final = 2_000_000
+"""Maximum number of characters of a printed query."""
+_JOINS: Final = re.compile(
+    r"(GLOBAL |)((INNER|LEFT|RIGHT|FULL|CROSS|ALL|ANY|SEMI|ANTI|ASOF|OUTER) )*JOIN\Z"
+)
+_SETS: Final = frozenset(
+    {"UNION ALL", "UNION DISTINCT", "INTERSECT", "INTERSECT DISTINCT", "INTERSECT ALL", "EXCEPT",
+     "EXCEPT DISTINCT", "EXCEPT ALL"}
+)  # fmt: skip
+_RANGES: Final = frozenset({"<", ">", "<=", ">=", "=="})
 
 
 class Translator:
-    """Translator of queries.
+    """Printer of queries.
 
     Args:
         context: What their meaning depends on.
@@ -42,347 +42,487 @@ class Translator:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._aliases = 0
-        self._depth = 0
+        self.fresh = Names()
         self.scans: list[str] = []
         """Queries that count the events in the time range, one for each use of `events`."""
+        self._depth = 0
+        self._open: list[str] = []
+        """Names of the CTEs and views that are being printed."""
 
-    def alias(self) -> str:
-        """Return a new alias."""
-        self._aliases += 1
-        return f"t{self._aliases}"
-
-    def query(self, node: Any, ctes: Mapping[str, Any]) -> Query:
-        """Translate a query.
+    def query(self, node: Node, ctes: Mapping[str, Node], *, top: bool = False) -> Query:
+        """Print a query.
 
         Args:
-            node: The query.
-            ctes: The queries that WITH gave names to, outside of it.
+            node: A SELECT or a set of them.
+            ctes: The common table expressions around it.
+            top: Whether the names of columns that need none are left out.
 
         Raises:
-            HogQLError: The query is invalid or not supported.
+            HogQLError: It is invalid, or the emulator does not support it.
         """
-        self._depth += 1
-        if self._depth > _DEPTH:
+        if self._depth >= _DEPTH:
             raise HogQLError("The query is nested too deeply.")
+        self._depth += 1
         try:
-            if isinstance(node, exp.Subquery):
-                return self.query(node.this, ctes)
-            if isinstance(node, exp.SetOperation):
-                return self._set(node, ctes)
-            if isinstance(node, exp.Select):
-                return self._select(node, ctes)
+            if node["node"] == "SelectSetQuery":
+                made = self._set(node, ctes, top)
+            elif node["node"] == "SelectQuery":
+                made = _Select(self, node, ctes, top).query()
+            else:
+                raise unsupported(f"{node['node']} in place of a SELECT")
         finally:
             self._depth -= 1
-        raise untranslated(f"`{node.sql('clickhouse')}` as a query")
+        if len(made.sql) > _LONGEST:
+            raise HogQLError("Query size exceeded.", "error", 500)
+        return made
 
-    def _set(self, node: Any, ctes: Mapping[str, Any]) -> Query:
-        known = {**ctes, **dict(_ctes(node))}
-        left, right = self.query(node.this, known), self.query(node.expression, known)
-        if len(left.columns) != len(right.columns):
-            raise HogQLError(
-                "Different number of columns in UNION ALL elements: "
-                f"{len(left.columns)} and {len(right.columns)}",
-                "union_all_result_structures_mismatch",
-            )
-        word = next(text for kind, text in _SET.items() if isinstance(node, kind))
-        # ClickHouse rejects UNION without ALL or DISTINCT, too, by default.
-        distinct = node.args.get("distinct")
-        if distinct is None and word == "UNION":
-            raise HogQLError("Expected UNION ALL or UNION DISTINCT, not UNION alone.")
-        types = [common(a, b) for (_, a), (_, b) in zip(left.columns, right.columns, strict=True)]
-        # As in ClickHouse, the names come from the first query.
-        columns = tuple(
-            (name, wanted_type) for (name, _), wanted_type in zip(left.columns, types, strict=True)
-        )
-        sides: list[str] = []
-        for side in (left, right):
-            parts = [
-                f"{Value(f'q.c{n}', own, '').cast(wanted_type)} AS c{n}"
-                for n, ((_, own), wanted_type) in enumerate(zip(side.columns, types, strict=True))
-            ]
-            sides.append(f"SELECT {', '.join(parts)} FROM ({side.sql}) AS q")  # noqa: S608
-        joined = f"{word} {'DISTINCT' if distinct else 'ALL'}"
-        sql = f"({sides[0]}) {joined} ({sides[1]})"
-        text = f"{left.text} {joined} {right.text}"
-        if node.args.get("order") is not None:
-            raise untranslated("ORDER BY of a UNION in parentheses")
-        limit = node.args.get("limit")
-        if limit is not None:
-            sql = f"SELECT * FROM ({sql}) AS q LIMIT {self._count(limit)}"  # noqa: S608
-        return Query(sql, columns, text)
+    def _set(self, node: Node, ctes: Mapping[str, Node], top: bool) -> Query:
+        first = self.query(node["initial_select_query"], ctes, top=top)
+        own = node["initial_select_query"].get("ctes")
+        ctes = {**ctes, **_ctes(own)}
+        parts = [f"({first.sql})"]
+        columns = dict(first.columns)
+        for one in node["subsequent_select_queries"]:
+            operator = one["set_operator"]
+            if operator not in _SETS:
+                raise HogQLError(f"Expected ALL or DISTINCT after {operator}.")
+            other = self.query(one["select_query"], ctes, top=top)
+            parts.append(f"{operator} ({other.sql})")
+            for name, twin in zip(list(columns), other.columns.values(), strict=False):
+                columns[name] = _common(columns[name], twin)
+        return Query(" ".join(parts), columns, first.names)
 
-    def _select(self, node: Any, ctes: Mapping[str, Any]) -> Query:
-        return _Select(self, node, ctes).query()
-
-    def _count(self, limit: Any) -> int:
-        expressions = Expressions(self, Scope(), {}, {})
-        value = expressions.of(limit.expression)
-        if not isinstance(value.literal, int) or value.literal < 0:
-            raise HogQLError(f"LIMIT must be a whole number, not {value.text}.")
-        return value.literal
-
-    def count(self, limit: Any) -> int:
-        """Return the number of a LIMIT or OFFSET.
+    def named(self, name: str, node: Node, ctes: Mapping[str, Node]) -> Query:
+        """Print a query that has a name, which it may not use itself.
 
         Raises:
-            HogQLError: It is not a non-negative integer constant.
+            HogQLError: It does.
         """
-        return self._count(limit)
+        if name in self._open:
+            raise HogQLError(f"The query {name} reads itself.")
+        self._open.append(name)
+        try:
+            return self.query(node, ctes)
+        finally:
+            self._open.pop()
 
 
-def _listed(node: Any, name: str) -> list[Any]:
-    """Return the nodes in an argument of a node."""
-    return node.args.get(name) or []
+def _common(left: Printed, right: Printed) -> Printed:
+    kind = left.kind if left.kind == right.kind else "unknown"
+    if "null" in {left.kind, right.kind}:
+        kind = right.kind if left.kind == "null" else left.kind
+    return Printed(left.sql, kind, left.nullable or right.nullable, left.scope)
 
 
-def _ctes(node: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the queries and scalars of WITH, by name."""
-    clause = node.args.get("with_") or node.args.get("with")
-    if clause is None:
-        return
-    if clause.args.get("recursive"):
-        raise untranslated("WITH RECURSIVE")
-    for cte in clause.expressions:
-        if cte.args.get("alias") is not None and cte.args["alias"].args.get("columns"):
-            raise untranslated("names of columns in WITH")
-        yield cte.alias, cte.this
-
-
-def _conjuncts(node: Any) -> list[Any]:
-    """Return the conditions joined by AND."""
-    if isinstance(node, exp.Paren):
-        return _conjuncts(node.this)
-    if isinstance(node, exp.And):
-        return [*_conjuncts(node.this), *_conjuncts(node.expression)]
-    return [node]
-
-
-def _is_range(node: Any) -> bool:
-    """Return whether a condition uses only columns by which ClickHouse orders events."""
-    names = _names(node)
-    return bool(names) and names <= {"timestamp", "uuid"}
-
-
-def _names(node: Any) -> set[str]:
-    """Return the columns of a condition; `?` for those of a subquery."""
-    if node.find(exp.Query) is not None:
-        return {"?"}
-    names = (column.name for column in node.find_all(exp.Column))
-    return {name for name in names if not name.startswith(PLACEHOLDER)}
+def _ctes(given: Any) -> dict[str, Node]:
+    return {cte["name"]: cte for cte in given or ()}
 
 
 class _Select:
-    """Translator of one SELECT."""
-
-    def __init__(self, translator: Translator, node: Any, ctes: Mapping[str, Any]) -> None:
+    def __init__(
+        self, translator: Translator, node: Node, ctes: Mapping[str, Node], top: bool
+    ) -> None:
         self._translator = translator
         self._node = node
-        self._scope = Scope()
-        known = {**ctes, **dict(_ctes(node))}
-        queries = {name: cte for name, cte in known.items() if isinstance(cte, exp.Query)}
-        windows: dict[str, Any] = {str(one.this.this): one for one in _listed(node, "windows")}
-        self._expressions = Expressions(translator, self._scope, queries, windows)
-        self._tables = Tables(translator, self._scope, self._expressions)
-        self._scalars = {name: cte for name, cte in known.items() if name not in queries}
-        self._own = {name for name, _ in _ctes(node)}
-        self._columns: list[tuple[str, Value]] = []
-        self._texts: list[str] = []
+        self._top = top
+        self._context = translator.context
+        self._scope = Scope(ctes={**ctes, **_ctes(node.get("ctes"))})
+        self._expressions = Expressions(translator, self._scope, self._context)
+        self._joins: list[tuple[SubquerySource | TableSource, str, str]] = []
+        """Sources with their kinds of join and conditions."""
 
     def query(self) -> Query:
-        if not self._node.expressions:
-            raise HogQLError("Syntax error: SELECT needs an expression.")
-        self._tables.read(self._node)
-        self._name_scalars()
-        for item in self._node.expressions:
-            self._item(item)
-        clauses, written = self._clauses()
-        made = ", ".join(f"{value.plain} AS c{n}" for n, (_, value) in enumerate(self._columns))
-        distinct = ""
-        if self._node.args.get("distinct") is not None:
-            distinct = "DISTINCT "
-            if self._node.args["distinct"].args.get("on"):
-                raise untranslated("DISTINCT ON")
-        sql = f"SELECT {distinct}{made}{self._tables.sql()}{clauses}"
-        text = f"SELECT {distinct}{', '.join(self._texts)}{self._tables.text}{written}"
-        return Query(sql, tuple((name, value.type) for name, value in self._columns), text)
+        node, expressions = self._node, self._expressions
+        if node.get("select_from"):
+            self._from(node["select_from"])
+        arrays = self._array_join()
+        columns = self._columns()
+        parts: list[str] = []
+        sample_tests = list(self._scope.wheres)
+        for key in ("prewhere", "where"):
+            tests = [] if key == "prewhere" else sample_tests
+            if node.get(key):
+                expressions.turn = True
+                tests = [*tests, expressions.of(node[key]).sql]
+                expressions.turn = False
+            if tests:
+                parts.append(f"{key.upper()} {_and(tests)}")
+        parts += self._grouping()
+        for key in ("having", "qualify"):
+            if node.get(key):
+                parts.append(f"{key.upper()} {expressions.of(node[key]).sql}")
+        given: Mapping[str, Node] = node.get("window_exprs") or {}
+        windows = [f"{quoted(name)} AS ({expressions.window(w)})" for name, w in given.items()]
+        if windows:
+            parts.insert(_before_qualify(parts), f"WINDOW {', '.join(windows)}")
+        if node.get("order_by"):
+            parts.append(f"ORDER BY {', '.join(map(expressions.order, node['order_by']))}")
+            if node.get("interpolate"):
+                raise unsupported("INTERPOLATE")
+        parts += self._limits()
+        # The tables come last: by now it is known which of them are joined.
+        tables = self._tables()
+        word = "SELECT DISTINCT" if node.get("distinct") else "SELECT"
+        written = self._written(columns)
+        sql = " ".join([f"{word} {', '.join(written)}", *tables, *arrays, *self._guarded(parts)])
+        return Query(sql, dict(columns), tuple(name for name, _ in columns))
 
-    def _name_scalars(self) -> None:
-        for name, node in self._scalars.items():
-            try:
-                value = self._expressions.of(node)
-            except HogQLError:
-                if name in self._own:
-                    raise
-                continue  # it refers to columns of the outer query
-            self._scope.aliases[name] = replace(value, text=identifier(name), name=name)
+    # FROM
 
-    def _item(self, item: Any) -> None:
-        if isinstance(item, exp.Star):
-            if item.args.get("replace") or item.args.get("rename"):
-                raise untranslated("`* REPLACE`")
-            without = {str(column.name) for column in _listed(item, "except_")}
-            for source in self._scope.sources.values():
-                self._all(source, without)
-        elif isinstance(item, exp.Column) and isinstance(item.this, exp.Star):
-            source = self._scope.source(item.table)
-            if source is None:
-                raise HogQLError(f"Unknown table `{item.table}`.")
-            self._all(source, set())
-        elif isinstance(item, exp.Alias):
-            value = self._expressions.of(item.this)
-            name = item.alias
-            self._scope.aliases[name] = replace(value, text=identifier(name), name=name)
-            self._add(name, value, f"{value.text} AS {identifier(name)}")
-        else:
-            value = self._expressions.of(item)
-            self._add(value.name or value.text, value, value.text)
-
-    def _all(self, source: Source, without: set[str]) -> None:
-        for name in source.names():
-            value = source.field(name)
-            if name not in without and value is not None:
-                self._add(name, value, value.text)
-
-    def _add(self, name: str, value: Value, text: str) -> None:
-        self._columns.append((name, value))
-        self._texts.append(text)
-
-    def _clauses(self) -> tuple[str, str]:
-        args = self._node.args
-        sql, text = list[str](), list[str]()
-        tests = [args[part].this for part in ("prewhere", "where") if args.get(part) is not None]
-        if tests:
-            values = self._expressions.all(tests)
-            for value in values:
-                if value.aggregate or value.window:
-                    raise HogQLError(
-                        f"Aggregate function {value.text} is found in WHERE.", "illegal_aggregation"
-                    )
-            sql.append(f" WHERE {' AND '.join(value.condition for value in values)}")
-            text.append(f" WHERE {' AND '.join(value.text for value in values)}")
-        self._count_scans(tests)
-        self._grouping(sql, text)
-        if args.get("having") is not None:
-            value = self._expressions.of(args["having"].this)
-            sql.append(f" HAVING {value.condition}")
-            text.append(f" HAVING {value.text}")
-        keys = self._ordering()
-        self._qualifying(keys, sql, text)
-        if keys:
-            if (bound := self._bound(tests, sql[0] if tests else "")) is not None:
-                sql.insert(bool(tests), f" {'AND' if tests else 'WHERE'} {bound}")
-            sql.append(f" ORDER BY {', '.join(key for key, _ in keys)}")
-            text.append(f" ORDER BY {', '.join(shown for _, shown in keys)}")
-        for word in ("limit", "offset"):
-            if args.get(word) is not None:
-                options = args[word].args.get("limit_options")
-                if options is not None and options.args.get("with_ties"):
-                    raise untranslated("WITH TIES")
-                count = self._translator.count(args[word])
-                sql.append(f" {word.upper()} {count}")
-                text.append(f" {word.upper()} {count}")
-        return "".join(sql), "".join(text)
-
-    def _bound(self, tests: list[Any], where: str) -> str | None:
-        """Return a redundant condition that makes large pages of events faster.
-
-        DuckDB sorts rows with all their columns, and few are left to be sorted once the moment of
-        the page's last row is known, which is found by sorting moments alone.
-        """
-        args = self._node.args
-        others = ("distinct", "group", "having", "limit_by", "offset", "qualify")
-        simple = len(self._scope.sources) == 1 and not any(args.get(other) for other in others)
-        values = [value for _, value in self._columns]
-        if not simple or any(value.window or value.aggregate for value in values):
-            return None
-        if args.get("limit") is None or (count := self._translator.count(args["limit"])) <= _TOP:
-            return None
-        if not set[str]().union(*map(_names, tests)) <= _CHEAP:
-            return None
-        source, first = next(iter(self._scope.sources.values())), args["order"].expressions[0]
-        if not isinstance(source, TableSource) or source.table is not TABLES["events"]:
-            return None
-        moment, read = f"{source.alias}.timestamp", self._tables.sql()
-        joined = read != f" FROM {source.sql} AS {source.alias}"
-        if joined or self._positional(first.this).sql != moment:
-            return None
-        last, sign, way = ("min", ">=", "DESC") if first.args.get("desc") else ("max", "<=", "ASC")
-        page = f"SELECT {moment} AS k{read}{where} ORDER BY k {way} LIMIT {count}"
-        return f"{moment} {sign} (SELECT {last}(k) FROM ({page}))"  # noqa: S608
-
-    def _count_scans(self, tests: list[Any]) -> None:
-        """Record the queries that count the events which ClickHouse would read."""
-        parts = [part for test in tests for part in _conjuncts(test)]
-        # The server estimates the time of a query by the rows that remain after the primary key.
-        near = [part for part in parts if _is_range(part)]
-        conditions = [self._expressions.of(part).condition for part in near]
-        for source in self._scope.sources.values():
-            if isinstance(source, TableSource) and source.table is TABLES["events"]:
-                own = [c for c in conditions if f"{source.alias}." in c]
-                where = f" WHERE {' AND '.join(own)}" if own else ""
-                self._translator.scans.append(
-                    f"SELECT count(*) FROM {source.sql} AS {source.alias}{where}"  # noqa: S608
-                )
-
-    def _grouping(self, sql: list[str], text: list[str]) -> None:
-        group = self._node.args.get("group")
-        if group is None:
-            return
-        for extra in ("grouping_sets", "cube", "rollup", "totals", "all"):
-            if group.args.get(extra):
-                raise untranslated(f"GROUP BY with {extra.upper()}")
-        values = [self._positional(node) for node in group.expressions]
-        for value in values:
-            if value.aggregate:
+    def _from(self, node: Node | None) -> None:
+        outer = any("RIGHT" in kind or "FULL" in kind for kind in _kinds(node))
+        first = True
+        while node is not None:
+            if node.get("table_final"):
                 raise HogQLError(
-                    f"Aggregate function {value.text} is found in GROUP BY.", "illegal_aggregation"
+                    "The FINAL keyword is not supported in HogQL as it causes slow queries"
                 )
-        sql.append(f" GROUP BY {', '.join(value.plain for value in values)}")
-        text.append(f" GROUP BY {', '.join(value.text for value in values)}")
+            kind = str(node.get("join_type") or "")
+            if not first and not _JOINS.match(kind):
+                raise HogQLError(f"{kind} is not supported.")
+            kind = kind.removeprefix("GLOBAL ")
+            name, source = self._source(node, direct=first and not outer)
+            if name in self._scope.sources:
+                raise HogQLError(f'Already have joined a table called "{name}". Can\'t redefine.')
+            self._scope.sources[name] = source
+            if node.get("sample"):
+                self._sample(node["sample"], source)
+            self._joins.append((source, "" if first else kind, self._constraint(node, source)))
+            first, node = False, node.get("next_join")
 
-    def _ordering(self) -> list[tuple[str, str]]:
-        order = self._node.args.get("order")
-        if order is None:
+    def _source(self, node: Node, *, direct: bool) -> tuple[str, SubquerySource | TableSource]:
+        table, alias = node["table"], node.get("alias")
+        fresh = self._translator.fresh.next()
+        if table["node"] == "ValuesQuery":
+            raise HogQLError("VALUES is not supported in HogQL.")
+        if table["node"] != "Field":
+            made = self._translator.query(table, self._scope.ctes)
+            return alias or fresh, self._subquery(fresh, made, node)
+        chain = [str(part) for part in table["chain"]]
+        name = ".".join(chain)
+        own = alias or (name if chain[0] == "system" else chain[-1])
+        if node.get("table_args") is not None:
+            return own, self._table_function(fresh, name, node["table_args"], node)
+        cte = self._scope.ctes.get(name)
+        if cte is not None and cte.get("cte_type") != "column":
+            inner = {k: v for k, v in self._scope.ctes.items() if k != name}
+            made = self._translator.named(name, cte["expr"], inner)
+            return own, self._subquery(
+                fresh,
+                made,
+                {**node, "column_aliases": (node.get("column_aliases") or cte.get("columns"))},
+            )
+        view = self._context.views.get(name)
+        if view is not None:
+            tree = replace_placeholders(parse_select(view), self._context)
+            return own, self._subquery(fresh, self._translator.named(name, tree, {}), node)
+        known = TABLES.get(name)
+        if known is not None:
+            return own, TableSource(name, self._context, self._translator.fresh, direct=direct)
+        if chain[0] == "system" or name in OWN_OBJECTS:
+            rows = self._context.system_table(name.removeprefix("system."))
+            if rows is not None:
+                return own, _values(fresh, rows)
+        raise HogQLError(f'Unknown table "{name}".')
+
+    def _subquery(self, alias: str, made: Query, node: Node) -> SubquerySource:
+        names = node.get("column_aliases")
+        if not names:
+            return SubquerySource(alias, made.columns, f"({made.sql})")
+        if len(names) != len(made.names):
+            raise HogQLError(
+                f"The query has {len(made.names)} columns, but {len(names)} names are given."
+            )
+        columns = dict(zip(names, made.columns.values(), strict=False))
+        shown = ", ".join(
+            f"{quoted(old)} AS {quoted(new)}" for old, new in zip(made.names, names, strict=True)
+        )
+        return SubquerySource(alias, columns, f"(SELECT {shown} FROM ({made.sql}))")  # noqa: S608
+
+    def _table_function(
+        self, alias: str, name: str, args: Sequence[Node], node: Node
+    ) -> SubquerySource:
+        if name != "numbers":
+            raise HogQLError(f'Unknown table function "{name}".')
+        numbers = [arg.get("value") for arg in args]
+        if not 1 <= len(numbers) <= 2 or not all(
+            isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in numbers
+        ):
+            raise HogQLError("numbers() takes one or two whole numbers.")
+        column = (node.get("column_aliases") or ["number"])[0]
+        sql = f"numbers({', '.join(map(str, numbers))})"
+        if column != "number":
+            sql = f"(SELECT number AS {quoted(column)} FROM {sql})"  # noqa: S608
+        return SubquerySource(alias, {column: Printed("", "int", False)}, sql)
+
+    def _sample(self, node: Node, source: Source) -> None:
+        share, offset = _ratio(node["sample_value"]), _ratio(node.get("offset_value"))
+        if share == 1 or share is None:
+            return
+        if not isinstance(source, TableSource) or source.name != "events":
+            raise HogQLError("SAMPLE is only supported for the table events.")
+        # Events are sampled by the hash of the distinct id, as they are at PostHog.
+        hashed = f"cityHash64({source.alias}.distinct_id)"
+        low = int((offset or 0) * 2**64)
+        high = min(low + int(share * 2**64), 2**64 - 1)
+        self._scope.wheres.append(f"{hashed} >= {low} AND {hashed} < {high}")
+
+    def _constraint(self, node: Node, source: Source) -> str:
+        constraint = node.get("constraint")
+        if constraint is None:
+            return ""
+        expressions = self._expressions
+        if constraint["constraint_type"] == "USING":
+            return f"USING {self._using(constraint['expr'], source)}"
+        expressions.bare = True
+        try:
+            return f"ON {expressions.of(constraint['expr']).sql}"
+        finally:
+            expressions.bare = False
+
+    def _using(self, node: Node, source: Source) -> str:
+        nodes = node["exprs"] if node["node"] == "Tuple" else [node]
+        names: list[str] = []
+        for one in nodes:
+            chain = one.get("chain")
+            if not chain or len(chain) != 1:
+                raise HogQLError("USING takes names of columns.")
+            if any(each.column(chain[0]) is None for each in self._scope.sources.values()):
+                raise HogQLError(f"Unable to resolve field: {chain[0]}")
+            names.append(quoted(str(chain[0])))
+        return f"({', '.join(names)})"
+
+    def _tables(self) -> list[str]:
+        parts: list[str] = []
+        for source, kind, constraint in self._joins:
+            sql = source.sql if isinstance(source, SubquerySource) else source.read()
+            parts.append(f"{kind if parts else 'FROM'} {sql} AS {source.alias}")
+            if constraint:
+                parts.append(constraint)
+            if isinstance(source, TableSource):
+                parts += source.joins()
+        return parts
+
+    def _guarded(self, parts: list[str]) -> list[str]:
+        """Return the clauses with the condition on the project first in WHERE."""
+        guards: list[str] = []
+        for source, _, _ in self._joins:
+            if isinstance(source, TableSource) and source.direct:
+                guards.append(f"equals({source.alias}.team_id, {self._context.team_id})")
+                if source.name == "events":
+                    self._scan(source)
+        if not guards:
+            return parts
+        at = next((n for n, part in enumerate(parts) if part.startswith("WHERE ")), None)
+        if at is None:
+            first = 1 if parts and parts[0].startswith("PREWHERE ") else 0
+            return [*parts[:first], f"WHERE {_and(guards)}", *parts[first:]]
+        test = parts[at].removeprefix("WHERE ")
+        return [*parts[:at], f"WHERE {_and([*guards, test])}", *parts[at + 1 :]]
+
+    def _scan(self, source: TableSource) -> None:
+        """Note the query that counts the events of the time range of WHERE."""
+        tests = [f"{source.alias}.team_id = {self._context.team_id}"]
+        column = f"{source.alias}.`timestamp`"
+        where = self._node.get("where")
+        arms = () if where is None else where["exprs"] if where["node"] == "And" else (where,)
+        for arm in arms:
+            if arm["node"] == "CompareOperation" and arm["op"] in _RANGES:
+                printed = self._expressions.of(arm).sql
+                rest = printed.replace(column, "")
+                # Only conditions that name no other column.
+                if rest != printed and "__t" not in rest and "`" not in rest:
+                    tests.append(printed)
+        self._translator.scans.append(
+            f"SELECT count() FROM events AS {source.alias} WHERE {' AND '.join(tests)}"  # noqa: S608
+        )
+
+    # Columns
+
+    def _array_join(self) -> list[str]:
+        operator = self._node.get("array_join_op")
+        if not operator:
             return []
-        if order.args.get("siblings"):
-            raise untranslated("ORDER SIBLINGS BY")
-        return [ordered(self._positional(one.this), one) for one in order.expressions]
+        if operator not in {"ARRAY JOIN", "LEFT ARRAY JOIN", "INNER ARRAY JOIN"}:
+            raise HogQLError(f"{operator} is not supported.")
+        parts: list[str] = []
+        made: list[tuple[str, Printed]] = []
+        for node in self._node["array_join_list"]:
+            if node["node"] != "Alias":
+                raise HogQLError("ARRAY JOIN arrays must have an alias")
+            value = self._expressions.of(node["expr"])
+            parts.append(f"{value.sql} AS {quoted(node['alias'])}")
+            made.append((node["alias"], value))
+        for name, _ in made:
+            self._expressions.register(name, Printed("", "unknown"))
+        return [f"{operator.removeprefix('INNER ')} {', '.join(parts)}"]
 
-    def _qualifying(self, keys: list[tuple[str, str]], sql: list[str], text: list[str]) -> None:
-        tests: list[str] = []
-        if self._node.args.get("qualify") is not None:
-            value = self._expressions.of(self._node.args["qualify"].this)
-            tests.append(value.condition)
-            text.append(f" QUALIFY {value.text}")
-        limit_by = self._node.args.get("limit_by")
-        if limit_by is not None:
-            if self._node.args.get("distinct") is not None:
-                raise untranslated("LIMIT BY together with DISTINCT")
-            values = self._expressions.all(limit_by.expressions)
-            first = self._translator.count(limit_by)
-            skipped = limit_by.args.get("offset")
-            start = 0 if skipped is None else self._skip(skipped)
-            order = f" ORDER BY {', '.join(key for key, _ in keys)}" if keys else ""
-            parts = ", ".join(value.plain for value in values)
-            # DuckDB has no LIMIT BY: the rows of each group are numbered and filtered.
-            row = f"row_number() OVER (PARTITION BY {parts}{order})"
-            tests.append(f"{row} BETWEEN {start + 1} AND {start + first}")
-            text.append(f" LIMIT {first} BY {', '.join(value.text for value in values)}")
-        if tests:
-            sql.append(f" QUALIFY {' AND '.join(tests)}")
+    def _columns(self) -> list[tuple[str, Printed]]:
+        columns: list[tuple[str, Printed]] = []
+        self._explicit: set[int] = set()
+        for node in self._node["select"]:
+            star = _star(node)
+            if star is not None:
+                columns += self._all_columns(*star)
+            elif node["node"] == "Alias":
+                made = self._expressions.of(node["expr"])
+                self._expressions.register(node["alias"], made)
+                self._explicit.add(len(columns))
+                columns.append((node["alias"], made))
+            else:
+                made = self._expressions.of(node)
+                name = made.name if node["node"] in {"Field", "TupleAccess", "ArrayAccess"} else ""
+                columns.append((name or hogql_text(node).replace("%", ""), made))
+        return columns
 
-    def _skip(self, node: Any) -> int:
-        value = self._expressions.of(node)
-        if not isinstance(value.literal, int) or value.literal < 0:
-            raise HogQLError(f"OFFSET must be a whole number, not {value.text}.")
-        return value.literal
+    def _all_columns(self, table: str | None, pattern: str | None) -> list[tuple[str, Printed]]:
+        sources = self._scope.sources
+        if table is not None:
+            if table not in sources:
+                raise HogQLError(f"Unable to resolve field: {table}")
+            chosen = [sources[table]]
+        else:
+            chosen = list(sources.values())
+            if not chosen:
+                raise HogQLError("Cannot use '*' when there are no tables in the query")
+        found: list[tuple[str, Printed]] = []
+        for source in chosen:
+            for name in source.names():
+                if pattern is None or re.search(pattern, name):
+                    column = source.column(name)
+                    assert column is not None
+                    found.append((name, column))
+        if not found:
+            raise HogQLError("No columns match the pattern.")
+        return found
 
-    def _positional(self, node: Any) -> Value:
-        """Translate a GROUP BY or ORDER BY item; a number is the position of a column."""
-        if isinstance(node, exp.Literal) and not node.is_string and str(node.this).isdigit():
-            place = int(str(node.this))
-            if not 1 <= place <= len(self._columns):
-                raise HogQLError(f"There is no column {place} to group or sort by.")
-            return self._columns[place - 1][1]
-        return self._expressions.of(node)
+    def _written(self, columns: Sequence[tuple[str, Printed]]) -> list[str]:
+        """Return the columns as SQL, with the names that they need."""
+        taken = {columns[at][0] for at in self._explicit}
+        last = {name: at for at, (name, _) in enumerate(columns)}
+        written: list[str] = []
+        for at, (name, value) in enumerate(columns):
+            named = at in self._explicit or (
+                not self._top and name not in taken and last[name] == at
+            )
+            written.append(f"{value.sql} AS {quoted(name)}" if named else value.sql)
+        return written
+
+    # The other clauses
+
+    def _grouping(self) -> list[str]:
+        node, mode = self._node, self._node.get("group_by_mode")
+        if mode == "all":
+            return ["GROUP BY ALL"]
+        parts: list[str] = []
+        if node.get("group_by"):
+            if mode == "grouping_sets":
+                sets = ", ".join(
+                    f"({self._expressions.joined(one['exprs'])})" for one in node["group_by"]
+                )
+                parts.append(f"GROUP BY GROUPING SETS ({sets})")
+            else:
+                keys = self._expressions.joined(node["group_by"])
+                if mode in {"rollup", "cube"}:
+                    keys = f"{mode.upper()}({keys})"
+                parts.append(f"GROUP BY {keys}")
+        if node.get("group_by_with_totals") or mode == "totals" or node.get("with_totals"):
+            raise unsupported("WITH TOTALS")
+        return parts
+
+    def _limits(self) -> list[str]:
+        node, parts = self._node, list[str]()
+        by = node.get("limit_by")
+        if by:
+            text = f"LIMIT {self._count(by['n'])}"
+            if by.get("offset_value"):
+                text += f" OFFSET {self._count(by['offset_value'])}"
+            parts.append(f"{text} BY {self._expressions.joined(by['exprs'])}")
+        if node.get("limit") is not None:
+            parts.append(f"LIMIT {self._count(node['limit'])}")
+        if node.get("offset") is not None:
+            parts.append(f"OFFSET {self._count(node['offset'])}")
+        if node.get("limit_with_ties") and node.get("limit") is not None:
+            # ClickHouse writes OFFSET before the words.
+            if node.get("offset") is not None:
+                limit = parts.pop(-2)
+                parts[-1] = f"LIMIT {self._count(node['offset'])}, {limit.removeprefix('LIMIT ')}"
+            parts.append("WITH TIES")
+        return parts
+
+    def _count(self, node: Node) -> str:
+        return self._expressions.of(node).sql
+
+
+def _and(tests: Sequence[str]) -> str:
+    return tests[0] if len(tests) == 1 else f"and({', '.join(tests)})"
+
+
+def _before_qualify(parts: Sequence[str]) -> int:
+    return next((n for n, part in enumerate(parts) if part.startswith("QUALIFY ")), len(parts))
+
+
+def _kinds(node: Node | None) -> list[str]:
+    kinds: list[str] = []
+    while node is not None:
+        kinds.append(str(node.get("join_type") or ""))
+        node = node.get("next_join")
+    return kinds
+
+
+def _ratio(node: Node | None) -> float | None:
+    if node is None:
+        return None
+    left: Any = node["left"].get("value")
+    right: Any = (node.get("right") or {"value": 1}).get("value")
+    if not isinstance(left, int | float) or not isinstance(right, int | float) or not right:
+        raise HogQLError("SAMPLE takes a number.")
+    return left / right
+
+
+def _star(node: Node) -> tuple[str | None, str | None] | None:
+    """Return the table and the pattern of `*`, `t.*` or COLUMNS('…'), or None."""
+    if node["node"] == "ColumnsExpr":
+        pattern = node.get("regex")
+        if not isinstance(pattern, str):
+            raise unsupported("COLUMNS with a list of columns")
+        try:
+            re.compile(pattern)
+        except re.error:
+            raise HogQLError(f"{pattern!r} is no regular expression.") from None
+        return None, pattern
+    if node["node"] != "Field" or node["chain"][-1] != "*":
+        return None
+    chain = node["chain"]
+    return (".".join(map(str, chain[:-1])) if len(chain) > 1 else None), None
+
+
+def _values(alias: str, table: SystemTable) -> SubquerySource:
+    structure = ", ".join(f"{quoted(name)} {kind}" for name, kind in table.columns.items())
+    columns = {
+        name: Printed("", _kind(kind), kind.startswith("Nullable"))
+        for name, kind in table.columns.items()
+    }
+    if not table.rows:
+        return SubquerySource(alias, columns, f"null({string(structure)})")
+    rows = ", ".join(f"({', '.join(map(_literal, row))})" for row in table.rows)
+    return SubquerySource(alias, columns, f"values({string(structure)}, {rows})")
+
+
+def _kind(clickhouse: str) -> str:
+    plain = clickhouse.removeprefix("Nullable(").lower()
+    for start, kind in (
+        ("string", "string"), ("datetime", "datetime"), ("date", "date"), ("uuid", "uuid"),
+        ("float", "float"), ("int", "int"), ("uint", "int"), ("bool", "bool"), ("array", "array"),
+    ):  # fmt: skip
+        if plain.startswith(start):
+            return kind
+    return "unknown"
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool | int | float):
+        return str(int(value)) if isinstance(value, bool) else repr(value)
+    return string(str(value))

@@ -1,108 +1,181 @@
-"""Translate a HogQL query to DuckDB's SQL, without access to a database."""
+"""Translate HogQL to ClickHouse SQL, without access to a database."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
-from .context import Context, Query
-from .dialect import parse
-from .nodes import understood
-from .problems import HogQLError
+from .context import Context
+from .errors import HogQLError
+from .hogql_text import hogql_text
+from .parse import Expression, Node, children, constant, parse_expression, parse_select
+from .placeholders import replace_placeholders
+from .scope import Query
 from .select import Translator
-from .tree import exp
 
-__all__ = ["DEFAULT_ROWS", "MOST_ROWS", "Translation", "translate", "uses_offset", "whole"]
+__all__ = [
+    "DEFAULT_ROWS",
+    "MAX_ROWS",
+    "SETTINGS",
+    "Translation",
+    "translate",
+    "translate_expression",
+    "uses_offset",
+    "whole",
+]
 
 DEFAULT_ROWS: Final = 100
 """Number of rows returned by a query without LIMIT."""
-MOST_ROWS: Final = 50_000
+MAX_ROWS: Final = 50_000
 """Maximum LIMIT; larger values are silently capped, as on the server."""
+SETTINGS: Final[Mapping[str, str | int]] = MappingProxyType({
+    "transform_null_in": 1,
+    "join_use_nulls": 0,
+    "max_ast_elements": 4_000_000,
+    "max_expanded_ast_elements": 4_000_000,
+    "optimize_min_equality_disjunction_chain_length": 4_294_967_295,
+    "allow_experimental_join_condition": 1,
+    "cast_string_to_date_time_mode": "best_effort",
+})  # fmt: skip
+"""Settings that the printed SQL counts on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Translation:
     """A translated query with what is needed to run it."""
 
-    query: Query
-    paged: bool
+    sql: str
+    """ClickHouse SQL."""
+    columns: tuple[str, ...]
+    """Names of the columns."""
+    hogql: str
+    """The query as HogQL writes it."""
+    paged: bool = False
     """Whether the query had no LIMIT; then one row more than returned is read, for `hasMore`."""
-    scans: tuple[str, ...]
+    scans: tuple[str, ...] = ()
     """Queries that count the events in the time ranges that the query reads."""
+    settings: Mapping[str, str | int] = field(default_factory=lambda: SETTINGS)
+    """ClickHouse settings to run it with."""
 
 
 def translate(
-    sql: str, context: Context, *, offset: bool = True, most: int = MOST_ROWS
+    sql: str | Expression,
+    context: Context,
+    *,
+    allow_offset: bool = True,
+    max_rows: int = MAX_ROWS,
 ) -> Translation:
     """Translate a query.
 
     Args:
-        sql: HogQL.
+        sql: HogQL, or a query that was parsed or built already.
         context: What its meaning depends on.
-        offset: Whether OFFSET is allowed.
-        most: The maximum LIMIT; larger values are capped.
+        allow_offset: Whether OFFSET is allowed.
+        max_rows: The maximum LIMIT; larger values are capped.
 
     Raises:
-        HogQLError: The query is not valid HogQL, or the emulator does not translate it faithfully.
+        HogQLError: The query is not valid HogQL, or the emulator does not support it.
     """
-    tree: Any = parse(sql)
-    # As on the server for queries with a personal API key; see the setting of the emulator.
-    if not offset and uses_offset(tree):
-        raise HogQLError(
-            "OFFSET is not allowed in queries made with a personal API key. Page by a key instead, "
-            "as in `WHERE timestamp > ... ORDER BY timestamp LIMIT n`, or use a batch export."
-        )
-    understood(tree)
-    translator = Translator(context)
-    limit = tree.args.get("limit")
     try:
-        query = translator.query(tree, {})
-        paged = limit is None and isinstance(tree, exp.Select)
-        rows = DEFAULT_ROWS + paged if limit is None else min(translator.count(limit), most)
-        if limit is None and not isinstance(tree, exp.Select):
-            rows = most if _limited(tree) else DEFAULT_ROWS
+        tree = replace_placeholders(_tree(sql), context)
+        if not allow_offset and uses_offset(tree):
+            raise HogQLError(
+                "OFFSET is not allowed in queries made with a personal API key. Page by a key "
+                "instead, as in `WHERE timestamp > ... ORDER BY timestamp LIMIT n`, or use a "
+                "batch export."
+            )
+        paged = tree["node"] == "SelectQuery" and tree.get("limit") is None
+        tree = _limited(tree, DEFAULT_ROWS + paged, max_rows)
+        translator = Translator(context)
+        query = translator.query(tree, {}, top=True)
+        text = hogql_text(tree)
     except RecursionError:
         raise HogQLError("The query is nested too deeply.") from None
-    limited = f"SELECT * FROM ({query.sql}) AS q LIMIT {rows}"  # noqa: S608
-    if limit is not None or not isinstance(tree, exp.Select):
-        limited = query.sql if limit is not None and rows == translator.count(limit) else limited
-    else:
-        offset_clause = tree.args.get("offset")
-        limited = limited if offset_clause is not None else f"{query.sql} LIMIT {rows}"
-    text = query.text if limit is not None else f"{query.text} LIMIT {DEFAULT_ROWS + paged}"
-    return Translation(Query(limited, query.columns, text), paged, tuple(translator.scans))
+    return Translation(query.sql, query.names, text, paged, tuple(translator.scans))
 
 
-def whole(sql: str, context: Context) -> Query:
+def whole(sql: str | Expression, context: Context) -> Translation:
     """Translate a query without a limit on its rows, for exports.
 
     Raises:
-        HogQLError: The query is invalid, the emulator does not translate it faithfully, or a
-            column has no alias.
+        HogQLError: The query is invalid, the emulator does not support it, or a column has no
+            alias.
     """
-    tree: Any = parse(sql)
-    understood(tree)
-    first = tree
-    while isinstance(first, exp.SetOperation):
-        first = first.this
-    if not all(isinstance(column, exp.Alias) for column in first.expressions):
-        raise HogQLError("Every column of an exported query needs an alias.")
     try:
-        return Translator(context).query(tree, {})
+        tree = replace_placeholders(_tree(sql), context)
+        first = tree
+        while first["node"] == "SelectSetQuery":
+            first = first["initial_select_query"]
+        if not all(column["node"] == "Alias" for column in first["select"]):
+            raise HogQLError("Every column of an exported query needs an alias.")
+        translator = Translator(context)
+        query = translator.query(tree, {})
+        text = hogql_text(tree)
+    except RecursionError:
+        raise HogQLError("The query is nested too deeply.") from None
+    return Translation(query.sql, query.names, text, False, tuple(translator.scans))
+
+
+def translate_expression(
+    expression: str | Expression, context: Context, *, table: str = "events"
+) -> Query:
+    """Translate an expression to a query of it over all rows of a table.
+
+    Args:
+        expression: HogQL, or an expression that was parsed or built already.
+        context: What its meaning depends on.
+        table: The table that its names are of.
+
+    Raises:
+        HogQLError: The expression is invalid, or the emulator does not support it.
+    """
+    node = parse_expression(expression) if isinstance(expression, str) else expression.node
+    query: Node = {
+        "node": "SelectQuery",
+        "select": [{"node": "Alias", "alias": "value", "expr": node}],
+        "select_from": {"node": "JoinExpr", "table": {"node": "Field", "chain": [table]}},
+    }
+    try:
+        return Translator(context).query(replace_placeholders(query, context), {})
     except RecursionError:
         raise HogQLError("The query is nested too deeply.") from None
 
 
-def _limited(tree: Any) -> bool:
-    """Return whether the last query of a UNION has its own LIMIT."""
-    last = tree.expression
-    while isinstance(last, exp.SetOperation):
-        last = last.expression
-    return last is not None and last.args.get("limit") is not None
-
-
-def uses_offset(tree: Any) -> bool:
+def uses_offset(tree: Node) -> bool:
     """Return whether OFFSET occurs anywhere in a query."""
-    if any(tree.find_all(exp.Offset)):
+    if tree["node"] == "SelectQuery" and tree.get("offset") is not None:
         return True
-    return any(limit.args.get("offset") is not None for limit in tree.find_all(exp.Limit))
+    if tree["node"] == "LimitByExpr" and tree.get("offset_value") is not None:
+        return True
+    return any(uses_offset(child) for child in children(tree))
+
+
+def _tree(sql: str | Expression) -> Node:
+    return parse_select(sql) if isinstance(sql, str) else sql.node
+
+
+def _limited(tree: Node, default: int, most: int) -> Node:
+    """Return the query with a limit for each of its SELECTs."""
+    if tree["node"] == "SelectSetQuery":
+        return {
+            **tree,
+            "initial_select_query": _limited(tree["initial_select_query"], default, most),
+            "subsequent_select_queries": [
+                {**one, "select_query": _limited(one["select_query"], default, most)}
+                for one in tree["subsequent_select_queries"]
+            ],
+        }
+    if tree["node"] != "SelectQuery":
+        return tree
+    limit: Any = tree.get("limit")
+    if limit is None:
+        return {**tree, "limit": constant(min(default, most))}
+    value = limit.get("value")
+    if limit["node"] != "Constant":
+        capped: Node = {"node": "Call", "name": "min2", "args": [constant(most), limit]}
+        return {**tree, "limit": capped}
+    if isinstance(value, int) and not isinstance(value, bool):
+        return tree if value <= most else {**tree, "limit": constant(most)}
+    return tree

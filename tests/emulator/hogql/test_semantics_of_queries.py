@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from posthog_emulator.event_store.store import EventStore
-
-from .hogql_client import NOW, HogQLTester, uuid
+from tests.emulator.hogql.hogql_database import ANN, Asker, event
+from tests.helpers.clickhouse import Database
 
 ROWS = (
     "(SELECT 1 AS g, 10 AS v, 'a' AS t, toInt('5') AS n UNION ALL SELECT 1, 20, 'b', NULL "
@@ -55,8 +54,6 @@ AGGREGATES = [
      f"(SELECT * FROM {ROWS} ORDER BY v DESC)", [[[40, 20, 10, 5], [40, 20], [1, 2]]]),
     (f"SELECT groupArrayIf(t, v > 5), arraySort(groupUniqArrayIf(g, v > 5)) FROM {ROWS} "
      "WHERE g = 2", [[["d"], [2]]]),
-    (f"SELECT topK(1)(g), topKIf(1)(g, v > 10 AND g = 2) FROM (SELECT * FROM {ROWS} WHERE v != 5)",
-     [[[1], [2]]]),
     (f"SELECT any(v), anyLast(v), first_value(v) FROM (SELECT * FROM {ROWS} ORDER BY v)",
      [[5, 40, 5]]),
     ("SELECT sum(x), avg(x), max(x) FROM (SELECT true AS x UNION ALL SELECT false)",
@@ -68,8 +65,6 @@ SHAPES = [
     # NULL and what is no number come last whichever way.
     (f"SELECT n FROM {ROWS} ORDER BY n", [[1], [5], [7], [None]]),
     (f"SELECT n FROM {ROWS} ORDER BY n DESC", [[7], [5], [1], [None]]),
-    (f"SELECT n FROM {ROWS} ORDER BY n NULLS FIRST", [[None], [1], [5], [7]]),
-    (f"SELECT n FROM {ROWS} ORDER BY n DESC NULLS FIRST", [[None], [7], [5], [1]]),
     ("SELECT number, 1 / (number - 1) - 1 / (number - 1) AS x FROM numbers(3) ORDER BY x DESC, 1",
      [[0, 0.0], [2, 0.0], [1, None]]),
     ("SELECT x FROM (SELECT arrayJoin(['b', 'B', 'a', 'ä', '']) AS x) ORDER BY x",
@@ -97,7 +92,6 @@ SHAPES = [
     ("SELECT arrayJoin([1, 2]) AS a, arrayJoin(['x', 'y']) AS b ORDER BY a, b",
      [[1, "x"], [1, "y"], [2, "x"], [2, "y"]]),
     ("SELECT arrayJoin([1, 2]), arrayJoin([1, 2]) + 1", [[1, 2], [2, 3]]),
-    ("SELECT count() FROM (SELECT arrayJoin(emptyArrayString()))", [[0]]),
     ("SELECT number, arrayJoin(range(number)) AS x FROM numbers(4) WHERE x > 0 ORDER BY 1, 2",
      [[2, 1], [3, 1], [3, 2]]),
     ("SELECT x, count() FROM (SELECT arrayJoin([1, 2, 1]) AS x) GROUP BY x ORDER BY x",
@@ -149,7 +143,7 @@ PROPERTIES = [
     ("length(properties.s)", [None, None, 0, 1]),
     ("concat('<', properties.s, '>')", ["<>", "<>", "<>", "<x>"]),
     ("coalesce(properties.s, 'none')", ["none", "none", "", "x"]),
-    ("empty(properties.s)", [1, 1, 1, 0]),
+    ("empty(properties.s)", [None, None, 1, 0]),
     ("JSONHas(properties, 's')", [0, 1, 1, 1]),
     # A truth value is one in the column of a Boolean, a text elsewhere.
     ("properties.flag", [True, None, False, None]),
@@ -189,102 +183,97 @@ PROPERTIES = [
     ("JSONExtractString(person.properties, 'email')", ["a@a", "a@a", "a@a", "a@a"]),
     ("JSONExtractInt(group_0.properties, 'size')", [0, 0, 0, 0]),
     ("group_0.properties.size", [None, None, None, None]),
-    ("$session_id", ["s", None, None, None]),
+    ("$session_id", ["", "", "", ""]),
+    ("properties.`f/g`", [None, None, None, "h"]),
+    ("properties.w", [None, None, None, 'a\\"b']),
 ]  # fmt: skip
 
 REFUSED = [
-    ("SELECT properties.s > 5 FROM events", "no_common_type"),
-    ("SELECT properties.num = 'many' FROM events", "type_mismatch"),
-    ("SELECT event + 1 FROM events", "illegal_type_of_argument"),
-    ("SELECT lower(properties.num) FROM events", "illegal_type_of_argument"),
-    ("SELECT length(1)", "illegal_type_of_argument"),
-    ("SELECT if(1, 'a', 2)", "no_common_type"),
-    ("SELECT 5 % 0", "illegal_division"),
-    ("SELECT toDateTime('20260102')", "invalid_input"),
-    ("SELECT toDate('2026-01-02T03:04:05Z')", "invalid_input"),
-    ("SELECT toDateTime(properties.x) FROM (SELECT '{\"x\": \"02/01/2026\"}' AS properties)",
-     "invalid_input"),
-    ("SELECT 'a' LIKE 'a\\\\'", "cannot_parse_escape_sequence"),
-    ("SELECT 'a' LIKE properties.s FROM (SELECT '{\"s\": \"a\\\\\\\\\"}' AS properties)",
-     "invalid_input"),
-    ("SELECT replaceRegexpAll('abc', 'x*', '-')", "invalid_input"),
-    ("SELECT JSONExtractString('{\"a\": 1}', 1)", "invalid_input"),
-    ("SELECT JSONExtractUInt('{\"a\": 18446744073709551615}', 'a')", "invalid_input"),
-    ("SELECT dateDiff('hour', toTimeZone(now(), 'Asia/Kolkata'), toTimeZone(now(), "
-     "'Asia/Kolkata'))", "invalid_input"),
-    ("SELECT dateDiff('day', now(), toTimeZone(now(), 'Asia/Tokyo'))", "invalid_input"),
-    ("SELECT substring('äb', 2)", "invalid_input"),
-    ("SELECT min(uuid) FROM events", "invalid_input"),
-    ("SELECT arrayJoin(groupArray(event)) FROM events", "invalid_input"),
-    ("SELECT a.event FROM events a ASOF JOIN events b ON a.uuid = b.uuid", "invalid_input"),
-    ("SELECT number FROM numbers(3) ORDER BY number WITH FILL", "invalid_input"),
-    ("SELECT number FROM numbers(3) LIMIT 1 WITH TIES", "invalid_input"),
-    ("SELECT count() FROM events GROUP BY GROUPING SETS ((event), ())", "invalid_input"),
-    ("SELECT sum(number) FILTER (WHERE number > 1) FROM numbers(3)", "invalid_input"),
-    ("SELECT max(timestamp) AS timestamp FROM events WHERE timestamp > '2026-01-01'",
-     "illegal_aggregation"),
-    ("SELECT windowFunnel(10)(timestamp, event = 'a') FROM events", "invalid_input"),
-    ("SELECT uniqTheta(1)", "invalid_input"),
-    ("SELECT countif(1)", "invalid_input"),
-    ("SELECT TOSTRING(1)", "invalid_input"),
-    ("SELECT (SELECT number FROM numbers(2))", "invalid_input"),
-    ("SELECT e.event FROM events e WHERE e.uuid IN (SELECT uuid FROM events WHERE uuid = e.uuid)",
-     "invalid_input"),
-    ("SELECT 9223372036854775807 + 1", "invalid_input"),
-    ("SELECT * FROM events FORMAT JSON", "invalid_input"),
-    ("SELECT * FROM events SETTINGS max_threads = 1", "invalid_input"),
+    ("SELECT number FROM numbers(3) FINAL", "The FINAL keyword is not supported"),
+    ("SELECT groupArray(number ORDER BY number) FROM numbers(3)", "ORDER BY inside"),
+    ("SELECT countif(1)", "Unsupported function call 'countif(...)'"),
+    ("SELECT TOSTRING(1)", "Unsupported function call 'TOSTRING(...)'."),
+    ("SELECT countt()", "Perhaps you meant 'count(...)'?"),
+    ("SELECT * FROM events SETTINGS max_threads = 1", "settingsClause"),
+    ("SELECT extract(year FROM timestamp) FROM events", "no viable alternative"),
+    ("SELECT date '2026-01-01'", "ColumnExprDate"),
+    ("SELECT 1 FROM events WHERE event GLOBAL IN ('a')", "input"),
+    ("SELECT sum(count()) FROM events", "Aggregation 'count' cannot be nested inside another"),
+    ("SELECT uniq() FROM events", "Aggregation 'uniq' expects at least 1 argument, found 0"),
+    ("SELECT quantile(number) FROM numbers(3)", "'quantile' requires parameters in addition"),
+    ("SELECT equals(1)", "Comparison 'equals' requires exactly two arguments"),
+    ("SELECT arrayReduce('now', [1])", "Invalid parametric function in 'arrayReduce', 'now'"),
+    ("SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY number) FROM numbers(3)", "WITHIN GROUP"),
+    ("SELECT lower('a', 'b')", "Function 'lower' expects 1 argument, found 2"),
+    ("SELECT round(1, 2, 3)", "Function 'round' expects at most 2 arguments, found 3"),
+    ("SELECT concat('a')", "Function 'concat' expects at least 2 arguments, found 1"),
+    ("SELECT 1 AS x, 2 AS x", "Cannot redefine an alias with the name: x"),
+    ("SELECT event FROM events a JOIN events b ON a.uuid = b.uuid",
+     "Ambiguous query. Found multiple sources for field: event"),
+    ("SELECT events.person FROM events", "Can't select a table when a column is expected"),
+    ("SELECT 1 FROM events AS a JOIN events AS a ON 1 = 1", 'Already have joined a table'),
+    ("SELECT x FROM numbers(2) ARRAY JOIN [1]", "ARRAY JOIN arrays must have an alias"),
+    ("SELECT `a%b` FROM events", 'Unable to resolve field'),
+    ("SELECT * FROM (VALUES (1, 2)) AS x", "VALUES"),
+    ("SELECT tuple(1).0", "SQL indexes start from one"),
+    ("SELECT getBotName('x')", "stub_query"),
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def ask() -> HogQLTester:
-    return HogQLTester()
+def ask() -> Asker:
+    return Asker()
 
 
 @pytest.fixture(scope="module")
-def odd() -> HogQLTester:
+def odd() -> Asker:
     """Four events whose properties are missing, null, empty, or of another kind."""
-    made = HogQLTester()
-    made.store = EventStore(clock=lambda: NOW)
+    made = Database("odd")
     given: list[dict[str, Any]] = [
         {"flag": True, "num": 1.5, "at": "2026-01-01T10:00:00Z", "list": ["a", "b"],
-         "o": {"p": 1}, "$session_id": "s", "$set": {"email": "a@a"}},
+         "o": {"p": 1}},
         {"s": None, "num": "10", "at": "1700000000"},
         {"s": "", "flag": False, "num": " 7"},
         {"s": "x", "flag": "yes", "num": "many", "at": "never", "with space": "w",
-         'quo"te': "q"},
+         'quo"te': "q", "f/g": "h", "w": "a\"b"},
     ]  # fmt: skip
-    made.store.append(
-        1,
-        [
-            {"uuid": uuid(n), "event": "e", "distinct_id": "a", "properties": properties,
-             "timestamp": f"2026-01-01T2{n}:00:00Z"}
-            for n, properties in enumerate(given)
-        ],
+    made.insert(
+        "events",
+        [event(n, "e", ANN, f"2026-01-01T2{n}:00:00Z", **one) for n, one in enumerate(given)],
+    )
+    made.insert(
+        "person",
+        [{"team_id": 1, "id": ANN, "created_at": "2026-01-01T00:00:00Z", "version": 1,
+          "properties": '{"email": "a@a"}', "is_identified": 1, "is_deleted": 0}],
     )  # fmt: skip
-    return made
+    return Asker(made)
 
 
 @pytest.mark.parametrize(("sql", "rows"), [*AGGREGATES, *SHAPES])
-def test_a_query(ask: HogQLTester, sql: str, rows: Any) -> None:
-    assert ask.rows(sql) == rows
+def test_a_query(ask: Asker, sql: str, rows: Any) -> None:
+    found = ask.rows(sql)
+    if " UNION ALL " in sql and "ORDER BY" not in sql:
+        # Parts of a UNION come in any order.
+        found, rows = sorted(found, key=repr), sorted(rows, key=repr)
+    assert found == rows
 
 
-@pytest.mark.parametrize(("expression", "values"), PROPERTIES)
-def test_a_property(odd: HogQLTester, expression: str, values: list[Any]) -> None:
-    found = odd.rows(f"SELECT {expression} FROM events ORDER BY timestamp")
-    assert [row[0] for row in found] == values
+def test_properties(odd: Asker) -> None:
+    found = odd.values([one for one, _ in PROPERTIES], "FROM events ORDER BY timestamp")
+    wrong = {
+        expression: (values, wanted)
+        for (expression, wanted), values in zip(PROPERTIES, found, strict=True)
+        if values != wanted
+    }
+    assert wrong == {}
 
 
-@pytest.mark.parametrize(("sql", "code"), REFUSED)
-def test_refused_not_answered_wrongly(
-    ask: HogQLTester, odd: HogQLTester, sql: str, code: str
-) -> None:
-    problem = (odd if "num" in sql or "properties.s >" in sql else ask).refusal(sql)
-    assert (problem.status, problem.code) == (400, code)
+@pytest.mark.parametrize(("sql", "told"), REFUSED)
+def test_refused(ask: Asker, sql: str, told: str) -> None:
+    assert told in ask.refusal(sql).detail
 
 
-def test_all_columns_of_a_table(ask: HogQLTester) -> None:
+def test_all_columns_of_a_table(ask: Asker) -> None:
     assert ask.columns("SELECT * FROM persons") == [
         "id", "created_at", "properties", "is_identified",
     ]  # fmt: skip

@@ -48,7 +48,7 @@ def emulator() -> Emulator:
 def stored(emulator: Emulator) -> list[str]:
     """Return the UUIDs of all events in the order of an export."""
     rows = emulator.state.events.read(
-        "SELECT CAST(uuid AS VARCHAR) FROM events ORDER BY timestamp, CAST(uuid AS VARCHAR)"
+        "SELECT toString(uuid) FROM events ORDER BY timestamp, toString(uuid)"
     )
     return [row[0] for row in rows]
 

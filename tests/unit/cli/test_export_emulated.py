@@ -31,8 +31,7 @@ def emulator() -> Iterator[Emulator]:
 
 
 def truth(emulator: Emulator, sql: str) -> set[str]:
-    with emulator.state.events.cursor() as cursor:
-        return {str(row[0]) for row in cursor.sql(sql).fetchall()}
+    return {str(row[0]) for row in emulator.state.events.read(sql)}
 
 
 def test_parquet_reads_back_with_the_right_types(
@@ -91,7 +90,7 @@ _COLUMNS = {
     "toDateTime64(timestamp, 6, 'UTC') AS moment": "TIMESTAMP WITH TIME ZONE",
     "toDate(timestamp) AS day": "DATE",
     "toDecimal('1.50', 2) AS price": "DECIMAL(18,2)",
-    "true AS yes": "BOOLEAN",
+    "toBool(1) AS yes": "BOOLEAN",
     "toInt('-1') AS count": "BIGINT",
     "toFloat('0.5') AS share": "DOUBLE",
     "['a', 'b'] AS names": "VARCHAR[]",
@@ -119,13 +118,15 @@ def test_every_kind_of_column_has_its_type_in_parquet(
 def test_persons_groups_and_sessions(program: Program, emulator: Emulator) -> None:
     persons = program("export", "persons")
     assert persons.status == 0, persons.err
-    assert {row["id"] for row in persons.lines} == truth(emulator, "SELECT id FROM persons")
+    assert {row["id"] for row in persons.lines} == truth(emulator, "SELECT id FROM person FINAL")
     groups = program("export", "groups", "-c", "key")
     assert groups.status == 0, groups.err
-    assert {row["key"] for row in groups.lines} == truth(emulator, "SELECT group_key FROM groups")
+    assert {row["key"] for row in groups.lines} == truth(
+        emulator, "SELECT group_key FROM groups FINAL"
+    )
     sessions = program("export", "sessions", *ALWAYS, "-c", "session_id")
     assert sessions.status == 0, sessions.err
-    wanted = truth(emulator, "SELECT DISTINCT session_id FROM events WHERE session_id <> ''")
+    wanted = truth(emulator, "SELECT DISTINCT `$session_id` FROM events WHERE `$session_id` != ''")
     assert {row["session_id"] for row in sessions.lines} == wanted
 
 
@@ -162,7 +163,7 @@ def test_a_resumed_export_keeps_its_end(
     assert program("export", "persons", "--out", str(path), "-c", "id").status in {1, 3}
     ended = program("export", "persons", "--out", str(path), "-c", "id")
     assert ended.status == 0, ended.err
-    assert ended.json["rows"] == len(truth(emulator, "SELECT id FROM persons"))
+    assert ended.json["rows"] == len(truth(emulator, "SELECT id FROM person FINAL"))
 
 
 def test_the_servers_message_about_a_column(program: Program) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from posthog_emulator.clickhouse.errors import ClickHouseError
 from posthog_emulator.http.errors import ApiError, invalid, not_found, permission_denied, required
 from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object
@@ -18,7 +18,7 @@ from posthog_emulator.rest.pagination import paginate
 from posthog_emulator.state import ApiCall, EmulatorState, Handler
 
 from . import files
-from .hogql import duckdb_query
+from .hogql import clickhouse_query
 from .object_store import get_object_store, store_origin
 
 __all__ = ["HANDLERS"]
@@ -106,9 +106,9 @@ def _finish(state: EmulatorState, key: str, run: _Download) -> None:
             max_bytes=run.max_bytes,
             path=path,
         )
-    except _duckdb_error() as error:
+    except ClickHouseError as error:
         # A user's HogQL query can fail on the data; the queries of this package cannot.
-        run.error = str(error).partition("\n")[0]
+        run.error = error.message
         return
     objects.prune(paths)
     # Ids derived from the names, so that the same run has the same ids every time.
@@ -166,16 +166,18 @@ def _selection(call: ApiCall, body: Mapping[str, Any]) -> files.Selection:
             given = timestamp.isoformat()
             raise invalid(f"The provided 'data_interval_{name}' ({given}) is in the future")
     include, exclude = body.get("include") or (), body.get("exclude") or ()
-    query = None
+    query: str | None = None
+    settings: Mapping[str, object] = {}
     if model == "hogql":
         bounds = {
             "data_interval_start": _hogql_timestamp(start),
             "data_interval_end": _hogql_timestamp(end),
         }
-        query = duckdb_query(call, body["hogql_query"], bounds)
+        query, settings = clickhouse_query(call, body["hogql_query"], bounds)
     return files.Selection(
-        int(call.path_values[0]), model, start, end, include, exclude, query=query
-    )
+        int(call.path_values[0]), model, start, end, include, exclude,
+        query=query, settings=settings,
+    )  # fmt: skip
 
 
 def _check_hogql(call: ApiCall, body: Mapping[str, Any]) -> None:
@@ -298,17 +300,15 @@ def _count_rows(call: ApiCall) -> Response:
     call.resolve_parents()
     body, now = as_object(call.body), call.state.settings.clock()
     _check_hogql(call, body)
-    query = duckdb_query(call, body["hogql_query"], {})
-    selection = files.Selection(int(call.path_values[0]), "hogql", now, now, query=query)
+    query, settings = clickhouse_query(call, body["hogql_query"], {})
+    selection = files.Selection(
+        int(call.path_values[0]), "hogql", now, now, query=query, settings=settings
+    )
     try:
         count = files.count_rows(call.state.events, selection)
-    except _duckdb_error() as error:
-        raise invalid(str(error).partition("\n")[0]) from None
+    except ClickHouseError as error:
+        raise invalid(error.message) from None
     return json_response(call.operation.result.status, {"count": count})
-
-
-def _duckdb_error() -> type[Exception]:
-    return importlib.import_module("duckdb").Error
 
 
 HANDLERS: Mapping[str, Handler] = {

@@ -1,16 +1,21 @@
-"""Write exported rows to Parquet and JSONLines files with DuckDB."""
+"""Write exported rows to Parquet and JSONLines files with ClickHouse."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+import json
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from posthog_emulator.clickhouse.literals import bind, identifier, literal
+from posthog_emulator.clickhouse.types import ColumnType, parse_type
 
 if TYPE_CHECKING:
-    import duckdb
-
+    from posthog_emulator.clickhouse.engine import Database
     from posthog_emulator.event_store.store import EventStore
 
 __all__ = [
@@ -35,57 +40,82 @@ COMPRESSIONS: Final[Mapping[str, Mapping[str | None, str]]] = {
 """File extension by format and compression."""
 
 _MIB: Final = 1024 * 1024
-_ISO_COLUMN: Final = "strftime({0} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%f+00:00') AS {0}"
+_ROW: Final = "_export_row"
+"""Name of the column that numbers the rows of an export."""
+_BLOCK_BYTES: Final = 32 * _MIB
+"""Bytes of rows that are written at once."""
+_ROW_GROUP: Final = 122_880
+"""Rows in a row group of a Parquet file, at most."""
+_ROW_GROUP_BYTES: Final = 64 * _MIB
+"""Bytes of rows in a row group, at most: the writer has several times as much in memory."""
 
 _EVENTS_SQL: Final = """
-SELECT e.uuid::VARCHAR AS uuid, e.timestamp AT TIME ZONE 'UTC' AS timestamp,
-       e.created_at AT TIME ZONE 'UTC' AS created_at, e.event,
-       nullif(e.properties, '') AS properties, e.distinct_id, e.elements_chain,
-       p.properties AS person_properties, e.person_id::VARCHAR AS person_id
-FROM events e LEFT JOIN persons p ON p.team_id = e.team_id AND p.id = e.person_id
-WHERE e.team_id = $team AND {when}
-  AND (len($include) = 0 OR list_contains($include, e.event))
-  AND NOT list_contains($exclude, e.event)
-ORDER BY e.created_at, e.timestamp, e.uuid
+SELECT toNullable(toString(e.uuid)) AS uuid, toNullable(e.timestamp) AS timestamp,
+       toNullable(e.created_at) AS created_at, toNullable(toString(e.event)) AS event,
+       nullIf(e.properties, '') AS properties, toNullable(e.distinct_id) AS distinct_id,
+       toNullable(e.elements_chain) AS elements_chain,
+       nullIf(p.properties, '') AS person_properties,
+       toNullable(toString(e.person_id)) AS person_id
+FROM {events} AS e LEFT JOIN (
+    SELECT id, properties FROM person FINAL WHERE team_id = {team} AND is_deleted = 0
+) AS p ON p.id = e.person_id
+WHERE e.team_id = {team} AND {when}
 """
 _BY_ARRIVAL: Final = (
-    "e.created_at >= $start AND e.created_at < $end "
-    "AND e.timestamp >= $oldest AND e.timestamp < $newest"
+    "e.created_at >= ? AND e.created_at < ? AND e.timestamp >= ? AND e.timestamp < ?"
 )
-_BY_TIMESTAMP: Final = "e.timestamp >= $start AND e.timestamp < $end"
+_BY_TIMESTAMP: Final = "e.timestamp >= ? AND e.timestamp < ?"
 # A person is exported once per distinct id, and also when only `last_seen_at` has changed, which
 # is stored to the hour: hence the rounded start.
 _PERSONS_SQL: Final = """
-SELECT d.team_id::BIGINT AS team_id, d.distinct_id, p.id::VARCHAR AS person_id, p.properties,
-       0::BIGINT AS person_distinct_id_version, p.version AS person_version,
-       p.created_at AT TIME ZONE 'UTC' AS created_at, false AS is_deleted
-FROM persons p JOIN person_distinct_ids d ON d.team_id = p.team_id AND d.person_id = p.id
-LEFT JOIN person_records r ON r.team_id = p.team_id AND r.id = p.id
-WHERE p.team_id = $team AND p.created_at < $end
-  AND greatest(p.created_at, coalesce(r.last_seen_at, p.created_at)) >= date_trunc('hour', $start)
-ORDER BY p.created_at, p.id, d.distinct_id
+SELECT toNullable(toInt64({team})) AS team_id, toNullable(d.distinct_id) AS distinct_id,
+       toNullable(toString(p.id)) AS person_id, toNullable(p.properties) AS properties,
+       toNullable(toInt64(0)) AS person_distinct_id_version,
+       toNullable(toInt64(p.version)) AS person_version, toNullable(p.created_at) AS created_at,
+       toNullable(CAST(0, 'Bool')) AS is_deleted
+FROM (SELECT * FROM person FINAL WHERE team_id = {team} AND is_deleted = 0) AS p
+INNER JOIN (
+    SELECT * FROM person_distinct_id2 FINAL WHERE team_id = {team} AND is_deleted = 0
+) AS d ON d.person_id = p.id
+LEFT JOIN (SELECT * FROM person_record FINAL WHERE team_id = {team}) AS r ON r.id = p.id
+WHERE p.created_at < ? AND greatest(p.created_at, r.last_seen_at) >= toStartOfHour(?)
 """
 _SESSIONS_SQL: Final = """
-SELECT e.session_id, e.session_id AS session_id_v7, any_value(e.team_id)::BIGINT AS team_id,
-       arg_min(e.distinct_id, e.timestamp) AS distinct_id,
-       min(e.timestamp) AT TIME ZONE 'UTC' AS start_timestamp,
-       max(e.timestamp) AT TIME ZONE 'UTC' AS end_timestamp,
-       count(DISTINCT e.properties ->> '$."$current_url"')::BIGINT AS num_uniq_urls,
-       arg_min(e.properties ->> '$."$current_url"', e.timestamp) AS entry_current_url,
-       arg_min(e.properties ->> '$."$pathname"', e.timestamp) AS entry_pathname,
-       arg_max(e.properties ->> '$."$current_url"', e.timestamp) AS end_current_url,
-       arg_max(e.properties ->> '$."$pathname"', e.timestamp) AS end_pathname,
-       count(*) FILTER (e.event = '$pageview')::BIGINT AS pageview_count,
-       count(*) FILTER (e.event = '$autocapture')::BIGINT AS autocapture_count,
-       count(*) FILTER (e.event = '$screen')::BIGINT AS screen_count,
-       date_diff('second', min(e.timestamp), max(e.timestamp))::BIGINT AS session_duration,
-       date_diff('second', min(e.timestamp), max(e.timestamp))::BIGINT AS duration
-FROM events e WHERE e.team_id = $team AND e.session_id <> ''
+SELECT toNullable(e.session_id) AS session_id, session_id AS session_id_v7,
+       toNullable(toInt64({team})) AS team_id,
+       toNullable(argMin(e.distinct_id, e.timestamp)) AS distinct_id,
+       toNullable(min(e.timestamp)) AS start_timestamp,
+       toNullable(max(e.timestamp)) AS end_timestamp,
+       toNullable(toInt64(uniqExact(e.url))) AS num_uniq_urls,
+       argMin(e.url, e.timestamp) AS entry_current_url,
+       argMin(e.path, e.timestamp) AS entry_pathname,
+       argMax(e.url, e.timestamp) AS end_current_url,
+       argMax(e.path, e.timestamp) AS end_pathname,
+       toNullable(toInt64(countIf(e.event = '$pageview'))) AS pageview_count,
+       toNullable(toInt64(countIf(e.event = '$autocapture'))) AS autocapture_count,
+       toNullable(toInt64(countIf(e.event = '$screen'))) AS screen_count,
+       toNullable(toInt64(dateDiff('second', min(e.timestamp), max(e.timestamp))))
+           AS session_duration,
+       session_duration AS duration
+FROM (
+    SELECT `$session_id` AS session_id, distinct_id, timestamp, created_at, event,
+        if(JSONHas(properties, '$current_url'),
+            toNullable(JSONExtractString(properties, '$current_url')), NULL) AS url,
+        if(JSONHas(properties, '$pathname'),
+            toNullable(JSONExtractString(properties, '$pathname')), NULL) AS path
+    FROM events WHERE team_id = {team} AND `$session_id` != ''
+) AS e
 GROUP BY e.session_id
-HAVING greatest(max(e.created_at), max(e.timestamp)) >= $start
-   AND greatest(max(e.created_at), max(e.timestamp)) < $end
-ORDER BY start_timestamp, session_id
+HAVING greatest(max(e.created_at), max(e.timestamp)) >= ?
+   AND greatest(max(e.created_at), max(e.timestamp)) < ?
 """
+_ORDERS: Final[Mapping[str, str]] = {
+    "events": "created_at, timestamp, uuid",
+    "persons": "created_at, person_id, distinct_id",
+    "sessions": "start_timestamp, session_id",
+    "hogql": _ROW,
+}
+"""The order of the rows, by model. Those of a HogQL query are numbered in its own order."""
 _JSON_COLUMNS: Final = frozenset({"properties", "person_properties"})
 
 
@@ -107,34 +137,45 @@ class Selection:
     """Whether the interval applies to the events' own timestamps, as in backfills."""
 
     query: str | None = None
-    """The DuckDB query of the model `hogql`."""
+    """The ClickHouse query of the model `hogql`."""
+    settings: Mapping[str, object] = field(default_factory=dict[str, object])
+    """The settings that the query needs."""
 
-    def sql(self) -> tuple[str, dict[str, Any]]:
-        """Return the query and its parameters."""
+    def sql(self, store: EventStore) -> str:
+        """Return the query."""
         if self.query is not None:
-            return self.query, {}
-        start, end = _naive_utc(self.start), _naive_utc(self.end)
-        values: dict[str, Any] = {"team": self.team_id, "start": start, "end": end}
+            return self.query
+        team = str(int(self.team_id))
         if self.model == "persons":
-            return _PERSONS_SQL, values
+            return bind(_PERSONS_SQL.replace("{team}", team), [self.end, self.start])
         if self.model == "sessions":
-            return _SESSIONS_SQL, values
-        values |= {"include": list(self.include), "exclude": list(self.exclude)}
-        if self.by_timestamp:
-            return _EVENTS_SQL.format(when=_BY_TIMESTAMP), values
-        values |= {"oldest": start - LOOKBACK, "newest": end + timedelta(days=1)}
-        return _EVENTS_SQL.format(when=_BY_ARRIVAL), values
+            return bind(_SESSIONS_SQL.replace("{team}", team), [self.start, self.end])
+        when = _BY_TIMESTAMP if self.by_timestamp else _BY_ARRIVAL
+        values: list[Any] = [self.start, self.end]
+        if not self.by_timestamp:
+            values += [self.start - LOOKBACK, self.end + timedelta(days=1)]
+        for names, condition in ((self.include, "IN"), (self.exclude, "NOT IN")):
+            if names:
+                when += f" AND e.event {condition} ?"
+                values.append(list(names))
+        events = store.events_table(self.team_id)
+        sql = _EVENTS_SQL.format(events=events, team=team, when=when)
+        return bind(sql, values)
 
 
 def count_rows(store: EventStore, selection: Selection) -> int:
-    """Count the rows of a selection."""
-    sql, values = selection.sql()
-    cursor = store.cursor()
-    try:
-        rows = cursor.execute(f"SELECT count(*) FROM ({sql})", values).fetchall()  # noqa: S608
-        return int(rows[0][0])
-    finally:
-        cursor.close()
+    """Count the rows of a selection.
+
+    Raises:
+        ClickHouseError: The query of the selection fails.
+    """
+    sql, database = selection.sql(store), store.database()
+    text = database.select(
+        f"(SELECT count() FROM ({sql}\n))",  # noqa: S608
+        "TSV",
+        settings=selection.settings,
+    )
+    return int(text)
 
 
 def write_files(
@@ -158,18 +199,27 @@ def write_files(
 
     Returns:
         The files, in order, and the number of rows. Without rows there are no files.
+
+    Raises:
+        ClickHouseError: The query of the selection fails.
     """
-    sql, values = selection.sql()
-    cursor = store.cursor()
-    try:
-        # Materialized, so that all files have the rows of one moment and parts do not overlap.
-        cursor.execute(f"CREATE OR REPLACE TEMP TABLE exported AS {sql}", values)
-        rows = int(cursor.execute("SELECT count(*) FROM exported").fetchall()[0][0])
+    database = store.database()
+    order = _ORDERS[selection.model]
+    with _materialized(database, store, selection, order) as table:
+        ((rows,),) = database.rows(f"SELECT count() FROM {table}")  # noqa: S608
         if not rows:
             return [], 0
         objects = _JSON_COLUMNS if selection.query is None else frozenset[str]()
-        columns = _jsonlines_columns(cursor, objects) if format == "JSONLines" else "*"
-        _copy(cursor, columns, "", path(0), format, compression)
+        columns = _columns(database, table, format, objects)
+
+        def write(part: int, first: int, count: int) -> None:
+            select = (
+                f"SELECT {columns} FROM {table} "  # noqa: S608
+                f"ORDER BY {order} LIMIT {first}, {count}"
+            )
+            database.export(select, path(part), _options(format, compression))
+
+        write(0, 0, rows)
         size = path(0).stat().st_size
         # The size of compressed rows is known only once they are written: the rows are split
         # evenly by the size of one file with all of them.
@@ -178,53 +228,109 @@ def write_files(
             share = -(-rows // parts)
             parts = -(-rows // share)
             for part in range(parts):
-                piece = f"LIMIT {share} OFFSET {part * share}"
-                _copy(cursor, columns, piece, path(part), format, compression)
+                write(part, part * share, share)
         return [path(part) for part in range(parts)], rows
+
+
+@contextmanager
+def _materialized(
+    database: Database, store: EventStore, selection: Selection, order: str
+) -> Generator[str]:
+    """Give a table with the rows of a selection, sorted by some columns."""
+    # All files have the rows of one moment, and parts do not overlap. On disk, not in memory: the
+    # table sorts blocks of rows when they are written, and merges them when they are read.
+    table = f"exported_{uuid4().hex}"
+    settings = {
+        **selection.settings,
+        "max_threads": 1,
+        "max_insert_threads": 1,
+        "max_block_size": 8192,
+        "min_insert_block_size_bytes": _BLOCK_BYTES,
+        "min_insert_block_size_rows": 0,
+    }
+    changes = ", ".join(f"{name} = {literal(value)}" for name, value in settings.items())
+    sql = f"{selection.sql(store)}\n"
+    if order == _ROW:
+        sql = f"SELECT *, rowNumberInAllBlocks() AS {_ROW} FROM ({sql})"  # noqa: S608
+    try:
+        database.execute_apart(
+            f"CREATE TABLE {table} ENGINE = MergeTree ORDER BY ({order}) "
+            f"SETTINGS allow_nullable_key = 1 EMPTY AS {sql}"
+        )
+        database.execute_apart(f"INSERT INTO {table} {sql} SETTINGS {changes}")
+        database.release_memory()
+        yield table
     finally:
-        cursor.execute("DROP TABLE IF EXISTS exported")
-        cursor.close()
+        database.execute_apart(f"DROP TABLE IF EXISTS {table}")
+        database.release_memory()
 
 
-def _copy(
-    cursor: duckdb.DuckDBPyConnection,
-    columns: str,
-    limit_clause: str,
-    path: Path,
-    format: str,
-    compression: str | None,
-) -> None:
+def _options(format: str, compression: str | None) -> str:
+    """Return the format and compression of a file."""
     if format == "Parquet":
-        options = f"FORMAT parquet, COMPRESSION {compression or 'uncompressed'}"
-    else:
-        options = f"FORMAT json, COMPRESSION {compression or 'none'}"
-    rows = f"SELECT {columns} FROM exported {limit_clause}"  # noqa: S608
-    target = str(path).replace("'", "''")
-    cursor.execute(f"COPY ({rows}) TO '{target}' ({options})")
+        return (
+            f"FORMAT Parquet SETTINGS output_format_parquet_row_group_size = {_ROW_GROUP}, "
+            f"output_format_parquet_row_group_size_bytes = {_ROW_GROUP_BYTES}, "
+            "output_format_parquet_parallel_encoding = 0, max_threads = 1, max_block_size = 8192, "
+            f"output_format_parquet_compression_method = {literal(compression or 'none')}"
+        )
+    return f"COMPRESSION {literal(compression or 'none')} FORMAT LineAsString"
 
 
-def _jsonlines_columns(cursor: duckdb.DuckDBPyConnection, objects: Collection[str]) -> str:
-    """Return the SELECT list for JSONLines: JSON columns as objects, timestamps as ISO 8601."""
-    described = cursor.execute("DESCRIBE exported").fetchall()
-    columns: list[str] = []
-    for column, kind, *_ in described:
-        name = quote_identifier(column)
-        if column in objects:
-            columns.append(f"{name}::JSON AS {name}")
-        elif kind == "TIMESTAMP WITH TIME ZONE":
-            columns.append(_ISO_COLUMN.format(name))
+def _columns(database: Database, table: str, format: str, objects: Collection[str]) -> str:
+    """Return the SELECT list of a file.
+
+    Args:
+        database: The database.
+        table: The table.
+        format: `Parquet` or `JSONLines`.
+        objects: The columns with JSON, which are objects in JSONLines.
+    """
+    described = [
+        (name, parse_type(kind))
+        for name, kind, *_ in database.rows(f"DESCRIBE TABLE {table}")
+        if name != _ROW
+    ]
+    if format == "Parquet":
+        return ", ".join(_parquet_column(name, kind) for name, kind in described)
+    pieces: list[str] = []
+    for number, (name, kind) in enumerate(described):
+        key = literal(("," if number else "{") + f"{_json_text(name)}:")
+        column = identifier(name)
+        if name in objects:
+            value = f"ifNull({column}, 'null')"
+        elif _plain(kind).name in {"DateTime", "DateTime64"}:
+            value = _json_moment(column)
         else:
-            columns.append(name)
-    return ", ".join(columns)
+            value = f"ifNull(toJSONString({column}), 'null')"
+        pieces += [key, value]
+    return f"concat({', '.join(pieces)}, '}}') AS line"
 
 
-def quote_identifier(name: str) -> str:
-    """Quote a column name for SQL."""
-    return '"' + name.replace('"', '""') + '"'
+def _plain(type: ColumnType) -> ColumnType:
+    """Return a type without `Nullable` and `LowCardinality`."""
+    return _plain(type.items[0]) if type.name in {"Nullable", "LowCardinality"} else type
 
 
-def _naive_utc(timestamp: datetime) -> datetime:
-    return timestamp.astimezone(UTC).replace(tzinfo=None)
+def _parquet_column(name: str, type: ColumnType) -> str:
+    column, plain = identifier(name), _plain(type)
+    # As text, because Parquet has no type for them that every reader knows.
+    if plain.name in {"UUID", "Enum8", "Enum16", "FixedString", "IPv4", "IPv6"} or (
+        type.name == "LowCardinality" and plain.name == "String"
+    ):
+        return f"toString({column}) AS {column}"
+    if plain.name == "DateTime":
+        return f"toDateTime64({column}, 6, 'UTC') AS {column}"
+    return column
+
+
+def _json_moment(column: str) -> str:
+    text = f"toString(toDateTime64({column}, 6, 'UTC'))"
+    return f"ifNull(concat('\"', replaceOne({text}, ' ', 'T'), '+00:00\"'), 'null')"
+
+
+def _json_text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def mebibytes_to_bytes(size: int | None) -> int | None:

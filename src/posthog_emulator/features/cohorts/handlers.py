@@ -72,13 +72,13 @@ def _list(call: ApiCall) -> Response:
 
 
 def _persons(call: ApiCall) -> Response:
-    from .membership import project_cohorts
+    from .membership import cohort_error
 
     call.resolve_parents()
     _recalculate(call)
     cohort_id = str(call.path_values[1])
-    errors = project_cohorts(call.state, call.path_values[0]).errors
-    error = errors.get(int(cohort_id)) if cohort_id.isdigit() else None
+    is_number = cohort_id.isdigit()
+    error = cohort_error(call.state, call.path_values[0], int(cohort_id)) if is_number else None
     if error is not None:
         raise invalid(f"The members of the cohort could not be calculated. {error}")
     return DEFAULT_HANDLERS["list"](call)

@@ -3,51 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from posthog_emulator.features.query.filters import bound
-from posthog_emulator.features.query.properties import Values, property_tests, written
-from posthog_emulator.features.query.runner import QuerySession, run_hogql
+from posthog_emulator.features.query.properties import Values
+from posthog_emulator.features.query.runner import QuerySession, run_rows
+from posthog_emulator.hogql.context import Action, Cohort
 from posthog_emulator.http.errors import ApiError, invalid
-from posthog_emulator.json_types import as_object, is_array
+from posthog_emulator.json_types import as_object
 from posthog_emulator.objects.store import StoredObject
-from posthog_emulator.state import EmulatorState
+from posthog_emulator.state import PROJECTS, EmulatorState, fill_path
 from posthog_emulator.timestamps import format_utc
 
 from .collection import cohorts_collection, is_dynamic, live_cohorts
+from .criteria import leaves, members_condition, referenced_cohorts
 
-__all__ = ["ProjectCohorts", "is_behavioral", "project_cohorts", "recalculate"]
+__all__ = ["cohort_error", "is_behavioral", "project_cohorts", "project_session", "recalculate"]
 
 _MAX_AGE: Final = timedelta(days=1)
 """How long calculated members are used, as on the server."""
 _MAX_MEMBERS: Final = 100_000_000
-_COUNT_OPERATORS: Final = {"gte": ">=", "gt": ">", "lte": "<=", "lt": "<", "exact": "=", "eq": "="}
-_BEHAVIORAL_FIELDS: Final = frozenset(
-    {"type", "key", "value", "event_type", "time_value", "time_interval", "explicit_datetime",
-     "operator", "operator_value", "event_filters", "negation", "bytecode", "bytecode_error",
-     "conditionHash"}
-)  # fmt: skip
-_INTERVAL_UNITS: Final = {
-    "minute": "M",
-    "hour": "h",
-    "day": "d",
-    "week": "w",
-    "month": "m",
-    "year": "y",
-}
-
-
-@dataclass(slots=True)
-class ProjectCohorts:
-    """The cohorts of one project, with the errors of their last calculation."""
-
-    names: dict[int, str] = field(default_factory=dict[int, str])
-    """Name by cohort id."""
-    errors: dict[int, str] = field(default_factory=dict[int, str])
-    """Error message by cohort id, of cohorts whose members could not be calculated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +34,66 @@ class _Calculation:
     error: str | None = None
 
 
-def project_cohorts(state: EmulatorState, team: str) -> ProjectCohorts:
-    """Return the cohorts of a project with the results so far; calculates nothing."""
+def project_cohorts(state: EmulatorState, team: str) -> dict[int, Cohort]:
+    """Return the cohorts of a project by id, with the results so far; calculates nothing."""
     calculations = _membership_cache(state)
-    cohorts = ProjectCohorts()
+    versions = state.events.cohorts.versions(int(team))
+    cohorts: dict[int, Cohort] = {}
     for row in live_cohorts(state, team):
         if not row.key.isdigit():  # only test fixtures can have such ids; HogQL cannot use them
             continue
         cohort_id = int(row.key)
-        cohorts.names[cohort_id] = str(row.data.get("name"))
         last = calculations.get((team, cohort_id))
-        if last is not None and last.error is not None:
-            cohorts.errors[cohort_id] = last.error
+        cohorts[cohort_id] = Cohort(
+            str(row.data.get("name")),
+            static=not is_dynamic(row),
+            version=versions.get(cohort_id),
+            error=None if last is None else last.error,
+        )
     return cohorts
+
+
+def cohort_error(state: EmulatorState, team: str, cohort_id: int) -> str | None:
+    """Return why the members of a cohort could not be calculated the last time; None if they could.
+
+    The cohort is not calculated.
+    """
+    last = _membership_cache(state).get((team, cohort_id))
+    return None if last is None else last.error
+
+
+def project_session(state: EmulatorState, team: str) -> QuerySession:
+    """Return a session for queries of a project."""
+
+    def rows(path: str) -> list[StoredObject]:
+        collection = state.store.collection(fill_path(f"/api/projects/{{}}/{path}/", [team]))
+        return [row for row in collection if not row.deleted]
+
+    project = state.store.collection(PROJECTS).find(team)
+    settings = {} if project is None else project.data
+    return QuerySession(
+        team_id=int(team),
+        now=state.settings.clock(),
+        store=lambda: state.events,
+        cohorts=project_cohorts(state, team),
+        timezone=str(settings.get("timezone") or "UTC"),
+        week_start_day=int(settings.get("week_start_day") or 0),
+        actions={
+            int(row.key): Action(str(row.data.get("name")), row.data.get("steps") or ())
+            for row in rows("actions")
+            if row.key.isdigit()
+        },
+        group_types={
+            index: name for name, index in state.events.project(int(team)).groups.types.items()
+        },
+        views={
+            str(row.data.get("name")): str(as_object(row.data.get("query")).get("query"))
+            for row in rows("warehouse_saved_queries")
+        },
+        test_account_filters=settings.get("test_account_filters"),
+        path_cleaning=settings.get("path_cleaning_filters"),
+        variables={str(row.data.get("id")): row.data for row in rows("insight_variables")},
+    )
 
 
 def recalculate(
@@ -133,34 +157,29 @@ def _calculate(
 ) -> str | None:
     """Calculate the members of a cohort after those it refers to; return the error, if any."""
     cohort_id, now = int(row.key), state.settings.clock().astimezone(UTC)
-    problem: str | None = None
+    error_message: str | None = None
     # After an error the cohort has no members: those of an older definition would be wrong.
     uuids = list[str]()
     try:
-        for other in _referenced_cohorts(row.data.get("filters")):
+        for other in referenced_cohorts(row.data.get("filters")):
             recalculate_other(other)
-        uuids = _query_members(state, team, row, now)
+        uuids = _query_members(state, team, row)
     except ApiError as error:
-        problem = f"{row.data.get('name') or cohort_id}: {error.detail}"
-    state.events.write(
-        "DELETE FROM cohort_people WHERE team_id = ? AND cohort_id = ?", [int(team), cohort_id]
-    )
-    state.events.write(
-        "INSERT INTO cohort_people SELECT ?, ?, unnest(?::UUID[])", [int(team), cohort_id, uuids]
-    )
+        error_message = f"{row.data.get('name') or cohort_id}: {error.detail}"
+    state.events.cohorts.replace_members(int(team), cohort_id, uuids)
     row.data["is_calculating"] = False
-    if problem is None:
+    if error_message is None:
         row.data["count"] = len(uuids)
         row.data["last_calculation"] = format_utc(now)
         row.data["errors_calculating"] = 0
     else:
         row.data["errors_calculating"] = int(row.data.get("errors_calculating") or 0) + 1
         if "last_error_message" in row.data:
-            row.data["last_error_message"] = problem
-    return problem
+            row.data["last_error_message"] = error_message
+    return error_message
 
 
-def _query_members(state: EmulatorState, team: str, row: StoredObject, now: datetime) -> list[str]:
+def _query_members(state: EmulatorState, team: str, row: StoredObject) -> list[str]:
     if row.data.get("query"):
         raise invalid("The emulator does not calculate cohorts that are defined by a query.")
     filters = as_object(row.data.get("filters")).get("properties")
@@ -170,96 +189,13 @@ def _query_members(state: EmulatorState, team: str, row: StoredObject, now: date
                 "The emulator does not calculate cohorts defined by `groups`; use `filters`."
             )
         return []
-    values, cohorts = Values(), project_cohorts(state, team)
-    test = _condition(as_object(filters), values, now)
-    session = QuerySession(
-        team_id=int(team),
-        now=now,
-        store=lambda: state.events,
-        cohorts=cohorts.names,
-        cohort_errors=cohorts.errors,
-        stubs=[],
-    )
+    values = Values(project_session(state, team))
+    test = members_condition(as_object(filters), values)
     sql = f"SELECT id FROM persons WHERE {test} LIMIT {_MAX_MEMBERS}"  # noqa: S608
-    rows: list[list[str]] = json.loads(
-        run_hogql(session, sql, values.known, max_rows=_MAX_MEMBERS).rows
-    )
+    rows = run_rows(values.session, sql, values.by_name, max_rows=_MAX_MEMBERS)
     return [uuid for (uuid,) in rows]
-
-
-def _leaves(filters: Any) -> list[Mapping[str, Any]]:
-    group = as_object(filters)
-    if "values" not in group or "key" in group:
-        return [group] if group else []
-    inner: Any = group["values"]
-    return [leaf for part in (inner if is_array(inner) else []) for leaf in _leaves(part)]
-
-
-def _referenced_cohorts(filters: Any) -> list[int]:
-    """Return the ids of the cohorts that a cohort's filters refer to."""
-    leaves = _leaves(as_object(filters).get("properties"))
-    ids = [str(leaf.get("value")) for leaf in leaves if leaf.get("type") == "cohort"]
-    return [int(value) for value in ids if value.isdigit()]
 
 
 def is_behavioral(filters: Any) -> bool:
     """Return whether a cohort's filters use more than person properties and other cohorts."""
-    leaves = _leaves(as_object(filters).get("properties"))
-    return any(leaf.get("type") not in {"person", "cohort"} for leaf in leaves)
-
-
-def _condition(filters: Mapping[str, Any], values: Values, now: datetime) -> str:
-    if "values" in filters and "key" not in filters:
-        kind, inner = filters.get("type") or "AND", filters["values"]
-        if kind not in {"AND", "OR"} or not is_array(inner):
-            raise invalid(f"The emulator does not support a group of filters of type {kind}.")
-        tests = [_condition(as_object(part), values, now) for part in inner]
-        test = f"({f' {kind} '.join(tests)})" if tests else "true"
-        return f"(NOT {test})" if filters.get("negation") else test
-    if filters.get("type") == "behavioral":
-        return _behavioral_condition(filters, values, now)
-    return property_tests([filters], values, "persons")[0]
-
-
-def _behavioral_condition(behavior: Mapping[str, Any], values: Values, now: datetime) -> str:
-    """Return the HogQL condition for persons who performed an event, optionally n times."""
-    kind = behavior.get("value")
-    for name in sorted(behavior.keys() - _BEHAVIORAL_FIELDS):
-        if behavior[name] is not None:
-            raise invalid(
-                f"The emulator does not support `{name}` in a behavioral filter of a cohort."
-            )
-    if kind not in {"performed_event", "performed_event_multiple"}:
-        raise invalid(f"The emulator does not support the behavioral filter {kind!r} of a cohort.")
-    if behavior.get("event_type") not in {None, "events"}:
-        raise invalid(
-            f"The emulator does not support behavioral filters on {behavior['event_type']}."
-        )
-    tests = [
-        f"event = {values.add(str(behavior.get('key')))}",
-        f"timestamp >= {values.add(written(_earliest(behavior, now)))}",
-        f"timestamp <= {values.add(written(now))}",
-        *property_tests(behavior.get("event_filters"), values),
-    ]
-    sql = f"SELECT person_id FROM events WHERE {' AND '.join(tests)} GROUP BY person_id"  # noqa: S608
-    if kind == "performed_event_multiple":
-        operator, count = behavior.get("operator") or "exact", behavior.get("operator_value")
-        if operator not in _COUNT_OPERATORS or not str(count).isdigit():
-            raise invalid(
-                f"The emulator does not support the count {operator} {count!r} of a behavioral "
-                "filter."
-            )
-        sql += f" HAVING count() {_COUNT_OPERATORS[operator]} {values.add(int(str(count)))}"
-    return f"id {'NOT ' if behavior.get('negation') else ''}IN ({sql})"
-
-
-def _earliest(behavior: Mapping[str, Any], now: datetime) -> datetime:
-    if behavior.get("explicit_datetime"):
-        return bound(behavior["explicit_datetime"], now)
-    unit, count = (
-        _INTERVAL_UNITS.get(str(behavior.get("time_interval"))),
-        str(behavior.get("time_value")),
-    )
-    if unit is None or not count.isdigit():
-        raise invalid("A behavioral filter of a cohort needs a time_value and a time_interval.")
-    return bound(f"-{count}{unit}", now)
+    return any(leaf.get("type") not in {"person", "cohort"} for leaf in leaves(filters))

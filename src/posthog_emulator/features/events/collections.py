@@ -67,7 +67,7 @@ class _StoreCollection(ObjectCollection):
 class _Events(_StoreCollection):
     def __iter__(self) -> Iterator[StoredObject]:
         rows = self.store.read(
-            f"SELECT {EVENT_COLUMNS} FROM events WHERE team_id = ? ORDER BY rowid",  # noqa: S608
+            f"SELECT {EVENT_COLUMNS} FROM events WHERE team_id = ? ORDER BY _number",  # noqa: S608
             [self.team_id],
         )
         return (event_row(columns) for columns in rows)
@@ -78,7 +78,7 @@ class _Events(_StoreCollection):
         except ValueError:
             return None
         rows = self.store.read(
-            f"SELECT {EVENT_COLUMNS} FROM events WHERE team_id = ? AND uuid = ?::UUID LIMIT 1",  # noqa: S608
+            f"SELECT {EVENT_COLUMNS} FROM events WHERE team_id = ? AND uuid = toUUID(?) LIMIT 1",  # noqa: S608
             [self.team_id, uuid],
         )
         return event_row(rows[0]) if rows else None
@@ -100,7 +100,7 @@ class _Events(_StoreCollection):
 
     def remove(self, key: str) -> None:
         self.store.write(
-            "DELETE FROM events WHERE team_id = ? AND uuid = ?::UUID", [self.team_id, key]
+            "DELETE FROM events WHERE team_id = ? AND uuid = toUUID(?)", [self.team_id, key]
         )
 
 
@@ -151,14 +151,9 @@ class CohortMembers(_Persons):
         self.cohort_id = cohort_id
 
     def __iter__(self) -> Iterator[StoredObject]:
-        rows = self.store.read(
-            "SELECT person_id::VARCHAR FROM cohort_people WHERE team_id = ? AND cohort_id = ? "
-            "ORDER BY rowid",
-            [self.team_id, self.cohort_id],
-        )
-        return (
-            member_row(person) for person in self.repository.find_by_uuids(uuid for (uuid,) in rows)
-        )
+        self.store.flush()
+        uuids = self.store.cohorts.members(self.team_id, self.cohort_id)
+        return (member_row(person) for person in self.repository.find_by_uuids(uuids))
 
     def find(self, value: str, key_field: str | None = None) -> StoredObject | None:
         return next((r for r in self if value in (r.key, r.data["uuid"])), None)
@@ -184,19 +179,11 @@ class CohortMembers(_Persons):
 
     def add(self, uuids: list[str]) -> None:
         """Add persons by UUID; members are not added twice."""
-        self.store.write(
-            "INSERT INTO cohort_people SELECT ?, ?, u FROM (SELECT DISTINCT unnest(?::UUID[]) AS u)"
-            " WHERE u NOT IN (SELECT person_id FROM cohort_people WHERE team_id = ? "
-            "AND cohort_id = ?) ORDER BY u",
-            [self.team_id, self.cohort_id, uuids, self.team_id, self.cohort_id],
-        )
+        self.store.cohorts.add_members(self.team_id, self.cohort_id, sorted(uuids))
 
     def discard(self, uuid: str) -> None:
         """Remove a person by UUID."""
-        self.store.write(
-            "DELETE FROM cohort_people WHERE team_id = ? AND cohort_id = ? AND person_id = ?::UUID",
-            [self.team_id, self.cohort_id, uuid],
-        )
+        self.store.cohorts.remove_member(self.team_id, self.cohort_id, uuid)
 
 
 class _Groups(_StoreCollection):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from posthog_emulator.http.errors import ApiError, invalid, not_found
@@ -14,7 +14,7 @@ from posthog_emulator.rest.pagination import paginate, parse_events_page
 from posthog_emulator.schema.validation import matches_format
 from posthog_emulator.state import ApiCall
 
-from .property_filters import filter_sql, json_pointer, parse_filters
+from .property_filters import contains_sql, filter_sql, parse_filters, property_sql
 
 if TYPE_CHECKING:
     from posthog_emulator.event_store.persons import Person
@@ -37,27 +37,26 @@ def most_common_values(
 
     Args:
         call: The call; its first path parameter is the project.
-        table: `events`, `persons` or `groups`.
+        table: `events`, `person` or `groups`.
         key: The property.
         search: Text that the values must contain, ignoring case.
         conditions: Further conditions, as SQL.
-        values: Parameters of these conditions.
+        values: The values of their placeholders.
     """
-    property_sql = "json_extract_string(properties, ?)"
-    where = " AND ".join(["team_id = ?", f"{property_sql} IS NOT NULL", *conditions])
-    parameters: list[Any] = [
-        json_pointer(key),
-        int(call.path_values[0]),
-        json_pointer(key),
-        *values,
-    ]
+    column = "group_properties" if table == "groups" else "properties"
+    property_text, path = property_sql(column, key)
+    conditions, parameters = ["team_id = ?", *conditions], [_project_id(call), *values]
+    if table == "person":
+        conditions.append("is_deleted = 0")
+    final = "" if table == "events" else "FINAL"
+    found = ["name IS NOT NULL"]
     if search:
-        where += f" AND contains(lower({property_sql}), lower(?))"
-        parameters += [json_pointer(key), search]
+        found.append(contains_sql("name"))
     rows = call.state.events.read(
-        f"SELECT {property_sql} AS name, count(*) AS n FROM {table} WHERE {where} "  # noqa: S608
-        "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?",
-        [*parameters, _MAX_VALUES],
+        f"SELECT name, count() AS n FROM (SELECT {property_text} AS name FROM {table} {final} "  # noqa: S608
+        f"WHERE {' AND '.join(conditions)}) WHERE {' AND '.join(found)} "
+        "GROUP BY name ORDER BY n DESC, name LIMIT ?",
+        [*path, *parameters, *([search] if search else []), _MAX_VALUES],
     )
     return [{"name": name, "count": count} for name, count in rows]
 
@@ -72,16 +71,18 @@ def _list(call: ApiCall) -> Response:
     call.resolve_parents()
     page = parse_events_page(call)
     latest = page.before or call.state.settings.clock() + _MAX_FUTURE
-    conditions, values = ["team_id = ?", "timestamp < ?"], [_project_id(call), _naive_utc(latest)]
+    conditions, values = ["team_id = ?", "timestamp < ?"], [_project_id(call), latest]
     if page.after is not None:
-        conditions, values = [*conditions, "timestamp > ?"], [*values, _naive_utc(page.after)]
+        conditions, values = [*conditions, "timestamp > ?"], [*values, page.after]
     for sql, parameters in _filters(call):
         conditions.append(sql)
         values += parameters
     direction = "ASC" if page.ascending else "DESC"
-    rows = call.state.events.read(
-        f"SELECT {EVENT_COLUMNS} FROM events WHERE {' AND '.join(conditions)} "  # noqa: S608
-        f"ORDER BY timestamp {direction}, rowid {direction} LIMIT ? OFFSET ?",
+    store = call.state.events
+    rows = store.read(
+        f"SELECT {EVENT_COLUMNS} FROM {store.events_table(_project_id(call))} "  # noqa: S608
+        f"WHERE {' AND '.join(conditions)} "
+        f"ORDER BY timestamp {direction}, _number {direction} LIMIT ? OFFSET ?",
         # One row more than requested shows whether there is another page.
         [*values, page.limit + 1, page.offset],
     )
@@ -107,12 +108,13 @@ def _filters(call: ApiCall) -> list[tuple[str, list[Any]]]:
             if person.isdigit() or matches_format("uuid", person)
             else None
         )
-        filters.append(("person_id = ?::UUID", [match.uuid]) if match else ("false", []))
+        filters.append(("person_id = toUUID(?)", [match.uuid]) if match else ("0", []))
     for property_filter in parse_filters(request.query_value("properties")):
         sql, parameters = filter_sql("properties", property_filter)
         if property_filter.get("type") == "person":
-            sql, parameters = filter_sql("p.properties", property_filter)
-            sql = f"person_id IN (SELECT p.id FROM persons p WHERE {sql})"  # noqa: S608
+            persons = "SELECT id FROM person FINAL WHERE team_id = ? AND is_deleted = 0"
+            sql = f"person_id IN ({persons} AND {sql})"
+            parameters = [_project_id(call), *parameters]
         filters.append((sql, parameters))
     return filters
 
@@ -168,7 +170,7 @@ def _values(call: ApiCall) -> Response:
         "events",
         key,
         call.request.query_value("value"),
-        ["event IN (SELECT unnest(?::VARCHAR[]))"],
+        ["event IN ?"],
         [names],
     )
     return json_response(200, {"results": values, "refreshing": False})
@@ -182,10 +184,6 @@ def _person_repository(call: ApiCall) -> PersonRepository:
 
 def _project_id(call: ApiCall) -> int:
     return int(call.path_values[0])
-
-
-def _naive_utc(at: datetime) -> datetime:
-    return at.astimezone(UTC).replace(tzinfo=None)
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {

@@ -9,7 +9,7 @@ from typing import Any
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import is_array, is_object
 
-__all__ = ["filter_sql", "json_pointer", "parse_filters"]
+__all__ = ["contains_sql", "filter_sql", "parse_filters", "property_sql"]
 
 
 def parse_filters(text: str | None) -> list[dict[str, Any]]:
@@ -30,9 +30,16 @@ def parse_filters(text: str | None) -> list[dict[str, Any]]:
     return filters
 
 
-def json_pointer(key: str) -> str:
-    """Return the JSON pointer of a property."""
-    return "/" + key.replace("~", "~0").replace("/", "~1")
+def property_sql(column: str, key: str) -> tuple[str, list[Any]]:
+    """Return the SQL of a property as text, and the values of its placeholders.
+
+    Strings are without quotes, other values are JSON; a missing property and null are NULL.
+    """
+    return (
+        f"if(JSONType({column}, ?) = 'String', JSONExtractString({column}, ?), "
+        f"nullIf(nullIf(JSONExtractRaw({column}, ?), ''), 'null'))",
+        [key] * 3,
+    )
 
 
 def filter_sql(column: str, property_filter: Mapping[str, Any]) -> tuple[str, list[Any]]:
@@ -43,37 +50,45 @@ def filter_sql(column: str, property_filter: Mapping[str, Any]) -> tuple[str, li
         property_filter: `key`, `value` and optionally `operator`.
 
     Returns:
-        SQL, and the values of its parameters.
+        SQL, and the values of its placeholders.
 
     Raises:
         ApiError: 400, the emulator does not support the operator.
     """
-    # The key is passed as a parameter, as a JSON pointer: it may contain any character.
-    value_sql, path = f"json_extract_string({column}, ?)", json_pointer(property_filter["key"])
+    key = property_filter["key"]
+    value_sql, path = property_sql(column, key)
     expected = property_filter.get("value")
     texts = [_text(item) for item in (expected if is_array(expected) else [expected])]
-    values_sql = "(SELECT unnest(?::VARCHAR[]))"
     match property_filter.get("operator") or "exact":
         case "exact":
-            return f"{value_sql} IN {values_sql}", [path, texts]
+            return (f"{value_sql} IN ?", [*path, texts]) if texts else ("0", [])
         case "is_not":
-            return f"({value_sql} IS NULL OR {value_sql} NOT IN {values_sql})", [path, path, texts]
+            if not texts:
+                return "1", []
+            return f"ifNull({value_sql} NOT IN ?, 1)", [*path, texts]
         case "icontains":
-            return f"contains(lower({value_sql}), lower(?))", [path, texts[0]]
+            return contains_sql(value_sql), [*path, texts[0]]
         case "not_icontains":
-            return f"NOT contains(lower(coalesce({value_sql}, '')), lower(?))", [path, texts[0]]
+            text = f"ifNull({value_sql}, '')"
+            return f"NOT ({contains_sql(text)})", [*path, texts[0]]
         case "gt" | "gte" | "lt" | "lte" as operator:
             sign = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}[operator]
-            return f"TRY_CAST({value_sql} AS DOUBLE) {sign} TRY_CAST(? AS DOUBLE)", [path, texts[0]]
+            number = f"toFloat64OrNull({value_sql})"
+            return f"{number} {sign} toFloat64OrNull(?)", [*path, texts[0]]
         case "is_set":
-            return f"json_exists({column}, ?)", [path]
+            return f"JSONHas({column}, ?)", [key]
         case "is_not_set":
-            return f"NOT json_exists({column}, ?)", [path]
+            return f"NOT JSONHas({column}, ?)", [key]
         case operator:
             raise invalid(
                 f"The emulator does not support the operator '{operator}' of a property filter.",
                 "properties",
             )
+
+
+def contains_sql(text: str) -> str:
+    """Return the SQL condition that a text contains the value of a placeholder in any case."""
+    return f"positionCaseInsensitiveUTF8({text}, ?) > 0"
 
 
 def _text(value: Any) -> str:

@@ -40,7 +40,8 @@ def project_flags(state: EmulatorState, project_id: int) -> list[dict[str, Any]]
 
 def group_types(state: EmulatorState, project_id: int) -> dict[int, str]:
     """Return the names of a project's group types, by index."""
-    types = state.events.project(project_id).groups.types
+    store = state.events_if_available
+    types = {} if store is None else store.project(project_id).groups.types
     return {index: name for name, index in types.items()}
 
 
@@ -63,7 +64,7 @@ def create_subject(
             `group_properties`, `device_id` and `$anon_distinct_id`, as sent to `/flags`.
     """
     distinct_id = str(request_body["distinct_id"])
-    person = state.events.project(project_id).persons.find(distinct_id)
+    person = _find_person(state, project_id, distinct_id)
     stored = {} if person is None else person.properties
     overrides = as_object(request_body.get("person_properties"))
     device = (
@@ -101,7 +102,7 @@ def persist_hash_key_overrides(
         str(request_body["distinct_id"]),
         request_body.get("$anon_distinct_id"),
     )
-    person = state.events.project(project_id).persons.find(distinct_id)
+    person = _find_person(state, project_id, distinct_id)
     if anonymous_id is None or person is None:
         return
     persisted = _persisted_overrides(state, project_id, person)
@@ -115,6 +116,13 @@ def persist_hash_key_overrides(
     if added:
         overrides = state.store.singletons.setdefault(_OVERRIDES.format(project_id), {})
         overrides[distinct_id] = {**overrides.get(distinct_id, {}), **added}
+
+
+def _find_person(state: EmulatorState, project_id: int, distinct_id: str) -> Person | None:
+    """Return the person with a distinct id; None if there is none, or no event store."""
+    # Flags can be evaluated without events, for the properties of the request alone.
+    store = state.events_if_available
+    return None if store is None else store.project(project_id).persons.find(distinct_id)
 
 
 def _persisted_overrides(
@@ -133,7 +141,10 @@ def _persisted_overrides(
 def _groups(
     state: EmulatorState, project_id: int, request_body: Mapping[str, Any]
 ) -> dict[int, tuple[str, Mapping[str, Any]]]:
-    groups = state.events.project(project_id).groups
+    store = state.events_if_available
+    if store is None:
+        return {}
+    groups = store.project(project_id).groups
     overrides = as_object(request_body.get("group_properties"))
     subject_groups: dict[int, tuple[str, Mapping[str, Any]]] = {}
     for name, value in as_object(request_body.get("groups")).items():
@@ -168,18 +179,11 @@ def _cohort_test(
             if is_object(properties) and not membership.is_behavioral(filters):
                 return properties
             membership.recalculate(state, str(project_id))
-            errors = membership.project_cohorts(state, str(project_id)).errors
-            if int(cohort_id) in errors:
-                detail = errors[int(cohort_id)]
-                raise EvaluationError(
-                    f"The members of the cohort could not be calculated. {detail}"
-                )
+            error = membership.cohort_error(state, str(project_id), int(cohort_id))
+            if error is not None:
+                raise EvaluationError(f"The members of the cohort could not be calculated. {error}")
         if person is None:
             return False
-        rows = state.events.read(
-            "SELECT 1 FROM cohort_people WHERE team_id = ? AND cohort_id = ? AND person_id = ?",
-            [project_id, int(cohort_id), person],
-        )
-        return bool(rows)
+        return state.events.cohorts.is_member(project_id, int(cohort_id), person)
 
     return in_cohort

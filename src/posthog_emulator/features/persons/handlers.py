@@ -14,7 +14,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from posthog_emulator.features.events.handlers import most_common_values
-from posthog_emulator.features.events.property_filters import filter_sql, parse_filters
+from posthog_emulator.features.events.property_filters import (
+    contains_sql,
+    filter_sql,
+    parse_filters,
+    property_sql,
+)
 from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.http.messages import Response, json_response, text_response
 from posthog_emulator.json_types import as_object, is_object
@@ -35,7 +40,10 @@ __all__ = ["METHOD_NOT_ALLOWED_DETAILS", "OPERATION_HANDLERS", "apply_pending_ch
 _STATE_KEY = "persons"
 _MAX_BULK_IDS = 1000
 _BULK_FLAGS = frozenset({"delete_events", "delete_recordings", "keep_person"})
-_FROM_DISTINCT_IDS = "FROM person_distinct_ids WHERE team_id = p.team_id"
+_BY_DISTINCT_ID = (
+    "p.id IN (SELECT person_id FROM person_distinct_id2 FINAL "
+    "WHERE team_id = ? AND is_deleted = 0 AND {})"
+)
 
 METHOD_NOT_ALLOWED_DETAILS: Mapping[tuple[str, str], str] = {
     ("POST", "/api/projects/{}/persons/"): (
@@ -150,24 +158,25 @@ def _list_conditions(call: ApiCall) -> tuple[list[str], list[Any]]:
         filter_sql("p.properties", item)
         for item in parse_filters(call.request.query_value("properties"))
     ]
+    project = int(call.path_values[0])
     distinct_id, email = call.request.query_value("distinct_id"), call.request.query_value("email")
     if distinct_id is not None:
-        filters.append(
-            (f"p.id IN (SELECT person_id {_FROM_DISTINCT_IDS} AND distinct_id = ?)", [distinct_id])
-        )
+        filters.append((_BY_DISTINCT_ID.format("distinct_id = ?"), [project, distinct_id]))
     if email is not None:
-        filters.append(("json_extract_string(p.properties, '/email') = ?", [email]))
+        text, path = property_sql("p.properties", "email")
+        filters.append((f"{text} = ?", [*path, email]))
     search = (call.request.query_value("search") or "").strip().lower()
     if search:
         # The search covers the display name, the email address and all distinct ids.
-        names = "coalesce(r.name, ''), json_extract_string(p.properties, ['/email', '/name'])"
-        filters.append(
-            (
-                f"(contains(lower(concat_ws(' ', {names})), ?) OR p.id IN (SELECT person_id "
-                f"{_FROM_DISTINCT_IDS} AND contains(lower(distinct_id), ?)))",
-                [search, search],
-            )
-        )
+        texts, values = ["r.name"], list[Any]()
+        for name in ("email", "name"):
+            text, path = property_sql("p.properties", name)
+            texts.append(f"ifNull({text}, '')")
+            values += path
+        joined = ", ' ', ".join(texts)
+        by_name = contains_sql(f"concat({joined})")
+        by_id = _BY_DISTINCT_ID.format(contains_sql("distinct_id"))
+        filters.append((f"({by_name} OR {by_id})", [*values, search, project, search]))
     return [sql for sql, _ in filters], [value for _, values in filters for value in values]
 
 
@@ -329,7 +338,7 @@ def _values(call: ApiCall) -> Response:
     key = call.request.query_value("key")
     if not key:
         _raise_required("key")
-    values = most_common_values(call, "persons", key, call.request.query_value("value"), [], [])
+    values = most_common_values(call, "person", key, call.request.query_value("value"), [], [])
     return json_response(200, {"results": values, "refreshing": False})
 
 

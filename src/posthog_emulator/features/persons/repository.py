@@ -62,10 +62,12 @@ class PersonRepository:
     def remove(self, person: Person, *, delete_events: bool, keep_person: bool) -> None:
         """Delete the person's events, the person, or both."""
         if delete_events:
+            # The person of an event whose distinct id has another one by now is that one.
             self._store.write(
-                "DELETE FROM events WHERE team_id = ? AND (person_id = ?::UUID "
-                "OR distinct_id IN (SELECT unnest(?::VARCHAR[])))",
-                [self._team_id, person.uuid, person.distinct_ids],
+                "DELETE FROM events WHERE team_id = ? AND (distinct_id IN ? "
+                "OR (person_id = toUUID(?) AND distinct_id NOT IN (SELECT distinct_id "
+                "FROM person_distinct_id_overrides WHERE team_id = ?)))",
+                [self._team_id, person.distinct_ids, person.uuid, self._team_id],
             )
         if not keep_person:
             with self._store.lock:
@@ -74,17 +76,7 @@ class PersonRepository:
     def split(self, person: Person, keep_ids: list[str]) -> None:
         """Split all distinct ids but `keep_ids` off a person, each with its events."""
         with self._store.lock:
-            created = self._persons.split(person, keep_ids)
-            self._store.write(
-                "UPDATE events SET person_id = m.new FROM "
-                "(SELECT unnest(?::VARCHAR[]) AS own, unnest(?::UUID[]) AS new) m "
-                "WHERE events.team_id = ? AND events.distinct_id = m.own",
-                [
-                    [new_person.distinct_ids[0] for new_person in created],
-                    [new_person.uuid for new_person in created],
-                    self._team_id,
-                ],
-            )
+            self._persons.split(person, keep_ids)
 
     def list_page(
         self, conditions: Sequence[str], values: Sequence[Any], limit: int | None, offset: int
@@ -92,33 +84,37 @@ class PersonRepository:
         """Return a page of persons, the newest first.
 
         Args:
-            conditions: SQL conditions on `p` (persons) and `r` (person_records), joined by AND.
+            conditions: SQL conditions on `p` (person) and `r` (person_record), joined by AND.
             values: Their parameters, in order.
             limit: The maximum number of persons; None for all.
             offset: The number of persons to skip.
         """
-        where = " AND ".join(["p.team_id = ?", *conditions])
+        page = f"LIMIT {int(offset)}, {2**62 if limit is None else int(limit)}"
         rows = self._store.read(
-            "SELECT p.id::VARCHAR FROM persons p JOIN person_records r ON r.id = p.id "  # noqa: S608
-            f"WHERE {where} ORDER BY p.created_at DESC, r.number DESC LIMIT ? OFFSET ?",
-            [self._team_id, *values, limit, offset],
+            f"SELECT toString(p.id) FROM {self._table(conditions)} "  # noqa: S608
+            f"ORDER BY p.created_at DESC, r.number DESC {page}",
+            values,
         )
         return self.find_by_uuids(uuid for (uuid,) in rows)
 
     def count(self, conditions: Sequence[str], values: Sequence[Any]) -> int:
         """Return the number of persons that meet conditions, given as for `list_page`."""
-        where = " AND ".join(["p.team_id = ?", *conditions])
-        rows = self._store.read(
-            "SELECT count(*) FROM persons p JOIN person_records r ON r.id = p.id "  # noqa: S608
-            f"WHERE {where}",
-            [self._team_id, *values],
-        )
+        rows = self._store.read(f"SELECT count() FROM {self._table(conditions)}", values)  # noqa: S608
         return rows[0][0]
+
+    def _table(self, conditions: Sequence[str]) -> str:
+        live = f"FINAL WHERE team_id = {self._team_id} AND is_deleted = 0"
+        return (
+            f"(SELECT * FROM person {live}) AS p "  # noqa: S608
+            f"INNER JOIN (SELECT * FROM person_record {live}) AS r ON r.id = p.id "
+            f"WHERE {' AND '.join(conditions) or '1'}"
+        )
 
     def list_all(self) -> list[Person]:
         """Return all persons, in order of creation."""
         rows = self._store.read(
-            "SELECT id::VARCHAR FROM person_records WHERE team_id = ? ORDER BY number",
+            "SELECT toString(id) FROM person_record FINAL "
+            "WHERE team_id = ? AND is_deleted = 0 ORDER BY number",
             [self._team_id],
         )
         return self.find_by_uuids(uuid for (uuid,) in rows)

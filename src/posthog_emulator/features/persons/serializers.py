@@ -13,7 +13,8 @@ from posthog_emulator.timestamps import format_micros, format_utc, from_micros
 __all__ = ["EVENT_COLUMNS", "event_row", "group_row", "member_row", "person_row"]
 
 EVENT_COLUMNS = (
-    "uuid::VARCHAR, event, distinct_id, properties, epoch_us(timestamp), elements_chain, rowid"
+    "toString(uuid), event, distinct_id, properties, toUnixTimestamp64Micro(timestamp), "
+    "elements_chain, _number"
 )
 """Columns of the table `events` that `event_row` takes."""
 _NAME_PROPERTIES = ("email", "Email", "name", "Name", "username", "Username", "UserName")

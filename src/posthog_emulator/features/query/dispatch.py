@@ -6,26 +6,33 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
+from posthog_emulator.hogql.errors import HogQLError
 from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import as_object
 
-from .events_query import run_events
 from .filters import Filters
-from .funnels import run_funnels
 from .metadata import run_metadata
 from .result import Result
 from .runner import QuerySession, run_hogql
-from .trends import run_trends
 from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
 
-__all__ = ["SUPPORTED_KINDS", "compute", "unwrap_query"]
+__all__ = ["INSIGHT_KINDS", "SUPPORTED_KINDS", "compute", "unwrap_query"]
 
+INSIGHT_KINDS: Final = (
+    "TrendsQuery",
+    "FunnelsQuery",
+    "FunnelCorrelationQuery",
+    "RetentionQuery",
+    "PathsQuery",
+    "StickinessQuery",
+    "LifecycleQuery",
+)
+"""Kinds of `insights.INSIGHTS`, which is imported when the first insight is computed."""
 SUPPORTED_KINDS: Final = (
     "HogQLQuery",
     "EventsQuery",
-    "TrendsQuery",
-    "FunnelsQuery",
     "HogQLMetadata",
+    *INSIGHT_KINDS,
 )
 """Kinds that the emulator computes; of a visualization, its source is computed."""
 _WRAPPER_KINDS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
@@ -58,13 +65,15 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
     """
     match query["kind"]:
         case "EventsQuery":
+            from .events_query import run_events
+
             return run_events(session, query)
         case "HogQLMetadata":
             return run_metadata(session, query, _placeholder_options(session, query))
-        case "TrendsQuery":
-            return run_trends(session, query)
-        case "FunnelsQuery":
-            return run_funnels(session, query)
+        case kind if kind in INSIGHT_KINDS:
+            from .insights import INSIGHTS
+
+            return INSIGHTS[kind](session, query)
         case _:
             return _compute_hogql(session, query)
 
@@ -96,7 +105,7 @@ def _placeholder_options(session: QuerySession, query: Mapping[str, Any]) -> dic
         return _variable(session, variables, name)
 
     return {
-        "filter": filters.condition,
+        "filters": filters.condition,
         "date_range": filters.date_range,
         "variable": variable,
     }
@@ -108,8 +117,6 @@ def _variable(session: QuerySession, variables: Mapping[str, Any], name: str) ->
     Raises:
         HogQLError: The query or the project has no variable of that name.
     """
-    from posthog_emulator.hogql.problems import HogQLError
-
     sent_variables = [as_object(variable) for variable in variables.values()]
     variable = next(
         (variable for variable in sent_variables if variable.get("code_name") == name), None

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from posthog_emulator.features.cohorts.membership import project_cohorts, recalculate
+from posthog_emulator.features.cohorts.membership import (
+    project_cohorts,
+    project_session,
+    recalculate,
+)
 from posthog_emulator.http.errors import invalid, not_found, required
 from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object
-from posthog_emulator.state import PROJECTS, ApiCall, fill_path
+from posthog_emulator.state import ApiCall
 from posthog_emulator.timestamps import format_utc
 
 from .dispatch import compute, unwrap_query
@@ -28,6 +33,7 @@ from .state import (
     query_state,
     refresh_mode,
 )
+from .system_tables import system_table
 
 __all__ = [
     "QueryRequest",
@@ -44,7 +50,7 @@ _REQUEST_FIELDS: Final = frozenset(
     {"async", "client_query_id", "filters_override", "limit_context", "name", "query", "refresh",
      "variables_override", "personal_api_key"}
 )  # fmt: skip
-_INSIGHT_VARIABLES: Final = "/api/projects/{}/insight_variables/"
+_SYSTEM_TABLE: Final = re.compile(r"\bsystem\.\W?(\w+)")
 _UNSUPPORTED_FIELDS: Final = ("filters_override", "variables_override", "limit_context")
 
 
@@ -127,33 +133,24 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
     def log_query(entry: dict[str, Any]) -> None:
         queries.log.append({"id": id, "team": call.path_values[0], "at": now, **entry})
 
-    project = state.store.collection(PROJECTS).find(call.path_values[0])
-    project_data = {} if project is None else project.data
-    timezone = project_data.get("timezone")
-    if timezone not in (None, "UTC"):
-        raise invalid(f"The emulator supports queries of projects in UTC only, not in {timezone}.")
+    session = project_session(state, call.path_values[0])
     # Calculating cohorts takes long: only queries whose text or filters may refer to one wait.
-    text = json.dumps([query, project_data.get("test_account_filters")], default=str)
+    text = json.dumps([query, session.test_account_filters], default=str)
     if "cohort" in text.lower():
         recalculate(state, call.path_values[0])
-    cohorts = project_cohorts(state, call.path_values[0])
-    variables = state.store.collection(fill_path(_INSIGHT_VARIABLES, [call.path_values[0]]))
-    # The database is opened here, under the lock; the query itself runs in a thread without it.
+        session.cohorts = project_cohorts(state, call.path_values[0])
+    # Read now, under the emulator's lock: the query runs in a thread without it.
+    names = set(_SYSTEM_TABLE.findall(" ".join([text, *session.views.values()])))
+    session.system_table = {
+        name: system_table(state, call.path_values[0], name) for name in names
+    }.get
     state.events  # noqa: B018
-    return QuerySession(
-        team_id=int(call.path_values[0]),
-        now=now,
-        store=lambda: state.events,
-        cohorts=cohorts.names,
-        cohort_errors=cohorts.errors,
-        stubs=list(queries.stubs),
-        allow_offset=settings.allow_offset,
-        max_rows_scanned=settings.max_rows_scanned,
-        max_result_bytes=settings.max_result_bytes,
-        log=log_query,
-        test_account_filters=project_data.get("test_account_filters"),
-        variables={str(row.data.get("id")): row.data for row in variables if not row.deleted},
-    )
+    session.stubs = list(queries.stubs)
+    session.allow_offset = settings.allow_offset
+    session.max_rows_scanned = settings.max_rows_scanned
+    session.max_result_bytes = settings.max_result_bytes
+    session.log = log_query
+    return session
 
 
 def parse_request(call: ApiCall) -> QueryRequest:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array
 
-from .filters import bound
+from .dates import bound
 from .properties import Values, property_tests, written
 from .result import Result, encode_json
 from .runner import QuerySession, run_hogql
 from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
 
 if TYPE_CHECKING:
-    from posthog_emulator.hogql.pieces import Expression
+    from posthog_emulator.hogql.parse import Node
 
 __all__ = ["run_events"]
 
@@ -40,23 +41,23 @@ def run_events(session: QuerySession, query: Mapping[str, Any]) -> Result:
     Raises:
         ApiError: 400, the query uses something that the emulator does not support.
     """
-    from posthog_emulator.hogql.problems import HogQLError
+    from posthog_emulator.hogql.errors import HogQLError
 
     reject_unknown_fields(query, _KNOWN, "EventsQuery")
     reject_unknown_fields(
         as_object(query.get("modifiers")), IGNORED_MODIFIERS, "EventsQuery.modifiers"
     )
     asked = _texts(query, "select") or ["*"]
-    values = Values()
+    values = Values(session)
     try:
-        columns = [_column(text) for text in asked]
+        columns = [_column(text, values) for text in asked]
         sql = _sql(session, query, asked, columns, values)
     except HogQLError as error:
         raise invalid(error.detail, None, error.code) from None
     limit, skipped = _page(query)
     # One row more than requested shows whether there are more.
     sql += f" LIMIT {limit + 1} OFFSET {skipped}"
-    found = run_hogql(session, sql, values.known, allow_offset=True, max_rows=_MOST + 1)
+    found = run_hogql(session, sql, values.by_name, allow_offset=True, max_rows=_MOST + 1)
     rows: list[list[Any]] = json.loads(found.rows)
     more = len(rows) > limit
     rows = rows[:limit]
@@ -94,34 +95,59 @@ def _called(text: str) -> str:
     return text.split("--")[0].strip()
 
 
-def _column(text: str) -> Expression:
-    from posthog_emulator.hogql.pieces import expression
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """An expression of the query."""
+
+    shown: str
+    """Placeholder of the expression with its name."""
+    inner: str
+    """Placeholder of the expression alone."""
+    name: str | None
+    aggregates: bool
+
+
+def _part(node: Node, values: Values) -> _Part:
+    from posthog_emulator.hogql.calls import has_aggregate
+    from posthog_emulator.hogql.parse import Expression
+
+    named = node["node"] == "Alias"
+    inner = node["expr"] if named else node
+    return _Part(
+        values.add(Expression(node)), values.add(Expression(inner)),
+        node["alias"] if named else None, has_aggregate(inner),
+    )  # fmt: skip
+
+
+def _column(text: str, values: Values) -> _Part:
+    from posthog_emulator.hogql.parse import parse_expression
 
     if _called(text) == "person_display_name":
         raise invalid("The emulator does not compute `person_display_name` of EventsQuery.")
     if text == "*":
-        return expression(f"tuple({', '.join(_STAR)})")
-    return expression("distinct_id" if _called(text) == "person" else text)
+        return _part(parse_expression(f"tuple({', '.join(_STAR)})"), values)
+    return _part(parse_expression("distinct_id" if _called(text) == "person" else text), values)
 
 
 def _sql(
     session: QuerySession,
     query: Mapping[str, Any],
     asked: Sequence[str],
-    columns: Sequence[Expression],
+    columns: Sequence[_Part],
     values: Values,
 ) -> str:
-    from posthog_emulator.hogql.pieces import expression, sort_key
+    from posthog_emulator.hogql.parse import Expression, parse_expression, parse_order
 
-    tests = [expression(text) for text in _texts(query, "where")]
-    where = [test.text for test in tests if not test.aggregates]
+    tests = [_part(parse_expression(text), values) for text in _texts(query, "where")]
+    where = [test.inner for test in tests if not test.aggregates]
     where += _tests(session, query, values)
-    having = [test.text for test in tests if test.aggregates]
+    having = [test.inner for test in tests if test.aggregates]
     totals = [column for column in columns if column.aggregates]
-    keys = [sort_key(text) for text in _texts(query, "orderBy")]
+    orders = [parse_order(text) for text in _texts(query, "orderBy")]
+    keys = [f"{values.add(Expression(one['expr']))} {one['order']}" for one in orders]
     if query.get("orderBy") is None:
         keys = [_order(asked, columns, totals)]
-    shown = ", ".join(column.text for column in columns)
+    shown = ", ".join(column.shown for column in columns)
     sql = f"SELECT {shown} FROM events WHERE {' AND '.join(where)}"  # noqa: S608
     groups = [column.inner for column in columns if not column.aggregates]
     # As on the server, an aggregate in `select` groups the rows by all other columns.
@@ -132,9 +158,7 @@ def _sql(
     return f"{sql} ORDER BY {', '.join(keys)}" if keys else sql
 
 
-def _order(
-    asked: Sequence[str], columns: Sequence[Expression], totals: Sequence[Expression]
-) -> str:
+def _order(asked: Sequence[str], columns: Sequence[_Part], totals: Sequence[_Part]) -> str:
     if "count()" in asked:
         return "count() DESC"
     if totals:
@@ -186,11 +210,12 @@ def _event(columns: Sequence[Any]) -> dict[str, Any]:
 
 def _persons(session: QuerySession, distinct_ids: set[str]) -> dict[str, dict[str, Any]]:
     rows = session.store().read(
-        "SELECT d.distinct_id, p.id::VARCHAR, strftime(p.created_at, '%Y-%m-%dT%H:%M:%S.%fZ'), "
-        "p.properties FROM person_distinct_ids d JOIN persons p ON p.id = d.person_id "
-        "AND p.team_id = d.team_id WHERE d.team_id = ? AND d.distinct_id IN "
-        "(SELECT unnest(?::VARCHAR[]))",
-        [session.team_id, sorted(distinct_ids)],
+        "SELECT d.distinct_id, toString(p.id), "
+        "formatDateTime(p.created_at, '%Y-%m-%dT%H:%i:%S.%fZ'), p.properties "
+        "FROM (SELECT * FROM person_distinct_id2 FINAL WHERE team_id = ? AND is_deleted = 0) AS d "
+        "JOIN (SELECT * FROM person FINAL WHERE team_id = ? AND is_deleted = 0) AS p "
+        "ON p.id = d.person_id WHERE d.distinct_id IN ?",
+        [session.team_id, session.team_id, sorted(distinct_ids)],
     )
     return {
         distinct_id: {"uuid": uuid, "created_at": at, "properties": json.loads(properties)}

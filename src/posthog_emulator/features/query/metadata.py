@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from posthog_emulator.hogql.errors import HogQLError
+from posthog_emulator.hogql.parse import Expression, parse_expression
 from posthog_emulator.http.errors import ApiError, invalid
 
 from .result import Result, encode_json
@@ -31,8 +33,6 @@ def run_metadata(
     Raises:
         ApiError: 400, the language or a field is not supported.
     """
-    from posthog_emulator.hogql.problems import HogQLError
-
     reject_unknown_fields(query, _KNOWN, "HogQLMetadata")
     language, text = query.get("language"), str(query.get("query"))
     if language not in {"hogQL", "hogQLExpr"}:
@@ -40,9 +40,8 @@ def run_metadata(
     message: str | None = None
     try:
         if language == "hogQLExpr":
-            from posthog_emulator.hogql.pieces import expression
-
-            check_hogql(session, f"SELECT {expression(text).text} FROM events", **options)  # noqa: S608
+            values = {"expression": Expression(parse_expression(text))}
+            check_hogql(session, "SELECT {expression} FROM events", values=values, **options)
         else:
             check_hogql(session, text, **options)
     except (HogQLError, ApiError) as error:

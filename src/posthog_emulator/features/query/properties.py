@@ -1,59 +1,59 @@
-"""Translate property filters of insights, queries and cohorts to HogQL conditions."""
+"""Property filters of insights, queries and cohorts, as values of a query's placeholders."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from posthog_emulator.hogql.errors import HogQLError
+from posthog_emulator.hogql.parse import Expression, Node
+from posthog_emulator.hogql.property_filters import property_condition
 from posthog_emulator.http.errors import ApiError, invalid
-from posthog_emulator.json_types import as_object, is_array, is_object
+from posthog_emulator.json_types import as_object, is_array
 
-__all__ = ["Values", "property_tests", "written"]
+from .dates import relative_text
+from .runner import QuerySession
+
+__all__ = ["Values", "property_node", "property_tests", "written"]
 
 
 class Values:
-    """The values of a query under construction, by the names of their placeholders."""
+    """The values of a query under construction, by the names of their placeholders.
 
-    def __init__(self) -> None:
-        self.known: dict[str, Any] = {}
+    Args:
+        session: The session that the query will run in.
+    """
+
+    def __init__(self, session: QuerySession) -> None:
+        self.session = session
+        self.by_name: dict[str, Any] = {}
 
     def add(self, value: Any) -> str:
-        """Add a value, and return its placeholder."""
-        name = f"v{len(self.known)}"
-        self.known[name] = value
+        """Add a constant or an expression, and return its placeholder."""
+        name = f"v{len(self.by_name)}"
+        self.by_name[name] = value
         return f"{{{name}}}"
+
+    def add_node(self, node: Node) -> str:
+        """Add a parsed expression, and return its placeholder."""
+        return self.add(Expression(node))
 
 
 def written(value: datetime) -> str:
     """Format a timestamp for HogQL."""
-    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    # With the zone: text without one is a time in the project's time zone.
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%fZ")
 
 
-_SCOPES: Final[Mapping[str, Mapping[str, str]]] = {
-    "events": {
-        "event": "properties",
-        "feature": "properties",
-        "person": "person.properties",
-        "session": "session",
-        "group": "group",
-    },
-    "sessions": {"session": ""},
-    "groups": {"group": "properties"},
-    "persons": {"person": "properties"},
-}
-"""The expression for the properties of each filter type, by table."""
-_PERSONS: Final[Mapping[str, str]] = {"events": "person_id", "persons": "id"}
-_OPERATORS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-_KNOWN: Final = frozenset(
+_FIELDS: Final = frozenset(
     {"key", "type", "value", "operator", "label", "group_type_index", "cohort_name", "negation",
-     "bytecode", "bytecode_error", "conditionHash"}
+     "bytecode", "bytecode_error", "conditionHash", "values", "group_key_names"}
 )  # fmt: skip
 
 
 def property_tests(given: Any, values: Values, table: str = "events") -> list[str]:
-    """Translate property filters to HogQL conditions, to be joined by AND.
+    """Return property filters as conditions of HogQL, to be joined by AND.
 
     Args:
         given: A list of filters, or a group of filters.
@@ -61,123 +61,36 @@ def property_tests(given: Any, values: Values, table: str = "events") -> list[st
         table: The filtered table: `events`, `sessions`, `groups` or `persons`.
 
     Raises:
-        ApiError: 400, a filter is not supported.
+        ApiError: 400, a filter is invalid or not supported.
     """
-    if given is None:
-        return []
-    if is_object(given):
-        return [] if not given else [_one(given, values, table)]
-    return [_one(as_object(one), values, table) for one in (given if is_array(given) else [])]
+    return [values.add_node(property_node(given, values.session, table))] if given else []
 
 
-def _one(given: Mapping[str, Any], values: Values, table: str) -> str:
-    if "values" not in given or "key" in given:
-        return _test(given, values, table)
-    kind = given.get("type") or "AND"
-    if kind not in {"AND", "OR"} or given.keys() - {"type", "values"}:
-        raise _refused(f"a group of filters with {sorted(given)} of type {kind}")
-    tests = property_tests(given["values"], values, table)
-    return f"({f' {kind} '.join(tests)})" if tests else "true"
+def property_node(given: Any, session: QuerySession, table: str = "events") -> Node:
+    """Return property filters as one condition of HogQL; true if there are none.
 
-
-def _test(given: Mapping[str, Any], values: Values, table: str) -> str:
-    for name in sorted(given.keys() - _KNOWN):
-        if given[name] is not None:
-            raise _refused(f"`{name}` of a filter")
-    kind = str(given.get("type") or "event")
-    if kind == "hogql":
-        return _expression(str(given.get("key")))
-    if kind == "cohort":
-        return _in_cohort(given, table)
-    field = _field(given, kind, values, table)
-    test = _compared(field, given, values)
-    return f"(NOT {test})" if given.get("negation") else test
-
-
-def _expression(text: str) -> str:
-    """Parse a user's expression.
+    Args:
+        given: A list of filters, or a group of filters.
+        session: The session that the query will run in.
+        table: The filtered table: `events`, `sessions`, `groups` or `persons`.
 
     Raises:
-        ApiError: 400, the text is not exactly one expression.
+        ApiError: 400, a filter is invalid or not supported.
     """
-    from posthog_emulator.hogql.pieces import expression
-    from posthog_emulator.hogql.problems import HogQLError
+    for one in given if is_array(given) else [given]:
+        _check_fields(as_object(one))
+    types = session.store().property_types(session.team_id) if given else {}
+
+    def now(text: str) -> str:
+        return relative_text(text, session)
 
     try:
-        return expression(text).inner
+        return property_condition(given, table, types=types, now=now)
     except HogQLError as error:
-        raise invalid(error.detail) from None
+        raise ApiError(error.status, code=error.code, detail=error.detail) from None
 
 
-def _in_cohort(given: Mapping[str, Any], table: str) -> str:
-    operator, value = given.get("operator") or "in", given.get("value")
-    person = _PERSONS.get(table)
-    if person is None or operator not in {"in", "not_in"} or given.get("key", "id") != "id":
-        raise _refused(f"a filter of {table} on a cohort with the operator {operator}")
-    if not str(value).isdigit():
-        raise invalid(f"{value!r} is not the id of a cohort.")
-    negate = (operator == "not_in") is not bool(given.get("negation"))
-    return f"{person} {'NOT ' if negate else ''}IN COHORT {value}"
-
-
-def _field(given: Mapping[str, Any], kind: str, values: Values, table: str) -> str:
-    scope = _SCOPES[table].get(kind)
-    if scope is None:
-        raise _refused(f"a filter of {table} of type {kind}")
-    key = str(given.get("key"))
-    if kind == "session":
-        from posthog_emulator.hogql.values import identifier
-
-        return f"{scope}{'.' if scope else ''}{identifier(key)}"
-    if scope == "group":
-        index = given.get("group_type_index")
-        if index not in range(5):
-            raise invalid("A filter of type group needs a group_type_index from 0 to 4.")
-        scope = f"group_{index}.properties"
-    return f"{scope}[{values.add(key)}]"
-
-
-def _compared(field: str, given: Mapping[str, Any], values: Values) -> str:
-    operator, value = str(given.get("operator") or "exact"), given.get("value")
-    options: list[Any] = value if is_array(value) else [value]
-    if operator in {"is_set", "is_not_set"}:
-        return f"{field} IS {'NOT ' if operator == 'is_set' else ''}NULL"
-    if operator in {"exact", "is_not"}:
-        # Properties have the types of their definitions, filters any JSON: both become text.
-        tests = [f"toString({field}) = {values.add(_text(option))}" for option in options]
-        test = f"({' OR '.join(tests) or 'false'})"
-        return test if operator == "exact" else f"not({test})"
-    if operator in {"icontains", "not_icontains"}:
-        tests = [f"toString({field}) ILIKE {values.add(f'%{_escaped(o)}%')}" for o in options]
-        test = f"({' OR '.join(tests) or 'false'})"
-        return test if operator == "icontains" else f"not({test})"
-    if operator in {"regex", "not_regex"}:
-        # A missing property must not make the negated test NULL.
-        test = f"ifNull(match(toString({field}), {values.add(str(value))}), false)"
-        return test if operator == "regex" else f"not({test})"
-    if operator in _OPERATORS:
-        try:
-            number = float(str(value))
-        except ValueError:
-            raise invalid(
-                f"{value!r} is not a number to compare {given.get('key')!r} with."
-            ) from None
-        return f"toFloat({field}) {_OPERATORS[operator]} {values.add(number)}"
-    raise _refused(f"the operator {operator} of a filter")
-
-
-def _text(value: Any) -> str:
-    """Return a value as `toString` of a property returns it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    return str(value)
-
-
-def _escaped(value: Any) -> str:
-    return re.sub(r"([\\%_])", r"\\\1", _text(value))
-
-
-def _refused(what: str) -> ApiError:
-    return invalid(f"The emulator does not compute {what}.")
+def _check_fields(given: Mapping[str, Any]) -> None:
+    for name in sorted(given.keys() - _FIELDS):
+        if given[name] is not None:
+            raise invalid(f"The emulator does not support `{name}` of a filter.")

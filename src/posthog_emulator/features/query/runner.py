@@ -2,25 +2,75 @@
 
 from __future__ import annotations
 
-import importlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from posthog_emulator.clickhouse.engine import Cancellation
+from posthog_emulator.clickhouse.errors import (
+    ClickHouseError,
+    EngineUnavailableError,
+    MemoryLimitError,
+    MissingFunctionError,
+    QueryCancelledError,
+    QueryTimeoutError,
+    ScanLimitError,
+)
+from posthog_emulator.hogql.context import Action, Cohort, Context, SystemTable
+from posthog_emulator.hogql.errors import HogQLError
+from posthog_emulator.hogql.parse import Expression, parse_select
+from posthog_emulator.hogql.translate import (
+    DEFAULT_ROWS,
+    MAX_ROWS,
+    SETTINGS,
+    Translation,
+    translate,
+)
 from posthog_emulator.http.errors import ApiError, invalid
 
 from .result import Result
 from .stubs import Stub, stub_result
 
 if TYPE_CHECKING:
+    from posthog_emulator.clickhouse.json_rows import JsonRows
     from posthog_emulator.event_store.store import EventStore
-    from posthog_emulator.hogql.context import Context
-    from posthog_emulator.hogql.translate import Translation
 
-__all__ = ["DeferredQuery", "QuerySession", "check_hogql", "create_context", "run_hogql"]
+__all__ = [
+    "DeferredQuery",
+    "QuerySession",
+    "check_hogql",
+    "clickhouse_error",
+    "create_context",
+    "run_hogql",
+    "run_rows",
+]
+
+_MAX_SECONDS: Final = 60
+"""The default limit on the time of a query, as on the server."""
+# A detail of this store: the server's columns are plain strings.
+_LOW_CARDINALITY: Final = re.compile(r"LowCardinality\((\w+|Nullable\(\w+\))\)")
+_INTERNAL_ERROR: Final = "ClickHouse error while executing query."
+_USER_ERRORS: Final = frozenset({
+    "AGGREGATE_FUNCTION_THROWS", "ARGUMENT_OUT_OF_BOUND", "AMBIGUOUS_COLUMN_NAME",
+    "AMBIGUOUS_IDENTIFIER", "BAD_ARGUMENTS", "CANNOT_CONVERT_TYPE", "CANNOT_PARSE_BOOL",
+    "CANNOT_PARSE_DATE", "CANNOT_PARSE_DATETIME", "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
+    "CANNOT_PARSE_NUMBER", "CANNOT_PARSE_TEXT", "CANNOT_PARSE_UUID", "CANNOT_COMPILE_REGEXP",
+    "DECIMAL_OVERFLOW", "DUPLICATE_COLUMN", "FUNCTION_CANNOT_HAVE_PARAMETERS",
+    "FUNCTION_THROW_IF_VALUE_IS_NON_ZERO", "ILLEGAL_AGGREGATION", "ILLEGAL_COLUMN",
+    "ILLEGAL_DIVISION", "ILLEGAL_TYPE_OF_ARGUMENT", "INCORRECT_DATA", "INVALID_JOIN_ON_EXPRESSION",
+    "INVALID_LIMIT_EXPRESSION", "MULTIPLE_EXPRESSIONS_FOR_ALIAS", "NOT_AN_AGGREGATE",
+    "NOT_FOUND_COLUMN_IN_BLOCK", "NO_COMMON_TYPE", "NUMBER_OF_ARGUMENTS_DOESNT_MATCH",
+    "NUMBER_OF_COLUMNS_DOESNT_MATCH", "PARAMETER_OUT_OF_BOUND", "SIZES_OF_ARRAYS_DONT_MATCH",
+    "SYNTAX_ERROR", "TOO_FEW_ARGUMENTS_FOR_FUNCTION", "TOO_LARGE_ARRAY_SIZE",
+    "TOO_LARGE_STRING_SIZE", "TOO_MANY_ARGUMENTS_FOR_FUNCTION", "TYPE_MISMATCH",
+    "UNION_ALL_RESULT_STRUCTURES_MISMATCH", "UNKNOWN_AGGREGATE_FUNCTION", "UNKNOWN_FUNCTION",
+    "UNKNOWN_IDENTIFIER", "UNSUPPORTED_METHOD", "ZERO_ARRAY_OR_TUPLE_INDEX",
+})  # fmt: skip
+"""Errors of ClickHouse that a query causes: the server shows them. It hides all others."""
 
 
 @dataclass(slots=True)
@@ -30,27 +80,38 @@ class QuerySession:
     team_id: int
     now: datetime
     store: Callable[[], EventStore]
-    cohorts: Mapping[int, str]
-    """Names by id."""
-    stubs: list[Stub]
-    cohort_errors: Mapping[int, str] = field(default_factory=dict[int, str])
-    """Error messages by id, of cohorts whose members could not be calculated."""
+    cohorts: Mapping[int, Cohort] = field(default_factory=dict[int, Cohort])
+    """By id."""
+    stubs: list[Stub] = field(default_factory=list[Stub])
+    timezone: str = "UTC"
+    """The time zone of the project."""
+    week_start_day: int = 0
+    """The first day of a week: 0 for Sunday, 1 for Monday."""
+    actions: Mapping[int, Action] = field(default_factory=dict[int, Action])
+    """By id."""
+    group_types: Mapping[int, str] = field(default_factory=dict[int, str])
+    """Names of group types, by index."""
+    views: Mapping[str, str] = field(default_factory=dict[str, str])
+    """HogQL of saved queries, by name."""
+    system_table: Callable[[str], SystemTable | None] = lambda _: None
+    """Rows of a table of `system`, by its name."""
     allow_offset: bool = False
     max_rows_scanned: int | None = None
     max_result_bytes: int | None = None
+    max_seconds: float = _MAX_SECONDS
+    """Seconds after which a query is stopped."""
     log: Callable[[dict[str, Any]], object] = lambda _: None
-    connection: Any = None
-    interrupted: bool = False
+    cancellation: Cancellation = field(default_factory=Cancellation)
     test_account_filters: Any = None
     """The project's filters for internal and test accounts."""
+    path_cleaning: Any = None
+    """The project's rules that clean paths."""
     variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
     """Insight variables, by id."""
 
     def interrupt(self) -> None:
-        """Interrupt the running query, and the queries that would follow it."""
-        self.interrupted = True
-        if self.connection is not None:
-            self.connection.interrupt()
+        """Cancel the running query, and the queries that would follow it."""
+        self.cancellation.cancel()
 
 
 class DeferredQuery:
@@ -70,16 +131,16 @@ class DeferredQuery:
         return self._make()
 
     def interrupt(self) -> None:
-        """Interrupt the query; `run` raises soon."""
+        """Cancel the query; `run` raises soon."""
         self._session.interrupt()
 
 
 def run_hogql(
     session: QuerySession,
-    sql: str,
+    sql: str | Expression,
     values: Mapping[str, Any],
     *,
-    max_rows: int | None = None,
+    max_rows: int = MAX_ROWS,
     allow_offset: bool = False,
     **options: Any,
 ) -> Result:
@@ -88,59 +149,84 @@ def run_hogql(
     Args:
         session: The session to run it in.
         sql: The query.
-        values: The values of its placeholders.
+        values: The values of its placeholders: constants, or expressions.
         max_rows: The maximum LIMIT; larger values are capped. The server's maximum by default.
         allow_offset: Whether OFFSET is allowed, whatever the settings say.
-        options: `filter`, `date_range` and `variable` of `hogql.context.Context`.
+        options: `filters`, `date_range` and `variable` of `hogql.context.Context`.
 
     Raises:
         ApiError: The query is rejected or fails.
     """
-    from posthog_emulator.hogql.problems import HogQLError
-    from posthog_emulator.hogql.translate import MOST_ROWS
-
     started_at = perf_counter()
     # The latest stub that matches wins, so that a test can override a fixture's stub.
     stub = next(
-        (candidate for candidate in reversed(session.stubs) if candidate.matches(sql)), None
+        (s for s in reversed(session.stubs) if isinstance(sql, str) and s.matches(sql)), None
     )
     try:
-        if stub is not None:
+        if stub is not None and isinstance(sql, str):
             result = stub_result(stub, sql, values)
         else:
-            result = _run(
-                session,
-                sql,
-                {"values": values, **options},
-                max_rows=max_rows or MOST_ROWS,
-                allow_offset=allow_offset or session.allow_offset,
+            context = create_context(session, {"values": values, **options})
+            translation = translate(
+                sql, context, allow_offset=allow_offset or session.allow_offset, max_rows=max_rows
             )
+            result = _result(sql, translation, _execute(session, translation))
     except HogQLError as error:
         raise ApiError(error.status, code=error.code, detail=error.detail) from None
-    session.log({"query": sql, "seconds": perf_counter() - started_at, "rows": result.count})
+    text = sql if isinstance(sql, str) else str(result.head["hogql"])
+    session.log({"query": text, "seconds": perf_counter() - started_at, "rows": result.count})
     if session.max_result_bytes is not None and len(result.rows) > session.max_result_bytes:
         raise ApiError(513)
     return result
 
 
+def run_rows(
+    session: QuerySession,
+    sql: str | Expression,
+    values: Mapping[str, Any],
+    *,
+    max_rows: int = MAX_ROWS,
+) -> list[list[Any]]:
+    """Run a HogQL query of the emulator itself, and return its rows as JSON has their values.
+
+    Stubs do not answer it: they are for the queries of users.
+
+    Args:
+        session: The session to run it in.
+        sql: The query. OFFSET is allowed.
+        values: The values of its placeholders: constants, or expressions.
+        max_rows: The maximum LIMIT; larger values are capped.
+
+    Raises:
+        ApiError: The query is rejected or fails.
+    """
+    tree = Expression(parse_select(sql)) if isinstance(sql, str) else sql
+    result = run_hogql(session, tree, values, max_rows=max_rows, allow_offset=True)
+    rows: list[list[Any]] = json.loads(result.rows)
+    return rows
+
+
 def create_context(session: QuerySession, options: Mapping[str, Any]) -> Context:
     """Return the context for the translation of a query."""
-    from posthog_emulator.hogql.context import Context
-
-    types = session.store().read(
-        "SELECT scope, name, type FROM property_types WHERE team_id = ?", [session.team_id]
-    )
+    store = session.store()
     return Context(
         team_id=session.team_id,
-        now=session.now.astimezone(UTC),
-        property_types={(str(scope), str(name)): str(kind) for scope, name, kind in types},
+        now=session.now,
+        timezone=session.timezone,
+        week_start_day=session.week_start_day,
+        property_types=store.property_types(session.team_id),
         cohorts=session.cohorts,
-        cohort_problems=session.cohort_errors,
+        actions=session.actions,
+        group_types=session.group_types,
+        views=session.views,
+        system_table=session.system_table,
+        has_person_overrides=store.has_overrides(session.team_id),
+        engine_functions=store.engine_functions(),
         **options,
     )
 
 
-def check_hogql(session: QuerySession, sql: str, **options: Any) -> None:
+def check_hogql(session: QuerySession, sql: str | Expression, **options: Any) -> None:
     """Translate a query without running it.
 
     Args:
@@ -151,43 +237,27 @@ def check_hogql(session: QuerySession, sql: str, **options: Any) -> None:
     Raises:
         HogQLError: The query is rejected.
     """
-    from posthog_emulator.hogql.translate import translate
-
-    translate(sql, create_context(session, options), offset=session.allow_offset)
+    translate(sql, create_context(session, options), allow_offset=session.allow_offset)
 
 
-def _run(
-    session: QuerySession,
-    sql: str,
-    options: Mapping[str, Any],
-    *,
-    max_rows: int,
-    allow_offset: bool,
-) -> Result:
-    from posthog_emulator.hogql.output import row_json
-    from posthog_emulator.hogql.translate import DEFAULT_ROWS, translate
-
-    store = session.store()
-    translation = translate(
-        sql, create_context(session, options), offset=allow_offset, most=max_rows
-    )
-    columns = translation.query.columns
-    row = row_json([kind for _, kind in columns])
-    statement = f"SELECT {row} AS j FROM ({translation.query.sql}) AS q"  # noqa: S608
-    table = _execute(session, store, statement, translation)
+def _result(sql: str | Expression, translation: Translation, rows: JsonRows) -> Result:
     paged = translation.paged
     # A query without LIMIT reads one row more than it returns, to know whether there are more.
-    cut = table.num_rows > DEFAULT_ROWS
+    cut = rows.count > DEFAULT_ROWS
     if paged and cut:
-        table = table.slice(0, DEFAULT_ROWS)
+        rows = rows.first(DEFAULT_ROWS)
+    columns = list(translation.columns)
     head: dict[str, Any] = {
-        "columns": [name for name, _ in columns],
-        "types": [[name, str(kind)] for name, kind in columns],
+        "columns": columns,
+        "types": [
+            [name, _LOW_CARDINALITY.sub(r"\1", kind)]
+            for name, kind in zip(columns, rows.types, strict=True)
+        ],
         "hasMore": cut if paged else None,
         "limit": DEFAULT_ROWS if paged else None,
         "offset": 0 if paged else None,
-        "query": sql,
-        "hogql": translation.query.text,
+        "query": sql if isinstance(sql, str) else translation.hogql,
+        "hogql": translation.hogql,
         "clickhouse": None,
         "error": None,
         "timings": [],
@@ -195,81 +265,70 @@ def _run(
         "metadata": None,
         "explain": None,
     }
-    return Result(_join_rows(table), head, table.num_rows)
+    return Result(rows.rows, head, rows.count)
 
 
-def _execute(session: QuerySession, store: EventStore, sql: str, translation: Translation) -> Any:
-    duckdb = importlib.import_module("duckdb")
-    connection = session.connection = store.cursor()
+def _execute(session: QuerySession, translation: Translation) -> JsonRows:
     try:
-        if session.interrupted:
-            raise ApiError(500, code="error", detail="ClickHouse error while executing query.")
-        _check_scan(session, connection, translation)
-        return connection.sql(sql).to_arrow_table()
-    except duckdb.Error as error:
-        raise _clickhouse_error(duckdb, error) from None
-    finally:
-        session.connection = None
-        connection.close()
+        store = session.store()
+        _check_scan(session, store, translation)
+        settings = {**translation.settings, "max_execution_time": session.max_seconds}
+        return store.run_query(
+            translation.sql, settings=settings, cancellation=session.cancellation
+        )
+    except ClickHouseError as error:
+        raise clickhouse_error(error, translation.hogql) from None
+    except EngineUnavailableError as error:
+        raise ApiError(500, code="error", detail=str(error)) from None
 
 
-def _check_scan(session: QuerySession, connection: Any, translation: Translation) -> None:
+def _check_scan(session: QuerySession, store: EventStore, translation: Translation) -> None:
     """Raise an error if the query reads too many events, as the server does by its estimate."""
     max_rows = session.max_rows_scanned
     if max_rows is None:
         return
-    rows = sum(connection.execute(scan).fetchall()[0][0] for scan in translation.scans)
-    if rows > max_rows:
-        seconds = max(11, round(10 * rows / max(max_rows, 1)))
-        raise ApiError(
-            512,
-            detail=f"Estimated query execution time ({seconds} seconds) is too long. "
-            "Try reducing its scope by changing the time range.",
-        )
-
-
-def _join_rows(table: Any) -> bytes:
-    """Join the JSON texts of the rows to one JSON array."""
-    # Arrow keeps the texts of a column one after the other in one buffer. Copying slices of the
-    # buffer avoids a Python object for every row.
-    pyarrow = importlib.import_module("pyarrow")
-    column = table.column(0)
-    if not pyarrow.types.is_large_string(column.type):
-        column = column.cast(pyarrow.large_string())
-    pieces: list[Any] = []
-    for chunk in column.chunks:
-        if len(chunk):
-            offsets: Any = memoryview(chunk.buffers()[1]).cast("q")
-            start, end = offsets[chunk.offset], offsets[chunk.offset + len(chunk)]
-            pieces.append(memoryview(chunk.buffers()[2])[start:end])
-    if pieces:
-        pieces[-1] = pieces[-1][:-1]  # the last comma
-    return b"".join([b"[", *pieces, b"]"])
-
-
-_NOT_AN_AGGREGATE = re.compile(r"must appear in the GROUP BY clause")
-
-
-def _clickhouse_error(duckdb: Any, error: Exception) -> ApiError:
-    """Return ClickHouse's error for an error of DuckDB."""
-    text = str(error).partition("\n")[0]
-    if isinstance(error, duckdb.InterruptException):
-        return ApiError(500, code="error", detail="ClickHouse error while executing query.")
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return ApiError(513)
-    if _NOT_AN_AGGREGATE.search(str(error)):
-        return invalid(
-            "A column is not under aggregate function and not in GROUP BY.",
-            None,
-            "not_an_aggregate",
-        )
-    if "Division by zero" in text:
-        return invalid("Division by zero", None, "illegal_division")
-    if "Sizes of arrays differ" in text:
-        return invalid("Arrays have different sizes.", None, "sizes_of_arrays_dont_match")
-    if isinstance(error, duckdb.ConversionException):
-        return invalid(text, None, "cannot_parse_text")
-    return invalid(
-        f"The emulator cannot run its translation of this query: {text} "
-        "Give its rows yourself with emulator.stub_query()."
+    rows = sum(
+        json.loads(
+            store.run_query(scan, settings=SETTINGS, cancellation=session.cancellation).rows
+        )[0][0]
+        for scan in translation.scans
     )
+    if rows > max_rows:
+        raise _too_slow(rows, max_rows)
+
+
+def _too_slow(rows: int, max_rows: int) -> ApiError:
+    seconds = max(11, round(10 * rows / max(max_rows, 1)))
+    return ApiError(
+        512,
+        detail=f"Estimated query execution time ({seconds} seconds) is too long. "
+        "Try reducing its scope by changing the time range.",
+    )
+
+
+def clickhouse_error(error: ClickHouseError, query: str = "") -> ApiError:
+    """Return the server's error for an error of ClickHouse.
+
+    Args:
+        error: The error.
+        query: The query that failed, for the message of an error that is not its fault.
+    """
+    if isinstance(error, QueryCancelledError):
+        return ApiError(500, code="error", detail=_INTERNAL_ERROR)
+    if isinstance(error, QueryTimeoutError):
+        return ApiError(504)
+    if isinstance(error, MemoryLimitError):
+        return ApiError(513)
+    if isinstance(error, ScanLimitError):
+        return _too_slow(2, 1)
+    if isinstance(error, MissingFunctionError) and error.function:
+        return invalid(
+            f"The installed ClickHouse has no function {error.function}. The package chdb-core "
+            "has more functions than chdb-core-lite: install it in its place.",
+            None,
+            "unknown_function",
+        )
+    if error.name in _USER_ERRORS:
+        return invalid(error.message, None, error.name.lower())
+    detail = f"{_INTERNAL_ERROR} {error.name}: {error.message} The query was: {query}"
+    return ApiError(500, code="error", detail=detail)

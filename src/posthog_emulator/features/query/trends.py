@@ -1,132 +1,89 @@
-"""TrendsQuery, and the parts that all insight queries share."""
+"""TrendsQuery: series of counts by interval, broken down, compared, and combined by formulas."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
-from typing import Any, Final
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, Final, cast
 
+from posthog_emulator.hogql.parse import Node, compare, constant
+from posthog_emulator.hogql.property_filters import all_of
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array
 
-from .filters import time_range
-from .properties import Values, property_tests, written
-from .result import Result, encode_json
-from .runner import QuerySession, run_hogql
-from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
-
-__all__ = [
-    "INSIGHT",
-    "MOST",
-    "all_rows",
-    "common_tests",
-    "events_test",
-    "refuse_insight",
-    "run_trends",
-]
-
-INSIGHT: Final = frozenset(
-    {"tags", "version", "modifiers", "samplingFactor", "filterTestAccounts", "dataColorTheme"}
+from .breakdowns import (
+    NULL_VALUE,
+    OTHER_VALUE,
+    Breakdown,
+    cohort_name,
+    cohort_node,
+    read_breakdown,
 )
-"""Fields of all insight queries that are applied, or that do not affect the result."""
-MOST: Final = 2_000_000
-"""Maximum number of rows that an insight is computed from."""
+from .dates import Period, compared_period, parse_date, query_period, start_of
+from .entities import Entity, check_insight, common_node, read_entities
+from .formulas import Formula
+from .insight_results import Actors, all_rows, insight_result
+from .properties import Values
+from .result import Result
+from .runner import QuerySession
+from .trends_sql import SeriesQuery
+from .unknown_fields import reject_unknown_fields
 
+__all__ = ["DISPLAY_FIELDS", "run_trends", "trends_actors"]
 
-def refuse_insight(query: Mapping[str, Any], known: Collection[str]) -> None:
-    """Reject unsupported top-level fields of an insight query.
-
-    Raises:
-        ApiError: 400, naming the field.
-    """
-    reject_unknown_fields(query, known, str(query.get("kind")))
-    reject_unknown_fields(
-        as_object(query.get("modifiers")), IGNORED_MODIFIERS, f"{query.get('kind')}.modifiers"
-    )
-    reject_unknown_fields(as_object(query.get("dateRange")), ("date_from", "date_to"), "dateRange")
-    if query.get("samplingFactor") not in (None, 1):
-        raise invalid("The emulator does not compute insights of samples.")
-
-
-def common_tests(session: QuerySession, query: Mapping[str, Any], values: Values) -> list[str]:
-    """Return the conditions on the events of all series."""
-    tests = property_tests(query.get("properties"), values)
-    if query.get("filterTestAccounts"):
-        tests += property_tests(session.test_account_filters, values)
-    return tests
-
-
-def all_rows(session: QuerySession, sql: str, values: Mapping[str, Any]) -> list[list[Any]]:
-    """Return the rows of a query, without the usual limit.
-
-    Raises:
-        ApiError: 400, there are `MOST` rows or more.
-    """
-    rows: list[list[Any]] = json.loads(run_hogql(session, sql, values, max_rows=MOST).rows)
-    if len(rows) >= MOST:
-        raise invalid(f"The emulator does not compute insights of {MOST:,} events or more.")
-    return rows
-
-
-_UNITS: Final = ("hour", "day", "week", "month")
-_KNOWN: Final = frozenset(
-    {"kind", "series", "interval", "dateRange", "properties", "breakdownFilter", "compareFilter",
-     "trendsFilter", *INSIGHT}
-)  # fmt: skip
-_NODE: Final = frozenset(
-    {"kind", "event", "name", "custom_name", "properties", "fixedProperties", "math",
-     "math_property", "math_property_type", "version"}
-)  # fmt: skip
-_SHOWN: Final = frozenset(
+DISPLAY_FIELDS: Final = frozenset(
     {
-        "aggregationAxisFormat", "aggregationAxisPostfix", "aggregationAxisPrefix",
-        "confidenceLevel", "decimalPlaces", "detailedResultsAggregationType", "display",
-        "goalLines", "hiddenLegendIndexes", "minDecimalPlaces", "movingAverageIntervals",
-        "resultCustomizationBy", "resultCustomizations", "showAlertThresholdLines",
-        "showConfidenceIntervals", "showLabelsOnSeries", "showLegend", "showMovingAverage",
-        "showMultipleYAxes", "showPercentStackView", "showTrendLines", "showValuesOnSeries",
-        "yAxisScaleType", "chartStyle", "legendPosition", "metricChangeDecreaseColor",
-        "metricChangeIncreaseColor",
-        "metricColorByDirection", "metricLineDecreaseColor", "metricLineIncreaseColor",
-        "metricShowChange", "metricSummary", "showAnnotations", "stackBreakdownValues",
-        "xAxisLabel", "yAxisLabel", "yAxisMax", "yAxisMin", "yAxisStartAtZero",
+        "aggregationAxisFormat", "aggregationAxisPostfix", "aggregationAxisPrefix", "chartStyle",
+        "confidenceLevel", "decimalPlaces", "detailedResultsAggregationType",
+        "excludeBoxPlotOutliers", "goalLines",
+        "hiddenLegendIndexes", "legendPosition", "metricChangeDecreaseColor",
+        "metricChangeIncreaseColor", "metricColorByDirection", "metricLineDecreaseColor",
+        "metricLineIncreaseColor", "metricShowChange", "metricSummary", "minDecimalPlaces",
+        "movingAverageIntervals", "resultCustomizationBy", "resultCustomizations",
+        "showAlertThresholdLines", "showAnnotations", "showConfidenceIntervals",
+        "showLabelsOnSeries", "showLegend", "showMovingAverage", "showMultipleYAxes",
+        "showPercentStackView", "showTrendLines", "showValuesOnSeries", "stackBreakdownValues",
+        "xAxisLabel", "yAxisLabel", "yAxisMax", "yAxisMin", "yAxisScaleType", "yAxisStartAtZero",
     }
 )  # fmt: skip
 """Fields of a TrendsFilter that affect only how the result is displayed."""
-_DISPLAYS: Final = frozenset(
-    {None, "Auto", "ActionsLineGraph", "ActionsBar", "ActionsUnstackedBar", "ActionsStackedBar",
-     "ActionsAreaGraph"}
+_FILTER: Final = frozenset(
+    {"display", "formula", "formulas", "formulaNodes", "smoothingIntervals",
+     "breakdown_histogram_bin_count", *DISPLAY_FIELDS}
 )  # fmt: skip
-_COUNTS: Final = {
-    "total": "count()",
-    "dau": "count(DISTINCT person_id)",
-    "unique_session": "count(DISTINCT $session_id)",
-}
-_PROPERTY: Final = {
-    **{name: name for name in ("sum", "avg", "min", "max", "median")},
-    **{f"p{level}": f"quantile(0.{level})" for level in (75, 90, 95, 99)},
-}
-_MOST_BREAKDOWNS: Final = 25
-_NO_VALUE: Final = "$$_posthog_breakdown_null_$$"
+_FIELDS: Final = ("series", "interval", "breakdownFilter", "compareFilter", "trendsFilter")
+_LINES: Final = frozenset(
+    {None, "Auto", "ActionsLineGraph", "ActionsBar", "ActionsUnstackedBar", "ActionsStackedBar",
+     "ActionsAreaGraph", "ActionsLineGraphCumulative"}
+)  # fmt: skip
+_TOTALS: Final = frozenset(
+    {"BoldNumber", "ActionsPie", "ActionsDonut", "ActionsBarValue", "ActionsTable", "WorldMap"}
+)
+_WORLD_MAP_LIMIT: Final = 250
 
 
-def events_test(node: Mapping[str, Any], values: Values) -> str:
-    """Return the condition on the events of a series or step.
+@dataclass(slots=True)
+class _Line:
+    """A series, or a value of its breakdown, in one time range."""
 
-    Raises:
-        ApiError: 400, the node is not an EventsNode, or uses something that is not supported.
-    """
-    if (node.get("kind") or "EventsNode") != "EventsNode":
-        raise invalid(f"The emulator computes series of EventsNode only, not of {node['kind']}.")
-    reject_unknown_fields(node, _NODE, "EventsNode")
-    if node.get("math_property_type") not in {None, "event_properties"}:
-        raise invalid(f"The emulator does not compute math of {node['math_property_type']}.")
-    tests = property_tests(node.get("properties"), values)
-    tests += property_tests(node.get("fixedProperties"), values)
-    if node.get("event") is not None:
-        tests.insert(0, f"event = {values.add(str(node['event']))}")
-    return " AND ".join(tests) or "true"
+    series: int
+    part: Any
+    """The value of the breakdown; None without one."""
+    data: list[float]
+    """One number for a total."""
+    item: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def rank(self) -> int:
+        """Return 1 for the line of no value and 2 for that of other values, else 0."""
+        only = self.part[0] if is_array(self.part) else self.part
+        return {NULL_VALUE: 1, OTHER_VALUE: 2}.get(only, 0) if isinstance(only, str) else 0
+
+    def key(self) -> tuple[int, float, str]:
+        """Return what values of a breakdown are sorted by."""
+        return self.rank, -sum(self.data), str(self.part)
 
 
 def run_trends(session: QuerySession, query: Mapping[str, Any]) -> Result:
@@ -135,179 +92,232 @@ def run_trends(session: QuerySession, query: Mapping[str, Any]) -> Result:
     Raises:
         ApiError: 400, the query uses something that the emulator does not support.
     """
-    refuse_insight(query, _KNOWN)
-    unit = str(query.get("interval") or "day")
-    if unit not in _UNITS:
-        raise invalid(f"The emulator does not compute trends by the {unit}.")
-    shown = dict(as_object(query.get("trendsFilter")))
-    # A smoothing interval of 1 means no smoothing.
-    if shown.get("smoothingIntervals") == 1:
-        del shown["smoothingIntervals"]
-    reject_unknown_fields(shown, _SHOWN, "TrendsQuery.trendsFilter")
-    if shown.get("display") not in _DISPLAYS:
-        raise invalid(f"The emulator does not compute the display {shown['display']!r} of trends.")
-    if as_object(query.get("compareFilter")).get("compare"):
-        raise invalid("The emulator does not compare trends with the period before.")
-    start, end = time_range(session, as_object(query.get("dateRange")))
-    moments = _moments(start, end, unit)
-    results: list[dict[str, Any]] = []
-    series: Any = query.get("series")
-    for order, node in enumerate(series if is_array(series) else []):
-        results += _series(session, query, as_object(node), order, unit, moments, (start, end))
-    head: dict[str, Any] = {
-        "hasMore": False,
-        "hogql": None,
-        "timings": [],
-        "modifiers": {},
-        "error": None,
-        "resolved_date_range": {"date_from": start.isoformat(), "date_to": end.isoformat()},
-    }
-    return Result(encode_json(results), head, len(results))
+    return _Trends(session, query).result()
 
 
-def _moments(start: datetime, end: datetime, unit: str) -> list[datetime]:
-    at = start.replace(minute=0, second=0, microsecond=0)
-    if unit != "hour":
-        at = at.replace(hour=0)
-    if unit == "week":
-        at -= timedelta(days=(at.weekday() + 1) % 7)  # PostHog's weeks begin on Sundays
-    if unit == "month":
-        at = at.replace(day=1)
-    found: list[datetime] = []
-    while at <= end:
-        # A bound for mistyped ranges, such as hours over centuries.
-        if len(found) >= 10_000:
-            raise invalid("The time range has more than 10,000 intervals.")
-        found.append(at)
-        if unit == "month":
-            # 32 days after the first of a month is always in the next month.
-            at = (at + timedelta(days=32)).replace(day=1)
-        else:
-            at += {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(7)}[unit]
-    return found
+def trends_actors(
+    session: QuerySession, query: Mapping[str, Any], point: Mapping[str, Any]
+) -> Actors:
+    """Return the actors behind a data point of trends.
+
+    Args:
+        session: The session of the query.
+        query: The TrendsQuery.
+        point: The `series`, `day`, `breakdown` and `compare` of an InsightActorsQuery.
+
+    Raises:
+        ApiError: 400, there is no such data point.
+    """
+    return _Trends(session, query).actors(point)
 
 
-def _measure(node: Mapping[str, Any], values: Values) -> str:
-    math = str(node.get("math") or "total")
-    if math in _COUNTS:
-        return _COUNTS[math]
-    if math in _PROPERTY and node.get("math_property") == "$session_duration":
-        raise invalid("The emulator does not compute the math of $session_duration in a series.")
-    if math in _PROPERTY and node.get("math_property"):
-        field = f"properties[{values.add(str(node['math_property']))}]"
-        return f"ifNull({_PROPERTY[math]}(toFloat({field})), 0)"
-    raise invalid(f"The emulator does not compute the math {math!r} of a series.")
-
-
-_BREAKDOWN: Final = frozenset(
-    {"breakdown", "breakdown_type", "breakdowns", "breakdown_limit",
-     "breakdown_hide_other_aggregation"}
-)  # fmt: skip
-
-
-def _breakdown(query: Mapping[str, Any], values: Values) -> str | None:
-    given = as_object(query.get("breakdownFilter"))
-    several: Any = given.get("breakdowns") or []
-    if len(several) > 1:
-        raise invalid("The emulator breaks trends down by one property only.")
-    reject_unknown_fields(
-        {name: value for name, value in given.items() if name not in _BREAKDOWN},
-        (),
-        "TrendsQuery.breakdownFilter",
-    )
-    one = as_object(several[0]) if several else given
-    if several:
-        reject_unknown_fields(one, ("property", "type"), "Breakdown")
-    name = one.get("property") if several else given.get("breakdown")
-    if name is None:
-        return None
-    kind = str((one.get("type") if several else given.get("breakdown_type")) or "event")
-    scope = {"event": "properties", "person": "person.properties"}.get(kind)
-    if scope is None or not isinstance(name, str):
-        raise invalid(f"The emulator does not break trends down by {kind} {name!r}.")
-    return f"ifNull(nullIf(toString({scope}[{values.add(name)}]), ''), '{_NO_VALUE}')"
-
-
-def _series(
-    session: QuerySession,
-    query: Mapping[str, Any],
-    node: Mapping[str, Any],
-    order: int,
-    unit: str,
-    moments: list[datetime],
-    span: tuple[datetime, datetime],
-) -> list[dict[str, Any]]:
-    values = Values()
-    tests = [
-        f"timestamp >= {values.add(written(span[0]))}",
-        f"timestamp <= {values.add(written(span[1]))}",
-        events_test(node, values),
-        *common_tests(session, query, values),
-    ]
-    measure, breakdown = _measure(node, values), _breakdown(query, values)
-    begin = {
-        "hour": "toStartOfHour(timestamp)",
-        "day": "toStartOfDay(timestamp)",
-        "week": "toStartOfWeek(timestamp)",
-        "month": "toStartOfMonth(timestamp)",
-    }[unit]
-    by = breakdown or "''"
-    sql = (
-        f"SELECT {begin} AS at, {by} AS part, {measure} AS n FROM events "  # noqa: S608
-        f"WHERE {' AND '.join(tests)} GROUP BY at, part ORDER BY at LIMIT {MOST}"
-    )
-    # Without a breakdown there is one series even if no event matches.
-    found: dict[str, dict[str, float]] = {} if breakdown else {"": {}}
-    rows = all_rows(session, sql, values.known)
-    for at, part, count in rows:
-        found.setdefault(part, {})[str(at)[: 13 if unit == "hour" else 10]] = count
-    shown = [
-        _shown(node, order, unit, moments, counts, part if breakdown else None)
-        for part, counts in found.items()
-    ]
-    if breakdown:
-        # The largest first, as in the app; ties by value, so that the order is reproducible.
-        shown.sort(key=lambda one: (-one["count"], one["breakdown_value"]))
-        most = as_object(query.get("breakdownFilter")).get("breakdown_limit") or _MOST_BREAKDOWNS
-        if len(shown) > most:
-            raise invalid(
-                f"The emulator shows at most {most} values of a breakdown, "
-                f"and there are {len(shown)}."
+class _Trends:
+    def __init__(self, session: QuerySession, query: Mapping[str, Any]) -> None:
+        check_insight(query, _FIELDS)
+        shown = as_object(query.get("trendsFilter"))
+        reject_unknown_fields(shown, _FILTER, "TrendsQuery.trendsFilter")
+        self.display = shown.get("display")
+        if self.display not in _LINES | _TOTALS:
+            raise invalid(f"The emulator does not compute the display {self.display!r} of trends.")
+        self.session = session
+        self.total = self.display in _TOTALS
+        self.cumulative = self.display == "ActionsLineGraphCumulative"
+        self.smoothing = int(shown.get("smoothingIntervals") or 1)
+        self.entities = [one for one in read_entities(session, query) if not one.is_deleted]
+        self.common = common_node(session, query)
+        self.period = query_period(session, query)
+        self.previous = compared_period(session, query, self.period)
+        given = dict(as_object(query.get("breakdownFilter")))
+        if shown.get("breakdown_histogram_bin_count") and given.get("breakdown") is not None:
+            given.setdefault(
+                "breakdown_histogram_bin_count", shown["breakdown_histogram_bin_count"]
             )
-    return shown
+        limit = _WORLD_MAP_LIMIT if self.display == "WorldMap" else 25
+        self.breakdown = read_breakdown(session, {"breakdownFilter": given}, limit)
+        self.formulas = _formulas(shown, len(self.entities))
+        self.has_more = False
+
+    def result(self) -> Result:
+        """Return the response."""
+        items: list[dict[str, Any]] = []
+        for period in (self.period, self.previous):
+            if period is None:
+                continue
+            lines = [line for entity in self.entities for line in self._lines(entity, period)]
+            if self.formulas:
+                lines = self._combined(lines, period)
+            for line in lines:
+                if self.previous is not None:
+                    line.item["compare"] = True
+                    label = "current" if period is self.period else "previous"
+                    line.item["compare_label"] = label
+                items.append(line.item)
+        return insight_result(items, self.period, self.previous, hasMore=self.has_more)
+
+    def _query(self, entity: Entity, period: Period) -> SeriesQuery:
+        return SeriesQuery(self.session, entity, period, self.common, self.total, self.cumulative)
+
+    def _lines(self, entity: Entity, period: Period) -> list[_Line]:
+        series = self._query(entity, period)
+        if self.breakdown is None:
+            (data,) = self._counts(series, constant(""), period).values() or [self._zero(period)]
+            lines = [_Line(entity.order, None, self._smooth(data))]
+        elif self.breakdown.cohorts:
+            lines = [self._cohort_line(series, cohort, period) for cohort in self.breakdown.cohorts]
+        else:
+            lines = self._broken_down(series, self.breakdown, period)
+        for line in lines:
+            if self.cumulative:
+                line.data = list(accumulate(line.data))
+            line.item = self._item(line, entity, period)
+        return lines
+
+    def _zero(self, period: Period) -> list[float]:
+        return [0] if self.total else [0] * len(period.buckets())
+
+    def _counts(self, series: SeriesQuery, part: Node, period: Period) -> dict[Any, list[float]]:
+        """Return the counts of each interval by value of the breakdown."""
+        values = Values(self.session)
+        rows = all_rows(self.session, series.sql(values, part), values)
+        keys = [0] if self.total else period.bucket_keys()
+        places = {key: place for place, key in enumerate(keys)}
+        found: dict[Any, list[float]] = {}
+        for bucket, value, count in rows:
+            data = found.setdefault(
+                tuple(cast("list[str]", value)) if is_array(value) else value, [0] * len(keys)
+            )
+            if bucket in places:
+                data[places[bucket]] = count or 0
+        return found
+
+    def _smooth(self, data: list[float]) -> list[float]:
+        if self.smoothing <= 1 or self.total:
+            return data
+        windows = [data[max(0, n + 1 - self.smoothing) : n + 1] for n in range(len(data))]
+        return [math.floor(sum(window) / len(window)) for window in windows]
+
+    def _cohort_line(self, series: SeriesQuery, cohort: int | str, period: Period) -> _Line:
+        within = SeriesQuery(
+            self.session, series.entity, period, all_of([self.common, cohort_node(cohort)]),
+            self.total, self.cumulative,
+        )  # fmt: skip
+        counts = self._counts(within, constant(""), period)
+        return _Line(series.entity.order, cohort, counts.get("") or self._zero(period))
+
+    def _broken_down(
+        self, series: SeriesQuery, breakdown: Breakdown, period: Period
+    ) -> list[_Line]:
+        part = breakdown.value(self.session, series.tests())
+        found = [
+            _Line(series.entity.order, list(value) if breakdown.is_multiple else value, data)
+            for value, data in self._counts(series, part, period).items()
+        ]
+        # A total ranks by its number alone, so that the line of no value may be the first.
+        found.sort(key=lambda line: line.key()[self.total :])
+        kept, rest = found[: breakdown.limit], found[breakdown.limit :]
+        if rest:
+            self.has_more = True
+            if not breakdown.hide_other:
+                other = [OTHER_VALUE] * len(breakdown.properties)
+                sums: list[float] = [
+                    sum(column) for column in zip(*(line.data for line in rest), strict=True)
+                ]
+                kept.append(
+                    _Line(series.entity.order, other if breakdown.is_multiple else other[0], sums)
+                )
+        return kept
+
+    def _item(self, line: _Line, entity: Entity | None, period: Period) -> dict[str, Any]:
+        name = "" if entity is None else entity.name
+        item: dict[str, Any] = {"action": None, "label": name, "order": line.series}
+        if entity is not None:
+            days = [] if self.total else [at.isoformat() for at in period.buckets()]
+            item["action"] = {"days": days, **entity.action()}
+        if line.part is not None:
+            item["label"] = self._part_label(line.part)
+            if len(self.entities) > 1 and entity is not None and not self.formulas:
+                item["label"] = f"{name} - {item['label']}"
+            item["breakdown_value"] = line.part
+        if self.total:
+            return {**item, "data": [], "days": [], "labels": [], "count": 0,
+                    "aggregated_value": line.data[0]}  # fmt: skip
+        count = line.data[-1] if self.cumulative else sum(line.data)
+        return {**item, "data": line.data, "count": float(count), "labels": period.labels(),
+                "days": period.days()}  # fmt: skip
+
+    def _part_label(self, part: Any) -> str:
+        if self.breakdown is not None and self.breakdown.cohorts:
+            return cohort_name(self.session, part)
+        return "::".join(map(str, part)) if is_array(part) else str(part)
+
+    def _combined(self, lines: Sequence[_Line], period: Period) -> list[_Line]:
+        """Return the lines of the formulas, in place of those of the series."""
+        parts: dict[str, Any] = {str(line.part): line.part for line in lines}
+        by_series = {(line.series, str(line.part)): line.data for line in lines}
+        made: list[_Line] = []
+        for order, (formula, label) in enumerate(self.formulas):
+            one_formula: list[_Line] = []
+            for text, part in parts.items():
+                columns = [
+                    by_series.get((entity.order, text), self._zero(period))
+                    for entity in self.entities
+                ]
+                data = [formula.value(point) for point in zip(*columns, strict=True)]
+                line = _Line(order, part, data)
+                line.item = self._item(line, None, period)
+                if part is None:
+                    line.item["label"] = label
+                elif len(self.formulas) > 1:
+                    line.item["label"] = f"{label} - {line.item['label']}"
+                one_formula.append(line)
+            if self.breakdown is not None and not self.breakdown.cohorts:
+                one_formula.sort(key=_Line.key)
+            made += one_formula
+        return made
+
+    def actors(self, point: Mapping[str, Any]) -> Actors:
+        """Return the actors of a data point."""
+        order = int(point.get("series") or 0)
+        entity = next((one for one in self.entities if one.order == order), None)
+        period = self.previous if point.get("compare") == "previous" else self.period
+        if entity is None or period is None:
+            raise invalid(f"The query has no data point {dict(point)}.")
+        bucket = None
+        if point.get("day") is not None and not self.total:
+            at = parse_date(str(point["day"]), period.start)[0]
+            bucket = int(start_of(at, period.unit, period.week_start_day).timestamp())
+        series = self._query(entity, period)
+        extra = self._part_node(point.get("breakdown"), series)
+        values = Values(self.session)
+        return Actors(
+            series.actors(values, extra, bucket),
+            values.by_name,
+            series.actor().group_type_index,
+        )
+
+    def _part_node(self, part: Any, series: SeriesQuery) -> Node:
+        """Return the condition that an event has a value of the breakdown."""
+        if self.breakdown is None or part is None:
+            return constant(True)
+        if self.breakdown.cohorts:
+            return cohort_node(part if part == "all" else int(part))
+        value = self.breakdown.value(self.session, series.tests())
+        lines = self._broken_down(series, self.breakdown, series.period)
+        wanted = [str(one) for one in part] if is_array(part) else str(part)
+        if self.breakdown.is_multiple is False and isinstance(wanted, list):
+            wanted = wanted[0]
+        if wanted not in (OTHER_VALUE, [OTHER_VALUE] * len(self.breakdown.properties)):
+            return compare("==", value, constant(wanted))
+        shown = [line.part for line in lines if line.rank != 2]
+        return compare("not in", value, constant(tuple(shown)))
 
 
-def _shown(
-    node: Mapping[str, Any],
-    order: int,
-    unit: str,
-    moments: list[datetime],
-    counts: Mapping[str, float],
-    part: str | None,
-) -> dict[str, Any]:
-    hourly = unit == "hour"
-    keys = [at.strftime("%Y-%m-%dT%H" if hourly else "%Y-%m-%d") for at in moments]
-    data = [counts.get(key, 0) for key in keys]
-    event = node.get("event")
-    name = str(node.get("name") or event or "All events")
-    made: dict[str, Any] = {
-        "action": {
-            "id": event,
-            "type": "events",
-            "order": order,
-            "name": name,
-            "custom_name": node.get("custom_name"),
-            "math": node.get("math"),
-            "math_property": node.get("math_property"),
-            "properties": node.get("properties") or [],
-        },
-        "label": name if part is None else part,
-        "count": sum(data),
-        "data": data,
-        "labels": [at.strftime("%-d-%b-%Y %H:%M" if hourly else "%-d-%b-%Y") for at in moments],
-        "days": [at.strftime("%Y-%m-%d %H:%M:%S" if hourly else "%Y-%m-%d") for at in moments],
-        "order": order,
-    }
-    if part is not None:
-        made["breakdown_value"] = part
-    return made
+def _formulas(shown: Mapping[str, Any], count: int) -> list[tuple[Formula, str]]:
+    """Return the formulas with their labels."""
+    nodes: Any = shown.get("formulaNodes") or []
+    texts: Any = shown.get("formulas") or []
+    given = [(str(node["formula"]), node.get("custom_name")) for node in nodes]
+    given = given or [(str(text), None) for text in texts]
+    if not given and shown.get("formula"):
+        given = [(str(shown["formula"]), None)]
+    return [(Formula(text, count), name or f"Formula ({text})") for text, name in given]
