@@ -15,12 +15,13 @@ from posthog_emulator.features.persons import handlers as persons
 from posthog_emulator.features.query import handlers as queries
 from posthog_emulator.features.query import saved_insights as insights
 
-from .features import definitions, downloads, groups, misc
+from .features import activity_log, definitions, downloads, groups, misc
 from .operation_handler import OperationHandler
 
 __all__ = ["METHOD_NOT_ALLOWED_DETAILS", "OPERATION_HANDLERS", "OperationHandler"]
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
+    **activity_log.OPERATION_HANDLERS,
     **cohorts.OPERATION_HANDLERS,
     **definitions.OPERATION_HANDLERS,
     **events.OPERATION_HANDLERS,

@@ -1,0 +1,40 @@
+"""What happens to other objects when an object changes: one entry for each collection.
+
+To connect a product with others, write its lifecycle in the module of its feature and enter it
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from posthog_emulator.features.flags import lifecycle as flags
+from posthog_emulator.features.flags.lookup import FLAGS
+from posthog_emulator.state import Lifecycle
+
+__all__ = ["LIFECYCLES"]
+
+_LOGGED: Final[Mapping[str, str]] = {
+    "actions": "Action",
+    "annotations": "Annotation",
+    "comments": "Comment",
+    "dashboard_templates": "DashboardTemplate",
+    "endpoints": "Endpoint",
+    "event_definitions": "EventDefinition",
+    "experiment_holdouts": "ExperimentHoldout",
+    "experiment_saved_metrics": "ExperimentSavedMetric",
+    "hog_flows": "HogFlow",
+    "hog_functions": "HogFunction",
+    "notebooks": "Notebook",
+    "property_definitions": "PropertyDefinition",
+    "session_recording_playlists": "Replay",
+    "subscriptions": "Subscription",
+}
+"""Scopes of collections that change no other objects, by the name in their path."""
+
+LIFECYCLES: Final[Mapping[str, Lifecycle]] = {
+    **{f"/api/projects/{{}}/{name}/": Lifecycle(scope) for name, scope in _LOGGED.items()},
+    FLAGS: flags.LIFECYCLE,
+}
+"""Lifecycles by the template of the collection."""
