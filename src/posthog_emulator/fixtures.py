@@ -11,7 +11,7 @@ from asyncposthog.types import Id
 from posthog_emulator.features.flags.overrides import UNSET, set_flag
 from posthog_emulator.objects.routing import CollectionSpec
 
-from .state import fill_path
+from .state import Change, fill_path
 
 if TYPE_CHECKING:
     from posthog_emulator.demo.generate import DemoData
@@ -79,7 +79,13 @@ class ObjectFixtures:
             in_project = collection.template.startswith("/api/projects/{}/")
             owner = project if in_project else None
             self._changed()
-            return self.state.insert(collection, path, fields or {}, owner).data
+            state = self.state
+            row = state.insert(collection, path, fields or {}, owner)
+            lifecycle = state.lifecycles.get(collection.template)
+            if lifecycle is not None and in_project:
+                # No request, so no rules; but a survey or an experiment makes its flags.
+                lifecycle.created(Change(state, str(project), fields or {}, row))
+            return row.data
 
     def seed(
         self,

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from posthog_emulator.features.batch_exports import handlers as exports
 from posthog_emulator.features.cohorts import handlers as cohorts
 from posthog_emulator.features.events import handlers as events
+from posthog_emulator.features.experiments import handlers as experiments
 from posthog_emulator.features.flags import handlers as flags
 from posthog_emulator.features.persons import handlers as persons
 from posthog_emulator.features.query import handlers as queries
 from posthog_emulator.features.query import saved_insights as insights
+from posthog_emulator.features.surveys import handlers as surveys
 
 from .features import activity_log, definitions, downloads, groups, misc
 from .operation_handler import OperationHandler
@@ -33,6 +35,8 @@ OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     **queries.OPERATION_HANDLERS,
     **flags.OPERATION_HANDLERS,
     **insights.OPERATION_HANDLERS,
+    **experiments.OPERATION_HANDLERS,
+    **surveys.OPERATION_HANDLERS,
 }
 """Handlers by operation id."""
 

@@ -276,6 +276,8 @@ class Change:
     """The fields of the request, write-only ones included."""
     row: StoredObject | None = None
     """The object; None before it is created."""
+    before: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """A copy of the object's fields before the change, for `Lifecycle.updated`."""
 
     @property
     def stored(self) -> StoredObject:

@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from posthog_emulator.features.cohorts import lifecycle as cohorts
+from posthog_emulator.features.cohorts.collection import COHORTS
+from posthog_emulator.features.experiments import lifecycle as experiments
 from posthog_emulator.features.flags import lifecycle as flags
+from posthog_emulator.features.flags.links import EARLY_ACCESS, EXPERIMENTS, SURVEYS
 from posthog_emulator.features.flags.lookup import FLAGS
+from posthog_emulator.features.surveys import lifecycle as surveys
 from posthog_emulator.state import Lifecycle
+
+from . import early_access
 
 __all__ = ["LIFECYCLES"]
 
@@ -35,6 +42,10 @@ _LOGGED: Final[Mapping[str, str]] = {
 
 LIFECYCLES: Final[Mapping[str, Lifecycle]] = {
     **{f"/api/projects/{{}}/{name}/": Lifecycle(scope) for name, scope in _LOGGED.items()},
+    COHORTS: cohorts.LIFECYCLE,
+    EARLY_ACCESS: early_access.LIFECYCLE,
+    EXPERIMENTS: experiments.LIFECYCLE,
     FLAGS: flags.LIFECYCLE,
+    SURVEYS: surveys.LIFECYCLE,
 }
 """Lifecycles by the template of the collection."""

@@ -28,11 +28,16 @@ ACTIVITY_LOG: Final = "/api/projects/{}/activity_log/"
 _UNLOGGED_FIELDS: Final = frozenset(
     {"id", "uuid", "short_id", "created_at", "created_by", "last_modified_at", "last_modified_by",
      "updated_at", "updated_by", "modified_by", "last_updated_at", "modified_at", "team", "team_id",
+     # Objects shown in fields of others.
+     "feature_flag", "feature_flag_keys", "internal_targeting_flag", "linked_flag", "saved_metrics",
+     "targeting_flag",
      # Computed or set by the server, in some collections.
-     "count", "dashboard_tiles", "dashboards", "errors_calculating", "experiment_set",
+     "can_freeze_exposure", "count", "dashboard_tiles", "dashboards", "errors_calculating",
+     "experiment_set",
      "experiment_set_metadata", "features", "is_calculating", "last_accessed_at",
      "last_calculation", "last_called_at", "last_error_message", "last_refresh", "last_viewed_at",
-     "pending_version", "result", "status", "surveys", "tiles", "user_access_level"}
+     "pending_version", "resolved_exposure_event", "result", "status", "surveys", "tiles",
+     "user_access_level"}
 )  # fmt: skip
 """Fields whose changes are not logged."""
 _LOGGED_IN: Final[Mapping[str, frozenset[str]]] = {

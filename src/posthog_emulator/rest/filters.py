@@ -155,7 +155,7 @@ def _no_filter(_: ApiCall, __: str) -> RowTest:
 def _flag_active(call: ApiCall, name: str) -> RowTest:
     value = call.request.query_value(name) or ""
     if value == "STALE":
-        raise invalid("The emulator does not know which flags are stale.", name)
+        return lambda row: row.data.get("status") == "STALE"
     return lambda row: str(row.data.get("active")).lower() == value
 
 

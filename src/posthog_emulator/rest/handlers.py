@@ -151,7 +151,7 @@ def change_object(call: ApiCall, row: StoredObject, sent: Mapping[str, Any]) -> 
     row.data.update(call.object_schema.writable_fields(_request_schema(call), sent))
     _set_deleted(call, row, sent)
     call.object_schema.mark_updated(row.data, call.state)
-    call.lifecycle.updated(change)
+    call.lifecycle.updated(replace(change, before=before or {}))
     log_update(call, row, before)
 
 
@@ -178,7 +178,7 @@ def _replace(call: ApiCall) -> Response:
     row.data.update({**defaults, **retained, **writable})
     _set_deleted(call, row, sent)
     schema.mark_updated(row.data, call.state)
-    call.lifecycle.updated(change)
+    call.lifecycle.updated(replace(change, before=before or {}))
     log_update(call, row, before)
     return object_response(call, row)
 

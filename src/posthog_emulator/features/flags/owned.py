@@ -80,7 +80,8 @@ def remove_flag(state: EmulatorState, project: str, row: StoredObject | None) ->
 
 def minimal_flag(state: EmulatorState, project: str, row: StoredObject) -> dict[str, Any]:
     """Return a flag as other objects show it in their fields."""
-    values = {**row.data, "team_id": int(project), "evaluation_contexts": []}
+    contexts: list[str] = []
+    values = {**row.data, "team_id": int(project), "evaluation_contexts": contexts}
     if "MinimalFeatureFlag" not in state.catalogue:
         return values
     return state.object_schemas.fit({"$ref": "#/components/schemas/MinimalFeatureFlag"}, values)

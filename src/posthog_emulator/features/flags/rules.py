@@ -45,7 +45,7 @@ def check_states(sent: Mapping[str, Any], stored: Flag | None) -> None:
         sent: The fields of the request.
         stored: The flag before the change; None if it is created.
     """
-    current = {} if stored is None else stored
+    current: Flag = {} if stored is None else stored
 
     def value(name: str, default: Any) -> Any:
         return sent.get(name, current.get(name, default))
