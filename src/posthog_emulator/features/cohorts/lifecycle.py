@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from posthog_emulator.http.errors import invalid
@@ -15,7 +15,6 @@ from .collection import cohorts_collection, live_cohorts
 __all__ = ["LIFECYCLE", "cohort_uses", "flags_with_cohort", "referenced_cohorts"]
 
 _FLAGS: Final = "/api/projects/{}/feature_flags/"
-_EXPERIMENTS: Final = "/api/projects/{}/experiments/"
 
 
 def referenced_cohorts(value: Any) -> Iterator[str]:
@@ -86,17 +85,6 @@ def _makes_loop(change: Change, changed: str) -> bool:
     return False
 
 
-def _derive(state: EmulatorState, project: str, rows: Sequence[StoredObject]) -> None:
-    experiments = state.store.collections.get(fill_path(_EXPERIMENTS, [project]), ())
-    by_cohort: dict[Any, list[Any]] = {}
-    for experiment in experiments:
-        cohort_id = experiment.data.get("exposure_cohort")
-        if cohort_id is not None and not experiment.deleted:
-            by_cohort.setdefault(cohort_id, []).append(experiment.data["id"])
-    for row in rows:
-        row.data["experiment_set"] = by_cohort.get(row.data.get("id"), [])
-
-
 def cohort_uses(state: EmulatorState, project: str, cohort_id: str) -> dict[str, Any]:
     """Return the flags, insights and cohorts that name a cohort, as `used_in` lists them."""
     insights = state.store.collections.get(f"/api/projects/{project}/insights/", ())
@@ -126,5 +114,5 @@ def cohort_uses(state: EmulatorState, project: str, cohort_id: str) -> dict[str,
     }
 
 
-LIFECYCLE = Lifecycle("Cohort", _check, derive=_derive)
+LIFECYCLE = Lifecycle("Cohort", _check)
 """The lifecycle of cohorts."""
