@@ -11,6 +11,8 @@ from typing import Final
 
 from posthog_emulator.features.cohorts import lifecycle as cohorts
 from posthog_emulator.features.cohorts.collection import COHORTS
+from posthog_emulator.features.dashboards import lifecycle as dashboards
+from posthog_emulator.features.dashboards.tiles import DASHBOARDS, INSIGHTS
 from posthog_emulator.features.experiments import lifecycle as experiments
 from posthog_emulator.features.flags import lifecycle as flags
 from posthog_emulator.features.flags.links import EARLY_ACCESS, EXPERIMENTS, SURVEYS
@@ -43,9 +45,11 @@ _LOGGED: Final[Mapping[str, str]] = {
 LIFECYCLES: Final[Mapping[str, Lifecycle]] = {
     **{f"/api/projects/{{}}/{name}/": Lifecycle(scope) for name, scope in _LOGGED.items()},
     COHORTS: cohorts.LIFECYCLE,
+    DASHBOARDS: dashboards.DASHBOARD_LIFECYCLE,
     EARLY_ACCESS: early_access.LIFECYCLE,
     EXPERIMENTS: experiments.LIFECYCLE,
     FLAGS: flags.LIFECYCLE,
+    INSIGHTS: dashboards.INSIGHT_LIFECYCLE,
     SURVEYS: surveys.LIFECYCLE,
 }
 """Lifecycles by the template of the collection."""
