@@ -16,7 +16,7 @@ from posthog_emulator.features.flags.owned import (
     find_flag_by_key,
     minimal_flag,
 )
-from posthog_emulator.features.flags.rules import conditions, variants_of
+from posthog_emulator.features.flags.rules import check_key, conditions, variants_of
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object
 from posthog_emulator.objects.store import StoredObject
@@ -40,6 +40,7 @@ def _check(change: Change) -> None:
     state, project, flag_id = change.state, change.project, change.sent.get("feature_flag_id")
     if not flag_id:
         key = slugify(str(change.sent.get("name")))
+        check_key(key)
         if find_flag_by_key(state, project, key) is not None:
             raise invalid("There is already a feature flag with this key.", "key", "unique")
         return

@@ -74,7 +74,9 @@ def _created(change: Change) -> None:
     # A fixture may give the flag itself.
     if FLAGS not in state.plans.collections or linked_flag_id(change.sent) is not None:
         return
-    flag = find_flag_by_key(state, project, str(row.data.get("feature_flag_key")))
+    # Fixtures may lack a key.
+    key = str(row.data.get("feature_flag_key") or f"experiment-{row.key}")
+    flag = find_flag_by_key(state, project, key)
     if flag is None:
         filters = requested_filters(change.sent) or {
             "groups": [{"properties": [], "rollout_percentage": 100}],
@@ -87,7 +89,7 @@ def _created(change: Change) -> None:
             state,
             project,
             {
-                "key": row.data["feature_flag_key"],
+                "key": key,
                 "name": f"Feature Flag for Experiment {row.data.get('name')}",
                 "filters": filters,
                 "active": bool(row.data.get("start_date")),

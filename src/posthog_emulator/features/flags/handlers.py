@@ -166,7 +166,7 @@ def _dependents(call: ApiCall) -> Response:
         StoredObject(str(flag["id"]), {name: flag.get(name) for name in ("id", "key", "name")}, 0)
         for flag in dependents_of(row.data.get("id"), flags)
     ]
-    return paginate(call, rows)
+    return paginate(call, [*rows, *select_rows(call)])
 
 
 def _bulk_delete(call: ApiCall) -> Response:

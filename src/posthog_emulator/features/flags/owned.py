@@ -10,7 +10,6 @@ from posthog_emulator.rest.activity import copy_fields, log_activity, log_row_up
 from posthog_emulator.state import NO_LIFECYCLE, EmulatorState, fill_path
 
 from .lookup import FLAGS
-from .rules import check_key
 
 __all__ = [
     "change_flag",
@@ -46,12 +45,7 @@ def find_flag_by_key(state: EmulatorState, project: str, key: str) -> StoredObje
 
 
 def create_flag(state: EmulatorState, project: str, fields: Mapping[str, Any]) -> StoredObject:
-    """Create a flag.
-
-    Raises:
-        ApiError: 400, the key has other characters than allowed.
-    """
-    check_key(fields.get("key"))
+    """Create a flag. The key is not checked."""
     spec = state.plans.collections[FLAGS]
     values = {"version": 1, **fields}
     row = state.insert(spec, fill_path(FLAGS, [project]), values, int(project))
