@@ -46,6 +46,13 @@ _FLAG: dict[str, Any] = {
         "payloads": {"test": "1"},
     },
 }
+_EXPERIMENT: dict[str, Any] = {
+    "name": "An experiment",
+    "feature_flag_key": "experiment-1",
+    "feature_flag": {"filters": _FLAG["filters"]},
+    "start_date": "2026-01-01T00:00:00Z",
+    "end_date": "2026-02-01T00:00:00Z",
+}
 _LAUNCHED: dict[str, Any] = {"start_date": "2026-01-01T00:00:00Z"}
 _ENDED: dict[str, Any] = {**_LAUNCHED, "end_date": "2026-02-01T00:00:00Z"}
 HOGQL: dict[str, Any] = {"query": {"kind": "HogQLQuery", "query": "SELECT 1"}}
@@ -70,6 +77,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "dashboards.tiles.reorder": {"tile_order": [1]},
     "dashboards.tiles.update_text": {"tile_id": 1, "body": "changed"},
     "dashboards.update": {"name": "renamed", "pinned": True},
+    "experiments.create": _EXPERIMENT,
+    "experiments.replace": _EXPERIMENT,
+    "experiments.update": _EXPERIMENT,
     "experiments.ship_variant": {"variant_key": "test", "release_to_everyone": True},
     "feature_flags.bulk_delete": {"ids": [1]},
     "feature_flags.create": _FLAG,
@@ -115,23 +125,16 @@ NEEDS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "dashboards.create": [("dashboards", {})],
     "early_access_features.create": [("feature_flags", {"filters": {"groups": []}})],
     "experiments.resume": [("feature_flags", {**_FLAG, "archived": False})],
-    "feature_flags.values": [("feature_flags", {})],
     "insights.create": [("dashboards", {})],
     "insights.replace": [("dashboards", {})],
     "insights.update": [("dashboards", {})],
     "surveys.create": [("feature_flags", {})],
     "surveys.replace": [("feature_flags", {})],
     "surveys.update": [("feature_flags", {})],
-    **dict.fromkeys(
-        (
-            "dashboards.tiles.copy",
-            "dashboards.tiles.delete",
-            "dashboards.tiles.move",
-            "dashboards.tiles.move_with_patch",
-            "dashboards.tiles.reorder",
-        ),
-        [("insights", {"dashboards": [1]})],
-    ),
+    **{
+        f"dashboards.tiles.{name}": [("insights", {"dashboards": [1]})]
+        for name in ("copy", "delete", "move", "move_with_patch", "reorder")
+    },
 }
 """Objects that the body of an operation names: resources, and the fields of an object of each."""
 

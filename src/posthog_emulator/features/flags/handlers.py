@@ -211,20 +211,28 @@ def _keys_by_id(call: ApiCall) -> Response:
 def _mine(call: ApiCall) -> Response:
     call.resolve_parents()
     body = {"distinct_id": call.state.accounts.account.user_uuid}
-    values = [
-        {
-            "feature_flag": minimal_flag(call.state, call.project, row),
-            "value": evaluation.value,
-        }
+    rows = [
+        StoredObject(
+            row.key,
+            {
+                "feature_flag": minimal_flag(call.state, call.project, row),
+                "value": evaluation.value,
+            },
+            row.sequence,
+        )
         for flag, evaluation in evaluate_flags(call.state, _project_id(call), body).values()
         if (row := find_flag(call.state, call.project, flag.get("id"))) is not None
     ]
-    return json_response(call.operation.result.status, values)
+    return paginate(call, [*rows, *select_rows(call)])
 
 
 def _values(call: ApiCall) -> Response:
     call.resolve_parents()
-    row = find_flag(call.state, call.project, call.request.query_value("key"))
+    flag_id = call.request.query_value("key")
+    if flag_id is None:
+        empty: list[Any] = []
+        return json_response(call.operation.result.status, {"results": empty, "refreshing": False})
+    row = find_flag(call.state, call.project, flag_id)
     if row is None or row.deleted:
         raise not_found("Feature flag not found")
     keys = [variant.get("key") for variant in variants_of(as_object(row.data.get("filters")))]
