@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from posthog_emulator.features.batch_exports import handlers as exports
 from posthog_emulator.features.cohorts import handlers as cohorts
 from posthog_emulator.features.dashboards import handlers as dashboards
+from posthog_emulator.features.error_tracking import handlers as error_tracking
 from posthog_emulator.features.events import handlers as events
 from posthog_emulator.features.experiments import handlers as experiments
 from posthog_emulator.features.flags import handlers as flags
@@ -37,6 +38,7 @@ OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     **flags.OPERATION_HANDLERS,
     **insights.OPERATION_HANDLERS,
     **dashboards.OPERATION_HANDLERS,
+    **error_tracking.OPERATION_HANDLERS,
     **experiments.OPERATION_HANDLERS,
     **surveys.OPERATION_HANDLERS,
 }

@@ -13,6 +13,7 @@ from posthog_emulator.features.cohorts import lifecycle as cohorts
 from posthog_emulator.features.cohorts.collection import COHORTS
 from posthog_emulator.features.dashboards import lifecycle as dashboards
 from posthog_emulator.features.dashboards.tiles import DASHBOARDS, INSIGHTS
+from posthog_emulator.features.error_tracking.issues import ISSUES, SCOPE
 from posthog_emulator.features.experiments import lifecycle as experiments
 from posthog_emulator.features.flags import lifecycle as flags
 from posthog_emulator.features.flags.links import EARLY_ACCESS, EXPERIMENTS, SURVEYS
@@ -49,6 +50,7 @@ LIFECYCLES: Final[Mapping[str, Lifecycle]] = {
     EARLY_ACCESS: early_access.LIFECYCLE,
     EXPERIMENTS: experiments.LIFECYCLE,
     FLAGS: flags.LIFECYCLE,
+    ISSUES: Lifecycle(SCOPE),
     INSIGHTS: dashboards.INSIGHT_LIFECYCLE,
     SURVEYS: surveys.LIFECYCLE,
 }

@@ -14,6 +14,7 @@ from posthog_emulator.http.messages import Request, Response
 from .errors import too_large_error
 from .parsing import Batch, read_batch, token_error
 from .payload import read_payload
+from .store import store_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +112,7 @@ def _ingest(state: EmulatorState, request: Request, limit: int) -> None:
         if limited
         else batch.events
     )
-    state.events.ingest(project, events, captured=True)
+    store_events(state, project, events)
 
 
 def _check_sizes(batch: Batch) -> None:
