@@ -17,6 +17,7 @@ from posthog_emulator.features.flags import handlers as flags
 from posthog_emulator.features.persons import handlers as persons
 from posthog_emulator.features.query import handlers as queries
 from posthog_emulator.features.query import saved_insights as insights
+from posthog_emulator.features.recordings import handlers as recordings
 from posthog_emulator.features.surveys import handlers as surveys
 
 from .features import activity_log, definitions, downloads, groups, misc
@@ -39,6 +40,7 @@ OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     **insights.OPERATION_HANDLERS,
     **dashboards.OPERATION_HANDLERS,
     **error_tracking.OPERATION_HANDLERS,
+    **recordings.OPERATION_HANDLERS,
     **experiments.OPERATION_HANDLERS,
     **surveys.OPERATION_HANDLERS,
 }

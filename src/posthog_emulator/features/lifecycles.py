@@ -18,6 +18,8 @@ from posthog_emulator.features.experiments import lifecycle as experiments
 from posthog_emulator.features.flags import lifecycle as flags
 from posthog_emulator.features.flags.links import EARLY_ACCESS, EXPERIMENTS, SURVEYS
 from posthog_emulator.features.flags.lookup import FLAGS
+from posthog_emulator.features.recordings import lifecycle as recordings
+from posthog_emulator.features.recordings.snapshots import RECORDINGS
 from posthog_emulator.features.surveys import lifecycle as surveys
 from posthog_emulator.state import Lifecycle
 
@@ -38,7 +40,6 @@ _LOGGED: Final[Mapping[str, str]] = {
     "hog_functions": "HogFunction",
     "notebooks": "Notebook",
     "property_definitions": "PropertyDefinition",
-    "session_recording_playlists": "Replay",
     "subscriptions": "Subscription",
 }
 """Scopes of collections that change no other objects, by the name in their path."""
@@ -52,6 +53,8 @@ LIFECYCLES: Final[Mapping[str, Lifecycle]] = {
     FLAGS: flags.LIFECYCLE,
     ISSUES: Lifecycle(SCOPE),
     INSIGHTS: dashboards.INSIGHT_LIFECYCLE,
+    RECORDINGS: recordings.RECORDING_LIFECYCLE,
+    recordings.PLAYLISTS: recordings.PLAYLIST_LIFECYCLE,
     SURVEYS: surveys.LIFECYCLE,
 }
 """Lifecycles by the template of the collection."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
+from posthog_emulator.features.recordings.snapshots import record_snapshots
 from posthog_emulator.http.errors import PlainTextError
 from posthog_emulator.http.messages import Request, Response
 
@@ -64,17 +65,20 @@ def _capture(state: EmulatorState, request: Request, *, limit: int) -> Response:
 
 
 def _replay(state: EmulatorState, request: Request) -> Response:
-    """Accept session recording data; it is checked and discarded."""
+    """Accept snapshots of session recordings."""
     if request.method not in {"GET", "POST"}:
         return Response(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
-        _parse_request(state, request, _MAX_REPLAY_BYTES)
+        batch, _ = _parse_request(state, request, _MAX_REPLAY_BYTES)
     except PlainTextError as error:
         return error.to_response()
+    over = "recordings" in state.settings.exhausted_quotas
+    project = state.project_id_for_token(batch.token)
+    # Snapshots beyond the quota are accepted as well, and dropped.
+    if project is not None and not over:
+        record_snapshots(state, str(project), batch.events)
     if request.query_value("beacon") == "1":
         return Response(204)
-    # Recordings beyond the quota are accepted as well; only the body of the response differs.
-    over = "recordings" in state.settings.exhausted_quotas
     return Response(200, _OK_RECORDINGS_OVER_QUOTA if over else _OK)
 
 

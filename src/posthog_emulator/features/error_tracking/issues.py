@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from posthog_emulator.event_store.ingest import Event
@@ -101,7 +102,14 @@ def assign_issue(
 
 def _see(row: StoredObject, seen_at: str) -> None:
     first = row.data.get("first_seen")
-    row.data["first_seen"] = seen_at if not isinstance(first, str) else min(first, seen_at)
+    # Not compared as texts: a fraction of a second may be missing.
+    known = isinstance(first, str)
+    row.data["first_seen"] = min(first, seen_at, key=_parse) if known else seen_at
+
+
+def _parse(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def find_issue(state: EmulatorState, project: str, fingerprint: str) -> StoredObject | None:
