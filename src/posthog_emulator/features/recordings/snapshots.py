@@ -94,15 +94,18 @@ def record_snapshots(state: EmulatorState, project: str, events: Iterable[Event]
         if row is None:
             fields = _new_recording(event, key)
             row = state.insert(spec, fill_path(RECORDINGS, [project]), fields, int(project))
+            # A field of the response to an update, which has the same collection.
+            row.data.pop("success", None)
         window = str(event.properties.get("$window_id") or "")
         _snapshots(state).add(
             (project, key),
-            (
-                json.dumps([window, item], ensure_ascii=False, separators=(",", ":"))
-                for item in data
-            ),
+            [_line(window, item) for item in data],
         )
         _add_measures(row, measure(data))
+
+
+def _line(window: str, item: Mapping[str, Any]) -> str:
+    return json.dumps([window, item], ensure_ascii=False, separators=(",", ":"))
 
 
 def _data(properties: Mapping[str, Any]) -> list[dict[str, Any]]:
