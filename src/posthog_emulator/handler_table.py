@@ -20,7 +20,7 @@ from posthog_emulator.features.query import saved_insights as insights
 from posthog_emulator.features.recordings import handlers as recordings
 from posthog_emulator.features.surveys import handlers as surveys
 
-from .features import activity_log, definitions, downloads, groups, misc
+from .features import activity_log, definitions, downloads, endpoints, groups, misc
 from .operation_handler import OperationHandler
 
 __all__ = ["METHOD_NOT_ALLOWED_DETAILS", "OPERATION_HANDLERS", "OperationHandler"]
@@ -31,6 +31,7 @@ OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     **definitions.OPERATION_HANDLERS,
     **events.OPERATION_HANDLERS,
     **downloads.OPERATION_HANDLERS,
+    **endpoints.OPERATION_HANDLERS,
     **groups.OPERATION_HANDLERS,
     **persons.OPERATION_HANDLERS,
     **misc.OPERATION_HANDLERS,

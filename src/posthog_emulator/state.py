@@ -73,7 +73,7 @@ class Settings:
     exhausted_quotas: Collection[str] = frozenset()
     """The products whose monthly quota is used up: `events`, `exceptions`, `surveys`,
     `llm_events`, `recordings`, `feature_flags`."""
-    max_events_per_page: int | None = None
+    max_events_per_page: int | None = 1_000
     """The maximum number of events in a page of the events list, whatever `limit` says."""
     capture_retries: int = 0
     """The number of events for which capture v1 will respond with `retry` next."""

@@ -23,7 +23,7 @@ from posthog_emulator.features.recordings.snapshots import RECORDINGS
 from posthog_emulator.features.surveys import lifecycle as surveys
 from posthog_emulator.state import Lifecycle
 
-from . import early_access
+from . import early_access, endpoints
 
 __all__ = ["LIFECYCLES"]
 
@@ -32,7 +32,6 @@ _LOGGED: Final[Mapping[str, str]] = {
     "annotations": "Annotation",
     "comments": "Comment",
     "dashboard_templates": "DashboardTemplate",
-    "endpoints": "Endpoint",
     "event_definitions": "EventDefinition",
     "experiment_holdouts": "ExperimentHoldout",
     "experiment_saved_metrics": "ExperimentSavedMetric",
@@ -48,6 +47,7 @@ LIFECYCLES: Final[Mapping[str, Lifecycle]] = {
     **{f"/api/projects/{{}}/{name}/": Lifecycle(scope) for name, scope in _LOGGED.items()},
     COHORTS: cohorts.LIFECYCLE,
     DASHBOARDS: dashboards.DASHBOARD_LIFECYCLE,
+    endpoints.ENDPOINTS: endpoints.LIFECYCLE,
     EARLY_ACCESS: early_access.LIFECYCLE,
     EXPERIMENTS: experiments.LIFECYCLE,
     FLAGS: flags.LIFECYCLE,

@@ -31,8 +31,9 @@ def _get_current_key(call: ApiCall) -> Response:
         "label": "Emulated key",
         "user_id": state.accounts.account.user_id,
         "scopes": sorted(key.scopes),
-        "scoped_teams": None if key.projects is None else sorted(key.projects),
-        "scoped_organizations": None if key.organizations is None else sorted(key.organizations),
+        # The server has empty lists for a key that may be used everywhere.
+        "scoped_teams": sorted(key.projects or ()),
+        "scoped_organizations": sorted(key.organizations or ()),
         "mask_value": f"{key.value[:4]}...{key.value[-4:]}",
     }
     return json_response(call.operation.result.status, {**sample, **key_data})
