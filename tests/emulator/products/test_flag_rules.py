@@ -26,8 +26,7 @@ def depends(flag: dict[str, Any]) -> dict[str, Any]:
 def variants(*shares: float) -> dict[str, Any]:
     keys = ("control", "test", "third")
     listed = [
-        {"key": key, "rollout_percentage": share}
-        for key, share in zip(keys, shares, strict=False)
+        {"key": key, "rollout_percentage": share} for key, share in zip(keys, shares, strict=False)
     ]
     return {**groups(), "multivariate": {"variants": listed}}
 
@@ -56,24 +55,55 @@ async def test_a_key_is_taken_until_its_flag_is_deleted(api: Api) -> None:
     ("filters", "detail"),
     [
         ({"groups": []}, "Feature flags must have at least one condition set (group)."),
-        (groups(rollout_percentage=101), "groups[0].rollout_percentage must be between 0 and 100, got 101"),
-        (groups(rollout_percentage=-1), "groups[0].rollout_percentage must be between 0 and 100, got -1"),
-        (variants(50, 60), "Invalid variant definitions: Variant rollout percentages must sum to 100."),
-        (variants(150, -50), "multivariate.variants[0].rollout_percentage must be between 0 and 100, got 150"),
-        ({**variants(50, 50), **groups(variant="other")},
-         "Filters are not valid (variant override does not exist)"),
-        ({**variants(50, 50), "payloads": {"other": "1"}},
-         "Payload keys must match a variant key for multivariate flags"),
+        (
+            groups(rollout_percentage=101),
+            "groups[0].rollout_percentage must be between 0 and 100, got 101",
+        ),
+        (
+            groups(rollout_percentage=-1),
+            "groups[0].rollout_percentage must be between 0 and 100, got -1",
+        ),
+        (
+            variants(50, 60),
+            "Invalid variant definitions: Variant rollout percentages must sum to 100.",
+        ),
+        (
+            variants(150, -50),
+            "multivariate.variants[0].rollout_percentage must be between 0 and 100, got 150",
+        ),
+        (
+            {**variants(50, 50), **groups(variant="other")},
+            "Filters are not valid (variant override does not exist)",
+        ),
+        (
+            {**variants(50, 50), "payloads": {"other": "1"}},
+            "Payload keys must match a variant key for multivariate flags",
+        ),
         ({**groups(), "payloads": {"other": "1"}}, "Payload keys must be 'true' for boolean flags"),
         ({**groups(), "payloads": {"true": "{"}}, "Payload value is not valid JSON"),
-        (groups({"type": "cohort", "key": "id", "value": 9, "operator": "in"}), "Cohort with id 9 does not exist"),
-        (groups({"type": "flag", "key": "9", "operator": "flag_evaluates_to", "value": True}),
-         "Flag dependency references non-existent flag with ID 9"),
-        (groups({"type": "group", "key": "a", "value": "b", "operator": "exact", "group_type_index": 0}),
-         "Filters are not valid (person-aggregated conditions can only use person, cohort, and "
-         "flag properties)"),
+        (
+            groups({"type": "cohort", "key": "id", "value": 9, "operator": "in"}),
+            "Cohort with id 9 does not exist",
+        ),
+        (
+            groups({"type": "flag", "key": "9", "operator": "flag_evaluates_to", "value": True}),
+            "Flag dependency references non-existent flag with ID 9",
+        ),
+        (
+            groups(
+                {
+                    "type": "group",
+                    "key": "a",
+                    "value": "b",
+                    "operator": "exact",
+                    "group_type_index": 0,
+                }
+            ),
+            "Filters are not valid (person-aggregated conditions can only use person, cohort, and "
+            "flag properties)",
+        ),
     ],
-)  # fmt: skip
+)
 async def test_filters_are_checked(api: Api, filters: dict[str, Any], detail: str) -> None:
     body = {"key": "a", "filters": filters}
     assert (await api.refused("POST", "feature_flags/", body))[1:] == (detail, "filters")

@@ -229,8 +229,7 @@ async def test_survey_responses_are_counted(api: Api) -> None:
     path = f"surveys/{made['id']}/"
     found = await api.get(f"{path}stats/")
     counts = {
-        name: (item["total_count"], item["unique_persons"])
-        for name, item in found["stats"].items()
+        name: (item["total_count"], item["unique_persons"]) for name, item in found["stats"].items()
     }
     assert counts == {"survey shown": (4, 4), "survey dismissed": (2, 1), "survey sent": (2, 2)}
     assert found["stats"]["survey shown"]["unique_persons_only_seen"] == 1
