@@ -1,4 +1,4 @@
-"""Operations with a handler but no feature of their own: current key, logs, insight variables."""
+"""Operations with a handler but no feature of their own, such as the current key."""
 
 from __future__ import annotations
 
@@ -46,6 +46,18 @@ def _query_logs(call: ApiCall) -> Response:
     return DEFAULT_HANDLERS[call.plan.kind](call)
 
 
+def _count_comments(call: ApiCall) -> Response:
+    call.resolve_parents()
+    comments = call.state.store.collection(f"/api/projects/{call.project}/comments/")
+    wanted = {name: call.request.query_value(name) for name in ("scope", "item_id")}
+    count = sum(
+        not row.deleted
+        and all(value in {None, row.data.get(name)} for name, value in wanted.items())
+        for row in comments
+    )
+    return json_response(call.operation.result.status, {"count": count})
+
+
 def _create_insight_variable(call: ApiCall) -> Response:
     call.resolve_parents()
     row = create_object(call)
@@ -57,6 +69,7 @@ def _create_insight_variable(call: ApiCall) -> Response:
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "personal_api_keys.current": OperationHandler(_get_current_key),
+    "comments.count": OperationHandler(_count_comments),
     "logs.query": OperationHandler(_query_logs, validates=False),
     "insight_variables.create": OperationHandler(_create_insight_variable),
 }

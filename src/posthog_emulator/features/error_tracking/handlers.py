@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from posthog_emulator.features.cohorts.collection import cohorts_collection
 from posthog_emulator.features.hogql_rows import query_rows
-from posthog_emulator.http.errors import invalid, not_found
+from posthog_emulator.http.errors import ApiError, invalid, not_found
 from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object, is_array, is_object
 from posthog_emulator.objects.store import StoredObject
@@ -40,13 +40,17 @@ _MAX_GROUPS: Final = 50_000
 
 def _find_new_issues(call: ApiCall) -> None:
     """Create the issues of exceptions that did not come by a capture endpoint, such as a demo's."""
-    rows = query_rows(
-        call,
-        "SELECT properties.$exception_fingerprint AS fingerprint, "  # noqa: S608
-        "argMin(toString(properties.$exception_list), timestamp), toString(min(timestamp)) "
-        f"FROM events WHERE event = '$exception' GROUP BY fingerprint LIMIT {_MAX_GROUPS}",
-        {},
-    )
+    try:
+        rows = query_rows(
+            call,
+            "SELECT properties.$exception_fingerprint AS fingerprint, "  # noqa: S608
+            "argMin(toString(properties.$exception_list), timestamp), toString(min(timestamp)) "
+            f"FROM events WHERE event = '$exception' GROUP BY fingerprint LIMIT {_MAX_GROUPS}",
+            {},
+        )
+    except ApiError:
+        # Issues are read in projects, too, whose events cannot be queried.
+        return
     known = {
         row.data.get("fingerprint") for row in fingerprint_collection(call.state, call.project)
     }

@@ -13,6 +13,7 @@ from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object, is_array, is_object
 from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.operation_handler import OperationHandler
+from posthog_emulator.rest.activity import copy_fields
 from posthog_emulator.rest.filters import select_rows
 from posthog_emulator.rest.handlers import DEFAULT_HANDLERS
 from posthog_emulator.rest.pagination import paginate
@@ -101,12 +102,16 @@ def _record_calls(call: ApiCall) -> None:
 
     The server does so in the background.
     """
-    rows = query_rows(
-        call,
-        "SELECT properties.$feature_flag AS key, toUnixTimestamp(max(timestamp)) AS at "
-        "FROM events WHERE event = {event} GROUP BY key LIMIT 50000",
-        {"event": "$feature_flag_called"},
-    )
+    try:
+        rows = query_rows(
+            call,
+            "SELECT properties.$feature_flag AS key, toUnixTimestamp(max(timestamp)) AS at "
+            "FROM events WHERE event = {event} GROUP BY key LIMIT 50000",
+            {"event": "$feature_flag_called"},
+        )
+    except ApiError:
+        # Flags are read in projects, too, whose events cannot be queried.
+        return
     called = {str(key): int(at) for key, at in rows if key is not None}
     for row in flag_collection(call.state, call.project):
         at = called.get(str(row.data.get("key")))
@@ -188,7 +193,8 @@ def _bulk_delete(call: ApiCall) -> Response:
             errors.append({"id": flag_id, "reason": "Flag not found"})
             continue
         key = row.data.get("key")
-        change = Change(call.state, call.project, {"deleted": True}, row)
+        before = copy_fields(row.data)
+        change = Change(call.state, call.project, {"deleted": True}, row, before)
         try:
             LIFECYCLE.check(change)
         except ApiError as error:

@@ -124,6 +124,8 @@ def _tombstone(flag: Mapping[str, Any]) -> str:
 
 def _updated(change: Change) -> None:
     row = change.stored
+    # A `version` in the request says what the client has seen; it is not stored.
+    row.data["version"] = int(change.before.get("version") or 0) + 1
     suffix = f":deleted:{row.data.get('id')}"
     key = str(row.data.get("key"))
     deleted = change.sent.get("deleted")
