@@ -25,6 +25,7 @@ from .api_schema import ApiSchema, load_registry_schema
 from .bootstrap import add_project, create_default_account
 from .clock import ClockControl
 from .features import query
+from .features.lifecycles import LIFECYCLES
 from .fixtures import EventFixtures
 from .persistence import Persistence, restore
 from .state import EmulatorState, Settings
@@ -257,6 +258,7 @@ class EmulatorCore(Persistence, ClockControl, EventFixtures):
             self._history_size,
             open_events=open_event_store,
             find_events=event_collection,
+            lifecycles=LIFECYCLES,
         )
         state.directory = None if self._directory is None else self._directory.path
         if self._saved_state is None:

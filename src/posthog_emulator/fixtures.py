@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncposthog.types import Id
+from posthog_emulator.features.error_tracking.issues import assign_issue
 from posthog_emulator.features.flags.overrides import UNSET, set_flag
 from posthog_emulator.objects.routing import CollectionSpec
 
-from .state import fill_path
+from .state import Change, fill_path
 
 if TYPE_CHECKING:
     from posthog_emulator.demo.generate import DemoData
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["EventFixtures", "ObjectFixtures"]
 
 Fields = Mapping[str, Any]
+_EVENTS: Final = "/api/projects/{}/events/"
 
 
 class ObjectFixtures:
@@ -79,7 +81,18 @@ class ObjectFixtures:
             in_project = collection.template.startswith("/api/projects/{}/")
             owner = project if in_project else None
             self._changed()
-            return self.state.insert(collection, path, fields or {}, owner).data
+            state, values = self.state, dict(fields or {})
+            if collection.template == _EVENTS and values.get("event") == "$exception":
+                # As for captured exceptions, the stored event names its issue.
+                values["properties"] = dict(values.get("properties") or {})
+                seen_at = str(values.get("timestamp") or state.now())
+                assign_issue(state, str(project), values["properties"], seen_at)
+            row = state.insert(collection, path, values, owner)
+            lifecycle = state.lifecycles.get(collection.template)
+            if lifecycle is not None and in_project:
+                # No request, so no rules; but a survey or an experiment makes its flags.
+                lifecycle.created(Change(state, str(project), values, row))
+            return row.data
 
     def seed(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,12 +31,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KEYS",
+    "NO_LIFECYCLE",
     "ORGANIZATIONS",
     "PROJECTS",
     "USERS",
     "ApiCall",
+    "Change",
     "EmulatorState",
     "Handler",
+    "Lifecycle",
     "Settings",
     "fill_path",
 ]
@@ -71,7 +74,7 @@ class Settings:
     exhausted_quotas: Collection[str] = frozenset()
     """The products whose monthly quota is used up: `events`, `exceptions`, `surveys`,
     `llm_events`, `recordings`, `feature_flags`."""
-    max_events_per_page: int | None = None
+    max_events_per_page: int | None = 1_000
     """The maximum number of events in a page of the events list, whatever `limit` says."""
     capture_retries: int = 0
     """The number of events for which capture v1 will respond with `retry` next."""
@@ -118,6 +121,7 @@ class EmulatorState:
         open_events: Opens the event store on first use. Passed in, and not imported, because
             features depend on this module.
         find_events: Returns the collection of events, persons or groups at a path.
+        lifecycles: What happens to other objects when one changes, by template of the collection.
     """
 
     def __init__(
@@ -129,6 +133,7 @@ class EmulatorState:
         *,
         open_events: Callable[[EmulatorState], EventStore],
         find_events: Callable[[EmulatorState, str], ObjectCollection | None],
+        lifecycles: Mapping[str, Lifecycle],
     ) -> None:
         self.settings = settings
         self.catalogue = schema.catalogue
@@ -142,6 +147,7 @@ class EmulatorState:
         self.accounts = Accounts(account)
         self._open_events = open_events
         self._find_events = find_events
+        self.lifecycles = lifecycles
         self.store = self.new_store()
         self.extensions: dict[str, Any] = {}
         """The state of features that do not store it as objects, by a name of their own."""
@@ -170,6 +176,11 @@ class EmulatorState:
             return self.events
         except EngineMissingError:
             return None
+
+    @property
+    def has_events(self) -> bool:
+        """Whether the event store is open: only then can there be events."""
+        return self._events is not None
 
     def new_store(self) -> Store:
         """Return an empty object store that is connected to the event store."""
@@ -265,6 +276,62 @@ class EmulatorState:
         return row
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An object that is being created, changed or deleted."""
+
+    state: EmulatorState
+    project: str
+    """The key of the project; empty if the object is in none."""
+    sent: Mapping[str, Any]
+    """The fields of the request, write-only ones included."""
+    row: StoredObject | None = None
+    """The object; None before it is created."""
+    before: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """A copy of the object's fields before the change, for `Lifecycle.updated`."""
+
+    @property
+    def stored(self) -> StoredObject:
+        """The object, which exists.
+
+        Raises:
+            TypeError: The object is not created yet.
+        """
+        if self.row is None:
+            raise TypeError("the object is not created yet")
+        return self.row
+
+
+def _do_nothing(_: Change) -> None:
+    pass
+
+
+def _derive_nothing(_: EmulatorState, __: str, ___: Sequence[StoredObject]) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """What happens beside the default handlers when the objects of a collection change."""
+
+    scope: str = ""
+    """The name of the objects in the activity log; they are not logged if it is empty."""
+    check: Callable[[Change], None] = _do_nothing
+    """Raises `ApiError` for a request that the server rejects. The object is not changed yet."""
+    created: Callable[[Change], None] = _do_nothing
+    """Called with a new object."""
+    updated: Callable[[Change], None] = _do_nothing
+    """Called with a changed, soft-deleted or restored object."""
+    deleted: Callable[[Change], None] = _do_nothing
+    """Called with an object that was removed from its collection."""
+    derive: Callable[[EmulatorState, str, Sequence[StoredObject]], None] = _derive_nothing
+    """Sets the fields of a project's objects that follow from other objects. Called before the
+    objects are filtered or shown."""
+
+
+NO_LIFECYCLE = Lifecycle()
+
+
 @dataclass(slots=True)
 class ApiCall:
     """One call of the private API: routed, authorized, and with a parsed body."""
@@ -297,6 +364,20 @@ class ApiCall:
         if self.plan.collection is None:
             raise TypeError(f"{self.operation.id} is not about a collection")
         return self.plan.collection
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """What happens beside the default handlers when objects of the collection change."""
+        return self.state.lifecycles.get(self.collection.template, NO_LIFECYCLE)
+
+    @property
+    def project(self) -> str:
+        """The key of the project; empty if the call is about none."""
+        return "" if self.project_id is None else str(self.project_id)
+
+    def derive(self, rows: Sequence[StoredObject]) -> None:
+        """Set the fields of stored objects that follow from other objects."""
+        self.lifecycle.derive(self.state, self.project, rows)
 
     @property
     def object_schema(self) -> ObjectSchema:

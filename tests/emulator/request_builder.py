@@ -11,9 +11,10 @@ import httpx
 
 from asyncposthog.operation import Operation, Parameter
 from posthog_emulator import Emulator
+from posthog_emulator.features.dashboards.tiles import add_tile, new_text
 from posthog_emulator.objects.routing import PathPlaceholder
 from posthog_emulator.schema.sampling import SampleGenerator, Style
-from posthog_emulator.state import EmulatorState, fill_path
+from posthog_emulator.state import Change, EmulatorState, fill_path
 
 UUID = "018f0000-0000-7000-8000-0000000000ff"
 FORMATS = {"uuid": UUID, "date-time": "2026-01-01T00:00:00Z", "date": "2026-01-01"}
@@ -28,6 +29,32 @@ _EXPORT: dict[str, Any] = {
         "config": {"bucket_name": "b", "prefix": "p", "region": "r"},
     },
 }
+_FLAG: dict[str, Any] = {
+    "key": "a-flag",
+    "name": "A flag",
+    "active": False,
+    "archived": True,
+    "tags": ["a"],
+    "filters": {
+        "groups": [{"properties": [], "rollout_percentage": 50}],
+        "multivariate": {
+            "variants": [
+                {"key": "control", "rollout_percentage": 50},
+                {"key": "test", "rollout_percentage": 50},
+            ]
+        },
+        "payloads": {"test": "1"},
+    },
+}
+_EXPERIMENT: dict[str, Any] = {
+    "name": "An experiment",
+    "feature_flag_key": "experiment-1",
+    "feature_flag": {"filters": _FLAG["filters"]},
+    "start_date": "2026-01-01T00:00:00Z",
+    "end_date": "2026-02-01T00:00:00Z",
+}
+_LAUNCHED: dict[str, Any] = {"start_date": "2026-01-01T00:00:00Z"}
+_ENDED: dict[str, Any] = {**_LAUNCHED, "end_date": "2026-02-01T00:00:00Z"}
 HOGQL: dict[str, Any] = {"query": {"kind": "HogQLQuery", "query": "SELECT 1"}}
 
 BODIES: dict[str, dict[str, Any]] = {
@@ -41,9 +68,38 @@ BODIES: dict[str, dict[str, Any]] = {
         "data_interval_start": "2026-01-01T00:00:00Z",
         "data_interval_end": "2026-01-02T00:00:00Z",
     },
+    "dashboards.create": {"name": "a copy", "use_dashboard": 1},
+    "dashboards.replace": {"name": "renamed"},
+    "dashboards.tiles.copy": {"fromDashboardId": 1, "tileId": 1},
+    "dashboards.tiles.delete": {"tile_id": 1},
+    "dashboards.tiles.move": {"tile": {"id": 1}, "to_dashboard": 1},
+    "dashboards.tiles.move_with_patch": {"tile": {"id": 1}, "to_dashboard": 1},
+    "dashboards.tiles.reorder": {"tile_order": [1]},
+    "dashboards.tiles.update_text": {"tile_id": 1, "body": "changed"},
+    "dashboards.update": {"name": "renamed", "pinned": True},
+    "error_tracking.issues.bulk_update": {
+        "ids": [UUID],
+        "action": "set_status",
+        "status": "resolved",
+    },
+    "error_tracking.issues.merge": {"ids": [UUID]},
+    "error_tracking.issues.set_cohort": {"cohortId": 1},
+    "error_tracking.query.get_issue": {"issueId": UUID},
+    "error_tracking.query.list_issues": {"searchQuery": "a", "status": "all", "limit": 5},
+    "error_tracking.query.list_issue_events": {"issueId": UUID, "limit": 5},
+    "endpoints.run": {"limit": 1, "refresh": "force"},
+    "experiments.create": _EXPERIMENT,
+    "experiments.replace": _EXPERIMENT,
+    "experiments.update": _EXPERIMENT,
+    "experiments.ship_variant": {"variant_key": "test", "release_to_everyone": True},
+    "feature_flags.bulk_delete": {"ids": [1]},
+    "feature_flags.create": _FLAG,
+    "feature_flags.replace": _FLAG,
+    "feature_flags.update": _FLAG,
     "cohorts.add_persons": {"person_ids": [UUID]},
     "cohorts.remove_person": {"person_id": UUID},
     "logs.query": {"query": {"limit": 1}},
+    "session_recordings.bulk_delete": {"session_recording_ids": ["1"]},
     "persons.bulk_delete": {"ids": [UUID]},
     "query.create": HOGQL,
     "query.run_kind": HOGQL,
@@ -60,6 +116,16 @@ STATES: dict[str, dict[str, Any]] = {
     "cohorts.persons": {"is_static": True},
     "cohorts.add_persons": {"is_static": True},
     "cohorts.remove_person": {"is_static": True},
+    "endpoints.run": HOGQL,
+    "endpoints.run_with_get": HOGQL,
+    "experiments.archive": _ENDED,
+    "experiments.end": _LAUNCHED,
+    "experiments.pause": _LAUNCHED,
+    "experiments.reset": _ENDED,
+    "experiments.resume": {**_LAUNCHED, "feature_flag": {"id": 1}},
+    "experiments.ship_variant": _LAUNCHED,
+    "experiments.unarchive": {**_ENDED, "archived": True},
+    "feature_flags.enable": {"active": False, "archived": False},
     "batch_exports.runs.cancel": {"status": "Running"},
     "batch_exports.backfills.cancel": {"status": "Running"},
     "file_download_batch_exports.cancel": {"status": "Running"},
@@ -67,6 +133,29 @@ STATES: dict[str, dict[str, Any]] = {
     "file_download_batch_exports.download_part": {"status": "Completed"},
 }
 """Fields that the object of an operation needs to have."""
+
+
+NEEDS: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "dashboards.create": [("dashboards", {})],
+    "early_access_features.create": [("feature_flags", {"filters": {"groups": []}})],
+    "error_tracking.fingerprints.resolve": [("error_tracking.fingerprints", {"fingerprint": "1"})],
+    "error_tracking.issues.bulk_update": [("error_tracking.issues", {"id": UUID})],
+    "error_tracking.issues.merge": [("error_tracking.issues", {"id": UUID})],
+    "error_tracking.issues.set_cohort": [("cohorts", {})],
+    "error_tracking.query.get_issue": [("error_tracking.issues", {"id": UUID})],
+    "experiments.resume": [("feature_flags", {**_FLAG, "archived": False})],
+    "insights.create": [("dashboards", {})],
+    "insights.replace": [("dashboards", {})],
+    "insights.update": [("dashboards", {})],
+    "surveys.create": [("feature_flags", {})],
+    "surveys.replace": [("feature_flags", {})],
+    "surveys.update": [("feature_flags", {})],
+    **{
+        f"dashboards.tiles.{name}": [("insights", {"dashboards": [1]})]
+        for name in ("copy", "delete", "move", "move_with_patch", "reorder")
+    },
+}
+"""Objects that the body of an operation names: resources, and the fields of an object of each."""
 
 
 _MEMBERS = "/api/projects/{}/cohorts/{}/persons/"
@@ -94,6 +183,10 @@ class Caller:
         world, project = self._emulator.state, self._emulator.project_id
         if any(p.name == "group_key" and p.required for p in operation.query_parameters):
             self._emulator.add("groups", {"group_type_index": 1, "group_key": "1"})
+        for resource, fields in NEEDS.get(operation.id, ()):
+            self._emulator.add(resource, fields)
+        if operation.id == "dashboards.tiles.update_text":
+            add_tile(world, str(project), 1, text=new_text(world, str(project), "a text"))
         more: dict[str, Any] = {}
         body = self._body(operation, style)
         if operation.body is not None and operation.body.media == "multipart":
@@ -174,6 +267,9 @@ class Caller:
             return value, value
         given = {step.key_field: "thing"} if step.key_field else dict(state)
         row = world.insert(collection, fill_path(step.template, parents), given, account.project_id)
+        lifecycle = world.lifecycles.get(step.template)
+        if lifecycle is not None:
+            lifecycle.created(Change(world, parents[0], given, row))
         return ("thing" if step.key_field else row.key), row.key
 
 

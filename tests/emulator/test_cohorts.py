@@ -190,7 +190,7 @@ async def test_members_are_those_of_the_last_calculation(
     assert await client.members(made["id"]) == []
 
 
-async def test_cohorts_of_cohorts(client: Client) -> None:
+async def test_cohorts_of_cohorts(emulator: Emulator, client: Client) -> None:
     inner = await client.cohort(did("paid"), name="inner")
     one = {"type": "cohort", "key": "id", "value": inner["id"]}
     outer = await client.cohort(one, {**PRO, "value": "free"}, name="outer")
@@ -198,7 +198,10 @@ async def test_cohorts_of_cohorts(client: Client) -> None:
     nobody = await client.cohort({**one, "negation": True}, name="others")
     assert await client.members(nobody["id"]) == ["ann"]
     own = {"type": "cohort", "key": "id", "value": outer["id"]}
-    await client.http.patch(f"{PATH}{outer['id']}/", json={"filters": rule(own)})
+    refused = await client.http.patch(f"{PATH}{outer['id']}/", json={"filters": rule(own)})
+    assert refused.status_code == 400
+    assert refused.json()["detail"] == "Cohorts cannot reference other cohorts in a loop."
+    emulator.items("cohorts")[1]["filters"] = rule(own)
     answer = await client.ask(f"SELECT count() FROM events WHERE person_id IN COHORT {outer['id']}")
     assert (answer.status_code, "depends on itself" in answer.text) == (400, True)
 

@@ -1,4 +1,4 @@
-"""Operations with a handler but no feature of their own: current key, logs, tasks and others."""
+"""Operations with a handler but no feature of their own, such as the current key."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ def _get_current_key(call: ApiCall) -> Response:
         "label": "Emulated key",
         "user_id": state.accounts.account.user_id,
         "scopes": sorted(key.scopes),
-        "scoped_teams": None if key.projects is None else sorted(key.projects),
-        "scoped_organizations": None if key.organizations is None else sorted(key.organizations),
+        # The server has empty lists for a key that may be used everywhere.
+        "scoped_teams": sorted(key.projects or ()),
+        "scoped_organizations": sorted(key.organizations or ()),
         "mask_value": f"{key.value[:4]}...{key.value[-4:]}",
     }
     return json_response(call.operation.result.status, {**sample, **key_data})
@@ -47,6 +48,18 @@ def _query_logs(call: ApiCall) -> Response:
         raise ApiError(400, body={"error": "No query provided"})
     validate_body(call, call.body)
     return DEFAULT_HANDLERS[call.plan.kind](call)
+
+
+def _count_comments(call: ApiCall) -> Response:
+    call.resolve_parents()
+    comments = call.state.store.collection(f"/api/projects/{call.project}/comments/")
+    wanted = {name: call.request.query_value(name) for name in ("scope", "item_id")}
+    count = sum(
+        not row.deleted
+        and all(value in {None, row.data.get(name)} for name, value in wanted.items())
+        for row in comments
+    )
+    return json_response(call.operation.result.status, {"count": count})
 
 
 def _create_insight_variable(call: ApiCall) -> Response:
@@ -77,6 +90,7 @@ def _list_task_summaries(call: ApiCall) -> Response:
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "personal_api_keys.current": OperationHandler(_get_current_key),
+    "comments.count": OperationHandler(_count_comments),
     "logs.query": OperationHandler(_query_logs, validates=False),
     "insight_variables.create": OperationHandler(_create_insight_variable),
     "tasks.list_summaries": OperationHandler(_list_task_summaries),

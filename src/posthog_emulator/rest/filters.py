@@ -156,7 +156,7 @@ def _no_filter(_: ApiCall, __: str) -> RowTest:
 def _flag_active(call: ApiCall, name: str) -> RowTest:
     value = call.request.query_value(name) or ""
     if value == "STALE":
-        raise invalid("The emulator does not know which flags are stale.", name)
+        return lambda row: row.data.get("status") == "STALE"
     return lambda row: str(row.data.get("active")).lower() == value
 
 
@@ -302,11 +302,17 @@ _NOT_FILTERS = frozenset(
 )
 
 
-def select_rows(call: ApiCall) -> list[StoredObject]:
-    """Return the rows of a list operation, filtered and sorted, before paging."""
+def select_rows(call: ApiCall, source: Iterable[StoredObject] | None = None) -> list[StoredObject]:
+    """Return the rows of a list operation, filtered and sorted, before paging.
+
+    Args:
+        call: The call; its parents have been resolved.
+        source: The rows to choose from; by default those of the collection.
+    """
     deleted = (call.request.query_value("deleted") or "").lower() in {"true", "1"}
     # A list has either live or soft-deleted objects, never both.
-    rows = [row for row in call.objects if row.deleted == deleted]
+    rows = [row for row in (call.objects if source is None else source) if row.deleted == deleted]
+    call.derive(rows)
     search = call.request.query_value("search")
     if search:
         rows = [row for row in rows if _contains_text(row, search.casefold())]

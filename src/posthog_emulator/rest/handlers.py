@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from posthog_emulator.http.errors import invalid, not_found
@@ -12,11 +13,19 @@ from posthog_emulator.objects.routing import Kind
 from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.schema.catalogue import Schema
 from posthog_emulator.schema.sampling import Unsatisfiable
-from posthog_emulator.state import ApiCall, Handler, fill_path
+from posthog_emulator.state import ApiCall, Change, Handler, fill_path
 
+from .activity import log_creation, log_deletion, log_update, snapshot
 from .pagination import paginate
 
-__all__ = ["DEFAULT_HANDLERS", "UNIQUE", "create_object", "object_response", "sample_response"]
+__all__ = [
+    "DEFAULT_HANDLERS",
+    "UNIQUE",
+    "change_object",
+    "create_object",
+    "object_response",
+    "sample_response",
+]
 
 UNIQUE: Mapping[str, tuple[str, str]] = {
     "/api/projects/{}/feature_flags/": (
@@ -32,6 +41,7 @@ def object_response(call: ApiCall, row: StoredObject) -> Response:
     result = call.operation.result
     if result.kind == "none":
         return Response(result.status)
+    call.derive([row])
     return json_response(
         result.status, call.object_schema.serialize(row.data, call.response_schema)
     )
@@ -71,13 +81,19 @@ def create_object(call: ApiCall, fields: Mapping[str, Any] | None = None) -> Sto
         fields: The fields to use in place of the body.
 
     Raises:
-        ApiError: 400, the value of a unique field is taken.
+        ApiError: 400, the value of a unique field is taken, or the server has another rule against
+            the object.
     """
     sent = _body_fields(call) if fields is None else fields
     _check_unique(call, sent, None)
+    change = Change(call.state, call.project, sent)
+    call.lifecycle.check(change)
     writable = call.object_schema.writable_fields(_request_schema(call), sent)
     values = {**_parent_fields(call), **writable}
-    return call.state.insert(call.collection, call.collection_path, values, call.project_id)
+    row = call.state.insert(call.collection, call.collection_path, values, call.project_id)
+    call.lifecycle.created(replace(change, row=row))
+    log_creation(call, row)
+    return row
 
 
 def _parent_fields(call: ApiCall) -> dict[str, Any]:
@@ -113,17 +129,39 @@ def _get(call: ApiCall) -> Response:
 def _update(call: ApiCall) -> Response:
     row = call.get_object()
     sent = _body_fields(call)
+    change_object(call, row, sent)
+    return object_response(call, row)
+
+
+def change_object(call: ApiCall, row: StoredObject, sent: Mapping[str, Any]) -> None:
+    """Change an object as a PATCH does.
+
+    Args:
+        call: The call.
+        row: The object.
+        sent: The fields of the request.
+
+    Raises:
+        ApiError: 400, the server has a rule against the change.
+    """
     _check_unique(call, sent, row)
+    change = Change(call.state, call.project, sent, row)
+    call.lifecycle.check(change)
+    before = snapshot(call, row)
     row.data.update(call.object_schema.writable_fields(_request_schema(call), sent))
     _set_deleted(call, row, sent)
     call.object_schema.mark_updated(row.data, call.state)
-    return object_response(call, row)
+    call.lifecycle.updated(replace(change, before=before or {}))
+    log_update(call, row, before)
 
 
 def _replace(call: ApiCall) -> Response:
     row = call.get_object()
     sent = _body_fields(call)
     _check_unique(call, sent, row)
+    change = Change(call.state, call.project, sent, row)
+    call.lifecycle.check(change)
+    before = snapshot(call, row)
     schema = call.object_schema
     defaults = schema.create(call.state, {}, call.project_id)
     # PUT resets writable fields that are absent, but identity and read-only fields stay.
@@ -140,6 +178,8 @@ def _replace(call: ApiCall) -> Response:
     row.data.update({**defaults, **retained, **writable})
     _set_deleted(call, row, sent)
     schema.mark_updated(row.data, call.state)
+    call.lifecycle.updated(replace(change, before=before or {}))
+    log_update(call, row, before)
     return object_response(call, row)
 
 
@@ -150,19 +190,22 @@ def _set_deleted(call: ApiCall, row: StoredObject, sent: Mapping[str, Any]) -> N
 
 def _soft_delete_or_restore(call: ApiCall) -> Response:
     row = call.get_object()
-    row.deleted = row.data["deleted"] = call.plan.kind == "soft_delete"
-    call.object_schema.mark_updated(row.data, call.state)
+    change_object(call, row, {"deleted": call.plan.kind == "soft_delete"})
     return object_response(call, row)
 
 
 def _delete(call: ApiCall) -> Response:
     row = call.get_object()
+    change = Change(call.state, call.project, {}, row)
+    call.lifecycle.check(change)
     call.objects.remove(row.key)
     # Nested objects are deleted as well. Ids are not reused, but keys chosen by clients may be.
     prefix = f"{call.collection_path}{row.key}/"
     store = call.state.store
     for path in [path for path in store.collections if path.startswith(prefix)]:
         del store.collections[path]
+    call.lifecycle.deleted(change)
+    log_deletion(call, row)
     if call.operation.result.kind in {"none", "json"}:
         return Response(call.operation.result.status)
     return object_response(call, row)

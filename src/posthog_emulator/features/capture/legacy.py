@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
+from posthog_emulator.features.recordings.snapshots import record_snapshots
 from posthog_emulator.http.errors import PlainTextError
 from posthog_emulator.http.messages import Request, Response
 
 from .errors import too_large_error
 from .parsing import Batch, read_batch, token_error
 from .payload import read_payload
+from .store import store_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,17 +65,20 @@ def _capture(state: EmulatorState, request: Request, *, limit: int) -> Response:
 
 
 def _replay(state: EmulatorState, request: Request) -> Response:
-    """Accept session recording data; it is checked and discarded."""
+    """Accept snapshots of session recordings."""
     if request.method not in {"GET", "POST"}:
         return Response(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
-        _parse_request(state, request, _MAX_REPLAY_BYTES)
+        batch, _ = _parse_request(state, request, _MAX_REPLAY_BYTES)
     except PlainTextError as error:
         return error.to_response()
+    over = "recordings" in state.settings.exhausted_quotas
+    project = state.project_id_for_token(batch.token)
+    # Snapshots beyond the quota are accepted as well, and dropped.
+    if project is not None and not over:
+        record_snapshots(state, str(project), batch.events)
     if request.query_value("beacon") == "1":
         return Response(204)
-    # Recordings beyond the quota are accepted as well; only the body of the response differs.
-    over = "recordings" in state.settings.exhausted_quotas
     return Response(200, _OK_RECORDINGS_OVER_QUOTA if over else _OK)
 
 
@@ -111,7 +116,7 @@ def _ingest(state: EmulatorState, request: Request, limit: int) -> None:
         if limited
         else batch.events
     )
-    state.events.ingest(project, events, captured=True)
+    store_events(state, project, events)
 
 
 def _check_sizes(batch: Batch) -> None:

@@ -20,6 +20,7 @@ from posthog_emulator.timestamps import to_micros
 from .legacy import exceeds_quota
 from .parsing import MAX_FUTURE, token_error
 from .payload import inflate
+from .store import store_events
 
 __all__ = ["ROUTES"]
 
@@ -106,7 +107,7 @@ def _ingest(state: EmulatorState, request: Request) -> dict[str, Any]:
     # As in the legacy endpoints, an unknown token is not an error: the events are dropped.
     project = state.project_id_for_token(token)
     if project is not None and events:
-        store.ingest(project, events, captured=True)
+        store_events(state, project, events)
     return results
 
 

@@ -16,6 +16,7 @@ from posthog_emulator.schema.validation import matches_format
 from posthog_emulator.state import PROJECTS, ApiCall, EmulatorState
 
 from .collection import cohorts_collection, is_dynamic
+from .lifecycle import cohort_uses
 
 if TYPE_CHECKING:
     from posthog_emulator.features.events.collections import CohortMembers
@@ -133,6 +134,12 @@ def _members(call: ApiCall, row: StoredObject) -> CohortMembers:
     return CohortMembers(call.state.events, int(call.path_values[0]), int(row.key))
 
 
+def _used_in(call: ApiCall) -> Response:
+    call.resolve_parents()
+    uses = cohort_uses(call.state, call.project, call.parents[1])
+    return json_response(call.operation.result.status, uses)
+
+
 def recalculate_all(state: EmulatorState) -> None:
     """Recalculate the members of all dynamic cohorts."""
     for project in state.store.collection(PROJECTS):
@@ -149,6 +156,7 @@ OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "cohorts.replace": OperationHandler(_update),
     "cohorts.get": OperationHandler(_get),
     "cohorts.list": OperationHandler(_list),
+    "cohorts.used_in": OperationHandler(_used_in),
     "cohorts.persons": OperationHandler(_persons),
     "cohorts.add_persons": OperationHandler(_add_persons),
     "cohorts.remove_person": OperationHandler(_remove_person),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from posthog_emulator.http.errors import ApiError, invalid, not_found
-from posthog_emulator.http.messages import Response, json_response
+from posthog_emulator.http.messages import Response, json_response, text_response
+from posthog_emulator.json_types import is_object
 from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.rest.pagination import paginate, parse_events_page
@@ -70,6 +75,9 @@ def _list(call: ApiCall) -> Response:
 
     call.resolve_parents()
     page = parse_events_page(call)
+    as_csv = call.request.query_value("format") == "csv"
+    if as_csv and call.request.query_value("limit") is None:
+        page = replace(page, limit=call.state.settings.max_events_per_page or page.limit)
     latest = page.before or call.state.settings.clock() + _MAX_FUTURE
     conditions, values = ["team_id = ?", "timestamp < ?"], [_project_id(call), latest]
     if page.after is not None:
@@ -86,7 +94,31 @@ def _list(call: ApiCall) -> Response:
         # One row more than requested shows whether there is another page.
         [*values, page.limit + 1, page.offset],
     )
-    return paginate(call, _attach_persons(call, [event_row(columns) for columns in rows]))
+    events = _attach_persons(call, [event_row(columns) for columns in rows])
+    return _csv(call, events[: page.limit]) if as_csv else paginate(call, events)
+
+
+def _csv(call: ApiCall, events: Sequence[StoredObject]) -> Response:
+    """Respond with CSV. Nested fields have columns such as `properties.$browser`."""
+    rows = [_flatten(event.data) for event in events]
+    # The columns are the union of all fields, in order of first appearance.
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(names)
+    writer.writerows([row.get(name) for name in names] for row in rows)
+    return text_response(call.operation.result.status, out.getvalue(), "text/csv")
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        if is_object(item) and item:
+            flat |= _flatten(item, f"{prefix}{name}.")
+        else:
+            text = item is None or isinstance(item, str)
+            flat[f"{prefix}{name}"] = item if text else json.dumps(item, ensure_ascii=False)
+    return flat
 
 
 def _filters(call: ApiCall) -> list[tuple[str, list[Any]]]:

@@ -13,6 +13,7 @@ from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.state import EmulatorState
 
 from .evaluator import Evaluation
+from .links import TARGETING_PREFIX
 from .lookup import group_types, project_flags
 
 __all__ = [
@@ -140,7 +141,12 @@ def flag_definitions(state: EmulatorState, project_id: int, *, cohorts: bool) ->
         project_id: The project.
         cohorts: Whether to include the cohorts.
     """
-    flags = project_flags(state, project_id)
+    flags = [
+        flag
+        for flag in project_flags(state, project_id)
+        # Local evaluation is for servers, and these flags are only for showing surveys.
+        if not str(flag["key"]).startswith(TARGETING_PREFIX)
+    ]
     keys = {str(flag.get("id")): str(flag["key"]) for flag in flags}
     needs = {str(flag["key"]): _dependencies(flag, keys) for flag in flags}
     return {

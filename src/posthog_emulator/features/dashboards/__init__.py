@@ -1,0 +1,1 @@
+"""Dashboards: their tiles, with insights and texts, and the results of insights."""

@@ -1,0 +1,1 @@
+"""Error tracking: issues made from exceptions, and what is done with them."""

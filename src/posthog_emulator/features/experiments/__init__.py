@@ -1,0 +1,1 @@
+"""Experiments: their feature flags, and the steps from draft to archive."""

@@ -1,0 +1,1 @@
+"""Session recordings: made from snapshots, listed, watched, and collected in playlists."""

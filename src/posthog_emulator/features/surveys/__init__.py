@@ -1,0 +1,1 @@
+"""Surveys: their feature flags, launching and stopping, statistics and responses."""
