@@ -240,6 +240,35 @@ class EventFixtures(ObjectFixtures):
                 and (distinct_id is None or captured.distinct_id == distinct_id)
             ]
 
+    def captured_telemetry(
+        self, signal: str | None = None, *, project_id: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the latest log records, spans and metrics of OpenTelemetry, in order of arrival.
+
+        Args:
+            signal: `logs`, `traces` or `metrics`; all by default.
+            project_id: The project; the account's by default.
+
+        Returns:
+            Dicts of `signal`, `resource` (attributes such as `service.name`), `scope` (a name)
+            and `record` (the fields of OTLP's JSON, with attributes and body as plain values); at
+            most `history_size`.
+        """
+        from posthog_emulator.features.capture.otlp import telemetry_records
+
+        team_id = self.project_id if project_id is None else project_id
+        with self._lock:
+            return [
+                {
+                    "signal": item.signal,
+                    "resource": dict(item.resource),
+                    "scope": item.scope,
+                    "record": dict(item.record),
+                }
+                for item in telemetry_records(self.state)
+                if item.project_id == team_id and signal in {None, item.signal}
+            ]
+
     def add_demo_events(
         self,
         events: int = 100_000,

@@ -334,6 +334,39 @@ FILTERED: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]] = [
     ("conversations.tickets", {"status": "open"}, {"status": "resolved"},
      {"status": "new,open"}),
     ("file_system", {"path": "a/b"}, {"path": "b/a"}, {"parent": "a"}),
+    ("insights", {}, {"saved": False}, {"saved": "true"}),
+    ("surveys", {"start_date": "2026-05-01T00:00:00Z", "end_date": None},
+     {"start_date": None, "end_date": None}, {"status": "running"}),
+    ("surveys", {"id": "018f0000-0000-7000-8000-0000000000aa"}, {},
+     {"ids": "018f0000-0000-7000-8000-0000000000aa"}),
+    ("comments", {"is_task": True, "completed_at": None}, {"is_task": False}, {"kind": "task"}),
+    ("comments", {"completed_at": None}, {"completed_at": "2026-05-01T00:00:00Z"},
+     {"completed": "open"}),
+    ("event_definitions", {"name": "a"}, {"name": "b"}, {"names": "a"}),
+    ("event_definitions", {"name": "a", "last_seen_at": None},
+     {"name": "b", "last_seen_at": "2020-01-01T00:00:00Z"}, {"exclude_stale": "true"}),
+    ("cohorts", {"name": "a"}, {"filters": {"properties": {"type": "AND", "values": [
+        {"type": "behavioral", "key": "x"}]}}}, {"hide_behavioral_cohorts": "true"}),
+    ("feature_flags", {"key": "a", "tags": ["x"]}, {"key": "b", "tags": ["y"]},
+     {"excluded_tags": '["y"]'}),
+    ("feature_flags", {"key": "a", "evaluation_contexts": ["web"]},
+     {"key": "b", "evaluation_contexts": []}, {"has_evaluation_contexts": "true"}),
+    ("notebooks", {"content": {"content": [{"type": "ph-recording", "attrs": {"id": "r"}}]}},
+     {"content": {"content": [{"type": "ph-query"}]}}, {"contains": "recording:true,query:false"}),
+    ("notebooks", {"content": {"content": [{"type": "ph-recording", "attrs": {"id": "r"}}]}},
+     {"content": {"content": [{"type": "ph-recording", "attrs": {"id": "s"}}]}},
+     {"contains": "recording:r"}),
+    ("experiment_saved_metrics", {"query": {"source": {"event": "paid"}}},
+     {"query": {"source": {"event": "signed up"}}}, {"event": "paid"}),
+    ("error_tracking.symbol_sets", {"failure_reason": "no map"}, {"failure_reason": None},
+     {"status": "invalid"}),
+    ("conversations.tickets", {"tags": ["a", "b"]}, {"tags": ["a"]}, {"tags_all": '["a", "b"]'}),
+    ("conversations.tickets", {"snoozed_until": "2999-01-01T00:00:00Z"}, {"snoozed_until": None},
+     {"snoozed": "true"}),
+    ("tasks", {"latest_run": {"status": "completed"}}, {"latest_run": {"status": "queued"}},
+     {"status": "completed"}),
+    ("accounts", {"churned_at": None}, {"churned_at": "2026-05-01T00:00:00Z"},
+     {"include_churned": "false"}),
     ("subscriptions", {"insight": 4, "dashboard": None}, {"insight": None, "dashboard": 4},
      {"resource_type": "insight"}),
 ]  # fmt: skip
@@ -359,12 +392,12 @@ async def test_filters_with_names_other_than_fields(
 
 
 async def test_an_unknown_filter(emulator: Emulator, http: httpx.AsyncClient) -> None:
-    path = "/api/projects/1/insights/?saved=true"
+    path = "/api/projects/1/accounts/?all_roles_unassigned=true"
     nothing = await http.get(path)
     assert (nothing.status_code, nothing.json()["count"]) == (200, 0)
-    emulator.seed("insights", 2)
+    emulator.seed("accounts", 2)
     refused = await http.get(path)
-    assert (refused.status_code, refused.json()["attr"]) == (400, "saved")
+    assert (refused.status_code, refused.json()["attr"]) == (400, "all_roles_unassigned")
     assert "strict=False" in refused.json()["detail"]
     emulator.settings.strict = False
     overlooked = await http.get(path)
