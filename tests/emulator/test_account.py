@@ -71,7 +71,7 @@ async def test_a_key_describes_itself(emulator: Emulator, http: httpx.AsyncClien
         "/api/personal_api_keys/@current/", headers={"Authorization": "Bearer phx_reader_key"}
     )
     assert about.json()["scopes"] == ["cohort:read"]
-    assert about.json()["scoped_teams"] is None
+    assert about.json()["scoped_teams"] == []
     assert "phx_reader_key" not in about.text
 
 

@@ -102,6 +102,8 @@ async def test_early_access_features(http: httpx.AsyncClient, emulator: Emulator
     body = (await http.get("/api/early_access_features/?token=phc_emulator")).json()
     (feature,) = body["earlyAccessFeatures"]
     assert (feature["name"], feature["flagKey"]) == ("A", "beta-flag")
+    path = "/api/early_access_features/?token=phc_emulator&stage=concept&stage=draft"
+    assert [item["name"] for item in (await http.get(path)).json()["earlyAccessFeatures"]] == ["B"]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ _SURVEY_FIELDS: Final = (
     "feature_flag_keys", "translations", "base_language",
 )  # fmt: skip
 _FLAG_KEYS: Final = ("linked_flag", "targeting_flag", "internal_targeting_flag")
-_PUBLIC_STAGES: Final = frozenset({"concept", "alpha", "beta"})
+_DEFAULT_STAGES: Final = ("beta",)
 
 
 def remote_config(state: EmulatorState, project_id: int) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _script(text: str, fidelity: str) -> Response:
 
 
 def _for_project(
-    body: Callable[[EmulatorState, int], dict[str, Any]],
+    body: Callable[[EmulatorState, int, Request], dict[str, Any]],
 ) -> Callable[[EmulatorState, Request], Response]:
     """Return a handler of a public path of the app, where a project token is enough."""
 
@@ -158,7 +158,7 @@ def _for_project(
         project_id = state.project_id_for_token(token)
         if project_id is None:
             return _token_error("invalid_api_key", "Project API key invalid.")
-        return json_response(200, body(state, project_id))
+        return json_response(200, body(state, project_id, request))
 
     return handler
 
@@ -186,13 +186,14 @@ def _surveys(state: EmulatorState, project_id: int) -> Iterator[dict[str, Any]]:
         yield survey
 
 
-def _survey_body(state: EmulatorState, project_id: int) -> dict[str, Any]:
+def _survey_body(state: EmulatorState, project_id: int, _: Request) -> dict[str, Any]:
     row = state.store.collection(PROJECTS).find(str(project_id))
     config = None if row is None else row.data.get("survey_config")
     return {"surveys": list(_surveys(state, project_id)), "survey_config": config or None}
 
 
-def _feature_body(state: EmulatorState, project_id: int) -> dict[str, Any]:
+def _feature_body(state: EmulatorState, project_id: int, request: Request) -> dict[str, Any]:
+    stages = request.query_values("stage") or _DEFAULT_STAGES
     features: list[dict[str, Any]] = [
         {
             "id": row.data.get("id"),
@@ -204,18 +205,18 @@ def _feature_body(state: EmulatorState, project_id: int) -> dict[str, Any]:
             "flagKey": as_object(row.data.get("feature_flag")).get("key") or None,
         }
         for row in _live(state, project_id, "early_access_feature")
-        if row.data.get("stage") in _PUBLIC_STAGES
+        if row.data.get("stage") in stages
     ]
     return {"earlyAccessFeatures": features}
 
 
-def _experiment_body(state: EmulatorState, project_id: int) -> dict[str, Any]:
+def _experiment_body(state: EmulatorState, project_id: int, _: Request) -> dict[str, Any]:
     names = ("id", "name", "feature_flag_key", "variants")
     rows = _live(state, project_id, "web_experiments")
     return {"experiments": [{name: row.data.get(name) for name in names} for row in rows]}
 
 
-def _tour_body(state: EmulatorState, project_id: int) -> dict[str, Any]:
+def _tour_body(state: EmulatorState, project_id: int, _: Request) -> dict[str, Any]:
     rows = _live(state, project_id, "product_tours")
     return {"product_tours": [row.data for row in rows if not row.data.get("archived")]}
 

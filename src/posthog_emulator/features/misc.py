@@ -1,4 +1,4 @@
-"""Operations with a handler but no feature of their own: current key, logs, insight variables."""
+"""Operations with a handler but no feature of their own, such as that of the current key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from posthog_emulator.http.errors import ApiError
 from posthog_emulator.http.messages import Response, json_response
-from posthog_emulator.json_types import is_object
+from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.operation_handler import OperationHandler, validate_body
 from posthog_emulator.rest.handlers import (
     DEFAULT_HANDLERS,
@@ -31,8 +31,8 @@ def _get_current_key(call: ApiCall) -> Response:
         "label": "Emulated key",
         "user_id": state.accounts.account.user_id,
         "scopes": sorted(key.scopes),
-        "scoped_teams": None if key.projects is None else sorted(key.projects),
-        "scoped_organizations": None if key.organizations is None else sorted(key.organizations),
+        "scoped_teams": sorted(key.projects or ()),
+        "scoped_organizations": sorted(key.organizations or ()),
         "mask_value": f"{key.value[:4]}...{key.value[-4:]}",
     }
     return json_response(call.operation.result.status, {**sample, **key_data})
@@ -54,7 +54,22 @@ def _create_insight_variable(call: ApiCall) -> Response:
     return object_response(call, row)
 
 
+def _ask_assistant(call: ApiCall) -> Response:
+    """Respond with messages of the form of the assistant's; there is no language model here."""
+    validate_body(call, call.body)
+    call.resolve_parents()
+    call.fidelity = "schema"
+    answer = {
+        "type": "ai/viz",
+        "query": as_object(call.body).get("query"),
+        "answer": {"kind": "HogQLQuery", "query": "SELECT count() FROM events"},
+    }
+    messages = [{"type": "ack"}, answer]
+    return json_response(200, [{"type": "message", "data": message} for message in messages])
+
+
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
+    "max_tools.create_and_query_insight": OperationHandler(_ask_assistant),
     "personal_api_keys.current": OperationHandler(_get_current_key),
     "logs.query": OperationHandler(_query_logs, validates=False),
     "insight_variables.create": OperationHandler(_create_insight_variable),
