@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from itertools import islice
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -207,6 +208,7 @@ class EventFixtures(ObjectFixtures):
         distinct_id: str | None = None,
         *,
         project_id: int | None = None,
+        limit: int | None = None,
     ) -> list[dict[str, Any]]:
         """Return the latest events that came in by a capture endpoint, in order of arrival.
 
@@ -214,6 +216,7 @@ class EventFixtures(ObjectFixtures):
             event: Return only events with this name.
             distinct_id: Return only events with this distinct id.
             project_id: The project; the account's by default.
+            limit: Return only this number of events, the latest.
 
         Returns:
             Dicts of `uuid`, `event`, `distinct_id`, `person_id` (after all merges until now),
@@ -225,7 +228,14 @@ class EventFixtures(ObjectFixtures):
         with self._lock:
             store = self.state.events
             persons = store.project(team_id).persons
-            return [
+            selected = (
+                captured
+                for team, captured in reversed(store.recent)
+                if team == team_id
+                and (event is None or captured.event == event)
+                and (distinct_id is None or captured.distinct_id == distinct_id)
+            )
+            events = [
                 {
                     "uuid": captured.uuid,
                     "event": captured.event,
@@ -234,11 +244,9 @@ class EventFixtures(ObjectFixtures):
                     "timestamp": from_micros(captured.timestamp),
                     "properties": captured.properties,
                 }
-                for team, captured in store.recent
-                if team == team_id
-                and (event is None or captured.event == event)
-                and (distinct_id is None or captured.distinct_id == distinct_id)
+                for captured in islice(selected, limit)
             ]
+            return events[::-1]
 
     def captured_telemetry(
         self, signal: str | None = None, *, project_id: int | None = None
