@@ -171,13 +171,6 @@ def _behavioral(row: StoredObject) -> bool:
     return '"behavioral"' in json.dumps(row.data.get("filters"))
 
 
-def _around(call: ApiCall, _: str) -> RowTest:
-    """Return the test for chunks that are at most `radius` away from `around_ordinal`."""
-    texts = [call.request.query_value(name) or "0" for name in ("around_ordinal", "radius")]
-    center, radius = (int(text) if text.isascii() and text.isdigit() else 0 for text in texts)
-    return lambda row: abs(int(row.data.get("ordinal") or 0) - center) <= radius
-
-
 def _for_parameters(row_filter: RowFilter, *names: str) -> dict[tuple[str, str], RowFilter]:
     """Return one filter for several parameters, each given as `operation.id:parameter`."""
     pairs = (name.partition(":") for name in names)
@@ -229,7 +222,6 @@ FILTERS: Final[Mapping[tuple[str, str], RowFilter]] = {
         "batch_exports.runs.list:before",
         "batch_exports.runs.list:end",
         "batch_exports.runs.list:start",
-        "business_knowledge.documents.search:rerank",
         "cohorts.list:basic",
         "error_tracking.issues.values:key",
         "events.list:include_person",
@@ -296,9 +288,6 @@ FILTERS: Final[Mapping[tuple[str, str], RowFilter]] = {
     ("alerts.list", "has_detector"): by_value(
         lambda row, value: bool(row.data.get("detector_config")) is (value.lower() == "true")
     ),
-    ("business_knowledge.documents.search", "query"): contains_text("content", "document_title"),
-    ("business_knowledge.documents.window", "around_ordinal"): _around,
-    ("business_knowledge.documents.window", "radius"): _around,
     ("change_requests.list", "requester"): any_of("created_by.id"),
     ("cohorts.list", "hide_behavioral_cohorts"): if_true(lambda row: not _behavioral(row)),
     ("comments.list", "completed"): by_value(_comment_completed),
@@ -422,7 +411,6 @@ FILTERS: Final[Mapping[tuple[str, str], RowFilter]] = {
     ("tasks.list", "exclude_origin_product"): none_of("origin_product"),
     ("tasks.list", "stage"): any_of("latest_run.stage"),
     ("tasks.list", "status"): any_of("latest_run.status"),
-    ("tasks.search", "q"): contains_text("title", "subtitle"),
     ("vision.scanners.observations.list", "labeled"): by_value(
         lambda row, value: (row.data.get("label") is not None) is (value.lower() == "true")
     ),
