@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from posthog_emulator import FIDELITY_HEADER, Emulator
 
 from . import widget_api
+from .conftest import client
 
 pytestmark = pytest.mark.anyio
 
@@ -447,3 +448,59 @@ async def test_a_list_runs_through_few_modules(http: httpx.AsyncClient) -> None:
     # The transport in this process belongs to the client, and stands for its connection.
     modules.discard("posthog_emulator.http.server")
     assert len(modules) <= 22, " ".join(sorted(modules))
+
+
+async def test_properties_of_events(emulator: Emulator, http: httpx.AsyncClient) -> None:
+    emulator.state.events.append(
+        1,
+        [
+            {"event": "paid", "distinct_id": "ada", "properties": {"plan": "pro", "$os": "Linux"}},
+            {"event": "left", "distinct_id": "ada", "properties": {"why": "x", "utm_source": "y"}},
+        ],
+    )
+
+    async def names(**asked: str) -> dict[str, bool | None]:
+        answer = await http.get("/api/projects/1/property_definitions/", params=asked)
+        assert (answer.status_code, answer.headers[FIDELITY_HEADER]) == (200, "stateful")
+        results = answer.json()["results"]
+        return {item["name"]: item["is_seen_on_filtered_events"] for item in results}
+
+    assert (await names()).keys() == {"plan", "$os", "why", "utm_source"}
+    assert (await names(exclude_core_properties="true")).keys() == {"plan", "why"}
+    assert await names(event_names='["paid"]', search="a") == {"plan": True}
+    assert (await names(event_names='["paid"]'))["why"] is False
+    only = {"event_names": '["left"]', "filter_by_event_names": "true"}
+    assert await names(**only) == {"why": True, "utm_source": True}
+
+
+async def test_lists_can_be_searched_whatever_the_schema_says(
+    emulator: Emulator, http: httpx.AsyncClient
+) -> None:
+    emulator.seed("event_definitions", 3)
+    answer = await http.get("/api/projects/1/event_definitions/?search=definitions-2")
+    assert [item["name"] for item in answer.json()["results"]] == ["event_definitions-2"]
+
+
+async def test_unknown_fields_in_nested_objects() -> None:
+    body = {
+        "name": "Form",
+        "feature_flag_key": "form",
+        "parameters": {"feature_flag_variants": [{"key": "control"}, {"key": "test"}]},
+    }
+    for strict, status in ((True, 400), (False, 201)):
+        emulator = Emulator(strict=strict)
+        async with client(emulator) as http:
+            answer = await http.post("/api/projects/1/experiments/", json=body)
+        assert answer.status_code == status, answer.text
+
+
+async def test_fields_that_older_clients_expect(
+    emulator: Emulator, http: httpx.AsyncClient
+) -> None:
+    emulator.add("experiments", {"name": "Form"})
+    for path, field in (("insights", "filters"), ("experiments", "saved_metrics_ids")):
+        if path == "insights":
+            made = await http.post(f"/api/projects/1/{path}/", json={"name": "Sign-ups"})
+            assert made.json()[field] == {}
+        (item,) = (await http.get(f"/api/projects/1/{path}/")).json()["results"]
+        assert field in item
