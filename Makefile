@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-wheel test-matrix check lint types layers generate bench docs clean
+.PHONY: help venv demo test test-wheel test-matrix clients check lint types layers generate bench docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ test-wheel: venv  ## Run the tests against the built wheel
 
 test-matrix: venv  ## Run the tests with the lowest and the highest supported dependencies
 	@$(BIN)/python scripts/matrix.py wheel lowest highest
+
+clients: venv  ## Run other clients of PostHog against the emulator; FOLDER=… keeps them
+	@$(BIN)/python scripts/clients.py $(if $(FOLDER),--folder "$(FOLDER)")
 
 check: lint types layers  ## Run all static checks: style, types, layers, generated code, public API
 	@$(BIN)/python -m codegen check

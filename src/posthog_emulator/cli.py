@@ -34,7 +34,7 @@ def run(
     events: int | None = None,
     data: str | Path | None = None,
     rate_limits: bool = False,
-    lenient: bool = False,
+    strict: bool = False,
     project_id: int = 1,
     write: Callable[[str], object] = sys.stdout.write,
 ) -> None:
@@ -51,7 +51,7 @@ def run(
         events: The number of events of the seed; 10,000 by default.
         data: A directory to keep the state in; memory by default.
         rate_limits: Apply the server's rate limits.
-        lenient: Accept incorrect requests that the real server accepts.
+        strict: Reject incorrect requests that the real server accepts.
         project_id: The id of the project.
         write: Writes the environment variables.
 
@@ -69,7 +69,7 @@ def run(
     previous_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Emulator(
-            strict=not lenient, project_id=project_id, rate_limits=rate_limits, path=data
+            strict=strict, project_id=project_id, rate_limits=rate_limits, path=data
         ) as emulator:
             server = make_server(emulator.app)
             if seed is not None and not emulator.was_restored:
@@ -123,7 +123,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--events", type=_event_count, help=f"number of events of the seed ({_DEFAULT_EVENTS})")
     add("--data", metavar="DIR", type=Path, help="directory to keep the state in (memory)")
     add("--rate-limits", action="store_true", help="apply the rate limits of the server")
-    add("--lenient", action="store_true", help="accept incorrect requests that PostHog accepts")
+    add("--strict", action="store_true", help="reject incorrect requests that PostHog accepts")
     return parser
 
 

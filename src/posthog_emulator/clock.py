@@ -29,6 +29,11 @@ class Clock:
         """Return the current time."""
         return self.base() + self._offset if self._frozen_at is None else self._frozen_at
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the clock stands still."""
+        return self._frozen_at is not None
+
     def shift(self, by: timedelta) -> None:
         """Move the clock forwards, or backwards by a negative amount."""
         if self._frozen_at is None:
@@ -62,6 +67,12 @@ class ClockControl:
     def now(self) -> datetime:
         """The current time inside the emulator, in UTC."""
         return self.settings.clock().astimezone(UTC)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether `freeze` has stopped the clock."""
+        clock = self.settings.clock
+        return isinstance(clock, Clock) and clock.is_frozen
 
     def advance(self, by: float | timedelta) -> datetime:
         """Move the clock, without waiting.

@@ -44,7 +44,7 @@ class EmulatorCore(Persistence, ClockControl, EventFixtures):
         operations: Iterable[Operation] | None = None,
         schemas: Mapping[str, Any] | None = None,
         *,
-        strict: bool = True,
+        strict: bool | None = None,
         next_host: str | None = None,
         html_errors: bool = False,
         stale_person_reads: int = 1,

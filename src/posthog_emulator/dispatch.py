@@ -239,13 +239,14 @@ class Dispatcher:
         self._warnings.append(f"{call.operation.id}: {text}")
 
     def _check_parameters(self, call: ApiCall) -> None:
-        strict = self._state.settings.strict
+        strict = call.strict
         for name in unknown_query_parameters(call.operation, call.request):
             self._warn(call, f"unknown query parameter '{name}'")
             if strict:
                 raise invalid(
                     f"The emulator rejects the unknown query parameter '{name}', which the server "
-                    "ignores. Use Emulator(strict=False) to ignore it as well.",
+                    "ignores. Use Emulator(strict=False) to ignore it as well, as a served "
+                    "emulator does by default.",
                     name,
                 )
         for error in (
@@ -273,7 +274,7 @@ class Dispatcher:
         declared = "multipart/form-data" if spec.media == "multipart" else "application/json"
         if body.media != declared:
             self._warn(call, f"sent as {body.media}, declared as {declared}")
-            if self._state.settings.strict:
+            if call.strict:
                 raise unsupported_media(body.media)
         catalogue = self._state.catalogue
         if spec.schema is None or spec.schema not in catalogue:
@@ -283,7 +284,10 @@ class Dispatcher:
         self._validate(call, spec.schema, call.body)
 
     def _validate(self, call: ApiCall, component: str, body: Any) -> None:
-        error = self._state.validators.first_error(component, body, "request")
+        # Schemas forbid unknown fields in some nested objects, but the server does not reject all.
+        error = self._state.validators.first_error(
+            component, body, "request", unknown_fields=not call.strict
+        )
         if error is not None:
             raise error
         declared = self._state.catalogue.properties(self._state.catalogue[component])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from posthog_emulator.clickhouse.errors import EngineMissingError, EngineUnavailableError
 from posthog_emulator.faults.faults import apply_fault, html_page
 from posthog_emulator.http.asgi import App
+from posthog_emulator.http.cors import cors_headers, preflight_response
 from posthog_emulator.http.errors import ApiError, GeneratedResponseError
 from posthog_emulator.http.messages import Request, Response
 from posthog_emulator.rate_limits.query_slots import QUERY_OPERATIONS, occupies_slot
@@ -41,7 +42,9 @@ class Emulator(EmulatorCore):
         schemas: Component schemas by name; those of the registry by default.
         strict: Reject (400) requests that the real server would accept, but that no correct
             client sends: unknown query parameters, values of another type than declared, another
-            media type. If false, such requests are only noted in `warnings`.
+            media type, filters that the emulator does not implement. If false, such requests are
+            only noted in `warnings`. By default, requests in process are checked this way, and
+            those through a socket, which may come from any client, are not.
         next_host: Scheme and host of `next` and `previous` links, such as `http://internal:8000`,
             to imitate a server behind a misconfigured proxy. Those of the request by default.
         html_errors: Return errors as a proxy's HTML page in place of the JSON envelope.
@@ -89,8 +92,26 @@ class Emulator(EmulatorCore):
                 # Neither logged nor subject to faults: looking at the log must not change it, and
                 # faults must not prevent a test from clearing them.
                 with self._lock:
-                    return page(self, request)
+                    response = page(self, request)
+                if path != admin.QUERY_PATH or response.status != 200:
+                    return response
+                return await self._run_own_query(admin.query_request(self, request))
             handler = extra_routes.find_handler(path)
+        if "origin" not in request.headers:
+            return await self._respond(request, handler)
+        public = handler is not None
+        # Not logged: browsers send it on their own, and servers answer it in front of the app.
+        preflight = preflight_response(request, public=public)
+        if preflight is not None:
+            return preflight
+        response = await self._respond(request, handler)
+        response.headers += cors_headers(request.headers["origin"], public=public)
+        return response
+
+    async def _respond(
+        self, request: Request, handler: extra_routes.ExtraRouteHandler | None
+    ) -> Response:
+        """Return the response of a path's handler, or, without one, that of the private API."""
         started = perf_counter()
         with self._lock:
             if handler is None:
@@ -135,6 +156,12 @@ class Emulator(EmulatorCore):
             # Events may be captured by GET as well.
             if request.method != "GET" or handler is not None:
                 self._changed()
+
+    async def _run_own_query(self, request: Request) -> Response:
+        """Return the response to a query of the status page."""
+        with self._lock:
+            record, body = record_request(request)
+        return await self._call_api(request, body, record)
 
     async def _call_api(
         self, request: Request, body: RequestBody | ApiError, record: RecordedRequest

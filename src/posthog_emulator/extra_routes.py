@@ -1,4 +1,4 @@
-"""Routes outside the private API: capture, feature flags, downloads and the schema.
+"""Routes outside the private API: capture, flags, SDKs in browsers, downloads, the schema.
 
 Their handlers get the whole state and the request, because nothing of the private API applies to
 them: no personal API key, no rate limits, no schema. To add a route, write a module with a table
@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from posthog_emulator.features import api_document
+from posthog_emulator.features import api_document, browser
 from posthog_emulator.features.batch_exports import object_store
 from posthog_emulator.features.flags import routes as flags
 from posthog_emulator.http.messages import Request, Response
@@ -23,7 +23,11 @@ __all__ = ["PUBLIC_API_PATHS", "ExtraRouteHandler", "find_handler"]
 
 ExtraRouteHandler: TypeAlias = "Callable[[EmulatorState, Request], Response]"
 
-_ROUTES: Mapping[str, ExtraRouteHandler] = {**flags.ROUTES, **api_document.ROUTES}
+_ROUTES: Mapping[str, ExtraRouteHandler] = {
+    **flags.ROUTES,
+    **api_document.ROUTES,
+    **browser.ROUTES,
+}
 """Handlers by path, without trailing slash."""
 
 PUBLIC_API_PATHS = frozenset(path for path in _ROUTES if path.startswith("/api/"))
@@ -38,10 +42,18 @@ _LAZY_MODULES: Mapping[str, str] = {
     **dict.fromkeys(
         ("/i/v1/ai/events", "/i/v1/analytics/events"), "posthog_emulator.features.capture.v1"
     ),
+    "/i/v0/ai": "posthog_emulator.features.capture.ai",
+    **dict.fromkeys(
+        (f"{root}/{name}" for root in ("/i/v1", "/v1") for name in ("logs", "metrics", "traces")),
+        "posthog_emulator.features.capture.otlp",
+    ),
 }
 """Modules with a table `ROUTES`, by path, without trailing slash."""
 
-_PREFIX_ROUTES: Mapping[str, ExtraRouteHandler] = {**object_store.PREFIX_ROUTES}
+_PREFIX_ROUTES: Mapping[str, ExtraRouteHandler] = {
+    **object_store.PREFIX_ROUTES,
+    **browser.PREFIX_ROUTES,
+}
 """Handlers by the prefix of the path, with trailing slash."""
 
 

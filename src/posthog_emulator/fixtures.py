@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from itertools import islice
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -220,6 +221,7 @@ class EventFixtures(ObjectFixtures):
         distinct_id: str | None = None,
         *,
         project_id: int | None = None,
+        limit: int | None = None,
     ) -> list[dict[str, Any]]:
         """Return the latest events that came in by a capture endpoint, in order of arrival.
 
@@ -227,6 +229,7 @@ class EventFixtures(ObjectFixtures):
             event: Return only events with this name.
             distinct_id: Return only events with this distinct id.
             project_id: The project; the account's by default.
+            limit: Return only this number of events, the latest.
 
         Returns:
             Dicts of `uuid`, `event`, `distinct_id`, `person_id` (after all merges until now),
@@ -238,7 +241,14 @@ class EventFixtures(ObjectFixtures):
         with self._lock:
             store = self.state.events
             persons = store.project(team_id).persons
-            return [
+            selected = (
+                captured
+                for team, captured in reversed(store.recent)
+                if team == team_id
+                and (event is None or captured.event == event)
+                and (distinct_id is None or captured.distinct_id == distinct_id)
+            )
+            events = [
                 {
                     "uuid": captured.uuid,
                     "event": captured.event,
@@ -247,10 +257,37 @@ class EventFixtures(ObjectFixtures):
                     "timestamp": from_micros(captured.timestamp),
                     "properties": captured.properties,
                 }
-                for team, captured in store.recent
-                if team == team_id
-                and (event is None or captured.event == event)
-                and (distinct_id is None or captured.distinct_id == distinct_id)
+                for captured in islice(selected, limit)
+            ]
+            return events[::-1]
+
+    def captured_telemetry(
+        self, signal: str | None = None, *, project_id: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the latest log records, spans and metrics of OpenTelemetry, in order of arrival.
+
+        Args:
+            signal: `logs`, `traces` or `metrics`; all by default.
+            project_id: The project; the account's by default.
+
+        Returns:
+            Dicts of `signal`, `resource` (attributes such as `service.name`), `scope` (a name)
+            and `record` (the fields of OTLP's JSON, with attributes and body as plain values); at
+            most `history_size`.
+        """
+        from posthog_emulator.features.capture.otlp import telemetry_records
+
+        team_id = self.project_id if project_id is None else project_id
+        with self._lock:
+            return [
+                {
+                    "signal": item.signal,
+                    "resource": dict(item.resource),
+                    "scope": item.scope,
+                    "record": dict(item.record),
+                }
+                for item in telemetry_records(self.state)
+                if item.project_id == team_id and signal in {None, item.signal}
             ]
 
     def add_demo_events(

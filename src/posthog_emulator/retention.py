@@ -56,6 +56,10 @@ class BoundedLog(Generic[T]):
         """Iterate over the items, the oldest first."""
         return (item for item, _ in self._items)
 
+    def __reversed__(self) -> Iterator[T]:
+        """Iterate over the items, the newest first."""
+        return (item for item, _ in reversed(self._items))
+
 
 class BoundedCache(Generic[K, T]):
     """A mapping that drops the least recently used items first. Safe to use from any thread.

@@ -58,7 +58,7 @@ class Settings:
     Those that are also arguments of `Emulator` are described there.
     """
 
-    strict: bool = True
+    strict: bool | None = None
     next_host: str | None = None
     redirect_environments: bool = False
     """Whether `/api/environments/` responds with 307, as the server did for some time."""
@@ -353,6 +353,12 @@ class ApiCall:
     """The value of the fidelity header; see `FIDELITY_HEADER`."""
     parents: tuple[str, ...] = field(default=())
     """The keys of the parent objects in the path, set by `resolve_parents`."""
+
+    @property
+    def strict(self) -> bool:
+        """Whether to reject what the server would ignore; see `Emulator`."""
+        setting = self.state.settings.strict
+        return self.request.in_process if setting is None else setting
 
     @property
     def collection(self) -> CollectionSpec:

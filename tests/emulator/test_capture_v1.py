@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pyarrow
 import pytest
 
 from posthog_emulator import Emulator
@@ -148,8 +149,10 @@ async def test_headers_are_required(http: httpx.AsyncClient, name: str) -> None:
         ({"PostHog-Attempt": "0"}, 400, "invalid_header_value"),
         ({"PostHog-Request-Timestamp": "noon"}, 400, "invalid_header_value"),
         ({"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
-        ({"Content-Encoding": "br"}, 415, "unsupported_content_encoding"),
+        ({"Content-Encoding": "lzma"}, 415, "unsupported_content_encoding"),
         ({"Content-Encoding": "gzip"}, 400, "invalid_payload"),
+        ({"Content-Encoding": "br"}, 400, "invalid_payload"),
+        ({"Content-Encoding": "zstd"}, 400, "invalid_payload"),
     ],
 )
 async def test_refused_by_headers(
@@ -189,7 +192,15 @@ async def test_every_event_needs_a_uuid_of_its_own(
     assert (told(answer), emulator.captured_events()) == ((400, tag), [])
 
 
-@pytest.mark.parametrize(("packing", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+@pytest.mark.parametrize(
+    ("packing", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("br", lambda data: pyarrow.compress(data, "brotli", asbytes=True)),
+        ("zstd", lambda data: pyarrow.compress(data, "zstd", asbytes=True)),
+    ],
+)
 async def test_packings(
     http: httpx.AsyncClient, emulator: Emulator, packing: str, pack: Any
 ) -> None:

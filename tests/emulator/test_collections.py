@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from posthog_emulator import FIDELITY_HEADER, Emulator
 
 from . import widget_api
+from .conftest import client
 
 pytestmark = pytest.mark.anyio
 
@@ -334,6 +335,39 @@ FILTERED: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]] = [
     ("conversations.tickets", {"status": "open"}, {"status": "resolved"},
      {"status": "new,open"}),
     ("file_system", {"path": "a/b"}, {"path": "b/a"}, {"parent": "a"}),
+    ("insights", {}, {"saved": False}, {"saved": "true"}),
+    ("surveys", {"start_date": "2026-05-01T00:00:00Z", "end_date": None},
+     {"start_date": None, "end_date": None}, {"status": "running"}),
+    ("surveys", {"id": "018f0000-0000-7000-8000-0000000000aa"}, {},
+     {"ids": "018f0000-0000-7000-8000-0000000000aa"}),
+    ("comments", {"is_task": True, "completed_at": None}, {"is_task": False}, {"kind": "task"}),
+    ("comments", {"completed_at": None}, {"completed_at": "2026-05-01T00:00:00Z"},
+     {"completed": "open"}),
+    ("event_definitions", {"name": "a"}, {"name": "b"}, {"names": "a"}),
+    ("event_definitions", {"name": "a", "last_seen_at": None},
+     {"name": "b", "last_seen_at": "2020-01-01T00:00:00Z"}, {"exclude_stale": "true"}),
+    ("cohorts", {"name": "a"}, {"filters": {"properties": {"type": "AND", "values": [
+        {"type": "behavioral", "key": "x"}]}}}, {"hide_behavioral_cohorts": "true"}),
+    ("feature_flags", {"key": "a", "tags": ["x"]}, {"key": "b", "tags": ["y"]},
+     {"excluded_tags": '["y"]'}),
+    ("feature_flags", {"key": "a", "evaluation_contexts": ["web"]},
+     {"key": "b", "evaluation_contexts": []}, {"has_evaluation_contexts": "true"}),
+    ("notebooks", {"content": {"content": [{"type": "ph-recording", "attrs": {"id": "r"}}]}},
+     {"content": {"content": [{"type": "ph-query"}]}}, {"contains": "recording:true,query:false"}),
+    ("notebooks", {"content": {"content": [{"type": "ph-recording", "attrs": {"id": "r"}}]}},
+     {"content": {"content": [{"type": "ph-recording", "attrs": {"id": "s"}}]}},
+     {"contains": "recording:r"}),
+    ("experiment_saved_metrics", {"query": {"source": {"event": "paid"}}},
+     {"query": {"source": {"event": "signed up"}}}, {"event": "paid"}),
+    ("error_tracking.symbol_sets", {"failure_reason": "no map"}, {"failure_reason": None},
+     {"status": "invalid"}),
+    ("conversations.tickets", {"tags": ["a", "b"]}, {"tags": ["a"]}, {"tags_all": '["a", "b"]'}),
+    ("conversations.tickets", {"snoozed_until": "2999-01-01T00:00:00Z"}, {"snoozed_until": None},
+     {"snoozed": "true"}),
+    ("tasks", {"latest_run": {"status": "completed"}}, {"latest_run": {"status": "queued"}},
+     {"status": "completed"}),
+    ("accounts", {"churned_at": None}, {"churned_at": "2026-05-01T00:00:00Z"},
+     {"include_churned": "false"}),
     ("subscriptions", {"insight": 4, "dashboard": None}, {"insight": None, "dashboard": 4},
      {"resource_type": "insight"}),
 ]  # fmt: skip
@@ -359,12 +393,12 @@ async def test_filters_with_names_other_than_fields(
 
 
 async def test_an_unknown_filter(emulator: Emulator, http: httpx.AsyncClient) -> None:
-    path = "/api/projects/1/insights/?saved=true"
+    path = "/api/projects/1/accounts/?all_roles_unassigned=true"
     nothing = await http.get(path)
     assert (nothing.status_code, nothing.json()["count"]) == (200, 0)
-    emulator.seed("insights", 2)
+    emulator.seed("accounts", 2)
     refused = await http.get(path)
-    assert (refused.status_code, refused.json()["attr"]) == (400, "saved")
+    assert (refused.status_code, refused.json()["attr"]) == (400, "all_roles_unassigned")
     assert "strict=False" in refused.json()["detail"]
     emulator.settings.strict = False
     overlooked = await http.get(path)
@@ -413,3 +447,59 @@ async def test_a_list_runs_through_few_modules(http: httpx.AsyncClient) -> None:
     # The transport in this process belongs to the client, and stands for its connection.
     modules.discard("posthog_emulator.http.server")
     assert len(modules) <= 22, " ".join(sorted(modules))
+
+
+async def test_properties_of_events(emulator: Emulator, http: httpx.AsyncClient) -> None:
+    emulator.state.events.append(
+        1,
+        [
+            {"event": "paid", "distinct_id": "ada", "properties": {"plan": "pro", "$os": "Linux"}},
+            {"event": "left", "distinct_id": "ada", "properties": {"why": "x", "utm_source": "y"}},
+        ],
+    )
+
+    async def names(**asked: str) -> dict[str, bool | None]:
+        answer = await http.get("/api/projects/1/property_definitions/", params=asked)
+        assert (answer.status_code, answer.headers[FIDELITY_HEADER]) == (200, "stateful")
+        results = answer.json()["results"]
+        return {item["name"]: item["is_seen_on_filtered_events"] for item in results}
+
+    assert (await names()).keys() == {"plan", "$os", "why", "utm_source"}
+    assert (await names(exclude_core_properties="true")).keys() == {"plan", "why"}
+    assert await names(event_names='["paid"]', search="a") == {"plan": True}
+    assert (await names(event_names='["paid"]'))["why"] is False
+    only = {"event_names": '["left"]', "filter_by_event_names": "true"}
+    assert await names(**only) == {"why": True, "utm_source": True}
+
+
+async def test_lists_can_be_searched_whatever_the_schema_says(
+    emulator: Emulator, http: httpx.AsyncClient
+) -> None:
+    emulator.seed("event_definitions", 3)
+    answer = await http.get("/api/projects/1/event_definitions/?search=definitions-2")
+    assert [item["name"] for item in answer.json()["results"]] == ["event_definitions-2"]
+
+
+async def test_unknown_fields_in_nested_objects() -> None:
+    body = {
+        "name": "Form",
+        "feature_flag_key": "form",
+        "parameters": {"feature_flag_variants": [{"key": "control"}, {"key": "test"}]},
+    }
+    for strict, status in ((True, 400), (False, 201)):
+        emulator = Emulator(strict=strict)
+        async with client(emulator) as http:
+            answer = await http.post("/api/projects/1/experiments/", json=body)
+        assert answer.status_code == status, answer.text
+
+
+async def test_fields_that_older_clients_expect(
+    emulator: Emulator, http: httpx.AsyncClient
+) -> None:
+    emulator.add("experiments", {"name": "Form"})
+    for path, field in (("insights", "filters"), ("experiments", "saved_metrics_ids")):
+        if path == "insights":
+            made = await http.post(f"/api/projects/1/{path}/", json={"name": "Sign-ups"})
+            assert made.json()[field] == {}
+        (item,) = (await http.get(f"/api/projects/1/{path}/")).json()["results"]
+        assert field in item

@@ -131,10 +131,12 @@ async def test_settings(controls: Controls, tiny: Emulator) -> None:
     )
     assert (response["rate_limits"], response["strict"], tiny.settings.stale_person_reads) == (
         True,
-        True,
+        None,
         3,
     )
     assert (await controls.post("settings", next_host=None))["next_host"] is None
+    assert (await controls.post("settings", strict=True))["strict"] is True
+    assert (await controls.post("settings", strict=None))["strict"] is None
 
 
 async def test_captured_events(controls: Controls) -> None:

@@ -182,3 +182,21 @@ async def test_a_chunked_body_and_a_repeated_header(tiny: Emulator) -> None:
     sent = await converse(tiny, scope, *pieces)
     assert sent[0]["status"] == 201
     assert tiny.requests[0].headers["x-note"] == "a, b"
+
+
+@pytest.mark.parametrize("strict", [None, True, False])
+async def test_who_is_checked_strictly(strict: bool | None) -> None:
+    emulator = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS, strict=strict)
+    emulator.add("widgets")
+    path = f"{WIDGETS}?colour=red&size=large"
+    async with (
+        serve(emulator) as url,
+        calling(emulator, url) as served,
+        httpx.AsyncClient(
+            transport=emulator.transport(), base_url="http://e", headers=headers(emulator)
+        ) as in_process,
+    ):
+        through_a_socket, inside = await served.get(path), await in_process.get(path)
+    assert through_a_socket.status_code == (400 if strict else 200)
+    assert inside.status_code == (200 if strict is False else 400)
+    assert "widgets.list: unknown query parameter 'colour'" in emulator.warnings

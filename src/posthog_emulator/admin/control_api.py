@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "Command", "handle_control"]
 
 _ROOT: Final = "/_emulator"
-_NULLABLE: Final = frozenset({"export_error", "next_host", "times"})
+_NULLABLE: Final = frozenset({"export_error", "next_host", "strict", "times"})
 """Fields in which null is a value. In all others it is the same as leaving the field out."""
 
 
@@ -346,6 +346,11 @@ def _captured_events(emulator: EmulatorCore, request: Request) -> dict[str, Any]
     return {"count": len(results), "results": results}
 
 
+def _captured_telemetry(emulator: EmulatorCore, request: Request) -> dict[str, Any]:
+    results = emulator.captured_telemetry(request.query_value("signal"))
+    return {"count": len(results), "results": results}
+
+
 def _items(emulator: EmulatorCore, request: Request) -> dict[str, Any]:
     resource = request.query_value("resource")
     if resource is None:
@@ -364,6 +369,7 @@ def _warnings(emulator: EmulatorCore, _: Request) -> dict[str, Any]:
 _VIEWS: Final[Mapping[str, Callable[[EmulatorCore, Request], Any]]] = {
     "": _overview,
     "captured_events": _captured_events,
+    "captured_telemetry": _captured_telemetry,
     "items": _items,
     "requests": _requests,
     "warnings": _warnings,

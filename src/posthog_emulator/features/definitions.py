@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, uuid5
 
@@ -12,8 +13,11 @@ from posthog_emulator.http.messages import Response
 from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.rest.filters import select_rows
 from posthog_emulator.rest.pagination import paginate
+from posthog_emulator.rest.row_tests import requested_values
 from posthog_emulator.state import ApiCall
 from posthog_emulator.timestamps import format_micros
+
+from .hogql_rows import hogql_rows
 
 if TYPE_CHECKING:
     from posthog_emulator.objects.store import StoredObject
@@ -33,7 +37,35 @@ def _list(call: ApiCall) -> Response:
         for row in select_rows(call)
         if property_scope(project, row) == scope and (not names or row.data["name"] in names)
     ]
-    return paginate(call, rows)
+    events = requested_values(call, "event_names")
+    if not events:
+        return paginate(call, rows)
+    seen = _properties_of_events(call.state, project, events)
+    only = (call.request.query_value("filter_by_event_names") or "").lower() in {"true", "1"}
+    return paginate(call, [marked for row in rows if (marked := _mark_seen(row, seen, only))])
+
+
+def _mark_seen(row: StoredObject, seen: Collection[str], only: bool) -> StoredObject | None:
+    """Return a copy of a definition that says whether the events have the property.
+
+    None if they do not have it, and only those that they have are requested.
+    """
+    is_seen = row.data["name"] in seen
+    if only and not is_seen:
+        return None
+    return replace(row, data={**row.data, "is_seen_on_filtered_events": is_seen})
+
+
+def _properties_of_events(state: EmulatorState, project: int, events: list[str]) -> set[str]:
+    """Return the names of the properties of all events with one of some names."""
+    rows = hogql_rows(
+        state,
+        project,
+        "SELECT DISTINCT arrayJoin(mapKeys(JSONExtract(properties, 'Map(String, String)'))) "
+        "FROM events WHERE event IN {names} LIMIT 50000",
+        {"names": events},
+    )
+    return {str(name) for (name,) in rows}
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {

@@ -88,7 +88,22 @@ def _list_task_summaries(call: ApiCall) -> Response:
     return paginate(call, rows)
 
 
+def _ask_assistant(call: ApiCall) -> Response:
+    """Respond with messages of the form of the assistant's; there is no language model here."""
+    validate_body(call, call.body)
+    call.resolve_parents()
+    call.fidelity = "schema"
+    answer = {
+        "type": "ai/viz",
+        "query": as_object(call.body).get("query"),
+        "answer": {"kind": "HogQLQuery", "query": "SELECT count() FROM events"},
+    }
+    messages = [{"type": "ack"}, answer]
+    return json_response(200, [{"type": "message", "data": message} for message in messages])
+
+
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
+    "max_tools.create_and_query_insight": OperationHandler(_ask_assistant),
     "personal_api_keys.current": OperationHandler(_get_current_key),
     "comments.count": OperationHandler(_count_comments),
     "logs.query": OperationHandler(_query_logs, validates=False),

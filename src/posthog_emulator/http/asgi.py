@@ -50,7 +50,7 @@ class App:
             return
         in_process = IN_PROCESS in (scope.get("extensions") or {})
         try:
-            response = await self._handle(Request.from_scope(scope, content))
+            response = await self._handle(Request.from_scope(scope, content, in_process=in_process))
         except ConnectionDropped as dropped:
             if in_process:
                 raise

@@ -48,11 +48,15 @@ class Request:
     content: bytes = b""
     client: str = "127.0.0.1"
     """The IP address of the client; empty if the ASGI server does not report it."""
+    in_process: bool = False
+    """Whether the client calls the emulator in its own process, not through a socket."""
     shuffle: int | None = None
     """The seed by which the rows of a list are shuffled before paging; None leaves their order."""
 
     @classmethod
-    def from_scope(cls, scope: MutableMapping[str, Any], content: bytes) -> Request:
+    def from_scope(
+        cls, scope: MutableMapping[str, Any], content: bytes, *, in_process: bool = False
+    ) -> Request:
         """Return the request of an ASGI connection scope."""
         headers: dict[str, str] = {}
         for name, value in scope["headers"]:
@@ -71,6 +75,7 @@ class Request:
             headers=headers,
             content=content,
             client=client[0] if client else "",
+            in_process=in_process,
         )
 
     def query_value(self, name: str) -> str | None:

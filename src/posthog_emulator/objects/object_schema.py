@@ -92,8 +92,15 @@ _EMPTY: Schema = {}
 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "/api/projects/{}/feature_flags/": {"active": True, "can_edit": True},
+    "/api/projects/{}/insights/": {"filters": {}},
 }
 """Values that the server sets for absent fields, where the schema declares no default."""
+
+ALWAYS_VISIBLE: Mapping[str, frozenset[str]] = {
+    "/api/projects/{}/experiments/": frozenset({"saved_metrics_ids"}),
+    "/api/projects/{}/insights/": frozenset({"filters"}),
+}
+"""Fields that older clients read in every response, whatever the schema of the response says."""
 
 
 class ServerValues(Protocol):
@@ -249,6 +256,7 @@ class ObjectSchema:
         view = self._views.get(key)
         if view is None:
             properties = self._registry.catalogue.properties(schema)
+            visible = ALWAYS_VISIBLE.get(self._collection.template, frozenset())
             samples = as_object(self._registry.sample(schema))
             checks = {
                 name: (self._registry.checker(sub), samples.get(name))
@@ -256,7 +264,7 @@ class ObjectSchema:
                 if name in self.properties
                 and _constraints(sub) != _constraints(self.properties[name])
             }
-            view = self._views[key] = _View(frozenset(properties), samples, checks)
+            view = self._views[key] = _View(frozenset(properties) | visible, samples, checks)
         return view
 
     def _fill_server_fields(

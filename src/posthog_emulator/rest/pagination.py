@@ -356,7 +356,7 @@ def _until_empty(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
 def _next_values(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
     """Return a page, with the values of the parameters that request the next one."""
     limit = _positive_int(call, "limit", _default_size(call))
-    fields = next_parameters(call)
+    fields = next_parameters(call.state, call.operation)
     values: dict[str, Any] = {}
     if "offset" in fields:
         offset = _positive_int(call, "offset", 0)

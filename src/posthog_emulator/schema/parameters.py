@@ -50,7 +50,8 @@ def unknown_query_parameters(operation: Operation, request: Request) -> list[str
     accepted = {p.name for p in operation.query_parameters} | UNIVERSAL_PARAMETERS
     if operation.pagination is not None:
         accepted |= PAGING_PARAMETERS[operation.pagination.style]
-        accepted.add("deleted")
+        # The server reads these in most lists, but the schema does not declare them for all.
+        accepted |= {"deleted", "search"}
     sent = dict.fromkeys(key for key, _ in request.query)
     return [name for name in sent if name not in accepted]
 

@@ -150,8 +150,22 @@ class Validators:
         self._roots: dict[Direction, Any] = {}
         self._validators: dict[tuple[Direction, str], Any] = {}
 
-    def first_error(self, component: str, instance: Any, direction: Direction) -> ApiError | None:
-        """Return the first error of a value by the name of its field; None if it is valid."""
+    def first_error(
+        self,
+        component: str,
+        instance: Any,
+        direction: Direction,
+        *,
+        unknown_fields: bool = False,
+    ) -> ApiError | None:
+        """Return the first error of a value by the name of its field; None if it is valid.
+
+        Args:
+            component: The name of the component schema.
+            instance: The value.
+            direction: Whether the value is a request or a response.
+            unknown_fields: Whether fields that the schema does not allow are no errors.
+        """
         validator = self._validators.get((direction, component))
         if validator is None:
             schema = {"$ref": f"{_URI}{direction}#/components/schemas/{component}"}
@@ -159,6 +173,8 @@ class Validators:
             self._validators[direction, component] = validator
         # Sorted, because jsonschema reports errors in the order of the schema's keywords.
         errors = sorted(validator.iter_errors(instance), key=_attr)
+        if unknown_fields:
+            errors = [item for item in errors if _leaf(item).validator != "additionalProperties"]
         return _api_error(errors[0]) if errors else None
 
     def checker(self, schema: Any, direction: Direction) -> Callable[[Any], bool]:

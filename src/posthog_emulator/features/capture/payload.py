@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import zlib
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, unquote_to_bytes
@@ -17,9 +16,10 @@ from pydantic_core import from_json
 from posthog_emulator.http.errors import PlainTextError
 from posthog_emulator.http.messages import Request
 
+from .codecs import inflate
 from .errors import decode_error, parse_error, too_large_error
 
-__all__ = ["decompress_lzstring", "inflate", "read_payload"]
+__all__ = ["decompress_lzstring", "read_payload"]
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
@@ -160,22 +160,3 @@ def _decompress(content: bytes, packing: str, limit: int) -> bytes:
     if packing in {"gzip", "gzip-js"}:
         raise decode_error("invalid gzip header")
     return content
-
-
-def inflate(content: bytes, window: int, limit: int) -> bytes:
-    """Decompress gzip (window 31) or zlib (window 15) data of limited size.
-
-    Raises:
-        PlainTextError: 400, the data is malformed; 413, it is larger than `limit` bytes.
-    """
-    # One byte over the limit is enough to detect an oversized body, even a decompression bomb.
-    unpacker = zlib.decompressobj(window)
-    try:
-        text = unpacker.decompress(content, limit + 1)
-    except zlib.error as error:
-        raise decode_error(str(error)) from None
-    if len(text) > limit:
-        raise too_large_error(limit)
-    if not unpacker.eof:
-        raise decode_error("unexpected end of file")
-    return text

@@ -17,9 +17,9 @@ from posthog_emulator.json_types import is_array, is_object
 from posthog_emulator.state import EmulatorState
 from posthog_emulator.timestamps import to_micros
 
+from .codecs import ENCODINGS, decompress
 from .legacy import exceeds_quota
 from .parsing import MAX_FUTURE, token_error
-from .payload import inflate
 from .store import store_events
 
 __all__ = ["ROUTES"]
@@ -31,6 +31,7 @@ _REQUIRED_HEADERS = (
     "posthog-sdk-info", "posthog-attempt", "posthog-request-id", "posthog-request-timestamp",
     "content-type", "user-agent",
 )  # fmt: skip
+_TAGS_BY_STATUS = {413: "payload_too_large", 415: "unsupported_content_encoding"}
 _BEARER = re.compile(r"^Bearer\s+(\S+)\s*$", re.IGNORECASE)
 _BOOLEAN_OPTIONS = ("cookieless_mode", "disable_skew_correction", "process_person_profile")
 _OPTION_PROPERTIES = {"cookieless_mode": "$cookieless_mode", "product_tour_id": "$product_tour_id"}
@@ -148,17 +149,15 @@ def _read_body(request: Request) -> bytes:
         raise _CaptureError(415, "unsupported_media_type", "Content-Type must be application/json")
     content, packing = request.content, request.headers.get("content-encoding", "").lower()
     try:
-        if packing == "gzip":
-            content = inflate(content, 31, _MAX_BODY_BYTES)
-        elif packing == "deflate":
-            content = inflate(content, 15, _MAX_BODY_BYTES)
+        if packing in ENCODINGS:
+            content = decompress(content, packing, _MAX_BODY_BYTES)
         elif packing not in {"", "identity"}:
-            text = f"The emulator does not support Content-Encoding {packing!r}"
+            text = f"Content-Encoding must be gzip, deflate, br or zstd, not {packing!r}"
             raise _CaptureError(415, "unsupported_content_encoding", text)
     except PlainTextError as error:
-        tag = "payload_too_large" if error.status == 413 else "invalid_payload"
+        tag = _TAGS_BY_STATUS.get(error.status, "invalid_payload")
         raise _CaptureError(error.status, tag, error.text) from None
-    # `inflate` checks compressed bodies; this is for bodies sent as they are.
+    # `decompress` checks compressed bodies; this is for bodies sent as they are.
     if len(content) > _MAX_BODY_BYTES:
         raise _CaptureError(413, "payload_too_large", f"the body is over {_MAX_BODY_BYTES} bytes")
     return content

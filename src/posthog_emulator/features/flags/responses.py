@@ -27,22 +27,9 @@ __all__ = [
 EvaluatedFlags = Mapping[str, tuple[Mapping[str, Any], Evaluation]]
 """Flags and their evaluations, by key."""
 
-_PROJECT_CONFIG: Mapping[str, Any] = {
-    "supportedCompression": ["gzip", "gzip-js"],
-    "sessionRecording": False,
-    "capturePerformance": False,
-    "autocapture_opt_out": False,
-    "surveys": False,
-    "toolbarParams": {},
-    "isAuthenticated": False,
-    "siteApps": [],
-    "defaultIdentifiedOnly": True,
-}
-"""Fields that `config=true` adds: the settings of a project with everything turned off."""
-
 
 def flags_body(
-    evaluated: EvaluatedFlags, version: int, *, decide: bool, config: bool
+    evaluated: EvaluatedFlags, version: int, *, decide: bool, config: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the response body for evaluated flags, without request id and time.
 
@@ -50,7 +37,7 @@ def flags_body(
         evaluated: The flags.
         version: The query parameter `v`.
         decide: Whether the path is `/decide`, whose versions differ from those of `/flags`.
-        config: Whether to add the project's settings.
+        config: Settings of the project to add, if any.
     """
     failed = any(evaluation.failed for _, evaluation in evaluated.values())
     # Forms from 1 on are those of `/flags`; `/decide` has three older ones, here -3 to -1, and
@@ -63,7 +50,7 @@ def flags_body(
         flags = {"flags": {key: _flag_v2(*item) for key, item in evaluated.items()}}
     else:
         flags = _legacy_flags(evaluated, form)
-    return {**(_PROJECT_CONFIG if config else {}), "errorsWhileComputingFlags": failed, **flags}
+    return {**config, "errorsWhileComputingFlags": failed, **flags}
 
 
 def _legacy_flags(evaluated: EvaluatedFlags, form: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from posthog_emulator.accounts import Key, extract_key
+from posthog_emulator.features.browser import remote_config
 from posthog_emulator.http.errors import ApiError, PlainTextError, not_found, permission_denied
 from posthog_emulator.http.messages import Request, Response, json_response, text_response
 from posthog_emulator.json_types import is_array, is_object
@@ -96,10 +97,9 @@ def _evaluate(state: EmulatorState, request: Request) -> Response:
             for key, evaluated in flags.items()
             if key.startswith("survey-targeting-")
         }
-    version, config = (
-        request.query_value("v") or "1",
-        request.query_value("config") in {"true", "1"},
-    )
+    version = request.query_value("v") or "1"
+    with_config = request.query_value("config") in {"true", "1"}
+    config = remote_config(state, project_id) if with_config else {}
     number = int(version) if version.isascii() and version.isdigit() else 1
     response_body: dict[str, Any] = {
         **flags_body(flags, max(1, number), decide=decide, config=config),
