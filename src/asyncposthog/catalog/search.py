@@ -19,27 +19,12 @@ __all__ = ["Match", "near_matches", "search", "summary"]
 _NAME, _RESOURCE, _TEXT, _PATH, _ARGUMENT = 3.0, 3.0, 1.6, 0.6, 0.4
 _SATURATION: Final = 1.5
 """How soon repetitions of a word stop counting, as in BM25."""
-_COMMON: Final = frozenset(
-    [
-        "actions",
-        "annotations",
-        "batch_exports",
-        "cohorts",
-        "dashboards",
-        "event_definitions",
-        "events",
-        "experiments",
-        "feature_flags",
-        "insights",
-        "persons",
-        "projects",
-        "property_definitions",
-        "query",
-        "session_recordings",
-        "surveys",
-        "users",
-    ]
+_COMMON_NAMES: Final = (
+    "actions annotations batch_exports cohorts dashboards event_definitions events "
+    "experiments feature_flags insights persons projects property_definitions query "
+    "session_recordings surveys users"
 )
+_COMMON: Final = frozenset(_COMMON_NAMES.split())
 """Resources that most requests are about."""
 
 

@@ -11,96 +11,14 @@ __all__ = ["WRITE_VERBS", "expand", "words"]
 _WORD: Final = re.compile(r"[a-z0-9]+")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
-STOP_WORDS: Final = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "been",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "every",
-        "everything",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "long",
-        "me",
-        "many",
-        "must",
-        "my",
-        "next",
-        "of",
-        "off",
-        "on",
-        "one",
-        "or",
-        "our",
-        "out",
-        "per",
-        "please",
-        "several",
-        "so",
-        "some",
-        "someone",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "this",
-        "those",
-        "to",
-        "up",
-        "us",
-        "use",
-        "used",
-        "using",
-        "want",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "whose",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-        "all",
-        "any",
-        "each",
-        "show",
-        "tell",
-        "give",
-        "happened",
-    ]
+_STOP_WORDS: Final = (
+    "a an and are as at be been by can could did do does every everything for from had has "
+    "have how i if in into is it its long me many must my next of off on one or our out per "
+    "please several so some someone that the their them then there these this those to up us "
+    "use used using want was we were what when where which who whose why will with would you "
+    "your all any each show tell give happened"
 )
+STOP_WORDS: Final = frozenset(_STOP_WORDS.split())
 """Words that say nothing about what is searched for."""
 
 PHRASES: Final[tuple[tuple[str, str], ...]] = (
@@ -128,8 +46,7 @@ PHRASES: Final[tuple[tuple[str, str], ...]] = (
     (r"\b(parquet|jsonl?) files?\b|as a file", "file download batch export"),
     (r"\bto (s3|bigquery|snowflake|redshift|postgres|azure)\b", "batch export destination"),
     (r"\bas (an? )?(png|pdf|csv|image)\b|\bimage of", "exports create exported asset"),
-    (r"(every|each) (monday|tuesday|wednesday|thursday|friday|week|month|day)|weekly report|by e?mail",
-     "subscription"),
+    (r"(every|each) (\w+day|week|month)|weekly report|by e?mail", "subscription"),
     (r"next (week|month|monday)|later|at a time|in the future|schedule", "scheduled change"),
     (r"event names?|names of events", "event definition"),
     (r"property names?", "property definition"),
@@ -270,64 +187,17 @@ def words(text: str, *, all: bool = False) -> list[str]:
     return [stem(word) for word in _WORD.findall(spaced) if all or word not in STOP_WORDS]
 
 
-WRITE_VERBS: Final = frozenset(
-    stem(word)
-    for word in [
-        "add",
-        "archive",
-        "assign",
-        "cancel",
-        "change",
-        "create",
-        "delete",
-        "disable",
-        "edit",
-        "email",
-        "enable",
-        "end",
-        "invite",
-        "launch",
-        "make",
-        "mark",
-        "materialize",
-        "merge",
-        "move",
-        "new",
-        "pause",
-        "post",
-        "remove",
-        "rename",
-        "resolve",
-        "restore",
-        "rotate",
-        "run",
-        "save",
-        "schedule",
-        "send",
-        "set",
-        "share",
-        "ship",
-        "split",
-        "start",
-        "stop",
-        "switch",
-        "turn",
-        "undelete",
-        "update",
-        "upload",
-        "resync",
-        "copy",
-        "write",
-        "connect",
-        "join",
-        "test",
-        "backfill",
-    ]
+_WRITE_VERBS: Final = (
+    "add archive assign cancel change create delete disable edit email enable end invite "
+    "launch make mark materialize merge move new pause post remove rename resolve restore "
+    "rotate run save schedule send set share ship split start stop switch turn undelete "
+    "update upload resync copy write connect join test backfill"
 )
+WRITE_VERBS: Final = frozenset(map(stem, _WRITE_VERBS.split()))
 """Words of users that ask for a change."""
 
 
-_STEMMED: Final = {stem(word): tuple(map(stem, others)) for word, others in SYNONYMS.items()}
+_STEMMED: Final = {stem(word): [*map(stem, others)] for word, others in SYNONYMS.items()}
 _COMPILED: Final = tuple(
     (re.compile(pattern), words(added, all=True)) for pattern, added in PHRASES
 )
