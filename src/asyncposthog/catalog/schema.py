@@ -300,13 +300,9 @@ def type_text(schema: object) -> str:
 
 def describe_fields(schema: object) -> dict[str, str]:
     """Return the fields of an object, or of the objects in an array or a union, in words."""
-    found = resolve(schema)
-    if found.get("type") == "array":
-        return describe_fields(found.get("items"))
-    fields = _fields(found)
     return {
         name: " | ".join(texts) + (", required" if required else "")
-        for name, (texts, required) in fields.items()
+        for name, (texts, required) in _fields(resolve(schema)).items()
     }
 
 
@@ -317,7 +313,10 @@ def _fields(schema: Mapping[str, Any]) -> dict[str, tuple[list[str], bool]]:
         for name, field in cast("Mapping[str, Any]", schema.get("properties", {})).items()
         if not resolve(field).get("readOnly")
     }
-    for branch in _branches(schema):
+    inner = _branches(schema)
+    if schema.get("type") == "array":
+        inner = [resolve(schema.get("items")), *inner]
+    for branch in inner:
         for name, (texts, needed) in _fields(branch).items():
             known, _ = fields.get(name, ([], False))
             fields[name] = (list(dict.fromkeys([*known, *texts])), needed)
