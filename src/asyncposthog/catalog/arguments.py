@@ -72,12 +72,16 @@ def close_names(name: str, candidates: Iterable[str], limit: int = 3) -> list[st
     return list(dict.fromkeys([*close, *part]))[:limit]
 
 
-def prepare_arguments(operation: Operation, given: Mapping[str, Any]) -> PreparedArguments:
+def prepare_arguments(
+    operation: Operation, given: Mapping[str, Any], *, unknown_fields: bool = False
+) -> PreparedArguments:
     """Check arguments, and sort them by where they are sent.
 
     Args:
         operation: The operation.
         given: Arguments by name, as `arguments()` has them; the names of the API work as well.
+        unknown_fields: Whether to send arguments that the schema does not have as fields of the
+            body. The server may know them.
 
     Raises:
         ArgumentError: An argument is unknown, missing, or of the wrong type.
@@ -85,8 +89,13 @@ def prepare_arguments(operation: Operation, given: Mapping[str, Any]) -> Prepare
     known = arguments(operation)
     aliases = {argument.wire_name: name for name, argument in known.items()}
     values: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    unknown_fields = unknown_fields and operation.body is not None and operation.body.flat
     for name, value in given.items():
         found = name if name in known else aliases.get(name)
+        if found is None and unknown_fields:
+            extra[name] = value
+            continue
         if found is None:
             raise _unknown(operation, name, known)
         values[found] = convert(known[found], value)
@@ -112,7 +121,7 @@ def prepare_arguments(operation: Operation, given: Mapping[str, Any]) -> Prepare
     if operation.fixed_body is not None:
         body = dict(operation.fixed_body)
     elif operation.body is not None and operation.body.flat:
-        body = sent("field")
+        body = sent("field") | extra
         if not body and not operation.body.required:
             body = OMIT
     elif operation.body is not None:

@@ -51,13 +51,22 @@ def prepare_call(
     operation: Operation,
     given: Mapping[str, Any],
     options: CallOptions | None = None,
+    *,
+    unknown_fields: bool = False,
 ) -> Call:
     """Return the call of an operation with JSON arguments. Nothing is sent.
+
+    Args:
+        executor: The executor that will make the call.
+        operation: The operation.
+        given: Arguments by name.
+        options: Options of the call; None: those of the client.
+        unknown_fields: Whether to send fields of the body that the schema does not have.
 
     Raises:
         ArgumentError: An argument is unknown, missing, or of the wrong type.
     """
-    path, query, headers, body = prepare_arguments(operation, given)
+    path, query, headers, body = prepare_arguments(operation, given, unknown_fields=unknown_fields)
     return Call(operation, path, query, headers, body, options or executor.default_options)
 
 
