@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast
+from uuid import UUID
 
 from asyncposthog.catalog import objects
 from asyncposthog.catalog.arguments import ArgumentError
@@ -20,6 +22,7 @@ from asyncposthog.errors import (
     ValidationError,
 )
 from asyncposthog.operation import Operation
+from asyncposthog.query.sql_scan import MAX_LIMIT
 
 from .batches import Batches, Later
 from .capabilities import DriverCapabilities
@@ -292,7 +295,7 @@ class Driver:
             ObjectNotFoundError: There is no such endpoint or object.
             ValidationError: `batch_size` is out of range.
         """
-        size = _checked("batch_size", batch_size, 1, 50_000)
+        size = _checked("batch_size", batch_size, 1, MAX_LIMIT)
         operation, given = self._endpoint(path)
         if operation.id == "events.list":
             # The endpoint covers a day by default, and its pages lose events of one timestamp.
@@ -339,7 +342,7 @@ class Driver:
             conditions["after"] = "timestamp >= {after}", _time("after", after)
         if before is not None:
             conditions["before"] = "timestamp < {before}", _time("before", before)
-        return await self._events(conditions, _checked("limit", limit, 1, 50_000), 0)
+        return await self._events(conditions, _checked("limit", limit, 1, MAX_LIMIT), 0)
 
     async def _events(
         self, conditions: Mapping[str, tuple[str, object]], limit: int, offset: int
@@ -347,10 +350,11 @@ class Driver:
         where = " AND ".join(text for text, _ in conditions.values())
         sql = (
             f"SELECT {_EVENT_COLUMNS} FROM events {f'WHERE {where}' if where else ''} "  # noqa: S608
-            f"ORDER BY timestamp DESC, uuid LIMIT {limit} OFFSET {offset}"
+            f"ORDER BY timestamp DESC, uuid LIMIT {min(limit + offset, MAX_LIMIT)}"
         )
         values = {name: value for name, (_, value) in conditions.items()}
-        return [_event(row) for row in await self.query(sql, values)]
+        # The server refuses OFFSET in queries made with a personal API key.
+        return [_event(row) for row in (await self.query(sql, values))[offset:]]
 
     async def export_events(
         self,
@@ -689,14 +693,13 @@ def _insight_kind(name: str) -> str:
 
 
 def _event(row: dict[str, Any]) -> dict[str, Any]:
-    """Return an event with parsed properties and an `id`, as the events endpoint has it."""
+    """Return an event as JSON data, with parsed properties and an `id` as the endpoint has it."""
     properties = row.get("properties")
     if isinstance(properties, str):
-        import json
-
         row["properties"] = json.loads(properties or "{}")
-    moment = row.get("timestamp")
-    if isinstance(moment, datetime):
-        row["timestamp"] = moment.astimezone(UTC).isoformat()
-    uuid = row.get("uuid")
-    return {"id": None if uuid is None else str(uuid), **row}
+    for name, value in row.items():
+        if isinstance(value, datetime):
+            row[name] = value.astimezone(UTC).isoformat()
+        elif isinstance(value, UUID):
+            row[name] = str(value)
+    return {"id": row.get("uuid"), **row}
