@@ -54,8 +54,11 @@ class DefinitionLoader:
         self.error: PostHogError | None = None
         """The error of the last load; None: it succeeded."""
 
-    async def load(self) -> None:
+    async def load(self, *, only_missing: bool = False) -> None:
         """Load the definitions, or learn that they have not changed.
+
+        Args:
+            only_missing: Do nothing if another task has loaded them.
 
         Raises:
             PostHogError: The load failed. 401 and 402 remove the definitions that there are;
@@ -64,7 +67,8 @@ class DefinitionLoader:
         if self._lock is None:
             self._lock = anyio.Lock()
         async with self._lock:
-            await self._load()
+            if not (only_missing and self.current is not None):
+                await self._load()
 
     async def _load(self) -> None:
         current = self.current

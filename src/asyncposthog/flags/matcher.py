@@ -15,8 +15,16 @@ from typing import Any, Final, cast
 from .snapshot import FlagReason, FlagResult, FlagValue
 from .wire import Subject
 
-__all__ = ["Definitions", "Matcher", "load_matcher", "parse_definitions", "with_identity"]
+__all__ = [
+    "MATCHER_MODULE",
+    "Definitions",
+    "Matcher",
+    "load_matcher",
+    "parse_definitions",
+    "with_identity",
+]
 
+MATCHER_MODULE: Final = "posthog.feature_flags"
 _LOCAL: Final = FlagReason("local_evaluation", "Evaluated by this process")
 _DISABLED: Final = FlagReason("flag_disabled", "Feature flag is disabled")
 _NO_GROUP: Final = FlagReason("no_group_type", "No group type")
@@ -195,7 +203,7 @@ def load_matcher() -> Matcher:
         ImportError: The extra `local-flags` is not installed, or its version is not supported.
     """
     try:
-        official: Any = import_module("posthog.feature_flags")
+        official: Any = import_module(MATCHER_MODULE)
         return Matcher(
             official.match_feature_flag_properties,
             official.resolve_bucketing_value,

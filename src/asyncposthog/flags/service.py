@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from asyncposthog.types import JSON, OMIT, Id, RequestOptions
 
 from .called_events import CalledEvents, EventSink
 from .definitions import DefinitionLoader
-from .matcher import Definitions, Matcher, load_matcher, with_identity
+from .matcher import MATCHER_MODULE, Definitions, Matcher, load_matcher, with_identity
 from .snapshot import FlagResult, FlagSnapshot, Unavailable
 from .wire import (
     DEFINITIONS,
@@ -283,20 +284,24 @@ class Flags:
     async def _start_local(self, strictly: bool, required: bool) -> None:
         self._executor.transport.check_open()
         self._executor.check_allowed(DEFINITIONS)
-        if self._matcher is None:
-            # In a thread: the import takes half a second, and would stop the event loop.
-            self._matcher = await anyio.to_thread.run_sync(load_matcher)
-        if self._loader.current is None:
-            try:
-                await self._loader.load()
-            except PostHogError as error:
-                if required or isinstance(error, _FATAL | AuthenticationError):
-                    raise
-                if isinstance(error, PermissionDeniedError):
-                    raise
-                logger.warning("feature flag definitions were not loaded: %s", error)
+        await self._import_matcher()
+        try:
+            await self._loader.load(only_missing=True)
+        except PostHogError as error:
+            if required or isinstance(error, _FATAL | AuthenticationError | PermissionDeniedError):
+                raise
+            logger.warning("feature flag definitions were not loaded: %s", error)
         self._local_users += 1
         self._strictly_local_users += strictly
+
+    async def _import_matcher(self) -> None:
+        if self._matcher is not None:
+            return
+        if MATCHER_MODULE in sys.modules:
+            self._matcher = load_matcher()
+        else:
+            # In a thread: the import takes half a second, and would stop the event loop.
+            self._matcher = await anyio.to_thread.run_sync(load_matcher)
 
     def _stop_local(self, strictly: bool) -> None:
         self._strictly_local_users -= strictly
@@ -312,7 +317,7 @@ class Flags:
             ImportError: The extra `asyncposthog[local-flags]` is not installed.
             PostHogError: The load failed.
         """
-        self._matcher = await anyio.to_thread.run_sync(load_matcher)
+        await self._import_matcher()
         await self._loader.load()
 
     @property
