@@ -14,7 +14,7 @@ from asyncposthog.registry.families import feature_flags as registry
 from asyncposthog.resources.feature_flags import FeatureFlags
 from asyncposthog.types import OMIT, RequestOptions
 
-from .merge import MISSING, merge
+from .merge import MISSING, merge, same_json
 
 if TYPE_CHECKING:
     from asyncposthog import models as m
@@ -84,9 +84,7 @@ class FlagDraft:
             if value is MISSING:
                 continue
             before = self._original.get(field, MISSING)
-            if before is MISSING or value != before or isinstance(value, bool) != isinstance(
-                before, bool
-            ):  # fmt: skip
+            if before is MISSING or not same_json(value, before):
                 changed[field] = value
         return changed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeGuard
 
-__all__ = ["MISSING", "merge"]
+__all__ = ["MISSING", "merge", "same_json"]
 
 MISSING: Final = object()
 """Stands for a value that an object does not have."""
@@ -21,9 +21,9 @@ def merge(original: Any, mine: Any, theirs: Any, path: str = "") -> tuple[Any, l
         theirs: The value of the other.
         path: The path of the value, for conflicts: `filters.payloads`.
     """
-    if _same(mine, theirs) or _same(theirs, original):
+    if same_json(mine, theirs) or same_json(theirs, original):
         return mine, []
-    if _same(mine, original):
+    if same_json(mine, original):
         return theirs, []
     if not (_is_object(mine) and _is_object(theirs)):
         return mine, [path]
@@ -43,13 +43,13 @@ def merge(original: Any, mine: Any, theirs: Any, path: str = "") -> tuple[Any, l
     return merged, conflicts
 
 
-def _same(one: Any, other: Any) -> bool:
+def same_json(one: Any, other: Any) -> bool:
     """Return whether two values are equal as JSON: `true` is not 1, unlike in Python."""
     if _is_object(one) and _is_object(other):
-        return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
+        return one.keys() == other.keys() and all(same_json(one[k], other[k]) for k in one)
     if isinstance(one, list) and isinstance(other, list):
         pairs: Any = zip(one, other, strict=False)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-        return len(one) == len(other) and all(_same(a, b) for a, b in pairs)  # pyright: ignore[reportUnknownArgumentType]
+        return len(one) == len(other) and all(same_json(a, b) for a, b in pairs)  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(one, bool) != isinstance(other, bool):
         return False
     return one == other

@@ -9,7 +9,6 @@ from typing import Any
 
 import anyio
 import httpx
-import posthog.feature_flags  # noqa: F401 - so that no test waits for the import in a thread
 import pytest
 
 from asyncposthog import (
@@ -26,6 +25,9 @@ from tests.helpers.fake_transport import KEY
 
 from .helpers import Sink, flags_client, record, response
 from .step_clock import StepClock, settle
+
+# Imported here so that no test waits for the import, which is made in a thread.
+matcher.load_matcher()
 
 pytestmark = pytest.mark.anyio
 
