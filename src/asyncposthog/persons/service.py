@@ -182,17 +182,25 @@ class PersonsService(Persons):
 
         Raises:
             PostHogError: A request failed. The suggestion says how many ids were done before.
-            ValueError: Neither ids nor distinct ids were given, or both.
         """
-        given = {name: value for name, value in (("ids", ids), ("distinct_ids", distinct_ids))
-                 if not isinstance(value, Omit)}  # fmt: skip
-        if len(given) != 1:
-            raise ValueError("bulk_delete takes either ids or distinct_ids")
+        given = {
+            name: values
+            for name, values in (("ids", ids), ("distinct_ids", distinct_ids))
+            if not isinstance(values, Omit)
+        }
+        if len(given) != 1 or len(next(iter(given.values()))) <= MAX_BULK_IDS:
+            return await super().bulk_delete(
+                format=format,
+                delete_events=delete_events,
+                delete_recordings=delete_recordings,
+                distinct_ids=distinct_ids,
+                ids=ids,
+                keep_person=keep_person,
+                options=options,
+            )
         [(name, values)] = given.items()
         if isinstance(values, str):
             raise TypeError(f"{name} must be a list, not a str")
-        if not values:
-            raise ValueError(f"{name} is empty: there is nobody to delete")
         unique = list(dict.fromkeys(values))
         total: m.PersonBulkDeleteResponse | None = None
         done = 0
