@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         DecodeError,
         EventLoopError,
         ExportError,
+        FlagUnavailableError,
         MethodNotAllowedError,
         NotFoundError,
         PaginationError,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from .export import Export, ExportJob, ExportPlan, Partition, Progress, Report
+    from .flags.snapshot import FlagReason, FlagSnapshot
     from .operation import Operation
     from .pagination import Cursor, Page
     from .types import JSON, OMIT, FileInput, Id, Omit, RequestOptions, Timestamp
@@ -85,6 +87,9 @@ __all__ = [
     "ExportJob",
     "ExportPlan",
     "FileInput",
+    "FlagReason",
+    "FlagSnapshot",
+    "FlagUnavailableError",
     "Id",
     "Limiter",
     "MethodNotAllowedError",
@@ -149,6 +154,7 @@ _NAMES_BY_MODULE: Final[dict[str, tuple[str, ...]]] = {
         "DecodeError",
         "EventLoopError",
         "ExportError",
+        "FlagUnavailableError",
         "MethodNotAllowedError",
         "NotFoundError",
         "PaginationError",
@@ -170,6 +176,7 @@ _NAMES_BY_MODULE: Final[dict[str, tuple[str, ...]]] = {
         "ValidationError",
     ),
     ".export": ("Export", "ExportJob", "ExportPlan", "Partition", "Progress", "Report"),
+    ".flags.snapshot": ("FlagReason", "FlagSnapshot"),
     ".rate_limits.limiter": ("RateLimiter",),
     ".rate_limits.stores.redis": ("RedisStore",),
     ".rate_limits.status": ("BucketStatus", "RateLimits"),

@@ -36,6 +36,9 @@ from .types import OMIT, FileInput, Omit, Region, RequestOptions
 if TYPE_CHECKING:
     from asyncposthog.core.raw_response import RawResponse, RequestPreview, StreamedResponse
     from asyncposthog.export.service import Export
+    from asyncposthog.flags.editing import FeatureFlagsService
+    from asyncposthog.flags.service import Flags
+    from asyncposthog.persons.service import PersonsService
     from asyncposthog.query.insights import InsightsService
     from asyncposthog.query.service import QueryService
     from asyncposthog.rate_limits.limits import Limits, QueryPlan
@@ -414,11 +417,32 @@ class ClientNamespaces(Resources):
         return Export(self._executor)
 
     @cached_property
+    def feature_flags(self) -> FeatureFlagsService:
+        """Operations on `feature_flags`, and edits: `async with ph.feature_flags.edit(key)`."""
+        from asyncposthog.flags.editing import FeatureFlagsService
+
+        return FeatureFlagsService(self._executor)
+
+    @cached_property
+    def flags(self) -> Flags:
+        """The values of feature flags for a person: `await ph.flags.evaluate("user-1")`."""
+        from asyncposthog.flags.service import Flags
+
+        return Flags(self._executor, lambda: getattr(self, "capture", None))
+
+    @cached_property
     def insights(self) -> InsightsService:
         """Operations on `insights`, and computing their results."""
         from asyncposthog.query.insights import InsightsService
 
         return InsightsService(self._executor)
+
+    @cached_property
+    def persons(self) -> PersonsService:
+        """Operations on `persons`, lookups by distinct id, and deletions of many."""
+        from asyncposthog.persons.service import PersonsService
+
+        return PersonsService(self._executor)
 
     @cached_property
     def query(self) -> QueryService:
@@ -454,6 +478,7 @@ class AsyncPostHog(ClientNamespaces, BaseClient):
             "api_key": call_options.key,
             "project_id": call_options.project_id,
             "organization_id": call_options.organization_id,
+            "project_api_key": call_options.state.accounts.account.project_token,
             "host": "http://emulator.localhost",
             "transport": call_options.transport(),
         }

@@ -27,6 +27,7 @@ __all__ = [
     "DecodeError",
     "EventLoopError",
     "ExportError",
+    "FlagUnavailableError",
     "MethodNotAllowedError",
     "NotFoundError",
     "PaginationError",
@@ -216,6 +217,15 @@ class ResponseTooLargeError(PostHogError):
 
 class ExportError(PostHogError):
     """An export cannot start or continue, or the server does not return all of its rows."""
+
+
+class FlagUnavailableError(PostHogError):
+    """The value of a feature flag is not known. This is not the same as a flag that is off."""
+
+    key: str = ""
+    """The key of the flag."""
+    reason: str = ""
+    """Why the value is not known: a code such as `quota_limited`, see `FlagReason`."""
 
 
 class StatusError(PostHogError):
