@@ -195,24 +195,27 @@ class EventBuilder:
     ) -> Record | None:
         if self._before_send is not None:
             uuid = event["uuid"]
-            result: object = self._before_send(event)
+            result = self._before_send(event)
             if result is None:
                 return None
-            if not isinstance(result, Mapping):
+            if not isinstance(cast("object", result), Mapping):
                 raise TypeError(
                     f"before_send must return a mapping or None, not {type(result).__name__}"
                 )
-            event = dict(cast("Mapping[str, Any]", result))
+            event = dict(result)
             event["uuid"] = uuid
             event["timestamp"] = parse_timestamp(event.get("timestamp"))
         name, distinct_id = event.get("event"), event.get("distinct_id")
-        properties: Any = event.get("properties", {})
+        given: object = event.get("properties", {})
         if not isinstance(name, str):
             raise TypeError(f"event must be a str, not {type(name).__name__}")
         if not name:
             raise ValueError("event is empty: give the event a name")
         if len(name) > _MAX_ID_CHARS:
             raise ValueError(f"event is longer than {_MAX_ID_CHARS} characters: {name[:40]!r}…")
+        if not isinstance(given, Mapping):
+            raise TypeError(f"properties must be a mapping, not {type(given).__name__}")
+        properties = cast("Mapping[str, object]", given)
         if type(distinct_id) is not str or not 0 < len(distinct_id) <= _MAX_ID_CHARS:
             distinct_id = _check_distinct_id(distinct_id)
         for value in properties.values():

@@ -96,7 +96,7 @@ def _collect(
         following, kind = error.__context__, "context"
     if following is not None:
         _collect(following, walk, number, cast("Relation", kind))
-    if isinstance(error, BaseExceptionGroup):
+    if _is_group(error):
         group = cast("BaseExceptionGroup[BaseException]", error)
         for member in group.exceptions:
             _collect(member, walk, number, "member")
@@ -111,7 +111,7 @@ def _describe(
         mechanism |= {"type": "generic", "handled": walk.handled}
     else:
         mechanism |= {"type": "chained", "parent_id": parent, "source": relation}
-    if isinstance(error, BaseExceptionGroup):
+    if _is_group(error):
         mechanism["is_exception_group"] = True
     number_of_os = getattr(error, "errno", None)
     if isinstance(number_of_os, int):
@@ -137,6 +137,10 @@ def _describe(
         frames = [_describe_frame(frame, line, walk.application) for frame, line in kept]
         described["stacktrace"] = {"frames": frames, "type": "raw"}
     return described
+
+
+def _is_group(error: BaseException) -> bool:
+    return isinstance(error, BaseExceptionGroup)
 
 
 def _message(error: BaseException) -> str:

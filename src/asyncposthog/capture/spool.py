@@ -35,7 +35,6 @@ _APPLICATION_ID: Final = 0x61706873  # "aphs"
 _VERSION: Final = 1
 _TABLES: Final[dict[Lane, str]] = {"events": "events", "ai": "ai_events"}
 _CACHE_KIBIBYTES: Final = 4096
-_STOP: Final = None
 
 
 def spool_owner(ingest_url: str, token: str) -> str:
@@ -58,7 +57,7 @@ class _Worker:
         self.thread = Thread(target=self._run, name="asyncposthog spool", daemon=True)
 
     def _run(self) -> None:
-        while (command := self.commands.get()) is not _STOP:
+        while (command := self.commands.get()) is not None:
             command()
             del command  # it may refer to the event loop
         database, self._database = self._database, None
@@ -91,7 +90,7 @@ class _Worker:
                     "(id INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL, body BLOB NOT NULL)"
                 )
             self._check_owner(database)
-            counts = {
+            counts: dict[Lane, int] = {
                 lane: int(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
                 for lane, table in _TABLES.items()
             }
@@ -338,7 +337,7 @@ class Spool:
 
 def _stop(worker: _Worker) -> None:
     """End the thread of a spool, and wait for that."""
-    worker.commands.put(_STOP)
+    worker.commands.put(None)
     if worker.thread.is_alive():
         worker.thread.join()
 

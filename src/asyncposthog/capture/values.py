@@ -115,7 +115,7 @@ def _number(value: Decimal) -> float | None:
 
 
 # Subclasses come before their base classes: an Enum may be a str, a datetime is a date.
-_CONVERSIONS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Any], object]], ...]] = (
+_CONVERSIONS: Final[tuple[tuple[Any, Callable[[Any], Any]], ...]] = (
     (Enum, lambda value: _convert(value.value)),
     ((datetime, date, time), lambda value: value.isoformat()),
     (UUID, str),
@@ -135,9 +135,11 @@ _CONVERSIONS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Any], object]
 def _convert(value: object) -> object:
     if type(value) in PLAIN_TYPES:
         return value
-    for kinds, conversion in _CONVERSIONS:
+    kinds: Any
+    convert_kind: Callable[[Any], object]
+    for kinds, convert_kind in cast("Any", _CONVERSIONS):
         if isinstance(value, kinds):
-            return conversion(value)
+            return convert_kind(value)
     if isinstance(value, type):
         raise _ConversionError(f"the class {value.__name__}")
     if dataclasses.is_dataclass(value):
