@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Attempt",
     "AuthenticationError",
+    "CaptureError",
     "ClosedError",
     "ConfigurationError",
     "ConflictError",
@@ -226,6 +227,10 @@ class FlagUnavailableError(PostHogError):
     """The key of the flag."""
     reason: str = ""
     """Why the value is not known: a code such as `quota_limited`, see `FlagReason`."""
+
+
+class CaptureError(PostHogError):
+    """Events cannot be accepted or imported."""
 
 
 class StatusError(PostHogError):
