@@ -147,6 +147,9 @@ def convert(argument: Argument, value: Any) -> Any:
     if argument.is_file:
         return _file(argument, value)
     accepted = types_of(argument.schema)
+    if accepted == frozenset({"object"}):
+        # The schema calls the filters of several lists objects, and they are arrays.
+        accepted |= {"array"}
     if accepted and not _is_of(value, accepted):
         value = _converted(argument, value, accepted)
     permitted = enum_of(argument.schema)

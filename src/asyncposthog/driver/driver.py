@@ -26,10 +26,11 @@ from asyncposthog.query.sql_scan import MAX_LIMIT
 
 from .batches import Batches, Later
 from .capabilities import DriverCapabilities
-from .errors import MissingKeyError, invalid_arguments, unknown_object
+from .errors import MissingKeyError, ObjectNotFoundError, invalid_arguments, unknown_object
 from .values import cohort_filters, insight_kind, insight_query, parse_time
 
 if TYPE_CHECKING:
+    from asyncposthog.capture.results import EventResult
     from asyncposthog.core.executor import Executor
 
 __all__ = ["Driver"]
@@ -585,6 +586,8 @@ class Driver:
             name: Its name.
             description: What it is for.
             filters: PostHog's groups of conditions, or one condition, or a list of them.
+                `{"type": "behavioral", "key": "$pageview", "event_count_operator": "gte",
+                "event_count_value": 100}` counts an event in the last 30 days.
 
         Raises:
             ValidationError: The filters are invalid.
@@ -592,8 +595,68 @@ class Driver:
         """
         data: dict[str, Any] = {"name": name, "description": description}
         if filters is not None:
-            data["filters"] = cohort_filters(filters)
+            try:
+                data["filters"] = cohort_filters(filters)
+            except ValueError as error:
+                raise ValidationError(
+                    f"filters: {error}.", attr="filters", suggestion='Add "key": "$pageview".'
+                ) from None
         return await self.create("cohorts", data)
+
+    async def capture_event(
+        self,
+        event: str,
+        distinct_id: str,
+        properties: Mapping[str, Any] | None = None,
+        timestamp: datetime | str | None = None,
+    ) -> dict[str, Any]:
+        """Send an event and return what became of it: `uuid`, `status` and `detail`.
+
+        Raises:
+            ValidationError: The event cannot be sent.
+            PostHogError: There was no answer, after all retries.
+        """
+        try:
+            result = await self.client.capture.immediate(
+                event, distinct_id, properties=properties, timestamp=timestamp
+            )
+        except (TypeError, ValueError) as error:
+            if isinstance(error, PostHogError):
+                raise
+            raise ValidationError(f"The event was not sent: {error}.") from None
+        return _event_result(result)
+
+    async def capture_batch(self, events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Send events and return what became of each, in order. An invalid one is not sent.
+
+        Args:
+            events: Each has `event` and `distinct_id`, and may have `properties` and `timestamp`.
+
+        Raises:
+            PostHogError: The client is closed, or has no project token.
+        """
+        results = await self.client.capture.batch(events)
+        return [_event_result(result) for result in results]
+
+    async def evaluate_flag(
+        self,
+        key: str,
+        distinct_id: str,
+        person_properties: Mapping[str, Any] | None = None,
+    ) -> bool | str:
+        """Return the value of a feature flag for a user: its variant, or whether it is on.
+
+        Raises:
+            ObjectNotFoundError: There is no such flag.
+            FlagUnavailableError: The value is not known.
+            PostHogError: The call failed.
+        """
+        snapshot = await self.client.flags.evaluate(
+            distinct_id, person_properties=person_properties, keys=[key]
+        )
+        if snapshot.find(key) is None:
+            raise unknown_object(key, (), ())
+        return snapshot.value(key)
 
     # Internals.
 
@@ -621,6 +684,14 @@ class Driver:
             name = path.strip("/")
             raise unknown_object(name, objects.near_objects(name), objects.object_names())
         operation, values = found
+        for parameter in operation.path_parameters:
+            value = values.get(parameter.python_name, "")
+            if parameter.type == "integer" and not value.isdecimal():
+                raise ObjectNotFoundError(
+                    f"{operation.resource} has no record {value!r}.",
+                    operation=operation.id,
+                    suggestion=f"Its ids are numbers; read('/{operation.resource}') lists them.",
+                )
         return operation, {**values}
 
     def _call(
@@ -703,3 +774,7 @@ def _event(row: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, UUID):
             row[name] = str(value)
     return {"id": row.get("uuid"), **row}
+
+
+def _event_result(result: EventResult) -> dict[str, Any]:
+    return {"uuid": result.uuid, "status": result.status, "detail": result.detail}

@@ -104,13 +104,38 @@ def _series(entity: Mapping[str, Any], kind: str, field: str) -> dict[str, Any]:
 def cohort_filters(filters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the filters of a cohort, as groups of conditions.
 
-    A single condition, or a list of them, becomes one group.
+    Args:
+        filters: PostHog's groups of conditions, or one condition, or a list of them. A condition
+            with `event_count_operator` and `event_count_value` needs the `key` of the event; it
+            counts the last 30 days, or `days`.
+
+    Raises:
+        ValueError: A condition that counts events names no event.
     """
     conditions = filters.get("properties", filters)
     if isinstance(conditions, Mapping):
         group = cast("Mapping[str, Any]", conditions)
         if group.get("type") in {"AND", "OR"}:
             return {"properties": dict(group)}
-        conditions = [dict(group)] if group else []
-    inner = {"type": "AND", "values": list(cast("Sequence[Any]", conditions))}
-    return {"properties": {"type": "OR", "values": [inner]}}
+        conditions = [group] if group else []
+    values = [_condition(c) for c in cast("Sequence[Mapping[str, Any]]", conditions)]
+    return {"properties": {"type": "OR", "values": [{"type": "AND", "values": values}]}}
+
+
+def _condition(condition: Mapping[str, Any]) -> dict[str, Any]:
+    if "event_count_value" not in condition:
+        return dict(condition)
+    event = condition.get("key", condition.get("event"))
+    if event is None:
+        raise ValueError("a condition that counts events needs the event as `key`")
+    return {
+        "type": "behavioral",
+        "key": event,
+        "event_type": "events",
+        "value": "performed_event_multiple",
+        "operator": condition.get("event_count_operator", "gte"),
+        "operator_value": condition["event_count_value"],
+        "time_value": condition.get("days", 30),
+        "time_interval": "day",
+        "negation": False,
+    }
