@@ -1,0 +1,179 @@
+"""Plans of writes, approval, scopes, and the audit log."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, cast
+
+from asyncposthog.call import Call
+from asyncposthog.operation import Operation
+from asyncposthog.redact import mask
+
+__all__ = [
+    "Approve",
+    "AuditRecord",
+    "Plan",
+    "PlanError",
+    "Plans",
+    "WriteRequest",
+    "is_destructive",
+    "masked",
+    "missing_scopes",
+]
+
+_DESTRUCTIVE_NAMES: Final = re.compile(
+    r"delete|remove|reset|rotate|revoke|discard|clear|replace|deprovision|cancel|split|merge"
+)
+_SECRET_FIELD: Final = re.compile(
+    r"token|secret|password|signature|credential|api_?key|private", re.IGNORECASE
+)
+_MAX_PLANS: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteRequest:
+    """A write that is about to be made, for approval."""
+
+    tool: str
+    """The name of the tool."""
+    operation: str | None
+    """The id of the operation; None for a tool of the user's own."""
+    arguments: Mapping[str, Any]
+    """The arguments, with secrets masked."""
+    destructive: bool
+    """Whether it deletes or overwrites something."""
+    method: str | None = None
+    """The HTTP method."""
+    url: str | None = None
+    """The URL, with the project's id."""
+    body: Any = None
+    """The JSON body, with secrets masked."""
+    plan_id: str | None = None
+
+
+Approve: TypeAlias = Callable[[WriteRequest], bool | Awaitable[bool]]
+"""Decides about a write: True to carry it out. A function or an async function."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """One tool call."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    """The arguments, with secrets masked and long values shortened."""
+    operation: str | None
+    """The id of the operation that was performed or planned."""
+    writes: bool
+    """Whether the call was to change something."""
+    approved: bool | None
+    """What the approval hook said; None if it was not asked."""
+    successful: bool
+    error: str | None
+    seconds: float
+    """How long the call took."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """A write that was planned, with everything that it will send."""
+
+    id: str
+    operation: Operation
+    call: Call
+    request: WriteRequest
+    expires_at: float
+    """On the client's clock."""
+
+
+class PlanError(Exception):
+    """There is no such plan, or not any more."""
+
+    def __init__(self, message: str, code: str) -> None:
+        """Say what is wrong with the plan."""
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(slots=True)
+class Plans:
+    """Plans by id. Each can be carried out once, until it expires."""
+
+    seconds: float
+    """How long a plan is valid."""
+    _plans: OrderedDict[str, Plan] = field(default_factory=OrderedDict[str, Plan])
+    _done: OrderedDict[str, None] = field(default_factory=OrderedDict[str, None])
+
+    def add(self, operation: Operation, call: Call, request: WriteRequest, now: float) -> Plan:
+        """Keep a write and return its plan. The oldest of very many plans is dropped."""
+        plan_id = cast("str", request.plan_id)
+        plan = Plan(plan_id, operation, call, request, now + self.seconds)
+        self._plans[plan_id] = plan
+        while len(self._plans) > _MAX_PLANS:
+            self._plans.popitem(last=False)
+        return plan
+
+    def take(self, plan_id: str, now: float) -> Plan:
+        """Return a plan and forget it, so that it cannot be carried out twice.
+
+        Raises:
+            PlanError: There is no such plan, it expired, or it was carried out.
+        """
+        plan = self._plans.pop(plan_id, None)
+        if plan is None:
+            if plan_id in self._done:
+                raise PlanError(f"The plan {plan_id!r} was already carried out.", "plan_used")
+            raise PlanError(f"There is no plan {plan_id[:40]!r}.", "plan_unknown")
+        if now >= plan.expires_at:
+            raise PlanError(f"The plan {plan_id!r} has expired.", "plan_expired")
+        self._done[plan_id] = None
+        while len(self._done) > _MAX_PLANS:
+            self._done.popitem(last=False)
+        return plan
+
+
+def new_plan_id() -> str:
+    """Return an id that cannot be guessed."""
+    return secrets.token_hex(8)
+
+
+def is_destructive(operation: Operation) -> bool:
+    """Return whether an operation deletes or overwrites something, by its method and name."""
+    if not operation.writes:
+        return False
+    if operation.method in {"DELETE", "PUT"} or (operation.fixed_body or {}).get("deleted"):
+        return True
+    return bool(_DESTRUCTIVE_NAMES.search(operation.name))
+
+
+def missing_scopes(required: Sequence[str], granted: frozenset[str] | None) -> list[str]:
+    """Return the scopes that are needed and not granted; None as `granted`: unknown, so none."""
+    if granted is None or "*" in granted:
+        return []
+    return [
+        scope
+        for scope in required
+        # Who may write may read as well.
+        if scope not in granted and scope.replace(":read", ":write") not in granted
+    ]
+
+
+def masked(value: Any, max_chars: int = 500) -> Any:
+    """Return JSON data with secrets masked and long texts shortened."""
+    if isinstance(value, str):
+        text = mask(value)
+        return text if len(text) <= max_chars else f"{text[:max_chars]}…"
+    if isinstance(value, Mapping):
+        return {
+            str(name): "***"
+            if _SECRET_FIELD.search(str(name)) and inner
+            else masked(inner, max_chars)
+            for name, inner in cast("Mapping[Any, Any]", value).items()
+        }
+    if isinstance(value, list | tuple):
+        return [masked(inner, max_chars) for inner in cast("Sequence[Any]", value)]
+    return value
