@@ -6,7 +6,7 @@ from typing import Any
 
 from .tools import Tool
 
-__all__ = ["annotations", "definition", "title"]
+__all__ = ["definition", "mcp_annotations", "title"]
 
 
 def title(tool: Tool) -> str:
@@ -14,7 +14,7 @@ def title(tool: Tool) -> str:
     return tool.name.replace("_", " ").capitalize()
 
 
-def annotations(tool: Tool) -> dict[str, Any]:
+def mcp_annotations(tool: Tool) -> dict[str, Any]:
     """Return MCP's annotations of a tool."""
     return {
         "title": title(tool),
@@ -39,7 +39,7 @@ def definition(tool: Tool, format: str) -> dict[str, Any]:
             "name": tool.name,
             "description": tool.description,
             "inputSchema": schema,
-            "annotations": annotations(tool),
+            "annotations": mcp_annotations(tool),
         }
     function = {"name": tool.name, "description": tool.description, "parameters": schema}
     if format == "openai":

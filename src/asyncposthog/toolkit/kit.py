@@ -615,15 +615,18 @@ def _converted(tool: Tool, given: dict[str, Any]) -> dict[str, Any]:
 
 def _rest(data: Any, kept: Any) -> str:
     """Return how to get what was cut."""
-    if isinstance(data, dict) and isinstance(data.get("items"), list):  # pyright: ignore[reportUnknownMemberType]
-        shown = len(kept.get("items", ()))
+    page = cast("dict[str, Any]", kept) if isinstance(kept, dict) else {}
+    shown: Any = page.get("items")
+    if isinstance(shown, list) and len(cast("list[Any]", shown)) < len(data["items"]):
+        # The next page begins after the items that were left out, so it would skip them.
+        page.pop("next_page", None)
         return (
-            "To get the rest: name the fields you need with `fields`, or use "
-            f"limit={max(shown, 1)} and next_page."
+            f"To get the rest: repeat it with limit={len(cast('list[Any]', shown))}, which gives a "
+            "next_page, or with fewer fields."
         )
     if isinstance(data, dict) and "rows" in data:
         return "To get the rest: aggregate, select fewer columns, or use export_data."
-    return "To get the rest: name the fields you need with `fields`, or ask for a part of it."
+    return "To get the rest: ask for fewer fields, or for a part of it."
 
 
 def _error_of(error: Exception) -> ToolError:

@@ -194,7 +194,7 @@ def _unpaired(result: Any) -> Any:
         return result
     successful, data = cast("tuple[Any, Any]", result)
     if not isinstance(successful, bool):
-        return result  # pyright: ignore[reportUnknownVariableType]
+        return cast("Any", result)
     if isinstance(data, str):
         with suppress(ValueError):
             data = json.loads(data)
