@@ -372,6 +372,73 @@ def doctor(
     run_async(work)
 
 
+@app.command()
+def mcp(
+    http: Annotated[
+        bool, typer.Option("--http", help="Serve streamable HTTP instead of stdin and stdout.")
+    ] = False,
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Where to listen, with --http.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="With --http.")] = 8808,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option("--origin", metavar="URL", help="Web pages that may connect, with --http."),
+    ] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Leave out and refuse everything that writes.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Writes return their request; nothing is sent.")
+    ] = False,
+    tools: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tools",
+            metavar="NAMES",
+            help="Only these tools: names or tags of ready-made ones (flags,surveys), operations "
+            "(surveys.create), or core for the default ones.",
+        ),
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--features", metavar="NAMES", help="Only these resources: feature_flags,surveys."
+        ),
+    ] = None,
+    export_dir: Annotated[
+        str | None, typer.Option("--export-dir", metavar="FOLDER", help="Where exports go.")
+    ] = None,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", help="The size of a result.", min=50, max=12_500)
+    ] = 6000,
+) -> None:
+    """Serve PostHog's API to models over MCP, on stdin and stdout or over HTTP.
+
+    With --http, clients send the bearer token in POSTHOG_MCP_TOKEN, or the one that is printed.
+    """
+
+    async def work() -> None:
+        from .mcp import McpOptions, serve_mcp
+
+        await serve_mcp(
+            McpOptions(
+                http=http,
+                host=host,
+                port=port,
+                origins=origin or (),
+                read_only=read_only,
+                dry_run=dry_run,
+                tools=tools or (),
+                features=features or (),
+                export_dir=export_dir,
+                max_result_tokens=max_tokens,
+            )
+        )
+
+    run_async(work)
+
+
 @app.command(
     # Everything after `emulator`, also --help, is parsed by the emulator's own parser.
     context_settings={
