@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from .safety import PlanError, new_plan_id
 from .tools import Noted, Tool
 
 if TYPE_CHECKING:
-    from .kit import Toolkit
+    from .context import Context
 
 __all__ = ["core_tools"]
 
@@ -33,15 +32,15 @@ _FILE_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _PERIOD: Final = ("events", "persons", "sessions")
 
 
-def core_tools(kit: Toolkit) -> list[Tool]:
+def core_tools(context: Context) -> list[Tool]:
     """Return the default tools of a toolkit."""
     return [
-        _search(kit),
-        _describe(kit),
-        _read(kit),
-        *([] if kit.read_only else [_write(kit)]),
-        _query(kit),
-        _export(kit),
+        _search(context),
+        _describe(context),
+        _read(context),
+        *([] if context.read_only else [_write(context)]),
+        _query(context),
+        _export(context),
     ]
 
 
@@ -55,9 +54,9 @@ _OPERATION: Final = {"type": "string", "description": "such as feature_flags.lis
 _ARGUMENTS: Final = {"type": "object", "description": "see describe_operation"}
 
 
-def _search(kit: Toolkit) -> Tool:
+def _search(context: Context) -> Tool:
     async def run(arguments: dict[str, Any]) -> Any:
-        found = kit.operations.search(arguments["query"], min(arguments.get("limit", 5), 20))
+        found = context.operations.search(arguments["query"], min(arguments.get("limit", 5), 20))
         if not found:
             return Noted([], ("Nothing fits: describe the task in other words.",))
         return found
@@ -74,10 +73,10 @@ def _search(kit: Toolkit) -> Tool:
     )  # fmt: skip
 
 
-def _describe(kit: Toolkit) -> Tool:
+def _describe(context: Context) -> Tool:
     async def run(arguments: dict[str, Any]) -> Any:
-        operation = kit.operations.find(arguments["operation"])
-        return kit.operations.describe(operation, arguments.get("field"))
+        operation = context.operations.find(arguments["operation"])
+        return context.operations.describe(operation, arguments.get("field"))
 
     return Tool(
         name="describe_operation",
@@ -91,17 +90,17 @@ def _describe(kit: Toolkit) -> Tool:
     )  # fmt: skip
 
 
-def _read(kit: Toolkit) -> Tool:
+def _read(context: Context) -> Tool:
     async def run(arguments: dict[str, Any]) -> Any:
-        operation = kit.operations.find(arguments["operation"])
+        operation = context.operations.find(arguments["operation"])
         if operation.writes:
             raise Refused(
                 f"{operation.id} changes something; read_operation only reads.",
                 "not_a_read",
-                "These tools are read-only." if kit.read_only else "Use write_operation.",
+                "These tools are read-only." if context.read_only else "Use write_operation.",
             )
-        call = kit.operations.prepare(operation, arguments.get("arguments") or {})
-        return await kit.operations.read(call, arguments.get("fields"), arguments.get("page"))
+        call = context.operations.prepare(operation, arguments.get("arguments") or {})
+        return await context.operations.read(call, arguments.get("fields"), arguments.get("page"))
 
     return Tool(
         name="read_operation",
@@ -119,21 +118,21 @@ def _read(kit: Toolkit) -> Tool:
     )  # fmt: skip
 
 
-def _write(kit: Toolkit) -> Tool:
+def _write(context: Context) -> Tool:
     async def run(arguments: dict[str, Any]) -> Any:
         plan_id = arguments.get("plan_id")
         if plan_id:
-            return await _carry_out(kit, plan_id)
+            return await _carry_out(context, plan_id)
         if "operation" not in arguments:
             raise ArgumentError(
                 "write_operation needs an operation, or the plan_id of a plan.",
                 field="operation",
                 expected="an id from search_operations",
             )
-        operation = kit.operations.find(arguments["operation"])
+        operation = context.operations.find(arguments["operation"])
         if not operation.writes:
             raise Refused(f"{operation.id} only reads.", "not_a_write", "Use read_operation.")
-        return await _plan(kit, operation.id, arguments.get("arguments") or {})
+        return await _plan(context, operation.id, arguments.get("arguments") or {})
 
     return Tool(
         name="write_operation",
@@ -151,41 +150,43 @@ def _write(kit: Toolkit) -> Tool:
     )  # fmt: skip
 
 
-async def _plan(kit: Toolkit, operation_id: str, given: Mapping[str, Any]) -> Any:
-    operation = kit.operations.find(operation_id)
-    call = kit.operations.prepare(operation, given)
-    call, request = await kit.operations.preview(
-        "write_operation", call, given, None if kit.dry_run else new_plan_id()
+async def _plan(context: Context, operation_id: str, given: Mapping[str, Any]) -> Any:
+    operation = context.operations.find(operation_id)
+    call = context.operations.prepare(operation, given)
+    call, request = await context.operations.preview(
+        "write_operation", call, given, None if context.dry_run else new_plan_id()
     )
     shown: dict[str, Any] = {"request": f"{request.method} {request.url}", "body": request.body}
     if request.destructive:
         shown["destructive"] = True
-    if kit.dry_run:
+    if context.dry_run:
         return Noted(shown, ("Dry run: this would be sent; nothing is carried out.",))
-    plan = kit.plans.add(operation, call, request, kit.operations.now())
-    shown = {"plan_id": plan.id, "expires_in_seconds": round(kit.plans.seconds), **shown}
+    plan = context.plans.add(operation, call, request, context.operations.now())
+    shown = {"plan_id": plan.id, "expires_in_seconds": round(context.plans.seconds), **shown}
     return Noted(shown, ("Nothing was changed yet. Carry it out with plan_id.",))
 
 
-async def _carry_out(kit: Toolkit, plan_id: str) -> Any:
+async def _carry_out(context: Context, plan_id: str) -> Any:
     try:
-        plan = kit.plans.take(plan_id, kit.operations.now())
+        plan = context.plans.take(plan_id, context.operations.now())
     except PlanError as error:
         hint = "Make a new plan if it is to be done again."
         raise Refused(str(error), error.code, hint) from None
     # The settings may have changed since the plan was made.
-    kit.operations.check(plan.operation)
-    await kit.approve_write(plan.request)
-    result = await kit.operations.run(plan.call)
+    context.operations.check(plan.operation)
+    await context.approve_write(plan.request)
+    result = await context.operations.run(plan.call)
     return {"done": plan.operation.id} if result is None else result
 
 
-def _query(kit: Toolkit) -> Tool:
+def _query(context: Context) -> Tool:
     async def run(arguments: dict[str, Any]) -> Any:
         sql = arguments["query"]
         text, limited = _bounded(sql)
-        result = await kit.client.query(
-            text, arguments.get("values"), timeout=kit.query_timeout, name="asyncposthog toolkit"
+        result = await context.client.query(
+            text,
+            timeout=context.query_timeout,
+            name="asyncposthog toolkit",
         )
         return rows(result, limited)
 
@@ -235,11 +236,11 @@ def rows(result: QueryResult, limited: bool = False) -> Noted:
     return Noted({"columns": list(result.columns), "rows": found}, tuple(notes))
 
 
-def _export(kit: Toolkit) -> Tool:
+def _export(context: Context) -> Tool:
     async def run(arguments: dict[str, Any]) -> Any:
         source, suffix = arguments["source"], arguments.get("format", "jsonl")
-        job = _job(kit, source, arguments)
-        folder = await kit.export_folder()
+        job = _job(context, source, arguments)
+        folder = await context.export_folder()
         stem = _FILE_NAME.sub("-", arguments.get("name") or source).strip(".-")[:80] or source
         path = await anyio.to_thread.run_sync(_free_path, folder, stem, suffix)
         if suffix == "csv":
@@ -269,8 +270,8 @@ def _export(kit: Toolkit) -> Tool:
     )  # fmt: skip
 
 
-def _job(kit: Toolkit, source: str, arguments: Mapping[str, Any]) -> Any:
-    export = kit.client.export
+def _job(context: Context, source: str, arguments: Mapping[str, Any]) -> Any:
+    export = context.client.export
     if source == "query":
         if not arguments.get("query"):
             raise ArgumentError("source='query' needs a query.", field="query", expected="HogQL")
@@ -282,7 +283,7 @@ def _job(kit: Toolkit, source: str, arguments: Mapping[str, Any]) -> Any:
             raise ArgumentError(
                 f"source={source!r} needs {name}.", field=name, expected="a date such as 2026-01-31"
             )
-        period.append(kit.parse_time(name, value))
+        period.append(context.parse_time(name, value))
     if source == "events":
         return export.events(*period, event=arguments.get("event"))
     return export.persons(*period) if source == "persons" else export.sessions(*period)
@@ -295,8 +296,3 @@ def _free_path(folder: Path, stem: str, suffix: str) -> Path:
     while path.exists():
         path, number = folder / f"{stem}-{number}.{suffix}", number + 1
     return path
-
-
-def make_export_folder() -> Path:
-    """Return a new folder for exported files, which only this user can read."""
-    return Path(tempfile.mkdtemp(prefix="asyncposthog-exports-"))

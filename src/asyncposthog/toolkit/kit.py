@@ -7,24 +7,19 @@ import json
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, cast
-
-import anyio
 
 from asyncposthog.catalog.arguments import ArgumentError, close_names, convert
 from asyncposthog.catalog.schema import Argument, input_schema, type_text
 from asyncposthog.catalog.search import summary
 from asyncposthog.core.resource import Resource, get_executor
-from asyncposthog.driver.values import parse_time
 from asyncposthog.errors import PermissionDeniedError, PostHogError
 from asyncposthog.operation import Operation
 from asyncposthog.redact import mask
 
-from .core_tools import core_tools, make_export_folder
+from .context import Context, answers
+from .core_tools import core_tools
 from .operations import Operations, Refused
 from .results import CHARS_PER_TOKEN, ToolError, ToolResult, cut, dumps, json_safe
 from .safety import (
@@ -55,8 +50,6 @@ Framework: TypeAlias = Literal[
 ]
 OnCall: TypeAlias = Callable[[AuditRecord], Awaitable[None] | None]
 
-_answers: ContextVar[list[bool]] = ContextVar("approvals of a tool call")
-"""What the approval hook has answered during the call."""
 _PREFIX: Final = "posthog_"
 _MAX_AUDIT: Final = 1000
 
@@ -123,12 +116,9 @@ class Toolkit:
         self.client = client
         self.read_only = read_only
         self.dry_run = dry_run
-        self.approve = approve
         self.on_call = on_call
         self.max_result_tokens = max_result_tokens
-        self.query_timeout = query_timeout
-        self.plans = Plans(plan_seconds)
-        self.operations = Operations(
+        self._operations = Operations(
             get_executor(client.query),
             read_only=read_only,
             scopes=None if scopes is None else frozenset(scopes),
@@ -137,10 +127,19 @@ class Toolkit:
         )
         self.audit: deque[AuditRecord] = deque(maxlen=_MAX_AUDIT)
         """The last 1,000 calls, the newest last."""
-        self._export_dir = None if export_dir is None else Path(export_dir)
+        self._context = Context(
+            client,
+            self._operations,
+            Plans(plan_seconds),
+            read_only=read_only,
+            dry_run=dry_run,
+            approve=approve,
+            query_timeout=query_timeout,
+            export_dir=None if export_dir is None else Path(export_dir),
+        )
         self._tools: dict[str, Tool] = {}
         if core:
-            for tool in core_tools(self):
+            for tool in core_tools(self._context):
                 self._tools[tool.name] = tool
 
     # Which tools there are.
@@ -164,9 +163,9 @@ class Toolkit:
     def _permits(self, tool: Tool) -> bool:
         if self.read_only and tool.writes:
             return False
-        if missing_scopes(tool.scopes, self.operations.scopes):
+        if missing_scopes(tool.scopes, self._operations.scopes):
             return False
-        return tool.operation is None or self.operations.permits(tool.operation)
+        return tool.operation is None or self._operations.permits(tool.operation)
 
     def use(self, *names: str) -> Self:
         """Add ready-made tools, by name or by tag; return the toolkit.
@@ -180,7 +179,7 @@ class Toolkit:
         """
         from .actions import actions
 
-        known = actions(self)
+        known = actions(self._context)
         tags = sorted({tag for tool in known.values() for tag in tool.tags})
         for name in names:
             plain = _plain(name)
@@ -263,7 +262,7 @@ class Toolkit:
         """
         key = await self.client.personal_api_keys.current()
         found = frozenset(cast("Iterable[str]", key.raw().get("scopes") or ()))
-        self.operations.scopes = found
+        self._operations.scopes = found
         return found
 
     def _operation_tool(
@@ -273,7 +272,7 @@ class Toolkit:
         description: str | None,
         tags: frozenset[str],
     ) -> Tool:
-        operations = self.operations
+        operations = self._operations
 
         async def run(arguments: dict[str, Any]) -> Any:
             call = operations.prepare(operation, arguments)
@@ -343,8 +342,8 @@ class Toolkit:
         """
         started_at = time.perf_counter()
         tool = self._tools.get(_plain(name)) if isinstance(cast("object", name), str) else None
-        answers: list[bool] = []
-        token = _answers.set(answers)
+        given_answers: list[bool] = []
+        token = answers.set(given_answers)
         given: dict[str, Any] = {}
         try:
             given = _parsed(arguments)
@@ -355,15 +354,15 @@ class Toolkit:
         except Exception as error:
             result = ToolResult(False, error=_error_of(error))
         finally:
-            _answers.reset(token)
-        await self._record(tool, name, given, result, answers, started_at)
+            answers.reset(token)
+        await self._record(tool, name, given, result, given_answers, started_at)
         return result
 
     async def _run(self, tool: Tool, given: dict[str, Any]) -> ToolResult:
         if tool.writes and not tool.asks_itself:
             if self.dry_run:
                 return self._result(await self._dry(tool, given))
-            await self.approve_write(await self._request(tool, given))
+            await self._context.approve_write(await self._request(tool, given))
         return self._result(await tool.run(given))
 
     async def _dry(self, tool: Tool, given: dict[str, Any]) -> Noted:
@@ -382,26 +381,6 @@ class Toolkit:
             arguments=masked(given),
             destructive=tool.destructive,
         )
-
-    async def approve_write(self, request: WriteRequest) -> None:
-        """Ask the approval hook about a write.
-
-        Raises:
-            Refused: It was denied.
-        """
-        if self.approve is None:
-            return
-        answer = self.approve(request)
-        if inspect.isawaitable(answer):
-            answer = await answer
-        _answers.get().append(answer is True)
-        if answer is not True:
-            what = request.operation or request.tool
-            raise Refused(
-                f"{what} was not approved, and nothing was sent.",
-                "denied",
-                "Ask the user what to do instead.",
-            )
 
     def _result(self, value: Any) -> ToolResult:
         if isinstance(value, ToolResult):
@@ -425,7 +404,7 @@ class Toolkit:
                 f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(names)}."
             )
             return Refused(f"There is no tool {name[:80]!r}.", "unknown_tool", hint)
-        lacking = missing_scopes(tool.scopes, self.operations.scopes)
+        lacking = missing_scopes(tool.scopes, self._operations.scopes)
         if lacking:
             return Refused(
                 f"The API key lacks the scope {', '.join(lacking)}, which {tool.name} needs.",
@@ -440,7 +419,7 @@ class Toolkit:
         name: object,
         given: Mapping[str, Any],
         result: ToolResult,
-        answers: Sequence[bool],
+        given_answers: Sequence[bool],
         started_at: float,
     ) -> None:
         operation = given.get("operation")
@@ -451,7 +430,7 @@ class Toolkit:
             arguments=masked(json_safe(given)),
             operation=mask(operation[:80]) if isinstance(operation, str) else None,
             writes=tool is not None and tool.writes,
-            approved=answers[-1] if answers else None,
+            approved=given_answers[-1] if given_answers else None,
             successful=result.successful,
             error=None if result.error is None else result.error.message,
             seconds=time.perf_counter() - started_at,
@@ -461,36 +440,6 @@ class Toolkit:
             answer = self.on_call(record)
             if inspect.isawaitable(answer):
                 await answer
-
-    # For the tools.
-
-    def parse_time(self, name: str, value: str) -> datetime:
-        """Return a time with a time zone.
-
-        Raises:
-            ArgumentError: It is none.
-        """
-        try:
-            return parse_time(value, end=name in {"end", "before"})
-        except ValueError as error:
-            raise ArgumentError(
-                f"{name}: {error}.", field=name, expected="2026-01-31 or 2026-01-31T12:00:00Z"
-            ) from None
-
-    async def export_folder(self) -> Path:
-        """Return the folder for exported files, which is made if there is none."""
-        if self._export_dir is None:
-            self._export_dir = await anyio.to_thread.run_sync(make_export_folder)
-        else:
-            await anyio.Path(self._export_dir).mkdir(parents=True, exist_ok=True)
-        return self._export_dir
-
-    @cached_property
-    def driver(self) -> Any:
-        """A driver over the same client."""
-        from asyncposthog.driver import Driver
-
-        return Driver(self.client)
 
 
 def _checked_features(features: Iterable[str] | None) -> frozenset[str] | None:

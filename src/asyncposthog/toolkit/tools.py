@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast, get_type_hints, overload
 
 from asyncposthog.operation import Operation
+
+from .results import ToolResult
 
 if TYPE_CHECKING:
     from .safety import WriteRequest
 
-__all__ = ["ParameterType", "Tool", "ToolParameter", "tool", "tool_of"]
+__all__ = ["ParameterType", "Tool", "ToolParameter", "ToolSet", "tool", "tool_of"]
 
 Arguments: TypeAlias = Mapping[str, Any]
 Run: TypeAlias = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -71,6 +73,18 @@ class Tool:
     """Returns the request of a write, for approval; None if it asks for itself."""
     asks_itself: bool = False
     """Whether it asks for approval itself, once it knows what it will do."""
+
+
+class ToolSet(Protocol):
+    """Tools that can be called by name: what a framework needs of a toolkit."""
+
+    def __iter__(self) -> Iterator[Tool]:
+        """Iterate over the tools."""
+        ...
+
+    async def call(self, name: str, arguments: Mapping[str, Any] | str | None = None) -> ToolResult:
+        """Run a tool and return its result."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +204,10 @@ def tool_of(function: Callable[..., Any]) -> Tool:
 
 def _unpaired(result: Any) -> Any:
     """Return the data of a (bool, data) pair; raise its error."""
-    if not (isinstance(result, tuple) and len(cast("tuple[Any, ...]", result)) == 2):
-        return result
-    successful, data = cast("tuple[Any, Any]", result)
-    if not isinstance(successful, bool):
+    pair = cast("tuple[Any, ...]", result) if isinstance(result, tuple) else ()
+    if len(pair) != 2 or not isinstance(pair[0], bool):
         return cast("Any", result)
+    successful, data = pair
     if isinstance(data, str):
         with suppress(ValueError):
             data = json.loads(data)

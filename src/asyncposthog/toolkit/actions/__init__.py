@@ -9,12 +9,12 @@ from asyncposthog.toolkit.tools import Tool
 from . import analytics, definitions, people
 
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.kit import Toolkit
+    from asyncposthog.toolkit.context import Context
 
 __all__ = ["actions"]
 
 
-def actions(kit: Toolkit) -> dict[str, Tool]:
+def actions(context: Context) -> dict[str, Tool]:
     """Return the ready-made tools of a toolkit, by name."""
-    tools = [*people.tools(kit), *definitions.tools(kit), *analytics.tools(kit)]
+    tools = [*people.tools(context), *definitions.tools(context), *analytics.tools(context)]
     return {tool.name: tool for tool in tools}

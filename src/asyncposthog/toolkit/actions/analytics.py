@@ -12,16 +12,16 @@ from asyncposthog.toolkit.tools import Tool
 from .build import custom_tool, operation_tool, parsed
 
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.kit import Toolkit
+    from asyncposthog.toolkit.context import Context
 
 __all__ = ["tools"]
 
 
-def tools(kit: Toolkit) -> list[Tool]:
+def tools(context: Context) -> list[Tool]:
     """Return the tools."""
     return [
         operation_tool(
-            kit,
+            context,
             "create_custom_project_insights",
             "insights.create",
             "Save an insight.",
@@ -46,7 +46,7 @@ def tools(kit: Toolkit) -> list[Tool]:
             },
         ),
         operation_tool(
-            kit,
+            context,
             "retrieve_project_trend_insights",
             "insights.list",
             "List saved trend insights, or get one by its short id.",
@@ -73,7 +73,7 @@ def tools(kit: Toolkit) -> list[Tool]:
                 "funnel_window_interval_type": "string day, hour, minute, week or month.",
                 "format": "string Not used: JSON.",
             },
-            lambda given: _funnel(kit, given),
+            lambda given: _funnel(context, given),
             "insights",
             "analytics",
             scopes=("query:read",),
@@ -82,7 +82,7 @@ def tools(kit: Toolkit) -> list[Tool]:
     ]
 
 
-async def _funnel(kit: Toolkit, given: dict[str, Any]) -> Any:
+async def _funnel(context: Context, given: dict[str, Any]) -> Any:
     given = parsed(given, "events", "actions")
     steps = len(cast("list[Any]", given.get("events") or ())) + len(
         cast("list[Any]", given.get("actions") or ())
@@ -108,5 +108,5 @@ async def _funnel(kit: Toolkit, given: dict[str, Any]) -> Any:
     if window:
         filters["funnelsFilter"] = window
     node = insight_query("FunnelsQuery", filters)["source"]
-    result = await kit.client.query(node, timeout=kit.query_timeout)
+    result = await context.client.query(node, timeout=context.query_timeout)
     return rows(result)

@@ -12,7 +12,7 @@ from asyncposthog.toolkit.safety import WriteRequest, is_destructive
 from asyncposthog.toolkit.tools import Noted, Tool
 
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.kit import Toolkit
+    from asyncposthog.toolkit.context import Context
 
 __all__ = ["Prepare", "custom_tool", "operation_tool", "parsed", "schema"]
 
@@ -53,7 +53,7 @@ def schema(parameters: Mapping[str, str], *, project: bool = True) -> dict[str, 
 
 
 def operation_tool(
-    kit: Toolkit,
+    context: Context,
     name: str,
     operation_id: str,
     description: str,
@@ -66,7 +66,7 @@ def operation_tool(
     """Return a tool that performs one operation.
 
     Args:
-        kit: The toolkit.
+        context: What the tools share.
         name: The tool's name.
         operation_id: The operation.
         description: What it does.
@@ -91,20 +91,20 @@ def operation_tool(
 
     async def run(given: dict[str, Any]) -> Any:
         arguments, notes = await arguments_of(given)
-        call = kit.operations.prepare(operation, arguments)
+        call = context.operations.prepare(operation, arguments)
         if operation.writes:
             # Filled in, so that the call goes to the project that was shown for approval.
-            await kit.operations.pin_project()
-            data = await kit.operations.run(call)
+            await context.operations.pin_project()
+            data = await context.operations.run(call)
             data = {"done": operation.id} if data is None else data
         else:
-            data = await kit.operations.read(call, None, None)
+            data = await context.operations.read(call, None, None)
         return Noted(data, notes)
 
     async def preview(given: dict[str, Any]) -> WriteRequest:
         arguments, _ = await arguments_of(given)
-        call = kit.operations.prepare(operation, arguments)
-        return (await kit.operations.preview(name, call, given))[1]
+        call = context.operations.prepare(operation, arguments)
+        return (await context.operations.preview(name, call, given))[1]
 
     return Tool(
         name=name,

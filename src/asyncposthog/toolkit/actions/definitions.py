@@ -15,20 +15,26 @@ from asyncposthog.toolkit.tools import Tool
 from .build import operation_tool, parsed
 
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.kit import Toolkit
+    from asyncposthog.toolkit.context import Context
 
 __all__ = ["tools"]
 
 
-def tools(kit: Toolkit) -> list[Tool]:
+def tools(context: Context) -> list[Tool]:
     """Return the tools."""
-    return [*_flags(kit), *_experiments(kit), *_cohorts(kit), *_surveys(kit), *_others(kit)]
+    return [
+        *_flags(context),
+        *_experiments(context),
+        *_cohorts(context),
+        *_surveys(context),
+        *_others(context),
+    ]
 
 
-def _flags(kit: Toolkit) -> list[Tool]:
+def _flags(context: Context) -> list[Tool]:
     return [
         operation_tool(
-            kit,
+            context,
             "create_feature_flag",
             "feature_flags.create",
             "Create a feature flag.",
@@ -51,7 +57,7 @@ def _flags(kit: Toolkit) -> list[Tool]:
             },
         ),
         operation_tool(
-            kit,
+            context,
             "get_feature_flag_details",
             "feature_flags.get",
             "Get a feature flag by its numeric id.",
@@ -59,7 +65,7 @@ def _flags(kit: Toolkit) -> list[Tool]:
             "flags",
         ),
         operation_tool(
-            kit,
+            context,
             "update_feature_flag",
             "feature_flags.update",
             "Change a feature flag; only the given fields change.",
@@ -75,10 +81,10 @@ def _flags(kit: Toolkit) -> list[Tool]:
                 "deleted": "boolean",
             },
             "flags",
-            prepare=lambda given: _changed_flag(kit, given),
+            prepare=lambda given: _changed_flag(context, given),
         ),
         operation_tool(
-            kit,
+            context,
             "bulk_delete_feature_flags",
             "feature_flags.bulk_delete",
             "Delete several feature flags, by ids or by a filter.",
@@ -97,7 +103,7 @@ def _new_flag(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-async def _changed_flag(kit: Toolkit, given: dict[str, Any]) -> dict[str, Any]:
+async def _changed_flag(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     given = parsed(given, "filters")
     percentage = given.pop("rollout_percentage", None)
     if percentage is None:
@@ -110,8 +116,8 @@ async def _changed_flag(kit: Toolkit, given: dict[str, Any]) -> dict[str, Any]:
         )
     filters = given.get("filters")
     if filters is None:
-        call = kit.operations.prepare(find("feature_flags.get"), {"id": given["id"]})
-        flag = await call_json(kit.operations.executor, call)
+        call = context.operations.prepare(find("feature_flags.get"), {"id": given["id"]})
+        flag = await call_json(context.operations.executor, call)
         filters = copy.deepcopy(cast("dict[str, Any]", flag["filters"]))
     groups = cast("list[dict[str, Any]]", filters.get("groups") or [{"properties": []}])
     if len(groups) != 1:
@@ -134,7 +140,7 @@ def _either(given: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value}
 
 
-def _experiments(kit: Toolkit) -> list[Tool]:
+def _experiments(context: Context) -> list[Tool]:
     fields = {
         "description": "string",
         "start_date": "string ISO 8601; none: a draft.",
@@ -146,7 +152,7 @@ def _experiments(kit: Toolkit) -> list[Tool]:
     names = ("filters", "parameters", "secondary_metrics")
     return [
         operation_tool(
-            kit,
+            context,
             "create_project_experiment",
             "experiments.create",
             "Create an experiment (A/B test).",
@@ -160,7 +166,7 @@ def _experiments(kit: Toolkit) -> list[Tool]:
             prepare=lambda given: parsed(given, *names),
         ),
         operation_tool(
-            kit,
+            context,
             "get_experiment_details",
             "experiments.get",
             "Get an experiment by its numeric id.",
@@ -168,7 +174,7 @@ def _experiments(kit: Toolkit) -> list[Tool]:
             "experiments",
         ),
         operation_tool(
-            kit,
+            context,
             "update_experiment",
             "experiments.update",
             "Change an experiment; only the given fields change.",
@@ -186,10 +192,10 @@ def _experiments(kit: Toolkit) -> list[Tool]:
     ]
 
 
-def _cohorts(kit: Toolkit) -> list[Tool]:
+def _cohorts(context: Context) -> list[Tool]:
     return [
         operation_tool(
-            kit,
+            context,
             "create_project_cohort",
             "cohorts.create",
             "Create a cohort: of persons that match filters, or a static one.",
@@ -206,7 +212,7 @@ def _cohorts(kit: Toolkit) -> list[Tool]:
             prepare=_new_cohort,
         ),
         operation_tool(
-            kit,
+            context,
             "retrieve_project_cohorts_with_pagination",
             "cohorts.list",
             "List cohorts.",
@@ -229,10 +235,10 @@ def _new_cohort(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _surveys(kit: Toolkit) -> list[Tool]:
+def _surveys(context: Context) -> list[Tool]:
     return [
         operation_tool(
-            kit,
+            context,
             "create_project_survey",
             "surveys.create",
             "Create a survey.",
@@ -255,7 +261,7 @@ def _surveys(kit: Toolkit) -> list[Tool]:
             prepare=lambda given: parsed(given, "questions", "appearance", "conditions"),
         ),
         operation_tool(
-            kit,
+            context,
             "retrieve_survey_details_with_uuid_and_project_id",
             "surveys.get",
             "Get a survey by its UUID.",
@@ -263,7 +269,7 @@ def _surveys(kit: Toolkit) -> list[Tool]:
             "surveys",
         ),
         operation_tool(
-            kit,
+            context,
             "retrieve_survey_responses_count_by_project_id",
             "surveys.responses_count",
             "Count the responses of each survey.",
@@ -271,7 +277,7 @@ def _surveys(kit: Toolkit) -> list[Tool]:
             "surveys",
         ),
         operation_tool(
-            kit,
+            context,
             "summarize_survey_responses",
             "surveys.summarize_responses",
             "Summarize the answers to a question of a survey.",
@@ -284,10 +290,10 @@ def _surveys(kit: Toolkit) -> list[Tool]:
     ]
 
 
-def _others(kit: Toolkit) -> list[Tool]:
+def _others(context: Context) -> list[Tool]:
     return [
         operation_tool(
-            kit,
+            context,
             "create_project_dashboard",
             "dashboards.create",
             "Create a dashboard.",
@@ -307,7 +313,7 @@ def _others(kit: Toolkit) -> list[Tool]:
             ignored={"filters": "filters were not used: PostHog takes them in an update."},
         ),
         operation_tool(
-            kit,
+            context,
             "retrieve_specific_project_dashboard_details",
             "dashboards.get",
             "Get a dashboard with its tiles.",
@@ -315,7 +321,7 @@ def _others(kit: Toolkit) -> list[Tool]:
             "dashboards",
         ),
         operation_tool(
-            kit,
+            context,
             "create_batch_export",
             "batch_exports.create",
             "Create an export that PostHog runs regularly, to S3, BigQuery, Snowflake and others.",

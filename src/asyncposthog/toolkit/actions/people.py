@@ -13,12 +13,12 @@ from asyncposthog.toolkit.tools import Tool
 from .build import custom_tool, operation_tool, parsed
 
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.kit import Toolkit
+    from asyncposthog.toolkit.context import Context
 
 __all__ = ["tools"]
 
 
-def tools(kit: Toolkit) -> list[Tool]:
+def tools(context: Context) -> list[Tool]:
     """Return the tools."""
     return [
         custom_tool(
@@ -32,14 +32,14 @@ def tools(kit: Toolkit) -> list[Tool]:
                 "api_key": "string Not needed: the token of the client's project.",
                 "ingest_host": "string Not needed: the host of the client.",
             },
-            lambda given: _capture(kit, given),
+            lambda given: _capture(context, given),
             "events",
             "capture",
             writes=True,
             project=False,
         ),
         operation_tool(
-            kit,
+            context,
             "get_event",
             "events.get",
             "Get a single event by its ID.",
@@ -58,13 +58,13 @@ def tools(kit: Toolkit) -> list[Tool]:
                 "properties": "object|string Only with these values of properties.",
                 "limit": "integer Default 100.",
             },
-            lambda given: _search(kit, given),
+            lambda given: _search(context, given),
             "events",
             scopes=("query:read",),
             project=False,
         ),
         operation_tool(
-            kit,
+            context,
             "get_person",
             "persons.get",
             "Get a person by numeric id or UUID.",
@@ -73,7 +73,7 @@ def tools(kit: Toolkit) -> list[Tool]:
             prepare=lambda given: {"id": given["person_id"]},
         ),
         operation_tool(
-            kit,
+            context,
             "update_person",
             "persons.update",
             "Set properties of a person; others stay.",
@@ -85,7 +85,7 @@ def tools(kit: Toolkit) -> list[Tool]:
             },
         ),
         operation_tool(
-            kit,
+            context,
             "delete_person",
             "persons.delete",
             "Delete a person.",
@@ -94,7 +94,7 @@ def tools(kit: Toolkit) -> list[Tool]:
             prepare=lambda given: {"id": given["person_id"]},
         ),
         operation_tool(
-            kit,
+            context,
             "retrieve_person_details_by_id",
             "persons.get",
             "Get a person by UUID.",
@@ -102,7 +102,7 @@ def tools(kit: Toolkit) -> list[Tool]:
             "persons",
         ),
         operation_tool(
-            kit,
+            context,
             "update_person_properties",
             "persons.update",
             "Set properties of a person; others stay.",
@@ -123,17 +123,17 @@ def tools(kit: Toolkit) -> list[Tool]:
             },
         ),
         operation_tool(
-            kit,
+            context,
             "retrieve_user_profile_and_team_details",
             "users.me",
             "Get the user of the API key: name, e-mail, team and organization.",
             {"uuid": "string @me, which is the default."},
             "users",
-            prepare=lambda given: _me(kit, given),
+            prepare=lambda given: _me(context, given),
             project=False,
         ),
         operation_tool(
-            kit,
+            context,
             "create_session_recording_playlist",
             "session_recording_playlists.create",
             "Create a playlist of session recordings.",
@@ -149,7 +149,7 @@ def tools(kit: Toolkit) -> list[Tool]:
             prepare=lambda given: parsed(given, "filters"),
         ),
         operation_tool(
-            kit,
+            context,
             "retrieve_session_recording_details",
             "session_recordings.get",
             "Get a session recording: duration, activity, person.",
@@ -160,7 +160,7 @@ def tools(kit: Toolkit) -> list[Tool]:
             "list_objects",
             "List the names of PostHog's objects.",
             {"search": "string Only names with this text."},
-            lambda given: _objects(kit, given),
+            lambda given: _objects(context, given),
             "objects",
             project=False,
         ),
@@ -168,15 +168,15 @@ def tools(kit: Toolkit) -> list[Tool]:
             "get_fields",
             "Get the fields of an object, with types; of events and persons also the properties.",
             {"object_name": "string! Such as events or feature_flags."},
-            lambda given: kit.driver.get_fields(given["object_name"]),
+            lambda given: context.driver.get_fields(given["object_name"]),
             "objects",
             project=False,
         ),
     ]
 
 
-async def _capture(kit: Toolkit, given: dict[str, Any]) -> Any:
-    settings = kit.client.settings
+async def _capture(context: Context, given: dict[str, Any]) -> Any:
+    settings = context.client.settings
     key, host = given.get("api_key"), given.get("ingest_host")
     own = settings.project_api_key
     if key and (own is None or key != own.reveal()):
@@ -190,7 +190,7 @@ async def _capture(kit: Toolkit, given: dict[str, Any]) -> Any:
             "Leave ingest_host out.",
         )
     properties = parsed(given, "properties").get("properties")
-    result = await kit.driver.capture_event(
+    result = await context.driver.capture_event(
         given["event"], given["distinct_id"], properties, given.get("timestamp")
     )
     if result["status"] not in {"ok", "warning"}:
@@ -200,7 +200,7 @@ async def _capture(kit: Toolkit, given: dict[str, Any]) -> Any:
     return result
 
 
-async def _search(kit: Toolkit, given: dict[str, Any]) -> Any:
+async def _search(context: Context, given: dict[str, Any]) -> Any:
     wanted = parsed(given, "properties").get("properties")
     conditions = ["1 = 1"]
     values: dict[str, Any] = {}
@@ -213,7 +213,7 @@ async def _search(kit: Toolkit, given: dict[str, Any]) -> Any:
         if given.get(name) is not None:
             conditions.append(condition)
             value = given[name]
-            values[name] = kit.parse_time(name, value) if name in {"after", "before"} else value
+            values[name] = context.parse_time(name, value) if name in {"after", "before"} else value
     if wanted is not None and not isinstance(wanted, Mapping):
         raise ArgumentError("properties must be an object.", field="properties", expected="object")
     for number, (name, value) in enumerate(cast("Mapping[str, Any]", wanted or {}).items()):
@@ -227,7 +227,7 @@ async def _search(kit: Toolkit, given: dict[str, Any]) -> Any:
             conditions.append(f"JSONExtractRaw(properties, {{name{number}}}) = {{value{number}}}")
             values[f"value{number}"] = json.dumps(value)
     limit = max(1, min(given.get("limit", 100), 1000))
-    rows = await kit.driver.query(
+    rows = await context.driver.query(
         "SELECT uuid, event, timestamp, distinct_id, properties FROM events "  # noqa: S608
         f"WHERE {' AND '.join(conditions)} ORDER BY timestamp DESC, uuid LIMIT {limit}",
         values,
@@ -238,12 +238,12 @@ async def _search(kit: Toolkit, given: dict[str, Any]) -> Any:
     return {"items": rows}
 
 
-async def _objects(kit: Toolkit, given: dict[str, Any]) -> Any:
+async def _objects(context: Context, given: dict[str, Any]) -> Any:
     text = given.get("search", "").lower()
-    return [name for name in await kit.driver.list_objects() if text in name]
+    return [name for name in await context.driver.list_objects() if text in name]
 
 
-def _me(kit: Toolkit, given: dict[str, Any]) -> dict[str, Any]:
+def _me(context: Context, given: dict[str, Any]) -> dict[str, Any]:
     uuid = given.get("uuid", "@me")
     if uuid != "@me":
         raise Refused("Only the user of the API key can be read.", "not_allowed", "Use uuid='@me'.")

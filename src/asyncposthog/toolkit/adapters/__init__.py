@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.kit import Toolkit
+    from asyncposthog.toolkit.tools import ToolSet
 
 __all__ = ["FRAMEWORKS", "adapt"]
 
@@ -22,7 +22,7 @@ FRAMEWORKS: Final = {
 """Module and distribution by the name of the framework."""
 
 
-def adapt(kit: Toolkit, framework: str) -> Any:
+def adapt(kit: ToolSet, framework: str) -> Any:
     """Return the tools of a toolkit as objects of a framework.
 
     Raises:

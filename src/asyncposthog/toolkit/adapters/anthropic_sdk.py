@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
-
-from anthropic import beta_async_tool
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.kit import Toolkit
-    from asyncposthog.toolkit.tools import Tool
+    from asyncposthog.toolkit.tools import Tool, ToolSet
 
 __all__ = ["tools"]
 
+_sdk: Any = import_module("anthropic")
 
-def tools(kit: Toolkit) -> list[Any]:
+
+def tools(kit: ToolSet) -> list[Any]:
     """Return runnable tools. `to_dict()` of each is its definition for `messages.create`."""
     return [_tool(kit, tool) for tool in kit]
 
 
-def _tool(kit: Toolkit, tool: Tool) -> Any:
+def _tool(kit: ToolSet, tool: Tool) -> Any:
     async def call(**arguments: Any) -> str:
         return (await kit.call(tool.name, arguments)).text
 
-    return beta_async_tool(
+    return _sdk.beta_async_tool(
         call,
         name=tool.name,
         description=tool.description,
-        input_schema=cast("Any", dict(tool.input_schema)),
+        input_schema=dict(tool.input_schema),
     )

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from google.adk.tools.base_tool import BaseTool
-from google.genai import types
-
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.kit import Toolkit
-    from asyncposthog.toolkit.tools import Tool
+    from asyncposthog.toolkit.tools import Tool, ToolSet
 
 __all__ = ["tools"]
 
-
-class _Tool(BaseTool):
-    def __init__(self, kit: Toolkit, tool: Tool) -> None:
-        super().__init__(name=tool.name, description=tool.description)
-        self._kit = kit
-        self._tool = tool
-
-    def _get_declaration(self) -> types.FunctionDeclaration:
-        return types.FunctionDeclaration(
-            name=self._tool.name,
-            description=self._tool.description,
-            parameters_json_schema=dict(self._tool.input_schema),
-        )
-
-    async def run_async(self, *, args: dict[str, Any], tool_context: Any) -> Any:
-        return (await self._kit.call(self._tool.name, args)).to_dict()
+_base: Any = import_module("google.adk.tools.base_tool")
+_types: Any = import_module("google.genai.types")
 
 
-def tools(kit: Toolkit) -> list[BaseTool]:
+def tools(kit: ToolSet) -> list[Any]:
     """Return tools with the kit's schemas."""
-    return [_Tool(kit, tool) for tool in kit]
+    return [_tool(kit, tool) for tool in kit]
+
+
+def _tool(kit: ToolSet, tool: Tool) -> Any:
+    class KitTool(_base.BaseTool):
+        def _get_declaration(self) -> Any:
+            return _types.FunctionDeclaration(
+                name=tool.name,
+                description=tool.description,
+                parameters_json_schema=dict(tool.input_schema),
+            )
+
+        async def run_async(self, *, args: dict[str, Any], tool_context: Any) -> Any:
+            return (await kit.call(tool.name, args)).to_dict()
+
+    return KitTool(name=tool.name, description=tool.description)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.tools import StructuredTool
-
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.kit import Toolkit
-    from asyncposthog.toolkit.tools import Tool
+    from asyncposthog.toolkit.tools import Tool, ToolSet
 
 __all__ = ["tools"]
 
+_sdk: Any = import_module("langchain_core.tools")
 
-def tools(kit: Toolkit) -> list[Any]:
+
+def tools(kit: ToolSet) -> list[Any]:
     """Return structured tools. They are async: use `ainvoke`."""
     return [_tool(kit, tool) for tool in kit]
 
 
-def _tool(kit: Toolkit, tool: Tool) -> Any:
+def _tool(kit: ToolSet, tool: Tool) -> Any:
     async def call(**arguments: Any) -> str:
         return (await kit.call(tool.name, arguments)).text
 
-    return StructuredTool.from_function(
+    return _sdk.StructuredTool.from_function(
         coroutine=call,
         name=tool.name,
         description=tool.description,

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from agents import FunctionTool
-
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.kit import Toolkit
-    from asyncposthog.toolkit.tools import Tool
+    from asyncposthog.toolkit.tools import Tool, ToolSet
 
 __all__ = ["tools"]
 
+_sdk: Any = import_module("agents")
 
-def tools(kit: Toolkit) -> list[FunctionTool]:
+
+def tools(kit: ToolSet) -> list[Any]:
     """Return function tools."""
     return [_tool(kit, tool) for tool in kit]
 
 
-def _tool(kit: Toolkit, tool: Tool) -> FunctionTool:
+def _tool(kit: ToolSet, tool: Tool) -> Any:
     async def call(context: Any, arguments: str) -> str:
         return (await kit.call(tool.name, arguments)).text
 
-    return FunctionTool(
+    return _sdk.FunctionTool(
         name=tool.name,
         description=tool.description,
         params_json_schema=dict(tool.input_schema),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from asyncposthog.toolkit.formats import definition
+
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.kit import Toolkit
+    from asyncposthog.toolkit.tools import ToolSet
 
 __all__ = ["tools"]
 
 
-def tools(kit: Toolkit) -> list[dict[str, Any]]:
+def tools(kit: ToolSet) -> list[dict[str, Any]]:
     """Return definitions. `kit.call(item.name, item.arguments)` answers a function call."""
-    return kit.definitions("openai")
+    return [definition(tool, "openai") for tool in kit]
