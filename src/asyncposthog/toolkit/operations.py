@@ -240,25 +240,50 @@ class Operations:
             if name not in given or name in known:
                 continue
             value = given.pop(name)
-            if name == "organization_id" or value in (None, "", "@current"):
-                continue  # the client's own
-            own = self.project_id
-            try:
-                number = int(value)
-            except (TypeError, ValueError):
-                raise ArgumentError(
-                    f"{name} must be a number, not {str(value)[:40]!r}.",
-                    field=name,
-                    expected="the number of a project, or nothing",
-                ) from None
-            if number != own and number not in self.projects:
-                raise Refused(
-                    f"These tools are for project {own}, not for {number}.",
-                    "other_project",
-                    f"Leave {name} out.",
-                )
-            options = replace(options, project_id=number)
+            number = None if name == "organization_id" else self._project(value)
+            if number is not None:
+                options = replace(options, project_id=number)
         return given, options
+
+    def _project(self, value: object) -> int | None:
+        """Return the number of a permitted project; None for the client's own.
+
+        Raises:
+            ArgumentError: It is no number.
+            Refused: It is another project.
+        """
+        if value in (None, "", "@current"):
+            return None
+        try:
+            number = int(str(value))
+        except ValueError:
+            raise ArgumentError(
+                f"project_id must be a number, not {str(value)[:40]!r}.",
+                field="project_id",
+                expected="the number of a project, or nothing",
+            ) from None
+        if number != self.project_id and number not in self.projects:
+            raise Refused(
+                f"These tools are for project {self.project_id}, not for {number}.",
+                "other_project",
+                "Leave project_id out.",
+            )
+        return number
+
+    def check_own_project(self, value: object) -> None:
+        """Raise an error unless a project is the client's own.
+
+        Raises:
+            ArgumentError: It is no number.
+            Refused: It is another project.
+        """
+        number = self._project(value)
+        if number is not None and number != self.project_id:
+            raise Refused(
+                "This tool works on the client's own project only.",
+                "other_project",
+                "Leave project_id out.",
+            )
 
     @property
     def project_id(self) -> int | None:

@@ -14,6 +14,7 @@ from posthog_emulator import Emulator, serve_sync
 def demo() -> Iterator[Emulator]:
     """An emulator with three dashboards and 1,500 events of a demo product."""
     with Emulator() as emulator:
+        emulator.settings.stale_person_reads = 0
         emulator.seed("dashboards", 3)
         emulator.add_demo_events(events=1500, seed=1)
         yield emulator
@@ -42,3 +43,9 @@ def environment(demo: Emulator, demo_url: str, monkeypatch: pytest.MonkeyPatch) 
 def client(demo: Emulator) -> AsyncPostHog:
     """A client of the emulator. Its calls stay in this process."""
     return AsyncPostHog.emulated(demo)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run on asyncio alone: what these tests show does not depend on the event loop."""
+    return "asyncio"

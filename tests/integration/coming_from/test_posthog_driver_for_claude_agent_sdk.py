@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from asyncposthog.driver import (
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def client_settings(demo: Emulator, demo_url: str) -> dict[str, str]:
+def client_settings(demo: Emulator, demo_url: str) -> dict[str, Any]:
     return {
         "api_key": demo.key,
         "project_id": str(demo.project_id),
@@ -27,7 +29,7 @@ def client_settings(demo: Emulator, demo_url: str) -> dict[str, str]:
     }
 
 
-async def test_quick_start(client_settings: dict[str, str]) -> None:
+async def test_quick_start(client_settings: dict[str, Any]) -> None:
     async with PostHogClient(**client_settings) as client:
         events = await client.get_events(event_name="$pageview", after="2024-01-01", limit=100)
         assert len(events) == 100

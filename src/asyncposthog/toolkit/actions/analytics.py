@@ -61,6 +61,7 @@ def tools(context: Context) -> list[Tool]:
             ignored={"format": "format was not used: the result is JSON."},
         ),
         custom_tool(
+            context,
             "get_funnel_insights_in_project",
             "Compute a funnel: how many persons pass each step.",
             {
@@ -77,7 +78,6 @@ def tools(context: Context) -> list[Tool]:
             "insights",
             "analytics",
             scopes=("query:read",),
-            project=False,
         ),
     ]
 

@@ -121,6 +121,7 @@ def operation_tool(
 
 
 def custom_tool(
+    context: Context,
     name: str,
     description: str,
     parameters: Mapping[str, str],
@@ -130,12 +131,17 @@ def custom_tool(
     scopes: tuple[str, ...] = (),
     project: bool = True,
 ) -> Tool:
-    """Return a tool with a function of its own."""
+    """Return a tool with a function of its own, which works on the client's project alone."""
+
+    async def checked(given: dict[str, Any]) -> Any:
+        context.operations.check_own_project(given.pop("project_id", None))
+        return await run(given)
+
     return Tool(
         name=name,
         description=description,
         input_schema=schema(parameters, project=project),
-        run=run,
+        run=checked,
         writes=writes,
         read_only=not writes,
         tags=frozenset(tags),

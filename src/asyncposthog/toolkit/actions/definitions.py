@@ -328,7 +328,7 @@ def _others(context: Context) -> list[Tool]:
             {
                 "name": "string! Its name.",
                 "interval": "string! hour, day, week or every 5 minutes.",
-                "destination": 'object|string! {"type": "S3", "config": {…}}',
+                "destination": 'object|string! {"type": "AwsS3", "config": {…}}',
                 "model": "string events, persons or sessions.",
                 "paused": "boolean",
                 "filters": "object|array|string",

@@ -22,6 +22,7 @@ def tools(context: Context) -> list[Tool]:
     """Return the tools."""
     return [
         custom_tool(
+            context,
             "capture_event",
             "Send one event to PostHog.",
             {
@@ -48,6 +49,7 @@ def tools(context: Context) -> list[Tool]:
             prepare=lambda given: {"id": given["event_id"]},
         ),
         custom_tool(
+            context,
             "search_events",
             "Search events, the newest first.",
             {
@@ -76,7 +78,7 @@ def tools(context: Context) -> list[Tool]:
             context,
             "update_person",
             "persons.update",
-            "Set properties of a person; others stay.",
+            "Set properties of a person; others stay. Reads show it after some seconds.",
             {"person_id": "string! The id.", "properties": "object|string! The properties."},
             "persons",
             prepare=lambda given: {
@@ -105,7 +107,7 @@ def tools(context: Context) -> list[Tool]:
             context,
             "update_person_properties",
             "persons.update",
-            "Set properties of a person; others stay.",
+            "Set properties of a person; others stay. Reads show it after some seconds.",
             {
                 "id": "string! The id or UUID.",
                 "properties": "object|string! The properties.",
@@ -157,6 +159,7 @@ def tools(context: Context) -> list[Tool]:
             "recordings",
         ),
         custom_tool(
+            context,
             "list_objects",
             "List the names of PostHog's objects.",
             {"search": "string Only names with this text."},
@@ -165,6 +168,7 @@ def tools(context: Context) -> list[Tool]:
             project=False,
         ),
         custom_tool(
+            context,
             "get_fields",
             "Get the fields of an object, with types; of events and persons also the properties.",
             {"object_name": "string! Such as events or feature_flags."},
