@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-wheel test-matrix check lint types layers generate bench docs clean
+.PHONY: help venv demo test agents test-wheel test-matrix check lint types layers generate bench docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,12 @@ demo: venv  ## Start the emulator and run the demo against it
 
 test: venv  ## Run the tests
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+agents:  ## Run the tests with large agent frameworks, in an environment of their own
+	test -x .venv-agents/bin/python || $(PYTHON) -m venv .venv-agents
+	.venv-agents/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	.venv-agents/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group agents
+	@.venv-agents/bin/python -m pytest tests/agents
 
 test-wheel: venv  ## Run the tests against the built wheel
 	@$(BIN)/python scripts/matrix.py wheel

@@ -240,8 +240,10 @@ class Toolkit:
             ValueError: There is no such tool.
         """
         for name in names:
-            if self._tools.pop(_plain(name), None) is None:
+            tool = self._find(name)
+            if tool is None:
                 raise ValueError(f"there is no tool {name!r}")
+            del self._tools[tool.name]
         return self
 
     def only(self, *names: str) -> Self:
@@ -253,6 +255,9 @@ class Toolkit:
             if name in wanted or not wanted.isdisjoint(tool.tags)
         }
         return self
+
+    def _find(self, name: str) -> Tool | None:
+        return self._tools.get(name) or self._tools.get(_plain(name))
 
     async def load_scopes(self) -> frozenset[str]:
         """Ask PostHog for the scopes of the key, hide what needs others, and return them.
@@ -341,7 +346,7 @@ class Toolkit:
             arguments: Its arguments, as a mapping or as JSON text.
         """
         started_at = time.perf_counter()
-        tool = self._tools.get(_plain(name)) if isinstance(cast("object", name), str) else None
+        tool = self._find(name) if isinstance(cast("object", name), str) else None
         given_answers: list[bool] = []
         token = answers.set(given_answers)
         given: dict[str, Any] = {}
@@ -457,6 +462,7 @@ def _checked_features(features: Iterable[str] | None) -> frozenset[str] | None:
 
 
 def _plain(name: str) -> str:
+    """Return a name without the prefix that other tool sets give it: `POSTHOG_GET_PERSON`."""
     return name.strip().lower().replace("-", "_").removeprefix(_PREFIX)
 
 
