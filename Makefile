@@ -34,7 +34,7 @@ agents:  ## Run the tests with large agent frameworks, in an environment of thei
 	test -x .venv-agents/bin/python || $(PYTHON) -m venv .venv-agents
 	.venv-agents/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	.venv-agents/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group agents
-	@.venv-agents/bin/python -m pytest tests/agents
+	@.venv-agents/bin/python -m pytest tests/agent_frameworks
 
 test-wheel: venv  ## Run the tests against the built wheel
 	@$(BIN)/python scripts/matrix.py wheel

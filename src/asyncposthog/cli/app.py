@@ -377,10 +377,10 @@ def mcp(
     http: Annotated[
         bool, typer.Option("--http", help="Serve streamable HTTP instead of stdin and stdout.")
     ] = False,
-    host: Annotated[
-        str, typer.Option("--host", metavar="ADDRESS", help="Where to listen, with --http.")
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="ADDRESS", help="Where to listen, with --http.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="With --http.")] = 8808,
+    port: Annotated[int, typer.Option("--port", help="With --http; 0: any.")] = 8808,
     origin: Annotated[
         list[str] | None,
         typer.Option("--origin", metavar="URL", help="Web pages that may connect, with --http."),
@@ -424,7 +424,7 @@ def mcp(
         await serve_mcp(
             McpOptions(
                 http=http,
-                host=host,
+                listen=listen,
                 port=port,
                 origins=origin or (),
                 read_only=read_only,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +25,7 @@ class McpOptions:
     """Arguments of the command."""
 
     http: bool = False
-    host: str = "127.0.0.1"
+    listen: str = "127.0.0.1"
     port: int = 8808
     origins: Sequence[str] = ()
     read_only: bool = False
@@ -48,14 +49,27 @@ async def serve_mcp(options: McpOptions) -> None:
         if not token:
             token = new_token()
             print_status(f"{TOKEN_VARIABLE} is not set. The token of this run: {token}")
-        print_status(f"MCP server: http://{options.host}:{options.port}/mcp ({len(kit)} tools)")
-        await serve_http(
-            kit,
-            token=token,
-            host=options.host,
-            port=options.port,
-            origins=tuple(options.origins),
-        )
+        with _listen(options.listen, options.port) as sock:
+            port = sock.getsockname()[1]
+            print_status(f"MCP server: http://{options.listen}:{port}/mcp ({len(kit)} tools)")
+            origins = tuple(options.origins)
+            await serve_http(kit, token=token, host=options.listen, origins=origins, sock=sock)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        UsageError: The address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error}.",
+            "Choose another --port or --listen.",
+        ) from None
 
 
 def make_kit(client: Any, options: McpOptions) -> Toolkit:

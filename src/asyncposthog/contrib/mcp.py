@@ -12,6 +12,7 @@ import hmac
 import json
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
+from socket import socket
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -211,8 +212,17 @@ async def serve_http(
     host: str = "127.0.0.1",
     port: int = 8808,
     origins: tuple[str, ...] = (),
+    sock: socket | None = None,
 ) -> None:
     """Serve clients over streamable HTTP until the task is cancelled or Ctrl-C. asyncio only.
+
+    Args:
+        kit: The toolkit. All clients share it.
+        token: The bearer token, 16 characters or more.
+        host: Where to listen.
+        port: Where to listen.
+        origins: Origins of web pages that may connect.
+        sock: A socket that listens already, instead of `host` and `port`.
 
     Raises:
         ConfigurationError: The token is too short, or `asyncposthog[mcp]` is not installed.
@@ -223,4 +233,4 @@ async def serve_http(
     config = uvicorn.Config(
         app, host=host, port=port, log_level="warning", lifespan="on", server_header=False
     )
-    await uvicorn.Server(config).serve()
+    await uvicorn.Server(config).serve(sockets=None if sock is None else [sock])
