@@ -11,13 +11,12 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, Final, cast
 
 from asyncposthog.operation import Operation
 from asyncposthog.types import OMIT
 
-from .schema import Argument, arguments, enum_of, resolve, type_text, types_of
+from .schema import Argument, arguments, resolve, type_text, types_of
 
 __all__ = ["ArgumentError", "PreparedArguments", "close_names", "prepare_arguments"]
 
@@ -66,6 +65,8 @@ class ArgumentError(ValueError):
 
 def close_names(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     """Return the candidates that are close to a name: by spelling, or with the same words."""
+    from difflib import get_close_matches  # only for errors, and it takes time to import
+
     names = list(candidates)
     close = get_close_matches(name, names, n=limit, cutoff=0.6)
     part = [n for n in names if name and (name.lower() in n.lower() or n.lower() in name.lower())]
@@ -146,13 +147,13 @@ def convert(argument: Argument, value: Any) -> Any:
     """
     if argument.is_file:
         return _file(argument, value)
-    accepted = types_of(argument.schema)
+    accepted = argument.types
     if accepted == frozenset({"object"}):
         # The schema calls the filters of several lists objects, and they are arrays.
         accepted |= {"array"}
     if accepted and not _is_of(value, accepted):
         value = _converted(argument, value, accepted)
-    permitted = enum_of(argument.schema)
+    permitted = argument.values
     if permitted and value not in permitted and not isinstance(value, list):
         shown = ", ".join(json.dumps(v) for v in permitted[:20])
         near = close_names(str(value), [str(v) for v in permitted if v is not None])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal, cast
 
 from asyncposthog import registry
@@ -34,9 +35,9 @@ _MAX_VALUES: Final = 60
 _KEPT: Final = ("type", "enum", "const", "format", "minimum", "maximum", "maxLength", "minItems")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Argument:
-    """One argument of an operation."""
+    """One argument of an operation or a tool."""
 
     name: str
     wire_name: str
@@ -46,6 +47,16 @@ class Argument:
     text: str
     """What it means; empty if nothing is known."""
     is_file: bool = False
+
+    @cached_property
+    def types(self) -> frozenset[str]:
+        """The JSON types that it accepts; empty: any."""
+        return types_of(self.schema)
+
+    @cached_property
+    def values(self) -> tuple[Any, ...]:
+        """The only values that it accepts; empty: others too."""
+        return enum_of(self.schema)
 
 
 _cache: Final[dict[tuple[str, str], Mapping[str, Argument]]] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from typing import Final
 
@@ -174,6 +173,8 @@ def _prior(operation: Operation) -> float:
 
 def near_matches(name: str, limit: int = 5) -> list[str]:
     """Return ids of operations that are spelled like a name, or mean it."""
+    from difflib import get_close_matches  # only for errors, and it takes time to import
+
     ids = [entry.operation.id for entry in _index().entries]
     close = get_close_matches(name, ids, n=limit, cutoff=0.75)
     meant = [match.operation.id for match in search(name.replace(".", " ").replace("_", " "))]

@@ -42,6 +42,7 @@ PHRASES: Final[tuple[tuple[str, str], ...]] = (
     (r"undelete|bring back|recover", "restore"),
     (r"bulk|in bulk|several|at once|mass|multiple", "bulk several"),
     (r"sign ?ups?", "signup"),
+    (r"\bset(ting)? up\b|\bdefine\b|\bbuild\b|\bregister\b", "create"),
     (r"natural language|in plain english|from a question", "draft natural language"),
     (r"\b(parquet|jsonl?) files?\b|as a file", "file download batch export"),
     (r"\bto (s3|bigquery|snowflake|redshift|postgres|azure)\b", "batch export destination"),
@@ -191,7 +192,7 @@ _WRITE_VERBS: Final = (
     "add archive assign cancel change create delete disable edit email enable end invite "
     "launch make mark materialize merge move new pause post remove rename resolve restore "
     "rotate run save schedule send set share ship split start stop switch turn undelete "
-    "update upload resync copy write connect join test backfill"
+    "update upload define build register resync copy write connect join test backfill"
 )
 WRITE_VERBS: Final = frozenset(map(stem, _WRITE_VERBS.split()))
 """Words of users that ask for a change."""

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from asyncposthog.catalog.arguments import ArgumentError
-from asyncposthog.driver import Driver
-from asyncposthog.driver.values import parse_time
 
 from .operations import Operations, Refused
 from .safety import Approve, Plans, WriteRequest
 
 if TYPE_CHECKING:
     from asyncposthog.client import AsyncPostHog
+    from asyncposthog.driver import Driver
 
 __all__ = ["Context", "answers"]
 
@@ -57,6 +56,8 @@ class Context:
     @cached_property
     def driver(self) -> Driver:
         """A driver over the same client."""
+        from asyncposthog.driver import Driver
+
         return Driver(self.client)
 
     async def approve_write(self, request: WriteRequest) -> None:
@@ -85,6 +86,8 @@ class Context:
         Raises:
             ArgumentError: It is none.
         """
+        from asyncposthog.driver.values import parse_time
+
         try:
             return parse_time(value, end=name in {"end", "before"})
         except ValueError as error:

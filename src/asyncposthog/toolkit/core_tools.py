@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from asyncposthog.catalog.arguments import ArgumentError
-from asyncposthog.query.result import QueryResult
-from asyncposthog.query.sql_scan import scan_sql
 
 from .operations import Refused
 from .safety import PlanError, new_plan_id
 from .tools import Noted, Tool
 
 if TYPE_CHECKING:
+    from asyncposthog.query.result import QueryResult
+
     from .context import Context
 
 __all__ = ["core_tools"]
@@ -100,7 +100,8 @@ def _read(context: Context) -> Tool:
                 "These tools are read-only." if context.read_only else "Use write_operation.",
             )
         call = context.operations.prepare(operation, arguments.get("arguments") or {})
-        return await context.operations.read(call, arguments.get("fields"), arguments.get("page"))
+        data = await context.operations.read(call, arguments.get("fields"), arguments.get("page"))
+        return Noted(data, is_json=not isinstance(data, bytes))
 
     return Tool(
         name="read_operation",
@@ -214,6 +215,8 @@ def _bounded(sql: str) -> tuple[str, bool]:
             field="query",
             expected="HogQL that begins with SELECT or WITH",
         )
+    from asyncposthog.query.sql_scan import scan_sql
+
     scan = scan_sql(sql)
     if scan.limits != (None,):
         return sql, False

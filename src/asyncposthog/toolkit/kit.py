@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, cast
 
 from asyncposthog.catalog.arguments import ArgumentError, close_names, convert
-from asyncposthog.catalog.schema import Argument, input_schema, type_text
-from asyncposthog.catalog.search import summary
+from asyncposthog.catalog.schema import input_schema, type_text
 from asyncposthog.core.resource import Resource, get_executor
 from asyncposthog.errors import PermissionDeniedError, PostHogError
 from asyncposthog.operation import Operation
@@ -29,6 +28,7 @@ from .safety import (
     WriteRequest,
     is_destructive,
     masked,
+    masked_arguments,
     missing_scopes,
 )
 from .tools import Noted, Tool, tool_of
@@ -277,6 +277,8 @@ class Toolkit:
         description: str | None,
         tags: frozenset[str],
     ) -> Tool:
+        from asyncposthog.catalog.search import summary
+
         operations = self._operations
 
         async def run(arguments: dict[str, Any]) -> Any:
@@ -284,7 +286,7 @@ class Toolkit:
             if operation.writes:
                 result = await operations.run(call)
                 return {"done": operation.id} if result is None else result
-            return await operations.read(call, None, None)
+            return Noted(await operations.read(call, None, None), is_json=True)
 
         async def preview(arguments: dict[str, Any]) -> WriteRequest:
             call = operations.prepare(operation, arguments)
@@ -350,8 +352,11 @@ class Toolkit:
         given_answers: list[bool] = []
         token = answers.set(given_answers)
         given: dict[str, Any] = {}
+        audited: Mapping[str, Any] = given
         try:
             given = _parsed(arguments)
+            # Tools may change their arguments.
+            audited = masked_arguments(given)
             if tool is None or not self._permits(tool):
                 raise self._unavailable(str(name), tool)
             given = _converted(tool, given)
@@ -360,7 +365,7 @@ class Toolkit:
             result = ToolResult(False, error=_error_of(error))
         finally:
             answers.reset(token)
-        await self._record(tool, name, given, result, given_answers, started_at)
+        await self._record(tool, name, audited, result, given_answers, started_at)
         return result
 
     async def _run(self, tool: Tool, given: dict[str, Any]) -> ToolResult:
@@ -391,9 +396,10 @@ class Toolkit:
         if isinstance(value, ToolResult):
             return value
         notes: tuple[str, ...] = ()
+        is_json = False
         if isinstance(value, Noted):
-            value, notes = value.data, value.notes
-        data = json_safe(value)
+            value, notes, is_json = value.data, value.notes, value.is_json
+        data = value if is_json else json_safe(value)
         budget = self.max_result_tokens * CHARS_PER_TOKEN
         kept, cuts = cut(data, budget)
         if cuts:
@@ -432,7 +438,7 @@ class Toolkit:
             operation = tool.operation.id
         record = AuditRecord(
             tool=tool.name if tool else mask(str(name)[:80]),
-            arguments=masked(json_safe(given)),
+            arguments=given,
             operation=mask(operation[:80]) if isinstance(operation, str) else None,
             writes=tool is not None and tool.writes,
             approved=given_answers[-1] if given_answers else None,
@@ -538,31 +544,30 @@ def _converted(tool: Tool, given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ArgumentError: One is unknown, missing or of the wrong type.
     """
-    properties = cast("Mapping[str, Any]", tool.input_schema.get("properties", {}))
     if tool.operation is not None:
         return given  # checked with the operation itself, which knows more names
-    required = cast("Sequence[str]", tool.input_schema.get("required", ()))
+    known = tool.arguments
     values: dict[str, Any] = {}
     for name, value in given.items():
-        if name not in properties:
-            near = close_names(name, properties)
+        argument = known.get(name)
+        if argument is None:
+            near = close_names(name, known)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise ArgumentError(
                 f"{tool.name} has no argument {name[:80]!r}.{hint}",
                 field=name[:80],
-                expected=", ".join(properties) or "no arguments",
+                expected=", ".join(known) or "no arguments",
                 near=near,
             )
-        if value is None and name not in required:
+        if value is None and not argument.required:
             continue  # models send null for what they leave out
-        argument = Argument(name, name, "field", name in required, properties[name], "")
         values[name] = convert(argument, value)
-    missing = [name for name in required if name not in values]
+    missing = [name for name, a in known.items() if a.required and name not in values]
     if missing:
         raise ArgumentError(
             f"{tool.name} needs {', '.join(missing)}.",
             field=missing[0],
-            expected=type_text(properties.get(missing[0])),
+            expected=type_text(known[missing[0]].schema),
             missing=missing,
         )
     return values

@@ -17,7 +17,6 @@ from asyncposthog.catalog.schema import (
     result_schema,
     type_text,
 )
-from asyncposthog.catalog.search import near_matches, search, summary
 from asyncposthog.core.json_calls import call_json, page_json, prepare_call
 from asyncposthog.operation import Operation
 from asyncposthog.transport.encoding.request import prepare_request
@@ -114,6 +113,8 @@ class Operations:
         try:
             return registry.find(known)
         except KeyError:
+            from asyncposthog.catalog.search import near_matches
+
             near = near_matches(known)
             hint = f"Did you mean {' or '.join(near[:3])}?" if near else ""
             raise ArgumentError(
@@ -125,6 +126,9 @@ class Operations:
 
     def search(self, text: str, limit: int) -> list[dict[str, Any]]:
         """Return the operations that fit a description best."""
+        # Imported on use, as its words are compiled when it is imported.
+        from asyncposthog.catalog.search import search, summary
+
         found: list[dict[str, Any]] = []
         for match in search(text, limit, where=self.permits):
             operation = match.operation

@@ -13,6 +13,8 @@ from enum import Enum
 from typing import Any, Final, cast
 from uuid import UUID
 
+from pydantic_core import to_json
+
 __all__ = ["CHARS_PER_TOKEN", "SOURCE", "ToolError", "ToolResult", "cut", "dumps", "json_safe"]
 
 CHARS_PER_TOKEN: Final = 4
@@ -91,7 +93,11 @@ class ToolResult:
 
 def dumps(value: Any) -> str:
     """Return JSON text without spaces."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=json_safe)
+    try:
+        # Several times faster than the module `json`.
+        return to_json(value, fallback=json_safe, inf_nan_mode="null").decode()
+    except ValueError:  # text that is not valid Unicode
+        return json.dumps(value, separators=(",", ":"), default=json_safe)
 
 
 def json_safe(value: Any) -> Any:

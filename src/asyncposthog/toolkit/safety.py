@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import re
-import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +12,8 @@ from typing import Any, Final, TypeAlias, cast
 from asyncposthog.call import Call
 from asyncposthog.operation import Operation
 from asyncposthog.redact import mask
+
+from .results import dumps, json_safe
 
 __all__ = [
     "Approve",
@@ -22,6 +24,7 @@ __all__ = [
     "WriteRequest",
     "is_destructive",
     "masked",
+    "masked_arguments",
     "missing_scopes",
 ]
 
@@ -32,6 +35,8 @@ _SECRET_FIELD: Final = re.compile(
     r"token|secret|password|signature|credential|api_?key|private", re.IGNORECASE
 )
 _MAX_PLANS: Final = 200
+_MAX_PLAIN: Final = 500
+"""Characters of arguments that are recorded as they are, if they have no secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +143,9 @@ class Plans:
 
 def new_plan_id() -> str:
     """Return an id that cannot be guessed."""
-    return secrets.token_hex(8)
+    from secrets import token_hex
+
+    return token_hex(8)
 
 
 def is_destructive(operation: Operation) -> bool:
@@ -177,3 +184,11 @@ def masked(value: Any, max_chars: int = 500) -> Any:
     if isinstance(value, list | tuple):
         return [masked(inner, max_chars) for inner in cast("Sequence[Any]", value)]
     return value
+
+
+def masked_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a tool's arguments for the audit log, with secrets masked."""
+    text = dumps(given)
+    if len(text) <= _MAX_PLAIN and not _SECRET_FIELD.search(text) and mask(text) == text:
+        return json.loads(text)
+    return masked(json_safe(given))

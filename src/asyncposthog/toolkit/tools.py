@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast, get_type_hints, overload
 
+from asyncposthog.catalog.schema import Argument
 from asyncposthog.operation import Operation
 
 from .results import ToolResult
@@ -48,7 +50,7 @@ class ToolParameter:
     required: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Tool:
     """One tool. `Toolkit.call` runs it; `run` alone checks nothing."""
 
@@ -74,6 +76,16 @@ class Tool:
     asks_itself: bool = False
     """Whether it asks for approval itself, once it knows what it will do."""
 
+    @cached_property
+    def arguments(self) -> dict[str, Argument]:
+        """Its arguments by name, from the schema."""
+        required = set(self.input_schema.get("required", ()))
+        properties = cast("Mapping[str, Any]", self.input_schema.get("properties", {}))
+        return {
+            name: Argument(name, name, "field", name in required, schema, "")
+            for name, schema in properties.items()
+        }
+
 
 class ToolSet(Protocol):
     """Tools that can be called by name: what a framework needs of a toolkit."""
@@ -93,6 +105,8 @@ class Noted:
 
     data: Any
     notes: tuple[str, ...] = ()
+    is_json: bool = False
+    """Whether the data is JSON data already: the response of a server."""
 
 
 @overload
