@@ -59,6 +59,10 @@ def http(
     return httpx.AsyncClient(transport=httpx.ASGITransport(wrapped), base_url="http://service")
 
 
+def ada(scope: Any) -> str:
+    return "ada"
+
+
 async def ids(context: RequestContext) -> str:
     return f"{context.distinct_id} {context.session_id} {context.claimed.source}"
 
@@ -105,7 +109,7 @@ async def test_the_user_wins_over_what_a_client_claims(ph: AsyncPostHog) -> None
         assert (await service.get("/ada", headers=headers)).text == "7 s header"
         assert (await service.get("/zero", headers=headers)).text == "0 s header"
         assert (await service.get("/", headers=headers)).text == "forged s header"
-    async with http(ids, ph, user=lambda scope: "ada") as service:
+    async with http(ids, ph, user=ada) as service:
         assert (await service.get("/", headers=headers)).text == "ada s header"
 
 
@@ -158,7 +162,7 @@ async def test_flag_options(emulator: Emulator, ph: AsyncPostHog) -> None:
     def options(scope: Any) -> dict[str, Any]:
         return {"person_properties": {"path": scope["path"]}, "keys": ["of-path"]}
 
-    async with http(of_path, ph, flag_options=options, user=lambda _: "ada") as service:
+    async with http(of_path, ph, flag_options=options, user=ada) as service:
         assert (await service.get("/x")).text == "True"
         assert (await service.get("/y")).text == "False"
 
@@ -260,7 +264,7 @@ async def test_no_token_is_told_where_flags_are_read(emulator: Emulator) -> None
 
     async with (
         AsyncPostHog.emulated(emulator, project_api_key=None) as ph,
-        http(beta, ph, user=lambda _: "ada") as service,
+        http(beta, ph, user=ada) as service,
     ):
         with pytest.raises(ConfigurationError, match="POSTHOG_PROJECT_API_KEY"):
             await service.get("/")
