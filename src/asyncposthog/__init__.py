@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from asyncposthog.capture import CaptureSettings, CaptureStats, EventResult, LostEvents
     from asyncposthog.core.raw_response import RawResponse, RequestPreview, StreamedResponse
     from asyncposthog.query.execution import QueryProgress
     from asyncposthog.query.result import QueryResult, TruncatedResultWarning
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .errors import (
         Attempt,
         AuthenticationError,
+        CaptureError,
         ClosedError,
         ConfigurationError,
         ConflictError,
@@ -72,6 +74,9 @@ __all__ = [
     "AuthenticationError",
     "BucketStatus",
     "CallNext",
+    "CaptureError",
+    "CaptureSettings",
+    "CaptureStats",
     "Check",
     "Clock",
     "ClosedError",
@@ -82,6 +87,7 @@ __all__ = [
     "DecodeError",
     "Diagnosis",
     "EventLoopError",
+    "EventResult",
     "Export",
     "ExportError",
     "ExportJob",
@@ -92,6 +98,7 @@ __all__ = [
     "FlagUnavailableError",
     "Id",
     "Limiter",
+    "LostEvents",
     "MethodNotAllowedError",
     "Middleware",
     "NotFoundError",
@@ -141,12 +148,14 @@ __all__ = [
 ]
 
 _NAMES_BY_MODULE: Final[dict[str, tuple[str, ...]]] = {
+    ".capture": ("CaptureSettings", "CaptureStats", "EventResult", "LostEvents"),
     ".client": ("AsyncPostHog",),
     ".config": ("Secret", "Settings"),
     ".doctor": ("Check", "Diagnosis"),
     ".errors": (
         "Attempt",
         "AuthenticationError",
+        "CaptureError",
         "ClosedError",
         "ConfigurationError",
         "ConflictError",

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeVar, cast
 from uuid import UUID
 
 import httpx
@@ -34,6 +34,8 @@ from .resources import Resources
 from .types import OMIT, FileInput, Omit, Region, RequestOptions
 
 if TYPE_CHECKING:
+    from asyncposthog.capture.service import Capture
+    from asyncposthog.capture.settings import CaptureSettings
     from asyncposthog.core.raw_response import RawResponse, RequestPreview, StreamedResponse
     from asyncposthog.export.service import Export
     from asyncposthog.flags.editing import FeatureFlagsService
@@ -94,6 +96,7 @@ class BaseClient:
         query_slots: int = 3,
         limiter: Limiter | None = None,
         clock: Clock | None = None,
+        capture: CaptureSettings | None = None,
         debug: bool = False,
     ) -> None:
         """Validate the settings. No connection is opened before the first call.
@@ -134,6 +137,7 @@ class BaseClient:
             query_slots: Queries of one project that run at the same time.
             limiter: A rate limiter shared with other clients, instead of those three settings.
             clock: Clock and random source, replaceable in tests.
+            capture: Settings of `ph.capture`.
             debug: Log each attempt to stderr.
 
         Raises:
@@ -173,6 +177,9 @@ class BaseClient:
         )
         if debug:
             enable_debug_logging()
+        self._capture_settings = _check_capture_settings(capture)
+        self._captures: dict[Secret | None, Capture] = {}
+        """The capture of each project token that the client and its copies have."""
         self._executor: Executor = Executor(
             settings,
             shared,
@@ -254,6 +261,7 @@ class BaseClient:
         if not isinstance(headers, Omit):
             changes["headers"] = {**dict(old.settings.headers), **headers}
         copy = object.__new__(type(self))
+        copy._capture_settings, copy._captures = self._capture_settings, self._captures
         copy._executor = Executor(
             replace_settings(old.settings, changes),
             old.transport,
@@ -377,15 +385,31 @@ class BaseClient:
     async def aclose(self, *, cancel: bool = False, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
         """Close the client and its copies: refuse new calls, wait for running ones, disconnect.
 
+        Captured events that are still queued are sent first, also with `cancel`, within
+        `CaptureSettings.close_timeout`.
+
         Args:
             cancel: Cancel running calls instead of waiting for them; they raise `ClosedError`.
             timeout: Seconds to wait before running calls are cancelled; None: no limit.
         """
+        try:
+            for capture in [*self._captures.values()]:
+                await capture.aclose()
+        finally:
+            await self._close_transport(cancel=cancel, timeout=timeout)
+
+    async def _close_transport(self, *, cancel: bool, timeout: float | None) -> None:  # noqa: ASYNC109
         await self._executor.transport.aclose(cancel=cancel, timeout=timeout)
 
     async def __aenter__(self) -> Self:
-        """Return the client. No connection is opened yet."""
+        """Return the client. No connection is opened yet, unless a spool has events to send.
+
+        Raises:
+            ConfigurationError: The spool belongs to another project or program, or is in use.
+        """
         self._executor.transport.check_open()
+        if self._capture_settings is not None and self._capture_settings.spool is not None:
+            await self.capture.open()
         return self
 
     async def __aexit__(
@@ -397,6 +421,17 @@ class BaseClient:
         """Close the client; after an exception, running calls are cancelled."""
         await self.aclose(cancel=exc_type is not None)
 
+    @cached_property
+    def capture(self) -> Capture:
+        """Events to the project. Call it to queue one: `await ph.capture("paid", "ada")`."""
+        from asyncposthog.capture.service import Capture
+
+        token = self._executor.settings.project_api_key
+        capture = self._captures.get(token)
+        if capture is None:
+            capture = self._captures[token] = Capture(self._executor, self._capture_settings)
+        return capture
+
     def __repr__(self) -> str:
         """Return host, project id and the masked API key."""
         settings = self.settings
@@ -404,6 +439,17 @@ class BaseClient:
             f"{type(self).__name__}(host={settings.host!r}, project_id={settings.project_id!r}, "
             f"api_key={str(settings.api_key)!r})"
         )
+
+
+def _check_capture_settings(settings: CaptureSettings | None) -> CaptureSettings | None:
+    """Return valid settings of capture."""
+    if settings is None:
+        return None
+    from asyncposthog.capture.settings import CaptureSettings
+
+    if not isinstance(cast("object", settings), CaptureSettings):
+        raise TypeError(f"capture must be CaptureSettings, not {type(settings).__name__}")
+    return settings
 
 
 class ClientNamespaces(Resources):
@@ -428,7 +474,7 @@ class ClientNamespaces(Resources):
         """The values of feature flags for a person: `await ph.flags.evaluate("user-1")`."""
         from asyncposthog.flags.service import Flags
 
-        return Flags(self._executor, lambda: getattr(self, "capture", None))
+        return Flags(self._executor, lambda: self.capture)
 
     @cached_property
     def insights(self) -> InsightsService:
@@ -478,7 +524,7 @@ class AsyncPostHog(ClientNamespaces, BaseClient):
             "api_key": call_options.key,
             "project_id": call_options.project_id,
             "organization_id": call_options.organization_id,
-            "project_api_key": call_options.state.accounts.account.project_token,
+            "project_api_key": call_options.project_token,
             "host": "http://emulator.localhost",
             "transport": call_options.transport(),
         }

@@ -79,14 +79,13 @@ class PostHogProvider(AbstractProvider):
     ) -> None:
         """Capture an event for the targeting key, if the client can capture events."""
         key = None if evaluation_context is None else evaluation_context.targeting_key
-        sink = getattr(self._client, "capture", None)
-        if not key or sink is None:
+        if not key or self._client.settings.project_api_key is None:
             return
         details = tracking_event_details
         properties = {} if details is None else dict(details.attributes)
         if details is not None and details.value is not None:
             properties["value"] = cast("Any", details.value)
-        sink.nowait(tracking_event_name, key, properties=properties)
+        self._client.capture.nowait(tracking_event_name, key, properties=properties)
 
     def resolve_boolean_details(
         self,

@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from asyncposthog._version import __version__
 from asyncposthog.call import Call, CallOptions, Policy, default_options
-from asyncposthog.config import Settings
+from asyncposthog.config import Settings, missing_key_error
 from asyncposthog.errors import DecodeError, ReadOnlyError
 from asyncposthog.hosts import Hosts
 from asyncposthog.operation import Operation
@@ -88,6 +88,7 @@ class Executor:
         self.on_retry = on_retry
         self.default_options = default_options(settings)
         self._restricted = settings.read_only or settings.allow is not None
+        self._token_only = settings.token_only
         self._context: ClientContext | None = None
         self._decode: Callable[..., Any] | None = None
         self._with_key = self._with_limits = True
@@ -167,6 +168,8 @@ class Executor:
             TypeError, ValueError: An argument cannot be sent. Nothing was sent.
         """
         operation, options = call.operation, call.options
+        if self._token_only and self._with_key:
+            raise missing_key_error(self.settings.hosts)
         if self._restricted:
             self.check_allowed(on_behalf_of or operation)
         # The deadline of the call covers the lookup of its project or organization as well.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Attempt",
     "AuthenticationError",
+    "CaptureError",
     "ClosedError",
     "ConfigurationError",
     "ConflictError",
@@ -199,6 +200,10 @@ class ResponseTooLargeError(PostHogError):
 
 class ExportError(PostHogError):
     """An export cannot start or continue, or the server does not return all of its rows."""
+
+
+class CaptureError(PostHogError):
+    """Events cannot be accepted or imported."""
 
 
 class FlagUnavailableError(PostHogError):

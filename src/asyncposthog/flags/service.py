@@ -181,6 +181,7 @@ class Flags:
             TypeError, ValueError: An argument is invalid. Nothing was sent.
         """
         settings = self._settings
+        self._called_events.bind()
         who = subject(
             distinct_id,
             groups,
