@@ -19,6 +19,7 @@ from benchmarks import (
     export_comparison,
     export_memory,
     faults,
+    flags,
     fleet,
     hogql,
     ingestion,
@@ -33,6 +34,7 @@ AREAS: dict[str, Callable[[], Iterator[Row]]] = {
     "export": lambda: chain(
         export.rows(), export_comparison.rows(), export_memory.rows(), interruptions.rows()
     ),
+    "flags": flags.rows,
     "limits": lambda: chain(limits.rows(), fleet.rows(), faults.rows()),
 }
 OUT = Path(__file__).resolve().parent / "out" / "results.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from pydantic_core import from_json
 
@@ -46,9 +46,12 @@ class FlagReason:
     """The position of the release condition that decided, from 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class FlagResult:
-    """The value of one flag, with what the server says about it."""
+class FlagResult(NamedTuple):
+    """The value of one flag, with what the server says about it.
+
+    A named tuple, because it is made for each flag of each evaluation: a frozen dataclass takes
+    four times as long.
+    """
 
     key: str
     value: FlagValue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from pydantic_core import from_json, to_json
 
@@ -55,8 +55,7 @@ DEFINITIONS: Final = Operation(
 _QUOTA: Final = "feature_flags"
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """The person and groups to evaluate flags for."""
 
     distinct_id: str
