@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import anyio
 import anyio.abc
 import httpx
-from posthog.feature_flags import match_feature_flag_properties
 
 from asyncposthog import AsyncPostHog
 from benchmarks.measure import Row, median_of
@@ -110,6 +110,7 @@ async def _serve(listening: Callable[[int], None]) -> None:
 async def _remote() -> dict[str, float]:
     """Return the CPU microseconds of an evaluation, the server of both included."""
     ports: list[int] = []
+    seconds: dict[str, float] = {}
     ready = anyio.Event()
 
     def listening(port: int) -> None:
@@ -148,6 +149,8 @@ async def _local() -> dict[str, float]:
     definitions = {"flags": flags, "cohorts": {"5": COHORT}, "group_type_mapping": {}}
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json=definitions))
     by_key = {flag["key"]: flag for flag in flags}
+    official: Any = import_module("posthog.feature_flags")
+    match = official.match_feature_flag_properties
     keys = ["flag-3"]
     ph = AsyncPostHog(
         "phx_x", project_id=1, project_api_key=TOKEN, transport=transport, limits=False
@@ -166,7 +169,7 @@ async def _local() -> dict[str, float]:
         async def function() -> None:
             for number in range(EVALUATIONS):
                 distinct_id = f"user-{number}"
-                match_feature_flag_properties(
+                match(
                     by_key["flag-3"],
                     distinct_id,
                     PERSON,
