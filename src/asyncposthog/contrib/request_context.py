@@ -79,7 +79,7 @@ def identity(header: Callable[[str], str | None], cookie: Callable[[], str | Non
 
     Args:
         header: Returns the value of a header, by its lower-case name.
-        cookie: Returns the value of PostHog's cookie. Called if the headers do not say everything.
+        cookie: Returns the value of PostHog's cookie. Called if the headers lack something.
     """
     distinct_id = _clean(header("x-posthog-distinct-id"))
     session_id = _clean(header("x-posthog-session-id"))
@@ -202,7 +202,7 @@ class RequestContext:
 
     async def _evaluate(self, distinct_id: str | None) -> FlagSnapshot:
         if distinct_id is None:
-            return FlagSnapshot("", {}, everything=Unavailable("no_distinct_id"))
+            return FlagSnapshot("", {}, incomplete=Unavailable("no_distinct_id"))
         options: dict[str, Any] = {"on_error": "unavailable"}
         if self._flag_options is not None:
             options |= self._flag_options()

@@ -200,8 +200,8 @@ def _about(result: FlagResult) -> dict[str, Any]:
 
 def _errors(snapshot: FlagSnapshot, result: FlagResult | Unavailable | None) -> list[str]:
     errors: list[str] = []
-    if snapshot.everything is not None and not (isinstance(result, FlagResult) and result.local):
-        errors.append(snapshot.everything.code)
+    if snapshot.incomplete is not None and not (isinstance(result, FlagResult) and result.local):
+        errors.append(snapshot.incomplete.code)
     if isinstance(result, Unavailable) and result.code not in errors:
         errors.append(result.code)
     if result is None:

@@ -38,9 +38,9 @@ from .wire import (
     EVALUATE,
     FlagsResponse,
     Subject,
+    make_subject,
     parse_response,
     request_body,
-    subject,
 )
 
 __all__ = ["FlagSettings", "Flags", "OnError"]
@@ -182,7 +182,7 @@ class Flags:
         """
         settings = self._settings
         self._called_events.bind()
-        who = subject(
+        subject = make_subject(
             distinct_id,
             groups,
             person_properties,
@@ -190,7 +190,7 @@ class Flags:
             device_id,
             settings.disable_geoip,
         )
-        wanted = None if keys is None else _validate_keys(keys)
+        requested = None if keys is None else _validate_keys(keys)
         on_error = settings.on_error if on_error is None else _check_on_error(on_error)
         if strictly_local is None:
             strictly_local = self._strictly_local_users > 0
@@ -198,22 +198,24 @@ class Flags:
         if definitions is None or self._matcher is None:
             if strictly_local:
                 return self._snapshot(
-                    who, wanted, {}, everything=Unavailable("definitions_not_loaded")
+                    subject, requested, {}, incomplete=Unavailable("definitions_not_loaded")
                 )
-            return await self._evaluate_remotely(who, wanted, None, {}, on_error, options)
-        results, undecided = self._evaluate_locally(definitions, who, wanted)
+            return await self._evaluate_remotely(subject, requested, None, {}, on_error, options)
+        results, undecided = self._evaluate_locally(definitions, subject, requested)
         if not undecided:
-            return self._snapshot(who, wanted, results, definitions=definitions)
+            return self._snapshot(subject, requested, results, definitions=definitions)
         if strictly_local:
             reason = Unavailable("local_evaluation_inconclusive")
             return self._snapshot(
-                who,
-                wanted,
+                subject,
+                requested,
                 results,
                 unavailable=dict.fromkeys(undecided, reason),
                 definitions=definitions,
             )
-        return await self._evaluate_remotely(who, wanted, undecided, results, on_error, options)
+        return await self._evaluate_remotely(
+            subject, requested, undecided, results, on_error, options
+        )
 
     def evaluate_local(
         self,
@@ -233,17 +235,17 @@ class Flags:
         Raises:
             TypeError, ValueError: An argument is invalid.
         """
-        who = subject(distinct_id, groups, person_properties, group_properties, device_id)
-        wanted = None if keys is None else _validate_keys(keys)
+        subject = make_subject(distinct_id, groups, person_properties, group_properties, device_id)
+        requested = None if keys is None else _validate_keys(keys)
         definitions = self._loader.current
         if definitions is None or self._matcher is None:
             reason = Unavailable("definitions_not_loaded")
-            return self._snapshot(who, wanted, {}, everything=reason)
-        results, undecided = self._evaluate_locally(definitions, who, wanted)
+            return self._snapshot(subject, requested, {}, incomplete=reason)
+        results, undecided = self._evaluate_locally(definitions, subject, requested)
         reason = Unavailable("local_evaluation_inconclusive")
         return self._snapshot(
-            who,
-            wanted,
+            subject,
+            requested,
             results,
             unavailable=dict.fromkeys(undecided, reason),
             definitions=definitions,
@@ -296,6 +298,7 @@ class Flags:
         self._strictly_local_users += strictly
 
     async def _import_matcher(self) -> None:
+        self._called_events.bind()  # `evaluate_local` may be called in a thread
         if self._matcher is not None:
             return
         if MATCHER_MODULE in sys.modules:
@@ -363,15 +366,15 @@ class Flags:
         return payload
 
     def _evaluate_locally(
-        self, definitions: Definitions, who: Subject, wanted: frozenset[str] | None
+        self, definitions: Definitions, subject: Subject, requested: frozenset[str] | None
     ) -> tuple[dict[str, FlagResult], list[str]]:
         """Return the results by key, and the keys that only the server can evaluate."""
         matcher = self._matcher
         assert matcher is not None
-        prepared = with_identity(who)
+        prepared = with_identity(subject)
         results: dict[str, FlagResult] = {}
         undecided: list[str] = []
-        for key in definitions.flags if wanted is None else wanted:
+        for key in definitions.flags if requested is None else requested:
             result = matcher.evaluate(definitions, key, prepared)
             if result is None:
                 undecided.append(key)
@@ -381,33 +384,35 @@ class Flags:
 
     async def _evaluate_remotely(
         self,
-        who: Subject,
-        wanted: frozenset[str] | None,
+        subject: Subject,
+        requested: frozenset[str] | None,
         undecided: Collection[str] | None,
         local: dict[str, FlagResult],
         on_error: OnError,
         options: RequestOptions | None,
     ) -> FlagSnapshot:
-        """Ask the server for the undecided flags, or for all wanted ones."""
+        """Ask the server for the undecided flags, or for all requested ones."""
         try:
-            response = await self._request(who, wanted if undecided is None else undecided, options)
+            response = await self._request(
+                subject, requested if undecided is None else undecided, options
+            )
         except PostHogError as error:
             if on_error == "raise" or isinstance(error, _FATAL):
                 raise
             return self._snapshot(
-                who, wanted, local, everything=Unavailable("request_failed", error)
+                subject, requested, local, incomplete=Unavailable("request_failed", error)
             )
         return self._snapshot(
-            who,
-            wanted,
+            subject,
+            requested,
             {**local, **response.results},
             unavailable=response.unavailable,
-            everything=response.everything,
+            incomplete=response.incomplete,
             response=response,
         )
 
     async def _request(
-        self, who: Subject, keys: Collection[str] | None, options: RequestOptions | None
+        self, subject: Subject, keys: Collection[str] | None, options: RequestOptions | None
     ) -> FlagsResponse:
         executor = self._evaluator
         if executor is None:
@@ -423,7 +428,7 @@ class Flags:
                 retry_statuses=_RETRY_STATUSES,
             )
             call_options = replace(call_options, policy=policy)
-        body = request_body(self._token(), who, keys)
+        body = request_body(self._token(), subject, keys)
         query = {"v": self._settings.version}
         response = await executor.perform(Call(EVALUATE, (), query, None, body, call_options))
         return parse_response(response.content, executor.settings.host)
@@ -477,12 +482,12 @@ class Flags:
 
     def _snapshot(
         self,
-        who: Subject,
-        wanted: frozenset[str] | None,
+        subject: Subject,
+        requested: frozenset[str] | None,
         results: dict[str, FlagResult],
         *,
         unavailable: dict[str, Unavailable] | None = None,
-        everything: Unavailable | None = None,
+        incomplete: Unavailable | None = None,
         definitions: Definitions | None = None,
         response: FlagsResponse | None = None,
     ) -> FlagSnapshot:
@@ -492,12 +497,12 @@ class Flags:
             else response is not None and response.minimal_events
         )
         return FlagSnapshot(
-            who.distinct_id,
+            subject.distinct_id,
             MappingProxyType(results),
             _NOTHING if not unavailable else MappingProxyType(unavailable),
-            everything,
-            wanted,
-            MappingProxyType(who.groups) if who.groups else _NO_GROUPS,
+            incomplete,
+            requested,
+            MappingProxyType(subject.groups) if subject.groups else _NO_GROUPS,
             None if response is None else response.request_id,
             None if response is None else response.evaluated_at,
             minimal,

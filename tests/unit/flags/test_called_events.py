@@ -41,7 +41,7 @@ def snapshot(
         distinct_id,
         parsed.results,
         parsed.unavailable,
-        parsed.everything,
+        parsed.incomplete,
         request_id=parsed.request_id,
         evaluated_at=parsed.evaluated_at,
         minimal_events=parsed.minimal_events,
