@@ -189,6 +189,7 @@ class Sender:
                     batch,
                     outcomes.append,
                     lane=self._lane,
+                    historical=self._settings.historical,
                     max_retries=self._settings.max_retries,
                 )
             except Exception as error:
