@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import httpx
 
 from asyncposthog import AsyncPostHog, CaptureSettings
@@ -55,13 +56,20 @@ def error(status: int, tag: str = "error", **headers: str) -> httpx.Response:
     )
 
 
+class StoppedClock(ManualClock):
+    """A clock on which a wait never ends."""
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep_forever()
+
+
 class Server:
     """Answers requests by a function, and keeps them."""
 
-    def __init__(self, respond: Responder = accept) -> None:
+    def __init__(self, respond: Responder = accept, clock: ManualClock | None = None) -> None:
         self.respond = respond
         self.sent: list[Sent] = []
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         sent = Sent(request)
@@ -82,3 +90,8 @@ class Server:
     def delivered(self) -> list[str]:
         """The names of the events of all requests."""
         return [name for sent in self.sent for name in sent.names]
+
+
+def out_of_service() -> Server:
+    """Return a server that accepts nothing; its client waits after the first attempt."""
+    return Server(lambda sent: error(503), StoppedClock())
