@@ -65,6 +65,7 @@ class CalledEvents:
         self._reported: OrderedDict[Hashable, None] = OrderedDict()
         self._loop_thread: int | None = None
         self._on_asyncio = False
+        self._has_warned = False
         self._tasks: set[object] = set()
         self._call_in_loop: Callable[[Callable[[], object]], None] | None = None
 
@@ -101,8 +102,11 @@ class CalledEvents:
     def _try_report(self, snapshot: FlagSnapshot, key: str) -> None:
         try:
             self._report(snapshot, key)
-        except Exception:
-            logger.exception("the event about a read of a feature flag was not sent")
+        except Exception as error:
+            # Once: a program reads flags all the time.
+            level = logging.DEBUG if self._has_warned else logging.WARNING
+            self._has_warned = True
+            logger.log(level, "the event about a read of a feature flag was not sent: %s", error)
 
     def _report(self, snapshot: FlagSnapshot, key: str) -> None:
         if not snapshot.distinct_id:
