@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, TypeAlias
 
@@ -27,6 +28,7 @@ from asyncposthog.errors import (
     ReadOnlyError,
 )
 from asyncposthog.hosts import Hosts
+from asyncposthog.threads import run_in_thread
 from asyncposthog.types import JSON, OMIT, Id, RequestOptions
 
 from .called_events import CalledEvents, EventSink
@@ -281,8 +283,11 @@ class Flags:
         """
         if not 1 <= poll_interval < float("inf"):
             raise ValueError(f"poll_interval must be 1 second or more, not {poll_interval!r}")
-        return _LocalEvaluation(self._start_local, self._stop_local, self._loader,
-                                poll_interval, (strictly_local, required))  # fmt: skip
+        return _LocalEvaluation(
+            partial(self._start_local, strictly_local, required),
+            partial(self._stop_local, strictly_local),
+            partial(self._loader.poll, poll_interval),
+        )
 
     async def _start_local(self, strictly: bool, required: bool) -> None:
         self._executor.transport.check_open()
@@ -305,7 +310,7 @@ class Flags:
             self._matcher = load_matcher()
         else:
             # In a thread: the import takes half a second, and would stop the event loop.
-            self._matcher = await anyio.to_thread.run_sync(load_matcher)
+            self._matcher = await run_in_thread(load_matcher)
 
     def _stop_local(self, strictly: bool) -> None:
         self._strictly_local_users -= strictly
@@ -515,27 +520,23 @@ class _LocalEvaluation(AbstractAsyncContextManager[None]):
 
     def __init__(
         self,
-        start: Callable[[bool, bool], Awaitable[None]],
-        stop: Callable[[bool], None],
-        loader: DefinitionLoader,
-        interval: float,
-        flags: tuple[bool, bool],
+        start: Callable[[], Awaitable[None]],
+        stop: Callable[[], None],
+        poll: Callable[[], Awaitable[None]],
     ) -> None:
-        self._start, self._stop = start, stop
-        self._loader, self._interval = loader, interval
-        self._strictly, self._required = flags
+        self._start, self._stop, self._poll = start, stop, poll
         self._tasks: anyio.abc.TaskGroup | None = None
 
     async def __aenter__(self) -> None:
         if self._tasks is not None:
             raise RuntimeError("a block of ph.flags.local() can be entered once; call it again")
-        await self._start(self._strictly, self._required)
+        await self._start()
         self._tasks = anyio.create_task_group()
         try:
             await self._tasks.__aenter__()
-            self._tasks.start_soon(self._loader.poll, self._interval)
+            self._tasks.start_soon(self._poll)
         except BaseException:
-            self._stop(self._strictly)
+            self._stop()
             raise
 
     async def __aexit__(
@@ -545,7 +546,7 @@ class _LocalEvaluation(AbstractAsyncContextManager[None]):
         traceback: TracebackType | None,
     ) -> None:
         assert self._tasks is not None
-        self._stop(self._strictly)
+        self._stop()
         self._tasks.cancel_scope.cancel()
         # The group does not get the exception of the block: it would wrap it in a group.
         await self._tasks.__aexit__(None, None, None)
