@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -522,7 +522,7 @@ class _LocalEvaluation(AbstractAsyncContextManager[None]):
         self,
         start: Callable[[], Awaitable[None]],
         stop: Callable[[], None],
-        poll: Callable[[], Awaitable[None]],
+        poll: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self._start, self._stop, self._poll = start, stop, poll
         self._tasks: anyio.abc.TaskGroup | None = None
