@@ -36,7 +36,7 @@ def create_app(client: AsyncPostHog | None = None, *, local_flags: bool = False)
             yield
 
     app = FastAPI(lifespan=lifespan)
-    app.add_middleware(PostHogMiddleware, user=user_id)  # pyright: ignore[reportArgumentType]
+    app.add_middleware(PostHogMiddleware, user=user_id)
 
     @app.get("/home")
     async def home(flags: Flags) -> dict[str, Any]:
