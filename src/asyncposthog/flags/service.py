@@ -435,7 +435,15 @@ class Flags:
             call_options = replace(call_options, policy=policy)
         body = request_body(self._token(), subject, keys)
         query = {"v": self._settings.version}
-        response = await executor.perform(Call(EVALUATE, (), query, None, body, call_options))
+        try:
+            response = await executor.perform(Call(EVALUATE, (), query, None, body, call_options))
+        except PostHogError as error:
+            self._correct_suggestion(
+                error,
+                "The server does not know the project token: check project_api_key, and region= "
+                "or host=.",
+            )
+            raise
         return parse_response(response.content, executor.settings.host)
 
     async def _fetch_definitions(self, etag: str | None) -> httpx.Response:
@@ -451,10 +459,27 @@ class Flags:
                 # An older self-hosted instance. Its other path is used from now on.
                 self._old_definitions_path = True
                 headers = None
+            except PostHogError as error:
+                self._correct_suggestion(
+                    error,
+                    "Definitions need a project secret key (phs_) or a personal API key, and the "
+                    "token of the same project: check api_key, project_api_key, and region= or "
+                    "host=.",
+                )
+                raise
         from asyncposthog.registry.families.feature_flags import LOCAL_EVALUATION
 
         call = Call(LOCAL_EVALUATION, (), {"send_cohorts": True}, headers, OMIT, options)
         return await self._executor.perform(call, on_behalf_of=DEFINITIONS)
+
+    def _correct_suggestion(self, error: PostHogError, unknown_key: str) -> None:
+        """Make the suggestion of an error one for the project token and the ingestion host."""
+        hosts = self._executor.settings.hosts
+        if isinstance(error, AuthenticationError):
+            error.suggestion = unknown_key
+        elif error.suggestion is not None:
+            # Keys and billing are on the pages of the app.
+            error.suggestion = error.suggestion.replace(f"{hosts.ingest}/", f"{hosts.app}/")
 
     def _ingest_executor(self, *, with_key: bool) -> Executor:
         hosts = self._executor.settings.hosts

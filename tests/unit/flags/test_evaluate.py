@@ -354,3 +354,15 @@ async def test_native_cancellation_leaves_nothing_behind(anyio_backend: str) -> 
             async with asyncio.timeout(0):
                 await ph.flags.evaluate("ada", on_error="unavailable")
     assert len(asyncio.all_tasks()) == tasks
+
+
+async def test_suggestions_are_about_the_token_and_the_app() -> None:
+    server = Server(httpx.Response(401, text="no"), httpx.Response(402, text="no"))
+    async with flags_client(server, region="eu") as ph:
+        with pytest.raises(AuthenticationError, match="does not know the project token"):
+            await ph.flags.evaluate("ada")
+        with pytest.raises(QuotaError, match=r"https://eu\.posthog\.com/organization/billing"):
+            await ph.flags.evaluate("ada")
+        server.answers = [httpx.Response(401, text="no")]
+        with pytest.raises(AuthenticationError, match="Definitions need a project secret key"):
+            await ph.flags.load_definitions()
