@@ -46,9 +46,11 @@ def _run(source: Path, python: str, protocol: str, concurrency: int) -> tuple[in
         url = f"http://127.0.0.1:{int(adapter.stdout.readline())}"
         port = _free_port()
         done = subprocess.run(
-            [python, "-c", _LAUNCH, str(source), "run", "--adapter-url", url]
-            + ["--mock-port", str(port), "--mock-url", f"http://127.0.0.1:{port}"]
-            + ["--output", "json", "--concurrency", str(concurrency)],
+            [
+                *(python, "-c", _LAUNCH, str(source), "run", "--adapter-url", url),
+                *("--mock-port", str(port), "--mock-url", f"http://127.0.0.1:{port}"),
+                *("--output", "json", "--concurrency", str(concurrency)),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

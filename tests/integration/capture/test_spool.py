@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import subprocess
@@ -117,8 +116,10 @@ async def test_a_spool_in_use(path: Path) -> None:
             "                            capture=settings): pass\n"
             "anyio.run(main)\n"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+        done = await anyio.to_thread.run_sync(
+            lambda: subprocess.run(
+                [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+            )
         )
         assert "in use by another process" in done.stderr
 
@@ -183,12 +184,12 @@ async def test_a_process_that_is_killed_loses_nothing(path: Path) -> None:
     emulator.faults.randomize(seed=3, rate=0.2)
     accepted: set[str] = set()
     with serve_sync(emulator) as url:
-        for _ in range(3):
+        for _ in range(2):
             process = subprocess.Popen(
                 [sys.executable, "-c", KILLED, url, str(path)], stdout=subprocess.PIPE, text=True
             )
             assert process.stdout is not None
-            for _ in range(300):
+            for _ in range(200):
                 accepted.add(process.stdout.readline().strip())
             process.send_signal(signal.SIGKILL)
             # What it has printed was accepted too.
@@ -204,13 +205,12 @@ async def test_a_process_that_is_killed_loses_nothing(path: Path) -> None:
             assert client.capture.stats.lost == {}
     captured = emulator.captured_events("paid")
     missing = accepted - {event["uuid"] for event in captured}
-    assert (len(accepted) >= 900, missing) == (True, set())
+    assert (len(accepted) >= 400, missing) == (True, set())
     # At least once: whatever came twice is the same event.
     numbers = {(event["uuid"], event["properties"]["number"]) for event in captured}
     assert len(numbers) == len({event["uuid"] for event in captured})
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize("spooled", [False, True])
 def test_a_forked_child_starts_with_nothing(path: Path, spooled: bool) -> None:
     code = """
