@@ -20,6 +20,7 @@ from benchmarks import (
     export_comparison,
     export_memory,
     faults,
+    flags,
     fleet,
     hogql,
     ingestion,
@@ -35,6 +36,7 @@ AREAS: dict[str, Callable[[], Iterator[Row]]] = {
     "export": lambda: chain(
         export.rows(), export_comparison.rows(), export_memory.rows(), interruptions.rows()
     ),
+    "flags": flags.rows,
     "limits": lambda: chain(limits.rows(), fleet.rows(), faults.rows()),
 }
 OUT = Path(__file__).resolve().parent / "out" / "results.json"

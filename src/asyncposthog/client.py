@@ -474,7 +474,7 @@ class ClientNamespaces(Resources):
         """The values of feature flags for a person: `await ph.flags.evaluate("user-1")`."""
         from asyncposthog.flags.service import Flags
 
-        return Flags(self._executor, lambda: getattr(self, "capture", None))
+        return Flags(self._executor, lambda: cast("BaseClient", self).capture)
 
     @cached_property
     def insights(self) -> InsightsService:

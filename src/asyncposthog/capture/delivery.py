@@ -231,7 +231,7 @@ class Delivery:
         answer = await self._post("v1", attempts, body, headers)
         if answer is None:
             return Retry()
-        verdict = judge_v1(answer, proven=self.version == "v1")
+        verdict = judge_v1(answer, len(records), proven=self.version == "v1")
         if self.version is None and (isinstance(verdict, Accepted) or answer.code is not None):
             self.version = "v1"
         return verdict

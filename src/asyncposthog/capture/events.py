@@ -15,7 +15,7 @@ from .plan import AI_EVENT_BYTES, EVENT_BYTES, Record
 from .settings import BeforeSend, CaptureSettings
 from .values import PLAIN_TYPES, convert, encode
 
-__all__ = ["EventBuilder", "format_time", "new_uuid", "parse_timestamp"]
+__all__ = ["EventBuilder", "format_time", "parse_timestamp"]
 
 _MAX_ID_CHARS: Final = 200
 _OPTIONS: Final = {
@@ -41,22 +41,13 @@ _PRIVATE_AI_PROPERTIES: Final = (
     "$ai_output_choices",
     "$ai_output_state",
 )
-_VARIANTS: Final = "89ab"
+_VARIANTS: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+_RANDOM_CHARS: Final = 20
+_UUIDS_AT_ONCE: Final = 64
+_MAX_CACHED_NAMES: Final = 1000
 _EVENT_FIELDS: Final = frozenset(
     {"event", "distinct_id", "properties", "timestamp", "uuid", "groups", "options"}
 )
-
-
-def new_uuid(seconds: float) -> str:
-    """Return a random UUID of version 7, which sorts by time.
-
-    Args:
-        seconds: The time, in seconds since 1970.
-    """
-    moment = f"{int(seconds * 1000) & 0xFFFFFFFFFFFF:012x}"
-    chance = os.urandom(10).hex()
-    variant = _VARIANTS[int(chance[3], 16) & 3]
-    return f"{moment[:8]}-{moment[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 
 
 def format_time(seconds: float) -> str:
@@ -95,6 +86,46 @@ def parse_timestamp(value: object) -> str:
         raise ValueError(f"timestamp is out of range: {value!s:.80}") from None
 
 
+class _Stamps:
+    """Makes the time and the UUID of new events, from parts that are formatted when they change."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._second_text = ""
+        self._millisecond = -1
+        self._uuid_start = ""
+        self._uuid_ends: list[str] = []
+
+    def time(self, seconds: float) -> str:
+        """Return a time, in seconds since 1970, as RFC 3339 text in UTC, to the microsecond."""
+        second = int(seconds)
+        if second != self._second:
+            self._second_text = datetime.fromtimestamp(second, UTC).isoformat()[:-6]
+            self._second = second
+        return f"{self._second_text}.{int((seconds - second) * 1e6):06d}Z"
+
+    def uuid(self, seconds: float) -> str:
+        """Return a random UUID of version 7, which sorts by time."""
+        millisecond = int(seconds * 1000)
+        if millisecond != self._millisecond:
+            text = f"{millisecond:012x}"
+            self._uuid_start = f"{text[:8]}-{text[8:]}-7"
+            self._millisecond = millisecond
+        if not self._uuid_ends:
+            self._uuid_ends = _uuid_ends()
+        return self._uuid_start + self._uuid_ends.pop()
+
+
+def _uuid_ends() -> list[str]:
+    """Return the random ends of many UUIDs, by one call of the system.
+
+    They are not for two processes: a forked child makes its own.
+    """
+    chance = os.urandom(_UUIDS_AT_ONCE * _RANDOM_CHARS // 2).hex()
+    parts = [chance[at : at + _RANDOM_CHARS] for at in range(0, len(chance), _RANDOM_CHARS)]
+    return [f"{part[:3]}-{_VARIANTS[part[3]]}{part[4:7]}-{part[7:19]}" for part in parts]
+
+
 class EventBuilder:
     """Builds the events of one client."""
 
@@ -106,14 +137,23 @@ class EventBuilder:
             now: Returns the time, in seconds since 1970.
         """
         self._now = now
+        self._stamps = _Stamps()
         self._before_send: BeforeSend | None = settings.before_send
         self._privacy_mode = settings.privacy_mode
-        # In the order in which they are merged: what comes later takes precedence.
-        self._system: dict[str, object] = system_properties() if settings.system_properties else {}
-        self._fixed: dict[str, object] = {"$is_server": True}
+        added: dict[str, object] = system_properties() if settings.system_properties else {}
         if settings.disable_geoip:
-            self._fixed["$geoip_disable"] = True
-        self._fixed |= convert(settings.super_properties, "super_properties")
+            added["$geoip_disable"] = True
+        added |= convert(settings.super_properties, "super_properties")
+        added["$is_server"] = True
+        self._added = added
+        """Properties of every event, which take precedence over its own."""
+        # Most events have nothing that needs more than their own properties serialised: what all
+        # have in common is serialised once, and put behind them.
+        self._tail = encode(added)[1:] + b"}"
+        self._simple = settings.before_send is None and _LIFTED.isdisjoint(added)
+        self._special = _LIFTED | added.keys()
+        self._names: dict[str, str] = {}
+        """JSON of event names."""
 
     def build(
         self,
@@ -134,39 +174,55 @@ class EventBuilder:
             TypeError: An argument, or a value in the properties, is of the wrong type.
             ValueError: An argument is empty, too long or too large.
         """
-        merged: dict[str, object] = {}
+        if properties is None:
+            properties = {}
+        elif type(properties) is not dict and not isinstance(cast("object", properties), Mapping):
+            raise TypeError(f"properties must be a mapping, not {type(properties).__name__}")
         if context is not None:
-            merged |= context.properties
-            if context.session_id is not None:
-                merged["$session_id"] = context.session_id
             if distinct_id is None:
                 distinct_id = context.distinct_id
             if context.groups:
                 groups = {**context.groups, **(groups or {})}
-        if properties is not None:
-            if not isinstance(cast("object", properties), Mapping):
-                raise TypeError(f"properties must be a mapping, not {type(properties).__name__}")
-            merged.update(properties)
-        merged.update(self._system)
-        merged.update(self._fixed)
+            session = {} if context.session_id is None else {"$session_id": context.session_id}
+            properties = {**context.properties, **session, **properties}
         if groups:
-            merged["$groups"] = dict(groups)
+            properties = {**properties, "$groups": dict(groups)}
         if ai and self._privacy_mode:
-            for name in _PRIVATE_AI_PROPERTIES:
-                if name in merged:
-                    merged[name] = None
+            hidden = {name: None for name in _PRIVATE_AI_PROPERTIES if name in properties}
+            properties = {**properties, **hidden}
         now = self._now()
-        return self._finish(
-            {
+        identity = self._stamps.uuid(now) if uuid is None else _check_uuid(uuid)
+        moment = self._stamps.time(now) if timestamp is None else parse_timestamp(timestamp)
+        max_bytes = AI_EVENT_BYTES if ai else EVENT_BYTES
+        if not (self._simple and not options and self._special.isdisjoint(properties)):
+            fields: dict[str, Any] = {
                 "event": event,
-                "uuid": new_uuid(now) if uuid is None else _check_uuid(uuid),
+                "uuid": identity,
                 "distinct_id": distinct_id,
-                "timestamp": format_time(now) if timestamp is None else parse_timestamp(timestamp),
-                "properties": merged,
-            },
-            options,
-            AI_EVENT_BYTES if ai else EVENT_BYTES,
+                "timestamp": moment,
+                "properties": {**properties, **self._added},
+            }
+            return self._finish(fields, options, max_bytes)
+        name = self._names.get(event) if type(event) is str else None
+        if name is None:
+            name = encode(_check_name(event)).decode()
+            if len(self._names) < _MAX_CACHED_NAMES:
+                self._names[cast("str", event)] = name
+        if type(distinct_id) is not str or not 0 < len(distinct_id) <= _MAX_ID_CHARS:
+            distinct_id = _check_distinct_id(distinct_id)
+        if not PLAIN_TYPES.issuperset(map(type, properties.values())):
+            properties = convert(properties)
+        head = (
+            f'{{"event":{name},"uuid":"{identity}","distinct_id":{_json_text(distinct_id)},'
+            f'"timestamp":"{moment}","options":{{}},"properties":'
+        ).encode()
+        own = encode(properties)
+        body = b"".join(
+            (head, own[:-1], b",", self._tail) if properties else (head, b"{", self._tail)
         )
+        if len(body) > max_bytes:
+            raise _too_large(cast("str", event), body, properties, max_bytes)
+        return Record(identity, body)
 
     def build_from_mapping(
         self, fields: Mapping[str, object], context: EventContext | None = None, *, ai: bool = False
@@ -205,23 +261,15 @@ class EventBuilder:
             event = dict(result)
             event["uuid"] = uuid
             event["timestamp"] = parse_timestamp(event.get("timestamp"))
-        name, distinct_id = event.get("event"), event.get("distinct_id")
+        name, distinct_id = _check_name(event.get("event")), event.get("distinct_id")
         given: object = event.get("properties", {})
-        if not isinstance(name, str):
-            raise TypeError(f"event must be a str, not {type(name).__name__}")
-        if not name:
-            raise ValueError("event is empty: give the event a name")
-        if len(name) > _MAX_ID_CHARS:
-            raise ValueError(f"event is longer than {_MAX_ID_CHARS} characters: {name[:40]!r}…")
         if not isinstance(given, Mapping):
             raise TypeError(f"properties must be a mapping, not {type(given).__name__}")
         properties = cast("Mapping[str, object]", given)
         if type(distinct_id) is not str or not 0 < len(distinct_id) <= _MAX_ID_CHARS:
             distinct_id = _check_distinct_id(distinct_id)
-        for value in properties.values():
-            if type(value) not in PLAIN_TYPES:
-                properties = convert(properties)
-                break
+        if not PLAIN_TYPES.issuperset(map(type, properties.values())):
+            properties = convert(properties)
         sent: dict[str, object] = {
             "event": name,
             "uuid": event["uuid"],
@@ -235,10 +283,7 @@ class EventBuilder:
         sent["properties"] = properties
         body = encode(sent)
         if len(body) > max_bytes:
-            raise ValueError(
-                f"The event {name[:40]!r} has {len(body):,} bytes as JSON, and the limit is "
-                f"{max_bytes:,}: {_largest(properties)}. Send less."
-            )
+            raise _too_large(name, body, properties, max_bytes)
         return Record(cast("str", event["uuid"]), body)
 
 
@@ -259,6 +304,23 @@ def system_properties() -> dict[str, object]:
         found["$os_version"] = release.get("VERSION_ID", "")
         found["$os_distro"] = release.get("NAME", "")
     return found
+
+
+def _json_text(text: str) -> str:
+    """Return text as JSON."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return encode(text).decode()
+
+
+def _check_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"event must be a str, not {type(name).__name__}")
+    if not name:
+        raise ValueError("event is empty: give the event a name")
+    if len(name) > _MAX_ID_CHARS:
+        raise ValueError(f"event is longer than {_MAX_ID_CHARS} characters: {name[:40]!r}…")
+    return name
 
 
 def _check_distinct_id(value: object) -> str:
@@ -321,6 +383,15 @@ def _lift(
             _check_option(f"properties[{name!r}]", option, value)
             options[option] = value
     return properties
+
+
+def _too_large(
+    name: str, body: bytes, properties: Mapping[str, object], max_bytes: int
+) -> ValueError:
+    return ValueError(
+        f"The event {name[:40]!r} has {len(body):,} bytes as JSON, and the limit is "
+        f"{max_bytes:,}: {_largest(properties)}. Send less."
+    )
 
 
 def _largest(properties: Mapping[str, object]) -> str:

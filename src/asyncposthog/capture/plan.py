@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, NamedTuple
 
 __all__ = [
@@ -46,7 +47,17 @@ def take_batch(queue: deque[Record], max_events: int, max_bytes: int = BATCH_BYT
     There is at least one if the queue is not empty. No two have the same UUID: the server rejects
     such a request as a whole.
     """
-    batch: list[Record] = []
+    batch = [*islice(queue, max_events)]
+    if sum(len(record.body) for record in batch) + len(batch) <= max_bytes and len(
+        {record.uuid for record in batch}
+    ) == len(batch):
+        if len(batch) == len(queue):
+            queue.clear()
+        else:
+            for _ in batch:
+                queue.popleft()
+        return batch
+    batch = []
     uuids: set[str] = set()
     size = 0
     while queue and len(batch) < max_events:

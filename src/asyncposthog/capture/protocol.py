@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -48,6 +49,9 @@ _PATHS: Final[dict[tuple[Version, Lane], str]] = {
     ("v0", "ai"): "/i/v0/ai/batch/",
 }
 _RETRIED: Final = frozenset({404, 408, 429, 500, 502, 503, 504})
+_RESULT: Final = b'"result":'
+_OK: Final = b'"result":"ok"'
+_RESULTS: Final = re.compile(rb'\s*\{"results":\{')
 _QUOTA_CODE: Final = "billing_limit_exceeded"
 _OPTION_PROPERTIES: Final = {
     "cookieless_mode": "$cookieless_mode",
@@ -174,16 +178,22 @@ def _to_v0(body: bytes) -> dict[str, Any]:
     return event
 
 
-def judge_v1(answer: Answer, *, proven: bool) -> Verdict:
+def judge_v1(answer: Answer, count: int, *, proven: bool) -> Verdict:
     """Return what an answer of v1 means.
 
     Args:
         answer: The response.
+        count: The number of events that were sent.
         proven: Whether the instance is known to have v1.
     """
     status = answer.status
     if 200 <= status < 300:
-        results = _results(answer.content)
+        # Nearly all answers have nothing but `ok`, and need not be parsed. A quotation mark inside
+        # of a text is escaped, so the pattern is no part of one.
+        content = answer.content
+        if content.count(_RESULT) == content.count(_OK) == count and _RESULTS.match(content):
+            return Accepted({})
+        results = _results(content)
         if results is not None:
             limited = any(detail == _QUOTA_CODE for _, detail in results.values())
             return Accepted(results, answer.retry_after, limited)

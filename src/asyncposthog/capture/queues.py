@@ -27,6 +27,10 @@ class EventQueue(Protocol):
         """Add an event without waiting; return False if the queue is full."""
         ...
 
+    def try_put(self, record: Record) -> bool:
+        """Add an event if that needs no waiting and drops nothing; return whether it was added."""
+        ...
+
     async def put(self, record: Record) -> None:
         """Add an event; wait until there is a place for it, and until it is safe."""
         ...
@@ -51,7 +55,6 @@ class MemoryQueue:
         self,
         max_events: int,
         max_bytes: int,
-        on_added: Callable[[int], None],
         when_full: Literal["drop_newest", "drop_oldest"] = "drop_newest",
         on_dropped: Callable[[], None] = lambda: None,
     ) -> None:
@@ -60,13 +63,13 @@ class MemoryQueue:
         Args:
             max_events: The maximum number of events.
             max_bytes: Their maximum size. One larger event has a place in an empty queue.
-            on_added: Called with the number of events that were added.
             when_full: Which event `offer` drops.
             on_dropped: Called when the oldest event was dropped.
         """
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._on_added = on_added
+        self.on_added: Callable[[int], None] = lambda count: None
+        """Called with the number of events that were added."""
         self._drop_oldest = when_full == "drop_oldest"
         self._on_dropped = on_dropped
         self._records: deque[Record] = deque()
@@ -88,6 +91,18 @@ class MemoryQueue:
         self._records.append(record)
         self._bytes += len(record.body)
 
+    def try_put(self, record: Record) -> bool:
+        """Add an event if there is a place for it; return whether it was added."""
+        records, size = self._records, len(record.body)
+        if self._waiting or (
+            records and (len(records) >= self._max_events or self._bytes + size > self._max_bytes)
+        ):
+            return False
+        records.append(record)
+        self._bytes += size
+        self.on_added(1)
+        return True
+
     def offer(self, record: Record) -> bool:
         """Add an event without waiting; return False if the queue is full."""
         if self._waiting:
@@ -98,14 +113,12 @@ class MemoryQueue:
             self._bytes -= len(self._records.popleft().body)
             self._on_dropped()
         self._add(record)
-        self._on_added(1)
+        self.on_added(1)
         return True
 
     async def put(self, record: Record) -> None:
         """Add an event; wait until there is a place for it. Those who wait get one in order."""
-        if not self._waiting and self._has_place(record):
-            self._add(record)
-            self._on_added(1)
+        if self.try_put(record):
             return
         entry = (record, anyio.Event())
         self._waiting.append(entry)
@@ -127,7 +140,7 @@ class MemoryQueue:
             added += 1
             event.set()
         if added:
-            self._on_added(added)
+            self.on_added(added)
         return batch
 
     async def settle(self, records: Sequence[Record]) -> None:
@@ -140,7 +153,7 @@ class MemoryQueue:
         self._records.clear()
         self._bytes = 0
         if waiting:
-            self._on_added(len(waiting))
+            self.on_added(len(waiting))
         for _, event in waiting:
             event.set()
         return records
@@ -171,6 +184,10 @@ class SpoolQueue:
             return False
         self._spool.append_nowait(self._lane, record)
         return True
+
+    def try_put(self, record: Record) -> bool:
+        """Return False: an event has to be written."""
+        return False
 
     async def put(self, record: Record) -> None:
         """Write an event, and return when it is in the file."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import anyio
 
@@ -66,10 +67,13 @@ class Sender:
         """Events that were taken and are not settled."""
         self.leftover: list[Record] = []
         """Events whose delivery was interrupted."""
+        self.dead = False
+        """Whether the task of the sender has ended, with the event loop or by `stop`."""
         self._lane: Lane = lane
         self._delivery = delivery
         self._settings = settings
         self._counters = counters
+        self._flush_at = settings.flush_at
         self._task: BackgroundTask | None = None
         self._wake = anyio.Event()
         self._progress = anyio.Event()
@@ -86,20 +90,24 @@ class Sender:
         self._task = BackgroundTask(self._run, f"asyncposthog capture {self._lane}")
 
     def added(self, count: int) -> None:
-        """Note that events were added to the queue."""
+        """Note that events were accepted, and added to the queue."""
+        self._counters.accepted += count
+        self._note_added(count)
+
+    def recovered(self, count: int) -> None:
+        """Note that the queue has events of an earlier process."""
+        self._counters.recovered += count
+        self._note_added(count)
+
+    def _note_added(self, count: int) -> None:
         self._added += count
         size = self.queue.size
-        if size <= count or (size >= self._settings.flush_at > size - count):
+        if size <= count or size - count < self._flush_at <= size:
             self._wake.set()
 
     def skipped(self) -> None:
         """Note that the oldest event of the queue was dropped."""
         self._taken += 1
-
-    @property
-    def dead(self) -> bool:
-        """Whether the event loop of the sender has ended."""
-        return self._task is not None and self._task.ended
 
     async def flush(self) -> None:
         """Send what is queued now without delay, and wait until it is settled."""
@@ -144,6 +152,7 @@ class Sender:
                     self._due_since = anyio.current_time()
                     deliveries.start_soon(self._deliver, batch, number, slots)
         finally:
+            self.dead = True
             self._progress.set()
             if not self._closing and (count := self.queue.size + self.in_flight):
                 logger.warning(
@@ -180,6 +189,7 @@ class Sender:
                     batch,
                     outcomes.append,
                     lane=self._lane,
+                    historical=self._settings.historical,
                     max_retries=self._settings.max_retries,
                 )
             except Exception as error:
@@ -205,13 +215,25 @@ class Sender:
         except PostHogError:
             # The file has them still, so they are sent again at the next start.
             logger.exception("capture: events that were sent cannot be removed from the spool")
-        for outcome in settled:
-            if outcome.reason is not None:
-                await tell_lost(self._settings, outcome)
+        for lost in _merged(outcome for outcome in settled if outcome.reason is not None):
+            await tell_lost(self._settings, lost)
+
+
+def _merged(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Return one outcome for all events that were lost for the same reason."""
+    merged: dict[tuple[object, object], Outcome] = {}
+    for outcome in outcomes:
+        key = (outcome.reason, outcome.detail)
+        first = merged.get(key)
+        records = outcome.records if first is None else [*first.records, *outcome.records]
+        merged[key] = replace(outcome, records=records)
+    return [*merged.values()]
 
 
 def _without(batch: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Record]:
     """Return the events of a batch that no outcome is about."""
+    if sum(len(outcome.records) for outcome in outcomes) == len(batch):
+        return []
     done = {record.uuid for outcome in outcomes for record in outcome.records}
     return [record for record in batch if record.uuid not in done]
 

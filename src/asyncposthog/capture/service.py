@@ -67,6 +67,7 @@ class Capture:
             ConfigurationError: There is no project token.
         """
         self.settings = settings or CaptureSettings()
+        self._spool_path = self.settings.spool
         token = executor.settings.project_api_key
         if token is None:
             raise ConfigurationError(
@@ -506,10 +507,9 @@ class Capture:
                 await spool.aclose()
                 raise
             self._spool = spool
-        self._counters.recovered = sum(self._recovered.values())
         for lane, count in self._recovered.items():
             if count:
-                self._sender(lane).added(count)
+                self._sender(lane).recovered(count)
 
     async def flush(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Send what is queued without delay, and wait until it is delivered or given up.
@@ -609,7 +609,8 @@ class Capture:
         options: Mapping[str, object] | None,
     ) -> Record | None:
         """Return an event that is to be queued; None if a setting dropped it."""
-        self._check_open()
+        if self._closed or self._thread != get_ident():
+            self._check_open()
         record = self._builder.build(
             event,
             distinct_id,
@@ -621,6 +622,8 @@ class Capture:
             context=current_context(),
             ai=lane == "ai",
         )
+        if record is not None and self._budget is None:
+            return record
         return record if self._admit(record) is None else None
 
     def _admit(self, record: Record | None) -> str | None:
@@ -645,9 +648,11 @@ class Capture:
             await anyio.lowlevel.checkpoint()
         if record is None:
             return None
-        if self.settings.spool is not None and self._spool is None:
+        if self._spool_path is not None and self._spool is None:
             await self.open()
-        await self._sender(lane).queue.put(record)
+        queue = self._sender(lane).queue
+        if not queue.try_put(record):
+            await queue.put(record)
         return record.uuid
 
     def _sender(self, lane: Lane) -> Sender:
@@ -668,7 +673,6 @@ class Capture:
             queue = MemoryQueue(
                 settings.max_queue_events,
                 settings.max_queue_bytes,
-                lambda count: self._added(lane, count),
                 settings.when_full,
                 lambda: self._dropped_oldest(lane),
             )
@@ -682,12 +686,10 @@ class Capture:
                 self._spool, lane, settings.max_queue_events, self._recovered.get(lane, 0)
             )
         sender = Sender(queue, lane, self._delivery, settings, self._counters)
+        if isinstance(queue, MemoryQueue):
+            queue.on_added = sender.added
         sender.start()
         return sender
-
-    def _added(self, lane: Lane, count: int) -> None:
-        self._counters.accepted += count
-        self._senders[lane].added(count)
 
     def _dropped_oldest(self, lane: Lane) -> None:
         self._counters.dropped["queue_full"] += 1
@@ -703,7 +705,7 @@ class Capture:
         sender = self._senders[lane]
         assert isinstance(sender.queue, SpoolQueue)
         sender.queue.size += count
-        self._added(lane, count)
+        sender.added(count)
 
     def start_over_after_fork(self) -> None:
         """Forget everything that belongs to the parent process, in a child that was forked."""

@@ -58,6 +58,8 @@ class CaptureSettings:
     """`auto`: zstd if a module for it is installed and the server takes it, else gzip."""
     protocol: Protocol = "auto"
     """`auto`: v1, or v0 on an instance that lacks v1."""
+    historical: bool = False
+    """Whether the events are old ones, which PostHog stores without watching for sudden growth."""
     spool: str | os.PathLike[str] | None = None
     """The path of a file that holds events until they are sent, across crashes and restarts."""
     spool_synchronous: Literal["normal", "full"] = "normal"
@@ -97,7 +99,7 @@ class CaptureSettings:
         _check_choice("compression", self.compression, {"auto", "gzip", "zstd", "none"})
         _check_choice("protocol", self.protocol, {"auto", "v1", "v0"})
         _check_choice("spool_synchronous", self.spool_synchronous, {"normal", "full"})
-        for name in ("disable_geoip", "privacy_mode", "system_properties"):
+        for name in ("disable_geoip", "historical", "privacy_mode", "system_properties"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False")
         for name in ("on_error", "before_send"):

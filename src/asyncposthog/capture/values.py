@@ -30,8 +30,8 @@ class _ConversionError(Exception):
         self.path: list[str] = []
 
 
-def encode(event: Mapping[str, object]) -> bytes:
-    """Return an event as JSON. NaN and infinities become null.
+def encode(event: Mapping[str, object] | str) -> bytes:
+    """Return an event, or a part of one, as JSON. NaN and infinities become null.
 
     Raises:
         ValueError: It has text that is not valid Unicode, or an integer that is too large.

@@ -18,6 +18,7 @@ from .completion import (
     complete_operations,
 )
 from .export_commands import export
+from .flag_commands import flags
 from .options import Ids, Param, Resource
 from .runner import run_async, run_command
 from .session import session
@@ -349,6 +350,7 @@ def query(
 
 
 app.add_typer(export)
+app.add_typer(flags)
 
 
 @app.command()

@@ -52,6 +52,7 @@ class ExceptionSink(Protocol):
         distinct_id: str | None = None,
         *,
         properties: Mapping[str, Any] | None = None,
+        handled: bool = True,
     ) -> Awaitable[object]:
         """Queue an event about an exception."""
         ...
@@ -78,7 +79,7 @@ def identity(header: Callable[[str], str | None], cookie: Callable[[], str | Non
 
     Args:
         header: Returns the value of a header, by its lower-case name.
-        cookie: Returns the value of PostHog's cookie. Called if the headers do not say everything.
+        cookie: Returns the value of PostHog's cookie. Called if the headers lack something.
     """
     distinct_id = _clean(header("x-posthog-distinct-id"))
     session_id = _clean(header("x-posthog-session-id"))
@@ -201,7 +202,7 @@ class RequestContext:
 
     async def _evaluate(self, distinct_id: str | None) -> FlagSnapshot:
         if distinct_id is None:
-            return FlagSnapshot("", {}, everything=Unavailable("no_distinct_id"))
+            return FlagSnapshot("", {}, incomplete=Unavailable("no_distinct_id"))
         options: dict[str, Any] = {"on_error": "unavailable"}
         if self._flag_options is not None:
             options |= self._flag_options()
@@ -236,18 +237,18 @@ class RequestContext:
         """
         if getattr(error, _CAPTURED, False):
             return False
-        sink: ExceptionSink | None = getattr(self.client, "capture", None)
-        if sink is None:
-            return False
+        if self.client.settings.project_api_key is None:
+            return False  # without the token of a project, there is nowhere to capture it
         about = {**self.properties, **(properties or {})}
         if self.session_id is not None:
             about["$session_id"] = self.session_id
         try:
             # Marked first: if it is cancelled, it may have been queued all the same.
             setattr(error, _CAPTURED, True)
+            sink: ExceptionSink = self.client.capture
             # Shielded: what failed may be in a task that is being cancelled.
             with anyio.move_on_after(_CAPTURE_TIMEOUT, shield=True) as scope:
-                await sink.exception(error, self.distinct_id, properties=about)
+                await sink.exception(error, self.distinct_id, properties=about, handled=False)
             return not scope.cancelled_caught
         except Exception:
             logger.exception("an exception of a request was not captured")
@@ -264,11 +265,9 @@ class RequestContext:
 
     def _capture_context(self) -> AbstractContextManager[object]:
         """Return a block in which captured events belong to the person and the session."""
-        context = getattr(getattr(self.client, "capture", None), "context", None)
-        if context is None:
+        if self.client.settings.project_api_key is None:
             return nullcontext()
-        properties = {} if self.session_id is None else {"$session_id": self.session_id}
-        return context(distinct_id=self.distinct_id, properties=properties)
+        return self.client.capture.context(distinct_id=self.distinct_id, session_id=self.session_id)
 
     def __repr__(self) -> str:
         """Return where the distinct id is from, and not the id: it may be personal data."""

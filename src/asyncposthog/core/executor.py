@@ -168,7 +168,7 @@ class Executor:
             TypeError, ValueError: An argument cannot be sent. Nothing was sent.
         """
         operation, options = call.operation, call.options
-        if self._token_only:
+        if self._token_only and self._with_key:
             raise missing_key_error(self.settings.hosts)
         if self._restricted:
             self.check_allowed(on_behalf_of or operation)

@@ -220,6 +220,10 @@ class ExportError(PostHogError):
     """An export cannot start or continue, or the server does not return all of its rows."""
 
 
+class CaptureError(PostHogError):
+    """Events cannot be accepted or imported."""
+
+
 class FlagUnavailableError(PostHogError):
     """The value of a feature flag is not known. This is not the same as a flag that is off."""
 
@@ -227,10 +231,6 @@ class FlagUnavailableError(PostHogError):
     """The key of the flag."""
     reason: str = ""
     """Why the value is not known: a code such as `quota_limited`, see `FlagReason`."""
-
-
-class CaptureError(PostHogError):
-    """Events cannot be accepted or imported."""
 
 
 class StatusError(PostHogError):

@@ -5,8 +5,13 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
+from functools import partial
+from threading import get_ident
 from typing import Any, Final, Protocol
 from uuid import UUID
+
+from asyncposthog.capture.background import loop_caller
+from asyncposthog.transport.native_cancellation import on_asyncio
 
 from .snapshot import FlagResult, FlagSnapshot, Unavailable
 
@@ -39,8 +44,8 @@ class EventSink(Protocol):
         *,
         properties: Mapping[str, Any] | None = None,
         groups: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """Queue an event without waiting; return False if it was dropped."""
+    ) -> object:
+        """Queue an event without waiting; return something false if it was dropped."""
         ...
 
 
@@ -58,13 +63,50 @@ class CalledEvents:
         self._sink = sink
         self._max_remembered = max_remembered
         self._reported: OrderedDict[Hashable, None] = OrderedDict()
+        self._loop_thread: int | None = None
+        self._on_asyncio = False
+        self._has_warned = False
+        self._tasks: set[object] = set()
+        self._call_in_loop: Callable[[Callable[[], object]], None] | None = None
+
+    def bind(self) -> None:
+        """Remember the running event loop, where events are queued."""
+        if self._loop_thread is None:
+            self._loop_thread = get_ident()
+            self._call_in_loop = loop_caller()
+            self._on_asyncio = on_asyncio()
 
     def __call__(self, snapshot: FlagSnapshot, key: str) -> None:
         """Report a read. Never raises: an event must not break what reads a flag."""
+        if self._call_in_loop is not None and get_ident() != self._loop_thread:
+            # A sync function of a web framework, for example, which runs in a thread.
+            self._call_in_loop(partial(self._report_in_loop, snapshot, key))
+        else:
+            self._try_report(snapshot, key)
+
+    def _report_in_loop(self, snapshot: FlagSnapshot, key: str) -> None:
+        """Report a read of another thread. Called by the event loop."""
+        if not self._on_asyncio:
+            self._try_report(snapshot, key)
+            return
+        import asyncio
+
+        async def report() -> None:
+            self._try_report(snapshot, key)
+
+        # A task, because anyio does not know the event loop in a callback of asyncio.
+        task = asyncio.get_running_loop().create_task(report())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _try_report(self, snapshot: FlagSnapshot, key: str) -> None:
         try:
             self._report(snapshot, key)
-        except Exception:
-            logger.exception("the event about a read of a feature flag was not sent")
+        except Exception as error:
+            # Once: a program reads flags all the time.
+            level = logging.DEBUG if self._has_warned else logging.WARNING
+            self._has_warned = True
+            logger.log(level, "the event about a read of a feature flag was not sent: %s", error)
 
     def _report(self, snapshot: FlagSnapshot, key: str) -> None:
         if not snapshot.distinct_id:
@@ -162,8 +204,8 @@ def _about(result: FlagResult) -> dict[str, Any]:
 
 def _errors(snapshot: FlagSnapshot, result: FlagResult | Unavailable | None) -> list[str]:
     errors: list[str] = []
-    if snapshot.everything is not None and not (isinstance(result, FlagResult) and result.local):
-        errors.append(snapshot.everything.code)
+    if snapshot.incomplete is not None and not (isinstance(result, FlagResult) and result.local):
+        errors.append(snapshot.incomplete.code)
     if isinstance(result, Unavailable) and result.code not in errors:
         errors.append(result.code)
     if result is None:

@@ -41,8 +41,11 @@ _FIELDS: Final = (
 class FlagDraft:
     """A feature flag that is being edited. Its attributes are JSON data, written at the end.
 
-    `flag.filters["groups"][0]["rollout_percentage"] = 50`
+    `flag.filters["groups"][0]["rollout_percentage"] = 50`. A misspelled attribute raises
+    `AttributeError`.
     """
+
+    __slots__ = (*_FIELDS, "_original", "id", "saved", "version")
 
     key: str
     """The name that code asks for."""

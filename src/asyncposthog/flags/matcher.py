@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
+
+from pydantic_core import to_json
 
 from .snapshot import FlagReason, FlagResult, FlagValue
 from .wire import Subject
@@ -33,12 +35,31 @@ _INSTALL: Final = (
 )
 
 
+class FlagDefinition(NamedTuple):
+    """What an evaluation needs of a definition, read once."""
+
+    flag: Mapping[str, Any]
+    """The definition itself."""
+    active: bool
+    continuous: bool
+    """Whether persons keep the value they had before they were identified."""
+    group_type_index: Any
+    """The index of the group type, for a flag of groups."""
+    bucketed: bool
+    """Whether the definition says what decides about the variant."""
+    payloads: Mapping[str, Any]
+    id: int | None
+    version: int | None
+    has_experiment: bool | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Definitions:
     """The flag definitions of a project."""
 
     flags: Mapping[str, Mapping[str, Any]]
-    """The definitions by key."""
+    """The definitions by key, as the server sent them."""
+    prepared: Mapping[str, FlagDefinition]
     group_types: Mapping[str, str]
     """The names of group types by index, as text."""
     cohorts: Mapping[str, Any]
@@ -64,11 +85,28 @@ def parse_definitions(body: object, etag: str | None = None) -> Definitions | No
     version = data.get("property_matching_version")
     return Definitions(
         by_key,
+        {key: _prepare(flag) for key, flag in by_key.items()},
         as_object(data.get("group_type_mapping")),
         as_object(data.get("cohorts")),
         version if isinstance(version, int) and not isinstance(version, bool) else 1,
         data.get("minimal_flag_called_events") is True,
         etag,
+    )
+
+
+def _prepare(flag: Mapping[str, Any]) -> FlagDefinition:
+    filters = as_object(flag.get("filters"))
+    has_experiment = flag.get("has_experiment")
+    return FlagDefinition(
+        flag,
+        bool(flag.get("active", True)),
+        bool(flag.get("ensure_experience_continuity")),
+        filters.get("aggregation_group_type_index"),
+        bool(flag.get("bucketing_identifier") or filters.get("bucketing_identifier")),
+        as_object(filters.get("payloads")),
+        flag.get("id"),
+        flag.get("version"),
+        has_experiment if isinstance(has_experiment, bool) else None,
     )
 
 
@@ -103,33 +141,34 @@ class Matcher:
             key: The key of a flag.
             subject: The person and groups, prepared by `with_identity`.
         """
-        flag = definitions.flags.get(key)
-        if flag is None:
+        definition = definitions.prepared.get(key)
+        if definition is None:
             return None
-        if not flag.get("active", True):
-            return self._result(flag, key, False, _DISABLED)
+        if not definition.active:
+            return _result(definition, key, False, _DISABLED)
         try:
-            value = self._evaluate(definitions, flag, subject)
+            value = self._evaluate(definitions, definition, subject)
         except self._undecided:
             return None
         except Exception:
             # A definition that the functions do not expect. The server can still evaluate it.
             return None
         if value is None:
-            return self._result(flag, key, False, _NO_GROUP)
-        return self._result(flag, key, value, _LOCAL)
+            return _result(definition, key, False, _NO_GROUP)
+        return _result(definition, key, value, _LOCAL)
 
     def _evaluate(
-        self, definitions: Definitions, flag: Mapping[str, Any], subject: Subject
+        self, definitions: Definitions, definition: FlagDefinition, subject: Subject
     ) -> FlagValue | None:
         """Return the value of an active flag; None if it is for a group that was not given."""
-        if flag.get("ensure_experience_continuity"):
+        if definition.continuous:
             raise _UndecidedError  # only the server knows which value the person had before
-        filters = as_object(flag.get("filters"))
-        index = filters.get("aggregation_group_type_index")
+        index = definition.group_type_index
         identity, properties = subject.distinct_id, subject.person_properties
         if index is None:
-            bucketing = self._bucketing_value(flag, identity, subject.device_id)
+            bucketing = identity
+            if definition.bucketed:
+                bucketing = self._bucketing_value(definition.flag, identity, subject.device_id)
         else:
             name = definitions.group_types.get(str(index))
             if name is None:
@@ -139,7 +178,7 @@ class Matcher:
             identity = bucketing = subject.groups[name]
             properties = subject.group_properties[name]
         return self._match(
-            flag,
+            definition.flag,
             identity,
             properties,
             cohort_properties=definitions.cohorts,
@@ -153,25 +192,25 @@ class Matcher:
             property_matching_version=definitions.matching_version,
         )
 
-    @staticmethod
-    def _result(
-        flag: Mapping[str, Any], key: str, value: FlagValue, reason: FlagReason
-    ) -> FlagResult:
-        payload = None
-        if value is not False:
-            payloads = as_object(flag.get("filters")).get("payloads")
-            if payloads:
-                payload = as_object(payloads).get("true" if value is True else value)
-        return FlagResult(
-            key,
-            value,
-            reason,
-            payload if payload is None or isinstance(payload, str) else str(payload),
-            flag.get("id"),
-            flag.get("version"),
-            flag.get("has_experiment"),
-            True,
-        )
+
+def _result(
+    definition: FlagDefinition, key: str, value: FlagValue, reason: FlagReason
+) -> FlagResult:
+    payload = None
+    if definition.payloads and value is not False:
+        payload = definition.payloads.get("true" if value is True else value)
+        if payload is not None and not isinstance(payload, str):
+            payload = to_json(payload).decode()
+    return FlagResult(
+        key,
+        value,
+        reason,
+        payload,
+        definition.id,
+        definition.version,
+        definition.has_experiment,
+        True,
+    )
 
 
 def with_identity(subject: Subject) -> Subject:

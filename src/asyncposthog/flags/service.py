@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, TypeAlias
 
@@ -27,6 +28,7 @@ from asyncposthog.errors import (
     ReadOnlyError,
 )
 from asyncposthog.hosts import Hosts
+from asyncposthog.threads import run_in_thread
 from asyncposthog.types import JSON, OMIT, Id, RequestOptions
 
 from .called_events import CalledEvents, EventSink
@@ -38,9 +40,9 @@ from .wire import (
     EVALUATE,
     FlagsResponse,
     Subject,
+    make_subject,
     parse_response,
     request_body,
-    subject,
 )
 
 __all__ = ["FlagSettings", "Flags", "OnError"]
@@ -181,7 +183,8 @@ class Flags:
             TypeError, ValueError: An argument is invalid. Nothing was sent.
         """
         settings = self._settings
-        who = subject(
+        self._called_events.bind()
+        subject = make_subject(
             distinct_id,
             groups,
             person_properties,
@@ -189,7 +192,7 @@ class Flags:
             device_id,
             settings.disable_geoip,
         )
-        wanted = None if keys is None else _validate_keys(keys)
+        requested = None if keys is None else _validate_keys(keys)
         on_error = settings.on_error if on_error is None else _check_on_error(on_error)
         if strictly_local is None:
             strictly_local = self._strictly_local_users > 0
@@ -197,22 +200,24 @@ class Flags:
         if definitions is None or self._matcher is None:
             if strictly_local:
                 return self._snapshot(
-                    who, wanted, {}, everything=Unavailable("definitions_not_loaded")
+                    subject, requested, {}, incomplete=Unavailable("definitions_not_loaded")
                 )
-            return await self._evaluate_remotely(who, wanted, None, {}, on_error, options)
-        results, undecided = self._evaluate_locally(definitions, who, wanted)
+            return await self._evaluate_remotely(subject, requested, None, {}, on_error, options)
+        results, undecided = self._evaluate_locally(definitions, subject, requested)
         if not undecided:
-            return self._snapshot(who, wanted, results, definitions=definitions)
+            return self._snapshot(subject, requested, results, definitions=definitions)
         if strictly_local:
             reason = Unavailable("local_evaluation_inconclusive")
             return self._snapshot(
-                who,
-                wanted,
+                subject,
+                requested,
                 results,
                 unavailable=dict.fromkeys(undecided, reason),
                 definitions=definitions,
             )
-        return await self._evaluate_remotely(who, wanted, undecided, results, on_error, options)
+        return await self._evaluate_remotely(
+            subject, requested, undecided, results, on_error, options
+        )
 
     def evaluate_local(
         self,
@@ -232,17 +237,17 @@ class Flags:
         Raises:
             TypeError, ValueError: An argument is invalid.
         """
-        who = subject(distinct_id, groups, person_properties, group_properties, device_id)
-        wanted = None if keys is None else _validate_keys(keys)
+        subject = make_subject(distinct_id, groups, person_properties, group_properties, device_id)
+        requested = None if keys is None else _validate_keys(keys)
         definitions = self._loader.current
         if definitions is None or self._matcher is None:
             reason = Unavailable("definitions_not_loaded")
-            return self._snapshot(who, wanted, {}, everything=reason)
-        results, undecided = self._evaluate_locally(definitions, who, wanted)
+            return self._snapshot(subject, requested, {}, incomplete=reason)
+        results, undecided = self._evaluate_locally(definitions, subject, requested)
         reason = Unavailable("local_evaluation_inconclusive")
         return self._snapshot(
-            who,
-            wanted,
+            subject,
+            requested,
             results,
             unavailable=dict.fromkeys(undecided, reason),
             definitions=definitions,
@@ -278,8 +283,11 @@ class Flags:
         """
         if not 1 <= poll_interval < float("inf"):
             raise ValueError(f"poll_interval must be 1 second or more, not {poll_interval!r}")
-        return _LocalEvaluation(self._start_local, self._stop_local, self._loader,
-                                poll_interval, (strictly_local, required))  # fmt: skip
+        return _LocalEvaluation(
+            partial(self._start_local, strictly_local, required),
+            partial(self._stop_local, strictly_local),
+            partial(self._loader.poll, poll_interval),
+        )
 
     async def _start_local(self, strictly: bool, required: bool) -> None:
         self._executor.transport.check_open()
@@ -295,13 +303,14 @@ class Flags:
         self._strictly_local_users += strictly
 
     async def _import_matcher(self) -> None:
+        self._called_events.bind()  # `evaluate_local` may be called in a thread
         if self._matcher is not None:
             return
         if MATCHER_MODULE in sys.modules:
             self._matcher = load_matcher()
         else:
             # In a thread: the import takes half a second, and would stop the event loop.
-            self._matcher = await anyio.to_thread.run_sync(load_matcher)
+            self._matcher = await run_in_thread(load_matcher)
 
     def _stop_local(self, strictly: bool) -> None:
         self._strictly_local_users -= strictly
@@ -362,15 +371,15 @@ class Flags:
         return payload
 
     def _evaluate_locally(
-        self, definitions: Definitions, who: Subject, wanted: frozenset[str] | None
+        self, definitions: Definitions, subject: Subject, requested: frozenset[str] | None
     ) -> tuple[dict[str, FlagResult], list[str]]:
         """Return the results by key, and the keys that only the server can evaluate."""
         matcher = self._matcher
         assert matcher is not None
-        prepared = with_identity(who)
+        prepared = with_identity(subject)
         results: dict[str, FlagResult] = {}
         undecided: list[str] = []
-        for key in definitions.flags if wanted is None else wanted:
+        for key in definitions.flags if requested is None else requested:
             result = matcher.evaluate(definitions, key, prepared)
             if result is None:
                 undecided.append(key)
@@ -380,33 +389,35 @@ class Flags:
 
     async def _evaluate_remotely(
         self,
-        who: Subject,
-        wanted: frozenset[str] | None,
+        subject: Subject,
+        requested: frozenset[str] | None,
         undecided: Collection[str] | None,
         local: dict[str, FlagResult],
         on_error: OnError,
         options: RequestOptions | None,
     ) -> FlagSnapshot:
-        """Ask the server for the undecided flags, or for all wanted ones."""
+        """Ask the server for the undecided flags, or for all requested ones."""
         try:
-            response = await self._request(who, wanted if undecided is None else undecided, options)
+            response = await self._request(
+                subject, requested if undecided is None else undecided, options
+            )
         except PostHogError as error:
             if on_error == "raise" or isinstance(error, _FATAL):
                 raise
             return self._snapshot(
-                who, wanted, local, everything=Unavailable("request_failed", error)
+                subject, requested, local, incomplete=Unavailable("request_failed", error)
             )
         return self._snapshot(
-            who,
-            wanted,
+            subject,
+            requested,
             {**local, **response.results},
             unavailable=response.unavailable,
-            everything=response.everything,
+            incomplete=response.incomplete,
             response=response,
         )
 
     async def _request(
-        self, who: Subject, keys: Collection[str] | None, options: RequestOptions | None
+        self, subject: Subject, keys: Collection[str] | None, options: RequestOptions | None
     ) -> FlagsResponse:
         executor = self._evaluator
         if executor is None:
@@ -422,9 +433,17 @@ class Flags:
                 retry_statuses=_RETRY_STATUSES,
             )
             call_options = replace(call_options, policy=policy)
-        body = request_body(self._token(), who, keys)
+        body = request_body(self._token(), subject, keys)
         query = {"v": self._settings.version}
-        response = await executor.perform(Call(EVALUATE, (), query, None, body, call_options))
+        try:
+            response = await executor.perform(Call(EVALUATE, (), query, None, body, call_options))
+        except PostHogError as error:
+            self._correct_suggestion(
+                error,
+                "The server does not know the project token: check project_api_key, and region= "
+                "or host=.",
+            )
+            raise
         return parse_response(response.content, executor.settings.host)
 
     async def _fetch_definitions(self, etag: str | None) -> httpx.Response:
@@ -440,10 +459,27 @@ class Flags:
                 # An older self-hosted instance. Its other path is used from now on.
                 self._old_definitions_path = True
                 headers = None
+            except PostHogError as error:
+                self._correct_suggestion(
+                    error,
+                    "Definitions need a project secret key (phs_) or a personal API key, and the "
+                    "token of the same project: check api_key, project_api_key, and region= or "
+                    "host=.",
+                )
+                raise
         from asyncposthog.registry.families.feature_flags import LOCAL_EVALUATION
 
         call = Call(LOCAL_EVALUATION, (), {"send_cohorts": True}, headers, OMIT, options)
         return await self._executor.perform(call, on_behalf_of=DEFINITIONS)
+
+    def _correct_suggestion(self, error: PostHogError, unknown_key: str) -> None:
+        """Make the suggestion of an error one for the project token and the ingestion host."""
+        hosts = self._executor.settings.hosts
+        if isinstance(error, AuthenticationError):
+            error.suggestion = unknown_key
+        elif error.suggestion is not None:
+            # Keys and billing are on the pages of the app.
+            error.suggestion = error.suggestion.replace(f"{hosts.ingest}/", f"{hosts.app}/")
 
     def _ingest_executor(self, *, with_key: bool) -> Executor:
         hosts = self._executor.settings.hosts
@@ -476,12 +512,12 @@ class Flags:
 
     def _snapshot(
         self,
-        who: Subject,
-        wanted: frozenset[str] | None,
+        subject: Subject,
+        requested: frozenset[str] | None,
         results: dict[str, FlagResult],
         *,
         unavailable: dict[str, Unavailable] | None = None,
-        everything: Unavailable | None = None,
+        incomplete: Unavailable | None = None,
         definitions: Definitions | None = None,
         response: FlagsResponse | None = None,
     ) -> FlagSnapshot:
@@ -491,12 +527,12 @@ class Flags:
             else response is not None and response.minimal_events
         )
         return FlagSnapshot(
-            who.distinct_id,
+            subject.distinct_id,
             MappingProxyType(results),
             _NOTHING if not unavailable else MappingProxyType(unavailable),
-            everything,
-            wanted,
-            MappingProxyType(who.groups) if who.groups else _NO_GROUPS,
+            incomplete,
+            requested,
+            MappingProxyType(subject.groups) if subject.groups else _NO_GROUPS,
             None if response is None else response.request_id,
             None if response is None else response.evaluated_at,
             minimal,
@@ -509,27 +545,23 @@ class _LocalEvaluation(AbstractAsyncContextManager[None]):
 
     def __init__(
         self,
-        start: Callable[[bool, bool], Awaitable[None]],
-        stop: Callable[[bool], None],
-        loader: DefinitionLoader,
-        interval: float,
-        flags: tuple[bool, bool],
+        start: Callable[[], Awaitable[None]],
+        stop: Callable[[], None],
+        poll: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
-        self._start, self._stop = start, stop
-        self._loader, self._interval = loader, interval
-        self._strictly, self._required = flags
+        self._start, self._stop, self._poll = start, stop, poll
         self._tasks: anyio.abc.TaskGroup | None = None
 
     async def __aenter__(self) -> None:
         if self._tasks is not None:
             raise RuntimeError("a block of ph.flags.local() can be entered once; call it again")
-        await self._start(self._strictly, self._required)
+        await self._start()
         self._tasks = anyio.create_task_group()
         try:
             await self._tasks.__aenter__()
-            self._tasks.start_soon(self._loader.poll, self._interval)
+            self._tasks.start_soon(self._poll)
         except BaseException:
-            self._stop(self._strictly)
+            self._stop()
             raise
 
     async def __aexit__(
@@ -539,7 +571,7 @@ class _LocalEvaluation(AbstractAsyncContextManager[None]):
         traceback: TracebackType | None,
     ) -> None:
         assert self._tasks is not None
-        self._stop(self._strictly)
+        self._stop()
         self._tasks.cancel_scope.cancel()
         # The group does not get the exception of the block: it would wrap it in a group.
         await self._tasks.__aexit__(None, None, None)

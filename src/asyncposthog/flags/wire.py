@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from pydantic_core import from_json, to_json
 
@@ -19,9 +19,9 @@ __all__ = [
     "EVALUATE",
     "FlagsResponse",
     "Subject",
+    "make_subject",
     "parse_response",
     "request_body",
-    "subject",
 ]
 
 EVALUATE: Final = Operation(
@@ -55,8 +55,7 @@ DEFINITIONS: Final = Operation(
 _QUOTA: Final = "feature_flags"
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """The person and groups to evaluate flags for."""
 
     distinct_id: str
@@ -68,7 +67,7 @@ class Subject:
     disable_geoip: bool | None = None
 
 
-def subject(
+def make_subject(
     distinct_id: object,
     groups: Mapping[str, object] | None = None,
     person_properties: Mapping[str, Any] | None = None,
@@ -138,7 +137,7 @@ class FlagsResponse:
 
     results: dict[str, FlagResult]
     unavailable: dict[str, Unavailable]
-    everything: Unavailable | None
+    incomplete: Unavailable | None
     request_id: str | None
     evaluated_at: datetime | None
     minimal_events: bool
@@ -158,11 +157,11 @@ def parse_response(content: bytes, host: str = "") -> FlagsResponse:
         raise _not_flags("it is not an object", host)
     results: dict[str, FlagResult] = {}
     unavailable: dict[str, Unavailable] = {}
-    everything: Unavailable | None = None
+    incomplete: Unavailable | None = None
     if _is_quota_limited(body.get("quotaLimited")):
-        everything = Unavailable("quota_limited")
+        incomplete = Unavailable("quota_limited")
     elif body.get("errorsWhileComputingFlags") is True:
-        everything = Unavailable("errors_while_computing_flags")
+        incomplete = Unavailable("errors_while_computing_flags")
     records, legacy = body.get("flags"), body.get("featureFlags")
     if _is_object(records):
         for key, record in records.items():
@@ -179,15 +178,15 @@ def parse_response(content: bytes, host: str = "") -> FlagsResponse:
                 results[key] = FlagResult(key, value, payload_json=text)
             else:
                 unavailable[key] = Unavailable("evaluation_failed")
-    elif everything is None:
+    elif incomplete is None:
         raise _not_flags("it has no flags", host)
-    if everything is not None and everything.code == "quota_limited":
+    if incomplete is not None and incomplete.code == "quota_limited":
         # Whatever is in it was not evaluated for this request.
         results, unavailable = {}, {}
     return FlagsResponse(
         results,
         unavailable,
-        everything,
+        incomplete,
         _text(body.get("requestId")),
         _timestamp(body.get("evaluatedAt")),
         body.get("minimalFlagCalledEvents") is True,

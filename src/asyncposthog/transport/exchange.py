@@ -208,9 +208,7 @@ class Credentials(Unpicklable):
 
     __slots__ = ("_headers", "_origins", "_value")
 
-    def __init__(
-        self, secret: Secret | None, bases: Iterable[str], headers: httpx.Headers
-    ) -> None:
+    def __init__(self, secret: Secret | None, bases: Iterable[str], headers: httpx.Headers) -> None:
         """Keep the key, the base URLs it may be sent to, and the headers of default requests.
 
         Without a key (None), requests are sent as they are.

@@ -171,3 +171,12 @@ async def test_a_stale_version_alone_is_no_conflict(emulator: Emulator, ph: Asyn
         await ph.request(
             "PATCH", path, body={**change, "name": "y", "original_flag": {"name": "beta"}}
         )
+
+
+async def test_a_misspelled_field_is_no_change_that_gets_lost(
+    emulator: Emulator, ph: AsyncPostHog
+) -> None:
+    with pytest.raises(AttributeError, match="actve"):
+        async with ph.feature_flags.edit("beta") as flag:
+            flag.actve = False  # type: ignore[attr-defined]
+    assert patches(emulator) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import builtins
 import json
 from typing import Any
 
@@ -332,3 +334,35 @@ async def test_remote_config() -> None:
         assert await ph.flags.remote_config("colours") == {"primary": "red"}
         flag = emulator.set_flag("plain")
         assert await ph.flags.remote_config(flag["id"]) is None
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_native_cancellation_leaves_nothing_behind(anyio_backend: str) -> None:
+    async def never(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    tasks = len(asyncio.all_tasks())
+    async with flags_client(never) as ph:
+        task = asyncio.create_task(ph.flags.evaluate("ada", on_error="unavailable"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(builtins.TimeoutError):
+            async with asyncio.timeout(0):
+                await ph.flags.evaluate("ada", on_error="unavailable")
+    assert len(asyncio.all_tasks()) == tasks
+
+
+async def test_suggestions_are_about_the_token_and_the_app() -> None:
+    server = Server(httpx.Response(401, text="no"), httpx.Response(402, text="no"))
+    async with flags_client(server, region="eu") as ph:
+        with pytest.raises(AuthenticationError, match="does not know the project token"):
+            await ph.flags.evaluate("ada")
+        with pytest.raises(QuotaError, match=r"https://eu\.posthog\.com/organization/billing"):
+            await ph.flags.evaluate("ada")
+        server.answers = [httpx.Response(401, text="no")]
+        with pytest.raises(AuthenticationError, match="Definitions need a project secret key"):
+            await ph.flags.load_definitions()

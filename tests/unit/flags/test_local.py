@@ -47,6 +47,7 @@ class Service:
         }  # fmt: skip
         self.etag: str | None = 'W/"1"'
         self.failure: Any = None
+        self.retry_after: str | None = None
         self.evaluation: Any = None
         self.authorizations: list[str | None] = []
         self.definition_requests: list[httpx.Request] = []
@@ -62,7 +63,8 @@ class Service:
         if isinstance(self.failure, Exception):
             raise self.failure
         if self.failure is not None:
-            return httpx.Response(self.failure, text="no")
+            headers = {} if self.retry_after is None else {"Retry-After": self.retry_after}
+            return httpx.Response(self.failure, text="no", headers=headers)
         if self.etag is not None and request.headers.get("If-None-Match") == self.etag:
             return httpx.Response(304, headers={"ETag": self.etag})
         headers = {} if self.etag is None else {"ETag": self.etag}
@@ -228,6 +230,18 @@ async def test_other_failures_keep_them(failure: Any, caplog: pytest.LogCaptureF
         service.failure = None
         await clock.advance(61)
         assert ph.flags.definitions_error is None
+
+
+async def test_a_server_that_asks_to_wait_is_polled_later() -> None:
+    service, clock = Service(flag("f")), StepClock()
+    async with flags_client(service, clock=clock) as ph, ph.flags.local(poll_interval=30):
+        service.failure, service.retry_after = 429, "300"
+        await clock.advance(31)
+        assert len(service.definition_requests) == 2
+        await clock.advance(290)
+        assert len(service.definition_requests) == 2
+        await clock.advance(11)
+        assert len(service.definition_requests) == 3
 
 
 async def test_a_response_without_flags_keeps_them() -> None:

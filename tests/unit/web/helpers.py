@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from urllib.parse import quote
 
@@ -24,13 +25,18 @@ class Captures:
     def nowait(self, event: str, distinct_id: str, **more: Any) -> bool:
         return True
 
+    def context(self, **arguments: Any) -> AbstractContextManager[None]:
+        return nullcontext()
+
     async def exception(
         self,
         error: BaseException,
         distinct_id: str | None = None,
         *,
         properties: Mapping[str, Any] | None = None,
+        handled: bool = True,
     ) -> None:
+        assert not handled
         self.exceptions.append((error, distinct_id, dict(properties or {})))
         if self.failure is not None:
             raise self.failure

@@ -59,6 +59,10 @@ def http(
     return httpx.AsyncClient(transport=httpx.ASGITransport(wrapped), base_url="http://service")
 
 
+def ada(scope: Any) -> str:
+    return "ada"
+
+
 async def ids(context: RequestContext) -> str:
     return f"{context.distinct_id} {context.session_id} {context.claimed.source}"
 
@@ -105,7 +109,7 @@ async def test_the_user_wins_over_what_a_client_claims(ph: AsyncPostHog) -> None
         assert (await service.get("/ada", headers=headers)).text == "7 s header"
         assert (await service.get("/zero", headers=headers)).text == "0 s header"
         assert (await service.get("/", headers=headers)).text == "forged s header"
-    async with http(ids, ph, user=lambda scope: "ada") as service:
+    async with http(ids, ph, user=ada) as service:
         assert (await service.get("/", headers=headers)).text == "ada s header"
 
 
@@ -158,7 +162,7 @@ async def test_flag_options(emulator: Emulator, ph: AsyncPostHog) -> None:
     def options(scope: Any) -> dict[str, Any]:
         return {"person_properties": {"path": scope["path"]}, "keys": ["of-path"]}
 
-    async with http(of_path, ph, flag_options=options, user=lambda _: "ada") as service:
+    async with http(of_path, ph, flag_options=options, user=ada) as service:
         assert (await service.get("/x")).text == "True"
         assert (await service.get("/y")).text == "False"
 
@@ -219,11 +223,11 @@ async def test_a_failed_capture_hides_nothing(
 
 
 async def test_a_client_without_capture_still_raises(emulator: Emulator) -> None:
-    async with AsyncPostHog.emulated(emulator) as ph:
-        ph.__dict__["capture"] = None
-        async with http(fail, ph) as service:
-            with pytest.raises(LookupError):
-                await service.get("/")
+    ph = AsyncPostHog.emulated(emulator, project_api_key=None)
+    async with ph, http(fail, ph) as service:
+        with pytest.raises(LookupError):
+            await service.get("/")
+    assert len(emulator.requests) == 0
 
 
 async def test_other_connections_pass() -> None:
@@ -260,7 +264,7 @@ async def test_no_token_is_told_where_flags_are_read(emulator: Emulator) -> None
 
     async with (
         AsyncPostHog.emulated(emulator, project_api_key=None) as ph,
-        http(beta, ph, user=lambda _: "ada") as service,
+        http(beta, ph, user=ada) as service,
     ):
         with pytest.raises(ConfigurationError, match="POSTHOG_PROJECT_API_KEY"):
             await service.get("/")
@@ -281,9 +285,30 @@ async def test_the_capture_context_is_entered(ph: AsyncPostHog, captures: Captur
     async with http(ids, ph) as service:
         await service.get("/", headers={"Cookie": cookie()})
     assert entered == [
-        {"distinct_id": "from-cookie", "properties": {"$session_id": "s-cookie"}},
+        {"distinct_id": "from-cookie", "session_id": "s-cookie"},
         "left",
     ]
+
+
+async def test_events_and_exceptions_of_a_request_arrive(emulator: Emulator) -> None:
+    async def buy(context: RequestContext) -> None:
+        assert await context.is_enabled("beta")
+        await context.client.capture("bought")
+        raise LookupError("of the handler")
+
+    async with AsyncPostHog.emulated(emulator) as ph:
+        async with http(buy, ph, user=ada) as service:
+            with pytest.raises(LookupError):
+                await service.get("/buy", headers={"X-POSTHOG-SESSION-ID": "s1"})
+        await ph.capture.flush()
+    events = {event["event"]: event for event in emulator.captured_events()}
+    assert set(events) == {"$feature_flag_called", "bought", "$exception"}
+    assert {event["distinct_id"] for event in events.values()} == {"ada"}
+    assert {event["properties"]["$session_id"] for event in events.values()} == {"s1"}
+    assert events["$exception"]["properties"]["$request_path"] == "/buy"
+    exception = events["$exception"]["properties"]["$exception_list"][0]
+    assert (exception["type"], exception["value"]) == ("LookupError", "of the handler")
+    assert exception["mechanism"]["handled"] is False
 
 
 @given(st.text(max_size=30) | st.none(), st.text(max_size=60) | st.none())

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.asyncio  # Django's ASGI handler needs asyncio
 async def show(request: HttpRequest) -> HttpResponse:
     context: Any = request.posthog  # type: ignore[attr-defined]
     enabled = await context.is_enabled("beta", False)
-    return HttpResponse(f"{context.distinct_id} {context.session_id} {enabled}")
+    return HttpResponse(f"{context.distinct_id} {context.session_id} {enabled}".encode())
 
 
 async def fail(request: HttpRequest) -> HttpResponse:
@@ -46,7 +46,7 @@ async def fail(request: HttpRequest) -> HttpResponse:
 
 
 def blocking(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(str(request.posthog.distinct_id))  # type: ignore[attr-defined]
+    return HttpResponse(str(request.posthog.distinct_id).encode())  # type: ignore[attr-defined]
 
 
 urlpatterns = [path("show", show), path("fail", fail), path("blocking", blocking)]

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 def application(**options: Any) -> FastAPI:
     app = FastAPI(**options)
-    app.add_middleware(PostHogMiddleware)  # type: ignore[arg-type]
+    app.add_middleware(PostHogMiddleware)
 
     @app.get("/flags")
     async def flags(flags: Flags) -> dict[str, Any]:

@@ -33,12 +33,10 @@ def adapt(kit: ToolSet, framework: str) -> Any:
         names = ", ".join(FRAMEWORKS)
         raise ValueError(f"{framework!r} is no framework; use one of {names}")
     module, distribution = FRAMEWORKS[framework]
+    adapter = import_module(f"{__name__}.{module}")
     try:
-        adapter = import_module(f"{__name__}.{module}")
+        return adapter.tools(kit)
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("asyncposthog"):
-            raise
         raise ImportError(
             f"kit.tools({framework!r}) needs the package {distribution}: pip install {distribution}"
         ) from error
-    return adapter.tools(kit)

@@ -10,19 +10,18 @@ if TYPE_CHECKING:
 
 __all__ = ["tools"]
 
-_sdk: Any = import_module("anthropic")
-
 
 def tools(kit: ToolSet) -> list[Any]:
     """Return runnable tools. `to_dict()` of each is its definition for `messages.create`."""
-    return [_tool(kit, tool) for tool in kit]
+    sdk: Any = import_module("anthropic")
+    return [_tool(sdk, kit, tool) for tool in kit]
 
 
-def _tool(kit: ToolSet, tool: Tool) -> Any:
+def _tool(sdk: Any, kit: ToolSet, tool: Tool) -> Any:
     async def call(**arguments: Any) -> str:
         return (await kit.call(tool.name, arguments)).text
 
-    return _sdk.beta_async_tool(
+    return sdk.beta_async_tool(
         call,
         name=tool.name,
         description=tool.description,

@@ -13,26 +13,25 @@ if TYPE_CHECKING:
 
 __all__ = ["tools"]
 
-_sdk: Any = import_module("claude_agent_sdk")
-_types: Any = import_module("mcp.types")
-
 
 def tools(kit: ToolSet) -> Any:
     """Return an in-process server. Claude names its tools `mcp__posthog__NAME`."""
-    made = [_tool(kit, tool) for tool in kit]
-    return _sdk.create_sdk_mcp_server("posthog", version=__version__, tools=made)
+    sdk: Any = import_module("claude_agent_sdk")
+    types: Any = import_module("mcp.types")
+    made = [_tool(sdk, types, kit, tool) for tool in kit]
+    return sdk.create_sdk_mcp_server("posthog", version=__version__, tools=made)
 
 
-def _tool(kit: ToolSet, tool: Tool) -> Any:
+def _tool(sdk: Any, types: Any, kit: ToolSet, tool: Tool) -> Any:
     async def call(arguments: dict[str, Any]) -> dict[str, Any]:
         result = await kit.call(tool.name, arguments)
         content = [{"type": "text", "text": result.text}]
         return {"content": content, **({} if result.successful else {"is_error": True})}
 
-    mark = _sdk.tool(
+    mark = sdk.tool(
         tool.name,
         tool.description,
         dict(tool.input_schema),
-        annotations=_types.ToolAnnotations.model_validate(mcp_annotations(tool)),
+        annotations=types.ToolAnnotations.model_validate(mcp_annotations(tool)),
     )
     return mark(call)

@@ -10,19 +10,18 @@ if TYPE_CHECKING:
 
 __all__ = ["tools"]
 
-_base: Any = import_module("google.adk.tools.base_tool")
-_types: Any = import_module("google.genai.types")
-
 
 def tools(kit: ToolSet) -> list[Any]:
     """Return tools with the kit's schemas."""
-    return [_tool(kit, tool) for tool in kit]
+    base: Any = import_module("google.adk.tools.base_tool")
+    types: Any = import_module("google.genai.types")
+    return [_tool(base, types, kit, tool) for tool in kit]
 
 
-def _tool(kit: ToolSet, tool: Tool) -> Any:
-    class KitTool(_base.BaseTool):
+def _tool(base: Any, types: Any, kit: ToolSet, tool: Tool) -> Any:
+    class KitTool(base.BaseTool):
         def _get_declaration(self) -> Any:
-            return _types.FunctionDeclaration(
+            return types.FunctionDeclaration(
                 name=tool.name,
                 description=tool.description,
                 parameters_json_schema=dict(tool.input_schema),

@@ -10,19 +10,18 @@ if TYPE_CHECKING:
 
 __all__ = ["tools"]
 
-_sdk: Any = import_module("langchain_core.tools")
-
 
 def tools(kit: ToolSet) -> list[Any]:
     """Return structured tools. They are async: use `ainvoke`."""
-    return [_tool(kit, tool) for tool in kit]
+    sdk: Any = import_module("langchain_core.tools")
+    return [_tool(sdk, kit, tool) for tool in kit]
 
 
-def _tool(kit: ToolSet, tool: Tool) -> Any:
+def _tool(sdk: Any, kit: ToolSet, tool: Tool) -> Any:
     async def call(**arguments: Any) -> str:
         return (await kit.call(tool.name, arguments)).text
 
-    return _sdk.StructuredTool.from_function(
+    return sdk.StructuredTool.from_function(
         coroutine=call,
         name=tool.name,
         description=tool.description,

@@ -10,19 +10,18 @@ if TYPE_CHECKING:
 
 __all__ = ["tools"]
 
-_sdk: Any = import_module("agents")
-
 
 def tools(kit: ToolSet) -> list[Any]:
     """Return function tools."""
-    return [_tool(kit, tool) for tool in kit]
+    sdk: Any = import_module("agents")
+    return [_tool(sdk, kit, tool) for tool in kit]
 
 
-def _tool(kit: ToolSet, tool: Tool) -> Any:
+def _tool(sdk: Any, kit: ToolSet, tool: Tool) -> Any:
     async def call(context: Any, arguments: str) -> str:
         return (await kit.call(tool.name, arguments)).text
 
-    return _sdk.FunctionTool(
+    return sdk.FunctionTool(
         name=tool.name,
         description=tool.description,
         params_json_schema=dict(tool.input_schema),

@@ -10,16 +10,15 @@ if TYPE_CHECKING:
 
 __all__ = ["tools"]
 
-_sdk: Any = import_module("pydantic_ai")
-
 
 def tools(kit: ToolSet) -> list[Any]:
     """Return tools with the kit's schemas."""
-    return [_tool(kit, tool) for tool in kit]
+    sdk: Any = import_module("pydantic_ai")
+    return [_tool(sdk, kit, tool) for tool in kit]
 
 
-def _tool(kit: ToolSet, tool: Tool) -> Any:
+def _tool(sdk: Any, kit: ToolSet, tool: Tool) -> Any:
     async def call(**arguments: Any) -> dict[str, Any]:
         return (await kit.call(tool.name, arguments)).to_dict()
 
-    return _sdk.Tool.from_schema(call, tool.name, tool.description, dict(tool.input_schema))
+    return sdk.Tool.from_schema(call, tool.name, tool.description, dict(tool.input_schema))
