@@ -44,6 +44,8 @@ def event_fields(row: object) -> dict[str, Any]:
         "distinct_id": given.get("distinct_id"),
         "timestamp": _timestamp(moment),
         "properties": properties,
+        # The times of old events have nothing to do with the clock of this machine.
+        "options": {"disable_skew_correction": True},
     }
     groups = given.get("groups")
     if groups is not None and groups != "":

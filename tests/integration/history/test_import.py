@@ -103,7 +103,7 @@ async def test_files(tmp_path: Path, form: str) -> None:
     assert [int(event["properties"]["number"]) for event in captured] == list(range(250))
     assert [event["uuid"] for event in captured] == [result.uuid for _, result in results]
     assert captured[3]["distinct_id"] == "user-3"
-    assert abs(captured[3]["timestamp"] - (START + timedelta(minutes=3))) < timedelta(days=1000)
+    assert captured[3]["timestamp"] == START + timedelta(minutes=3)
     # Events of others get nothing of this process.
     assert set(captured[0]["properties"]) - {"$lib", "$lib_version"} == {
         "number",
