@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from benchmarks import (
+    capture,
     client,
     connections,
     emulator,
@@ -28,6 +29,7 @@ from benchmarks import (
 from benchmarks.measure import Row
 
 AREAS: dict[str, Callable[[], Iterator[Row]]] = {
+    "capture": capture.rows,
     "client": lambda: chain(client.rows(), connections.rows()),
     "emulator": lambda: chain(emulator.rows(), ingestion.rows(), hogql.rows()),
     "export": lambda: chain(
