@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test agents test-wheel test-matrix check lint types layers generate bench docs clean
+.PHONY: help venv demo test agents test-wheel test-matrix check lint types layers generate bench compliance docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ generate: venv  ## Regenerate models, resources and registry from openapi/
 
 bench: venv  ## Run the benchmarks: other clients, and the targets
 	@$(BIN)/python -m benchmarks
+
+compliance: venv  ## Run PostHog's SDK test harness: HARNESS=<its checkout> [HARNESS_PYTHON=<interpreter>]
+	@$(BIN)/python -m tests.compliance.run "$(HARNESS)" $(if $(HARNESS_PYTHON),--python $(HARNESS_PYTHON))
 
 docs: venv  ## Regenerate the reference and check the code snippets of the documentation
 	@$(BIN)/python -m codegen generate

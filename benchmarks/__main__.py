@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import (
     agents,
+    capture,
     client,
     connections,
     emulator,
@@ -31,6 +32,7 @@ from benchmarks.measure import Row
 
 AREAS: dict[str, Callable[[], Iterator[Row]]] = {
     "agents": agents.rows,
+    "capture": capture.rows,
     "client": lambda: chain(client.rows(), connections.rows()),
     "emulator": lambda: chain(emulator.rows(), ingestion.rows(), hogql.rows()),
     "export": lambda: chain(

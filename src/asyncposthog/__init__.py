@@ -13,6 +13,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from asyncposthog.capture import CaptureSettings, CaptureStats, EventResult, LostEvents
     from asyncposthog.core.raw_response import RawResponse, RequestPreview, StreamedResponse
+    from asyncposthog.history import ImportReport
     from asyncposthog.query.execution import QueryProgress
     from asyncposthog.query.result import QueryResult, TruncatedResultWarning
     from asyncposthog.query.stream import QueryStream
@@ -97,6 +98,7 @@ __all__ = [
     "FlagSnapshot",
     "FlagUnavailableError",
     "Id",
+    "ImportReport",
     "Limiter",
     "LostEvents",
     "MethodNotAllowedError",
@@ -186,6 +188,7 @@ _NAMES_BY_MODULE: Final[dict[str, tuple[str, ...]]] = {
     ),
     ".export": ("Export", "ExportJob", "ExportPlan", "Partition", "Progress", "Report"),
     ".flags.snapshot": ("FlagReason", "FlagSnapshot"),
+    ".history": ("ImportReport",),
     ".rate_limits.limiter": ("RateLimiter",),
     ".rate_limits.stores.redis": ("RedisStore",),
     ".rate_limits.status": ("BucketStatus", "RateLimits"),

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from asyncposthog.flags.editing import FeatureFlagsService
     from asyncposthog.flags.service import Flags
     from asyncposthog.persons.service import PersonsService
+    from asyncposthog.history.importer import ImportReport, OnResult
+    from asyncposthog.history.sources import Source, SourceFormat
     from asyncposthog.query.insights import InsightsService
     from asyncposthog.query.service import QueryService
     from asyncposthog.rate_limits.limits import Limits, QueryPlan
@@ -368,6 +370,58 @@ class BaseClient:
         from asyncposthog.core.raw_response import dry_run
 
         return await dry_run(method, args, kwargs)
+
+    async def import_events(
+        self,
+        source: Source,
+        *,
+        format: SourceFormat | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        historical: bool = True,
+        events_per_second: float | None = None,
+        batch_events: int = 500,
+        max_retries: int = 10,
+        on_result: OnResult | None = None,
+    ) -> ImportReport:
+        """Send old events to the project, in order.
+
+        A row has `event`, `distinct_id`, `timestamp` and, optionally, `uuid`, `properties` (an
+        object or its JSON), `groups`, `$set` and `$set_once`. Without `properties`, all other
+        columns are properties. A time without an offset is in UTC. Without a UUID, an event gets
+        one that depends on its content, so that it is the same event if it is imported again.
+
+        Args:
+            source: The path of a file (JSONL, CSV, Parquet; JSONL and CSV also as .gz), or an
+                iterable or async iterable of mappings.
+            format: The format of the file; by default its name tells.
+            checkpoint: The path of a file with the progress. An import that was interrupted
+                continues from it; it is removed at the end. An iterable has to begin anew then.
+            historical: Whether PostHog is told that the events are old: it stores them without
+                watching for sudden growth. Not for events of the last 48 hours.
+            events_per_second: The maximum speed; None: as fast as the server accepts them.
+            batch_events: Events of a request.
+            max_retries: Repeats of each request.
+            on_result: A function or async function that is called with the number of each row,
+                from 0, and its result.
+
+        Raises:
+            CaptureError: The import was interrupted, or the source or the checkpoint cannot be
+                used.
+            ConfigurationError: An argument is invalid, or there is no project token.
+        """
+        from asyncposthog.history.importer import import_events
+
+        return await import_events(
+            self.capture,
+            source,
+            format=format,
+            checkpoint=checkpoint,
+            historical=historical,
+            events_per_second=events_per_second,
+            batch_events=batch_events,
+            max_retries=max_retries,
+            on_result=on_result,
+        )
 
     async def doctor(self, operations: Iterable[str] | None = None) -> Diagnosis:
         """Check the API key, the region, the project, and the scopes that operations need.

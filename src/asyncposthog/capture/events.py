@@ -129,27 +129,33 @@ def _uuid_ends() -> list[str]:
 class EventBuilder:
     """Builds the events of one client."""
 
-    def __init__(self, settings: CaptureSettings, now: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: CaptureSettings, now: Callable[[], float], *, enrich: bool = True
+    ) -> None:
         """Prepare what all events have.
 
         Args:
             settings: The settings of capture.
             now: Returns the time, in seconds since 1970.
+            enrich: Whether events get properties of this process. Those of others must not.
         """
         self._now = now
         self._stamps = _Stamps()
         self._before_send: BeforeSend | None = settings.before_send
         self._privacy_mode = settings.privacy_mode
-        added: dict[str, object] = system_properties() if settings.system_properties else {}
+        enriched = enrich and settings.system_properties
+        added: dict[str, object] = system_properties() if enriched else {}
         if settings.disable_geoip:
             added["$geoip_disable"] = True
-        added |= convert(settings.super_properties, "super_properties")
-        added["$is_server"] = True
+        if enrich:
+            added |= convert(settings.super_properties, "super_properties")
+            added["$is_server"] = True
         self._added = added
         """Properties of every event, which take precedence over its own."""
         # Most events have nothing that needs more than their own properties serialised: what all
         # have in common is serialised once, and put behind them.
         self._tail = encode(added)[1:] + b"}"
+        self._separator = b"," if added else b""
         self._simple = settings.before_send is None and _LIFTED.isdisjoint(added)
         self._special = _LIFTED | added.keys()
         self._names: dict[str, str] = {}
@@ -174,9 +180,13 @@ class EventBuilder:
             TypeError: An argument, or a value in the properties, is of the wrong type.
             ValueError: An argument is empty, too long or too large.
         """
-        if properties is None:
-            properties = {}
-        elif type(properties) is not dict and not isinstance(cast("object", properties), Mapping):
+        if type(properties) is dict:
+            own: Mapping[str, object] = cast("dict[str, object]", properties)
+        elif properties is None:
+            own = {}
+        elif isinstance(cast("object", properties), Mapping):
+            own = properties
+        else:
             raise TypeError(f"properties must be a mapping, not {type(properties).__name__}")
         if context is not None:
             if distinct_id is None:
@@ -184,23 +194,22 @@ class EventBuilder:
             if context.groups:
                 groups = {**context.groups, **(groups or {})}
             session = {} if context.session_id is None else {"$session_id": context.session_id}
-            properties = {**context.properties, **session, **properties}
+            own = {**context.properties, **session, **own}
         if groups:
-            properties = {**properties, "$groups": dict(groups)}
+            own = {**own, "$groups": dict(groups)}
         if ai and self._privacy_mode:
-            hidden = {name: None for name in _PRIVATE_AI_PROPERTIES if name in properties}
-            properties = {**properties, **hidden}
+            own = {**own, **{name: None for name in _PRIVATE_AI_PROPERTIES if name in own}}
         now = self._now()
         identity = self._stamps.uuid(now) if uuid is None else _check_uuid(uuid)
         moment = self._stamps.time(now) if timestamp is None else parse_timestamp(timestamp)
         max_bytes = AI_EVENT_BYTES if ai else EVENT_BYTES
-        if not (self._simple and not options and self._special.isdisjoint(properties)):
+        if not (self._simple and not options and self._special.isdisjoint(own)):
             fields: dict[str, Any] = {
                 "event": event,
                 "uuid": identity,
                 "distinct_id": distinct_id,
                 "timestamp": moment,
-                "properties": {**properties, **self._added},
+                "properties": {**own, **self._added},
             }
             return self._finish(fields, options, max_bytes)
         name = self._names.get(event) if type(event) is str else None
@@ -210,18 +219,18 @@ class EventBuilder:
                 self._names[cast("str", event)] = name
         if type(distinct_id) is not str or not 0 < len(distinct_id) <= _MAX_ID_CHARS:
             distinct_id = _check_distinct_id(distinct_id)
-        if not PLAIN_TYPES.issuperset(map(type, properties.values())):
-            properties = convert(properties)
+        if not PLAIN_TYPES.issuperset(map(type, own.values())):
+            own = convert(own)
         head = (
             f'{{"event":{name},"uuid":"{identity}","distinct_id":{_json_text(distinct_id)},'
             f'"timestamp":"{moment}","options":{{}},"properties":'
         ).encode()
-        own = encode(properties)
-        body = b"".join(
-            (head, own[:-1], b",", self._tail) if properties else (head, b"{", self._tail)
-        )
+        if own:
+            body = b"".join((head, encode(own)[:-1], self._separator, self._tail))
+        else:
+            body = b"".join((head, b"{", self._tail))
         if len(body) > max_bytes:
-            raise _too_large(cast("str", event), body, properties, max_bytes)
+            raise _too_large(cast("str", event), body, own, max_bytes)
         return Record(identity, body)
 
     def build_from_mapping(

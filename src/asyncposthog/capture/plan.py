@@ -47,7 +47,7 @@ def take_batch(queue: deque[Record], max_events: int, max_bytes: int = BATCH_BYT
     There is at least one if the queue is not empty. No two have the same UUID: the server rejects
     such a request as a whole.
     """
-    batch = [*islice(queue, max_events)]
+    batch: list[Record] = list(islice(queue, max_events))
     if sum(len(record.body) for record in batch) + len(batch) <= max_bytes and len(
         {record.uuid for record in batch}
     ) == len(batch):

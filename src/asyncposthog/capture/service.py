@@ -23,6 +23,7 @@ from asyncposthog.errors import ClosedError, ConfigurationError, EventLoopError
 from asyncposthog.errors import TimeoutError as PostHogTimeoutError
 from asyncposthog.hosts import Hosts
 from asyncposthog.redact import Redactor
+from asyncposthog.transport.clock import Clock
 from asyncposthog.transport.exchange import Credentials
 from asyncposthog.transport.http import ClientContext
 
@@ -354,7 +355,7 @@ class Capture:
         )
         if record is None:
             return EventResult(None, "drop", "before_send or max_events_per_minute")
-        results = await self._send_now([record], "events", max_retries)
+        results = await self.send_records([record], "events", max_retries)
         result = results[record.uuid]
         if result.status == "failed" and result.error is not None:
             raise result.error
@@ -394,10 +395,10 @@ class Capture:
                 else EventResult(None, "drop", dropped)
             )
         records = [result for result in results if isinstance(result, Record)]
-        answers = await self._send_now(records, lane, max_retries, historical=historical)
+        answers = await self.send_records(records, lane, max_retries, historical=historical)
         return [answers[r.uuid] if isinstance(r, Record) else r for r in results]
 
-    async def _send_now(
+    async def send_records(
         self,
         records: Sequence[Record],
         lane: Lane,
@@ -405,6 +406,15 @@ class Capture:
         *,
         historical: bool = False,
     ) -> dict[str, EventResult]:
+        """Send events that are built, and return the result of each by its UUID.
+
+        Args:
+            records: The events.
+            lane: The endpoint.
+            max_retries: Repeats of each request.
+            historical: Whether they are old events that are migrated.
+        """
+        self._check_open()
         results: dict[str, EventResult] = {}
         answered = 0
 
@@ -464,6 +474,16 @@ class Capture:
         )
 
     @property
+    def owner(self) -> str:
+        """A name of the project and host that does not reveal the token."""
+        return spool_owner(self._hosts.ingest, self._token.reveal())
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the client."""
+        return self._clock
+
+    @property
     def stats(self) -> CaptureStats:
         """The counters, as they are now."""
         counters, delivery, senders = self._counters, self._delivery, self._senders.values()
@@ -499,8 +519,7 @@ class Capture:
         async with self._opening:
             if self._spool is not None:
                 return
-            owner = spool_owner(self._hosts.ingest, self._token.reveal())
-            spool = Spool(path, owner, self.settings.spool_synchronous)
+            spool = Spool(path, self.owner, self.settings.spool_synchronous)
             try:
                 self._recovered = await spool.open(self._committed)
             except BaseException:

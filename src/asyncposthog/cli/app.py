@@ -59,6 +59,15 @@ class RowFormatChoice(StrEnum):
     PARQUET = "parquet"
 
 
+class ImportFormatChoice(StrEnum):
+    """Format of events to import."""
+
+    AUTO = "auto"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
 class QueryModeChoice(StrEnum):
     """How to wait for a query."""
 
@@ -351,6 +360,97 @@ def query(
 
 app.add_typer(export)
 app.add_typer(flags)
+
+
+@app.command()
+def capture(
+    event: Annotated[str, typer.Argument(help="The name of the event.")],
+    distinct_id: Annotated[str, typer.Option("--distinct-id", metavar="ID", help="Who did it.")],
+    property: Annotated[
+        list[str] | None,
+        typer.Option("--property", "-p", metavar="NAME=VALUE", help="JSON, or else text."),
+    ] = None,
+    properties: Annotated[
+        str | None, typer.Option("--properties", metavar="JSON", help="An object of properties.")
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option("--group", metavar="TYPE=KEY", help="A group.")
+    ] = None,
+    timestamp: Annotated[
+        str | None, typer.Option("--timestamp", help="ISO 8601 with an offset; default: now.")
+    ] = None,
+    uuid: Annotated[str | None, typer.Option("--uuid", help="Default: a new one.")] = None,
+) -> None:
+    """Send one event, and print the server's answer.
+
+    The project token is read from POSTHOG_PROJECT_API_KEY; no other key is needed.
+    """
+
+    async def work() -> int:
+        from .capture import CaptureOptions, capture_event
+
+        return await capture_event(
+            CaptureOptions(
+                event=event,
+                distinct_id=distinct_id,
+                properties=property or (),
+                data=properties,
+                groups=group or (),
+                timestamp=timestamp,
+                uuid=uuid,
+            )
+        )
+
+    run_async(work)
+
+
+import_ = typer.Typer(
+    name="import", no_args_is_help=True, help="Import data.", rich_markup_mode=None
+)
+app.add_typer(import_)
+
+
+@import_.callback()
+def import_group() -> None:
+    """Import data."""
+
+
+@import_.command("events")
+def import_events_(
+    file: Annotated[Path, typer.Argument(help="JSONL, CSV (also .gz) or Parquet.")],
+    format: Annotated[
+        ImportFormatChoice, typer.Option("--format", help="auto: by the name of the file.")
+    ] = ImportFormatChoice.AUTO,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", metavar="FILE", help="Default: a hidden file beside FILE."),
+    ] = None,
+    recent: Annotated[
+        bool, typer.Option("--recent", help="The events are of the last 48 hours.")
+    ] = False,
+    rate: Annotated[
+        float | None, typer.Option("--rate", metavar="NUMBER", help="Maximum events per second.")
+    ] = None,
+) -> None:
+    """Send the events of a file, in order. If interrupted, the same command continues.
+
+    The project token is read from POSTHOG_PROJECT_API_KEY; no other key is needed.
+    """
+
+    async def work() -> int:
+        from .capture import ImportOptions, import_events
+
+        return await import_events(
+            ImportOptions(
+                path=file,
+                format=format.value,
+                checkpoint=checkpoint,
+                historical=not recent,
+                events_per_second=rate,
+            )
+        )
+
+    run_async(work)
 
 
 @app.command()

@@ -79,9 +79,7 @@ def capture_with_official(url: str, mode: str) -> None:
     ids = uuids()
     at = {"timestamp": AT}
     client.capture("visit", distinct_id="visitor", properties=PROPERTIES, uuid=next(ids), **at)
-    client.capture(
-        "paid", distinct_id="ada", groups={"company": "acme"}, uuid=next(ids), **at
-    )
+    client.capture("paid", distinct_id="ada", groups={"company": "acme"}, uuid=next(ids), **at)
     client.capture(
         "quiet",
         distinct_id="ada",
@@ -92,9 +90,7 @@ def capture_with_official(url: str, mode: str) -> None:
     client.set(distinct_id="ada", properties={"email": "a@example.com"}, uuid=next(ids), **at)
     client.set_once(distinct_id="ada", properties={"first": 1}, uuid=next(ids), **at)
     client.alias("ada", "ada@example.com", uuid=next(ids), **at)
-    client.group_identify(
-        "company", "acme", {"seats": 7}, distinct_id="ada", uuid=next(ids), **at
-    )
+    client.group_identify("company", "acme", {"seats": 7}, distinct_id="ada", uuid=next(ids), **at)
     client.shutdown()
 
 
