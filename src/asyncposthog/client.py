@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from asyncposthog.export.service import Export
     from asyncposthog.flags.editing import FeatureFlagsService
     from asyncposthog.flags.service import Flags
-    from asyncposthog.persons.service import PersonsService
     from asyncposthog.history.importer import ImportReport, OnResult
     from asyncposthog.history.sources import Source, SourceFormat
+    from asyncposthog.persons.service import PersonsService
     from asyncposthog.query.insights import InsightsService
     from asyncposthog.query.service import QueryService
     from asyncposthog.rate_limits.limits import Limits, QueryPlan

@@ -7,6 +7,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, cast
 
@@ -493,25 +494,20 @@ def _operation(method: object) -> Operation:
 
 
 def _operation_of_method(resource: Resource, name: str) -> Operation | None:
-    """Return the operation that a method of a generated class performs."""
+    """Return the operation that a generated method performs, also one that is overridden."""
     from asyncposthog import registry
 
-    code = getattr(getattr(type(resource), name, None), "__code__", None)
-    # A generated method names its operation as a constant of its family: `registry.ISSUES_GET`.
-    constants = set(code.co_names) if code is not None else set[str]()
     for base in type(resource).__mro__:
         family = base.__module__.rpartition(".")[2]
-        if family not in registry.FAMILIES:
+        code = getattr(vars(base).get(name), "__code__", None)
+        if code is None or family not in registry.FAMILIES:
             continue
-        module = __import__(f"{registry.__name__}.families.{family}", fromlist=["OPERATIONS"])
-        for constant in constants:
-            found = getattr(module, constant, None)
-            if isinstance(found, Operation) and found.name == name.rstrip("_"):
-                return found
-        for constant in constants:
-            found = getattr(module, constant, None)
-            if isinstance(found, Operation):
-                return found
+        # A generated method names its operation as a constant of its family: `registry.LIST`.
+        module = import_module(f"{registry.__name__}.families.{family}")
+        found = [getattr(module, constant, None) for constant in code.co_names]
+        operations = [value for value in found if isinstance(value, Operation)]
+        if operations:
+            return operations[0]
     return None
 
 

@@ -444,6 +444,11 @@ async def test_operations_become_tools(ph: AsyncPostHog) -> None:
     assert names["surveys_create"].input_schema["properties"]["name"]["type"] == "string"
     assert names["get_flag"].input_schema["required"] == ["id"]
     assert len((await kit.call("cohorts_list", {"limit": 5})).data["items"]) == 5
+    # Also methods that the client adds something to.
+    kit.expose(ph.persons.update, ph.feature_flags.update, ph.query.create, ph.insights.list)
+    assert {made.operation.id for made in kit if made.operation} >= {
+        "persons.update", "feature_flags.update", "query.create", "insights.list",
+    }  # fmt: skip
     with pytest.raises(TypeError, match="generated methods"):
         kit.expose(len)
     with pytest.raises(ValueError, match="no operation"):
