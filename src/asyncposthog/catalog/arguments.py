@@ -11,12 +11,13 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from asyncposthog.operation import Operation
 from asyncposthog.types import OMIT
 
-from .schema import Argument, arguments, resolve, type_text, types_of
+from .schema import BODY, Argument, arguments, resolve, type_text, types_of
 
 __all__ = ["ArgumentError", "PreparedArguments", "close_names", "prepare_arguments"]
 
@@ -87,20 +88,23 @@ def prepare_arguments(
     Raises:
         ArgumentError: An argument is unknown, missing, or of the wrong type.
     """
-    known = arguments(operation)
-    aliases = {argument.wire_name: name for name, argument in known.items()}
-    values: dict[str, Any] = {}
-    extra: dict[str, Any] = {}
+    plan = _plan(operation)
+    known = plan.known
     unknown_fields = unknown_fields and operation.body is not None and operation.body.flat
-    for name, value in given.items():
-        found = name if name in known else aliases.get(name)
-        if found is None and unknown_fields:
-            extra[name] = value
+    values: dict[str, Any] = {}
+    sent: dict[str, dict[str, Any]] = {"query": {}, "header": {}, "field": {}}
+    for given_name, value in given.items():
+        name = given_name if given_name in known else plan.aliases.get(given_name)
+        if name is None:
+            if not unknown_fields:
+                raise _unknown(operation, given_name, known)
+            sent["field"][given_name] = value
             continue
-        if found is None:
-            raise _unknown(operation, name, known)
-        values[found] = convert(known[found], value)
-    missing = [name for name, argument in known.items() if argument.required and name not in values]
+        argument = known[name]
+        values[name] = value = convert(argument, value)
+        if argument.location in sent:
+            sent[argument.location][argument.wire_name] = value
+    missing = [name for name in plan.required if name not in values]
     if missing:
         first = known[missing[0]]
         raise ArgumentError(
@@ -109,25 +113,46 @@ def prepare_arguments(
             expected=type_text(first.schema),
             missing=missing,
         )
+    path = tuple([values[name] for name in plan.path])
+    return path, sent["query"], sent["header"], _body(operation, values, sent["field"])
 
-    def sent(location: str) -> dict[str, Any]:
-        return {
-            argument.wire_name: values[name]
-            for name, argument in known.items()
-            if argument.location == location and name in values
-        }
 
-    path = tuple(values[parameter.python_name] for parameter in operation.path_parameters)
-    body: object = OMIT
+def _body(operation: Operation, values: dict[str, Any], fields: dict[str, Any]) -> object:
     if operation.fixed_body is not None:
-        body = dict(operation.fixed_body)
-    elif operation.body is not None and operation.body.flat:
-        body = sent("field") | extra
-        if not body and not operation.body.required:
-            body = OMIT
-    elif operation.body is not None:
-        body = values.get("body", OMIT)
-    return path, sent("query"), sent("header"), body
+        return dict(operation.fixed_body)
+    if operation.body is None:
+        return OMIT
+    if not operation.body.flat:
+        return values.get(BODY, OMIT)
+    return fields if fields or operation.body.required else OMIT
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is needed to sort the arguments of an operation."""
+
+    known: Mapping[str, Argument]
+    aliases: Mapping[str, str]
+    """Names by the names of the API."""
+    required: tuple[str, ...]
+    path: tuple[str, ...]
+
+
+_plans: Final[dict[tuple[str, str], _Plan]] = {}
+
+
+def _plan(operation: Operation) -> _Plan:
+    key = operation.package, operation.id
+    plan = _plans.get(key)
+    if plan is None:
+        known = arguments(operation)
+        plan = _plans[key] = _Plan(
+            known,
+            {argument.wire_name: name for name, argument in known.items()},
+            tuple(name for name, argument in known.items() if argument.required),
+            tuple(parameter.python_name for parameter in operation.path_parameters),
+        )
+    return plan
 
 
 def _unknown(operation: Operation, name: str, known: Mapping[str, Argument]) -> ArgumentError:
@@ -145,6 +170,8 @@ def convert(argument: Argument, value: Any) -> Any:
     Raises:
         ArgumentError: The value is of another type, or not one of the permitted values.
     """
+    if type(value) in argument.plain_types:
+        return value
     if argument.is_file:
         return _file(argument, value)
     accepted = argument.types

@@ -148,7 +148,7 @@ def fields(name: str) -> dict[str, dict[str, Any]]:
             }
             values = enum_of(inner)
             if values:
-                found[field]["enum"] = [value for value in values if value is not None]
+                found[field]["enum"] = [value for value in values if value not in (None, "")]
     if create is not None:
         for argument in arguments(create).values():
             if argument.location == "field" and argument.wire_name not in found:

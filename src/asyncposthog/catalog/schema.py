@@ -54,6 +54,13 @@ class Argument:
         return types_of(self.schema)
 
     @cached_property
+    def plain_types(self) -> frozenset[type]:
+        """Python types whose values are accepted as they are."""
+        if self.is_file or self.values:
+            return frozenset()
+        return frozenset(kind for kind, name in _JSON_TYPES.items() if name in self.types)
+
+    @cached_property
     def values(self) -> tuple[Any, ...]:
         """The only values that it accepts; empty: others too."""
         return enum_of(self.schema)

@@ -437,10 +437,14 @@ class Toolkit:
         operation = given.get("operation")
         if tool is not None and tool.operation is not None:
             operation = tool.operation.id
+        if not isinstance(operation, str):
+            operation = None
+        elif not result.successful:
+            operation = mask(operation[:80])  # it may be anything that a model has made up
         record = AuditRecord(
             tool=tool.name if tool else mask(str(name)[:80]),
             arguments=given,
-            operation=mask(operation[:80]) if isinstance(operation, str) else None,
+            operation=operation,
             writes=tool is not None and tool.writes,
             approved=given_answers[-1] if given_answers else None,
             successful=result.successful,
@@ -517,6 +521,8 @@ def _parsed(arguments: object) -> dict[str, Any]:
     Raises:
         ArgumentError: They are not an object.
     """
+    if isinstance(arguments, dict):
+        return dict(cast("dict[str, Any]", arguments))
     if arguments is None or arguments == "":
         return {}
     if isinstance(arguments, str | bytes):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, cast
+
+from pydantic_core import from_json
 
 from asyncposthog.call import Call
 from asyncposthog.operation import Operation
@@ -31,9 +32,10 @@ __all__ = [
 _DESTRUCTIVE_NAMES: Final = re.compile(
     r"delete|remove|reset|rotate|revoke|discard|clear|replace|deprovision|cancel|split|merge"
 )
-_SECRET_FIELD: Final = re.compile(
-    r"token|secret|password|signature|credential|api_?key|private", re.IGNORECASE
-)
+_SECRET_WORDS: Final = (
+    "token", "secret", "password", "signature", "credential", "api_key", "apikey", "private",
+)  # fmt: skip
+_SECRET_FIELD: Final = re.compile("|".join(_SECRET_WORDS), re.IGNORECASE)
 _MAX_PLANS: Final = 200
 _MAX_PLAIN: Final = 500
 """Characters of arguments that are recorded as they are, if they have no secret."""
@@ -189,6 +191,8 @@ def masked(value: Any, max_chars: int = 500) -> Any:
 def masked_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a tool's arguments for the audit log, with secrets masked."""
     text = dumps(given)
-    if len(text) <= _MAX_PLAIN and not _SECRET_FIELD.search(text) and mask(text) == text:
-        return json.loads(text)
+    if len(text) <= _MAX_PLAIN:
+        lower = text.lower()
+        if not any(word in lower for word in _SECRET_WORDS) and mask(text) == text:
+            return from_json(text)
     return masked(json_safe(given))
