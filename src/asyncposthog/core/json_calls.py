@@ -13,8 +13,6 @@ from asyncposthog.call import Call, CallOptions
 from asyncposthog.catalog.arguments import prepare_arguments
 from asyncposthog.operation import Operation, Result
 
-from .raw_response import response_json, response_text
-
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
 
@@ -72,6 +70,9 @@ def prepare_call(
 
 async def call_json(executor: Executor, call: Call) -> Any:
     """Make a call and return its result: JSON data, text, bytes, or None for an empty body."""
+    # Imported on use: a program that imports the toolkit may never make a call.
+    from .raw_response import response_json, response_text
+
     response = await executor.perform(call)
     if not response.content:
         return None

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from .kit import Toolkit
+    from .parameters import ParameterType, ToolParameter
     from .results import ToolError, ToolResult
     from .safety import AuditRecord, WriteRequest
-    from .tools import ParameterType, Tool, ToolParameter, tool
+    from .tools import Tool, tool
 
 __all__ = [
     "AuditRecord",
@@ -28,10 +29,10 @@ __all__ = [
 
 _MODULES: Final = {
     "AuditRecord": "safety",
-    "ParameterType": "tools",
+    "ParameterType": "parameters",
     "Tool": "tools",
     "ToolError": "results",
-    "ToolParameter": "tools",
+    "ToolParameter": "parameters",
     "ToolResult": "results",
     "Toolkit": "kit",
     "WriteRequest": "safety",

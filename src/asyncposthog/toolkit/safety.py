@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 from pydantic_core import from_json
@@ -85,16 +85,20 @@ class AuditRecord:
     """How long the call took."""
 
 
-@dataclass(slots=True)
 class Plan:
     """A write that was planned, with everything that it will send."""
 
-    id: str
-    operation: Operation
-    call: Call
-    request: WriteRequest
-    expires_at: float
-    """On the client's clock."""
+    __slots__ = ("call", "expires_at", "id", "operation", "request")
+
+    def __init__(
+        self, id: str, operation: Operation, call: Call, request: WriteRequest, expires_at: float
+    ) -> None:
+        """Keep a write; `expires_at` is on the client's clock."""
+        self.id = id
+        self.operation = operation
+        self.call = call
+        self.request = request
+        self.expires_at = expires_at
 
 
 class PlanError(Exception):
@@ -106,14 +110,14 @@ class PlanError(Exception):
         self.code = code
 
 
-@dataclass(slots=True)
 class Plans:
     """Plans by id. Each can be carried out once, until it expires."""
 
-    seconds: float
-    """How long a plan is valid."""
-    _plans: OrderedDict[str, Plan] = field(default_factory=OrderedDict[str, Plan])
-    _done: OrderedDict[str, None] = field(default_factory=OrderedDict[str, None])
+    def __init__(self, seconds: float) -> None:
+        """Start without plans; each is valid for so many seconds."""
+        self.seconds = seconds
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._done: OrderedDict[str, None] = OrderedDict()
 
     def add(self, operation: Operation, call: Call, request: WriteRequest, now: float) -> Plan:
         """Keep a write and return its plan. The oldest of very many plans is dropped."""

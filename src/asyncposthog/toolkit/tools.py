@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_type_hints, overload
 
 from asyncposthog.catalog.schema import Argument
 from asyncposthog.operation import Operation
 
-from .results import ToolResult
-
 if TYPE_CHECKING:
+    from .parameters import ToolParameter
     from .safety import WriteRequest
 
-__all__ = ["ParameterType", "Tool", "ToolParameter", "ToolSet", "tool", "tool_of"]
+__all__ = ["Noted", "Tool", "tool", "tool_of"]
 
 Arguments: TypeAlias = Mapping[str, Any]
 Run: TypeAlias = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -27,27 +25,6 @@ Preview: TypeAlias = Callable[[dict[str, Any]], Awaitable["WriteRequest"]]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ATTRIBUTE = "__posthog_tool__"
-
-
-class ParameterType(Enum):
-    """The JSON type of a parameter."""
-
-    STRING = "string"
-    INTEGER = "integer"
-    NUMBER = "number"
-    BOOLEAN = "boolean"
-    ARRAY = "array"
-    OBJECT = "object"
-
-
-@dataclass(frozen=True, slots=True)
-class ToolParameter:
-    """A parameter of a tool, where the annotations of its function do not say enough."""
-
-    name: str
-    type: ParameterType
-    description: str = ""
-    required: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,18 +62,6 @@ class Tool:
             name: Argument(name, name, "field", name in required, schema, "")
             for name, schema in properties.items()
         }
-
-
-class ToolSet(Protocol):
-    """Tools that can be called by name: what a framework needs of a toolkit."""
-
-    def __iter__(self) -> Iterator[Tool]:
-        """Iterate over the tools."""
-        ...
-
-    async def call(self, name: str, arguments: Mapping[str, Any] | str | None = None) -> ToolResult:
-        """Run a tool and return its result."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

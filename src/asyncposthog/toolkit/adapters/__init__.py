@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.tools import ToolSet
+    from asyncposthog.toolkit.toolset import ToolSet
 
 __all__ = ["FRAMEWORKS", "adapt"]
 

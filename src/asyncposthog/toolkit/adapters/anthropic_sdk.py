@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.tools import Tool, ToolSet
+    from asyncposthog.toolkit.tools import Tool
+    from asyncposthog.toolkit.toolset import ToolSet
 
 __all__ = ["tools"]
 

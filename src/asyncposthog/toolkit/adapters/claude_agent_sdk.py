@@ -9,7 +9,8 @@ from asyncposthog._version import __version__
 from asyncposthog.toolkit.formats import mcp_annotations
 
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.tools import Tool, ToolSet
+    from asyncposthog.toolkit.tools import Tool
+    from asyncposthog.toolkit.toolset import ToolSet
 
 __all__ = ["tools"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from asyncposthog.toolkit.formats import definition
 
 if TYPE_CHECKING:
-    from asyncposthog.toolkit.tools import ToolSet
+    from asyncposthog.toolkit.toolset import ToolSet
 
 __all__ = ["tools"]
 
