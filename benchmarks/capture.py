@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.request
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,7 @@ def _memory() -> Row:
 
 
 @contextmanager
-def _server() -> Iterator[str]:
+def _server() -> Generator[str]:
     command = [sys.executable, "-m", "benchmarks.capture_server"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -252,7 +252,7 @@ def _baseline(count: int, level: int) -> float:
     from asyncposthog.capture.events import EventBuilder
 
     builder = EventBuilder(CaptureSettings(), time.time)
-    events = []
+    events: list[Any] = []
     for number in range(count):
         record = builder.build("page viewed", f"user-{number % 1000}", PROPERTIES)
         assert record is not None
@@ -293,7 +293,7 @@ class _pass:  # noqa: N801
     def __init__(self, waited: Any) -> None:
         self.waited = waited
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, Any, Any]:
         return (yield self.waited)
 
 

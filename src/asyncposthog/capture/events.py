@@ -43,7 +43,7 @@ _PRIVATE_AI_PROPERTIES: Final = (
 )
 _VARIANTS: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _RANDOM_CHARS: Final = 20
-_UUIDS_AT_ONCE: Final = 64
+_UUIDS_AT_ONCE: Final = 16
 _MAX_CACHED_NAMES: Final = 1000
 _EVENT_FIELDS: Final = frozenset(
     {"event", "distinct_id", "properties", "timestamp", "uuid", "groups", "options"}

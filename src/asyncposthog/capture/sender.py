@@ -92,18 +92,16 @@ class Sender:
     def added(self, count: int) -> None:
         """Note that events were accepted, and added to the queue."""
         self._counters.accepted += count
-        self._note_added(count)
-
-    def recovered(self, count: int) -> None:
-        """Note that the queue has events of an earlier process."""
-        self._counters.recovered += count
-        self._note_added(count)
-
-    def _note_added(self, count: int) -> None:
         self._added += count
         size = self.queue.size
         if size <= count or size - count < self._flush_at <= size:
             self._wake.set()
+
+    def recovered(self, count: int) -> None:
+        """Note that the queue has events of an earlier process."""
+        self.added(count)
+        self._counters.accepted -= count
+        self._counters.recovered += count
 
     def skipped(self) -> None:
         """Note that the oldest event of the queue was dropped."""

@@ -14,7 +14,7 @@ from asyncposthog import LostEvents
 from asyncposthog.capture import compression
 from asyncposthog.errors import ServerError
 
-from .capture_helpers import TOKEN, Sent, Server, accept, error
+from .capture_helpers import TOKEN, Responder, Sent, Server, accept, error
 
 pytestmark = pytest.mark.anyio
 
@@ -220,7 +220,10 @@ async def test_an_instance_without_v1(missing: httpx.Response) -> None:
 
 
 async def test_a_404_of_an_instance_with_v1_is_repeated() -> None:
-    answers = [accept, lambda sent: error(404), accept]
+    def missing(sent: Sent) -> httpx.Response:
+        return error(404)
+
+    answers: list[Responder] = [accept, missing, accept]
     server = Server(lambda sent: answers.pop(0)(sent))
     async with server.client() as client:
         await client.capture("first", "ada")

@@ -77,7 +77,7 @@ def uuids() -> Iterator[str]:
 def capture_with_official(url: str, mode: str) -> None:
     client = Posthog("phc_emulator", host=url, capture_mode=mode, flush_interval=0.05, timeout=60)
     ids = uuids()
-    at = {"timestamp": AT}
+    at: dict[str, Any] = {"timestamp": AT}
     client.capture("visit", distinct_id="visitor", properties=PROPERTIES, uuid=next(ids), **at)
     client.capture("paid", distinct_id="ada", groups={"company": "acme"}, uuid=next(ids), **at)
     client.capture(

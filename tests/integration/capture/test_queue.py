@@ -16,7 +16,7 @@ from asyncposthog import AsyncPostHog, CaptureSettings, CaptureStats, LostEvents
 from asyncposthog.errors import ClosedError, ConfigurationError, EventLoopError, ReadOnlyError
 from asyncposthog.errors import TimeoutError as PostHogTimeoutError
 
-from .capture_helpers import Sent, Server, accept, error
+from .capture_helpers import Sent, Server, accept, error, settings_of
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +38,7 @@ class Gate(httpx.AsyncBaseTransport):
         return AsyncPostHog(
             project_api_key="phc_tests",
             transport=self,
-            capture=CaptureSettings(**{"flush_at": 1, "concurrency": 1, **settings}),
+            capture=settings_of({"flush_at": 1, "concurrency": 1, **settings}),
         )
 
     @property
@@ -193,8 +193,9 @@ async def test_closing_gives_up_after_the_deadline_and_says_what() -> None:
 
 async def test_closing_in_a_cancelled_task_still_sends() -> None:
     server = Server()
+    client = server.client(flush_at=100)
     with anyio.CancelScope() as scope:
-        async with server.client(flush_at=100) as client:
+        async with client:
             await client.capture("last words", "ada")
             scope.cancel()
             await anyio.sleep_forever()

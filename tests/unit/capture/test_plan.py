@@ -10,14 +10,12 @@ from hypothesis import strategies as st
 
 from asyncposthog.capture.plan import Bisection, EventBudget, Record, retry_delay, take_batch
 
-RECORDS = st.lists(
-    st.builds(
-        lambda number, size: Record(f"uuid-{number}", b"x" * size),
-        st.integers(0, 30),
-        st.integers(1, 50),
-    ),
-    max_size=60,
-)
+
+def record(number: int, size: int) -> Record:
+    return Record(f"uuid-{number}", b"x" * size)
+
+
+RECORDS = st.lists(st.builds(record, st.integers(0, 30), st.integers(1, 50)), max_size=60)
 
 
 @given(RECORDS, st.integers(1, 20), st.integers(1, 200))
