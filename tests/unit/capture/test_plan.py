@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,7 @@ def test_batches_have_all_events_in_order_within_the_limits(
         assert len({record.uuid for record in batch}) == len(batch)
         assert len(batch) == 1 or sum(len(r.body) + 1 for r in batch) <= max_bytes
     # No batch is smaller than it has to be.
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         more = [*batch, following[0]]
         assert (
             len(more) > max_events
