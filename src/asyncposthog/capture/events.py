@@ -202,7 +202,7 @@ class EventBuilder:
             own = {**context.properties, **session, **own}
         if groups:
             own = {**own, "$groups": dict(groups)}
-        if ai and self._privacy_mode:
+        if self._privacy_mode and (ai or str(event).startswith("$ai_")):
             own = {**own, **{name: None for name in _PRIVATE_AI_PROPERTIES if name in own}}
         now = self._now()
         moment, identity = self._stamps.make(now)

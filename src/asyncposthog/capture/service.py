@@ -19,7 +19,7 @@ import httpx
 
 from asyncposthog.config import Secret
 from asyncposthog.core.executor import Executor
-from asyncposthog.errors import ClosedError, ConfigurationError, EventLoopError
+from asyncposthog.errors import CaptureError, ClosedError, ConfigurationError, EventLoopError
 from asyncposthog.errors import TimeoutError as PostHogTimeoutError
 from asyncposthog.hosts import Hosts
 from asyncposthog.redact import Redactor
@@ -689,6 +689,11 @@ class Capture:
         sender = self._senders.get(lane)
         if sender is None:
             sender = self._senders[lane] = self._new_sender(lane)
+        if sender.failure is not None:
+            raise CaptureError(
+                "Events are not sent any more: the sender has failed.",
+                suggestion="This is a mistake in asyncposthog; its cause is in the log.",
+            ) from sender.failure
         if sender.dead and not self._closed:
             raise EventLoopError(
                 "The event loop in which the first event was captured has ended.",

@@ -12,7 +12,13 @@ import anyio
 import httpx
 import pytest
 
-from asyncposthog import AsyncPostHog, CaptureSettings, CaptureStats, LostEvents
+from asyncposthog import (
+    AsyncPostHog,
+    CaptureError,
+    CaptureSettings,
+    CaptureStats,
+    LostEvents,
+)
 from asyncposthog.errors import ClosedError, ConfigurationError, EventLoopError, ReadOnlyError
 from asyncposthog.errors import TimeoutError as PostHogTimeoutError
 
@@ -269,6 +275,29 @@ async def test_an_internal_error_is_reported_and_sending_goes_on(
     ]
     assert server.delivered == ["second"]
     assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_sender_that_fails_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+    lost: list[LostEvents] = []
+    client = server.client(on_error=lost.append)
+    async with client:
+        await client.capture("first", "ada")
+        await client.capture.flush()
+        sender = client.capture._senders["events"]
+
+        async def fail() -> list[Any]:
+            raise ZeroDivisionError("a mistake")
+
+        monkeypatch.setattr(sender, "_take", fail)
+        await client.capture("second", "ada")
+        await client.capture.flush()
+        with pytest.raises(CaptureError, match="not sent any more"):
+            await client.capture("third", "ada")
+    assert "ZeroDivisionError" in caplog.text
+    assert [(item.reason, item.count) for item in lost] == [("closed", 1)]
 
 
 async def test_a_failing_on_error_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
