@@ -99,7 +99,7 @@ class Adapter:
         settings: dict[str, Any] = {
             "flush_at": flush_at,
             "max_batch_events": flush_at,
-            "flush_interval": float(body.get("flush_interval_ms") or 500) / 1000,
+            "flush_interval": float(body.get("flush_interval_ms") or 5000) / 1000,
             "max_retries": int(body.get("max_retries", 3)),
             "compression": "gzip" if body.get("enable_compression") else "none",
             "disable_geoip": bool(body.get("disable_geoip", False)),

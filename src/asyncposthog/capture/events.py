@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 from uuid import UUID
 
+from pydantic_core import to_json
+
 from .context import EventContext
 from .plan import AI_EVENT_BYTES, EVENT_BYTES, Record
 from .settings import BeforeSend, CaptureSettings
@@ -43,7 +45,7 @@ _PRIVATE_AI_PROPERTIES: Final = (
 )
 _VARIANTS: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _RANDOM_CHARS: Final = 20
-_UUIDS_AT_ONCE: Final = 64
+_UUIDS_AT_ONCE: Final = 16
 _MAX_CACHED_NAMES: Final = 1000
 _EVENT_FIELDS: Final = frozenset(
     {"event", "distinct_id", "properties", "timestamp", "uuid", "groups", "options"}
@@ -90,30 +92,33 @@ class _Stamps:
     """Makes the time and the UUID of new events, from parts that are formatted when they change."""
 
     def __init__(self) -> None:
-        self._second = -1
-        self._second_text = ""
         self._millisecond = -1
+        self._time_start = ""
         self._uuid_start = ""
         self._uuid_ends: list[str] = []
 
-    def time(self, seconds: float) -> str:
-        """Return a time, in seconds since 1970, as RFC 3339 text in UTC, to the microsecond."""
-        second = int(seconds)
-        if second != self._second:
-            self._second_text = datetime.fromtimestamp(second, UTC).isoformat()[:-6]
-            self._second = second
-        return f"{self._second_text}.{int((seconds - second) * 1e6):06d}Z"
+    def make(self, seconds: float) -> tuple[str, str]:
+        """Return a time as RFC 3339 text in UTC, to the microsecond, and a new UUID.
 
-    def uuid(self, seconds: float) -> str:
-        """Return a random UUID of version 7, which sorts by time."""
-        millisecond = int(seconds * 1000)
+        The UUID is random and of version 7, so that it sorts by time.
+
+        Args:
+            seconds: The time, in seconds since 1970.
+        """
+        microseconds = int(seconds * 1_000_000)
+        millisecond = microseconds // 1000
         if millisecond != self._millisecond:
             text = f"{millisecond:012x}"
             self._uuid_start = f"{text[:8]}-{text[8:]}-7"
+            moment = datetime.fromtimestamp(millisecond // 1000, UTC).isoformat()[:-6]
+            self._time_start = f"{moment}.{millisecond % 1000:03d}"
             self._millisecond = millisecond
         if not self._uuid_ends:
             self._uuid_ends = _uuid_ends()
-        return self._uuid_start + self._uuid_ends.pop()
+        return (
+            f"{self._time_start}{microseconds % 1000:03d}Z",
+            self._uuid_start + self._uuid_ends.pop(),
+        )
 
 
 def _uuid_ends() -> list[str]:
@@ -197,11 +202,14 @@ class EventBuilder:
             own = {**context.properties, **session, **own}
         if groups:
             own = {**own, "$groups": dict(groups)}
-        if ai and self._privacy_mode:
+        if self._privacy_mode and (ai or str(event).startswith("$ai_")):
             own = {**own, **{name: None for name in _PRIVATE_AI_PROPERTIES if name in own}}
         now = self._now()
-        identity = self._stamps.uuid(now) if uuid is None else _check_uuid(uuid)
-        moment = self._stamps.time(now) if timestamp is None else parse_timestamp(timestamp)
+        moment, identity = self._stamps.make(now)
+        if uuid is not None:
+            identity = _check_uuid(uuid)
+        if timestamp is not None:
+            moment = parse_timestamp(timestamp)
         max_bytes = AI_EVENT_BYTES if ai else EVENT_BYTES
         if not (self._simple and not options and self._special.isdisjoint(own)):
             fields: dict[str, Any] = {
@@ -226,7 +234,11 @@ class EventBuilder:
             f'"timestamp":"{moment}","options":{{}},"properties":'
         ).encode()
         if own:
-            body = b"".join((head, encode(own)[:-1], self._separator, self._tail))
+            try:
+                text = to_json(own, inf_nan_mode="null")
+            except ValueError:
+                text = encode(own)  # raises an error that says where
+            body = b"".join((head, text[:-1], self._separator, self._tail))
         else:
             body = b"".join((head, b"{", self._tail))
         if len(body) > max_bytes:

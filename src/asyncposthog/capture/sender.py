@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Final
 
 import anyio
 
@@ -23,6 +24,9 @@ from .settings import CaptureSettings
 __all__ = ["Counters", "Sender", "tell_lost"]
 
 logger = logging.getLogger("asyncposthog")
+
+_READ_RETRY_DELAY: Final = 5.0
+"""Seconds after which a spool that cannot be read is tried again."""
 
 
 class Counters:
@@ -69,6 +73,8 @@ class Sender:
         """Events whose delivery was interrupted."""
         self.dead = False
         """Whether the task of the sender has ended, with the event loop or by `stop`."""
+        self.failure: Exception | None = None
+        """The error that has ended it, which is a mistake in this package."""
         self._lane: Lane = lane
         self._delivery = delivery
         self._settings = settings
@@ -92,18 +98,16 @@ class Sender:
     def added(self, count: int) -> None:
         """Note that events were accepted, and added to the queue."""
         self._counters.accepted += count
-        self._note_added(count)
-
-    def recovered(self, count: int) -> None:
-        """Note that the queue has events of an earlier process."""
-        self._counters.recovered += count
-        self._note_added(count)
-
-    def _note_added(self, count: int) -> None:
         self._added += count
         size = self.queue.size
         if size <= count or size - count < self._flush_at <= size:
             self._wake.set()
+
+    def recovered(self, count: int) -> None:
+        """Note that the queue has events of an earlier process."""
+        self.added(count)
+        self._counters.accepted -= count
+        self._counters.recovered += count
 
     def skipped(self) -> None:
         """Note that the oldest event of the queue was dropped."""
@@ -134,7 +138,6 @@ class Sender:
 
     async def _run(self) -> None:
         slots = anyio.Semaphore(self._settings.concurrency)
-        settings = self._settings
         try:
             async with anyio.create_task_group() as deliveries:
                 while True:
@@ -142,15 +145,17 @@ class Sender:
                     batch: list[Record] = []
                     while not batch:
                         await self._wait_until_due()
-                        batch = await self.queue.take(
-                            settings.max_batch_events, settings.max_batch_bytes
-                        )
+                        batch = await self._take()
                     number = self._taken
                     self._open_batches[number] = number
                     self._taken += len(batch)
                     self.in_flight += len(batch)
                     self._due_since = anyio.current_time()
                     deliveries.start_soon(self._deliver, batch, number, slots)
+        except Exception as error:
+            # Not raised: nothing waits for this task, and trio would end the program.
+            logger.exception("capture: sending has ended by an error of asyncposthog")
+            self.failure = error
         finally:
             self.dead = True
             self._progress.set()
@@ -160,6 +165,16 @@ class Sender:
                     "not sent. Use `async with AsyncPostHog()`, or call `await ph.aclose()`",
                     count,
                 )
+
+    async def _take(self) -> list[Record]:
+        """Take the events of the next request; none if the spool cannot be read."""
+        settings = self._settings
+        try:
+            return await self.queue.take(settings.max_batch_events, settings.max_batch_bytes)
+        except PostHogError:
+            logger.exception("capture: the events of the spool cannot be read; they stay there")
+            await anyio.sleep(_READ_RETRY_DELAY)
+            return []
 
     async def _wait_until_due(self) -> None:
         """Wait until there are enough events for a request, or they have waited long enough."""

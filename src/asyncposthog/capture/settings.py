@@ -31,7 +31,7 @@ class CaptureSettings:
         TypeError: A setting is of the wrong type.
     """
 
-    flush_at: int = 100
+    flush_at: int = 500
     """Queued events that start a request."""
     flush_interval: float = 1.0
     """Seconds after which a request is made with fewer events."""

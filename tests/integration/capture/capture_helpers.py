@@ -63,6 +63,10 @@ class StoppedClock(ManualClock):
         await anyio.sleep_forever()
 
 
+def settings_of(settings: dict[str, Any]) -> CaptureSettings:
+    return CaptureSettings(**settings)
+
+
 class Server:
     """Answers requests by a function, and keeps them."""
 
@@ -83,7 +87,7 @@ class Server:
             region="eu",
             transport=httpx.MockTransport(self._answer),
             clock=self.clock,
-            capture=CaptureSettings(**{"flush_at": 1, **settings}),
+            capture=settings_of({"flush_at": 1, **settings}),
         )
 
     @property

@@ -14,7 +14,7 @@ from asyncposthog import LostEvents
 from asyncposthog.capture import compression
 from asyncposthog.errors import ServerError
 
-from .capture_helpers import TOKEN, Sent, Server, accept, error
+from .capture_helpers import TOKEN, Responder, Sent, Server, accept, error
 
 pytestmark = pytest.mark.anyio
 
@@ -220,7 +220,10 @@ async def test_an_instance_without_v1(missing: httpx.Response) -> None:
 
 
 async def test_a_404_of_an_instance_with_v1_is_repeated() -> None:
-    answers = [accept, lambda sent: error(404), accept]
+    def missing(sent: Sent) -> httpx.Response:
+        return error(404)
+
+    answers: list[Responder] = [accept, missing, accept]
     server = Server(lambda sent: answers.pop(0)(sent))
     async with server.client() as client:
         await client.capture("first", "ada")
@@ -250,13 +253,15 @@ async def test_ai_events_have_an_endpoint_of_their_own() -> None:
             "$ai_generation", "ada", properties={"$ai_input": "secret", "$ai_model": "m"}
         )
         await client.capture("paid", "ada", properties={"$ai_input": "kept"})
+        await client.capture("$ai_trace", "ada", properties={"$ai_input": "secret"})
         with pytest.raises(ValueError, match=r"\$ai_"):
             await client.capture.ai("paid", "ada")
     by_path = {sent.path: sent for sent in server.sent}
     ai = by_path["/i/v1/ai/events"].events[0]["properties"]
     assert (ai["$ai_input"], ai["$ai_model"]) == (None, "m")
-    (event,) = by_path["/i/v1/analytics/events"].events
-    assert event["properties"]["$ai_input"] == "kept"
+    events = {event["event"]: event for sent in server.sent for event in sent.events}
+    assert events["paid"]["properties"]["$ai_input"] == "kept"
+    assert events["$ai_trace"]["properties"]["$ai_input"] is None
 
 
 async def test_zstd_is_used_until_the_server_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def uuids() -> Iterator[str]:
 def capture_with_official(url: str, mode: str) -> None:
     client = Posthog("phc_emulator", host=url, capture_mode=mode, flush_interval=0.05, timeout=60)
     ids = uuids()
-    at = {"timestamp": AT}
+    at: dict[str, Any] = {"timestamp": AT}
     client.capture("visit", distinct_id="visitor", properties=PROPERTIES, uuid=next(ids), **at)
     client.capture("paid", distinct_id="ada", groups={"company": "acme"}, uuid=next(ids), **at)
     client.capture(
@@ -235,3 +235,16 @@ async def test_nothing_listens() -> None:
     ) as client:
         await client.capture("paid", "ada")
     assert [(item.reason, item.count) for item in lost] == [("closed", 1)]
+
+
+async def test_large_ai_events(emulator: Emulator, url: str) -> None:
+    async with AsyncPostHog(project_api_key="phc_emulator", host=url) as client:
+        properties = {"$ai_input": "x" * 2_000_000}
+        await client.capture.ai("$ai_generation", "ada", properties=properties)
+        # The server takes nothing else on that endpoint.
+        (result,) = await client.capture.batch([{"event": "paid", "distinct_id": "a"}], ai=True)
+        assert (result.status, result.detail) == ("drop", "rejected")
+        with pytest.raises(ValueError, match="8,388,608"):
+            await client.capture.ai("$ai_generation", "ada", properties={"x": "x" * 9_000_000})
+    (event,) = emulator.captured("$ai_generation", count=1)
+    assert len(event["properties"]["$ai_input"]) == 2_000_000

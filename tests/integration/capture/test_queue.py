@@ -12,11 +12,17 @@ import anyio
 import httpx
 import pytest
 
-from asyncposthog import AsyncPostHog, CaptureSettings, CaptureStats, LostEvents
+from asyncposthog import (
+    AsyncPostHog,
+    CaptureError,
+    CaptureSettings,
+    CaptureStats,
+    LostEvents,
+)
 from asyncposthog.errors import ClosedError, ConfigurationError, EventLoopError, ReadOnlyError
 from asyncposthog.errors import TimeoutError as PostHogTimeoutError
 
-from .capture_helpers import Sent, Server, accept, error
+from .capture_helpers import Sent, Server, accept, error, settings_of
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +44,7 @@ class Gate(httpx.AsyncBaseTransport):
         return AsyncPostHog(
             project_api_key="phc_tests",
             transport=self,
-            capture=CaptureSettings(**{"flush_at": 1, "concurrency": 1, **settings}),
+            capture=settings_of({"flush_at": 1, "concurrency": 1, **settings}),
         )
 
     @property
@@ -193,8 +199,9 @@ async def test_closing_gives_up_after_the_deadline_and_says_what() -> None:
 
 async def test_closing_in_a_cancelled_task_still_sends() -> None:
     server = Server()
+    client = server.client(flush_at=100)
     with anyio.CancelScope() as scope:
-        async with server.client(flush_at=100) as client:
+        async with client:
             await client.capture("last words", "ada")
             scope.cancel()
             await anyio.sleep_forever()
@@ -268,6 +275,29 @@ async def test_an_internal_error_is_reported_and_sending_goes_on(
     ]
     assert server.delivered == ["second"]
     assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_sender_that_fails_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+    lost: list[LostEvents] = []
+    client = server.client(on_error=lost.append)
+    async with client:
+        await client.capture("first", "ada")
+        await client.capture.flush()
+        sender = client.capture._senders["events"]
+
+        async def fail() -> list[Any]:
+            raise ZeroDivisionError("a mistake")
+
+        monkeypatch.setattr(sender, "_take", fail)
+        await client.capture("second", "ada")
+        await client.capture.flush()
+        with pytest.raises(CaptureError, match="not sent any more"):
+            await client.capture("third", "ada")
+    assert "ZeroDivisionError" in caplog.text
+    assert [(item.reason, item.count) for item in lost] == [("closed", 1)]
 
 
 async def test_a_failing_on_error_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -220,9 +220,9 @@ async def test_checkpoints_of_others(tmp_path: Path) -> None:
 
 async def test_bad_arguments(tmp_path: Path) -> None:
     async with client_of(Emulator()) as client:
+        unknown = tmp_path / "events.txt"
+        unknown.write_text("")
         with pytest.raises(ConfigurationError, match="does not tell its format"):
-            unknown = tmp_path / "events.txt"
-            unknown.write_text("")
             await client.import_events(unknown)
         with pytest.raises(CaptureError, match="cannot be read"):
             await client.import_events(tmp_path / "missing.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -10,14 +11,12 @@ from hypothesis import strategies as st
 
 from asyncposthog.capture.plan import Bisection, EventBudget, Record, retry_delay, take_batch
 
-RECORDS = st.lists(
-    st.builds(
-        lambda number, size: Record(f"uuid-{number}", b"x" * size),
-        st.integers(0, 30),
-        st.integers(1, 50),
-    ),
-    max_size=60,
-)
+
+def record(number: int, size: int) -> Record:
+    return Record(f"uuid-{number}", b"x" * size)
+
+
+RECORDS = st.lists(st.builds(record, st.integers(0, 30), st.integers(1, 50)), max_size=60)
 
 
 @given(RECORDS, st.integers(1, 20), st.integers(1, 200))
@@ -34,7 +33,7 @@ def test_batches_have_all_events_in_order_within_the_limits(
         assert len({record.uuid for record in batch}) == len(batch)
         assert len(batch) == 1 or sum(len(r.body) + 1 for r in batch) <= max_bytes
     # No batch is smaller than it has to be.
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         more = [*batch, following[0]]
         assert (
             len(more) > max_events

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -66,16 +66,13 @@ IDENTITY = UUID("01890000-0000-7000-8000-000000000001")
         (PurePosixPath("a/b"), "a/b"),
         (Address(city="Utrecht", price=Decimal("2.5")), {"city": "Utrecht", "price": 2.5}),
         (Seat(3, date(2026, 1, 2)), {"row": 3, "since": "2026-01-02"}),
-        ({1: "a", None: "b", True: "c", IDENTITY: "d"},
-         {"1": "c", "null": "b", "true": "c", str(IDENTITY): "d"}),
+        ({2: "a", None: "b", True: "c", IDENTITY: "d"},
+         {"2": "a", "null": "b", "true": "c", str(IDENTITY): "d"}),
         (float("inf"), None),
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_values(value: Any, expected: Any) -> None:
-    if isinstance(value, dict):  # True and 1 are one key of a dict
-        value = {2: "a", None: "b", True: "c", IDENTITY: "d"}
-        expected = {"2": "a", "null": "b", "true": "c", str(IDENTITY): "d"}
     found = json.loads(encode(convert({"a": {"b": [value]}, "c": value})))
     assert found == {"a": {"b": [expected]}, "c": expected}
 
@@ -90,6 +87,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), JSON))
 def test_json_stays_as_it_is(properties: dict[str, Any]) -> None:
     assert json.loads(encode(convert(properties))) == properties
