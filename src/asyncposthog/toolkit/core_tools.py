@@ -171,7 +171,7 @@ async def _carry_out(context: Context, plan_id: str) -> Any:
     try:
         plan = context.plans.take(plan_id, context.operations.now())
     except PlanError as error:
-        hint = "Make a new plan if it is to be done again."
+        hint = "Read whether it was done. Make a new plan if it is to be done."
         raise Refused(str(error), error.code, hint) from None
     # The settings may have changed since the plan was made.
     context.operations.check(plan.operation)
@@ -199,6 +199,7 @@ def _query(context: Context) -> Tool:
         input_schema=_object(("query",), query=_TEXT),
         run=run,
         tags=frozenset({"core", "query", "analytics"}),
+        resource="query",
         scopes=("query:read",),
     )
 
@@ -269,6 +270,7 @@ def _export(context: Context) -> Tool:
         run=run,
         read_only=False,
         tags=frozenset({"core", "export"}),
+        resource="query",
         scopes=("query:read",),
     )  # fmt: skip
 

@@ -166,6 +166,8 @@ class Toolkit:
             return False
         if missing_scopes(tool.scopes, self._operations.scopes):
             return False
+        if not self._operations.has_feature(tool.resource):
+            return False
         return tool.operation is None or self._operations.permits(tool.operation)
 
     def use(self, *names: str) -> Self:
@@ -423,7 +425,11 @@ class Toolkit:
                 "missing_scope",
                 f"Use an API key with {', '.join(lacking)}.",
             )
-        return Refused(f"{tool.name} is not permitted here.", "read_only", "These tools only read.")
+        if self.read_only and tool.writes:
+            return Refused(
+                f"{tool.name} changes something.", "read_only", "These tools are read-only."
+            )
+        return Refused(f"{tool.name} is not permitted here.", "not_allowed")
 
     async def _record(
         self,

@@ -69,12 +69,16 @@ class Operations:
     families: frozenset[str] | None = None
     """The only top-level resources that may be used; None: all."""
 
+    def has_feature(self, resource: str | None) -> bool:
+        """Return whether a top-level resource may be used; None: no resource in particular."""
+        return self.families is None or resource is None or resource in self.families
+
     def permits(self, operation: Operation) -> bool:
         """Return whether an operation may be used."""
         return (
             (not self.read_only or not operation.writes)
             and operation.api_key_allowed
-            and (self.families is None or operation.id.partition(".")[0] in self.families)
+            and self.has_feature(operation.id.partition(".")[0])
             and not missing_scopes(operation.scopes, self.scopes)
             and self.executor.is_allowed(operation)
         )
@@ -92,7 +96,7 @@ class Operations:
                 "read_only",
                 "Tell the user what would have to be changed.",
             )
-        if self.families is not None and operation.id.partition(".")[0] not in self.families:
+        if self.families is not None and not self.has_feature(operation.id.partition(".")[0]):
             raise Refused(
                 f"{operation.id} is not among the features that these tools may use.",
                 "not_allowed",

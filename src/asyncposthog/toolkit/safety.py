@@ -137,7 +137,7 @@ class Plans:
         plan = self._plans.pop(plan_id, None)
         if plan is None:
             if plan_id in self._done:
-                raise PlanError(f"The plan {plan_id!r} was already carried out.", "plan_used")
+                raise PlanError(f"The plan {plan_id!r} was already used.", "plan_used")
             raise PlanError(f"There is no plan {plan_id[:40]!r}.", "plan_unknown")
         if now >= plan.expires_at:
             raise PlanError(f"The plan {plan_id!r} has expired.", "plan_expired")

@@ -48,6 +48,8 @@ class Tool:
     """Scopes that the API key needs."""
     operation: Operation | None = None
     """The operation that it performs, if it is a single one."""
+    resource: str | None = None
+    """The top-level resource that it uses, for `features`; None: none, or that of `operation`."""
     preview: Preview | None = field(default=None, repr=False)
     """Returns the request of a write, for approval; None if it asks for itself."""
     asks_itself: bool = False

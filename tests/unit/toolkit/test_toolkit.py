@@ -263,6 +263,13 @@ async def test_only_chosen_features_are_reachable(ph: AsyncPostHog) -> None:
     assert (await kit.call("read_operation", {"operation": "cohorts.list"})).successful
     result = await kit.call("read_operation", {"operation": "surveys.list"})
     assert error_code(result) == "not_allowed"
+    assert "query_posthog" not in kit
+    assert error_code(await kit.call("query_posthog", {"query": "SELECT 1"})) == "not_allowed"
+    kit.use("capture_event", "retrieve_project_cohorts_with_pagination", "list_objects")
+    assert "capture_event" not in kit
+    assert "retrieve_project_cohorts_with_pagination" in kit
+    assert "list_objects" in kit
+    assert "query_posthog" in Toolkit(ph, features=["cohorts", "query"])
     with pytest.raises(ValueError, match="did you mean cohorts"):
         Toolkit(ph, features=["cohort"])
 

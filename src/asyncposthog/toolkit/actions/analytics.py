@@ -78,6 +78,7 @@ def tools(context: Context) -> list[Tool]:
             "insights",
             "analytics",
             scopes=("query:read",),
+            resource="query",
         ),
     ]
 

@@ -116,6 +116,7 @@ def operation_tool(
         read_only=not operation.writes,
         tags=frozenset(tags),
         scopes=operation.scopes,
+        resource=operation.id.partition(".")[0],
         preview=preview,
     )
 
@@ -129,6 +130,7 @@ def custom_tool(
     *tags: str,
     writes: bool = False,
     scopes: tuple[str, ...] = (),
+    resource: str | None = None,
     project: bool = True,
 ) -> Tool:
     """Return a tool with a function of its own, which works on the client's project alone."""
@@ -146,6 +148,7 @@ def custom_tool(
         read_only=not writes,
         tags=frozenset(tags),
         scopes=scopes,
+        resource=resource,
     )
 
 

@@ -37,6 +37,7 @@ def tools(context: Context) -> list[Tool]:
             "events",
             "capture",
             writes=True,
+            resource="events",
             project=False,
         ),
         operation_tool(
@@ -63,6 +64,7 @@ def tools(context: Context) -> list[Tool]:
             lambda given: _search(context, given),
             "events",
             scopes=("query:read",),
+            resource="query",
             project=False,
         ),
         operation_tool(
