@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-wheel test-matrix clients check lint types layers generate bench docs clean
+.PHONY: help venv demo test agents clients test-wheel test-matrix check lint types layers generate bench compliance docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,12 @@ demo: venv  ## Start the emulator and run the demo against it
 
 test: venv  ## Run the tests
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+agents:  ## Run the tests with large agent frameworks, in an environment of their own
+	test -x .venv-agents/bin/python || $(PYTHON) -m venv .venv-agents
+	.venv-agents/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	.venv-agents/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group agents
+	@.venv-agents/bin/python -m pytest tests/agent_frameworks
 
 test-wheel: venv  ## Run the tests against the built wheel
 	@$(BIN)/python scripts/matrix.py wheel
@@ -59,6 +65,9 @@ generate: venv  ## Regenerate models, resources and registry from openapi/
 
 bench: venv  ## Run the benchmarks: other clients, and the targets
 	@$(BIN)/python -m benchmarks
+
+compliance: venv  ## Run PostHog's SDK test harness: HARNESS=<its checkout> [HARNESS_PYTHON=<interpreter>]
+	@$(BIN)/python -m tests.compliance.run "$(HARNESS)" $(if $(HARNESS_PYTHON),--python $(HARNESS_PYTHON))
 
 docs: venv  ## Regenerate the reference and check the code snippets of the documentation
 	@$(BIN)/python -m codegen generate

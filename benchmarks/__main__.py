@@ -12,6 +12,8 @@ from itertools import chain
 from pathlib import Path
 
 from benchmarks import (
+    agents,
+    capture,
     client,
     connections,
     emulator,
@@ -19,6 +21,7 @@ from benchmarks import (
     export_comparison,
     export_memory,
     faults,
+    flags,
     fleet,
     hogql,
     ingestion,
@@ -28,11 +31,14 @@ from benchmarks import (
 from benchmarks.measure import Row
 
 AREAS: dict[str, Callable[[], Iterator[Row]]] = {
+    "agents": agents.rows,
+    "capture": capture.rows,
     "client": lambda: chain(client.rows(), connections.rows()),
     "emulator": lambda: chain(emulator.rows(), ingestion.rows(), hogql.rows()),
     "export": lambda: chain(
         export.rows(), export_comparison.rows(), export_memory.rows(), interruptions.rows()
     ),
+    "flags": flags.rows,
     "limits": lambda: chain(limits.rows(), fleet.rows(), faults.rows()),
 }
 OUT = Path(__file__).resolve().parent / "out" / "results.json"

@@ -158,7 +158,11 @@ def _build(
             lenient=source is not None or overrides is not None,
         )
     )
-    files = {**registry_files(surface, standalone=standalone), **resource_files(surface)}
+    field_docs = {name: doc.fields for name, doc in model_docs(surface, docs).items()}
+    files = {
+        **registry_files(surface, field_docs, standalone=standalone),
+        **resource_files(surface),
+    }
     files |= models.files
     if standalone:
         files |= package_files()
@@ -275,8 +279,9 @@ def validate_target(package: Path) -> None:
             "whose name is a Python identifier, such as my_posthog."
         )
     existing = read_generated(package)
-    # JSON has no comments, so this file cannot start with the banner.
-    existing.pop("registry/schemas.json", None)
+    # JSON has no comments, so these files cannot start with the banner.
+    for name in ("registry/schemas.json", "registry/docs.json"):
+        existing.pop(name, None)
     if package != PACKAGE_FOLDER and (package / "__init__.py").exists():
         existing["__init__.py"] = (package / "__init__.py").read_text(encoding="utf-8")
     for name, text in existing.items():

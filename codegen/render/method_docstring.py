@@ -18,8 +18,13 @@ def headline(method: Method) -> str:
     return summarize(method, noun, known=False).text
 
 
-def method_paragraphs(method: Method) -> list[str]:
-    """Return what is known about a method: docs, the schema's description, overrides' notes."""
+def method_paragraphs(method: Method, *, csv_note: bool = True) -> list[str]:
+    """Return what is known about a method: docs, the schema's description, overrides' notes.
+
+    Args:
+        method: The method.
+        csv_note: Whether to say how the client reads CSV, where the operation can return it.
+    """
     parts = [headline(method)]
     if method.about and not method.doc:
         parts.append(method.about)
@@ -27,7 +32,9 @@ def method_paragraphs(method: Method) -> list[str]:
         parts.append(sentence(method.doc))
     if method.note and method.note not in parts[0]:
         parts.append(method.note)
-    if any(p.name == "format" and "csv" in p.enum for p in method.operation.query_parameters):
+    if csv_note and any(
+        p.name == "format" and "csv" in p.enum for p in method.operation.query_parameters
+    ):
         parts.append(
             '`format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.'
         )

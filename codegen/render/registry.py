@@ -11,6 +11,7 @@ from codegen.graph import reachable
 from codegen.json_schema import reference_graph
 from codegen.surface.tree import Method, Resource, Surface
 
+from .method_docstring import argument_text, method_paragraphs
 from .text import BANNER
 
 __all__ = ["constant_names", "registry_files"]
@@ -33,11 +34,17 @@ def constant_names(resource: Resource) -> dict[str, str]:
     return names
 
 
-def registry_files(surface: Surface, *, standalone: bool = False) -> dict[str, str]:
+def registry_files(
+    surface: Surface,
+    fields: Mapping[str, Mapping[str, str]] | None = None,
+    *,
+    standalone: bool = False,
+) -> dict[str, str]:
     """Return the text of each file of the registry, by path in the package.
 
     Args:
         surface: The surface to render.
+        fields: What the fields of components mean, by component and field.
         standalone: Whether the files belong to a package of their own. Its operations then name
             the package, because their models are not those of `asyncposthog`.
     """
@@ -47,6 +54,7 @@ def registry_files(surface: Surface, *, standalone: bool = False) -> dict[str, s
     )
     files["registry/__init__.py"] = _index(surface)
     files["registry/schemas.json"] = _schemas(surface)
+    files["registry/docs.json"] = _docs(surface, fields or {})
     return files
 
 
@@ -123,7 +131,7 @@ from typing import Any
 
 from asyncposthog.operation import Operation
 
-__all__ = ["BUCKETS", "FAMILIES", "OTHER_FAMILIES", "find", "operations", "schemas"]
+__all__ = ["BUCKETS", "FAMILIES", "OTHER_FAMILIES", "docs", "find", "operations", "schemas"]
 
 FAMILIES: tuple[str, ...] = (
 {families})
@@ -159,12 +167,25 @@ def find(id: str) -> Operation:
 @cache
 def schemas() -> Mapping[str, Any]:
     """Return the JSON schemas of request and response bodies, by component."""
-    # Imported here because the client itself never needs the schemas, only the emulator does.
+    return _load("schemas.json")["components"]["schemas"]
+
+
+@cache
+def docs() -> Mapping[str, Any]:
+    """Return what operations, resources and fields mean.
+
+    `operations` has for each id a `text`, and `args` by the names of the API; `resources` a text
+    for each resource; `fields` texts by component and field.
+    """
+    return _load("docs.json")
+
+
+def _load(name: str) -> Any:
+    # Imported here because the client itself never needs these files.
     import json
     from importlib import resources
 
-    text = resources.files(__name__).joinpath("schemas.json").read_text(encoding="utf-8")
-    return json.loads(text)["components"]["schemas"]
+    return json.loads(resources.files(__name__).joinpath(name).read_text(encoding="utf-8"))
 '''
 
 
@@ -226,3 +247,48 @@ def _schemas(surface: Surface) -> str:
     # JSON has no comments, but JSON Schema has a keyword for them.
     comment = json.dumps(BANNER.lstrip("# "))
     return f'{{"$comment":{comment},"components":{{"schemas":{{\n{lines}\n}}}}}}\n'
+
+
+def _docs(surface: Surface, fields: Mapping[str, Mapping[str, str]]) -> str:
+    """Return `docs.json`: what operations, resources and fields mean, one entry on each line."""
+    operations = {
+        method.operation.id: {
+            "text": " ".join(method_paragraphs(method, csv_note=False)),
+            "args": {
+                argument.wire_name: text
+                for argument in method.arguments
+                if (text := argument_text(argument))
+            },
+        }
+        for method in surface.methods
+    }
+    resources = {
+        ".".join(resource.path): resource.doc
+        for root in surface.resources
+        for resource in _resources(root)
+        if resource.doc
+    }
+    sections = {
+        "operations": operations,
+        "resources": resources,
+        "fields": {name: dict(texts) for name, texts in fields.items() if texts},
+    }
+    body = ",\n".join(
+        f"{json.dumps(section)}:{{\n{_json_lines(entries)}\n}}"
+        for section, entries in sections.items()
+    )
+    return f'{{"$comment":{json.dumps(BANNER.lstrip("# "))},\n{body}}}\n'
+
+
+def _json_lines(entries: Mapping[str, Any]) -> str:
+    return ",\n".join(
+        f"{json.dumps(name)}:"
+        f"{json.dumps(entries[name], sort_keys=True, separators=(',', ':'), ensure_ascii=False)}"
+        for name in sorted(entries)
+    )
+
+
+def _resources(resource: Resource) -> Iterator[Resource]:
+    yield resource
+    for child in resource.children:
+        yield from _resources(child)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from asyncposthog.capture import CaptureSettings, CaptureStats, EventResult, LostEvents
     from asyncposthog.core.raw_response import RawResponse, RequestPreview, StreamedResponse
+    from asyncposthog.history import ImportReport
     from asyncposthog.query.execution import QueryProgress
     from asyncposthog.query.result import QueryResult, TruncatedResultWarning
     from asyncposthog.query.stream import QueryStream
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from .errors import (
         Attempt,
         AuthenticationError,
+        CaptureError,
         ClosedError,
         ConfigurationError,
         ConflictError,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
         DecodeError,
         EventLoopError,
         ExportError,
+        FlagUnavailableError,
         MethodNotAllowedError,
         NotFoundError,
         PaginationError,
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from .export import Export, ExportJob, ExportPlan, Partition, Progress, Report
+    from .flags.snapshot import FlagReason, FlagSnapshot
     from .operation import Operation
     from .pagination import Cursor, Page
     from .types import JSON, OMIT, FileInput, Id, Omit, RequestOptions, Timestamp
@@ -70,6 +75,9 @@ __all__ = [
     "AuthenticationError",
     "BucketStatus",
     "CallNext",
+    "CaptureError",
+    "CaptureSettings",
+    "CaptureStats",
     "Check",
     "Clock",
     "ClosedError",
@@ -80,13 +88,19 @@ __all__ = [
     "DecodeError",
     "Diagnosis",
     "EventLoopError",
+    "EventResult",
     "Export",
     "ExportError",
     "ExportJob",
     "ExportPlan",
     "FileInput",
+    "FlagReason",
+    "FlagSnapshot",
+    "FlagUnavailableError",
     "Id",
+    "ImportReport",
     "Limiter",
+    "LostEvents",
     "MethodNotAllowedError",
     "Middleware",
     "NotFoundError",
@@ -136,12 +150,14 @@ __all__ = [
 ]
 
 _NAMES_BY_MODULE: Final[dict[str, tuple[str, ...]]] = {
+    ".capture": ("CaptureSettings", "CaptureStats", "EventResult", "LostEvents"),
     ".client": ("AsyncPostHog",),
     ".config": ("Secret", "Settings"),
     ".doctor": ("Check", "Diagnosis"),
     ".errors": (
         "Attempt",
         "AuthenticationError",
+        "CaptureError",
         "ClosedError",
         "ConfigurationError",
         "ConflictError",
@@ -149,6 +165,7 @@ _NAMES_BY_MODULE: Final[dict[str, tuple[str, ...]]] = {
         "DecodeError",
         "EventLoopError",
         "ExportError",
+        "FlagUnavailableError",
         "MethodNotAllowedError",
         "NotFoundError",
         "PaginationError",
@@ -170,6 +187,8 @@ _NAMES_BY_MODULE: Final[dict[str, tuple[str, ...]]] = {
         "ValidationError",
     ),
     ".export": ("Export", "ExportJob", "ExportPlan", "Partition", "Progress", "Report"),
+    ".flags.snapshot": ("FlagReason", "FlagSnapshot"),
+    ".history": ("ImportReport",),
     ".rate_limits.limiter": ("RateLimiter",),
     ".rate_limits.stores.redis": ("RedisStore",),
     ".rate_limits.status": ("BucketStatus", "RateLimits"),

@@ -10,9 +10,11 @@ from .config import Settings, validate_option
 from .operation import Operation
 from .types import OMIT, RequestOptions
 
-__all__ = ["Call", "CallOptions", "Policy", "default_options", "parse_options"]
+__all__ = ["RETRY_STATUSES", "Call", "CallOptions", "Policy", "default_options", "parse_options"]
 
 _OPTION_NAMES: Final = frozenset(RequestOptions.__annotations__)
+RETRY_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
+"""The error statuses that calls of the REST API retry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,8 @@ class Policy:
     """The longest `Retry-After` that is waited for."""
     retry_timeouts: bool = True
     """Whether to retry an attempt that ran into its timeout, or that the server ended with 504."""
+    retry_statuses: frozenset[int] = RETRY_STATUSES
+    """The error statuses that may be retried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

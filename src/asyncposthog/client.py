@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeVar, cast
 from uuid import UUID
 
 import httpx
@@ -34,8 +34,15 @@ from .resources import Resources
 from .types import OMIT, FileInput, Omit, Region, RequestOptions
 
 if TYPE_CHECKING:
+    from asyncposthog.capture.service import Capture
+    from asyncposthog.capture.settings import CaptureSettings
     from asyncposthog.core.raw_response import RawResponse, RequestPreview, StreamedResponse
     from asyncposthog.export.service import Export
+    from asyncposthog.flags.editing import FeatureFlagsService
+    from asyncposthog.flags.service import Flags
+    from asyncposthog.history.importer import ImportReport, OnResult
+    from asyncposthog.history.sources import Source, SourceFormat
+    from asyncposthog.persons.service import PersonsService
     from asyncposthog.query.insights import InsightsService
     from asyncposthog.query.service import QueryService
     from asyncposthog.rate_limits.limits import Limits, QueryPlan
@@ -91,6 +98,7 @@ class BaseClient:
         query_slots: int = 3,
         limiter: Limiter | None = None,
         clock: Clock | None = None,
+        capture: CaptureSettings | None = None,
         debug: bool = False,
     ) -> None:
         """Validate the settings. No connection is opened before the first call.
@@ -131,6 +139,7 @@ class BaseClient:
             query_slots: Queries of one project that run at the same time.
             limiter: A rate limiter shared with other clients, instead of those three settings.
             clock: Clock and random source, replaceable in tests.
+            capture: Settings of `ph.capture`.
             debug: Log each attempt to stderr.
 
         Raises:
@@ -170,6 +179,9 @@ class BaseClient:
         )
         if debug:
             enable_debug_logging()
+        self._capture_settings = _check_capture_settings(capture)
+        self._captures: dict[Secret | None, Capture] = {}
+        """The capture of each project token that the client and its copies have."""
         self._executor: Executor = Executor(
             settings,
             shared,
@@ -251,6 +263,7 @@ class BaseClient:
         if not isinstance(headers, Omit):
             changes["headers"] = {**dict(old.settings.headers), **headers}
         copy = object.__new__(type(self))
+        copy._capture_settings, copy._captures = self._capture_settings, self._captures
         copy._executor = Executor(
             replace_settings(old.settings, changes),
             old.transport,
@@ -358,6 +371,58 @@ class BaseClient:
 
         return await dry_run(method, args, kwargs)
 
+    async def import_events(
+        self,
+        source: Source,
+        *,
+        format: SourceFormat | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        historical: bool = True,
+        events_per_second: float | None = None,
+        batch_events: int = 500,
+        max_retries: int = 10,
+        on_result: OnResult | None = None,
+    ) -> ImportReport:
+        """Send old events to the project, in order.
+
+        A row has `event`, `distinct_id`, `timestamp` and, optionally, `uuid`, `properties` (an
+        object or its JSON), `groups`, `$set` and `$set_once`. Without `properties`, all other
+        columns are properties. A time without an offset is in UTC. Without a UUID, an event gets
+        one that depends on its content, so that it is the same event if it is imported again.
+
+        Args:
+            source: The path of a file (JSONL, CSV, Parquet; JSONL and CSV also as .gz), or an
+                iterable or async iterable of mappings.
+            format: The format of the file; by default its name tells.
+            checkpoint: The path of a file with the progress. An import that was interrupted
+                continues from it; it is removed at the end. An iterable has to begin anew then.
+            historical: Whether PostHog is told that the events are old: it stores them without
+                watching for sudden growth. Not for events of the last 48 hours.
+            events_per_second: The maximum speed; None: as fast as the server accepts them.
+            batch_events: Events of a request.
+            max_retries: Repeats of each request.
+            on_result: A function or async function that is called with the number of each row,
+                from 0, and its result.
+
+        Raises:
+            CaptureError: The import was interrupted, or the source or the checkpoint cannot be
+                used.
+            ConfigurationError: An argument is invalid, or there is no project token.
+        """
+        from asyncposthog.history.importer import import_events
+
+        return await import_events(
+            self.capture,
+            source,
+            format=format,
+            checkpoint=checkpoint,
+            historical=historical,
+            events_per_second=events_per_second,
+            batch_events=batch_events,
+            max_retries=max_retries,
+            on_result=on_result,
+        )
+
     async def doctor(self, operations: Iterable[str] | None = None) -> Diagnosis:
         """Check the API key, the region, the project, and the scopes that operations need.
 
@@ -374,15 +439,31 @@ class BaseClient:
     async def aclose(self, *, cancel: bool = False, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
         """Close the client and its copies: refuse new calls, wait for running ones, disconnect.
 
+        Captured events that are still queued are sent first, also with `cancel`, within
+        `CaptureSettings.close_timeout`.
+
         Args:
             cancel: Cancel running calls instead of waiting for them; they raise `ClosedError`.
             timeout: Seconds to wait before running calls are cancelled; None: no limit.
         """
+        try:
+            for capture in [*self._captures.values()]:
+                await capture.aclose()
+        finally:
+            await self._close_transport(cancel=cancel, timeout=timeout)
+
+    async def _close_transport(self, *, cancel: bool, timeout: float | None) -> None:  # noqa: ASYNC109
         await self._executor.transport.aclose(cancel=cancel, timeout=timeout)
 
     async def __aenter__(self) -> Self:
-        """Return the client. No connection is opened yet."""
+        """Return the client. No connection is opened yet, unless a spool has events to send.
+
+        Raises:
+            ConfigurationError: The spool belongs to another project or program, or is in use.
+        """
         self._executor.transport.check_open()
+        if self._capture_settings is not None and self._capture_settings.spool is not None:
+            await self.capture.open()
         return self
 
     async def __aexit__(
@@ -394,6 +475,17 @@ class BaseClient:
         """Close the client; after an exception, running calls are cancelled."""
         await self.aclose(cancel=exc_type is not None)
 
+    @cached_property
+    def capture(self) -> Capture:
+        """Events to the project. Call it to queue one: `await ph.capture("paid", "ada")`."""
+        from asyncposthog.capture.service import Capture
+
+        token = self._executor.settings.project_api_key
+        capture = self._captures.get(token)
+        if capture is None:
+            capture = self._captures[token] = Capture(self._executor, self._capture_settings)
+        return capture
+
     def __repr__(self) -> str:
         """Return host, project id and the masked API key."""
         settings = self.settings
@@ -401,6 +493,17 @@ class BaseClient:
             f"{type(self).__name__}(host={settings.host!r}, project_id={settings.project_id!r}, "
             f"api_key={str(settings.api_key)!r})"
         )
+
+
+def _check_capture_settings(settings: CaptureSettings | None) -> CaptureSettings | None:
+    """Return valid settings of capture."""
+    if settings is None:
+        return None
+    from asyncposthog.capture.settings import CaptureSettings
+
+    if not isinstance(cast("object", settings), CaptureSettings):
+        raise TypeError(f"capture must be CaptureSettings, not {type(settings).__name__}")
+    return settings
 
 
 class ClientNamespaces(Resources):
@@ -414,11 +517,32 @@ class ClientNamespaces(Resources):
         return Export(self._executor)
 
     @cached_property
+    def feature_flags(self) -> FeatureFlagsService:
+        """Operations on `feature_flags`, and edits: `async with ph.feature_flags.edit(key)`."""
+        from asyncposthog.flags.editing import FeatureFlagsService
+
+        return FeatureFlagsService(self._executor)
+
+    @cached_property
+    def flags(self) -> Flags:
+        """The values of feature flags for a person: `await ph.flags.evaluate("user-1")`."""
+        from asyncposthog.flags.service import Flags
+
+        return Flags(self._executor, lambda: cast("BaseClient", self).capture)
+
+    @cached_property
     def insights(self) -> InsightsService:
         """Operations on `insights`, and computing their results."""
         from asyncposthog.query.insights import InsightsService
 
         return InsightsService(self._executor)
+
+    @cached_property
+    def persons(self) -> PersonsService:
+        """Operations on `persons`, lookups by distinct id, and deletions of many."""
+        from asyncposthog.persons.service import PersonsService
+
+        return PersonsService(self._executor)
 
     @cached_property
     def query(self) -> QueryService:
@@ -454,6 +578,7 @@ class AsyncPostHog(ClientNamespaces, BaseClient):
             "api_key": call_options.key,
             "project_id": call_options.project_id,
             "organization_id": call_options.organization_id,
+            "project_api_key": call_options.project_token,
             "host": "http://emulator.localhost",
             "transport": call_options.transport(),
         }

@@ -17,6 +17,7 @@ __all__ = [
     "RESERVED_HEADERS",
     "Secret",
     "Settings",
+    "missing_key_error",
     "replace_settings",
     "resolve_settings",
     "validate_option",
@@ -79,6 +80,7 @@ class Settings:
     """The settings of a client. The `repr` shows no key."""
 
     api_key: Secret
+    """The project token, if there is no other key: see `token_only`."""
     hosts: Hosts
     project_id: int | None = None
     organization_id: str | None = None
@@ -102,6 +104,11 @@ class Settings:
         """The base URL of the REST API."""
         return self.hosts.app
 
+    @property
+    def token_only(self) -> bool:
+        """Whether there is no key but the project token, which the REST API does not accept."""
+        return self.api_key == self.project_api_key
+
 
 def resolve_settings(arguments: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
     """Return the settings of arguments and an environment. Arguments take precedence.
@@ -123,14 +130,11 @@ def resolve_settings(arguments: Mapping[str, object], environ: Mapping[str, str]
             variable = next((v for v in variables if environ.get(v)), None)
             given[name] = None if variable is None else environ[variable]
             variables_used[name] = variable or ""
-    if given["api_key"] is None:
-        raise ConfigurationError(
-            "No API key was given.",
-            suggestion=(
-                "Pass api_key= or set POSTHOG_PERSONAL_API_KEY. "
-                f"Personal API keys are made at {hosts.app}/settings/user-api-keys."
-            ),
-        )
+    token_only = given["api_key"] is None and given["project_api_key"] is not None
+    if token_only:
+        del given["api_key"]
+    elif given["api_key"] is None:
+        raise missing_key_error(hosts)
     values: dict[str, Any] = {}
     for name, value in given.items():
         try:
@@ -139,7 +143,20 @@ def resolve_settings(arguments: Mapping[str, object], environ: Mapping[str, str]
             if name not in variables_used:
                 raise
             raise _error_from_env(variables_used[name], error) from None
+    if token_only:
+        values["api_key"] = values["project_api_key"]
     return Settings(hosts=hosts, **values)
+
+
+def missing_key_error(hosts: Hosts) -> ConfigurationError:
+    """Return the error for a client without an API key."""
+    return ConfigurationError(
+        "No API key was given.",
+        suggestion=(
+            "Pass api_key= or set POSTHOG_PERSONAL_API_KEY. "
+            f"Personal API keys are made at {hosts.app}/settings/user-api-keys."
+        ),
+    )
 
 
 def _error_from_env(name: str, error: ConfigurationError) -> ConfigurationError:

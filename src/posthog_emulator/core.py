@@ -110,6 +110,11 @@ class EmulatorCore(Persistence, ClockControl, EventFixtures):
         return self._account.organization_id
 
     @property
+    def project_token(self) -> str:
+        """The token of the account's project, for events and flags."""
+        return self._account.project_token
+
+    @property
     def state(self) -> EmulatorState:
         """The objects, events and keys, created on first use."""
         with self._lock:

@@ -26,6 +26,9 @@ Fields = Mapping[str, Any]
 _EVENTS: Final = "/api/projects/{}/events/"
 
 
+_ABSENT = object()
+
+
 class ObjectFixtures:
     """The methods of `Emulator` that create and list objects."""
 
@@ -214,6 +217,51 @@ class ObjectFixtures:
 
 class EventFixtures(ObjectFixtures):
     """The methods of `Emulator` that create and list events."""
+
+    def captured(
+        self,
+        event: str | None = None,
+        *,
+        distinct_id: str | None = None,
+        properties: Mapping[str, object] | None = None,
+        count: int | None = None,
+        project_id: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return captured events that match, and fail if there are none, or not so many.
+
+        An application that captures in the background has to be flushed or closed before.
+
+        Args:
+            event: The name of the events.
+            distinct_id: Their distinct id.
+            properties: Properties that they have, with these values.
+            count: How many there must be; None: at least one. 0: none.
+            project_id: The project; the account's by default.
+
+        Returns:
+            The events, as `captured_events` does.
+
+        Raises:
+            AssertionError: Their number is another one. The message lists what was captured.
+        """
+        events = self.captured_events(event, distinct_id, project_id=project_id)
+        wanted = dict(properties or {})
+        matching = [
+            found
+            for found in events
+            if all(found["properties"].get(name, _ABSENT) == wanted[name] for name in wanted)
+        ]
+        if len(matching) == count or (count is None and matching):
+            return matching
+        criteria = {"event": event, "distinct_id": distinct_id, "properties": properties}
+        asked = ", ".join(f"{name}={value!r}" for name, value in criteria.items() if value)
+        others = self.captured_events(project_id=project_id)
+        listed = [f"{other['event']!r} of {other['distinct_id']!r}" for other in others[-20:]]
+        expected = "at least one event" if count is None else f"{count} events"
+        raise AssertionError(
+            f"expected {expected} with {asked or 'anything'}, found {len(matching)}. "
+            f"Captured: {', '.join(listed) or 'nothing'}"
+        )
 
     def captured_events(
         self,

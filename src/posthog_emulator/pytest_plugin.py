@@ -6,8 +6,9 @@ The fixtures need the extra `asyncposthog[emulator]`, which is imported when one
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -16,7 +17,22 @@ if TYPE_CHECKING:
 
     from . import Emulator
 
-__all__ = ["posthog", "posthog_emulator", "posthog_emulator_options", "posthog_url"]
+
+class CaptureBudget(Protocol):
+    """Limits the events that a test may capture."""
+
+    def __call__(self, *, max: int) -> None:
+        """Let the test fail if it captures more than `max` events."""
+        ...
+
+
+__all__ = [
+    "capture_budget",
+    "posthog",
+    "posthog_emulator",
+    "posthog_emulator_options",
+    "posthog_url",
+]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,6 +92,30 @@ def posthog(posthog_emulator: Emulator) -> Generator[AsyncPostHog]:
         # Not `aclose()`: the event loop of the test may be closed already, and in process there
         # is no connection to close.
         client._executor.transport.discard()  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.fixture
+def capture_budget(posthog_emulator: Emulator) -> Generator[CaptureBudget]:
+    """Yield a function that limits the events of the test: `capture_budget(max=20)`.
+
+    The test fails at its end if `posthog_emulator` has got more, retries of the same event
+    counted once.
+    """
+    limits: list[int] = []
+
+    def limit(*, max: int) -> None:
+        limits.append(max)
+
+    yield limit
+    captured = {event["uuid"]: event["event"] for event in posthog_emulator.captured_events()}
+    if limits and len(captured) > min(limits):
+        names = Counter(captured.values()).most_common(10)
+        listed = ", ".join(f"{count} × {name}" for name, count in names)
+        pytest.fail(
+            f"the test captured {len(captured)} events, and capture_budget(max={min(limits)}) "
+            f"allows fewer: {listed}",
+            pytrace=False,
+        )
 
 
 @pytest.fixture

@@ -40,6 +40,20 @@ print(json.dumps([home, sorted(sys.modules)]))
 """
 
 
+FLAGS = """
+import anyio, httpx, json, sys
+from asyncposthog import AsyncPostHog
+
+async def main():
+    answer = lambda request: httpx.Response(200, json={"flags": {}})
+    ph = AsyncPostHog(project_api_key="phc_x", transport=httpx.MockTransport(answer))
+    async with ph:
+        await ph.flags.evaluate("ada")
+
+anyio.run(main)
+"""
+
+
 def test_importing_the_package_imports_nothing_else() -> None:
     loaded = set(run_json("import asyncposthog" + LOADED))
     heavy = {"anyio", "asyncio", "httpx", "pydantic", "pydantic_core", "ssl", "tenacity"}
@@ -77,6 +91,13 @@ def test_the_first_decode_loads_its_own_models_only() -> None:
     assert models == needed | {"asyncposthog.models"}
     assert not {"query", "insights", "persons", "dashboards"} & _below(loaded, "models")
     assert len(models) < len(list((PACKAGE / "models").rglob("*.py"))) / 10
+
+
+def test_evaluating_flags_loads_neither_models_nor_the_official_package() -> None:
+    loaded = run_json(FLAGS + LOADED)
+    assert not {"posthog", "requests", "fastapi", "django", "pydantic.main"} & set(loaded)
+    assert [name for name in loaded if name.startswith("asyncposthog.models")] == []
+    assert _below(loaded, "rate_limits") == set()
 
 
 def _below(loaded: list[str], package: str) -> set[str]:

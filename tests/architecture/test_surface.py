@@ -13,7 +13,7 @@ import pytest
 
 import asyncposthog
 from asyncposthog import OMIT, AsyncPostHog, registry
-from asyncposthog.client import BaseClient
+from asyncposthog.client import BaseClient, ClientNamespaces
 from asyncposthog.core.resource import Resource
 from asyncposthog.operation import Operation
 from asyncposthog.resources import Resources
@@ -185,3 +185,13 @@ def _is_class(name: str) -> bool:
 
 def _is_plain(name: str) -> bool:
     return not name[0].isupper()
+
+
+def test_no_namespace_hides_a_generated_resource() -> None:
+    """A resource that PostHog adds must not get lost behind a namespace of the same name."""
+    client = AsyncPostHog("phx_guard", project_id=1, project_api_key="phc_guard")
+    for owner in (ClientNamespaces, BaseClient):
+        for name, member in _members(owner):
+            if isinstance(member, cached_property) and hasattr(Resources, name):
+                generated = _generated(type(getattr(client, name)))
+                assert generated.__module__ == f"asyncposthog.resources.{name}"

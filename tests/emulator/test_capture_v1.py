@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -197,8 +198,8 @@ async def test_every_event_needs_a_uuid_of_its_own(
     [
         ("gzip", gzip.compress),
         ("deflate", zlib.compress),
-        ("br", lambda data: pyarrow.compress(data, "brotli", asbytes=True)),
-        ("zstd", lambda data: pyarrow.compress(data, "zstd", asbytes=True)),
+        ("br", partial(pyarrow.compress, codec="brotli", asbytes=True)),
+        ("zstd", partial(pyarrow.compress, codec="zstd", asbytes=True)),
     ],
 )
 async def test_packings(

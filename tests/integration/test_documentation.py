@@ -59,6 +59,7 @@ async def test_docs_snippet_runs(
     monkeypatch.setenv("POSTHOG_HOST", docs_url)
     monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", docs_emulator.key)
     monkeypatch.setenv("POSTHOG_PROJECT_ID", "1")
+    monkeypatch.setenv("POSTHOG_PROJECT_API_KEY", docs_emulator.project_token)
     async with AsyncPostHog() as ph:
         result = eval(code, {"ph": ph, "__name__": "snippet"})  # the snippet is ours
         if inspect.iscoroutine(result):

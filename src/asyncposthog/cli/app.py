@@ -18,6 +18,7 @@ from .completion import (
     complete_operations,
 )
 from .export_commands import export
+from .flag_commands import flags
 from .options import Ids, Param, Resource
 from .runner import run_async, run_command
 from .session import session
@@ -53,6 +54,15 @@ class RowFormatChoice(StrEnum):
     AUTO = "auto"
     TABLE = "table"
     JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class ImportFormatChoice(StrEnum):
+    """Format of events to import."""
+
+    AUTO = "auto"
     JSONL = "jsonl"
     CSV = "csv"
     PARQUET = "parquet"
@@ -349,6 +359,98 @@ def query(
 
 
 app.add_typer(export)
+app.add_typer(flags)
+
+
+@app.command()
+def capture(
+    event: Annotated[str, typer.Argument(help="The name of the event.")],
+    distinct_id: Annotated[str, typer.Option("--distinct-id", metavar="ID", help="Who did it.")],
+    property: Annotated[
+        list[str] | None,
+        typer.Option("--property", "-p", metavar="NAME=VALUE", help="JSON, or else text."),
+    ] = None,
+    properties: Annotated[
+        str | None, typer.Option("--properties", metavar="JSON", help="An object of properties.")
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option("--group", metavar="TYPE=KEY", help="A group.")
+    ] = None,
+    timestamp: Annotated[
+        str | None, typer.Option("--timestamp", help="ISO 8601 with an offset; default: now.")
+    ] = None,
+    uuid: Annotated[str | None, typer.Option("--uuid", help="Default: a new one.")] = None,
+) -> None:
+    """Send one event, and print the server's answer.
+
+    The project token is read from POSTHOG_PROJECT_API_KEY; no other key is needed.
+    """
+
+    async def work() -> int:
+        from .capture import CaptureOptions, capture_event
+
+        return await capture_event(
+            CaptureOptions(
+                event=event,
+                distinct_id=distinct_id,
+                properties=property or (),
+                data=properties,
+                groups=group or (),
+                timestamp=timestamp,
+                uuid=uuid,
+            )
+        )
+
+    run_async(work)
+
+
+import_ = typer.Typer(
+    name="import", no_args_is_help=True, help="Import data.", rich_markup_mode=None
+)
+app.add_typer(import_)
+
+
+@import_.callback()
+def import_group() -> None:
+    """Import data."""
+
+
+@import_.command("events")
+def import_events_(
+    file: Annotated[Path, typer.Argument(help="JSONL, CSV (also .gz) or Parquet.")],
+    format: Annotated[
+        ImportFormatChoice, typer.Option("--format", help="auto: by the name of the file.")
+    ] = ImportFormatChoice.AUTO,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", metavar="FILE", help="Default: a hidden file beside FILE."),
+    ] = None,
+    recent: Annotated[
+        bool, typer.Option("--recent", help="The events are of the last 48 hours.")
+    ] = False,
+    rate: Annotated[
+        float | None, typer.Option("--rate", metavar="NUMBER", help="Maximum events per second.")
+    ] = None,
+) -> None:
+    """Send the events of a file, in order. If interrupted, the same command continues.
+
+    The project token is read from POSTHOG_PROJECT_API_KEY; no other key is needed.
+    """
+
+    async def work() -> int:
+        from .capture import ImportOptions, import_events
+
+        return await import_events(
+            ImportOptions(
+                path=file,
+                format=format.value,
+                checkpoint=checkpoint,
+                historical=not recent,
+                events_per_second=rate,
+            )
+        )
+
+    run_async(work)
 
 
 @app.command()
@@ -368,6 +470,73 @@ def doctor(
         from .doctor import run_doctor
 
         return await run_doctor(operations or None, format.value)
+
+    run_async(work)
+
+
+@app.command()
+def mcp(
+    http: Annotated[
+        bool, typer.Option("--http", help="Serve streamable HTTP instead of stdin and stdout.")
+    ] = False,
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="ADDRESS", help="Where to listen, with --http.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="With --http; 0: any.")] = 8808,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option("--origin", metavar="URL", help="Web pages that may connect, with --http."),
+    ] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Leave out and refuse everything that writes.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Writes return their request; nothing is sent.")
+    ] = False,
+    tools: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tools",
+            metavar="NAMES",
+            help="Only these tools: names or tags of ready-made ones (flags,surveys), operations "
+            "(surveys.create), or core for the default ones.",
+        ),
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--features", metavar="NAMES", help="Only these resources: feature_flags,surveys."
+        ),
+    ] = None,
+    export_dir: Annotated[
+        str | None, typer.Option("--export-dir", metavar="FOLDER", help="Where exports go.")
+    ] = None,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", help="The size of a result.", min=50, max=12_500)
+    ] = 6000,
+) -> None:
+    """Serve PostHog's API to models over MCP, on stdin and stdout or over HTTP.
+
+    With --http, clients send the bearer token in POSTHOG_MCP_TOKEN, or the one that is printed.
+    """
+
+    async def work() -> None:
+        from .mcp import McpOptions, serve_mcp
+
+        await serve_mcp(
+            McpOptions(
+                http=http,
+                listen=listen,
+                port=port,
+                origins=origin or (),
+                read_only=read_only,
+                dry_run=dry_run,
+                tools=tools or (),
+                features=features or (),
+                export_dir=export_dir,
+                max_result_tokens=max_tokens,
+            )
+        )
 
     run_async(work)
 

@@ -33,8 +33,12 @@ class Session:
     resume_hint: tuple[str, ...] = ()
     """Lines that say how to resume after an interruption; empty if nothing can be resumed."""
 
-    def make_client(self, **changes: Any) -> AsyncPostHog:
+    def make_client(self, *, needs_key: bool = True, **changes: Any) -> AsyncPostHog:
         """Return a client for the environment, the global options, and a prompted key.
+
+        Args:
+            needs_key: Whether to prompt for a key; False where the project token is enough.
+            changes: Arguments of the client.
 
         Raises:
             ConfigurationError: There is no key and no terminal to prompt for it, or a setting is
@@ -43,7 +47,7 @@ class Session:
         from asyncposthog import AsyncPostHog
 
         settings: dict[str, Any] = {
-            "api_key": _key(),
+            "api_key": _key() if needs_key else None,
             "project_id": self.project,
             "region": self.region,
             "host": self.host,

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from .error_messages import UsageError
 
-__all__ = ["parse_timestamp", "parse_values"]
+__all__ = ["parse_timestamp", "parse_untyped", "parse_values"]
 
 
 def parse_values(arguments: Sequence[str]) -> dict[str, Any]:
@@ -30,11 +30,12 @@ def parse_values(arguments: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"--value takes NAME=VALUE or NAME:TYPE=VALUE, not {text!r}.")
         if name in values:
             raise UsageError(f"--value has {name} twice.", 'Pass a list as NAME=["a", "b"].')
-        values[name] = _parse_typed(name, type_name, value) if type_name else _parse_untyped(value)
+        values[name] = _parse_typed(name, type_name, value) if type_name else parse_untyped(value)
     return values
 
 
-def _parse_untyped(text: str) -> Any:
+def parse_untyped(text: str) -> Any:
+    """Return the JSON value of a text; the text itself if it is not JSON."""
     try:
         value = json.loads(text)
     except ValueError:

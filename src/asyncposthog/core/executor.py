@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from asyncposthog._version import __version__
 from asyncposthog.call import Call, CallOptions, Policy, default_options
-from asyncposthog.config import Settings
+from asyncposthog.config import Settings, missing_key_error
 from asyncposthog.errors import DecodeError, ReadOnlyError
 from asyncposthog.hosts import Hosts
 from asyncposthog.operation import Operation
@@ -88,8 +88,10 @@ class Executor:
         self.on_retry = on_retry
         self.default_options = default_options(settings)
         self._restricted = settings.read_only or settings.allow is not None
+        self._token_only = settings.token_only
         self._context: ClientContext | None = None
         self._decode: Callable[..., Any] | None = None
+        self._with_key = self._with_limits = True
 
     async def call(self, call: Call) -> Any:
         """Make a call and return its decoded result."""
@@ -166,6 +168,8 @@ class Executor:
             TypeError, ValueError: An argument cannot be sent. Nothing was sent.
         """
         operation, options = call.operation, call.options
+        if self._token_only and self._with_key:
+            raise missing_key_error(self.settings.hosts)
         if self._restricted:
             self.check_allowed(on_behalf_of or operation)
         # The deadline of the call covers the lookup of its project or organization as well.
@@ -265,9 +269,18 @@ class Executor:
                 suggestion="Check that host is a PostHog instance, without a login page in front.",
             ) from None
 
-    def with_hosts(self, hosts: Hosts) -> Executor:
-        """Return an executor with the same key and settings for other hosts."""
-        return Executor(
+    def with_hosts(
+        self, hosts: Hosts, *, with_key: bool = True, with_limits: bool = True
+    ) -> Executor:
+        """Return an executor with the same settings for other hosts.
+
+        Args:
+            hosts: The hosts.
+            with_key: Whether requests have the API key. Endpoints that take the project token
+                need none, and a key is not sent where it is not needed.
+            with_limits: Whether calls count against the rate limits of the API key.
+        """
+        copy = Executor(
             replace(self.settings, hosts=hosts),
             self.transport,
             # Ids belong to one instance: another one has other projects.
@@ -275,6 +288,8 @@ class Executor:
             middleware=self.middleware,
             on_retry=self.on_retry,
         )
+        copy._with_key, copy._with_limits = with_key, with_limits
+        return copy
 
     def _make_context(self) -> ClientContext:
         settings = self.settings
@@ -295,12 +310,18 @@ class Executor:
         self._context = ClientContext(
             hosts=hosts,
             key_kind=settings.api_key.kind,
-            credentials=Credentials(settings.api_key, (hosts.app, hosts.ingest), headers),
+            credentials=Credentials(
+                settings.api_key if self._with_key else None, (hosts.app, hosts.ingest), headers
+            ),
             headers=headers,
             redactor=Redactor(keys),
             middleware=self.middleware,
             on_retry=self.on_retry,
             max_bytes=settings.max_response_bytes,
-            rate_limits=self.transport.rate_limits_for(hosts.app, settings.api_key.reveal()),
+            rate_limits=(
+                self.transport.rate_limits_for(hosts.app, settings.api_key.reveal())
+                if self._with_limits
+                else None
+            ),
         )
         return self._context

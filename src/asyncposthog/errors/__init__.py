@@ -8,8 +8,9 @@ set consistently.
 from __future__ import annotations
 
 import builtins
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asyncposthog.redact import mask
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Attempt",
     "AuthenticationError",
+    "CaptureError",
     "ClosedError",
     "ConfigurationError",
     "ConflictError",
@@ -26,6 +28,7 @@ __all__ = [
     "DecodeError",
     "EventLoopError",
     "ExportError",
+    "FlagUnavailableError",
     "MethodNotAllowedError",
     "NotFoundError",
     "PaginationError",
@@ -123,10 +126,12 @@ class PostHogError(Exception):
         response: httpx.Response | None = None,
         suggestion: str | None = None,
         attempts: tuple[Attempt, ...] = (),
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         """Create an error. `message` says in one sentence what happened.
 
-        API keys are masked in `message` and `detail`, which may quote the server.
+        API keys are masked in `message` and `detail`, which may quote the server. `details` are
+        further facts, as JSON data.
         """
         super().__init__(mask(message))
         self.status = status
@@ -140,6 +145,21 @@ class PostHogError(Exception):
         self.response = response
         self.suggestion = suggestion
         self.attempts = attempts
+        self._details = dict(details or {})
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The known facts as JSON data: `suggestion`, `status`, `code`, `retry_after` and others.
+
+        `suggestion` is always there, and so is `retry_after` (seconds) of a `RateLimitError`.
+        """
+        names = ("status", "code", "attr", "detail", "operation", "request_id", "missing_scope")
+        facts = {name: getattr(self, name, None) for name in names}
+        return {
+            **{name: value for name, value in facts.items() if value is not None},
+            **self._details,
+            "suggestion": self.suggestion,
+        }
 
     @property
     def message(self) -> str:
@@ -200,11 +220,32 @@ class ExportError(PostHogError):
     """An export cannot start or continue, or the server does not return all of its rows."""
 
 
+class CaptureError(PostHogError):
+    """Events cannot be accepted or imported."""
+
+
+class FlagUnavailableError(PostHogError):
+    """The value of a feature flag is not known. This is not the same as a flag that is off."""
+
+    key: str = ""
+    """The key of the flag."""
+    reason: str = ""
+    """Why the value is not known: a code such as `quota_limited`, see `FlagReason`."""
+
+
 class StatusError(PostHogError):
     """The server returned an error status. Subclasses are for one status or a few."""
 
     retry_after: float | None = None
     """Seconds to wait, from the `Retry-After` header; None without one."""
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The known facts as JSON data."""
+        facts = super().details
+        if self.retry_after is not None or isinstance(self, RateLimitError):
+            facts["retry_after"] = self.retry_after
+        return facts
 
 
 class RedirectError(StatusError):

@@ -10,7 +10,7 @@ from typing import Any
 
 from asyncposthog.operation import Operation
 
-__all__ = ["BUCKETS", "FAMILIES", "OTHER_FAMILIES", "find", "operations", "schemas"]
+__all__ = ["BUCKETS", "FAMILIES", "OTHER_FAMILIES", "docs", "find", "operations", "schemas"]
 
 FAMILIES: tuple[str, ...] = (
     "account_notes",
@@ -289,9 +289,22 @@ def find(id: str) -> Operation:
 @cache
 def schemas() -> Mapping[str, Any]:
     """Return the JSON schemas of request and response bodies, by component."""
-    # Imported here because the client itself never needs the schemas, only the emulator does.
+    return _load("schemas.json")["components"]["schemas"]
+
+
+@cache
+def docs() -> Mapping[str, Any]:
+    """Return what operations, resources and fields mean.
+
+    `operations` has for each id a `text`, and `args` by the names of the API; `resources` a text
+    for each resource; `fields` texts by component and field.
+    """
+    return _load("docs.json")
+
+
+def _load(name: str) -> Any:
+    # Imported here because the client itself never needs these files.
     import json
     from importlib import resources
 
-    text = resources.files(__name__).joinpath("schemas.json").read_text(encoding="utf-8")
-    return json.loads(text)["components"]["schemas"]
+    return json.loads(resources.files(__name__).joinpath(name).read_text(encoding="utf-8"))

@@ -208,12 +208,16 @@ class Credentials(Unpicklable):
 
     __slots__ = ("_headers", "_origins", "_value")
 
-    def __init__(self, secret: Secret, bases: Iterable[str], headers: httpx.Headers) -> None:
-        """Keep the key, the base URLs it may be sent to, and the headers of default requests."""
-        self._value = f"Bearer {secret.reveal()}"
-        self._origins = frozenset(origin(httpx.URL(base)) for base in bases)
+    def __init__(self, secret: Secret | None, bases: Iterable[str], headers: httpx.Headers) -> None:
+        """Keep the key, the base URLs it may be sent to, and the headers of default requests.
+
+        Without a key (None), requests are sent as they are.
+        """
+        self._value = "" if secret is None else f"Bearer {secret.reveal()}"
+        self._origins = frozenset(origin(httpx.URL(base)) for base in bases if secret is not None)
         self._headers = _SignedHeaders(headers)
-        self._headers["Authorization"] = self._value
+        if secret is not None:
+            self._headers["Authorization"] = self._value
 
     def sign(self, request: httpx.Request, default_request: bool) -> httpx.Headers:
         """Return the headers of a request, with the key if its origin may get it.

@@ -147,7 +147,8 @@ class Transport:
             clock: Clock and random source, replaceable in tests.
             retry_budget: Retries of all calls together while none succeeds; None: no limit.
         """
-        self._pool = ClientPool(build, sharing, max_connections)
+        self._new_pool = partial(ClientPool, build, sharing, max_connections)
+        self._pool = self._new_pool()
         self._gate = self._pool.gate
         self._owned = owned
         self._make_limiter = limiter
@@ -355,6 +356,16 @@ class Transport:
         self._closed = self._cancelled = True
         if self._owned:
             self._pool.discard()
+
+    def start_over_after_fork(self) -> None:
+        """Leave the connections to the parent, in a child process that was forked."""
+        self._pool = self._new_pool()
+        self._gate = self._pool.gate
+        if self._limiter_owned:
+            self._limiter = None
+        self._event_loop = self._idle_event = None
+        self._active_calls = self._streams = 0
+        self._scopes.clear()
 
     async def _wait_until_idle(self, *, streams: bool) -> None:
         """Wait until no call is running and, with `streams`, no response is being read."""

@@ -34,7 +34,6 @@ StopReason: TypeAlias = Literal[
 
 _BASE_DELAY: Final = 0.5
 _MAX_DELAY: Final = 8.0
-_RETRYABLE_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +112,7 @@ def decide(
         elapsed: Seconds since the call started.
         jitter: A random number, at least 0 and less than 1.
     """
-    if not _is_retryable(failure, retry_safe, query or not policy.retry_timeouts):
+    if not _is_retryable(policy, failure, retry_safe, query or not policy.retry_timeouts):
         return GiveUp("not_retryable")
     if failure.timed_out and not policy.retry_timeouts:
         return GiveUp("not_retryable")
@@ -130,14 +129,14 @@ def decide(
     return RetryAfter(delay)
 
 
-def _is_retryable(failure: Failure, retry_safe: bool, query: bool) -> bool:
+def _is_retryable(policy: Policy, failure: Failure, retry_safe: bool, query: bool) -> bool:
     if failure.kind == "permanent":
         return False
     if failure.kind == "not_sent":
         return True
     if failure.kind == "connection_lost":
         return retry_safe
-    if failure.status not in _RETRYABLE_STATUSES or (query and failure.status == 504):
+    if failure.status not in policy.retry_statuses or (query and failure.status == 504):
         return False
     return retry_safe or failure.not_executed
 

@@ -333,4 +333,4 @@ async def test_generated_resources() -> None:
         preview = await ph.dry_run(ph.feature_flags.create, key="k", name="n")
         assert preview.body == {"key": "k", "name": "n"}
         assert ph.feature_flags is ph.feature_flags
-        assert repr(ph.feature_flags) == "<FeatureFlags>"
+        assert repr(ph.feature_flags) == "<FeatureFlagsService>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ __all__ = ["ROUTES"]
 
 _MAX_BODY_BYTES = 20 << 20
 _MAX_MESSAGE_BYTES = 1_000_000
+_MAX_AI_MESSAGE_BYTES = 8 << 20
 _MAX_NAME_LENGTH = 200
 _REQUIRED_HEADERS = (
     "posthog-sdk-info", "posthog-attempt", "posthog-request-id", "posthog-request-timestamp",
@@ -58,18 +60,18 @@ class _EventDropped(Exception):
     """One event is dropped; the message is the reason code."""
 
 
-def _capture(state: EmulatorState, request: Request) -> Response:
+def _capture(state: EmulatorState, request: Request, *, ai: bool = False) -> Response:
     if request.method != "POST":
         return Response(405, headers=[("Allow", "POST")])
     try:
-        results = _ingest(state, request)
+        results = _ingest(state, request, ai)
     except _CaptureError as error:
         return error.to_response()
     again = any(result["result"] == "retry" for result in results.values())
     return json_response(200, {"results": results}, [("Retry-After", "1")] if again else [])
 
 
-def _ingest(state: EmulatorState, request: Request) -> dict[str, Any]:
+def _ingest(state: EmulatorState, request: Request, ai: bool) -> dict[str, Any]:
     token, sent_at = _token(request), _sent_at(request)
     content = _read_body(request)
     batch = _parse_batch(content)
@@ -79,17 +81,17 @@ def _ingest(state: EmulatorState, request: Request) -> dict[str, Any]:
     store = state.events
     now = store.now()
     sdk = _sdk_properties(request)
+    max_bytes = _MAX_AI_MESSAGE_BYTES if ai else _MAX_MESSAGE_BYTES
     results: dict[str, Any] = {}
     events: list[Event] = []
     for uuid, raw in batch:
         try:
             event = _parse_event(uuid, raw, now, now - sent_at)
             event.properties.update(sdk)
+            if ai and not event.event.startswith("$ai_"):
+                raise _EventDropped("rejected")
             # Only a large request can have a large event; others need not be serialized.
-            if (
-                len(content) > _MAX_MESSAGE_BYTES
-                and len(to_json(event.properties)) > _MAX_MESSAGE_BYTES
-            ):
+            if len(content) > max_bytes and len(to_json(event.properties)) > max_bytes:
                 raise _EventDropped("event_too_big")
             if exceeds_quota(event.event, exhausted):
                 raise _EventDropped("billing_limit_exceeded")
@@ -261,7 +263,7 @@ def _parse_rfc3339(text: Any) -> int | None:
 
 
 ROUTES: Mapping[str, Callable[[EmulatorState, Request], Response]] = {
-    "/i/v1/ai/events": _capture,
+    "/i/v1/ai/events": partial(_capture, ai=True),
     "/i/v1/analytics/events": _capture,
 }
 """Handlers by path, without the trailing slash."""

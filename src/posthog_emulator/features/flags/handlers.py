@@ -255,6 +255,22 @@ def _blast_radius(call: ApiCall) -> Response:
     return json_response(call.operation.result.status, {"affected": affected, "total": total})
 
 
+def _update(call: ApiCall) -> Response:
+    """Update a flag, unless someone else has changed the same fields since it was read."""
+    stored, body = call.get_object().data, as_object(call.body)
+    version, original = body.get("version", -1), as_object(body.get("original_flag"))
+    if version not in (-1, stored.get("version") or 0) and any(
+        name in original
+        and value != original[name]
+        and stored.get(name) not in (original[name], value)
+        for name, value in body.items()
+    ):
+        # The version alone is no reason: without the original values, the last writer wins.
+        detail = "Another user has changed the feature flag since it was read."
+        raise ApiError(409, code="conflict", detail=detail)
+    return DEFAULT_HANDLERS["update"](call)
+
+
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "feature_flags.list": OperationHandler(_list),
     "feature_flags.get": OperationHandler(_get),
@@ -272,4 +288,5 @@ OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "feature_flags.local_evaluation": OperationHandler(_local_evaluation),
     "feature_flags.remote_config": OperationHandler(_remote_config),
     "feature_flags.evaluation_reasons": OperationHandler(_evaluation_reasons),
+    "feature_flags.update": OperationHandler(_update),
 }

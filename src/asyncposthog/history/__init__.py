@@ -1,0 +1,5 @@
+"""Import of old events."""
+
+from .importer import ImportReport
+
+__all__ = ["ImportReport"]

@@ -1,0 +1,1 @@
+"""Persons: lookups by distinct id, changes that become visible later, deletions of many."""
