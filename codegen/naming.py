@@ -57,10 +57,13 @@ _CLASS_NAMES = frozenset(
 CLIENT_NAMES = frozenset(
     {
         "aclose",
+        "capture",
         "doctor",
         "dry_run",
         "emulated",
         "export",
+        "flags",
+        "import_events",
         "rate_limits",
         "raw",
         "request",

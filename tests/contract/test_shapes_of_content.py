@@ -97,8 +97,8 @@ async def test_csv_as_a_stream(server: Server) -> None:
 async def test_no_content(server: Server) -> None:
     server.answers_with(httpx.Response(202), httpx.Response(202))
     async with connect() as ph:
-        assert await ph.persons.update("11", properties={"plan": None}) is None
-        assert await ph.persons.update_property("11", key="plan", value=["a", 1]) is None
+        await ph.persons.update("11", properties={"plan": None})
+        await ph.persons.update_property("11", key="plan", value=["a", 1])
     assert [(seen.line, seen.content) for seen in server.seen] == [
         ("PATCH /api/projects/7/persons/11/", b'{"properties":{"plan":null}}'),
         ("POST /api/projects/7/persons/11/update_property/", b'{"key":"plan","value":["a",1]}'),

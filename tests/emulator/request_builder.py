@@ -73,7 +73,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "dashboards.tiles.copy": {"fromDashboardId": 1, "tileId": 1},
     "dashboards.tiles.delete": {"tile_id": 1},
     "dashboards.tiles.move": {"tile": {"id": 1}, "to_dashboard": 1},
-    "dashboards.tiles.move_with_patch": {"tile": {"id": 1}, "to_dashboard": 1},
+    "dashboards.tiles.move_legacy": {"tile": {"id": 1}, "to_dashboard": 1},
     "dashboards.tiles.reorder": {"tile_order": [1]},
     "dashboards.tiles.update_text": {"tile_id": 1, "body": "changed"},
     "dashboards.update": {"name": "renamed", "pinned": True},
@@ -117,7 +117,7 @@ STATES: dict[str, dict[str, Any]] = {
     "cohorts.add_persons": {"is_static": True},
     "cohorts.remove_person": {"is_static": True},
     "endpoints.run": HOGQL,
-    "endpoints.run_with_get": HOGQL,
+    "endpoints.run_with_defaults": HOGQL,
     "experiments.archive": _ENDED,
     "experiments.end": _LAUNCHED,
     "experiments.pause": _LAUNCHED,
@@ -152,7 +152,7 @@ NEEDS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "surveys.update": [("feature_flags", {})],
     **{
         f"dashboards.tiles.{name}": [("insights", {"dashboards": [1]})]
-        for name in ("copy", "delete", "move", "move_with_patch", "reorder")
+        for name in ("copy", "delete", "move", "move_legacy", "reorder")
     },
 }
 """Objects that the body of an operation names: resources, and the fields of an object of each."""

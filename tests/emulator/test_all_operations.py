@@ -112,8 +112,16 @@ async def test_each_list_returns_valid_items(whole: Emulator) -> None:
             field = operation.pagination.items if operation.pagination else None
             items = page if field is None else page[field]
             shown += len(items)
-            assert len(items) == 1, operation.id
+            assert len(items) == (operation.id not in COMPUTED), operation.id
     assert shown > 100
+
+
+COMPUTED = {
+    "error_tracking.query.list_issue_events",
+    "error_tracking.query.list_issues",
+    "surveys.responses.list",
+}
+"""Lists that the emulator computes from events, of which there are none."""
 
 
 def check_body(emulator: Emulator, operation: Operation, answer: httpx.Response) -> None:

@@ -16,11 +16,8 @@ from posthog_emulator import Emulator, serve_sync
 
 pytestmark = pytest.mark.anyio
 
-ISSUE = "018f0000-0000-7000-8000-0000000000aa"
 PARENTS: dict[str, tuple[str, ...]] = {
     "customer_analytics.external.accounts": (),
-    "error_tracking.query.list_issue_events": (),
-    "error_tracking.query.list_issues": (),
     "heatmaps.events": (),
     "heatmaps.saved.list": (),
     "hog_flows.assets.list": ("hog_flows",),
@@ -37,7 +34,6 @@ PARENTS: dict[str, tuple[str, ...]] = {
     "notebooks.widgets.versions": ("notebooks", "widget-1"),
     "persons.emails": ("persons",),
     "persons.push_notifications": ("persons",),
-    "surveys.responses.list": ("surveys",),
     "task_activity.list": (),
     "tasks.comments.list": ("tasks",),
     "tracing.spans.attributes": (),
@@ -46,7 +42,6 @@ PARENTS: dict[str, tuple[str, ...]] = {
 }
 """The parents of each list: resources, or the ids of what no operation returns."""
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "error_tracking.query.list_issue_events": {"issue_id": ISSUE},
     "heatmaps.events": {"points": "[]"},
     "integrations.github.branches": {"repo": "acme/site"},
     "users.integrations.github.branches": {"repo": "acme/site"},
@@ -174,13 +169,3 @@ async def test_summaries_of_tasks(emulator: Emulator, ph: AsyncPostHog) -> None:
         f"task {index}" for index in range(5)
     ]
     assert [len(page) for page in [page async for page in listed.pages()]] == [2, 2, 1]
-
-
-async def test_a_search_with_filters_says_that_they_are_not_emulated(
-    emulator: Emulator, ph: AsyncPostHog
-) -> None:
-    emulator.seed("error_tracking.query.list_issues", 3)
-    raw = await ph.raw(ph.error_tracking.query.list_issues, limit=2)
-    assert raw.headers["X-Emulator-Fidelity"] == "stateful"
-    raw = await ph.raw(ph.error_tracking.query.list_issues, limit=2, search_query="x")
-    assert raw.headers["X-Emulator-Fidelity"] == "schema"

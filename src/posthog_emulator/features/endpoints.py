@@ -132,5 +132,5 @@ def _body(cached: CachedResult, fields: Mapping[str, Any], limit: int | None, of
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "endpoints.run": OperationHandler(_run),
-    "endpoints.run_with_get": OperationHandler(_run),
+    "endpoints.run_with_defaults": OperationHandler(_run),
 }

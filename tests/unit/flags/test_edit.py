@@ -20,7 +20,17 @@ pytestmark = pytest.mark.anyio
 def emulator() -> Emulator:
     emulator = Emulator()
     emulator.set_flag("other")
-    emulator.set_flag("beta", "a", payload={"x": 1})
+    shares = {"a": 40, "b": 30, "c": 30}
+    filters = {
+        "groups": [{"properties": [], "rollout_percentage": 100}],
+        "multivariate": {
+            "variants": [{"key": k, "rollout_percentage": share} for k, share in shares.items()]
+        },
+        "payloads": {"a": '{"x": 1}'},
+    }
+    emulator.add(
+        "feature_flags", {"key": "beta", "name": "beta", "active": True, "filters": filters}
+    )
     return emulator
 
 

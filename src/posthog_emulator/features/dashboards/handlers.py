@@ -207,7 +207,7 @@ OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "dashboards.tiles.create_text": OperationHandler(_create_text),
     "dashboards.tiles.delete": OperationHandler(_delete_tile),
     "dashboards.tiles.move": OperationHandler(_move_tile),
-    "dashboards.tiles.move_with_patch": OperationHandler(_move_tile),
+    "dashboards.tiles.move_legacy": OperationHandler(_move_tile),
     "dashboards.tiles.reorder": OperationHandler(_reorder_tiles),
     "dashboards.tiles.stream": OperationHandler(_stream_tiles),
     "dashboards.tiles.update_text": OperationHandler(_update_text),

@@ -40,6 +40,7 @@ def _check(change: Change) -> None:
             filters,
             key=str(sent.get("key") or (stored or {}).get("key")),
             is_new=row is None,
+            has_new_variants=variants_of(filters) != variants_of(_filters_of(stored)),
             flags=live_flags(change.state, change.project),
             cohort_problem=lambda cohort_id: _cohort_problem(change, cohort_id),
             is_linked=bool(_linked(change, links.EARLY_ACCESS, flag_id)),
@@ -53,6 +54,10 @@ def _check(change: Change) -> None:
         check_no_dependents(stored.get("id"), flags, "disable")
     if sent.get("active") is True and not stored.get("active"):
         check_enabled_dependencies(as_object(stored.get("filters")), flags)
+
+
+def _filters_of(flag: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return {} if flag is None else as_object(flag.get("filters"))
 
 
 def _linked(change: Change, template: str, flag_id: Any) -> list[StoredObject]:

@@ -102,6 +102,7 @@ def check_filters(
     *,
     key: str,
     is_new: bool,
+    has_new_variants: bool = True,
     flags: Sequence[Flag],
     cohort_problem: Callable[[str], tuple[str, str] | None],
     is_linked: bool = False,
@@ -112,6 +113,8 @@ def check_filters(
         filters: The filters.
         key: The key of the flag.
         is_new: Whether the flag is created.
+        has_new_variants: Whether the variants differ from those before. Stored ones are valid,
+            also if a test set them so that only conditions return them.
         flags: The other flags of the project that are not deleted.
         cohort_problem: Returns why a cohort cannot be used, as a message and a code; None if it
             can.
@@ -138,7 +141,11 @@ def check_filters(
             )
         _check_property_types(condition, group_index)
     _check_dependencies(filters, key, flags)
-    if variants and sum(variant.get("rollout_percentage") or 0 for variant in variants) != 100:
+    if (
+        has_new_variants
+        and variants
+        and sum(variant.get("rollout_percentage") or 0 for variant in variants) != 100
+    ):
         raise _invalid("Invalid variant definitions: Variant rollout percentages must sum to 100.")
     variant_keys = [variant.get("key") for variant in variants]
     for condition in groups:

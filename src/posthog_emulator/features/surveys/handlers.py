@@ -336,7 +336,7 @@ OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "surveys.stats": OperationHandler(_stats),
     "surveys.all_stats": OperationHandler(_all_stats),
     "surveys.responses_count": OperationHandler(_responses_count),
-    "surveys.responses.get": OperationHandler(_responses),
+    "surveys.responses.list": OperationHandler(_responses),
     "surveys.responses.archive": OperationHandler(_set_archived(archived=True), validates=False),
     "surveys.responses.unarchive": OperationHandler(_set_archived(archived=False), validates=False),
     "surveys.responses.list_archived_uuids": OperationHandler(_archived_uuids),
