@@ -80,6 +80,49 @@ def test_a_database_that_nobody_has_is_dropped(database: Database) -> None:
     assert database.rows(named, [name]) == [(0,)]
 
 
+def test_a_closed_database_is_used_again_without_its_rows(database: Database) -> None:
+    first = open_database(NUMBERS)
+    first.execute("INSERT INTO n VALUES (1, 'a')")
+    assert first.select("SELECT count() FROM n", "TSV") == b"1\n"
+    name = first.name
+    first.close()
+    first.close()
+    second = open_database(NUMBERS)
+    assert second.name == name
+    assert second.rows("SELECT count() FROM n") == [(0,)]
+    assert second.select("SELECT count() FROM n", "TSV") == b"0\n"
+    with pytest.raises(EngineUnavailableError, match="is closed"):
+        first.select("SELECT 1", "TSV")
+    other = open_database({"m": NUMBERS["n"]})
+    assert other.rows("SELECT name FROM system.tables WHERE database = ?", [other.name]) == [("m",)]
+    # What somebody else left in it is no part of an empty database.
+    second.execute("CREATE TABLE extra (id Int64) ENGINE = Memory")
+    for one in (second, other):
+        one.close()
+    named = "SELECT count() FROM system.databases WHERE name = ?"
+    assert database.rows(named, [name]) == [(0,)]
+
+
+def test_a_database_with_a_running_query_is_not_used_again(database: Database) -> None:
+    busy, token = open_database(NUMBERS), Cancellation()
+
+    def work() -> None:
+        with pytest.raises(ClickHouseError):
+            busy.select(ENDLESS, "TSV", cancellation=token)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        running = "SELECT count() FROM system.processes WHERE query LIKE '%1000000000000%'"
+        while database.rows(f"{running} AND query NOT LIKE '%processes%'") == [(0,)]:
+            pass
+        busy.close()
+        fresh = open_database(NUMBERS)
+        assert fresh.name != busy.name
+        token.cancel()
+        done.result(10)
+    fresh.close()
+
+
 @pytest.mark.parametrize(
     ("sql", "kind", "name", "message"),
     [
