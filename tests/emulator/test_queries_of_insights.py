@@ -314,6 +314,10 @@ async def test_responses_are_as_the_schema_says(
         {"kind": "LifecycleQuery", "series": [NODE]},
         {"kind": "FunnelCorrelationQuery", "funnelCorrelationType": "events",
          "source": {"kind": "FunnelsActorsQuery", "source": funnel}},
+        {"kind": "ActorsQuery"},
+        {"kind": "ActorsQuery", "source": {"kind": "InsightActorsQuery", "day": "2024-01-01",
+                                           "source": trends()}},
+        {"kind": "GroupsQuery", "group_type_index": 0},
     ]  # fmt: skip
     async with connect(emulator) as http:
         for query in queries:
