@@ -315,6 +315,7 @@ async def test_responses_are_as_the_schema_says(
         {"kind": "FunnelCorrelationQuery", "funnelCorrelationType": "events",
          "source": {"kind": "FunnelsActorsQuery", "source": funnel}},
         {"kind": "ActorsQuery"},
+        {"kind": "WebOverviewQuery", "properties": []},
         {"kind": "ActorsQuery", "source": {"kind": "InsightActorsQuery", "day": "2024-01-01",
                                            "source": trends()}},
         {"kind": "GroupsQuery", "group_type_index": 0},

@@ -43,6 +43,7 @@ SUPPORTED_KINDS: Final = (
     "ActorsQuery",
     "GroupsQuery",
     *_POINT_KINDS,
+    "WebOverviewQuery",
 )
 """Kinds that the emulator computes; of a visualization, its source is computed."""
 _WRAPPER_KINDS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
@@ -88,6 +89,10 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             from .actors import run_actors, run_groups
 
             return (run_actors if kind == "ActorsQuery" else run_groups)(session, query)
+        case "WebOverviewQuery":
+            from .web_overview import run_web_overview
+
+            return run_web_overview(session, query)
         case kind if kind in _POINT_KINDS:
             from .actors import run_point
 
