@@ -197,9 +197,12 @@ class _Listing:
         if search:
             text = values.add(f"%{search}%")
             places = ["properties.name", f"toString({self.id})"]
+            places += ["properties.email"] if self.group is None else []
+            found = [f"{place} ILIKE {text}" for place in places]
             if self.group is None:
-                places += ["properties.email", "pdi.distinct_id"]
-            tests.append(f"({' OR '.join(f'{place} ILIKE {text}' for place in places)})")
+                names = "SELECT person_id FROM person_distinct_ids WHERE distinct_id ILIKE"
+                found.append(f"id IN ({names} {text})")
+            tests.append(f"({' OR '.join(found)})")
         return tests
 
     def _order(self, totals: Sequence[_Column]) -> list[str]:

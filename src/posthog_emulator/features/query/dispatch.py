@@ -44,6 +44,7 @@ SUPPORTED_KINDS: Final = (
     "GroupsQuery",
     *_POINT_KINDS,
     "WebOverviewQuery",
+    "ErrorTrackingQuery",
 )
 """Kinds that the emulator computes; of a visualization, its source is computed."""
 _WRAPPER_KINDS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
@@ -93,6 +94,10 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             from .web_overview import run_web_overview
 
             return run_web_overview(session, query)
+        case "ErrorTrackingQuery":
+            from .error_tracking import run_error_tracking
+
+            return run_error_tracking(session, query)
         case kind if kind in _POINT_KINDS:
             from .actors import run_point
 
