@@ -9,6 +9,11 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
+import httpx
+import pytest
+
+from posthog_emulator import Emulator
+
 from .insight_events import ZONE, Event, Project
 
 ISSUES = [f"0195a000-0000-7000-8000-00000000000{n}" for n in range(3)]
@@ -116,3 +121,31 @@ def test_first_and_last_events_are_included_when_asked_for() -> None:
 
 def test_what_is_not_computed_is_named() -> None:
     assert "groupKey" in project().refusal("ErrorTrackingQuery", **QUERY, groupKey="o1")
+
+
+@pytest.mark.anyio
+async def test_an_issue_of_the_project_has_its_own_name_and_status(
+    connect: Callable[..., httpx.AsyncClient],
+) -> None:
+    emulator = Emulator()
+    at = datetime.now(ZONE)
+    emulator.state.events.append(1, [
+        {"event": "$exception", "distinct_id": "p1", "timestamp": at.isoformat(),
+         "properties": {"$exception_issue_id": issue, "$exception_types": ["ValueError"]}}
+        for issue in ISSUES[:2]
+    ])  # fmt: skip
+    emulator.state.store.put(
+        "/api/projects/1/error_tracking/issues/",
+        ISSUES[0],
+        {"id": ISSUES[0], "name": "Checkout", "status": "resolved"},
+    )
+    query = {**QUERY, "kind": "ErrorTrackingQuery", "dateRange": {"date_from": "all"}}
+    async with connect(emulator) as http:
+        names: dict[str, list[str]] = {}
+        for status in ("all", "active", "resolved"):
+            body = {"query": {**query, "status": status}}
+            answer = await http.post("/api/projects/1/query/", json=body)
+            names[status] = sorted(item["name"] for item in answer.json()["results"])
+    assert names == {
+        "all": ["Checkout", "ValueError"], "active": ["ValueError"], "resolved": ["Checkout"],
+    }  # fmt: skip
