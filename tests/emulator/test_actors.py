@@ -109,3 +109,14 @@ def test_what_is_not_computed_is_named(query: dict[str, Any], named: str) -> Non
         actors(**query)
     assert raised.value.status == 400
     assert named in str(raised.value.detail)
+
+
+def test_a_person_found_by_two_distinct_ids_is_one_row() -> None:
+    found = Project([])
+    found.store.append(1, [
+        {"event": "seen", "distinct_id": "anon-x", "timestamp": "2026-03-10T10:00:00Z"},
+        {"event": "$identify", "distinct_id": "user-x", "timestamp": "2026-03-10T10:00:01Z",
+         "properties": {"$anon_distinct_id": "anon-x"}},
+    ])  # fmt: skip
+    (row,) = found.results("ActorsQuery", search="-X", select=["person"])
+    assert row[0]["distinct_ids"] == ["anon-x", "user-x"]
