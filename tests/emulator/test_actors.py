@@ -120,3 +120,25 @@ def test_a_person_found_by_two_distinct_ids_is_one_row() -> None:
     ])  # fmt: skip
     (row,) = found.results("ActorsQuery", search="-X", select=["person"])
     assert row[0]["distinct_ids"] == ["anon-x", "user-x"]
+
+
+def test_persons_behind_stickiness_and_correlation() -> None:
+    days: dict[str, set[str]] = {}
+    for one in project().events:
+        if one.name == "a" and "2026-03-01" <= one.day <= "2026-03-12":
+            days.setdefault(one.person, set()).add(one.day)
+    number = len(next(iter(days.values())))
+    span = {"date_from": "2026-03-01", "date_to": "2026-03-12"}
+    sticky = {"kind": "StickinessQuery", "series": [A], "dateRange": span}
+    body = actors(source={"kind": "StickinessActorsQuery", "day": number, "source": sticky})
+    assert set(names(body)) == {name for name, found in days.items() if len(found) == number}
+    (_, last) = project().results("FunnelsQuery", series=[A, B])
+    correlation = {
+        "kind": "FunnelCorrelationQuery", "funnelCorrelationType": "events",
+        "source": {"kind": "FunnelsActorsQuery", "source": FUNNEL},
+    }  # fmt: skip
+    converted = {
+        "kind": "FunnelCorrelationActorsQuery", "funnelCorrelationPersonConverted": True,
+        "source": correlation,
+    }  # fmt: skip
+    assert len(actors(source=converted)["results"]) == last["count"] > 0
