@@ -314,7 +314,17 @@ async def test_responses_are_as_the_schema_says(
         {"kind": "LifecycleQuery", "series": [NODE]},
         {"kind": "FunnelCorrelationQuery", "funnelCorrelationType": "events",
          "source": {"kind": "FunnelsActorsQuery", "source": funnel}},
+        {"kind": "ActorsQuery"},
+        {"kind": "WebOverviewQuery", "properties": []},
+        {"kind": "ErrorTrackingQuery", "orderBy": "users", "volumeResolution": 2,
+         "dateRange": {"date_from": "all"}, "withFirstEvent": True},
+        {"kind": "ActorsQuery", "source": {"kind": "InsightActorsQuery", "day": "2024-01-01",
+                                           "source": trends()}},
+        {"kind": "GroupsQuery", "group_type_index": 0},
     ]  # fmt: skip
+    issue = {"$exception_issue_id": "0195a000-0000-7000-8000-000000000001"}
+    emulator.state.events.append(1, [{"event": "$exception", "distinct_id": "p1",
+                                      "timestamp": "2026-01-02", "properties": issue}])  # fmt: skip
     async with connect(emulator) as http:
         for query in queries:
             answer = await http.post(PATH, json={"query": query})

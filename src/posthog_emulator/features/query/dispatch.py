@@ -28,11 +28,23 @@ INSIGHT_KINDS: Final = (
     "LifecycleQuery",
 )
 """Kinds of `insights.INSIGHTS`, which is imported when the first insight is computed."""
+_POINT_KINDS: Final = (
+    "InsightActorsQuery",
+    "FunnelsActorsQuery",
+    "FunnelCorrelationActorsQuery",
+    "StickinessActorsQuery",
+)
+"""Kinds that name a data point of an insight."""
 SUPPORTED_KINDS: Final = (
     "HogQLQuery",
     "EventsQuery",
     "HogQLMetadata",
     *INSIGHT_KINDS,
+    "ActorsQuery",
+    "GroupsQuery",
+    *_POINT_KINDS,
+    "WebOverviewQuery",
+    "ErrorTrackingQuery",
 )
 """Kinds that the emulator computes; of a visualization, its source is computed."""
 _WRAPPER_KINDS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
@@ -74,6 +86,22 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             from .insights import INSIGHTS
 
             return INSIGHTS[kind](session, query)
+        case "ActorsQuery" | "GroupsQuery" as kind:
+            from .actors import run_actors, run_groups
+
+            return (run_actors if kind == "ActorsQuery" else run_groups)(session, query)
+        case "WebOverviewQuery":
+            from .web_overview import run_web_overview
+
+            return run_web_overview(session, query)
+        case "ErrorTrackingQuery":
+            from .error_tracking import run_error_tracking
+
+            return run_error_tracking(session, query)
+        case kind if kind in _POINT_KINDS:
+            from .actors import run_point
+
+            return run_point(session, query)
         case _:
             return _compute_hogql(session, query)
 

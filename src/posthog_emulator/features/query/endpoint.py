@@ -141,6 +141,8 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
         session.cohorts = project_cohorts(state, call.path_values[0])
     # Read now, under the emulator's lock: the query runs in a thread without it.
     names = set(_SYSTEM_TABLE.findall(" ".join([text, *session.views.values()])))
+    if "ErrorTrackingQuery" in text:
+        names.add("error_tracking_issues")
     session.system_table = {
         name: system_table(state, call.path_values[0], name) for name in names
     }.get
