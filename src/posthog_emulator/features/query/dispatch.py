@@ -35,6 +35,11 @@ _POINT_KINDS: Final = (
     "StickinessActorsQuery",
 )
 """Kinds that name a data point of an insight."""
+_TAXONOMY_KINDS: Final = (
+    "TeamTaxonomyQuery",
+    "EventTaxonomyQuery",
+    "ActorsPropertyTaxonomyQuery",
+)
 SUPPORTED_KINDS: Final = (
     "HogQLQuery",
     "EventsQuery",
@@ -45,6 +50,8 @@ SUPPORTED_KINDS: Final = (
     *_POINT_KINDS,
     "WebOverviewQuery",
     "ErrorTrackingQuery",
+    *_TAXONOMY_KINDS,
+    "ExperimentExposureQuery",
 )
 """Kinds that the emulator computes; of a visualization, its source is computed."""
 _WRAPPER_KINDS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
@@ -98,6 +105,14 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             from .error_tracking import run_error_tracking
 
             return run_error_tracking(session, query)
+        case "ExperimentExposureQuery":
+            from .experiment_exposures import run_experiment_exposures
+
+            return run_experiment_exposures(session, query)
+        case kind if kind in _TAXONOMY_KINDS:
+            from .taxonomy import run_taxonomy
+
+            return run_taxonomy(session, query)
         case kind if kind in _POINT_KINDS:
             from .actors import run_point
 

@@ -1,0 +1,150 @@
+"""ExperimentExposureQuery: how many persons or groups saw each variant of an experiment, by day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from itertools import accumulate
+from typing import Any, Final
+
+from posthog_emulator.http.errors import invalid
+from posthog_emulator.json_types import as_object, is_array
+
+from .dates import bound, local_now
+from .entities import read_entity
+from .properties import Values, property_tests
+from .result import Result, encode_json
+from .runner import QuerySession, run_rows
+from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
+
+__all__ = ["run_experiment_exposures"]
+
+_FIELDS: Final = frozenset({
+    "kind", "experiment_id", "experiment_name", "exposure_criteria", "feature_flag", "start_date",
+    "end_date", "holdout", "modifiers", "tags", "version", "response",
+})  # fmt: skip
+_CRITERIA: Final = frozenset({"exposure_config", "filterTestAccounts", "multiple_variant_handling"})
+_FLAG_CALLED: Final = "$feature_flag_called"
+_MULTIPLE: Final = "$multiple"
+"""The variant of those who saw several, unless the first one counts."""
+_DAYS: Final = timedelta(days=14)
+"""How far back an experiment without a start date is looked at."""
+
+
+def run_experiment_exposures(session: QuerySession, query: Mapping[str, Any]) -> Result:
+    """Compute an ExperimentExposureQuery.
+
+    Raises:
+        ApiError: 400, the query is invalid or uses something that the emulator does not support.
+    """
+    reject_unknown_fields(query, _FIELDS, "ExperimentExposureQuery")
+    reject_unknown_fields(
+        as_object(query.get("modifiers")), IGNORED_MODIFIERS, "ExperimentExposureQuery.modifiers"
+    )
+    criteria = as_object(query.get("exposure_criteria"))
+    reject_unknown_fields(criteria, _CRITERIA, "ExperimentExposureQuery.exposure_criteria")
+    now = local_now(session)
+    start = bound(query["start_date"], now) if query.get("start_date") else now - _DAYS
+    end = min(bound(query["end_date"], now) if query.get("end_date") else now, now)
+    variants = _variants(query)
+    values = Values(session)
+    rows = run_rows(
+        session,
+        "SELECT toString(toDate(first)), variant, count() "  # noqa: S608
+        f"FROM ({_exposed(query, criteria, variants, start, end, values)}) "
+        "GROUP BY toDate(first), variant",
+        values.by_name,
+    )
+    counts = {(day, variant): count for day, variant, count in rows}
+    days = _days(start, end)
+    seen = [*variants, *([_MULTIPLE] if any(v == _MULTIPLE for _, v in counts) else [])]
+    running: dict[str, list[int]] = {
+        variant: list(accumulate(int(counts.get((day, variant), 0)) for day in days))
+        for variant in seen
+        if any(name == variant for _, name in counts)
+    }
+    series = [
+        {"variant": variant, "days": days, "exposure_counts": numbers}
+        for variant, numbers in running.items()
+    ]
+    totals = {variant: numbers[-1] for variant, numbers in running.items()}
+    everyone = sum(totals.values())
+    risk = totals.get(_MULTIPLE, 0)
+    head: dict[str, Any] = {
+        "kind": "ExperimentExposureQuery",
+        "total_exposures": totals,
+        "date_range": {"date_from": start.isoformat(), "date_to": end.isoformat()},
+        "sample_ratio_mismatch": None,
+        "bias_risk": {"multiple_variant_percentage": 100 * risk / everyone} if risk else None,
+    }
+    return Result(encode_json(series), head, len(series), "timeseries")
+
+
+def _variants(query: Mapping[str, Any]) -> list[str]:
+    """Return the keys of the variants of the flag, and of the holdout."""
+    filters = as_object(as_object(query.get("feature_flag")).get("filters"))
+    given: Any = as_object(filters.get("multivariate")).get("variants")
+    variants = [str(as_object(one).get("key")) for one in given] if is_array(given) else []
+    if not variants:
+        raise invalid("An ExperimentExposureQuery needs a feature_flag with variants.")
+    holdout = as_object(query.get("holdout")).get("id")
+    return variants if holdout is None else [*variants, f"holdout-{holdout}"]
+
+
+def _exposed(
+    query: Mapping[str, Any],
+    criteria: Mapping[str, Any],
+    variants: list[str],
+    start: datetime,
+    end: datetime,
+    values: Values,
+) -> str:
+    """Return the query of who was exposed: the time of the first exposure, and the variant."""
+    flag = as_object(query.get("feature_flag"))
+    key = str(flag.get("key"))
+    tests = [f"timestamp >= {values.add(start)}", f"timestamp <= {values.add(end)}"]
+    config = as_object(criteria.get("exposure_config"))
+    if not config or config.get("event") == _FLAG_CALLED:
+        variant = "properties.$feature_flag_response"
+        tests += [
+            f"event = {values.add(_FLAG_CALLED)}",
+            f"properties.$feature_flag = {values.add(key)}",
+            *property_tests(config.get("properties"), values),
+        ]
+    else:
+        variant = f"properties[{values.add(f'$feature/{key}')}]"
+        tests += _config_tests(config, values)
+    tests.append(f"toString({variant}) IN {values.add(tuple(variants))}")
+    if criteria.get("filterTestAccounts", True) is not False:
+        tests += property_tests(values.session.test_account_filters, values)
+    index = as_object(flag.get("filters")).get("aggregation_group_type_index")
+    actor = "person_id" if index is None else f"$group_{int(index)}"
+    if index is not None:
+        tests.append(f"{actor} != ''")
+    chosen = (
+        f"argMin(toString({variant}), timestamp)"
+        if criteria.get("multiple_variant_handling") == "first_seen"
+        else f"if(uniqExact(toString({variant})) > 1, '{_MULTIPLE}', any(toString({variant})))"
+    )
+    return (
+        f"SELECT {actor}, min(timestamp) AS first, {chosen} AS variant FROM events "  # noqa: S608
+        f"WHERE {' AND '.join(tests)} GROUP BY {actor}"
+    )
+
+
+def _config_tests(config: Mapping[str, Any], values: Values) -> list[str]:
+    """Return the conditions on the events that are exposures by a configuration."""
+    if config.get("kind") == "ActionsNode":
+        entity = read_entity(values.session, config)
+        if entity.is_deleted:
+            raise invalid(f"Action ID {config.get('id')} does not exist!")
+        return [values.add_node(entity.condition)]
+    event = config.get("event")
+    if not event:
+        raise invalid("exposure_config needs an event.")
+    return [f"event = {values.add(str(event))}", *property_tests(config.get("properties"), values)]
+
+
+def _days(start: datetime, end: datetime) -> list[str]:
+    count = (end.date() - start.date()).days
+    return [str(start.date() + timedelta(days=number)) for number in range(count + 1)]
