@@ -44,7 +44,7 @@ async def test_the_home_page_follows_the_flags(
         assert (await http.get("/home", headers=ADA)).json() == {"new": True, "theme": "dark"}
         bob = {"X-POSTHOG-DISTINCT-ID": "bob"}
         assert (await http.get("/home", headers=bob)).json() == {"new": False, "theme": "dark"}
-        # Nobody is known here, so no flag is.
+        # Without a user there is no value of a flag.
         assert (await http.get("/home")).json() == {"new": False, "theme": "light"}
 
 

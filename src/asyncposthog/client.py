@@ -393,10 +393,10 @@ class BaseClient:
         Args:
             source: The path of a file (JSONL, CSV, Parquet; JSONL and CSV also as .gz), or an
                 iterable or async iterable of mappings.
-            format: The format of the file; by default its name tells.
+            format: The format of the file; by default that of its suffix.
             checkpoint: The path of a file with the progress. An import that was interrupted
-                continues from it; it is removed at the end. An iterable has to begin anew then.
-            historical: Whether PostHog is told that the events are old: it stores them without
+                continues from it; it is removed at the end. An iterable has to start again then.
+            historical: Whether to mark the events as historical: PostHog stores them without
                 watching for sudden growth. Not for events of the last 48 hours.
             events_per_second: The maximum speed; None: as fast as the server accepts them.
             batch_events: Events of a request.

@@ -31,7 +31,7 @@ __all__ = [
 logger = logging.getLogger("asyncposthog")
 
 UserId: TypeAlias = str | int | None
-"""The id of the user who is logged in; None: nobody is."""
+"""The id of the logged-in user; None if the request has no user."""
 
 _MAX_ID_CHARS: Final = 400
 _MAX_COOKIE_CHARS: Final = 16_384

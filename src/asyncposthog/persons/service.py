@@ -12,6 +12,7 @@ from asyncposthog.types import JSON, OMIT, Id, Omit, RequestOptions
 
 if TYPE_CHECKING:
     from asyncposthog import models as m
+    from asyncposthog.transport.clock import Clock
 
 __all__ = ["PendingUpdate", "PersonsService"]
 
@@ -29,6 +30,7 @@ class PendingUpdate:
     """
 
     _persons: PersonsService
+    _clock: Clock
     person_id: Id
     properties: Mapping[str, JSON]
     """The properties that were set."""
@@ -43,7 +45,7 @@ class PendingUpdate:
             TimeoutError: The person does not have them in time. They may have been overwritten.
             PostHogError: A read failed.
         """
-        clock = self._persons._executor.transport.clock  # pyright: ignore[reportPrivateUsage]
+        clock = self._clock
         deadline, delay = clock.monotonic() + timeout, _FIRST_DELAY
         while True:
             person = await self._persons.get(self.person_id)
@@ -120,7 +122,7 @@ class PersonsService(Persons):
             The accepted change.
         """
         await super().update(id, properties=properties, format=format, options=options)
-        return PendingUpdate(self, id, dict(properties))
+        return PendingUpdate(self, self._executor.transport.clock, id, dict(properties))
 
     async def update_property(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -148,7 +150,7 @@ class PersonsService(Persons):
             The accepted change.
         """
         await super().update_property(id, key=key, value=value, format=format, options=options)
-        return PendingUpdate(self, id, {key: value})
+        return PendingUpdate(self, self._executor.transport.clock, id, {key: value})
 
     async def bulk_delete(
         self,
