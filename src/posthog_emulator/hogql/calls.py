@@ -95,14 +95,14 @@ def scalar_name(name: str) -> str:
 
 
 def _hint(name: str) -> str:
-    known = [*aggregate_functions(), *scalar_functions(), *NAMES, *_POSTHOG, *MACROS]
-    exposed = [one for one in known if not one.startswith("_")]
+    names = [*aggregate_functions(), *scalar_functions(), *NAMES, *_POSTHOG, *MACROS]
+    exposed = [function for function in names if not function.startswith("_")]
     close = get_close_matches(name, exposed, 1)
     return f" Perhaps you meant '{close[0]}(...)'?" if close else ""
 
 
 def check_count(
-    name: str, given: int, least: int, most: int | None, *, what: str = "Function",
+    name: str, count: int, least: int, most: int | None, *, what: str = "Function",
     counted: str = "argument",
 ) -> None:  # fmt: skip
     """Raise an error for a wrong number of arguments.
@@ -110,12 +110,12 @@ def check_count(
     Raises:
         HogQLError: There are fewer or more.
     """
-    if given >= least and (most is None or given <= most):
+    if count >= least and (most is None or count <= most):
         return
-    limit, words = (least, "at least ") if given < least else (most or 0, "at most ")
+    limit, words = (least, "at least ") if count < least else (most or 0, "at most ")
     words = "" if most == least else words
     plural = "" if limit == 1 else "s"
-    raise HogQLError(f"{what} '{name}' expects {words}{limit} {counted}{plural}, found {given}")
+    raise HogQLError(f"{what} '{name}' expects {words}{limit} {counted}{plural}, found {count}")
 
 
 _SYNTAX: Final = frozenset({"untuple"})
@@ -123,8 +123,8 @@ _SYNTAX: Final = frozenset({"untuple"})
 
 
 def _has(name: str, context: Context) -> None:
-    known = context.engine_functions
-    if known is not None and name and name not in known and name not in _SYNTAX:
+    available = context.engine_functions
+    if available is not None and name and name not in available and name not in _SYNTAX:
         raise HogQLError(
             f"The installed build of ClickHouse has no function {name}. "
             "If it is chdb-core-lite, install chdb-core in its place."
@@ -144,12 +144,12 @@ def scalar(name: str, args: Sequence[Printed], context: Context) -> Printed:
     """
     function = _POSTHOG.get(name) or scalar_functions()[name]
     check_count(name, len(args), function.least, function.most)
-    made = rewritten(name, args, context)
-    if made is not None:
-        _has(made.sql.partition("(")[0], context)
-        return made
+    call = rewritten(name, args, context)
+    if call is not None:
+        _has(call.sql.partition("(")[0], context)
+        return call
     _has(function.name, context)
-    parts = [one.sql for one in args]
+    parts = [arg.sql for arg in args]
     if function.with_zone and len(args) < (function.most or 0):
         parts.append(string(context.timezone))
     return Printed(
@@ -162,7 +162,7 @@ def _kind(kind: str, args: Sequence[Printed]) -> str:
         at = int(kind)
         return args[at].kind if at < len(args) else "unknown"
     if kind == "sum":
-        kinds = {one.kind for one in args}
+        kinds = {arg.kind for arg in args}
         if kinds & MOMENTS:
             return (
                 "datetime"
@@ -181,8 +181,8 @@ def _nullable(name: str, args: Sequence[Printed]) -> bool:
     if name in _MAYBE_NULL:
         return True
     if name in {"coalesce", "ifnull"}:
-        return all(one.nullable for one in args)
-    return any(one.nullable or one.kind in CONTAINERS for one in args)
+        return all(arg.nullable for arg in args)
+    return any(arg.nullable or arg.kind in CONTAINERS for arg in args)
 
 
 def aggregate(
@@ -210,10 +210,10 @@ def aggregate(
             raise HogQLError(f"Aggregation '{name}' requires parameters in addition to arguments")
         check_count(name, len(parameters), least, most, what="Aggregation", counted="parameter")
     _has_aggregate(function.name, context)
-    values = ", ".join(one.sql for one in args)
+    values = ", ".join(arg.sql for arg in args)
     kind = _kind(function.kind, args)
     nullable = "OrNull" in name or (
-        kind not in {"int"} and any(one.nullable or one.kind in CONTAINERS for one in args)
+        kind not in {"int"} and any(arg.nullable or arg.kind in CONTAINERS for arg in args)
     )
     written = {
         "json_agg": f"toJSONString(groupArray({values}))",
@@ -224,9 +224,11 @@ def aggregate(
     }.get(name)
     if written is not None:
         return Printed(written, "string" if name != "every" else "bool", nullable)
-    given = f"({', '.join(one.sql for one in parameters)})" if parameters else ""
+    parameter_list = f"({', '.join(arg.sql for arg in parameters)})" if parameters else ""
     word = "DISTINCT " if distinct else ""
-    return Printed(f"{function.name}{given}({word}{values})", kind, nullable, constant=NOTHING)
+    return Printed(
+        f"{function.name}{parameter_list}({word}{values})", kind, nullable, constant=NOTHING
+    )
 
 
 _SUFFIXES: Final = (
@@ -236,12 +238,12 @@ _WRITTEN: Final = frozenset({"json_agg", "every", "md5", "string_agg"})
 
 
 def _has_aggregate(name: str, context: Context) -> None:
-    known = context.engine_functions
-    if known is None or name in _WRITTEN:
+    available = context.engine_functions
+    if available is None or name in _WRITTEN:
         return
     base = name
-    while base not in known:
-        suffix = next((one for one in _SUFFIXES if base.endswith(one)), None)
+    while base not in available:
+        suffix = next((ending for ending in _SUFFIXES if base.endswith(ending)), None)
         if suffix is None:
             _has(name, context)
             return

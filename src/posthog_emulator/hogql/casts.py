@@ -57,9 +57,9 @@ def _type(text: str) -> tuple[str, str]:
         HogQLError: There is no such type.
     """
     text = text.strip()
-    found = _NAMES.get(text)
-    if found is not None:
-        return found
+    plain = _NAMES.get(text)
+    if plain is not None:
+        return plain
     inner = _CALL.match(text)
     if inner is not None:
         name, args = inner[1], _split(inner[2])

@@ -25,24 +25,24 @@ _SHOP: Final = string("^(.*(([^a-df-z]|^)shop|shopping).*)$")
 def lookup(function: str, sql: str) -> str:
     """Return the SQL of a lookup: the type, or NULL for a value that is not known."""
     text = f"toString({sql})"
-    found = _lookups()[function]
+    sql = _lookups()[function]
     if "Medium" in function:
-        return found.replace("{}", text)
+        return sql.replace("{}", text)
     shorter = f"cutToFirstSignificantSubdomain(concat('http://', {text}))"
-    return f"coalesce({found.replace('{}', text)}, {found.replace('{}', shorter)})"
+    return f"coalesce({sql.replace('{}', text)}, {sql.replace('{}', shorter)})"
 
 
 @cache
 def _lookups() -> Mapping[str, str]:
     """Return SQL by function, with `{}` for the value."""
-    found: dict[str, str] = {}
+    lookups: dict[str, str] = {}
     for function, lines in sections(Path(__file__).parent / "channels.txt").items():
         arms = ""
         for line in lines:
             kind, _, values = line.partition(": ")
             arms += f"{{}} IN ({', '.join(map(string, values.split(', ')))}), {string(kind)}, "
-        found[function] = f"multiIf({arms}NULL)"
-    return found
+        lookups[function] = f"multiIf({arms}NULL)"
+    return lookups
 
 
 def channel_type(
@@ -56,7 +56,9 @@ def channel_type(
     gad_source: str,
 ) -> str:
     """Return the SQL of the channel type, from the SQL of what the first event has, or NULL."""
-    campaign, medium, source = (f"lower({one})" for one in (utm_campaign, utm_medium, utm_source))
+    campaign, medium, source = (
+        f"lower({parameter})" for parameter in (utm_campaign, utm_medium, utm_source)
+    )
 
     def when(test: str, kind: str) -> str:
         return f"if(ifNull({test}, 0), '{kind}', NULL)"

@@ -24,16 +24,16 @@ def in_cohort(person: Printed, cohort: Any, context: Context, *, negate: bool) -
         HogQLError: There is no such cohort, or its members could not be calculated.
     """
     number = _find(cohort, context)
-    known = context.cohorts[number]
-    if known.error is not None:
-        raise HogQLError(known.error)
+    definition = context.cohorts[number]
+    if definition.error is not None:
+        raise HogQLError(definition.error)
     team = f"c.team_id = {context.team_id} AND c.cohort_id = {number}"
-    if known.static:
+    if definition.static:
         rows = f"SELECT c.person_id FROM person_static_cohort AS c WHERE {team}"  # noqa: S608
-    elif known.version is not None:
+    elif definition.version is not None:
         rows = (
             f"SELECT c.person_id FROM cohortpeople AS c WHERE {team} "  # noqa: S608
-            f"AND c.version = {known.version}"
+            f"AND c.version = {definition.version}"
         )
     else:
         rows = (
@@ -49,12 +49,14 @@ def _find(cohort: Any, context: Context) -> int:
             raise HogQLError(f"Could not find cohort with ID {cohort}")
         return cohort
     if isinstance(cohort, str):
-        found = [number for number, known in context.cohorts.items() if known.name == cohort]
-        if not found:
+        numbers = [
+            number for number, definition in context.cohorts.items() if definition.name == cohort
+        ]
+        if not numbers:
             raise HogQLError(f"Could not find a cohort with the name '{cohort}'")
-        if len(found) > 1:
+        if len(numbers) > 1:
             raise HogQLError(f"Found multiple cohorts with name '{cohort}'")
-        return found[0]
+        return numbers[0]
     raise HogQLError("IN COHORT only works with constant arguments")
 
 

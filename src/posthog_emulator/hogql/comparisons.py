@@ -113,15 +113,15 @@ def _folded(op: str, left: Printed, right: Printed) -> Printed | None:
     if op not in _ORDER:
         return None
     if left.is_constant and right.is_constant:
-        one: Any = left.constant
-        two: Any = right.constant
-        if one is None or two is None:
-            known = op not in _RANGES and _ORDER[op](one is None, two is None)
-        elif isinstance(one, str) is not isinstance(two, str) or type(one) not in _FOLDED:
+        first: Any = left.constant
+        second: Any = right.constant
+        if first is None or second is None:
+            result = op not in _RANGES and _ORDER[op](first is None, second is None)
+        elif isinstance(first, str) is not isinstance(second, str) or type(first) not in _FOLDED:
             return None
         else:
-            known = type(two) in _FOLDED and _ORDER[op](one, two)
-        return Printed("1" if known else "0", "bool", False)
+            result = type(second) in _FOLDED and _ORDER[op](first, second)
+        return Printed("1" if result else "0", "bool", False)
     if (left.is_constant and left.constant is None) or (
         right.is_constant and right.constant is None
     ):

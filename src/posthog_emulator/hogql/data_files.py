@@ -17,12 +17,12 @@ def data_lines(path: Path) -> Iterator[str]:
 
 def sections(path: Path) -> dict[str, list[str]]:
     """Return the lines of each section of a file, by the title in brackets above it."""
-    found: dict[str, list[str]] = {}
+    lines_by_title: dict[str, list[str]] = {}
     title = ""
     for line in data_lines(path):
         if line.startswith("["):
             title = line.strip("[]")
-            found[title] = []
+            lines_by_title[title] = []
         else:
-            found[title].append(line)
-    return found
+            lines_by_title[title].append(line)
+    return lines_by_title

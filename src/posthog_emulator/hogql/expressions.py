@@ -133,14 +133,14 @@ class Expressions:
 
     def on_alias(self, node: Node) -> Printed:
         name = node["alias"]
-        made = self.of(node["expr"])
-        self.register(name, made)
+        value = self.of(node["expr"])
+        self.register(name, value)
         return Printed(
-            f"({made.sql} AS {quoted(name)})", made.kind, made.nullable, made.scope, name=name,
-            aggregate=made.aggregate,
+            f"({value.sql} AS {quoted(name)})", value.kind, value.nullable, value.scope, name=name,
+            aggregate=value.aggregate,
         )  # fmt: skip
 
-    def register(self, name: str, made: Printed) -> None:
+    def register(self, name: str, value: Printed) -> None:
         """Make an alias known to the expressions that follow.
 
         Raises:
@@ -151,52 +151,52 @@ class Expressions:
         if not name:
             raise HogQLError("Alias cannot be empty")
         self.scope.aliases[name] = Printed(
-            quoted(name), made.kind, made.nullable, made.scope, name=name,
-            aggregate=made.aggregate,
+            quoted(name), value.kind, value.nullable, value.scope, name=name,
+            aggregate=value.aggregate,
         )  # fmt: skip
 
     # Names
 
     def on_field(self, node: Node) -> Printed:
         chain: list[str | int] = node["chain"]
-        found, rest = self._start(chain)
+        target, rest = self._start(chain)
         name = str(chain[0])
-        while isinstance(found, Source):
+        while isinstance(target, Source):
             if not rest:
                 raise HogQLError(
                     f"Can't select a table when a column is expected: {'.'.join(map(str, chain))}"
                 )
             key, rest = str(rest[0]), rest[1:]
-            inner: Printed | Source | None = found.column(key) or found.joined(key)
+            inner: Printed | Source | None = target.column(key) or target.joined(key)
             if inner is None:
                 raise HogQLError(f"Unable to resolve field: {key}")
-            found, name = inner, key
-        found.name = found.name or name
+            target, name = inner, key
+        target.name = target.name or name
         for key in rest:
-            found = element(found, key, self._context)
-        return found
+            target = element(target, key, self._context)
+        return target
 
     def _start(self, chain: list[str | int]) -> tuple[Printed | Source, list[str | int]]:
         """Return what the first name of a chain means, and the rest of the chain."""
         first, scope = str(chain[0]), self.scope
         if first == "*":
             raise HogQLError("Cannot use '*' here: it stands for all columns of a SELECT.")
-        found: Printed | Source | None = scope.local(first)
-        if found is None and len(chain) > 1:
-            found = scope.sources.get(first)
-            if found is None and first == "system" and len(chain) > 2:
-                found = scope.sources.get(f"system.{chain[1]}")
-                if found is not None:
-                    return found, chain[2:]
-        if found is None:
-            found = scope.aliases.get(first)
-        if found is None:
-            found = scope.find(first)
-        if found is None:
-            found = self._column_cte(first)
-        if found is None:
+        target: Printed | Source | None = scope.local(first)
+        if target is None and len(chain) > 1:
+            target = scope.sources.get(first)
+            if target is None and first == "system" and len(chain) > 2:
+                target = scope.sources.get(f"system.{chain[1]}")
+                if target is not None:
+                    return target, chain[2:]
+        if target is None:
+            target = scope.aliases.get(first)
+        if target is None:
+            target = scope.find(first)
+        if target is None:
+            target = self._column_cte(first)
+        if target is None:
             raise HogQLError(f"Unable to resolve field: {first}")
-        return found, chain[1:]
+        return target, chain[1:]
 
     def _column_cte(self, name: str) -> Printed | None:
         cte = self.scope.ctes.get(name)
@@ -208,21 +208,21 @@ class Expressions:
             raise HogQLError(f"Unable to resolve field: {name}")
         self._resolving.append(name)
         try:
-            made = self.of(cte["expr"])
+            value = self.of(cte["expr"])
         finally:
             self._resolving.pop()
-        made.name = name
-        return made
+        value.name = name
+        return value
 
     def on_arrayaccess(self, node: Node) -> Printed:
         value, key = self.of(node["array"]), node["property"]
-        given: Any = key.get("value") if key["node"] == "Constant" else None
-        if isinstance(given, str | int) and not isinstance(given, bool):
-            if given == 0:
+        index: Any = key.get("value") if key["node"] == "Constant" else None
+        if isinstance(index, str | int) and not isinstance(index, bool):
+            if index == 0:
                 raise HogQLError("SQL indexes start from one, not from zero. E.g: array[1]")
             is_text = value.kind == "string" or (value.kind == "unknown" and node.get("nullish"))
-            if value.path or value.scope or (is_text and isinstance(given, str)):
-                return element(value, given, self._context)
+            if value.path or value.scope or (is_text and isinstance(index, str)):
+                return element(value, index, self._context)
         return Printed(f"arrayElement({value.sql}, {self.of(key).sql})")
 
     def on_arrayslice(self, node: Node) -> Printed:
@@ -259,9 +259,9 @@ class Expressions:
         turn, self.turn = self.turn, False
         left, other = self.of(node["left"]), self.of(right)
         self.turn = turn
-        made = compared(op, left, other, self._context, bare=self.bare, turn=turn)
-        made.aggregate = left.aggregate or other.aggregate
-        return made
+        comparison = compared(op, left, other, self._context, bare=self.bare, turn=turn)
+        comparison.aggregate = left.aggregate or other.aggregate
+        return comparison
 
     def on_betweenexpr(self, node: Node) -> Printed:
         turn, self.turn = self.turn, False
@@ -287,13 +287,13 @@ class Expressions:
         parts = self.all(nodes)
         if any(part.sql == final for part in parts):
             return Printed(final, "bool", False)
-        kept = [part for part in parts if part.sql != neutral]
-        if not kept:
+        needed = [part for part in parts if part.sql != neutral]
+        if not needed:
             return Printed(neutral, "bool", False)
-        if len(kept) == 1 and kept[0].kind == "bool":
-            return kept[0]
-        sqls = [part.sql for part in kept] if len(kept) > 1 else [kept[0].sql, neutral]
-        nullable = any(part.nullable for part in kept)
+        if len(needed) == 1 and needed[0].kind == "bool":
+            return needed[0]
+        sqls = [part.sql for part in needed] if len(needed) > 1 else [needed[0].sql, neutral]
+        nullable = any(part.nullable for part in needed)
         return Printed(f"{name}({', '.join(sqls)})", "bool", nullable)
 
     def on_not(self, node: Node) -> Printed:
@@ -301,9 +301,9 @@ class Expressions:
 
     def on_arithmeticoperation(self, node: Node) -> Printed:
         args = [self._inner(node["left"]), self._inner(node["right"])]
-        made = calls.scalar(ARITHMETIC[node["op"]], args, self._context)
-        made.aggregate = any(one.aggregate for one in args)
-        return made
+        result = calls.scalar(ARITHMETIC[node["op"]], args, self._context)
+        result.aggregate = any(arg.aggregate for arg in args)
+        return result
 
     def on_typecast(self, node: Node) -> Printed:
         value = self._inner(node["expr"])
@@ -322,10 +322,10 @@ class Expressions:
         return Printed(f"{head} -> {body.sql}", "lambda")
 
     def on_selectquery(self, node: Node) -> Printed:
-        made = self._queries.query(node, self.scope.ctes)
-        columns = list(made.columns.values())
+        subquery = self._queries.query(node, self.scope.ctes)
+        columns = list(subquery.columns.values())
         kind = columns[0].kind if len(columns) == 1 else "tuple"
-        return Printed(f"({made.sql})", kind)
+        return Printed(f"({subquery.sql})", kind)
 
     on_selectsetquery = on_selectquery
 
@@ -360,18 +360,18 @@ class Expressions:
         if name in calls.MACROS:
             calls.check_count(name, len(nodes), *calls.MACROS[name])
             return self.of(expand_macro(name, nodes, self._context))
-        known = calls.aggregate_name(name)
-        if known is not None:
-            return self._aggregate(known, node)
+        aggregate = calls.aggregate_name(name)
+        if aggregate is not None:
+            return self._aggregate(aggregate, node)
         own = calls.scalar_name(name)
         if node.get("params") or node.get("distinct") or node.get("filter_expr"):
             raise HogQLError(f"Function '{name}' does not accept parameters")
         if own in {"and", "or"} and len(nodes) >= 2:
             return self._chain(own, nodes, *("10" if own == "and" else "01"))
         args = self.all(nodes)
-        made = calls.scalar(own, args, self._context)
-        made.aggregate = any(one.aggregate for one in args)
-        return made
+        result = calls.scalar(own, args, self._context)
+        result.aggregate = any(arg.aggregate for arg in args)
+        return result
 
     def _case(self, nodes: list[Node]) -> Printed:
         value, *rest = nodes
@@ -398,15 +398,15 @@ class Expressions:
             args = [] if _is_star(nodes) and name == "count" else self.all(nodes)
             parameters = self.all(node.get("params") or [])
             test = node.get("filter_expr")
-            made = calls.aggregate(
+            result = calls.aggregate(
                 name, parameters, args, self._context, distinct=bool(node.get("distinct"))
             )
             if test:
-                made.sql = f"{made.sql} FILTER (WHERE {self.of(test).sql})"
+                result.sql = f"{result.sql} FILTER (WHERE {self.of(test).sql})"
         finally:
             scope.aggregate = ""
-        made.aggregate = True
-        return made
+        result.aggregate = True
+        return result
 
     def on_windowfunction(self, node: Node) -> Printed:
         name: str = node["name"]
@@ -414,32 +414,34 @@ class Expressions:
         parameters: list[Node] = []
         if node.get("args"):
             parameters, nodes = nodes, node["args"]
-        known = calls.aggregate_name(name)
+        aggregate = calls.aggregate_name(name)
         over = node.get("over_expr")
         outer, self.scope.aggregate = self.scope.aggregate, ""
         args = [] if _is_star(nodes) else self.all(nodes)
-        if known is not None:
-            made = calls.aggregate(known, self.all(parameters), args, self._context, distinct=False)
+        if aggregate is not None:
+            result = calls.aggregate(
+                aggregate, self.all(parameters), args, self._context, distinct=False
+            )
         else:
             own = calls.scalar_name(name)
             if own in _WINDOW_NAMES and args:
                 # So that a row without a predecessor has NULL, not the default of the type.
                 args[0].sql = f"toNullable({args[0].sql})"
-            made = calls.scalar(own, args, self._context)
+            result = calls.scalar(own, args, self._context)
             if own in _WINDOW_NAMES:
-                made.sql = _WINDOW_NAMES[own] + made.sql[len(own) :]
-                made.nullable = True
+                result.sql = _WINDOW_NAMES[own] + result.sql[len(own) :]
+                result.nullable = True
                 if over is not None and over.get("order_by") and not over.get("frame_start"):
-                    made.sql += f" OVER ({self.window(over, whole=True)})"
+                    result.sql += f" OVER ({self.window(over, whole=True)})"
                     self.scope.aggregate = outer
-                    return made
+                    return result
         if over is not None:
-            made.sql += f" OVER ({self.window(over)})"
+            result.sql += f" OVER ({self.window(over)})"
         else:
-            made.sql += f" OVER {quoted(node['over_identifier'])}"
+            result.sql += f" OVER {quoted(node['over_identifier'])}"
         self.scope.aggregate = outer
-        made.aggregate = False
-        return made
+        result.aggregate = False
+        return result
 
     def window(self, node: Node, *, whole: bool = False) -> str:
         """Print the definition of a window.
@@ -490,7 +492,7 @@ def _is_star(nodes: Sequence[Node]) -> bool:
 
 def _frame(node: Node) -> str:
     value = node.get("frame_value")
-    kind = next(one for one in _FRAMES if one == node["frame_type"])
+    kind = next(frame for frame in _FRAMES if frame == node["frame_type"])
     if kind == "CURRENT ROW":
         return kind
     return f"{'UNBOUNDED' if value is None else int(value)} {kind}"

@@ -143,17 +143,19 @@ def _clauses(node: Node) -> Iterator[str]:
             yield f"{word} {write(node[key])}"
 
 
-def _windows(given: Mapping[str, Node]) -> str:
-    return ", ".join(f"{identifier(name)} AS ({_window(one)})" for name, one in given.items())
+def _windows(windows: Mapping[str, Node]) -> str:
+    return ", ".join(
+        f"{identifier(name)} AS ({_window(window)})" for name, window in windows.items()
+    )
 
 
 def _set(node: Node) -> str:
     text = hogql_text(node["initial_select_query"])
-    for one in node["subsequent_select_queries"]:
-        query: Node = one["select_query"]
+    for item in node["subsequent_select_queries"]:
+        query: Node = item["select_query"]
         shown = hogql_text(query)
         shown = f"({shown})" if query["node"] == "SelectSetQuery" else shown
-        text += f" {one['set_operator']} {shown}"
+        text += f" {item['set_operator']} {shown}"
     return text
 
 

@@ -53,19 +53,19 @@ def _value(node: Node, function: str) -> Any:
 
 
 def _matches_action(node: Node, context: Context) -> Node:
-    wanted = _value(node, "matchesAction")
-    if isinstance(wanted, int) and not isinstance(wanted, bool):
-        found = context.actions.get(wanted)
-        if found is None:
-            raise HogQLError(f"Could not find action with ID {wanted}")
-        return action_condition(found)
-    if isinstance(wanted, str):
-        named = [action for action in context.actions.values() if action.name == wanted]
-        if not named:
-            raise HogQLError(f"Could not find an action with the name '{wanted}'")
-        if len(named) > 1:
-            raise HogQLError(f"Found multiple actions with name '{wanted}'")
-        return action_condition(named[0])
+    key = _value(node, "matchesAction")
+    if isinstance(key, int) and not isinstance(key, bool):
+        action = context.actions.get(key)
+        if action is None:
+            raise HogQLError(f"Could not find action with ID {key}")
+        return action_condition(action)
+    if isinstance(key, str):
+        matches = [action for action in context.actions.values() if action.name == key]
+        if not matches:
+            raise HogQLError(f"Could not find an action with the name '{key}'")
+        if len(matches) > 1:
+            raise HogQLError(f"Found multiple actions with name '{key}'")
+        return action_condition(matches[0])
     raise HogQLError("matchesAction() expects an action ID or name")
 
 

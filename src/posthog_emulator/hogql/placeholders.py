@@ -61,12 +61,14 @@ class _Replacer:
 
     def _value(self, value: Any, tables: tuple[str, ...]) -> Any:
         if isinstance(value, dict):
-            one = cast("Node", value)
-            return self.of(one, tables) if "node" in one else self._inside(one, tables)
+            node = cast("Node", value)
+            return self.of(node, tables) if "node" in node else self._inside(node, tables)
         if isinstance(value, list):
             items = cast("list[Any]", value)
-            made = [self._value(item, tables) for item in items]
-            return made if any(a is not b for a, b in zip(made, items, strict=True)) else items
+            replaced = [self._value(item, tables) for item in items]
+            return (
+                replaced if any(a is not b for a, b in zip(replaced, items, strict=True)) else items
+            )
         return value
 
     def _replaced(self, node: Node, tables: tuple[str, ...]) -> Node:
@@ -110,7 +112,7 @@ class _Replacer:
                 f"Unsupported filters placeholder `{{{name}}}`. Supported filters placeholders "
                 f"are: `{{filters}}`, `{{{_BOUNDS[0]}}}`, `{{{_BOUNDS[1]}}}`."
             )
-        table = next((one for one in _FILTERED if one in tables), None)
+        table = next((table_name for table_name in _FILTERED if table_name in tables), None)
         if table is None:
             raise HogQLError(
                 "Cannot use 'filters' placeholder in a SELECT clause that does not select from "
@@ -127,10 +129,10 @@ def _is_bound(node: Node) -> bool:
 
 
 def _tables(join: Node | None) -> tuple[str, ...]:
-    found: list[str] = []
+    names: list[str] = []
     while join is not None:
         chain = cast("Node", join["table"]).get("chain")
         if chain:
-            found.append(".".join(map(str, chain)))
+            names.append(".".join(map(str, chain)))
         join = join.get("next_join")
-    return tuple(found)
+    return tuple(names)

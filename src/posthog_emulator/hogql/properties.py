@@ -58,24 +58,24 @@ def _property(value: Printed, json: str, keys: tuple[str | int, ...], context: C
     sql = property_text(json, keys)
     if value.pull is not None:
         sql = value.pull(keys, len(keys) > 1)
-    made = Printed(
+    printed = Printed(
         sql, "string", scope=value.scope, path=(json, keys), name="__".join(map(str, keys)),
         pull=value.pull, text=sql,
     )  # fmt: skip
     if len(keys) != 1 or not value.scope or keys[0] in _ALWAYS_TEXT:
-        return made
+        return printed
     types, name = context.property_types, str(keys[0])
     kind = types.get((value.scope, name))
     if kind is None and value.scope.startswith("group_"):
         kind = types.get(("group", name))
     if kind == "Numeric":
-        made.sql, made.kind = f"accurateCastOrNull({sql}, 'Float64')", "float"
+        printed.sql, printed.kind = f"accurateCastOrNull({sql}, 'Float64')", "float"
     elif kind == "DateTime":
-        made.sql, made.kind = best_effort(sql, context.timezone), "datetime"
+        printed.sql, printed.kind = best_effort(sql, context.timezone), "datetime"
     elif kind == "Boolean":
         truth = f"transform(toString({sql}), ['true', 'false'], [1, 0], NULL)"
-        made.sql, made.kind = f"toBool({truth})", "bool"
-    return made
+        printed.sql, printed.kind = f"toBool({truth})", "bool"
+    return printed
 
 
 def untyped(value: Printed) -> Printed:

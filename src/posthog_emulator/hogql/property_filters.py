@@ -31,11 +31,11 @@ def _invalid(message: str) -> HogQLError:
     return HogQLError(message)
 
 
-def property_condition(given: Any, table: str = "events", **options: Any) -> Node:
+def property_condition(filters: Any, table: str = "events", **options: Any) -> Node:
     """Return the condition of property filters.
 
     Args:
-        given: A filter, a group of filters, or a list of these, as the API has them.
+        filters: A filter, a group of filters, or a list of these, as the API has them.
         table: The table whose rows are filtered: `events`, `persons`, `groups` or `sessions`.
         options: `types`, the types of properties by scope and name; `now`, a function that turns
             relative dates such as `-7d` to text.
@@ -43,16 +43,16 @@ def property_condition(given: Any, table: str = "events", **options: Any) -> Nod
     Raises:
         HogQLError: A filter is invalid, or not of the table.
     """
-    if not given:
+    if not filters:
         return constant(True)
-    if isinstance(given, list | tuple):
-        items = cast("Sequence[Any]", given)
-        return all_of([property_condition(one, table, **options) for one in items])
-    one = cast("Mapping[str, Any]", given)
-    if "values" in one and "key" not in one:
-        tests = [property_condition(each, table, **options) for each in one["values"]]
-        return (any_of if str(one.get("type")).upper() == "OR" else all_of)(tests)
-    return _Filter(one, table, **options).condition()
+    if isinstance(filters, list | tuple):
+        items = cast("Sequence[Any]", filters)
+        return all_of([property_condition(entry, table, **options) for entry in items])
+    entry = cast("Mapping[str, Any]", filters)
+    if "values" in entry and "key" not in entry:
+        tests = [property_condition(each, table, **options) for each in entry["values"]]
+        return (any_of if str(entry.get("type")).upper() == "OR" else all_of)(tests)
+    return _Filter(entry, table, **options).condition()
 
 
 _SCOPES: Final[Mapping[str, frozenset[str]]] = {
@@ -78,19 +78,19 @@ _NEGATIVE: Final = frozenset({"not_icontains", "not_regex", "is_not"})
 class _Filter:
     def __init__(
         self,
-        given: Mapping[str, Any],
+        entry: Mapping[str, Any],
         table: str,
         *,
         types: Mapping[tuple[str, str], str] | None = None,
         now: Callable[[str], str] | None = None,
     ) -> None:
-        self.given = given
+        self.entry = entry
         self.table = table
         self.types = types or {}
         self.now: Callable[[str], str] = now or str
-        self.kind = str(given.get("type") or "event")
-        self.key = str(given.get("key"))
-        self.operator = str(given.get("operator") or "exact")
+        self.kind = str(entry.get("type") or "event")
+        self.key = str(entry.get("key"))
+        self.operator = str(entry.get("operator") or "exact")
 
     def condition(self) -> Node:
         """Return the condition."""
@@ -108,11 +108,11 @@ class _Filter:
             return self._element()
         test = self._tests(self._field())
         # Only cohorts negate other filters than those of cohorts.
-        return {"node": "Not", "expr": test} if self.given.get("negation") else test
+        return {"node": "Not", "expr": test} if self.entry.get("negation") else test
 
     def _cohort(self) -> Node:
-        negate = self.operator == "not_in" or bool(self.given.get("negation"))
-        value = self.given.get("value")
+        negate = self.operator == "not_in" or bool(self.entry.get("negation"))
+        value = self.entry.get("value")
         try:
             number = int(cast("Any", value))
         except (TypeError, ValueError):
@@ -121,7 +121,7 @@ class _Filter:
         return compare("not in cohort" if negate else "in cohort", person, constant(number))
 
     def _element(self) -> Node:
-        value = self.given.get("value")
+        value = self.entry.get("value")
         options: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
         if self.key == "selector" or self.key == "tag_name":
             tests: list[Node] = []
@@ -131,8 +131,8 @@ class _Filter:
                     else rf"(^|;){re.escape(str(option))}(\.|$|;|:)"
                 )  # fmt: skip
                 tests.append(compare("=~", field("elements_chain"), constant(pattern)))
-            made = any_of(tests)
-            return {"node": "Not", "expr": made} if self.operator in _NEGATIVE else made
+            matches = any_of(tests)
+            return {"node": "Not", "expr": matches} if self.operator in _NEGATIVE else matches
         if self.key == "href":
             return self._tests(field("elements_chain_href"))
         if self.key == "text":
@@ -155,7 +155,7 @@ class _Filter:
         if self.kind == "group":
             if own:
                 return field("properties", key)
-            index = self.given.get("group_type_index")
+            index = self.entry.get("group_type_index")
             if index not in range(5):
                 raise _invalid("A filter of type group needs a group_type_index from 0 to 4.")
             return field(f"group_{index}", "properties", key)
@@ -168,94 +168,100 @@ class _Filter:
     def _type(self) -> str | None:
         scope = "event" if self.kind == "feature" else self.kind
         if scope == "group":
-            index = self.given.get("group_type_index")
+            index = self.entry.get("group_type_index")
             return self.types.get((f"group_{index}", self.key), self.types.get((scope, self.key)))
         return self.types.get((scope, self.key))
 
     def _tests(self, value: Node) -> Node:
-        given = self.given.get("value")
+        operand = self.entry.get("value")
         if self.kind == "event" and self.key in _EXCEPTIONS:
-            one: Node = {"node": "Lambda", "args": ["v"], "expr": self._each(field("v"), given)}
+            matches: Node = {
+                "node": "Lambda",
+                "args": ["v"],
+                "expr": self._each(field("v"), operand),
+            }
             items = call("JSONExtract", call("ifnull", value, constant("")),
                          constant("Array(String)"))  # fmt: skip
-            return call("arrayExists", one, items)
-        return self._each(value, given)
+            return call("arrayExists", matches, items)
+        return self._each(value, operand)
 
-    def _each(self, value: Node, given: Any) -> Node:
+    def _each(self, value: Node, operand: Any) -> Node:
         operator = self.operator
-        if isinstance(given, list) and operator not in {"between", "not_between"}:
-            options = cast("list[Any]", given)
+        if isinstance(operand, list) and operator not in {"between", "not_between"}:
+            options = cast("list[Any]", operand)
             if operator in {"is_set", "is_not_set"} or not options:
-                given = options[0] if options else None
+                operand = options[0] if options else None
                 if not options and operator not in {"is_set", "is_not_set"}:
                     return constant(True)
             elif len(options) == 1:
-                given = options[0]
+                operand = options[0]
             elif operator in {"exact", "is_not", "in", "not_in"}:
                 op = "in" if operator in {"exact", "in"} else "not in"
                 return compare(op, value, constant(tuple(map(self._value, options))))
             elif operator in {"icontains", "not_icontains"}:
                 return self._contains(value, options, many=True)
             else:
-                tests = [self._one(value, option) for option in options]
+                tests = [self._compare(value, option) for option in options]
                 return (all_of if operator in _NEGATIVE else any_of)(tests)
-        return self._one(value, given)
+        return self._compare(value, operand)
 
-    def _value(self, given: Any) -> Any:
-        if given in ("true", "false") and self._type() == "Boolean":
-            return given == "true"
-        return given
+    def _value(self, operand: Any) -> Any:
+        if operand in ("true", "false") and self._type() == "Boolean":
+            return operand == "true"
+        return operand
 
     def _contains(self, value: Node, options: Sequence[Any], *, many: bool) -> Node:
         text = call("toString", value)
         negative = self.operator.startswith("not")
         if many:
-            found = call(
-                "multiSearchAnyCaseInsensitive", text, constant([_text(one) for one in options])
+            position = call(
+                "multiSearchAnyCaseInsensitive",
+                text,
+                constant([_text(option) for option in options]),
             )
-            return compare("==" if negative else ">", found, constant(0))
+            return compare("==" if negative else ">", position, constant(0))
         pattern = constant(f"%{_text(options[0])}%")
         return compare("not ilike" if negative else "ilike", text, pattern)
 
-    def _one(self, value: Node, given: Any) -> Node:
+    def _compare(self, value: Node, operand: Any) -> Node:
         operator = self.operator
         if operator in {"exact", "is_not", "in", "not_in"}:
             op = "==" if operator in {"exact", "in"} else "!="
-            return compare(op, value, constant(self._value(given)))
+            return compare(op, value, constant(self._value(operand)))
         if operator in {"is_set", "is_not_set"}:
             return compare("!=" if operator == "is_set" else "==", value, constant(None))
         if operator in {"icontains", "not_icontains"}:
-            return self._contains(value, [given], many=False)
+            return self._contains(value, [operand], many=False)
         if operator in {"icontains_multi", "not_icontains_multi"}:
-            return self._contains(value, [given], many=True)
+            return self._contains(value, [operand], many=True)
         if operator in {"regex", "not_regex"}:
-            found = call("match", call("toString", value), constant(_text(given)))
+            match = call("match", call("toString", value), constant(_text(operand)))
             if operator == "regex":
-                return call("ifnull", found, constant(0))
-            return call("ifnull", call("not", found), constant(1))
+                return call("ifnull", match, constant(0))
+            return call("ifnull", call("not", match), constant(1))
         if operator in _PLAIN:
-            return compare(_PLAIN[operator], value, constant(given))
+            return compare(_PLAIN[operator], value, constant(operand))
         if operator in {"between", "not_between"}:
-            return self._between(value, given)
+            return self._between(value, operand)
         if operator.startswith("is_date"):
             op = {"is_date_after": ">", "is_date_before": "<"}.get(operator, "==")
             left = call("toDateTime", call("toString", value))
-            return compare(op, left, call("toDateTime", constant(self.now(_text(given)))))
+            return compare(op, left, call("toDateTime", constant(self.now(_text(operand)))))
         if operator.startswith("semver_"):
-            return self._semver(value, _text(given))
+            return self._semver(value, _text(operand))
         raise _invalid(f"The operator {operator} of a property filter is not supported.")
 
-    def _between(self, value: Node, given: Any) -> Node:
+    def _between(self, value: Node, bounds: Any) -> Node:
         name = f"{self.operator} operator"
-        if not isinstance(given, list) or len(cast("list[Any]", given)) != 2:
+        if not isinstance(bounds, list) or len(cast("list[Any]", bounds)) != 2:
             raise _invalid(f"{name} requires a two-element array [min, max]")
         try:
-            low, high = (float(one) for one in cast("list[Any]", given))
+            low, high = (float(bound) for bound in cast("list[Any]", bounds))
         except (TypeError, ValueError):
             raise _invalid(f"{name} requires numeric values") from None
         if low > high:
             raise _invalid(f"{name} requires min value to be less than or equal to max value")
-        first, last = (constant(one) for one in cast("list[Any]", given))
+        first, last = (constant(bound) for bound in cast("list[Any]", bounds))
         if self.operator == "between":
             return all_of([compare(">=", value, first), compare("<=", value, last)])
         return any_of([compare("<", value, first), compare(">", value, last)])
@@ -263,8 +269,8 @@ class _Filter:
     def _semver(self, value: Node, text: str) -> Node:
         own = call("sortableSemver", value)
         if self.operator in _SEMVER:
-            wanted = call("sortableSemver", constant(text))
-            return compare(_SEMVER[self.operator], own, wanted)
+            version = call("sortableSemver", constant(text))
+            return compare(_SEMVER[self.operator], own, version)
         lower, upper = _semver_range(self.operator.removeprefix("semver_"), text)
         return all_of(
             [
@@ -276,16 +282,16 @@ class _Filter:
 
 def _semver_range(kind: str, text: str) -> tuple[str, str]:
     """Return the lower bound and the exclusive upper bound of `~1.2.3`, `^1.2.3` or `1.2.*`."""
-    parts = [one for one in re.split(r"[.]", text.lstrip("~^v ")) if one not in {"*", "x"}]
+    parts = [part for part in re.split(r"[.]", text.lstrip("~^v ")) if part not in {"*", "x"}]
     try:
-        numbers = [int(re.split(r"[-+]", one)[0]) for one in parts[:3]]
+        numbers = [int(re.split(r"[-+]", part)[0]) for part in parts[:3]]
     except ValueError:
         raise _invalid(f"{text!r} is no version.") from None
     if not numbers:
         raise _invalid(f"{text!r} is no version.")
     whole = [*numbers, 0, 0][:3]
     if kind == "caret":
-        at = next((n for n, one in enumerate(numbers) if one), len(numbers) - 1)
+        at = next((n for n, part in enumerate(numbers) if part), len(numbers) - 1)
     elif kind == "tilde":
         at = min(1, len(numbers) - 1)
     else:

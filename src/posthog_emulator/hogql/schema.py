@@ -58,14 +58,14 @@ _COLUMN: Final = re.compile(r"([^=:!?@]+)(?:=([^:!?@]+))?(?::(\w+))?(\??)(!?)(?:
 
 def _columns(text: str) -> dict[str, Column]:
     """Read columns: `name=physical:kind?!@scope`, `?` for nullable and `!` for hidden."""
-    found: dict[str, Column] = {}
+    columns: dict[str, Column] = {}
     for word in text.split():
         match = _COLUMN.match(word)
         assert match is not None
         name, physical, kind, null, hidden, scope = match.groups()
         sql = f"{{t}}.{quoted(physical or name)}"
-        found[name] = Column(sql, kind or "string", bool(null), bool(hidden), scope or "")
-    return found
+        columns[name] = Column(sql, kind or "string", bool(null), bool(hidden), scope or "")
+    return columns
 
 
 def _own(table: str, more: str = "") -> str:

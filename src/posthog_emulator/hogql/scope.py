@@ -154,24 +154,24 @@ class TableSource(Source):
 
     def _join(self, name: str, lazy: Lazy) -> TableSource:
         if name not in self._lazies:
-            made = TableSource(lazy.table, self._context, self._fresh, index=lazy.index)
+            joined = TableSource(lazy.table, self._context, self._fresh, index=lazy.index)
             # What the condition reads may join another table, which then comes before this one.
             left = self.column(lazy.left)
             assert left is not None
-            on = f"{left.sql} = {made._read(lazy.right, ())}"
+            on = f"{left.sql} = {joined._read(lazy.right, ())}"
             if lazy.index is not None:
-                on += f" AND {made._read('index', ())} = {lazy.index}"
-            made._condition = f"{lazy.how} {{}} ON {on}"
-            self._lazies[name] = (lazy, made)
+                on += f" AND {joined._read('index', ())} = {lazy.index}"
+            joined._condition = f"{lazy.how} {{}} ON {on}"
+            self._lazies[name] = (lazy, joined)
         return self._lazies[name][1]
 
     _condition = ""
 
     def joins(self) -> Iterator[str]:
         """Yield the JOIN clauses of the tables joined to this one."""
-        for _, made in self._lazies.values():
-            yield made._condition.replace("{}", f"{made.read()} AS {made.alias}", 1)
-            yield from made.joins()
+        for _, joined in self._lazies.values():
+            yield joined._condition.replace("{}", f"{joined.read()} AS {joined.alias}", 1)
+            yield from joined.joins()
 
     def read(self) -> str:
         """Return what to select from."""
@@ -222,11 +222,11 @@ class Scope:
         Raises:
             HogQLError: Several sources have it.
         """
-        found: list[Printed | Source] = []
+        matches: list[Printed | Source] = []
         for source in self.sources.values():
-            one: Printed | Source | None = source.column(name) or source.joined(name)
-            if one is not None:
-                found.append(one)
-        if len(found) > 1:
+            match: Printed | Source | None = source.column(name) or source.joined(name)
+            if match is not None:
+                matches.append(match)
+        if len(matches) > 1:
             raise HogQLError(f"Ambiguous query. Found multiple sources for field: {name}")
-        return found[0] if found else None
+        return matches[0] if matches else None

@@ -65,16 +65,16 @@ class Translator:
         self._depth += 1
         try:
             if node["node"] == "SelectSetQuery":
-                made = self._set(node, ctes, top)
+                printed = self._set(node, ctes, top)
             elif node["node"] == "SelectQuery":
-                made = _Select(self, node, ctes, top).query()
+                printed = _Select(self, node, ctes, top).query()
             else:
                 raise unsupported(f"{node['node']} in place of a SELECT")
         finally:
             self._depth -= 1
-        if len(made.sql) > _LONGEST:
+        if len(printed.sql) > _LONGEST:
             raise HogQLError("Query size exceeded.", "error", 500)
-        return made
+        return printed
 
     def _set(self, node: Node, ctes: Mapping[str, Node], top: bool) -> Query:
         first = self.query(node["initial_select_query"], ctes, top=top)
@@ -82,11 +82,11 @@ class Translator:
         ctes = {**ctes, **_ctes(own)}
         parts = [f"({first.sql})"]
         columns = dict(first.columns)
-        for one in node["subsequent_select_queries"]:
-            operator = one["set_operator"]
+        for item in node["subsequent_select_queries"]:
+            operator = item["set_operator"]
             if operator not in _SETS:
                 raise HogQLError(f"Expected ALL or DISTINCT after {operator}.")
-            other = self.query(one["select_query"], ctes, top=top)
+            other = self.query(item["select_query"], ctes, top=top)
             parts.append(f"{operator} ({other.sql})")
             for name, twin in zip(list(columns), other.columns.values(), strict=False):
                 columns[name] = _common(columns[name], twin)
@@ -114,8 +114,8 @@ def _common(left: Printed, right: Printed) -> Printed:
     return Printed(left.sql, kind, left.nullable or right.nullable, left.scope)
 
 
-def _ctes(given: Any) -> dict[str, Node]:
-    return {cte["name"]: cte for cte in given or ()}
+def _ctes(nodes: Any) -> dict[str, Node]:
+    return {cte["name"]: cte for cte in nodes or ()}
 
 
 class _Select:
@@ -151,8 +151,10 @@ class _Select:
         for key in ("having", "qualify"):
             if node.get(key):
                 parts.append(f"{key.upper()} {expressions.of(node[key]).sql}")
-        given: Mapping[str, Node] = node.get("window_exprs") or {}
-        windows = [f"{quoted(name)} AS ({expressions.window(w)})" for name, w in given.items()]
+        named_windows: Mapping[str, Node] = node.get("window_exprs") or {}
+        windows = [
+            f"{quoted(name)} AS ({expressions.window(w)})" for name, w in named_windows.items()
+        ]
         if windows:
             parts.insert(_before_qualify(parts), f"WINDOW {', '.join(windows)}")
         if node.get("order_by"):
@@ -196,8 +198,8 @@ class _Select:
         if table["node"] == "ValuesQuery":
             raise HogQLError("VALUES is not supported in HogQL.")
         if table["node"] != "Field":
-            made = self._translator.query(table, self._scope.ctes)
-            return alias or fresh, self._subquery(fresh, made, node)
+            subquery = self._translator.query(table, self._scope.ctes)
+            return alias or fresh, self._subquery(fresh, subquery, node)
         chain = [str(part) for part in table["chain"]]
         name = ".".join(chain)
         own = alias or (name if chain[0] == "system" else chain[-1])
@@ -206,18 +208,18 @@ class _Select:
         cte = self._scope.ctes.get(name)
         if cte is not None and cte.get("cte_type") != "column":
             inner = {k: v for k, v in self._scope.ctes.items() if k != name}
-            made = self._translator.named(name, cte["expr"], inner)
+            subquery = self._translator.named(name, cte["expr"], inner)
             return own, self._subquery(
                 fresh,
-                made,
+                subquery,
                 {**node, "column_aliases": (node.get("column_aliases") or cte.get("columns"))},
             )
         view = self._context.views.get(name)
         if view is not None:
             tree = replace_placeholders(parse_select(view), self._context)
             return own, self._subquery(fresh, self._translator.named(name, tree, {}), node)
-        known = TABLES.get(name)
-        if known is not None:
+        table_schema = TABLES.get(name)
+        if table_schema is not None:
             return own, TableSource(name, self._context, self._translator.fresh, direct=direct)
         if chain[0] == "system" or name in OWN_OBJECTS:
             rows = self._context.system_table(name.removeprefix("system."))
@@ -225,19 +227,19 @@ class _Select:
                 return own, _values(fresh, rows)
         raise HogQLError(f'Unknown table "{name}".')
 
-    def _subquery(self, alias: str, made: Query, node: Node) -> SubquerySource:
+    def _subquery(self, alias: str, query: Query, node: Node) -> SubquerySource:
         names = node.get("column_aliases")
         if not names:
-            return SubquerySource(alias, made.columns, f"({made.sql})")
-        if len(names) != len(made.names):
+            return SubquerySource(alias, query.columns, f"({query.sql})")
+        if len(names) != len(query.names):
             raise HogQLError(
-                f"The query has {len(made.names)} columns, but {len(names)} names are given."
+                f"The query has {len(query.names)} columns, but {len(names)} names are given."
             )
-        columns = dict(zip(names, made.columns.values(), strict=False))
+        columns = dict(zip(names, query.columns.values(), strict=False))
         shown = ", ".join(
-            f"{quoted(old)} AS {quoted(new)}" for old, new in zip(made.names, names, strict=True)
+            f"{quoted(old)} AS {quoted(new)}" for old, new in zip(query.names, names, strict=True)
         )
-        return SubquerySource(alias, columns, f"(SELECT {shown} FROM ({made.sql}))")  # noqa: S608
+        return SubquerySource(alias, columns, f"(SELECT {shown} FROM ({query.sql}))")  # noqa: S608
 
     def _table_function(
         self, alias: str, name: str, args: Sequence[Node], node: Node
@@ -246,7 +248,8 @@ class _Select:
             raise HogQLError(f'Unknown table function "{name}".')
         numbers = [arg.get("value") for arg in args]
         if not 1 <= len(numbers) <= 2 or not all(
-            isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in numbers
+            isinstance(number, int) and not isinstance(number, bool) and number >= 0
+            for number in numbers
         ):
             raise HogQLError("numbers() takes one or two whole numbers.")
         column = (node.get("column_aliases") or ["number"])[0]
@@ -283,8 +286,8 @@ class _Select:
     def _using(self, node: Node, source: Source) -> str:
         nodes = node["exprs"] if node["node"] == "Tuple" else [node]
         names: list[str] = []
-        for one in nodes:
-            chain = one.get("chain")
+        for field in nodes:
+            chain = field.get("chain")
             if not chain or len(chain) != 1:
                 raise HogQLError("USING takes names of columns.")
             if any(each.column(chain[0]) is None for each in self._scope.sources.values()):
@@ -346,14 +349,14 @@ class _Select:
         if operator not in {"ARRAY JOIN", "LEFT ARRAY JOIN", "INNER ARRAY JOIN"}:
             raise HogQLError(f"{operator} is not supported.")
         parts: list[str] = []
-        made: list[tuple[str, Printed]] = []
+        aliases: list[tuple[str, Printed]] = []
         for node in self._node["array_join_list"]:
             if node["node"] != "Alias":
                 raise HogQLError("ARRAY JOIN arrays must have an alias")
             value = self._expressions.of(node["expr"])
             parts.append(f"{value.sql} AS {quoted(node['alias'])}")
-            made.append((node["alias"], value))
-        for name, _ in made:
+            aliases.append((node["alias"], value))
+        for name, _ in aliases:
             self._expressions.register(name, Printed("", "unknown"))
         return [f"{operator.removeprefix('INNER ')} {', '.join(parts)}"]
 
@@ -365,14 +368,14 @@ class _Select:
             if star is not None:
                 columns += self._all_columns(*star)
             elif node["node"] == "Alias":
-                made = self._expressions.of(node["expr"])
-                self._expressions.register(node["alias"], made)
+                value = self._expressions.of(node["expr"])
+                self._expressions.register(node["alias"], value)
                 self._explicit.add(len(columns))
-                columns.append((node["alias"], made))
+                columns.append((node["alias"], value))
             else:
-                made = self._expressions.of(node)
-                name = made.name if node["node"] in {"Field", "TupleAccess", "ArrayAccess"} else ""
-                columns.append((name or hogql_text(node).replace("%", ""), made))
+                value = self._expressions.of(node)
+                name = value.name if node["node"] in {"Field", "TupleAccess", "ArrayAccess"} else ""
+                columns.append((name or hogql_text(node).replace("%", ""), value))
         return columns
 
     def _all_columns(self, table: str | None, pattern: str | None) -> list[tuple[str, Printed]]:
@@ -385,16 +388,16 @@ class _Select:
             chosen = list(sources.values())
             if not chosen:
                 raise HogQLError("Cannot use '*' when there are no tables in the query")
-        found: list[tuple[str, Printed]] = []
+        columns: list[tuple[str, Printed]] = []
         for source in chosen:
             for name in source.names():
                 if pattern is None or re.search(pattern, name):
                     column = source.column(name)
                     assert column is not None
-                    found.append((name, column))
-        if not found:
+                    columns.append((name, column))
+        if not columns:
             raise HogQLError("No columns match the pattern.")
-        return found
+        return columns
 
     def _written(self, columns: Sequence[tuple[str, Printed]]) -> list[str]:
         """Return the columns as SQL, with the names that they need."""
@@ -402,10 +405,10 @@ class _Select:
         last = {name: at for at, (name, _) in enumerate(columns)}
         written: list[str] = []
         for at, (name, value) in enumerate(columns):
-            named = at in self._explicit or (
+            is_named = at in self._explicit or (
                 not self._top and name not in taken and last[name] == at
             )
-            written.append(f"{value.sql} AS {quoted(name)}" if named else value.sql)
+            written.append(f"{value.sql} AS {quoted(name)}" if is_named else value.sql)
         return written
 
     # The other clauses
@@ -418,7 +421,8 @@ class _Select:
         if node.get("group_by"):
             if mode == "grouping_sets":
                 sets = ", ".join(
-                    f"({self._expressions.joined(one['exprs'])})" for one in node["group_by"]
+                    f"({self._expressions.joined(grouping_set['exprs'])})"
+                    for grouping_set in node["group_by"]
                 )
                 parts.append(f"GROUP BY GROUPING SETS ({sets})")
             else:

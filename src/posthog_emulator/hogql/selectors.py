@@ -35,10 +35,10 @@ def selector_pattern(selector: str) -> str:
 
 
 def _element(part: str, selector: str) -> str:
-    found = _PART.match(part)
-    if found is None:
+    match = _PART.match(part)
+    if match is None:
         raise HogQLError(f"The selector {selector!r} is not supported.")
-    tag, rest = found[1], found[2] or ""
+    tag, rest = match[1], match[2] or ""
     classes, attributes = list[str](), dict[str, str]()
     for piece in _PIECE.finditer(rest):
         if piece[1]:
@@ -48,12 +48,12 @@ def _element(part: str, selector: str) -> str:
         elif piece[4]:
             attributes["nth-child"] = piece[4]
         else:
-            given = _ATTRIBUTE.match(piece[3])
-            if given is None:
+            attribute = _ATTRIBUTE.match(piece[3])
+            if attribute is None:
                 raise HogQLError(f"The selector {selector!r} is not supported.")
-            name = given[1]
+            name = attribute[1]
             own = name if name in {"href", "text", "nth-child", "nth-of-type"} else f"attr__{name}"
-            attributes["attr_id" if name == "id" else own] = given[2] or ""
+            attributes["attr_id" if name == "id" else own] = attribute[2] or ""
     text = re.escape(tag) if tag and tag != "*" else "[^;]*?" if not rest else ""
     if not tag and rest:
         text = "[^;.:]*?"

@@ -163,8 +163,8 @@ def _limited(tree: Node, default: int, most: int) -> Node:
             **tree,
             "initial_select_query": _limited(tree["initial_select_query"], default, most),
             "subsequent_select_queries": [
-                {**one, "select_query": _limited(one["select_query"], default, most)}
-                for one in tree["subsequent_select_queries"]
+                {**item, "select_query": _limited(item["select_query"], default, most)}
+                for item in tree["subsequent_select_queries"]
             ],
         }
     if tree["node"] != "SelectQuery":

@@ -36,12 +36,12 @@ _REDUCER: Final = re.compile(
 
 @cache
 def _templates() -> Mapping[tuple[str, int], tuple[str, str]]:
-    found: dict[tuple[str, int], tuple[str, str]] = {}
+    templates: dict[tuple[str, int], tuple[str, str]] = {}
     for line in data_lines(Path(__file__).parent / "templates.txt"):
         name, kind, sql = line.split(" ", 2)
         base, _, count = name.partition("/")
-        found[base, int(count)] = (kind, sql)
-    return found
+        templates[base, int(count)] = (kind, sql)
+    return templates
 
 
 def rewritten(name: str, args: Sequence[Printed], context: Context) -> Printed | None:
@@ -62,7 +62,7 @@ def rewritten(name: str, args: Sequence[Printed], context: Context) -> Printed |
         key = slot[1]
         return args[int(key)].sql if key.isdigit() else _CONTEXT[key](context)
 
-    nullable = "OrNull(" in sql or "NULL" in sql or any(one.nullable for one in args)
+    nullable = "OrNull(" in sql or "NULL" in sql or any(arg.nullable for arg in args)
     kind = args[int(kind)].kind if kind.isdigit() else kind
     return Printed(_SLOT.sub(filled, sql), kind, nullable)
 
@@ -134,13 +134,13 @@ def _shifted(function: str) -> Rewrite:
 
 
 def _concat(args: Sequence[Printed], context: Context) -> Printed:
-    def part(one: Printed) -> str:
-        if not one.is_constant:
-            text = one.sql if one.sql.startswith("toString(") else f"toString({one.sql})"
+    def part(value: Printed) -> str:
+        if not value.is_constant:
+            text = value.sql if value.sql.startswith("toString(") else f"toString({value.sql})"
             return f"ifNull({text}, '')"
-        if one.constant is None:
+        if value.constant is None:
             return "''"
-        return one.sql if isinstance(one.constant, str) else f"toString({one.sql})"
+        return value.sql if isinstance(value.constant, str) else f"toString({value.sql})"
 
     return Printed(f"concat({', '.join(map(part, args))})", "string", False)
 
@@ -151,13 +151,13 @@ def _array_reduce(args: Sequence[Printed], context: Context) -> Printed:
         raise HogQLError(
             f"Invalid parametric function in 'arrayReduce', '{name}' is not supported."
         )
-    return Printed(f"arrayReduce({', '.join(one.sql for one in args)})")
+    return Printed(f"arrayReduce({', '.join(arg.sql for arg in args)})")
 
 
 def _of_text(name: str) -> Rewrite:
     def rewrite(args: Sequence[Printed], context: Context) -> Printed:
         first = untyped(args[0])
-        rest = "".join(f", {one.sql}" for one in args[1:])
+        rest = "".join(f", {arg.sql}" for arg in args[1:])
         return Printed(f"{name}({first.sql}{rest})", "number", first.nullable)
 
     return rewrite
@@ -172,7 +172,7 @@ def _window(name: str) -> Rewrite:
         first = args[0].sql
         if name in {"tumble", "hop"} or len(args) > 1:
             first = f"toDateTime({first}, 'UTC')"
-        return Printed(f"{name}({', '.join([first, *(one.sql for one in args[1:])])})")
+        return Printed(f"{name}({', '.join([first, *(arg.sql for arg in args[1:])])})")
 
     return rewrite
 

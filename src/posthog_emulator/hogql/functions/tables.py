@@ -62,9 +62,9 @@ def _limits(least: str | None, most: str | None, plus: str | None) -> tuple[int,
 def _read(kind: str, text: str) -> Iterator[tuple[str, Function]]:
     """Yield names and functions; see the comments of the data files for the notation."""
     for word in expand(text):
-        found = _ENTRY.match(word)
-        assert found is not None, word
-        name, case, zone, *count, clickhouse, first, last, plus, own = found.groups()
+        entry = _ENTRY.match(word)
+        assert entry is not None, word
+        name, case, zone, *count, clickhouse, first, last, plus, own = entry.groups()
         parameters = None if first is None else _limits(first, last, plus)
         least, most = _limits(*count)
         yield (
@@ -78,22 +78,22 @@ def _read(kind: str, text: str) -> Iterator[tuple[str, Function]]:
 @cache
 def scalar_functions() -> Mapping[str, Function]:
     """Return the functions of single rows by name."""
-    found: dict[str, Function] = {}
+    functions: dict[str, Function] = {}
     for kind, lines in sections(_FOLDER / "scalars.txt").items():
-        found.update(_read(kind, " ".join(lines)))
-    return found
+        functions.update(_read(kind, " ".join(lines)))
+    return functions
 
 
 @cache
 def aggregate_functions() -> Mapping[str, Function]:
     """Return the functions of many rows by name."""
-    found: dict[str, Function] = {}
+    functions: dict[str, Function] = {}
     for kind, lines in sections(_FOLDER / "aggregates.txt").items():
         for name, function in _read(kind, " ".join(lines)):
             for suffix in _SUFFIXES if kind == "bases" else ("",):
                 for ending in _ENDINGS if kind == "bases" else ("",):
                     more = ending.endswith("If") + suffix.startswith("Arg")
-                    found[name + suffix + ending] = replace(
+                    functions[name + suffix + ending] = replace(
                         function,
                         name=function.name + suffix + ending,
                         least=function.least + more,
@@ -101,5 +101,5 @@ def aggregate_functions() -> Mapping[str, Function]:
                         kind=function.kind if not suffix and ending in {"", "If"} else "unknown",
                     )
             if kind != "bases":
-                found[name] = function
-    return found
+                functions[name] = function
+    return functions
