@@ -49,6 +49,7 @@ SUPPORTED_KINDS: Final = (
     "GroupsQuery",
     *_POINT_KINDS,
     "WebOverviewQuery",
+    "WebStatsTableQuery",
     "ErrorTrackingQuery",
     *_TAXONOMY_KINDS,
     "ExperimentExposureQuery",
@@ -97,6 +98,10 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             from .actors import run_actors, run_groups
 
             return (run_actors if kind == "ActorsQuery" else run_groups)(session, query)
+        case "WebStatsTableQuery":
+            from .web_stats import run_web_stats
+
+            return run_web_stats(session, query)
         case "WebOverviewQuery":
             from .web_overview import run_web_overview
 
