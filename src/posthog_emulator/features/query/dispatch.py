@@ -40,9 +40,18 @@ _TAXONOMY_KINDS: Final = (
     "EventTaxonomyQuery",
     "ActorsPropertyTaxonomyQuery",
 )
+_WEB_TABLE_KINDS: Final = (
+    "WebGoalsQuery",
+    "WebExternalClicksTableQuery",
+    "WebPageURLSearchQuery",
+    "WebVitalsPathBreakdownQuery",
+    "WebNotableChangesQuery",
+    "SessionAttributionExplorerQuery",
+)
 SUPPORTED_KINDS: Final = (
     "HogQLQuery",
     "EventsQuery",
+    "SessionsQuery",
     "HogQLMetadata",
     *INSIGHT_KINDS,
     "ActorsQuery",
@@ -50,12 +59,15 @@ SUPPORTED_KINDS: Final = (
     *_POINT_KINDS,
     "WebOverviewQuery",
     "WebStatsTableQuery",
+    *_WEB_TABLE_KINDS,
     "ErrorTrackingQuery",
     *_TAXONOMY_KINDS,
     "ExperimentExposureQuery",
 )
 """Kinds that the emulator computes; of a visualization, its source is computed."""
-_WRAPPER_KINDS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
+_WRAPPER_KINDS: Final = frozenset(
+    {"DataVisualizationNode", "DataTableNode", "InsightVizNode", "WebVitalsQuery"}
+)
 
 
 def unwrap_query(query: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,7 +96,7 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
         ApiError: The query is rejected or fails.
     """
     match query["kind"]:
-        case "EventsQuery":
+        case "EventsQuery" | "SessionsQuery":
             from .events_query import run_events
 
             return run_events(session, query)
@@ -102,6 +114,10 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             from .web_stats import run_web_stats
 
             return run_web_stats(session, query)
+        case kind if kind in _WEB_TABLE_KINDS:
+            from .web_tables import run_web_table
+
+            return run_web_table(session, query)
         case "WebOverviewQuery":
             from .web_overview import run_web_overview
 

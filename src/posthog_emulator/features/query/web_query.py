@@ -1,4 +1,4 @@
-"""What queries of web analytics have in common: periods, conversion goals, filters, pages of rows."""
+"""What queries of web analytics have in common: periods, goals, filters, pages of rows."""
 
 from __future__ import annotations
 
