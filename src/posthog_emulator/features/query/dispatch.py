@@ -39,6 +39,7 @@ _TAXONOMY_KINDS: Final = (
     "TeamTaxonomyQuery",
     "EventTaxonomyQuery",
     "ActorsPropertyTaxonomyQuery",
+    "PropertyValuesQuery",
 )
 _WEB_TABLE_KINDS: Final = (
     "WebGoalsQuery",
@@ -57,10 +58,15 @@ SUPPORTED_KINDS: Final = (
     "ActorsQuery",
     "GroupsQuery",
     *_POINT_KINDS,
+    "InsightActorsQueryOptions",
+    "CalendarHeatmapQuery",
+    "SessionsTimelineQuery",
+    "RecordingsQuery",
     "WebOverviewQuery",
     "WebStatsTableQuery",
     *_WEB_TABLE_KINDS,
     "ErrorTrackingQuery",
+    "ErrorTrackingBreakdownsQuery",
     *_TAXONOMY_KINDS,
     "ExperimentExposureQuery",
 )
@@ -114,6 +120,22 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             from .web_stats import run_web_stats
 
             return run_web_stats(session, query)
+        case "CalendarHeatmapQuery":
+            from .calendar_heatmap import run_calendar_heatmap
+
+            return run_calendar_heatmap(session, query)
+        case "InsightActorsQueryOptions":
+            from .actor_options import run_actor_options
+
+            return run_actor_options(session, query)
+        case "SessionsTimelineQuery":
+            from .sessions_timeline import run_sessions_timeline
+
+            return run_sessions_timeline(session, query)
+        case "RecordingsQuery":
+            from .recordings_query import run_recordings
+
+            return run_recordings(session, query)
         case kind if kind in _WEB_TABLE_KINDS:
             from .web_tables import run_web_table
 
@@ -126,6 +148,10 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             from .error_tracking import run_error_tracking
 
             return run_error_tracking(session, query)
+        case "ErrorTrackingBreakdownsQuery":
+            from .error_tracking import run_error_breakdowns
+
+            return run_error_breakdowns(session, query)
         case "ExperimentExposureQuery":
             from .experiment_exposures import run_experiment_exposures
 

@@ -13,6 +13,8 @@ from posthog_emulator.features.cohorts.membership import (
     project_session,
     recalculate,
 )
+from posthog_emulator.features.recordings.lifecycle import RECORDING_LIFECYCLE
+from posthog_emulator.features.recordings.snapshots import recording_collection
 from posthog_emulator.http.errors import invalid, not_found, required
 from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object
@@ -20,6 +22,7 @@ from posthog_emulator.state import ApiCall
 from posthog_emulator.timestamps import format_utc
 
 from .dispatch import compute, unwrap_query
+from .recordings_query import replay_table
 from .result import encode_json, json_object
 from .runner import DeferredQuery, QuerySession
 from .state import (
@@ -51,6 +54,7 @@ _REQUEST_FIELDS: Final = frozenset(
      "variables_override", "personal_api_key"}
 )  # fmt: skip
 _SYSTEM_TABLE: Final = re.compile(r"\bsystem\.\W?(\w+)")
+_OF_RECORDINGS: Final = ("session_replay_events", "RecordingsQuery", "SessionsTimelineQuery")
 _UNSUPPORTED_FIELDS: Final = ("filters_override", "variables_override", "limit_context")
 
 
@@ -143,9 +147,11 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
     names = set(_SYSTEM_TABLE.findall(" ".join([text, *session.views.values()])))
     if "ErrorTrackingQuery" in text:
         names.add("error_tracking_issues")
-    session.system_table = {
-        name: system_table(state, call.path_values[0], name) for name in names
-    }.get
+    tables = {name: system_table(state, call.path_values[0], name) for name in names}
+    if any(name in text for name in _OF_RECORDINGS):
+        session.recordings = _recordings(call)
+        tables["session_replay_events"] = replay_table(session.recordings)
+    session.system_table = tables.get
     state.events  # noqa: B018
     session.stubs = list(queries.stubs)
     session.allow_offset = settings.allow_offset
@@ -153,6 +159,18 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
     session.max_result_bytes = settings.max_result_bytes
     session.log = log_query
     return session
+
+
+def _recordings(call: ApiCall) -> list[Mapping[str, Any]]:
+    """Return the recordings of the project as they are now."""
+    team = call.path_values[0]
+    rows = list(recording_collection(call.state, team))
+    RECORDING_LIFECYCLE.derive(call.state, team, rows)
+    schema, fit = (
+        {"$ref": "#/components/schemas/SessionRecordingType"},
+        call.state.object_schemas.fit,
+    )
+    return [fit(schema, row.data) for row in rows]
 
 
 def parse_request(call: ApiCall) -> QueryRequest:

@@ -25,7 +25,7 @@ from .entities import check_insight, event_tests, hogql_node, period_node, read_
 from .properties import Values, property_node
 from .runner import QuerySession, run_hogql
 
-__all__ = ["SAMPLING", "SEEN", "WebQuery", "run_page"]
+__all__ = ["SAMPLING", "SEEN", "WebQuery", "goal_node", "run_page"]
 
 _FIELDS: Final = (
     "compareFilter", "conversionGoal", "interval", "response", "useSessionsTable",
@@ -58,7 +58,7 @@ class WebQuery:
         self.session, self.query, self.values = session, query, Values(session)
         self.period = query_period(session, query, "day")
         self.previous = compared_period(session, query, self.period)
-        self.goal = _goal(session, as_object(query.get("conversionGoal")))
+        self.goal = goal_node(session, as_object(query.get("conversionGoal")))
         given: Any = query.get("properties")
         self.properties: list[Any] = [*given] if is_array(given) else [given] if given else []
         tests = session.test_account_filters
@@ -107,7 +107,7 @@ class WebQuery:
         return (order[0] if order else ""), (order[1] if len(order) > 1 else "DESC")
 
 
-def _goal(session: QuerySession, given: Mapping[str, Any]) -> Node | None:
+def goal_node(session: QuerySession, given: Mapping[str, Any]) -> Node | None:
     """Return the condition on the events that are conversions; None without a goal."""
     if given.get("customEventName"):
         return compare("==", field("event"), constant(str(given["customEventName"])))
