@@ -15,7 +15,7 @@ from posthog_emulator.hogql.parse import (
     field,
     parse_select,
 )
-from posthog_emulator.hogql.property_filters import any_of
+from posthog_emulator.hogql.property_filters import all_of, any_of
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array
 
@@ -56,6 +56,7 @@ class WebQuery:
     ) -> None:
         check_insight(query, {*_FIELDS, *known})
         self.session, self.query, self.values = session, query, Values(session)
+        self._within: dict[tuple[str, Period | None], str] = {}
         self.period = query_period(session, query, "day")
         self.previous = compared_period(session, query, self.period)
         self.goal = goal_node(session, as_object(query.get("conversionGoal")))
@@ -66,21 +67,24 @@ class WebQuery:
             self.properties += tests
 
     def within(self, column: str, period: Period | None) -> str:
-        """Return the condition that a time is in a period; false without a period."""
-        if period is None:
-            return "false"
-        low, high = self.values.add(period.lower()), self.values.add(period.upper())
-        return f"({column} >= {low} AND toStartOfSecond({column}) <= {high})"
+        """Return the placeholder of the condition that a time is in a period; false without one."""
+        key = column, period
+        if key not in self._within:
+            self._within[key] = self.values.add_node(_within(column, period))
+        return self._within[key]
 
     def pair(self, aggregate: str, argument: str) -> str:
         """Return an aggregate over sessions, by their `started`, now and in the period before.
 
         Without a comparison, it is over all of them, and there is no value before.
         """
-        if self.previous is None:
-            return f"tuple({aggregate}({argument}), NULL)"
-        now, before = (self.within("started", one) for one in (self.period, self.previous))
-        return f"tuple({aggregate}If({argument}, {now}), {aggregate}If({argument}, {before}))"
+        column = field(argument)
+        parts = [call(aggregate, column), constant(None)]
+        if self.previous is not None:
+            both = (self.period, self.previous)
+            parts = [call(f"{aggregate}If", column, _within("started", one)) for one in both]
+        # As a tree: the parser is slow on conditions inside of calls inside of calls.
+        return self.values.add_node(call("tuple", *parts))
 
     def where(self, *tests: Node, properties: list[Any] | None = None) -> str:
         """Return conditions on the events of both periods.
@@ -105,6 +109,18 @@ class WebQuery:
         given: Any = self.query.get("orderBy")
         order = [str(one) for one in given] if is_array(given) else []
         return (order[0] if order else ""), (order[1] if len(order) > 1 else "DESC")
+
+
+def _within(column: str, period: Period | None) -> Node:
+    if period is None:
+        return constant(False)
+    second = call("toStartOfSecond", field(column))
+    return all_of(
+        [
+            compare(">=", field(column), constant(period.lower())),
+            compare("<=", second, constant(period.upper())),
+        ]
+    )
 
 
 def goal_node(session: QuerySession, given: Mapping[str, Any]) -> Node | None:

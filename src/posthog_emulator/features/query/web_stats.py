@@ -122,7 +122,8 @@ class _Table:
             joined = self.by == "Page" and self.web.goal is None and (self.bounces or self.times)
             columns, source = self._joined() if joined else self._simple()
             # A joined table is grouped already, and the conditions are on its rows.
-            tail = f"WHERE {self.having}" if joined else "GROUP BY value"
+            group = "breakdown_value" if self.by == "Language" else "value"
+            tail = f"WHERE {self.having}" if joined else f"GROUP BY {group}"
             tail += f" HAVING {self.having}" if self.having and not joined else ""
             names = [*columns, "ui_fill_fraction"]
             sql = self._sorted(columns, f"{source} {tail}")
