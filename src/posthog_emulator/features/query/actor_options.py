@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from posthog_emulator.json_types import as_object, is_array
@@ -58,7 +58,7 @@ def _days(period: Period) -> list[dict[str, str]]:
     return [{"label": period.label(at), "value": at.isoformat()} for at in period.buckets()]
 
 
-def _items(values: Sequence[Any], label: Any) -> list[dict[str, Any]]:
+def _items(values: Sequence[Any], label: Callable[[Any], str]) -> list[dict[str, Any]]:
     return [{"label": label(value), "value": value} for value in values]
 
 
@@ -92,4 +92,4 @@ def _options(values: list[Any], is_histogram: bool) -> list[dict[str, Any]]:
     if is_histogram:
         rest = [one for one in (OTHER_VALUE, NULL_VALUE) if one in values]
         values = [one for one in values if one not in rest] + [_ALL_NUMBERS, *rest]
-    return _items(list(dict.fromkeys(values)), lambda value: _LABELS.get(value, value))
+    return _items(list(dict.fromkeys(values)), lambda value: _LABELS.get(value, str(value)))

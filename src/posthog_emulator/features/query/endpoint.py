@@ -163,14 +163,17 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
 
 def _recordings(call: ApiCall) -> list[Mapping[str, Any]]:
     """Return the recordings of the project as they are now."""
-    team = call.path_values[0]
-    rows = list(recording_collection(call.state, team))
-    RECORDING_LIFECYCLE.derive(call.state, team, rows)
-    schema, fit = (
-        {"$ref": "#/components/schemas/SessionRecordingType"},
-        call.state.object_schemas.fit,
-    )
-    return [fit(schema, row.data) for row in rows]
+    state, team = call.state, call.path_values[0]
+    rows = list(recording_collection(state, team))
+    RECORDING_LIFECYCLE.derive(state, team, rows)
+    schema, fit = {"$ref": "#/components/schemas/SessionRecordingType"}, state.object_schemas.fit
+    found: list[Mapping[str, Any]] = []
+    for row in rows:
+        person = row.data.get("person")
+        # In results of queries, the id of a person is a text.
+        person = {**person, "id": str(person["id"])} if person else None
+        found.append(fit(schema, {**row.data, "person": person}))
+    return found
 
 
 def parse_request(call: ApiCall) -> QueryRequest:
