@@ -13,8 +13,6 @@ from posthog_emulator.features.cohorts.membership import (
     project_session,
     recalculate,
 )
-from posthog_emulator.features.recordings.lifecycle import RECORDING_LIFECYCLE
-from posthog_emulator.features.recordings.snapshots import recording_collection
 from posthog_emulator.http.errors import invalid, not_found, required
 from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object
@@ -22,7 +20,6 @@ from posthog_emulator.state import ApiCall
 from posthog_emulator.timestamps import format_utc
 
 from .dispatch import compute, unwrap_query
-from .recordings_query import replay_table
 from .result import encode_json, json_object
 from .runner import DeferredQuery, QuerySession
 from .state import (
@@ -36,7 +33,7 @@ from .state import (
     query_state,
     refresh_mode,
 )
-from .system_tables import system_table
+from .system_tables import replay_table, system_table
 
 __all__ = [
     "QueryRequest",
@@ -163,6 +160,9 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
 
 def _recordings(call: ApiCall) -> list[Mapping[str, Any]]:
     """Return the recordings of the project as they are now."""
+    from posthog_emulator.features.recordings.lifecycle import RECORDING_LIFECYCLE
+    from posthog_emulator.features.recordings.snapshots import recording_collection
+
     state, team = call.state, call.path_values[0]
     rows = list(recording_collection(state, team))
     RECORDING_LIFECYCLE.derive(state, team, rows)

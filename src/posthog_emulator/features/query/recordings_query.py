@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
-from posthog_emulator.hogql.context import SystemTable
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array
 
@@ -18,7 +17,7 @@ from .runner import QuerySession
 from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
 from .web_query import run_page
 
-__all__ = ["replay_table", "run_recordings"]
+__all__ = ["run_recordings"]
 
 _FIELDS: Final = (
     "kind", "tags", "version", "modifiers", "response", "actions", "date_from", "date_to",
@@ -27,29 +26,10 @@ _FIELDS: Final = (
     "person_uuid", "properties", "session_ids", "user_modified_filters",
 )  # fmt: skip
 _ROWS: Final = 50
-_COUNTS: Final = (
-    "click_count", "keypress_count", "mouse_activity_count", "console_log_count",
-    "console_warn_count", "console_error_count", "event_count",
-)  # fmt: skip
-_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
-    "session_id": ("id", "String"),
-    "distinct_id": ("distinct_id", "String"),
-    "start_time": ("start_time", "Nullable(DateTime64(6, 'UTC'))"),
-    "end_time": ("end_time", "Nullable(DateTime64(6, 'UTC'))"),
-    "duration": ("recording_duration", "Int64"),
-    "active_seconds": ("active_seconds", "Int64"),
-    "inactive_seconds": ("inactive_seconds", "Int64"),
-    "first_url": ("start_url", "Nullable(String)"),
-    "size": ("total_size", "Int64"),
-    "snapshot_source": ("snapshot_source", "Nullable(String)"),
-    "snapshot_library": ("snapshot_library", "Nullable(String)"),
-    "viewed": ("viewed", "UInt8"),
-    **{name: (name, "Int64") for name in _COUNTS},
-}  # fmt: skip
-"""Columns of `session_replay_events`: the field of a recording, and the ClickHouse type."""
 _ORDERS: Final[Mapping[str, str]] = {
-    **{name: name for name in (*_COUNTS[:3], "console_error_count", "active_seconds",
-                               "inactive_seconds", "duration", "start_time")},
+    **{name: name for name in ("click_count", "keypress_count", "mouse_activity_count",
+                               "console_error_count", "active_seconds", "inactive_seconds",
+                               "duration", "start_time")},
     "recording_duration": "duration",
     "recording_ttl": "start_time",
     "activity_score": (
@@ -58,23 +38,6 @@ _ORDERS: Final[Mapping[str, str]] = {
         "console_warn_count, 0)"
     ),
 }  # fmt: skip
-
-
-def replay_table(recordings: list[Mapping[str, Any]]) -> SystemTable:
-    """Return recordings as the table `session_replay_events`."""
-    kinds = {name: kind for name, (_, kind) in _COLUMNS.items()}
-    rows = [
-        [_value(one.get(source), kind) for source, kind in _COLUMNS.values()] for one in recordings
-    ]
-    return SystemTable(kinds, rows)
-
-
-def _value(value: Any, kind: str) -> Any:
-    if "DateTime" in kind:
-        return None if value is None else datetime.fromisoformat(str(value))
-    if value is None:
-        return {"String": "", "Int64": 0, "UInt8": 0}.get(kind)
-    return value if "String" in kind else int(value)
 
 
 def run_recordings(session: QuerySession, query: Mapping[str, Any]) -> Result:
@@ -89,10 +52,10 @@ def run_recordings(session: QuerySession, query: Mapping[str, Any]) -> Result:
     order = str(query.get("order") or "start_time")
     if order not in _ORDERS:
         raise invalid(f"The emulator does not sort recordings by {order}.")
-    values = Values(session)
+    values, direction = Values(session), "ASC" if query.get("order_direction") == "ASC" else "DESC"
     sql = (
         f"SELECT session_id FROM session_replay_events WHERE {_tests(session, query, values)} "  # noqa: S608
-        f"ORDER BY {_ORDERS[order]} {query.get('order_direction') or 'DESC'}, session_id"
+        f"ORDER BY {_ORDERS[order]} {direction}, session_id"
     )
     page = {**query, "limit": query.get("limit") or _ROWS}
     rows, head = run_page(session, sql, values.by_name, page)
@@ -122,7 +85,7 @@ def _tests(session: QuerySession, query: Mapping[str, Any], values: Values) -> s
         tests.append(f"session_id IN {values.add(ids)}" if ids else "false")
     if query.get("hide_viewed_recordings"):
         tests.append("NOT viewed")
-    operand = str(query.get("operand") or "AND")
+    operand = "OR" if query.get("operand") == "OR" else "AND"
     parts = [
         f"session_id IN (SELECT $session_id FROM events WHERE {values.add_node(node)})"  # noqa: S608
         for node in _event_nodes(session, query, operand)

@@ -108,7 +108,7 @@ class WebQuery:
         """Return the field and the direction that rows are sorted by; no field for the default."""
         given: Any = self.query.get("orderBy")
         order = [str(one) for one in given] if is_array(given) else []
-        return (order[0] if order else ""), (order[1] if len(order) > 1 else "DESC")
+        return (order[0] if order else ""), ("ASC" if order[1:2] == ["ASC"] else "DESC")
 
 
 def _within(column: str, period: Period | None) -> Node:

@@ -228,7 +228,7 @@ class _Table:
                 f"FROM {entry} GROUP BY value",
             ),
         ]
-        names, left = ["visitors", "views", "bounce_rate"], self._left()
+        names, (page, following) = ["visitors", "views", "bounce_rate"], self._left()
         if self.scrolls:
             scrolled = "toFloat(properties.$prev_pageview_max_{what}_percentage)"
             share, content = (scrolled.replace("{what}", one) for one in ("scroll", "content"))
@@ -238,9 +238,10 @@ class _Table:
             )
             parts.append((
                 "scrolls",
-                f"SELECT value, {halved} FROM (SELECT {left[0]} AS value, {share} AS share, "  # noqa: S608
+                f"SELECT value, {halved} FROM (SELECT {page} AS value, {share} AS share, "  # noqa: S608
                 f"if(isNull({content}), NULL, if({content} > 0.8, 1, 0)) AS far, "
-                f"session.$start_timestamp AS started FROM events WHERE {left[1]}) GROUP BY value",
+                f"session.$start_timestamp AS started FROM events WHERE {following}) "
+                "GROUP BY value",
             ))  # fmt: skip
             names += ["average_scroll_percentage", "scroll_gt80_percentage"]
         elif self.times:
@@ -249,17 +250,17 @@ class _Table:
             halved = halves("quantileIf(0.9)(seconds, {when})", "avg_time_on_page")
             parts.append((
                 "times",
-                f"SELECT value, {halved} FROM (SELECT {left[0]} AS value, timestamp AS at, "  # noqa: S608
-                f"{seconds} AS seconds FROM events WHERE {left[1]} AND isNotNull(value) "
+                f"SELECT value, {halved} FROM (SELECT {page} AS value, timestamp AS at, "  # noqa: S608
+                f"{seconds} AS seconds FROM events WHERE {following} AND isNotNull(value) "
                 "AND isNotNull(properties.$prev_pageview_duration)) GROUP BY value",
             ))  # fmt: skip
             names = ["visitors", "views", "avg_time_on_page", "bounce_rate"]
         columns = {"breakdown_value": "counts.value"}
-        for name in names:
-            halves_of = f"{name}", f"previous_{name}"
-            filled = self.times and not self.scrolls and name in {"avg_time_on_page", "bounce_rate"}
-            shown = [f"ifNull({one}, 0)" if filled else one for one in halves_of]
-            columns[name] = f"tuple({', '.join(shown)})"
+        # With the time on a page, no value is 0.
+        shown = "tuple(ifNull({0}, 0), ifNull(previous_{0}, 0))"
+        if "avg_time_on_page" not in names:
+            shown = "tuple({0}, previous_{0})"
+        columns |= {name: shown.format(name) for name in names}
         self.having = "isNotNull(counts.value)"
         joins = " ".join(
             f"{'FROM' if name == 'counts' else 'LEFT JOIN'} ({sql}) AS {name}"
