@@ -256,6 +256,36 @@ def test_frustration() -> None:
             assert row[place] == [now.get(page, ("", 0))[1], before.get(page, ("", 0))[1]]
 
 
+FILTERS = [
+    {"key": "$entry_utm_source", "type": "session", "operator": "exact", "value": ["ads"]},
+    {"key": "email", "type": "person", "operator": "is_not_set"},
+    {"key": "$browser", "type": "event", "operator": "is_set"},
+    {"key": "id", "type": "cohort", "value": 7},
+]
+
+
+def test_filters() -> None:
+    found = columns("Browser", "views", properties=FILTERS, **COMPARED)
+    expected: dict[str, list[int]] = {}
+    for place, days in enumerate((NOW, BEFORE)):
+        for visit in visits(days):
+            one, views = visit[0], [event for event in visit if event.name == VIEW]
+            known = one.properties["utm_source"] and one.properties["$browser"]
+            if known and one.person in {"p0", "p1", "p2"} and views:
+                expected.setdefault(one.properties["$browser"], [0, 0])[place] += len(views)
+    assert {browser: row[0] for browser, row in found.items()} == expected
+    query = {"properties": FILTERS, "dateRange": SPAN}
+    (_, views, *_) = shop().results("WebOverviewQuery", **COMPARED, **query)
+    assert [views["value"], views["previous"]] == [
+        sum(one) for one in zip(*expected.values(), strict=True)
+    ]
+    totals = [
+        shop().results("WebGoalsQuery", dateRange=SPAN, properties=given)[0][2][0]
+        for given in (FILTERS, [])
+    ]
+    assert 0 < totals[0] < totals[1]
+
+
 def test_goals() -> None:
     rows = shop().results("WebGoalsQuery", properties=[], dateRange=SPAN, **COMPARED)
     ((name, converting, total, rate),) = rows

@@ -50,20 +50,20 @@ def run_calendar_heatmap(session: QuerySession, query: Mapping[str, Any]) -> Res
     if unique and options.get("bucketBySessionStart"):
         low, high = values.add(period.lower()), values.add(period.upper())
         source = (
-            "(SELECT any(person_id) AS person, min(timestamp) AS at FROM events "  # noqa: S608
+            "(SELECT any(person_id) AS visitor, min(timestamp) AS at FROM events "  # noqa: S608
             f"WHERE {event_tests(values, *tests)} GROUP BY $session_id) "
             f"WHERE at >= {low} AND at <= {high}"
         )
     else:
         source = (
-            "(SELECT person_id AS person, timestamp AS at FROM events "  # noqa: S608
+            "(SELECT person_id AS visitor, timestamp AS at FROM events "  # noqa: S608
             f"WHERE {event_tests(values, period_node(period), *tests)})"
         )
     # Each event counts in its cell, its row and its column, and in the whole: 0 is none of a week.
     rows = run_rows(
         session,
         f"SELECT arrayJoin([(toDayOfWeek(at), toHour(at)), (toDayOfWeek(at), -1), "  # noqa: S608
-        f"(0, toHour(at)), (0, -1)]) AS cell, {'uniq(person)' if unique else 'count()'} "
+        f"(0, toHour(at)), (0, -1)]) AS cell, {'uniq(visitor)' if unique else 'count()'} "
         f"FROM {source} GROUP BY cell ORDER BY cell",
         values.by_name,
     )

@@ -16,19 +16,19 @@ from .web_query import SAMPLING, SEEN, WebQuery
 __all__ = ["run_web_overview"]
 
 _ITEMS: Final = (
-    ("visitors", "unit", "uniqIf(person, {when})"),
+    ("visitors", "unit", "uniqIf(visitor, {when})"),
     ("views", "unit", "sumIf(views, {when})"),
     ("sessions", "unit", "uniqIf(visit, {when})"),
     ("session duration", "duration_s", "avgIf(duration, {when})"),
     ("bounce rate", "percentage", "avgIf(bounce, {when}) * 100"),
 )
 _GOAL_ITEMS: Final = (
-    ("visitors", "unit", "uniqIf(person, {when})"),
+    ("visitors", "unit", "uniqIf(visitor, {when})"),
     ("total conversions", "unit", "sumIf(conversions, {when})"),
-    ("unique conversions", "unit", "uniqIf(person, {when} AND conversions > 0)"),
+    ("unique conversions", "unit", "uniqIf(visitor, {when} AND conversions > 0)"),
     (
         "conversion rate", "percentage",
-        "uniqIf(person, {when} AND conversions > 0) / nullIf(uniqIf(person, {when}), 0) * 100",
+        "uniqIf(visitor, {when} AND conversions > 0) / nullIf(uniqIf(visitor, {when}), 0) * 100",
     ),
 )  # fmt: skip
 
@@ -76,7 +76,7 @@ def _sessions(web: WebQuery) -> str:
     counted = SEEN if web.goal is None else any_of([SEEN, web.goal])
     converted = web.values.add_node(web.goal or constant(False))
     return (
-        "SELECT $session_id AS visit, any(person_id) AS person, "  # noqa: S608
+        "SELECT $session_id AS visit, any(person_id) AS visitor, "  # noqa: S608
         f"countIf({web.values.add_node(SEEN)}) AS views, countIf({converted}) AS conversions, "
         "min(session.$start_timestamp) AS started, any(session.$session_duration) AS duration, "
         f"any(session.$is_bounce) AS bounce FROM events WHERE {web.where(counted, has_id)} "

@@ -165,7 +165,7 @@ class _Table:
         value = options.pop("value", None) or self._value()
         test = options.pop("test", SEEN)
         return (
-            f"(SELECT any(person_id) AS person, count() AS seen, {value} AS value, "  # noqa: S608
+            f"(SELECT any(person_id) AS visitor, count() AS seen, {value} AS value, "  # noqa: S608
             "session.session_id AS visit, any(session.$is_bounce) AS bounce, "
             f"min(session.$start_timestamp) AS started{more} FROM events "
             f"WHERE {self.web.where(test, **options)} GROUP BY visit, value)"
@@ -177,7 +177,7 @@ class _Table:
         value = "value"
         if self.by == "Language":
             value = "arrayElement(splitByChar('-', assumeNotNull(value), 2), 1)"
-        columns = {"breakdown_value": value, "visitors": web.pair("uniq", "person")}
+        columns = {"breakdown_value": value, "visitors": web.pair("uniq", "visitor")}
         if web.goal is not None:
             goal = web.values.add_node(web.goal)
             more = (
@@ -215,7 +215,7 @@ class _Table:
             pairs = ((name, now), (f"previous_{name}", before))
             return ", ".join(f"{sql.replace('{when}', when)} AS {alias}" for alias, when in pairs)
 
-        counted = f"{halves('uniqIf(person, {when})', 'visitors')}, " + halves(
+        counted = f"{halves('uniqIf(visitor, {when})', 'visitors')}, " + halves(
             "sumIf(seen, {when})", "views"
         )
         others = [one for one in web.properties if not _is_path(one)]

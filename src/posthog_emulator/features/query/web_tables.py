@@ -76,19 +76,19 @@ def _goals(session: QuerySession, query: Mapping[str, Any]) -> Result:
     nodes = [{"kind": "ActionsNode", "id": key} for key, _ in known]
     conditions = [read_entity(session, node).condition for node in nodes]
     now, before = (web.within("timestamp", one) for one in (web.period, web.previous))
-    counted, shown = "", "uniqIf(person, {now}), uniqIf(person, {before})"
+    counted, shown = "", "uniqIf(visitor, {now}), uniqIf(visitor, {before})"
     for place, condition in enumerate(conditions):
         done = web.values.add_node(condition)
         for name, when in (("now", now), ("before", before)):
             count = f"{name}_{place}"
             counted += f", countIf({done} AND {when}) AS {count}"
-            shown += f", uniq(if({count} > 0, person, NULL)), sum({count})"
+            shown += f", uniq(if({count} > 0, visitor, NULL)), sum({count})"
     started = [web.within("started", one) for one in (web.period, web.previous)]
     shown = shown.replace("{now}", started[0]).replace("{before}", started[1])
     rows: list[list[Any]] = []
     if known:
         sql = (
-            f"SELECT {shown} FROM (SELECT any(person_id) AS person, "  # noqa: S608
+            f"SELECT {shown} FROM (SELECT any(person_id) AS visitor, "  # noqa: S608
             f"min(session.$start_timestamp) AS started{counted} FROM events "
             f"WHERE {web.where(any_of([SEEN, *conditions]))} GROUP BY $session_id) "
             f"WHERE {' OR '.join(started)}"
@@ -133,11 +133,11 @@ def _clicks(session: QuerySession, query: Mapping[str, Any]) -> Result:
         f"tuple({aggregate}({argument}, {now}), {aggregate}({argument}, {before})) "
         f"AS `context.columns.{name}`"
         for name, aggregate, argument in (
-            ("visitors", "uniqIf", "person"), ("clicks", "sumIf", "n"),
+            ("visitors", "uniqIf", "visitor"), ("clicks", "sumIf", "n"),
         )
     )  # fmt: skip
     sql = (
-        f"SELECT url AS `context.columns.url`, {shown} FROM (SELECT any(person_id) AS person, "  # noqa: S608
+        f"SELECT url AS `context.columns.url`, {shown} FROM (SELECT any(person_id) AS visitor, "  # noqa: S608
         f"count() AS n, {url} AS url, min(session.$start_timestamp) AS started FROM events "
         f"WHERE {web.where(*tests)} AND notEmpty(ifNull(url, '')) AND "
         f"cutToFirstSignificantSubdomain({target}) != "
@@ -199,11 +199,11 @@ def _changes(session: QuerySession, query: Mapping[str, Any]) -> Result:
     for name, text in _DIMENSIONS.items():
         value = web.path(text) if text.endswith("pathname") else text
         sql = (
-            f"SELECT value, uniqIf(person, {now}) AS visitors, uniqIf(person, {before}) AS earlier "  # noqa: S608
-            f"FROM (SELECT any(person_id) AS person, nullIf({value}, '') AS value, "
+            f"SELECT value, uniqIf(visitor, {now}) AS visitors, uniqIf(visitor, {before}) AS past "  # noqa: S608
+            f"FROM (SELECT any(person_id) AS visitor, nullIf({value}, '') AS value, "
             "min(session.$start_timestamp) AS started FROM events "
             f"WHERE {web.where(SEEN)} GROUP BY session.session_id, value) GROUP BY value "
-            f"HAVING isNotNull(value) AND visitors + earlier >= {_FEWEST} ORDER BY value"
+            f"HAVING isNotNull(value) AND visitors + past >= {_FEWEST} ORDER BY value"
         )
         items += [
             _change(name, *row)
