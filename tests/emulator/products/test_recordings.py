@@ -147,6 +147,10 @@ async def test_recordings_are_queried(api: Api) -> None:
     assert item["person"]["properties"]["email"] == "ann@example.com"
     error = api.emulator.state.validators.first_error("SessionRecordingType", item, "response")
     assert error is None
+    asked = {"kind": "SessionsTimelineQuery", "before": "2026-01-02"}
+    timeline = await api.post("query/", {"query": asked})
+    (entry,) = timeline["results"]
+    assert (entry["sessionId"], entry["recording_duration_s"]) == (sessions["long"], 60)
     sql = "SELECT max(duration), sum(click_count) FROM session_replay_events"
     rows = await api.post("query/", {"query": {"kind": "HogQLQuery", "query": sql}})
     assert rows["results"] == [[60, 2]]

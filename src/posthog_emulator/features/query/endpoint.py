@@ -141,11 +141,12 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
         recalculate(state, call.path_values[0])
         session.cohorts = project_cohorts(state, call.path_values[0])
     # Read now, under the emulator's lock: the query runs in a thread without it.
-    names = set(_SYSTEM_TABLE.findall(" ".join([text, *session.views.values()])))
+    with_views = " ".join([text, *session.views.values()])
+    names = set(_SYSTEM_TABLE.findall(with_views))
     if "ErrorTrackingQuery" in text:
         names.add("error_tracking_issues")
     tables = {name: system_table(state, call.path_values[0], name) for name in names}
-    if any(name in text for name in _OF_RECORDINGS):
+    if any(name in with_views for name in _OF_RECORDINGS):
         session.recordings = _recordings(call)
         tables["session_replay_events"] = replay_table(session.recordings)
     session.system_table = tables.get
