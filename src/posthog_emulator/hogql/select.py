@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from .context import Context, SystemTable
@@ -529,4 +530,8 @@ def _literal(value: Any) -> str:
         return "NULL"
     if isinstance(value, bool | int | float):
         return str(int(value)) if isinstance(value, bool) else repr(value)
+    if isinstance(value, datetime):
+        # The columns are in UTC, and text with an offset is no value of them.
+        value = value.astimezone(UTC) if value.tzinfo else value
+        return string(value.strftime("%Y-%m-%d %H:%M:%S.%f"))
     return string(str(value))

@@ -102,3 +102,58 @@ async def test_playlists_collect_recordings(api: Api) -> None:
     saved = await api.post("session_recording_playlists/", {"name": "Rule", "type": "filters"})
     path = f"session_recording_playlists/{saved['short_id']}/recordings/one/"
     assert "type 'filters'" in (await api.refused("POST", path, {}))[1]
+
+
+async def test_recordings_are_queried(api: Api) -> None:
+    sessions = {
+        name: f"01956a00-0000-7000-8000-00000000000{n}" for n, name in enumerate(("short", "long"))
+    }
+    bought = {"$session_id": sessions["long"], "plan": "pro", "$set": {"email": "ann@example.com"}}
+    await api.capture({"event": "bought", "distinct_id": "ann", "properties": bought})
+    await snapshot(api, sessions["long"], EVENTS)
+    await snapshot(api, sessions["short"], EVENTS[:2], "bob")
+    await api.patch(f"session_recordings/{sessions['short']}/", {"viewed": True})
+
+    async def found(**query: Any) -> list[str]:
+        asked = {"kind": "RecordingsQuery", "date_from": "2025-12-01", **query}
+        results = (await api.post("query/", {"query": asked}))["results"]
+        names = {key: name for name, key in sessions.items()}
+        return [names[one["id"]] for one in results]
+
+    plan = {"key": "plan", "type": "event", "operator": "exact", "value": ["pro"]}
+    mail = {"key": "email", "type": "person", "operator": "icontains", "value": "ANN@"}
+    seconds = {"key": "duration", "type": "recording", "operator": "lt", "value": 30}
+    of_long: list[dict[str, Any]] = [
+        {"distinct_ids": ["ann"]}, {"session_ids": [sessions["long"]]}, {"properties": [plan]},
+        {"properties": [mail]}, {"events": [{"id": "bought", "type": "events"}]},
+        {"hide_viewed_recordings": "any-user"}, {"order": "duration", "limit": 1},
+        {"events": [{"id": "bought", "properties": [plan]}, {"id": "none"}], "operand": "OR"},
+    ]  # fmt: skip
+    for query in of_long:
+        assert await found(**query) == ["long"], query
+    assert await found(having_predicates=[seconds]) == ["short"]
+    assert await found(order="duration", order_direction="ASC") == ["short", "long"]
+    nothing: list[dict[str, Any]] = [
+        {"date_from": "2026-01-02"}, {"date_to": "2025-12-31"}, {"session_ids": []},
+        {"events": [{"id": "bought"}, {"id": "none"}]},
+    ]  # fmt: skip
+    for query in nothing:
+        assert await found(**query) == [], query
+    body = await api.post(
+        "query/", {"query": {"kind": "RecordingsQuery", "limit": 1, "order": "duration"}}
+    )
+    (item,) = body["results"]
+    assert (item["recording_duration"], body["has_next"]) == (60, True)
+    assert item["person"]["properties"]["email"] == "ann@example.com"
+    error = api.emulator.state.validators.first_error("SessionRecordingType", item, "response")
+    assert error is None
+    asked = {"kind": "SessionsTimelineQuery", "before": "2026-01-02"}
+    timeline = await api.post("query/", {"query": asked})
+    (entry,) = timeline["results"]
+    assert (entry["sessionId"], entry["recording_duration_s"]) == (sessions["long"], 60)
+    sql = "SELECT max(duration), sum(click_count) FROM session_replay_events"
+    rows = await api.post("query/", {"query": {"kind": "HogQLQuery", "query": sql}})
+    assert rows["results"] == [[60, 2]]
+    refused = {"query": {"kind": "RecordingsQuery", "console_log_filters": [
+        {"key": "level", "type": "log_entry", "operator": "exact", "value": "warn"}]}}  # fmt: skip
+    assert "console_log_filters" in (await api.refused("POST", "query/", refused))[1]

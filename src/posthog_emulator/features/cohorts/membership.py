@@ -62,6 +62,15 @@ def cohort_error(state: EmulatorState, team: str, cohort_id: int) -> str | None:
     return None if last is None else last.error
 
 
+def _by_importance(actions: list[StoredObject]) -> list[StoredObject]:
+    """Return actions with those first that are pinned, then those that were calculated last."""
+    latest = sorted(actions, key=lambda row: str(row.data.get("last_calculated_at")), reverse=True)
+    return sorted(
+        latest,
+        key=lambda row: (row.data.get("pinned_at") is None, str(row.data.get("pinned_at"))),
+    )
+
+
 def project_session(state: EmulatorState, team: str) -> QuerySession:
     """Return a session for queries of a project."""
 
@@ -80,7 +89,7 @@ def project_session(state: EmulatorState, team: str) -> QuerySession:
         week_start_day=int(settings.get("week_start_day") or 0),
         actions={
             int(row.key): Action(str(row.data.get("name")), row.data.get("steps") or ())
-            for row in rows("actions")
+            for row in _by_importance(rows("actions"))
             if row.key.isdigit()
         },
         group_types={

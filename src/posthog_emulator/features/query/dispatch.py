@@ -39,22 +39,41 @@ _TAXONOMY_KINDS: Final = (
     "TeamTaxonomyQuery",
     "EventTaxonomyQuery",
     "ActorsPropertyTaxonomyQuery",
+    "PropertyValuesQuery",
+)
+_WEB_TABLE_KINDS: Final = (
+    "WebGoalsQuery",
+    "WebExternalClicksTableQuery",
+    "WebPageURLSearchQuery",
+    "WebVitalsPathBreakdownQuery",
+    "WebNotableChangesQuery",
+    "SessionAttributionExplorerQuery",
 )
 SUPPORTED_KINDS: Final = (
     "HogQLQuery",
     "EventsQuery",
+    "SessionsQuery",
     "HogQLMetadata",
     *INSIGHT_KINDS,
     "ActorsQuery",
     "GroupsQuery",
     *_POINT_KINDS,
+    "InsightActorsQueryOptions",
+    "CalendarHeatmapQuery",
+    "SessionsTimelineQuery",
+    "RecordingsQuery",
     "WebOverviewQuery",
+    "WebStatsTableQuery",
+    *_WEB_TABLE_KINDS,
     "ErrorTrackingQuery",
+    "ErrorTrackingBreakdownsQuery",
     *_TAXONOMY_KINDS,
     "ExperimentExposureQuery",
 )
 """Kinds that the emulator computes; of a visualization, its source is computed."""
-_WRAPPER_KINDS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
+_WRAPPER_KINDS: Final = frozenset(
+    {"DataVisualizationNode", "DataTableNode", "InsightVizNode", "WebVitalsQuery"}
+)
 
 
 def unwrap_query(query: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +102,7 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
         ApiError: The query is rejected or fails.
     """
     match query["kind"]:
-        case "EventsQuery":
+        case "EventsQuery" | "SessionsQuery":
             from .events_query import run_events
 
             return run_events(session, query)
@@ -97,6 +116,30 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             from .actors import run_actors, run_groups
 
             return (run_actors if kind == "ActorsQuery" else run_groups)(session, query)
+        case "WebStatsTableQuery":
+            from .web_stats import run_web_stats
+
+            return run_web_stats(session, query)
+        case "CalendarHeatmapQuery":
+            from .calendar_heatmap import run_calendar_heatmap
+
+            return run_calendar_heatmap(session, query)
+        case "InsightActorsQueryOptions":
+            from .actor_options import run_actor_options
+
+            return run_actor_options(session, query)
+        case "SessionsTimelineQuery":
+            from .sessions_timeline import run_sessions_timeline
+
+            return run_sessions_timeline(session, query)
+        case "RecordingsQuery":
+            from .recordings_query import run_recordings
+
+            return run_recordings(session, query)
+        case kind if kind in _WEB_TABLE_KINDS:
+            from .web_tables import run_web_table
+
+            return run_web_table(session, query)
         case "WebOverviewQuery":
             from .web_overview import run_web_overview
 
@@ -105,6 +148,10 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             from .error_tracking import run_error_tracking
 
             return run_error_tracking(session, query)
+        case "ErrorTrackingBreakdownsQuery":
+            from .error_tracking import run_error_breakdowns
+
+            return run_error_breakdowns(session, query)
         case "ExperimentExposureQuery":
             from .experiment_exposures import run_experiment_exposures
 

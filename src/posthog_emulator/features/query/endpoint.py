@@ -33,7 +33,7 @@ from .state import (
     query_state,
     refresh_mode,
 )
-from .system_tables import system_table
+from .system_tables import replay_table, system_table
 
 __all__ = [
     "QueryRequest",
@@ -51,6 +51,7 @@ _REQUEST_FIELDS: Final = frozenset(
      "variables_override", "personal_api_key"}
 )  # fmt: skip
 _SYSTEM_TABLE: Final = re.compile(r"\bsystem\.\W?(\w+)")
+_OF_RECORDINGS: Final = ("session_replay_events", "RecordingsQuery", "SessionsTimelineQuery")
 _UNSUPPORTED_FIELDS: Final = ("filters_override", "variables_override", "limit_context")
 
 
@@ -140,12 +141,15 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
         recalculate(state, call.path_values[0])
         session.cohorts = project_cohorts(state, call.path_values[0])
     # Read now, under the emulator's lock: the query runs in a thread without it.
-    names = set(_SYSTEM_TABLE.findall(" ".join([text, *session.views.values()])))
+    with_views = " ".join([text, *session.views.values()])
+    names = set(_SYSTEM_TABLE.findall(with_views))
     if "ErrorTrackingQuery" in text:
         names.add("error_tracking_issues")
-    session.system_table = {
-        name: system_table(state, call.path_values[0], name) for name in names
-    }.get
+    tables = {name: system_table(state, call.path_values[0], name) for name in names}
+    if any(name in with_views for name in _OF_RECORDINGS):
+        session.recordings = _recordings(call)
+        tables["session_replay_events"] = replay_table(session.recordings)
+    session.system_table = tables.get
     state.events  # noqa: B018
     session.stubs = list(queries.stubs)
     session.allow_offset = settings.allow_offset
@@ -153,6 +157,24 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
     session.max_result_bytes = settings.max_result_bytes
     session.log = log_query
     return session
+
+
+def _recordings(call: ApiCall) -> list[Mapping[str, Any]]:
+    """Return the recordings of the project as they are now."""
+    from posthog_emulator.features.recordings.lifecycle import RECORDING_LIFECYCLE
+    from posthog_emulator.features.recordings.snapshots import recording_collection
+
+    state, team = call.state, call.path_values[0]
+    rows = list(recording_collection(state, team))
+    RECORDING_LIFECYCLE.derive(state, team, rows)
+    schema, fit = {"$ref": "#/components/schemas/SessionRecordingType"}, state.object_schemas.fit
+    found: list[Mapping[str, Any]] = []
+    for row in rows:
+        person = row.data.get("person")
+        # In results of queries, the id of a person is a text.
+        person = {**person, "id": str(person["id"])} if person else None
+        found.append(fit(schema, {**row.data, "person": person}))
+    return found
 
 
 def parse_request(call: ApiCall) -> QueryRequest:

@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from posthog_emulator.hogql.parse import call, field
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object
 
+from .breakdowns import NULL_VALUE
 from .dates import bound, local_now
-from .insight_results import all_rows, insight_result
+from .insight_results import MAX_ROWS, all_rows, insight_result
 from .properties import Values, property_tests
 from .result import Result
-from .runner import QuerySession
+from .runner import QuerySession, run_rows
 from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
 
-__all__ = ["run_error_tracking"]
+__all__ = ["run_error_breakdowns", "run_error_tracking"]
 
 _FIELDS: Final = (
     "kind", "tags", "version", "modifiers", "response", "dateRange", "filterGroup",
@@ -24,6 +26,12 @@ _FIELDS: Final = (
     "searchQuery", "status", "useQueryV2", "useQueryV3", "volumeResolution", "withAggregations",
     "withFirstEvent", "withLastEvent",
 )  # fmt: skip
+_BREAKDOWN_FIELDS: Final = (
+    "kind", "tags", "version", "modifiers", "response", "breakdownProperties", "dateRange",
+    "filterGroup", "filterTestAccounts", "issueId", "maxValuesPerProperty",
+)  # fmt: skip
+_BREAKDOWN_DAYS: Final = timedelta(days=7)
+_BREAKDOWN_VALUES: Final = 3
 _ROWS: Final = 50
 _MOST_TOKENS: Final = 10
 _MOST_BUCKETS: Final = 1_000
@@ -76,11 +84,45 @@ def run_error_tracking(session: QuerySession, query: Mapping[str, Any]) -> Resul
     )
 
 
-def _range(session: QuerySession, query: Mapping[str, Any]) -> tuple[datetime, datetime]:
+def run_error_breakdowns(session: QuerySession, query: Mapping[str, Any]) -> Result:
+    """Compute an ErrorTrackingBreakdownsQuery: the values of properties of an issue's exceptions.
+
+    Raises:
+        ApiError: 400, the query uses something that the emulator does not support.
+    """
+    kind = str(query["kind"])
+    reject_unknown_fields(query, _BREAKDOWN_FIELDS, kind)
+    modifiers = as_object(query.get("modifiers"))
+    reject_unknown_fields(modifiers, IGNORED_MODIFIERS, f"{kind}.modifiers")
+    start, end = _range(session, query, _BREAKDOWN_DAYS)
+    most = query.get("maxValuesPerProperty")
+    most = _BREAKDOWN_VALUES if most is None else int(most)
+    found: dict[str, Any] = {}
+    for name in query["breakdownProperties"]:
+        values = Values(session)
+        value = values.add_node(call("toString", field("properties", str(name))))
+        rows = run_rows(
+            session,
+            f"SELECT ifNull({value}, {values.add(NULL_VALUE)}) AS value, count() AS total "  # noqa: S608
+            f"FROM events WHERE {' AND '.join(_tests(session, query, start, end, values))} "
+            f"GROUP BY value ORDER BY total DESC, value",
+            values.by_name,
+            max_rows=MAX_ROWS,
+        )
+        if rows:
+            shown = [{"value": text, "count": count} for text, count in rows[:most]]
+            total = sum(count for _, count in rows)
+            found[str(name)] = {"values": shown, "total_count": total}
+    return insight_result(found)
+
+
+def _range(
+    session: QuerySession, query: Mapping[str, Any], oldest: timedelta = _OLDEST
+) -> tuple[datetime, datetime]:
     given, now = as_object(query.get("dateRange")), local_now(session)
     reject_unknown_fields(given, ("date_from", "date_to", "explicitDate"), "dateRange")
     first, last = given.get("date_from"), given.get("date_to")
-    start = now - _OLDEST if first in (None, "", "all") else bound(first, now)
+    start = now - oldest if first in (None, "", "all") else bound(first, now)
     return start, bound(last, now) if last else now
 
 
@@ -93,14 +135,14 @@ def _known_issues(session: QuerySession) -> dict[str, dict[str, Any]]:
     return {str(row["id"]): row for row in rows}
 
 
-def _rows(
+def _tests(
     session: QuerySession,
     query: Mapping[str, Any],
     start: datetime,
     end: datetime,
-    resolution: int,
-) -> list[list[Any]]:
-    values = Values(session)
+    values: Values,
+) -> list[str]:
+    """Return the conditions on exceptions."""
     tests = [
         "event = '$exception'", "isNotNull(issue_id)",
         f"timestamp >= {values.add(start)}", f"timestamp <= {values.add(end)}",
@@ -109,7 +151,19 @@ def _rows(
     if query.get("filterTestAccounts"):
         tests += property_tests(session.test_account_filters, values)
     if query.get("issueId"):
-        tests.append(f"toString(issue_id) = {values.add(str(query['issueId']))}")
+        tests.append(f"toString(issue_id) = {values.add(str(query['issueId']).lower())}")
+    return tests
+
+
+def _rows(
+    session: QuerySession,
+    query: Mapping[str, Any],
+    start: datetime,
+    end: datetime,
+    resolution: int,
+) -> list[list[Any]]:
+    values = Values(session)
+    tests = _tests(session, query, start, end, values)
     if query.get("personId"):
         tests.append(f"toString(person_id) = {values.add(str(query['personId']))}")
     for token in str(query.get("searchQuery") or "").split()[:_MOST_TOKENS]:

@@ -1,4 +1,4 @@
-"""EventsQuery: selected columns of events, as the activity page requests them."""
+"""EventsQuery and SessionsQuery: selected columns of events and sessions, as lists show them."""
 
 from __future__ import annotations
 
@@ -22,35 +22,61 @@ if TYPE_CHECKING:
 
 __all__ = ["run_events"]
 
-_KNOWN: Final = frozenset(
-    {"kind", "select", "where", "orderBy", "after", "before", "event", "events", "limit",
-     "offset", "properties", "fixedProperties", "filterTestAccounts", "personId", "tags",
-     "version", "modifiers"}
+_KNOWN: Final = (
+    "kind", "select", "where", "orderBy", "after", "before", "event", "limit", "offset",
+    "properties", "fixedProperties", "filterTestAccounts", "personId", "tags", "version",
+    "modifiers",
 )  # fmt: skip
-_STAR: Final = (
-    "uuid", "event", "properties", "timestamp", "team_id", "distinct_id", "elements_chain",
-    "created_at",
-)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a query of a kind lists."""
+
+    table: str
+    time: str
+    star: Sequence[str]
+    """The columns of `*`."""
+    known: Sequence[str]
+    """Fields that are supported besides those of both kinds."""
+
+
+_SOURCES: Final[Mapping[str, _Source]] = {
+    "EventsQuery": _Source(
+        "events", "timestamp",
+        ("uuid", "event", "properties", "timestamp", "team_id", "distinct_id", "elements_chain",
+         "created_at"),
+        ("events",),
+    ),
+    "SessionsQuery": _Source(
+        "sessions", "$start_timestamp",
+        ("session_id", "distinct_id", "$start_timestamp", "$end_timestamp", "$session_duration",
+         "$entry_current_url", "$end_current_url", "$pageview_count", "$autocapture_count",
+         "$screen_count", "$is_bounce"),
+        ("actionId", "eventProperties", "response"),
+    ),
+}  # fmt: skip
 _ROWS: Final = 100
 _MOST: Final = 50_000
 
 
 def run_events(session: QuerySession, query: Mapping[str, Any]) -> Result:
-    """Compute an EventsQuery.
+    """Compute an EventsQuery or a SessionsQuery.
 
     Raises:
         ApiError: 400, the query uses something that the emulator does not support.
     """
     from posthog_emulator.hogql.errors import HogQLError
 
-    reject_unknown_fields(query, _KNOWN, "EventsQuery")
-    reject_unknown_fields(
-        as_object(query.get("modifiers")), IGNORED_MODIFIERS, "EventsQuery.modifiers"
-    )
+    kind = str(query["kind"])
+    source = _SOURCES[kind]
+    reject_unknown_fields(query, (*_KNOWN, *source.known), kind)
+    modifiers = as_object(query.get("modifiers"))
+    reject_unknown_fields(modifiers, IGNORED_MODIFIERS, f"{kind}.modifiers")
     asked = _texts(query, "select") or ["*"]
     values = Values(session)
     try:
-        columns = [_column(text, values) for text in asked]
+        columns = [_column(text, values, source) for text in asked]
         sql = _sql(session, query, asked, columns, values)
     except HogQLError as error:
         raise invalid(error.detail, None, error.code) from None
@@ -61,7 +87,7 @@ def run_events(session: QuerySession, query: Mapping[str, Any]) -> Result:
     rows: list[list[Any]] = json.loads(found.rows)
     more = len(rows) > limit
     rows = rows[:limit]
-    _dress(session, asked, rows)
+    _dress(session, source, asked, rows)
     named = [c.name or text for c, text in zip(columns, asked, strict=True)]
     head: dict[str, Any] = {
         "columns": named,
@@ -73,8 +99,9 @@ def run_events(session: QuerySession, query: Mapping[str, Any]) -> Result:
         "timings": [],
         "modifiers": {},
         "error": None,
-        "nextCursor": _cursor(query, asked, rows) if more else None,
     }
+    if source.table == "events":
+        head["nextCursor"] = _cursor(query, asked, rows) if more else None
     return Result(encode_json(rows), head, len(rows))
 
 
@@ -119,14 +146,23 @@ def _part(node: Node, values: Values) -> _Part:
     )  # fmt: skip
 
 
-def _column(text: str, values: Values) -> _Part:
+def _column(text: str, values: Values, source: _Source) -> _Part:
     from posthog_emulator.hogql.parse import parse_expression
 
-    if _called(text) == "person_display_name":
-        raise invalid("The emulator does not compute `person_display_name` of EventsQuery.")
+    name = _called(text)
+    of_person = source.table == "sessions" and name.split(".")[0] == "person"
+    if name == "person_display_name" or of_person:
+        raise invalid(f"The emulator does not compute the column `{name}` of {source.table}.")
     if text == "*":
-        return _part(parse_expression(f"tuple({', '.join(_STAR)})"), values)
-    return _part(parse_expression("distinct_id" if _called(text) == "person" else text), values)
+        return _part(parse_expression(f"tuple({', '.join(source.star)})"), values)
+    return _part(
+        parse_expression("distinct_id" if name == "person" else _own(text, source)), values
+    )
+
+
+def _own(text: str, source: _Source) -> str:
+    """Return an expression on sessions without the name of their table in front."""
+    return text.removeprefix("session.") if source.table == "sessions" else text
 
 
 def _sql(
@@ -138,17 +174,18 @@ def _sql(
 ) -> str:
     from posthog_emulator.hogql.parse import Expression, parse_expression, parse_order
 
+    source = _SOURCES[str(query["kind"])]
     tests = [_part(parse_expression(text), values) for text in _texts(query, "where")]
     where = [test.inner for test in tests if not test.aggregates]
     where += _tests(session, query, values)
     having = [test.inner for test in tests if test.aggregates]
     totals = [column for column in columns if column.aggregates]
-    orders = [parse_order(text) for text in _texts(query, "orderBy")]
+    orders = [parse_order(_own(text, source)) for text in _texts(query, "orderBy")]
     keys = [f"{values.add(Expression(one['expr']))} {one['order']}" for one in orders]
     if query.get("orderBy") is None:
-        keys = [_order(asked, columns, totals)]
+        keys = [_order(asked, columns, totals, source.time)]
     shown = ", ".join(column.shown for column in columns)
-    sql = f"SELECT {shown} FROM events WHERE {' AND '.join(where)}"  # noqa: S608
+    sql = f"SELECT {shown} FROM {source.table} WHERE {' AND '.join(where)}"  # noqa: S608
     groups = [column.inner for column in columns if not column.aggregates]
     # As on the server, an aggregate in `select` groups the rows by all other columns.
     if totals and groups:
@@ -158,49 +195,65 @@ def _sql(
     return f"{sql} ORDER BY {', '.join(keys)}" if keys else sql
 
 
-def _order(asked: Sequence[str], columns: Sequence[_Part], totals: Sequence[_Part]) -> str:
+def _order(
+    asked: Sequence[str], columns: Sequence[_Part], totals: Sequence[_Part], time: str
+) -> str:
     if "count()" in asked:
         return "count() DESC"
     if totals:
         return f"{totals[0].inner} DESC"
-    return "timestamp DESC" if "timestamp" in asked else f"{columns[0].inner} ASC"
+    return f"{time} DESC" if time in asked else f"{columns[0].inner} ASC"
 
 
 def _tests(session: QuerySession, query: Mapping[str, Any], values: Values) -> list[str]:
-    tests = property_tests(query.get("properties"), values)
-    tests += property_tests(query.get("fixedProperties"), values)
-    names = [name for name in (query.get("event"), *_texts(query, "events")) if name]
-    if names:
-        tests.append(f"event IN {values.add(names)}")
-    if query.get("personId"):
-        tests.append(f"person_id = toUUID({values.add(str(query['personId']))})")
+    source = _SOURCES[str(query["kind"])]
+    table = source.table
+    tests = property_tests(query.get("properties"), values, table)
+    tests += property_tests(query.get("fixedProperties"), values, table)
     if query.get("filterTestAccounts"):
-        tests += property_tests(session.test_account_filters, values)
+        tests += property_tests(session.test_account_filters, values, table)
     now = session.now.astimezone(UTC)
-    before = query.get("before")
+    before, after = query.get("before"), query.get("after") or "-24h"
     # By default the server includes events up to five seconds ahead of its clock.
     end = now + timedelta(seconds=5) if before is None else bound(before, now)
-    tests.append(f"timestamp < {values.add(written(end))}")
-    after = query.get("after") or "-24h"
+    times = [f"{{time}} < {values.add(written(end))}"]
     if after != "all":
-        tests.append(f"timestamp > {values.add(written(bound(after, now)))}")
-    return tests
+        times.append(f"{{time}} > {values.add(written(bound(after, now)))}")
+    person = f"toUUID({values.add(str(query['personId']))})" if query.get("personId") else ""
+    names = [name for name in (query.get("event"), *_texts(query, "events")) if name]
+    on_events = [f"event IN {values.add(names)}"] if names else []
+    if table == "events":
+        tests += [*on_events, *([f"person_id = {person}"] if person else [])]
+    else:
+        if person:
+            ids = f"SELECT distinct_id FROM person_distinct_ids WHERE person_id = {person}"  # noqa: S608
+            tests.append(f"distinct_id IN ({ids})")
+        if not names and query.get("actionId"):
+            on_events.append(f"matchesAction({int(query['actionId'])})")
+        on_events += property_tests(query.get("eventProperties"), values)
+        if on_events:
+            on_events += [one.replace("{time}", "timestamp", 1) for one in times]
+            ids = f"SELECT $session_id FROM events WHERE {' AND '.join(on_events)}"  # noqa: S608
+            tests.append(f"session_id IN ({ids})")
+    return tests + [one.replace("{time}", source.time, 1) for one in times]
 
 
-def _dress(session: QuerySession, asked: Sequence[str], rows: list[list[Any]]) -> None:
+def _dress(
+    session: QuerySession, source: _Source, asked: Sequence[str], rows: list[list[Any]]
+) -> None:
     """Convert the columns `*` and `person` to objects."""
     for place, text in enumerate(asked):
         if text == "*":
             for row in rows:
-                row[place] = _event(row[place])
+                item = dict(zip(source.star, row[place], strict=True))
+                row[place] = _event(item) if source.table == "events" else item
         elif _called(text) == "person":
             persons = _persons(session, {row[place] for row in rows})
             for row in rows:
                 row[place] = {**persons.get(row[place], {}), "distinct_id": row[place]}
 
 
-def _event(columns: Sequence[Any]) -> dict[str, Any]:
-    event = dict(zip(_STAR, columns, strict=True))
+def _event(event: Mapping[str, Any]) -> dict[str, Any]:
     properties = json.loads(event["properties"])
     bare = properties.get("$process_person_profile") is False
     if properties.get("$session_id"):

@@ -108,6 +108,8 @@ class QuerySession:
     """The project's rules that clean paths."""
     variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
     """Insight variables, by id."""
+    recordings: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
+    """The session recordings of the project, for queries that mention them."""
 
     def interrupt(self) -> None:
         """Cancel the running query, and the queries that would follow it."""

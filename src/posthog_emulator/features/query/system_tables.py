@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from posthog_emulator.hogql.context import SystemTable
 from posthog_emulator.state import EmulatorState, fill_path
 
-__all__ = ["system_table"]
+__all__ = ["replay_table", "system_table"]
 
 _ID: Final = {"id": "Int64"}
 _TEXT_ID: Final = {"id": "String"}
@@ -88,6 +88,34 @@ def system_table(state: EmulatorState, team: str, name: str) -> SystemTable | No
         data = {**row.data, "deleted": row.deleted}
         rows.append([_value(data.get(column), kind) for column, kind in columns.items()])
     return SystemTable(columns, rows)
+
+
+_REPLAYS: Final[Mapping[str, tuple[str, str]]] = {
+    "session_id": ("id", "String"),
+    "distinct_id": ("distinct_id", "Nullable(String)"),
+    "start_time": ("start_time", "Nullable(DateTime64(6, 'UTC'))"),
+    "end_time": ("end_time", "Nullable(DateTime64(6, 'UTC'))"),
+    "duration": ("recording_duration", "Int64"),
+    "first_url": ("start_url", "Nullable(String)"),
+    "size": ("total_size", "Int64"),
+    "viewed": ("viewed", "UInt8"),
+    **{name: (name, "Nullable(String)") for name in ("snapshot_source", "snapshot_library")},
+    **{
+        name: (name, "Int64")
+        for name in ("active_seconds", "inactive_seconds", "click_count", "keypress_count",
+                     "mouse_activity_count", "console_log_count", "console_warn_count",
+                     "console_error_count", "event_count")
+    },
+}  # fmt: skip
+"""Columns of `session_replay_events`: the field of a recording, and the ClickHouse type."""
+
+
+def replay_table(recordings: Iterable[Mapping[str, Any]]) -> SystemTable:
+    """Return recordings as the table `session_replay_events`."""
+    return SystemTable(
+        {name: kind for name, (_, kind) in _REPLAYS.items()},
+        [[_value(one.get(field), kind) for field, kind in _REPLAYS.values()] for one in recordings],
+    )
 
 
 def _value(value: Any, kind: str) -> Any:

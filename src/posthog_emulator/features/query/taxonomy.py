@@ -1,7 +1,9 @@
-"""Taxonomy queries: events, the properties of an event or of persons, with values of them."""
+"""Taxonomy queries: events, the properties of an event or of persons, and their values."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -10,6 +12,7 @@ from posthog_emulator.hogql.parse import Expression, call, field
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array
 
+from .dates import local_now, start_of
 from .properties import Values, written
 from .result import Result, encode_json
 from .runner import QuerySession, run_rows
@@ -22,6 +25,8 @@ _RANGE: Final = timedelta(days=30)
 _MAX_ITEMS: Final = 500
 _SAMPLE_VALUES: Final = 5
 """The default number of values of each property."""
+_EVENT_VALUES: Final = 10
+_PERSON_VALUES: Final = 20
 _INTERNAL: Final = (
     r"^(\$set|\$set_once|\$unset|\$time|\$sent_at|\$groups|\$ip|distinct_id|token|\$feature/.*)$"
 )
@@ -109,6 +114,64 @@ def _actor_properties(session: QuerySession, query: Mapping[str, Any]) -> Result
     return _result(items)
 
 
+def _property_values(session: QuerySession, query: Mapping[str, Any]) -> Result:
+    """Compute a PropertyValuesQuery: values to choose from in a filter."""
+    own = {"event_names", "is_column", "property_key", "property_type", "search_value"}
+    reject_unknown_fields(query, _FIELDS | own, "PropertyValuesQuery")
+    values, key = Values(session), str(query["property_key"])
+    value = values.add_node(field(key) if query.get("is_column") else field("properties", key))
+    tests, search = [f"isNotNull({value})"], str(query.get("search_value") or "")
+    if search:
+        text = re.sub(r"([\\%_])", r"\\\1", search)
+        tests.append(f"toString({value}) ILIKE {values.add(f'%{text}%')}")
+    if query["property_type"] == "person":
+        rows = run_rows(
+            session,
+            f"SELECT {value} AS value, count() AS total FROM persons WHERE {' AND '.join(tests)} "  # noqa: S608
+            f"GROUP BY value ORDER BY total DESC, value LIMIT {_PERSON_VALUES}",
+            values.by_name,
+        )
+        found = [{"name": _plain(text), "count": count} for text, count in rows]
+        return _result(found)
+    today = start_of(local_now(session), "day")
+    tests.append(f"timestamp >= {values.add(today - timedelta(days=7))}")
+    tests.append(f"timestamp < {values.add(today + timedelta(days=1))}")
+    names: Any = query.get("event_names")
+    if is_array(names) and names:
+        tests.append(f"event IN {values.add([str(name) for name in names])}")
+    order = "length(toString(value)), value" if search else "value"
+    rows = run_rows(
+        session,
+        f"SELECT DISTINCT {value} AS value FROM events WHERE {' AND '.join(tests)} "  # noqa: S608
+        f"ORDER BY {order} LIMIT {_EVENT_VALUES}",
+        values.by_name,
+    )
+    found = [{"name": _plain(one)} for (text,) in rows for one in _flat(_parsed(text))]
+    return _result(found)
+
+
+def _parsed(value: Any) -> Any:
+    """Return a value of a property as the JSON that it was."""
+    if not isinstance(value, str):
+        return value
+    # Quotes inside of the text of a property are escaped.
+    text = value.replace('\\"', '"')
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _flat(value: Any) -> list[Any]:
+    return [one for part in value for one in _flat(part)] if is_array(value) else [value]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as a filter has it."""
+    value = _parsed(value)
+    return json.dumps(value) if isinstance(value, bool | dict | list) else value
+
+
 _TEXT: Final = "replaceRegexpAll(JSONExtractRaw(properties, key), '^\"|\"$', '')"
 
 
@@ -143,5 +206,6 @@ TAXONOMY_KINDS: Final = {
     "TeamTaxonomyQuery": _events,
     "EventTaxonomyQuery": _event_properties,
     "ActorsPropertyTaxonomyQuery": _actor_properties,
+    "PropertyValuesQuery": _property_values,
 }
 """The function of each kind."""

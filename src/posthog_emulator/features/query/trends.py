@@ -31,7 +31,7 @@ from .runner import QuerySession
 from .trends_sql import SeriesQuery
 from .unknown_fields import reject_unknown_fields
 
-__all__ = ["DISPLAY_FIELDS", "run_trends", "trends_actors"]
+__all__ = ["DISPLAY_FIELDS", "TOTALS", "run_trends", "trends_actors"]
 
 DISPLAY_FIELDS: Final = frozenset(
     {
@@ -58,9 +58,10 @@ _LINES: Final = frozenset(
     {None, "Auto", "ActionsLineGraph", "ActionsBar", "ActionsUnstackedBar", "ActionsStackedBar",
      "ActionsAreaGraph", "ActionsLineGraphCumulative"}
 )  # fmt: skip
-_TOTALS: Final = frozenset(
+TOTALS: Final = frozenset(
     {"BoldNumber", "ActionsPie", "ActionsDonut", "ActionsBarValue", "ActionsTable", "WorldMap"}
 )
+"""Displays of one number for each series."""
 _WORLD_MAP_LIMIT: Final = 250
 
 
@@ -117,10 +118,10 @@ class _Trends:
         shown = as_object(query.get("trendsFilter"))
         reject_unknown_fields(shown, _FILTER, "TrendsQuery.trendsFilter")
         self.display = shown.get("display")
-        if self.display not in _LINES | _TOTALS:
+        if self.display not in _LINES | TOTALS:
             raise invalid(f"The emulator does not compute the display {self.display!r} of trends.")
         self.session = session
-        self.total = self.display in _TOTALS
+        self.total = self.display in TOTALS
         self.cumulative = self.display == "ActionsLineGraphCumulative"
         self.smoothing = int(shown.get("smoothingIntervals") or 1)
         self.entities = [one for one in read_entities(session, query) if not one.is_deleted]
