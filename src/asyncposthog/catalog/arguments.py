@@ -75,13 +75,14 @@ def close_names(name: str, candidates: Iterable[str], limit: int = 3) -> list[st
 
 
 def prepare_arguments(
-    operation: Operation, given: Mapping[str, Any], *, unknown_fields: bool = False
+    operation: Operation, named_values: Mapping[str, Any], *, unknown_fields: bool = False
 ) -> PreparedArguments:
     """Check arguments, and sort them by where they are sent.
 
     Args:
         operation: The operation.
-        given: Arguments by name, as `arguments()` has them; the names of the API work as well.
+        named_values: Arguments by name, as `arguments()` has them; the names of the API work as
+            well.
         unknown_fields: Whether to send arguments that the schema does not have as fields of the
             body. The server may know them.
 
@@ -89,24 +90,24 @@ def prepare_arguments(
         ArgumentError: An argument is unknown, missing, or of the wrong type.
     """
     plan = _plan(operation)
-    known = plan.known
+    accepted = plan.accepted
     unknown_fields = unknown_fields and operation.body is not None and operation.body.flat
     values: dict[str, Any] = {}
     sent: dict[str, dict[str, Any]] = {"query": {}, "header": {}, "field": {}}
-    for given_name, value in given.items():
-        name = given_name if given_name in known else plan.aliases.get(given_name)
+    for own_name, value in named_values.items():
+        name = own_name if own_name in accepted else plan.aliases.get(own_name)
         if name is None:
             if not unknown_fields:
-                raise _unknown(operation, given_name, known)
-            sent["field"][given_name] = value
+                raise _unknown(operation, own_name, accepted)
+            sent["field"][own_name] = value
             continue
-        argument = known[name]
+        argument = accepted[name]
         values[name] = value = convert(argument, value)
         if argument.location in sent:
             sent[argument.location][argument.wire_name] = value
     missing = [name for name in plan.required if name not in values]
     if missing:
-        first = known[missing[0]]
+        first = accepted[missing[0]]
         raise ArgumentError(
             f"{operation.id} needs {', '.join(missing)}.",
             field=missing[0],
@@ -131,7 +132,7 @@ def _body(operation: Operation, values: dict[str, Any], fields: dict[str, Any]) 
 class _Plan:
     """What is needed to sort the arguments of an operation."""
 
-    known: Mapping[str, Argument]
+    accepted: Mapping[str, Argument]
     aliases: Mapping[str, str]
     """Names by the names of the API."""
     required: tuple[str, ...]
@@ -145,19 +146,19 @@ def _plan(operation: Operation) -> _Plan:
     key = operation.package, operation.id
     plan = _plans.get(key)
     if plan is None:
-        known = arguments(operation)
+        accepted = arguments(operation)
         plan = _plans[key] = _Plan(
-            known,
-            {argument.wire_name: name for name, argument in known.items()},
-            tuple(name for name, argument in known.items() if argument.required),
+            accepted,
+            {argument.wire_name: name for name, argument in accepted.items()},
+            tuple(name for name, argument in accepted.items() if argument.required),
             tuple(parameter.python_name for parameter in operation.path_parameters),
         )
     return plan
 
 
-def _unknown(operation: Operation, name: str, known: Mapping[str, Argument]) -> ArgumentError:
-    near = close_names(name, known)
-    takes = ", ".join(list(known)[:40]) or "no arguments"
+def _unknown(operation: Operation, name: str, accepted: Mapping[str, Argument]) -> ArgumentError:
+    near = close_names(name, accepted)
+    takes = ", ".join(list(accepted)[:40]) or "no arguments"
     hint = f" Did you mean {' or '.join(near)}?" if near else f" It takes: {takes}."
     return ArgumentError(
         f"{operation.id} has no argument {name!r}.{hint}", field=name, expected=takes, near=near

@@ -72,10 +72,10 @@ _PROJECT: Final = re.compile(r"^(?:api/)?(?:projects|environments)/[^/]+/")
 
 @cache
 def _by_resource() -> dict[str, dict[str, Operation]]:
-    found: dict[str, dict[str, Operation]] = {}
+    operations: dict[str, dict[str, Operation]] = {}
     for operation in registry.operations():
-        found.setdefault(operation.resource, {})[operation.name] = operation
-    return found
+        operations.setdefault(operation.resource, {})[operation.name] = operation
+    return operations
 
 
 @cache
@@ -90,12 +90,12 @@ def object_names() -> tuple[str, ...]:
 
 def canonical(name: str) -> str | None:
     """Return the resource that an object's name means; None if there is none."""
-    known = name.strip().strip("/").replace("/", ".").replace("-", "_").lower()
+    path = name.strip().strip("/").replace("/", ".").replace("-", "_").lower()
     resources = _by_resource()
-    if known in resources and "list" in resources[known]:
-        return known
-    known = _ALIASES.get(known, known)
-    return known if known in resources or known in object_names() else None
+    if path in resources and "list" in resources[path]:
+        return path
+    path = _ALIASES.get(path, path)
+    return path if path in resources or path in object_names() else None
 
 
 def near_objects(name: str) -> list[str]:
@@ -116,7 +116,7 @@ def methods_of(name: str) -> list[str]:
 def fields(name: str) -> dict[str, dict[str, Any]]:
     """Return the fields of an object: type, required, read_only, and what they mean."""
     resource = canonical(name) or name
-    found: dict[str, dict[str, Any]] = {
+    described: dict[str, dict[str, Any]] = {
         column: {"type": kind, "required": False, "read_only": True, "description": text}
         for column, (kind, text) in _TABLES.get(resource, {}).items()
     }
@@ -128,61 +128,61 @@ def fields(name: str) -> dict[str, dict[str, Any]]:
     writable: set[str] = set()
     for method in ("create", "update"):
         if method in operations:
-            given = arguments(operations[method]).values()
-            writable |= {a.wire_name for a in given if a.location == "field"}
+            taken = arguments(operations[method]).values()
+            writable |= {a.wire_name for a in taken if a.location == "field"}
     texts = registry.docs()["fields"]
     for method in ("get", "list", "create"):
         operation = operations.get(method)
         if operation is None:
             continue
         schema = result_schema(operation)
-        known = _field_texts(operation, texts)
+        descriptions = _field_texts(operation, texts)
         for field, inner in schema.get("properties", {}).items():
-            if field in found:
+            if field in described:
                 continue
-            found[field] = {
+            described[field] = {
                 "type": _kind(inner),
                 "required": field in required,
                 "read_only": field not in writable,
-                "description": known.get(field) or _COMMON_TEXTS.get(field, ""),
+                "description": descriptions.get(field) or _COMMON_TEXTS.get(field, ""),
             }
             values = enum_of(inner)
             if values:
-                found[field]["enum"] = [value for value in values if value not in (None, "")]
+                described[field]["enum"] = [value for value in values if value not in (None, "")]
     if create is not None:
         for argument in arguments(create).values():
-            if argument.location == "field" and argument.wire_name not in found:
-                found[argument.wire_name] = {
+            if argument.location == "field" and argument.wire_name not in described:
+                described[argument.wire_name] = {
                     "type": _kind(argument.schema),
                     "required": argument.required,
                     "read_only": False,
                     "description": argument.text,
                 }
-    return found
+    return described
 
 
 def _field_texts(operation: Operation, texts: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    known: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     for component in (operation.result.schema, operation.body.schema if operation.body else None):
-        known |= dict(texts.get(component or "", {}))
+        descriptions |= dict(texts.get(component or "", {}))
     schema = resolve({"$ref": operation.result.schema} if operation.result.schema else {})
     if operation.pagination is not None and operation.pagination.items is not None:
         schema = resolve(schema.get("properties", {}).get(operation.pagination.items))
     reference = schema.get("items", {}).get("$ref") if schema.get("type") == "array" else None
     if isinstance(reference, str):
-        known |= dict(texts.get(reference.rpartition("/")[2], {}))
-    return known
+        descriptions |= dict(texts.get(reference.rpartition("/")[2], {}))
+    return descriptions
 
 
 def _kind(schema: object) -> str:
     """Return the type of a field: `string`, `datetime`, `integer`, `object`, …; `any`: unknown."""
-    found = resolve(schema)
-    formats = {found.get("format")}
+    resolved = resolve(schema)
+    formats = {resolved.get("format")}
     for keyword in ("anyOf", "oneOf"):
-        formats |= {resolve(branch).get("format") for branch in found.get(keyword, ())}
+        formats |= {resolve(branch).get("format") for branch in resolved.get(keyword, ())}
     if "date-time" in formats:
         return "datetime"
-    types = sorted(types_of(found) - {"null"})
+    types = sorted(types_of(resolved) - {"null"})
     return types[0] if len(types) == 1 else "any"
 
 
@@ -217,7 +217,7 @@ def find_read(path: str) -> tuple[Operation, dict[str, str]] | None:
 
 @cache
 def _read_paths() -> dict[int, list[tuple[tuple[str, ...], Operation]]]:
-    found: dict[int, list[tuple[tuple[str, ...], Operation]]] = {}
+    paths: dict[int, list[tuple[tuple[str, ...], Operation]]] = {}
     for operation in registry.operations():
         if operation.method == "GET" and operation.result.kind in {"json", "model"}:
             bare = _PROJECT.sub("", operation.path.strip("/")).removeprefix("api/")
@@ -228,5 +228,5 @@ def _read_paths() -> dict[int, list[tuple[tuple[str, ...], Operation]]]:
             )
             if "{organization_id}" in template:
                 continue
-            found.setdefault(len(template), []).append((template, operation))
-    return found
+            paths.setdefault(len(template), []).append((template, operation))
+    return paths

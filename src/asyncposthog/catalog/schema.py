@@ -72,10 +72,10 @@ _cache: Final[dict[tuple[str, str], Mapping[str, Argument]]] = {}
 def arguments(operation: Operation) -> Mapping[str, Argument]:
     """Return the arguments of an operation by name: path, query, header, then the body."""
     key = operation.package, operation.id
-    found = _cache.get(key)
-    if found is None:
-        found = _cache[key] = _arguments(operation)
-    return found
+    result = _cache.get(key)
+    if result is None:
+        result = _cache[key] = _arguments(operation)
+    return result
 
 
 def _arguments(operation: Operation) -> Mapping[str, Argument]:
@@ -84,14 +84,14 @@ def _arguments(operation: Operation) -> Mapping[str, Argument]:
         if operation.package == "asyncposthog"
         else {}
     )
-    found: dict[str, Argument] = {}
+    result: dict[str, Argument] = {}
     for parameter in operation.parameters:
         schema: dict[str, Any] = {} if parameter.type == "any" else {"type": parameter.type}
         if parameter.enum:
             schema["enum"] = list(parameter.enum)
         if parameter.format:
             schema["format"] = parameter.format
-        found[parameter.python_name] = Argument(
+        result[parameter.python_name] = Argument(
             parameter.python_name,
             parameter.name,
             parameter.location,
@@ -101,17 +101,17 @@ def _arguments(operation: Operation) -> Mapping[str, Argument]:
         )
     body = operation.body
     if body is None or operation.fixed_body is not None:
-        return found
+        return result
     component: Mapping[str, Any] = {"$ref": body.schema} if body.schema else {}
     if not body.flat:
-        found[BODY] = Argument(BODY, BODY, "body", body.required, component, texts.get(BODY, ""))
-        return found
+        result[BODY] = Argument(BODY, BODY, "body", body.required, component, texts.get(BODY, ""))
+        return result
     whole = resolve(component)
     properties: Mapping[str, Any] = whole.get("properties", {})
     required = set(whole.get("required", ()))
     for python_name, wire_name in body.fields:
         field = properties.get(wire_name, {})
-        found[python_name] = Argument(
+        result[python_name] = Argument(
             python_name,
             wire_name,
             "field",
@@ -120,17 +120,17 @@ def _arguments(operation: Operation) -> Mapping[str, Argument]:
             texts.get(wire_name, ""),
             wire_name in body.files,
         )
-    return found
+    return result
 
 
 def resolve(schema: object) -> Mapping[str, Any]:
     """Return a schema, or the component that it refers to."""
     if not isinstance(schema, Mapping):
         return {}
-    found = cast("Mapping[str, Any]", schema)
-    reference = found.get("$ref")
+    resolved = cast("Mapping[str, Any]", schema)
+    reference = resolved.get("$ref")
     if not isinstance(reference, str):
-        return found
+        return resolved
     return registry.schemas().get(reference.rpartition("/")[2], {})
 
 
@@ -175,43 +175,43 @@ def _object_schema(operation: Operation, depth: int, *, texts: bool = True) -> d
 
 def inline(schema: object, depth: int) -> dict[str, Any]:
     """Return a schema without references: objects below `depth` are plain objects."""
-    found = resolve(schema)
-    kept: dict[str, Any] = {key: found[key] for key in _KEPT if key in found}
-    if len(kept.get("enum", ())) > _MAX_VALUES:
-        kept = {"type": next(iter(types_of(found)), "string")}
-    branches = _branches(found)
+    resolved = resolve(schema)
+    inlined: dict[str, Any] = {key: resolved[key] for key in _KEPT if key in resolved}
+    if len(inlined.get("enum", ())) > _MAX_VALUES:
+        inlined = {"type": next(iter(types_of(resolved)), "string")}
+    branches = _branches(resolved)
     if branches:
         plain = _merge_types(branches)
         if plain is not None:
-            return kept | plain
+            return inlined | plain
         if depth <= 0:
-            types = sorted(types_of(found))
-            return kept | ({"type": types[0] if len(types) == 1 else types} if types else {})
-        return kept | {"anyOf": [inline(branch, depth - 1) for branch in branches]}
-    if "items" in found:
-        items = inline(found["items"], depth - 1)
-        kept["items"] = items
-    properties = found.get("properties")
+            types = sorted(types_of(resolved))
+            return inlined | ({"type": types[0] if len(types) == 1 else types} if types else {})
+        return inlined | {"anyOf": [inline(branch, depth - 1) for branch in branches]}
+    if "items" in resolved:
+        items = inline(resolved["items"], depth - 1)
+        inlined["items"] = items
+    properties = resolved.get("properties")
     if properties and depth > 0:
-        kept.setdefault("type", "object")
-        kept["properties"] = {
+        inlined.setdefault("type", "object")
+        inlined["properties"] = {
             name: inline(field, depth - 1)
             for name, field in cast("Mapping[str, Any]", properties).items()
             if not resolve(field).get("readOnly")
         }
-        required = [name for name in found.get("required", ()) if name in kept["properties"]]
+        required = [name for name in resolved.get("required", ()) if name in inlined["properties"]]
         if required:
-            kept["required"] = required
+            inlined["required"] = required
     elif properties:
-        kept.setdefault("type", "object")
-    return kept
+        inlined.setdefault("type", "object")
+    return inlined
 
 
 def _branches(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = []
+    branches: list[Mapping[str, Any]] = []
     for keyword in ("anyOf", "oneOf", "allOf"):
-        found += [resolve(branch) for branch in schema.get(keyword, ())]
-    return found
+        branches += [resolve(branch) for branch in schema.get(keyword, ())]
+    return branches
 
 
 def _merge_types(branches: list[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -219,13 +219,13 @@ def _merge_types(branches: list[Mapping[str, Any]]) -> dict[str, Any] | None:
     types: list[str] = []
     values: list[Any] = []
     for branch in branches:
-        known = set(branch) - {"type", "enum", "const", "format", "title"}
+        details = set(branch) - {"type", "enum", "const", "format", "title"}
         kind = branch.get("type")
-        if known or kind in {"object", "array"}:
+        if details or kind in {"object", "array"}:
             return None
-        found = branch.get("enum", [branch["const"]] if "const" in branch else None)
-        if found is not None:
-            values += [value for value in found if value not in values]
+        options = branch.get("enum", [branch["const"]] if "const" in branch else None)
+        if options is not None:
+            values += [value for value in options if value not in values]
         elif kind == "null":
             values.append(None)
         if isinstance(kind, str):
@@ -253,35 +253,35 @@ _JSON_TYPES: Final[dict[type, str]] = {
 
 def types_of(schema: object, depth: int = 0) -> frozenset[str]:
     """Return the JSON types that a schema accepts; an empty set: any."""
-    found = resolve(schema)
+    resolved = resolve(schema)
     if depth > 8:
         return frozenset()
-    kind = found.get("type")
+    kind = resolved.get("type")
     if isinstance(kind, str):
         return frozenset({kind})
     if isinstance(kind, list):
         return frozenset(cast("list[str]", kind))
-    values = found.get("enum", [found["const"]] if "const" in found else None)
+    values = resolved.get("enum", [resolved["const"]] if "const" in resolved else None)
     if values is not None:
         return frozenset(_JSON_TYPES[type(value)] for value in values)
-    branches = [types_of(branch, depth + 1) for branch in _branches(found)]
-    if branches and "allOf" not in found:
+    branches = [types_of(branch, depth + 1) for branch in _branches(resolved)]
+    if branches and "allOf" not in resolved:
         # One alternative that accepts anything makes the whole accept anything.
         return frozenset[str]().union(*branches) if all(branches) else frozenset()
-    if "properties" in found or "allOf" in found:
+    if "properties" in resolved or "allOf" in resolved:
         return frozenset({"object"})
     return frozenset()
 
 
 def enum_of(schema: object) -> tuple[Any, ...]:
     """Return the values that a schema accepts; empty if it accepts others too."""
-    found = resolve(schema)
-    if "enum" in found:
-        return tuple(found["enum"])
-    if "const" in found:
-        return (found["const"],)
+    resolved = resolve(schema)
+    if "enum" in resolved:
+        return tuple(resolved["enum"])
+    if "const" in resolved:
+        return (resolved["const"],)
     values: list[Any] = []
-    for branch in _branches(found):
+    for branch in _branches(resolved):
         if branch.get("type") == "null":
             values.append(None)
             continue
@@ -294,25 +294,25 @@ def enum_of(schema: object) -> tuple[Any, ...]:
 
 def type_text(schema: object) -> str:
     """Return a type in words: `string`, `'a' or 'b'`, `array of integer`, `date-time or null`."""
-    found = resolve(schema)
-    values = enum_of(found)
+    resolved = resolve(schema)
+    values = enum_of(resolved)
     if values:
         texts = [json.dumps(value) for value in values[:12]]
         return " | ".join(texts) + (" | …" if len(values) > 12 else "")
-    if found.get("type") == "array":
-        inner = type_text(found.get("items"))
+    if resolved.get("type") == "array":
+        inner = type_text(resolved.get("items"))
         return "array" if inner == "any" else f"array of {inner}"
-    branches = _branches(found)
+    branches = _branches(resolved)
     if branches:
         return " or ".join(dict.fromkeys(type_text(branch) for branch in branches)) or "any"
-    types = types_of(found)
-    if types == frozenset({"string"}) and found.get("format") in {
+    types = types_of(resolved)
+    if types == frozenset({"string"}) and resolved.get("format") in {
         "date-time",
         "date",
         "uuid",
         "uri",
     }:
-        return str(found["format"])
+        return str(resolved["format"])
     return " or ".join(sorted(types, key=lambda name: name == "null")) or "any"
 
 
@@ -336,6 +336,6 @@ def _fields(schema: Mapping[str, Any]) -> dict[str, tuple[list[str], bool]]:
         inner = [resolve(schema.get("items")), *inner]
     for branch in inner:
         for name, (texts, needed) in _fields(branch).items():
-            known, _ = fields.get(name, ([], False))
-            fields[name] = (list(dict.fromkeys([*known, *texts])), needed)
+            earlier, _ = fields.get(name, ([], False))
+            fields[name] = (list(dict.fromkeys([*earlier, *texts])), needed)
     return fields

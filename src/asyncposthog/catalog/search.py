@@ -78,8 +78,8 @@ def search(
     for word, weight in query.items():
         value = weight * index.rarity.get(word, 0.0)
         for number in index.postings.get(word, ()):
-            found = index.entries[number].weights[word]
-            scores[number] = scores.get(number, 0.0) + value * found / (found + _SATURATION)
+            weight = index.entries[number].weights[word]
+            scores[number] = scores.get(number, 0.0) + value * weight / (weight + _SATURATION)
             covered[number] = covered.get(number, 0.0) + value
     exact = text.strip().lower().replace(" ", "_")
     ranked: list[Match] = []
@@ -88,8 +88,8 @@ def search(
         operation = entry.operation
         if where is not None and not where(operation):
             continue
-        named = sum(query.get(word, 0.0) for word in entry.name) / len(entry.name)
-        score *= entry.prior * (0.5 + covered[number] / total) * (0.6 + 0.4 * named)
+        in_name = sum(query.get(word, 0.0) for word in entry.name) / len(entry.name)
+        score *= entry.prior * (0.5 + covered[number] / total) * (0.6 + 0.4 * in_name)
         if reads and not operation.writes:
             score *= 1.25
         if operation.id == exact:
@@ -119,8 +119,8 @@ def _index() -> _Index:
             postings.setdefault(word, []).append(number)
     count = len(entries)
     rarity = {
-        word: math.log(1 + (count - len(found) + 0.5) / (len(found) + 0.5))
-        for word, found in postings.items()
+        word: math.log(1 + (count - len(entries) + 0.5) / (len(entries) + 0.5))
+        for word, entries in postings.items()
     }
     return _Index(entries, postings, rarity)
 
@@ -130,8 +130,8 @@ def _weights(
 ) -> dict[str, float]:
     weights: dict[str, float] = {}
 
-    def add(found: Iterable[str], weight: float) -> None:
-        for word in set(found):
+    def add(words: Iterable[str], weight: float) -> None:
+        for word in set(words):
             weights[word] = weights.get(word, 0.0) + weight
 
     resource, _, name = operation.id.rpartition(".")
@@ -177,5 +177,5 @@ def near_matches(name: str, limit: int = 5) -> list[str]:
 
     ids = [entry.operation.id for entry in _index().entries]
     close = get_close_matches(name, ids, n=limit, cutoff=0.75)
-    meant = [match.operation.id for match in search(name.replace(".", " ").replace("_", " "))]
-    return list(dict.fromkeys([*close, *meant]))[:limit]
+    related = [match.operation.id for match in search(name.replace(".", " ").replace("_", " "))]
+    return list(dict.fromkeys([*close, *related]))[:limit]

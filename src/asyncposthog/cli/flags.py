@@ -74,10 +74,10 @@ async def _with_token(client: AsyncPostHog) -> AsyncPostHog:
 def _row(snapshot: FlagSnapshot, key: str) -> dict[str, Any]:
     reason = snapshot.reason(key)
     result = snapshot.results.get(key)
-    known = result is not None or reason.code == "flag_missing"
+    decided = result is not None or reason.code == "flag_missing"
     return {
         "key": key,
-        "value": (False if result is None else result.value) if known else None,
+        "value": (False if result is None else result.value) if decided else None,
         "reason": reason.code,
         "description": reason.description,
         "payload": None if result is None else result.payload,

@@ -124,17 +124,17 @@ class PostHogMiddleware:
         client = self._client
         if client is None:
             state: object = scope.get("state")
-            found: object = None
+            client: object = None
             if isinstance(state, Mapping):
-                found = cast("Mapping[str, object]", state).get("posthog")
-            if found is None:
-                found = getattr(getattr(scope.get("app"), "state", None), "posthog", None)
-            if not isinstance(found, AsyncPostHog):
+                client = cast("Mapping[str, object]", state).get("posthog")
+            if client is None:
+                client = getattr(getattr(scope.get("app"), "state", None), "posthog", None)
+            if not isinstance(client, AsyncPostHog):
                 raise RuntimeError(
                     "PostHogMiddleware has no client: pass client=, or put an AsyncPostHog into "
                     "the state of the application, as the lifespan of contrib.fastapi does"
                 )
-            return found
+            return client
         return client if isinstance(client, AsyncPostHog) else client(scope)
 
 
@@ -155,7 +155,7 @@ def _cookie(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None:
         if key.lower() != b"cookie":
             continue
         for pair in value.decode("latin-1").split(";"):
-            found, _, text = pair.strip().partition("=")
-            if found == name:
+            key, _, text = pair.strip().partition("=")
+            if key == name:
                 return text.strip('"')
     return None

@@ -107,8 +107,10 @@ class PostHogMiddleware:
             setattr(request, _EXCEPTION, exception)
 
     def _get_client(self) -> AsyncPostHog:
-        found = self._client
-        client: object = found if isinstance(found, AsyncPostHog) else cast("Any", found)()
+        configured = self._client
+        client: object = (
+            configured if isinstance(configured, AsyncPostHog) else cast("Any", configured)()
+        )
         if not isinstance(client, AsyncPostHog):
             raise _exceptions.ImproperlyConfigured(
                 f"POSTHOG_CLIENT is a {type(client).__name__}, not an AsyncPostHog"

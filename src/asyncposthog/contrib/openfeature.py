@@ -229,15 +229,15 @@ def _arguments(context: EvaluationContext | None) -> _Arguments:
 
 def _result(snapshot: FlagSnapshot, key: str) -> FlagResult:
     """Return the result of a flag, or raise OpenFeature's error for a value that is not known."""
-    found = snapshot.find(key)
-    if found is None:
+    result = snapshot.find(key)
+    if result is None:
         snapshot.is_enabled(key)  # reported like any read
         raise FlagNotFoundError(f"there is no flag {key!r}, or it is inactive")
-    if isinstance(found, Unavailable):
+    if isinstance(result, Unavailable):
         snapshot.is_enabled(key, False)
-        raise GeneralError(snapshot.reason(key).description or found.code)
+        raise GeneralError(snapshot.reason(key).description or result.code)
     snapshot.is_enabled(key)
-    return found
+    return result
 
 
 def _details(result: FlagResult, value: T, *, default: bool = False) -> FlagResolutionDetails[T]:
@@ -247,12 +247,12 @@ def _details(result: FlagResult, value: T, *, default: bool = False) -> FlagReso
         reason = _OFF_REASONS.get(code, Reason.DEFAULT)
     elif default:
         reason = Reason.DEFAULT
-    known = {"id": result.id, "version": result.version, "reason": code, "local": result.local}
+    metadata = {"id": result.id, "version": result.version, "reason": code, "local": result.local}
     return FlagResolutionDetails(
         value,
         reason=reason,
         variant=result.variant,
-        flag_metadata={name: item for name, item in known.items() if item is not None},
+        flag_metadata={name: item for name, item in metadata.items() if item is not None},
     )
 
 

@@ -181,8 +181,8 @@ class RequestContext:
     async def resolve(self) -> str | None:
         """Return the distinct id, after asking `user` who is logged in."""
         if self.user_id is None and self._user is not None:
-            found = self._user()
-            user_id = await found if isawaitable(found) else found
+            user = self._user()
+            user_id = await user if isawaitable(user) else user
             # Not `if user_id`: 0 is an id.
             if user_id is not None and user_id != "":
                 self.user_id = str(user_id)

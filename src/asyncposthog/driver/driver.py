@@ -154,17 +154,17 @@ class Driver:
             ObjectNotFoundError: There is no such object; `.details` has near matches.
         """
         name = self._object(object_name)
-        found = objects.fields(name)
+        fields = objects.fields(name)
         kind = {"events": "event", "persons": "person", "sessions": "session"}.get(name)
         if kind is not None:
             for definition in await self._property_definitions(kind):
-                found[f"properties.{definition['name']}"] = {
+                fields[f"properties.{definition['name']}"] = {
                     "type": str(definition.get("property_type") or "any").lower(),
                     "required": False,
                     "read_only": True,
                     "description": definition.get("description") or "",
                 }
-        return found
+        return fields
 
     async def _property_definitions(self, kind: str) -> list[dict[str, Any]]:
         call = prepare_call(
@@ -268,18 +268,18 @@ class Driver:
         """
         count = _checked("limit", 50 if limit is None else limit, 1, _MAX_LIMIT)
         skipped = _checked("offset", 0 if offset is None else offset, 0, None)
-        operation, given = self._endpoint(path)
+        operation, arguments = self._endpoint(path)
         if operation.id == "events.list":
             return await self._events({}, count, skipped)
         if operation.pagination is None:
-            record = await call_json(self._executor, self._call(operation, given))
+            record = await call_json(self._executor, self._call(operation, arguments))
             return [record] if isinstance(record, dict) else list(record or ())
-        known = {parameter.name for parameter in operation.query_parameters}
-        if "limit" in known:
-            given["limit"] = min(count, _PAGE_SIZE)
-        if skipped and "offset" in known:
-            given["offset"], skipped = skipped, 0
-        cursor = list_json(self._executor, self._call(operation, given))
+        parameters = {parameter.name for parameter in operation.query_parameters}
+        if "limit" in parameters:
+            arguments["limit"] = min(count, _PAGE_SIZE)
+        if skipped and "offset" in parameters:
+            arguments["offset"], skipped = skipped, 0
+        cursor = list_json(self._executor, self._call(operation, arguments))
         return (await cursor.collect(skipped + count))[skipped:]
 
     def read_batched(self, path: str, batch_size: int = 1000) -> Batches:
@@ -297,7 +297,7 @@ class Driver:
             ValidationError: `batch_size` is out of range.
         """
         size = _checked("batch_size", batch_size, 1, MAX_LIMIT)
-        operation, given = self._endpoint(path)
+        operation, arguments = self._endpoint(path)
         if operation.id == "events.list":
             # The endpoint covers a day by default, and its pages lose events of one timestamp.
             stream = self.client.query.stream(
@@ -309,8 +309,8 @@ class Driver:
         if operation.pagination is None:
             return Batches(Later(partial(self.read, path)), size, None)
         if any(parameter.name == "limit" for parameter in operation.query_parameters):
-            given["limit"] = min(size, _PAGE_SIZE)
-        records = list_json(self._executor, self._call(operation, given))
+            arguments["limit"] = min(size, _PAGE_SIZE)
+        records = list_json(self._executor, self._call(operation, arguments))
         return Batches(aiter(records), size, None)
 
     async def get_events(
@@ -413,11 +413,11 @@ class Driver:
             ValidationError: There is no such type.
             PostHogError: The call failed.
         """
-        given: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         if insight_type is not None:
             _insight_kind(insight_type)
-            given["insight"] = insight_type.strip().upper()
-        return await self._list("insights", given, limit, offset)
+            arguments["insight"] = insight_type.strip().upper()
+        return await self._list("insights", arguments, limit, offset)
 
     async def get_cohorts(self, search: str | None = None) -> list[dict[str, Any]]:
         """Return all cohorts, or those whose name contains a text."""
@@ -449,10 +449,10 @@ class Driver:
                     "get_persons(cohort_id=…) takes neither search nor properties.",
                     suggestion="Filter the persons of the cohort, or query them with HogQL.",
                 )
-            given: dict[str, Any] = {"id": cohort_id}
+            arguments: dict[str, Any] = {"id": cohort_id}
             operation = cast("Operation", objects.operation_of("cohorts", "persons"))
         else:
-            given = {} if search is None else {"search": search}
+            arguments = {} if search is None else {"search": search}
             if isinstance(properties, Mapping):
                 filters = properties
                 properties = [
@@ -460,11 +460,11 @@ class Driver:
                     for name, value in filters.items()
                 ]
             if properties:
-                given["properties"] = [dict(p) for p in properties]
+                arguments["properties"] = [dict(p) for p in properties]
             operation = cast("Operation", objects.operation_of("persons", "list"))
         count = _checked("limit", limit, 1, _MAX_LIMIT)
-        given["limit"] = min(count, _PAGE_SIZE)
-        return await list_json(self._executor, self._call(operation, given)).collect(count)
+        arguments["limit"] = min(count, _PAGE_SIZE)
+        return await list_json(self._executor, self._call(operation, arguments)).collect(count)
 
     async def get_feature_flags(self) -> list[dict[str, Any]]:
         """Return all feature flags."""
@@ -504,8 +504,10 @@ class Driver:
             PostHogError: The call failed.
         """
         operation = self._method(object_name, "update")
-        given = {**data, **_record(operation, record_id)}
-        return await call_json(self._executor, self._call(operation, given, unknown_fields=True))
+        arguments = {**data, **_record(operation, record_id)}
+        return await call_json(
+            self._executor, self._call(operation, arguments, unknown_fields=True)
+        )
 
     async def delete(self, object_name: str, record_id: str | int, **parents: str | int) -> bool:
         """Delete an object, softly where PostHog has no other way; return True.
@@ -521,8 +523,8 @@ class Driver:
             PostHogError: The call failed.
         """
         operation = self._method(object_name, "delete")
-        given = {**parents, **_record(operation, record_id)}
-        await call_json(self._executor, self._call(operation, given))
+        arguments = {**parents, **_record(operation, record_id)}
+        await call_json(self._executor, self._call(operation, arguments))
         return True
 
     async def call_endpoint(
@@ -661,10 +663,10 @@ class Driver:
     # Internals.
 
     def _object(self, name: str) -> str:
-        found = objects.canonical(name)
-        if found is None:
+        canonical_name = objects.canonical(name)
+        if canonical_name is None:
             raise unknown_object(name, objects.near_objects(name), objects.object_names())
-        return found
+        return canonical_name
 
     def _method(self, object_name: str, method: str) -> Operation:
         name = self._object(object_name)
@@ -679,11 +681,11 @@ class Driver:
         return operation
 
     def _endpoint(self, path: str) -> tuple[Operation, dict[str, Any]]:
-        found = objects.find_read(path)
-        if found is None:
+        match = objects.find_read(path)
+        if match is None:
             name = path.strip("/")
             raise unknown_object(name, objects.near_objects(name), objects.object_names())
-        operation, values = found
+        operation, values = match
         for parameter in operation.path_parameters:
             value = values.get(parameter.python_name, "")
             if parameter.type == "integer" and not value.isdecimal():
@@ -695,10 +697,10 @@ class Driver:
         return operation, {**values}
 
     def _call(
-        self, operation: Operation, given: Mapping[str, Any], *, unknown_fields: bool = False
+        self, operation: Operation, arguments: Mapping[str, Any], *, unknown_fields: bool = False
     ) -> Any:
         try:
-            return prepare_call(self._executor, operation, given, unknown_fields=unknown_fields)
+            return prepare_call(self._executor, operation, arguments, unknown_fields=unknown_fields)
         except ArgumentError as error:
             raise invalid_arguments(error, operation.id) from None
 
@@ -707,13 +709,13 @@ class Driver:
         return await call_json(self._executor, self._call(operation, _record(operation, record_id)))
 
     async def _list(
-        self, object_name: str, given: dict[str, Any], limit: int | None, offset: int = 0
+        self, object_name: str, arguments: dict[str, Any], limit: int | None, offset: int = 0
     ) -> list[dict[str, Any]]:
         count = None if limit is None else _checked("limit", limit, 1, _MAX_LIMIT)
-        given = {**given, "limit": _PAGE_SIZE if count is None else min(count, _PAGE_SIZE)}
+        arguments = {**arguments, "limit": _PAGE_SIZE if count is None else min(count, _PAGE_SIZE)}
         if offset:
-            given["offset"] = _checked("offset", offset, 0, None)
-        call = self._call(self._method(object_name, "list"), given)
+            arguments["offset"] = _checked("offset", offset, 0, None)
+        call = self._call(self._method(object_name, "list"), arguments)
         if count is not None and count <= _PAGE_SIZE:
             return (await page_json(self._executor, call)).items[:count]
         return await list_json(self._executor, call).collect(count)

@@ -83,10 +83,10 @@ def insight_query(kind: str, filters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _entities(filters: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    given = cast("Sequence[Any]", filters.get(name) or ())
+    items = cast("Sequence[Any]", filters.get(name) or ())
     entities = [
         dict(cast("Mapping[str, Any]", item)) if isinstance(item, Mapping) else {"id": item}
-        for item in given
+        for item in items
     ]
     return sorted(entities, key=lambda entity: entity.get("order") or 0)
 

@@ -112,10 +112,10 @@ class CalledEvents:
         if not snapshot.distinct_id:
             return
         result = snapshot.find(key)
-        known = result if isinstance(result, FlagResult) else None
-        value = None if known is None else known.value
-        assignment = None if known is None else (known.config_version, known.rule_id,
-                                                 known.variant_key)  # fmt: skip
+        decided = result if isinstance(result, FlagResult) else None
+        value = None if decided is None else decided.value
+        assignment = None if decided is None else (decided.config_version, decided.rule_id,
+                                                 decided.variant_key)  # fmt: skip
         groups = tuple(sorted(snapshot.groups.items()))
         # True and 1 are equal in Python, so the type is part of what is remembered.
         about = (snapshot.distinct_id, key, type(value), value, groups, assignment)
@@ -127,7 +127,7 @@ class CalledEvents:
             return
         properties = called_properties(snapshot, key, result)
         self._send(sink, CALLED, about, snapshot, properties)
-        if known is not None and _is_exposure(known):
+        if decided is not None and _is_exposure(decided):
             exposure = ("exposure", snapshot.distinct_id, key, groups, assignment)
             if exposure not in self._reported:
                 names = ("$feature_flag", "$feature_flag_response", "locally_evaluated",
@@ -160,17 +160,17 @@ def called_properties(
     snapshot: FlagSnapshot, key: str, result: FlagResult | Unavailable | None
 ) -> dict[str, Any]:
     """Return the properties of `$feature_flag_called` for a read."""
-    known = result if isinstance(result, FlagResult) else None
-    value = None if known is None else known.value
-    local = known is not None and known.local
+    decided = result if isinstance(result, FlagResult) else None
+    value = None if decided is None else decided.value
+    local = decided is not None and decided.local
     properties: dict[str, Any] = {
         "$feature_flag": key,
         "$feature_flag_response": value,
         "locally_evaluated": local,
         f"$feature/{key}": value,
     }
-    if known is not None:
-        properties |= _about(known)
+    if decided is not None:
+        properties |= _about(decided)
     if snapshot.request_id is not None and not local:
         properties["$feature_flag_request_id"] = snapshot.request_id
     if snapshot.evaluated_at is not None and not local:
@@ -178,7 +178,7 @@ def called_properties(
     errors = _errors(snapshot, result)
     if errors:
         properties["$feature_flag_error"] = ",".join(errors)
-    if snapshot.minimal_events and known is not None and known.has_experiment is False:
+    if snapshot.minimal_events and decided is not None and decided.has_experiment is False:
         return {name: value for name, value in properties.items() if name in _MINIMAL}
     return properties
 

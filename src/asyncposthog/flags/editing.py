@@ -101,10 +101,10 @@ class FlagDraft:
         conflicts: list[str] = []
         merged: dict[str, Any] = {}
         for field, value in changes.items():
-            merged[field], found = merge(
+            merged[field], new_conflicts = merge(
                 self._original.get(field, MISSING), value, stored.get(field, MISSING), field
             )
-            conflicts += found
+            conflicts += new_conflicts
         if not conflicts:
             self._original = {}
             self._start(stored)

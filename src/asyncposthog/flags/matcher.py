@@ -76,10 +76,10 @@ def parse_definitions(body: object, etag: str | None = None) -> Definitions | No
     flags = data.get("flags")
     if not isinstance(flags, list):
         return None
-    found = [as_object(flag) for flag in cast("list[object]", flags)]
+    parsed = [as_object(flag) for flag in cast("list[object]", flags)]
     by_key = {
         flag["key"]: flag
-        for flag in found
+        for flag in parsed
         if isinstance(flag.get("key"), str) and flag.get("deleted") is not True
     }
     version = data.get("property_matching_version")

@@ -31,28 +31,28 @@ def merge(original: Any, mine: Any, theirs: Any, path: str = "") -> tuple[Any, l
     merged: dict[str, Any] = {}
     conflicts: list[str] = []
     for name in {**theirs, **mine}:
-        value, found = merge(
+        value, inner = merge(
             before.get(name, MISSING),
             mine.get(name, MISSING),
             theirs.get(name, MISSING),
             f"{path}.{name}" if path else name,
         )
-        conflicts += found
+        conflicts += inner
         if value is not MISSING:
             merged[name] = value
     return merged, conflicts
 
 
-def same_json(one: Any, other: Any) -> bool:
+def same_json(first: Any, second: Any) -> bool:
     """Return whether two values are equal as JSON: `true` is not 1, unlike in Python."""
-    if _is_object(one) and _is_object(other):
-        return one.keys() == other.keys() and all(same_json(one[k], other[k]) for k in one)
-    if isinstance(one, list) and isinstance(other, list):
-        pairs: Any = zip(one, other, strict=False)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-        return len(one) == len(other) and all(same_json(a, b) for a, b in pairs)  # pyright: ignore[reportUnknownArgumentType]
-    if isinstance(one, bool) != isinstance(other, bool):
+    if _is_object(first) and _is_object(second):
+        return first.keys() == second.keys() and all(same_json(first[k], second[k]) for k in first)
+    if isinstance(first, list) and isinstance(second, list):
+        pairs: Any = zip(first, second, strict=False)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return len(first) == len(second) and all(same_json(a, b) for a, b in pairs)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(first, bool) != isinstance(second, bool):
         return False
-    return one == other
+    return first == second
 
 
 def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:

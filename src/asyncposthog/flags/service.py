@@ -130,14 +130,14 @@ class Flags:
             raise ValueError(f"timeout must be more than 0 seconds, not {timeout!r}")
         if on_error is not None:
             _check_on_error(on_error)
-        given = {
+        options = {
             "version": version,
             "timeout": timeout,
             "send_events": send_events,
             "on_error": on_error,
             "disable_geoip": disable_geoip,
         }
-        changes: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
+        changes: dict[str, Any] = {name: v for name, v in options.items() if v is not None}
         self._settings = replace(self._settings, **changes)
         self._options = None
 

@@ -200,7 +200,7 @@ def _load(path: Path, identity: Mapping[str, Any]) -> _Progress:
         state: Any = from_json(read(path, _MAX_CHECKPOINT_BYTES))
         if state["version"] != _VERSION:
             raise ValueError("it was written by another version")
-        found = state["identity"]
+        saved = state["identity"]
         progress = _Progress(
             int(state["rows"]),
             int(state["delivered"]),
@@ -213,7 +213,7 @@ def _load(path: Path, identity: Mapping[str, Any]) -> _Progress:
             f"{path} is not the checkpoint of an import: {error}.",
             suggestion="Pass another path, or remove the file.",
         ) from None
-    if found != identity:
+    if saved != identity:
         raise CaptureError(
             f"The checkpoint {path} belongs to the import of another source or project, or the "
             "file has changed.",

@@ -34,20 +34,20 @@ def event_fields(row: object) -> dict[str, Any]:
     """
     if not isinstance(row, Mapping):
         raise TypeError(f"the row is not an object, but of the type {type(row).__name__}")
-    given = cast("Mapping[str, object]", row)
-    properties = _properties(given)
-    moment = given.get("timestamp")
+    source = cast("Mapping[str, object]", row)
+    properties = _properties(source)
+    moment = source.get("timestamp")
     if moment is None or moment == "":
         raise ValueError("the row has no timestamp, which an old event needs")
     fields: dict[str, Any] = {
-        "event": given.get("event"),
-        "distinct_id": given.get("distinct_id"),
+        "event": source.get("event"),
+        "distinct_id": source.get("distinct_id"),
         "timestamp": _timestamp(moment),
         "properties": properties,
         # The times of old events have nothing to do with the clock of this machine.
         "options": {"disable_skew_correction": True},
     }
-    groups = given.get("groups")
+    groups = source.get("groups")
     if groups is not None and groups != "":
         fields["groups"] = _mapping("groups", groups)
     # Columns of numbers in files without types are text or numbers, as it happens.
@@ -55,23 +55,23 @@ def event_fields(row: object) -> dict[str, Any]:
         fields["distinct_id"] = str(fields["distinct_id"])
     if not fields["distinct_id"]:
         raise ValueError("the row has no distinct_id")
-    uuid = given.get("uuid")
+    uuid = source.get("uuid")
     fields["uuid"] = _content_uuid(fields) if uuid is None or uuid == "" else uuid
     return fields
 
 
 def _properties(row: Mapping[str, object]) -> dict[str, object]:
-    given = row.get("properties")
+    value = row.get("properties")
     if "properties" not in row:
         properties = {
             name: value
             for name, value in row.items()
             if name not in _FIELDS and value is not None and value != ""
         }
-    elif given is None or given == "":
+    elif value is None or value == "":
         properties = {}
     else:
-        properties = dict(_mapping("properties", given))
+        properties = dict(_mapping("properties", value))
     for name in ("$set", "$set_once"):
         value = row.get(name)
         if value is not None and value != "":

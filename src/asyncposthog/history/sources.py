@@ -56,19 +56,19 @@ def _path(source: object) -> Path | None:
     return None
 
 
-def _format(path: Path, given: SourceFormat | None) -> SourceFormat:
-    if given is not None:
-        if given not in _SUFFIXES.values():
-            raise ConfigurationError(f"format must be jsonl, csv or parquet, not {given!r}.")
-        return given
+def _format(path: Path, format: SourceFormat | None) -> SourceFormat:
+    if format is not None:
+        if format not in _SUFFIXES.values():
+            raise ConfigurationError(f"format must be jsonl, csv or parquet, not {format!r}.")
+        return format
     name = path.name.removesuffix(".gz")
-    found = _SUFFIXES.get(Path(name).suffix.lower())
-    if found is None:
+    detected = _SUFFIXES.get(Path(name).suffix.lower())
+    if detected is None:
         raise ConfigurationError(
             f"The name {path.name} does not tell its format.",
             suggestion="Pass format='jsonl', 'csv' or 'parquet'.",
         )
-    return found
+    return detected
 
 
 def fingerprint(source: object) -> dict[str, Any]:

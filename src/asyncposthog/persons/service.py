@@ -49,8 +49,8 @@ class PendingUpdate:
         deadline, delay = clock.monotonic() + timeout, _FIRST_DELAY
         while True:
             person = await self._persons.get(self.person_id)
-            found: Mapping[str, Any] = person.properties or {}
-            if all(name in found and found[name] == v for name, v in self.properties.items()):
+            current: Mapping[str, Any] = person.properties or {}
+            if all(name in current and current[name] == v for name, v in self.properties.items()):
                 return person
             if clock.monotonic() + delay > deadline:
                 names = ", ".join(sorted(self.properties))
@@ -185,12 +185,12 @@ class PersonsService(Persons):
         Raises:
             PostHogError: A request failed. The suggestion says how many ids were done before.
         """
-        given = {
+        selections = {
             name: values
             for name, values in (("ids", ids), ("distinct_ids", distinct_ids))
             if not isinstance(values, Omit)
         }
-        if len(given) != 1 or len(next(iter(given.values()))) <= MAX_BULK_IDS:
+        if len(selections) != 1 or len(next(iter(selections.values()))) <= MAX_BULK_IDS:
             return await super().bulk_delete(
                 format=format,
                 delete_events=delete_events,
@@ -200,7 +200,7 @@ class PersonsService(Persons):
                 keep_person=keep_person,
                 options=options,
             )
-        [(name, values)] = given.items()
+        [(name, values)] = selections.items()
         if isinstance(values, str):
             raise TypeError(f"{name} must be a list, not a str")
         unique = list(dict.fromkeys(values))

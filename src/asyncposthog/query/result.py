@@ -299,8 +299,8 @@ class QueryResult(Sequence[Row]):
             count = len(self)
         except TypeError:
             return f"<QueryResult of {type(self.results).__name__}>"
-        named = zip(self.columns[:_REPR_COLUMNS], self.types, strict=False)
-        columns = ", ".join(shorten(f"{name} {kind}", 100) for name, kind in named)
+        pairs = zip(self.columns[:_REPR_COLUMNS], self.types, strict=False)
+        columns = ", ".join(shorten(f"{name} {kind}", 100) for name, kind in pairs)
         more = len(self.columns) - _REPR_COLUMNS
         rest = f", … {more} more" if more > 0 else ""
         note = ", truncated" if self.truncated else ""

@@ -47,8 +47,8 @@ class JsonRows:
         # line break in a value is escaped, so each one found is between rows.
         for _ in range(self.count - count):
             end = self.rows.rfind(b"\n", 0, end)
-        kept = self.rows[:end].rstrip(b",") + b"]" if count else b"[]"
-        return JsonRows(self.names, self.types, kept, count)
+        text = self.rows[:end].rstrip(b",") + b"]" if count else b"[]"
+        return JsonRows(self.names, self.types, text, count)
 
 
 def describe(
@@ -125,9 +125,9 @@ def _encoded(sql: str, columns: Sequence[tuple[str, str]], mark: str) -> str:
     for number, (name, type_name) in enumerate(columns, 1):
         # Other columns can be told apart by their position in a tuple only.
         column = f"q.{identifier(name)}" if unique else f"tupleElement(q.t, {number})"
-        made = encode_column(column, parse_type(type_name), mark)
-        changed = changed or made is not None
-        parts.append(f"{made or column} AS c{number}")
+        expression = encode_column(column, parse_type(type_name), mark)
+        changed = changed or expression is not None
+        parts.append(f"{expression or column} AS c{number}")
     if not changed:
         return f"({sql}\n)"
     source = f"({sql}\n)" if unique else f"(SELECT tuple(*) AS t FROM ({sql}\n))"  # noqa: S608
@@ -155,25 +155,27 @@ def encode_column(sql: str, type: ColumnType, mark: str | None, depth: int = 0) 
             return f"toStringCutToZero({sql})"
         case "Array":
             item = f"x{depth}"
-            made = encode_column(item, type.items[0], mark, depth + 1)
-            return None if made is None else f"arrayMap({item} -> {made}, {sql})"
+            encoded = encode_column(item, type.items[0], mark, depth + 1)
+            return None if encoded is None else f"arrayMap({item} -> {encoded}, {sql})"
         case "Tuple":
             parts = [f"tupleElement({sql}, {n})" for n in range(1, len(type.items) + 1)]
-            made = [
+            encoded = [
                 encode_column(part, item, mark, depth)
                 for part, item in zip(parts, type.items, strict=True)
             ]
-            if not any(made):
+            if not any(encoded):
                 return None
-            return f"tuple({', '.join(m or p for m, p in zip(made, parts, strict=True))})"
+            return f"tuple({', '.join(m or p for m, p in zip(encoded, parts, strict=True))})"
         case "Map":
             item = f"x{depth}"
-            made = [encode_column(item, one, mark, depth + 1) for one in type.items]
-            if not any(made):
+            encoded = [encode_column(item, part_sql, mark, depth + 1) for part_sql in type.items]
+            if not any(encoded):
                 return None
             parts = [
-                part if one is None else f"arrayMap({item} -> {one}, {part})"
-                for part, one in zip((f"mapKeys({sql})", f"mapValues({sql})"), made, strict=True)
+                part if part_sql is None else f"arrayMap({item} -> {part_sql}, {part})"
+                for part, part_sql in zip(
+                    (f"mapKeys({sql})", f"mapValues({sql})"), encoded, strict=True
+                )
             ]
             # `mapApply` is not in every build.
             return f"mapFromArrays({', '.join(parts)})"

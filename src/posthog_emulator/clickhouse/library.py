@@ -81,11 +81,11 @@ def _load() -> ModuleType:
     except (ImportError, ValueError):
         package = None
     folders = [] if package is None else package.submodule_search_locations or []
-    found = [file for folder in folders for file in Path(folder).glob("_chdb*.so")]
-    if not found:
+    files = [file for folder in folders for file in Path(folder).glob("_chdb*.so")]
+    if not files:
         raise EngineMissingError(_INSTALL)
-    loader = importlib.machinery.ExtensionFileLoader(_MODULE, str(found[0]))
-    spec = importlib.util.spec_from_loader(_MODULE, loader, origin=str(found[0]))
+    loader = importlib.machinery.ExtensionFileLoader(_MODULE, str(files[0]))
+    spec = importlib.util.spec_from_loader(_MODULE, loader, origin=str(files[0]))
     if spec is None:  # pragma: no cover - a loader always gives a spec
         raise EngineMissingError(_INSTALL)
     try:

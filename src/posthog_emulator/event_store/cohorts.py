@@ -63,23 +63,23 @@ class CohortStore:
     def is_member(self, team_id: int, cohort_id: int, uuid: str) -> bool:
         """Return whether a person is a member of a cohort."""
         values = [team_id, cohort_id, uuid]
-        ((found,),) = self._database.rows(
+        ((count,),) = self._database.rows(
             "SELECT (SELECT count() FROM cohortpeople "
             "WHERE team_id = ? AND cohort_id = ? AND person_id = toUUID(?)) + "
             "(SELECT count() FROM person_static_cohort "
             "WHERE team_id = ? AND cohort_id = ? AND person_id = toUUID(?))",
             [*values, *values],
         )
-        return found > 0
+        return count > 0
 
     def add_members(self, team_id: int, cohort_id: int, uuids: Iterable[str]) -> None:
         """Add persons to a static cohort; members are not added twice."""
         with self._lock:
-            known = set(self.members(team_id, cohort_id))
+            members = set(self.members(team_id, cohort_id))
             rows = [
                 (team_id, cohort_id, uuid, self._next_version())
                 for uuid in dict.fromkeys(uuids)
-                if uuid not in known
+                if uuid not in members
             ]
             insert(self._database, "person_static_cohort", COLUMNS["person_static_cohort"], rows)
 

@@ -55,11 +55,11 @@ def validate_kinds(kinds: Iterable[Any], all_kinds: tuple[Any, ...]) -> tuple[An
         ValueError: A kind does not exist, or there are none.
     """
     # A string would be iterated by characters.
-    given: tuple[Any, ...] = (kinds,) if isinstance(kinds, str) else tuple(kinds)
-    unknown = [kind for kind in given if kind not in all_kinds]
-    if unknown or not given:
+    names: tuple[Any, ...] = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    unknown = [kind for kind in names if kind not in all_kinds]
+    if unknown or not names:
         raise ValueError(f"kinds are some of {all_kinds}, not {unknown or 'none'}")
-    return given
+    return names
 
 
 @dataclass(slots=True)

@@ -53,10 +53,10 @@ def _query_logs(call: ApiCall) -> Response:
 def _count_comments(call: ApiCall) -> Response:
     call.resolve_parents()
     comments = call.state.store.collection(f"/api/projects/{call.project}/comments/")
-    wanted = {name: call.request.query_value(name) for name in ("scope", "item_id")}
+    filters = {name: call.request.query_value(name) for name in ("scope", "item_id")}
     count = sum(
         not row.deleted
-        and all(value in {None, row.data.get(name)} for name, value in wanted.items())
+        and all(value in {None, row.data.get(name)} for name, value in filters.items())
         for row in comments
     )
     return json_response(call.operation.result.status, {"count": count})

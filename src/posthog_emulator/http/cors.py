@@ -46,8 +46,8 @@ def preflight_response(request: Request, *, public: bool) -> Response | None:
         request: A request with an `Origin` header.
         public: See `cors_headers`.
     """
-    asked = request.headers.get("access-control-request-method")
-    if request.method != "OPTIONS" or asked is None:
+    method = request.headers.get("access-control-request-method")
+    if request.method != "OPTIONS" or method is None:
         return None
     headers = cors_headers(request.headers["origin"], public=public)
     if public:

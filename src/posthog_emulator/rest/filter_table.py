@@ -102,12 +102,12 @@ def _viewed_lately(call: ApiCall, name: str) -> RowTest:
 
 
 def _snoozed(call: ApiCall, name: str) -> RowTest:
-    wanted = (call.request.query_value(name) or "").lower() in {"true", "1"}
+    is_wanted = (call.request.query_value(name) or "").lower() in {"true", "1"}
     now = call.state.settings.clock()
 
     def test(row: StoredObject) -> bool:
         until = row.data.get("snoozed_until")
-        return (until is not None and parse_timestamp(str(until)) > now) is wanted
+        return (until is not None and parse_timestamp(str(until)) > now) is is_wanted
 
     return test
 
@@ -158,10 +158,10 @@ def _notebook_contains(call: ApiCall, name: str) -> RowTest:
     return lambda row: all(test(row) for test in tests)
 
 
-def _has_node(node: str, value: str | None, wanted: bool) -> RowTest:
+def _has_node(node: str, value: str | None, is_wanted: bool) -> RowTest:
     def test(row: StoredObject) -> bool:
         content = json.dumps(row.data.get("content"))
-        return (node in content and (value is None or value in content)) is wanted
+        return (node in content and (value is None or value in content)) is is_wanted
 
     return test
 

@@ -118,8 +118,8 @@ def next_parameters(state: EmulatorState, operation: Operation) -> dict[str, str
         return {}
     fields = state.catalogue.properties(state.catalogue.response_schema(operation))
     names = {p.name: f"next_{p.name}" for p in operation.query_parameters}
-    found = {name: field for name, field in names.items() if field in fields}
-    return found if found or "next" not in fields else {"cursor": "next"}
+    parameters = {name: field for name, field in names.items() if field in fields}
+    return parameters if parameters or "next" not in fields else {"cursor": "next"}
 
 
 def filter_parameters(state: EmulatorState, operation: Operation) -> list[str]:

@@ -163,8 +163,8 @@ def _selection(call: ApiCall, body: Mapping[str, Any]) -> files.Selection:
     now = call.state.settings.clock()
     for name, timestamp in (("start", start), ("end", end)):
         if timestamp > now:
-            given = timestamp.isoformat()
-            raise invalid(f"The provided 'data_interval_{name}' ({given}) is in the future")
+            bound = timestamp.isoformat()
+            raise invalid(f"The provided 'data_interval_{name}' ({bound}) is in the future")
     include, exclude = body.get("include") or (), body.get("exclude") or ()
     query: str | None = None
     settings: Mapping[str, object] = {}

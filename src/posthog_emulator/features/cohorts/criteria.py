@@ -71,19 +71,19 @@ def members_condition(filters: Mapping[str, Any], values: Values) -> str:
 class _Behavior:
     """A condition on what persons did."""
 
-    def __init__(self, given: Mapping[str, Any], values: Values) -> None:
-        for name in sorted(given.keys() - _FIELDS):
-            if given[name] is not None:
+    def __init__(self, criterion: Mapping[str, Any], values: Values) -> None:
+        for name in sorted(criterion.keys() - _FIELDS):
+            if criterion[name] is not None:
                 raise invalid(
                     f"The emulator does not support `{name}` in a behavioral filter of a cohort."
                 )
-        self.given = given
+        self.criterion = criterion
         self.values = values
         self.now = local_now(values.session)
 
     def persons(self) -> str:
         """Return the query of the ids of the persons who meet it."""
-        match self.given.get("value"):
+        match self.criterion.get("value"):
             case "performed_event":
                 return self._performed(*self._window())
             case "performed_event_multiple":
@@ -110,8 +110,8 @@ class _Behavior:
 
     def _event(self, key: str = "key", type: str = "event_type") -> str:
         """Return the condition on the events of the filter."""
-        name = self.given.get(key)
-        kind = self.given.get(type) or "events"
+        name = self.criterion.get(key)
+        kind = self.criterion.get(type) or "events"
         if kind == "actions":
             if not str(name).isdigit():
                 raise invalid(f"{name!r} is not the id of an action.")
@@ -120,11 +120,14 @@ class _Behavior:
             raise invalid(f"The emulator does not support behavioral filters on {kind}.")
         tests = [f"event = {self.values.add(str(name))}"]
         if key == "key":
-            tests += property_tests(self.given.get("event_filters"), self.values)
+            tests += property_tests(self.criterion.get("event_filters"), self.values)
         return " AND ".join(tests)
 
     def _window(self) -> tuple[datetime, datetime]:
-        start, end = self.given.get("explicit_datetime"), self.given.get("explicit_datetime_to")
+        start, end = (
+            self.criterion.get("explicit_datetime"),
+            self.criterion.get("explicit_datetime_to"),
+        )
         until = self.now if end is None else bound(end, self.now)
         return (bound(start, self.now) if start else self._before("time")), until
 
@@ -133,13 +136,13 @@ class _Behavior:
         return bound(f"-{self._number(f'{prefix}_value')}{self._unit(prefix)}", self.now)
 
     def _number(self, name: str) -> int:
-        text = str(self.given.get(name))
+        text = str(self.criterion.get(name))
         if not text.isdigit():
             raise invalid(f"A behavioral filter of a cohort needs a whole number as `{name}`.")
         return int(text)
 
     def _unit(self, prefix: str) -> str:
-        unit = _UNITS.get(str(self.given.get(f"{prefix}_interval")))
+        unit = _UNITS.get(str(self.criterion.get(f"{prefix}_interval")))
         if unit is None:
             raise invalid(
                 f"A behavioral filter of a cohort needs a `{prefix}_interval`: {', '.join(_UNITS)}."
@@ -147,7 +150,10 @@ class _Behavior:
         return unit
 
     def _count(self) -> str:
-        operator, count = self.given.get("operator") or "exact", self.given.get("operator_value")
+        operator, count = (
+            self.criterion.get("operator") or "exact",
+            self.criterion.get("operator_value"),
+        )
         if operator not in _COUNT_OPERATORS or not str(count).isdigit():
             raise invalid(
                 f"The emulator does not support the count {operator} {count!r} of a behavioral "
@@ -179,7 +185,10 @@ class _Behavior:
         seconds = (self.now - self._before("seq_time")).total_seconds()
         # One event cannot be both steps; two events at the same time can.
         both = ("key", "event_type"), ("seq_event", "seq_event_type")
-        same = len({(str(self.given.get(a)), self.given.get(b) or "events") for a, b in both}) == 1
+        same = (
+            len({(str(self.criterion.get(a)), self.criterion.get(b) or "events") for a, b in both})
+            == 1
+        )
         after, before = self.values.add(written(start)), self.values.add(written(end))
         return (
             "SELECT person_id FROM (SELECT person_id, "  # noqa: S608

@@ -241,8 +241,8 @@ def arranged(
         layout: `preserve` keeps width and height, `two_column` and `full_width` set the width.
     """
     by_id = {tile["id"]: tile for tile in tiles}
-    named = [tile_id for tile_id in dict.fromkeys(order) if tile_id in by_id]
-    ids = [*named, *(tile_id for tile_id in by_id if tile_id not in named)]
+    first = [tile_id for tile_id in dict.fromkeys(order) if tile_id in by_id]
+    ids = [*first, *(tile_id for tile_id in by_id if tile_id not in first)]
     layouts: dict[Any, dict[str, Any]] = {}
     x = y = row_height = stacked = 0
     for tile_id in ids:

@@ -48,8 +48,8 @@ def summarize(properties: Mapping[str, Any]) -> ExceptionSummary:
         ]
     types = [str(item.get("type") or "Error") for item in chain]
     values = [str(item.get("value") or "") for item in chain]
-    given = properties.get("$exception_fingerprint")
-    fingerprint = given if isinstance(given, str) and given else _fingerprint(chain)
+    custom = properties.get("$exception_fingerprint")
+    fingerprint = custom if isinstance(custom, str) and custom else _fingerprint(chain)
     name = properties.get("$issue_name")
     description = properties.get("$issue_description")
     return ExceptionSummary(

@@ -51,11 +51,11 @@ def _find_new_issues(call: ApiCall) -> None:
     except ApiError:
         # Issues are read in projects, too, whose events cannot be queried.
         return
-    known = {
+    existing = {
         row.data.get("fingerprint") for row in fingerprint_collection(call.state, call.project)
     }
     for fingerprint, listed, first in rows:
-        if fingerprint and fingerprint not in known:
+        if fingerprint and fingerprint not in existing:
             properties = {"$exception_fingerprint": fingerprint, "$exception_list": listed}
             create_issue(call.state, call.project, summarize(properties), _iso(first))
 
@@ -74,8 +74,8 @@ def _get(call: ApiCall) -> Response:
     _find_new_issues(call)
     fingerprint = call.request.query_value("fingerprint")
     if fingerprint is not None:
-        known = fingerprint_collection(call.state, call.project).find(fingerprint, "fingerprint")
-        issue_id = None if known is None else known.data.get("issue_id")
+        record = fingerprint_collection(call.state, call.project).find(fingerprint, "fingerprint")
+        issue_id = None if record is None else record.data.get("issue_id")
         if issue_id is not None and issue_id != call.path_values[1]:
             return json_response(308, {"issue_id": issue_id})
     return DEFAULT_HANDLERS["get"](call)
@@ -91,9 +91,9 @@ def _issue(call: ApiCall) -> StoredObject:
 
 def _issues(call: ApiCall, ids: Any) -> list[StoredObject]:
     rows = issue_collection(call.state, call.project).rows
-    found = [rows.get(str(issue_id)) for issue_id in (ids if is_array(ids) else [])]
-    present = [row for row in found if row is not None]
-    if len(present) != len(found):
+    matches = [rows.get(str(issue_id)) for issue_id in (ids if is_array(ids) else [])]
+    present = [row for row in matches if row is not None]
+    if len(present) != len(matches):
         raise not_found("Issue not found")
     return present
 
@@ -148,8 +148,8 @@ def _merge(call: ApiCall) -> Response:
 def _split(call: ApiCall) -> Response:
     row = _issue(call)
     parts: list[Any] = as_object(call.body).get("fingerprints") or []
-    made = split_issue(call.state, call.project, row, [as_object(part) for part in parts])
-    return _success(call, new_issue_ids=made)
+    new_ids = split_issue(call.state, call.project, row, [as_object(part) for part in parts])
+    return _success(call, new_issue_ids=new_ids)
 
 
 def _set_cohort(call: ApiCall) -> Response:
@@ -215,7 +215,7 @@ def _numbers(call: ApiCall) -> dict[str, dict[str, Any]]:
     for row in rows:
         if row[0] in issues:
             grouped.setdefault(issues[row[0]], []).append(row)
-    return {issue_id: _summary(found) for issue_id, found in grouped.items()}
+    return {issue_id: _summary(rows) for issue_id, rows in grouped.items()}
 
 
 def _summary(rows: list[list[Any]]) -> dict[str, Any]:
@@ -230,8 +230,8 @@ def _summary(rows: list[list[Any]]) -> dict[str, Any]:
 
 def _date_range(call: ApiCall) -> tuple[datetime, datetime]:
     now = call.state.settings.clock().astimezone(UTC)
-    asked = as_object(as_object(call.body).get("dateRange"))
-    texts = (asked.get("date_from") or "-7d", asked.get("date_to"))
+    date_range = as_object(as_object(call.body).get("dateRange"))
+    texts = (date_range.get("date_from") or "-7d", date_range.get("date_to"))
     start, end = (None if text is None else parse_date(str(text), now) for text in texts)
     if start is None:
         raise invalid(f"The emulator cannot parse the date {texts[0]!r}.", "dateRange__date_from")
@@ -275,10 +275,10 @@ def _is_selected(call: ApiCall, row: StoredObject, body: Mapping[str, Any]) -> b
         assignee = as_object(row.data.get("assignee"))
         if str(assignee.get("id")) != str(as_object(body["assignee"]).get("id")):
             return False
-    asked = body.get("fingerprint")
-    if asked:
-        own = {known.data["fingerprint"] for known in _own_fingerprints(call, row.key)}
-        if own.isdisjoint(asked if is_array(asked) else [asked]):
+    fingerprints = body.get("fingerprint")
+    if fingerprints:
+        own = {record.data["fingerprint"] for record in _own_fingerprints(call, row.key)}
+        if own.isdisjoint(fingerprints if is_array(fingerprints) else [fingerprints]):
             return False
     text = f"{row.data.get('name')} {row.data.get('description')}".lower()
     return all(word in text for word in str(body.get("searchQuery") or "").lower().split())

@@ -103,8 +103,8 @@ def assign_issue(
 def _see(row: StoredObject, seen_at: str) -> None:
     first = row.data.get("first_seen")
     # Not compared as texts: a fraction of a second may be missing.
-    known = isinstance(first, str)
-    row.data["first_seen"] = min(first, seen_at, key=_parse) if known else seen_at
+    has_first = isinstance(first, str)
+    row.data["first_seen"] = min(first, seen_at, key=_parse) if has_first else seen_at
 
 
 def _parse(text: str) -> datetime:
@@ -114,9 +114,9 @@ def _parse(text: str) -> datetime:
 
 def find_issue(state: EmulatorState, project: str, fingerprint: str) -> StoredObject | None:
     """Return the issue of a fingerprint; None if there is none yet."""
-    known = fingerprint_collection(state, project).find(fingerprint, "fingerprint")
+    record = fingerprint_collection(state, project).find(fingerprint, "fingerprint")
     issues = issue_collection(state, project)
-    return None if known is None else issues.rows.get(str(known.data.get("issue_id")))
+    return None if record is None else issues.rows.get(str(record.data.get("issue_id")))
 
 
 def create_issue(
@@ -128,9 +128,9 @@ def create_issue(
     )
     spec = state.plans.collections[FINGERPRINTS]
     path = fill_path(FINGERPRINTS, [project])
-    known = fingerprint_collection(state, project).find(summary.fingerprint, "fingerprint")
-    if known is not None:
-        known.data["issue_id"] = row.key
+    record = fingerprint_collection(state, project).find(summary.fingerprint, "fingerprint")
+    if record is not None:
+        record.data["issue_id"] = row.key
     else:
         fields = {"fingerprint": summary.fingerprint, "issue_id": row.key}
         state.insert(spec, path, fields, int(project))
@@ -157,8 +157,8 @@ def merge_issues(
 ) -> None:
     """Move the fingerprints of other issues to an issue, and remove the others."""
     for other in others:
-        for known in fingerprints_of(state, project, other.key):
-            known.data["issue_id"] = target.key
+        for record in fingerprints_of(state, project, other.key):
+            record.data["issue_id"] = target.key
         if isinstance(other.data.get("first_seen"), str):
             _see(target, other.data["first_seen"])
         issue_collection(state, project).remove(other.key)
@@ -175,14 +175,14 @@ def split_issue(
         issue: The issue.
         parts: For each new issue its `fingerprint`, and optionally `name` and `description`.
     """
-    made: list[str] = []
+    new_ids: list[str] = []
     own = {str(row.data["fingerprint"]): row for row in fingerprints_of(state, project, issue.key)}
     for part in parts:
-        known = own.get(str(part.get("fingerprint")))
-        if known is None:
+        record = own.get(str(part.get("fingerprint")))
+        if record is None:
             continue
         fields = {name: part.get(name) or issue.data.get(name) for name in ("name", "description")}
         row = _insert_issue(state, project, fields, issue.data.get("first_seen"))
-        known.data["issue_id"] = row.key
-        made.append(row.key)
-    return made
+        record.data["issue_id"] = row.key
+        new_ids.append(row.key)
+    return new_ids

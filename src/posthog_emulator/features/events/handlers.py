@@ -54,12 +54,12 @@ def most_common_values(
     if table == "person":
         conditions.append("is_deleted = 0")
     final = "" if table == "events" else "FINAL"
-    found = ["name IS NOT NULL"]
+    conditions = ["name IS NOT NULL"]
     if search:
-        found.append(contains_sql("name"))
+        conditions.append(contains_sql("name"))
     rows = call.state.events.read(
         f"SELECT name, count() AS n FROM (SELECT {property_text} AS name FROM {table} {final} "  # noqa: S608
-        f"WHERE {' AND '.join(conditions)}) WHERE {' AND '.join(found)} "
+        f"WHERE {' AND '.join(conditions)}) WHERE {' AND '.join(conditions)} "
         "GROUP BY name ORDER BY n DESC, name LIMIT ?",
         [*path, *parameters, *([search] if search else []), _MAX_VALUES],
     )

@@ -185,10 +185,10 @@ def _duplicate(call: ApiCall) -> Response:
     LIFECYCLE.check(change)
     spec = call.state.plans.collections[EXPERIMENTS]
     path = fill_path(EXPERIMENTS, [call.project])
-    made = call.state.insert(spec, path, fields, call.project_id)
-    LIFECYCLE.created(Change(call.state, call.project, fields, made))
-    log_activity(call.state, call.project, LIFECYCLE.scope, "created", made.data, None)
-    return _response(call, made)
+    copy = call.state.insert(spec, path, fields, call.project_id)
+    LIFECYCLE.created(Change(call.state, call.project, fields, copy))
+    log_activity(call.state, call.project, LIFECYCLE.scope, "created", copy.data, None)
+    return _response(call, copy)
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {

@@ -147,15 +147,15 @@ def _saved_metrics(
     metrics = state.store.collections.get(fill_path(_SAVED_METRICS, [project]))
     links: list[dict[str, Any]] = []
     for item in experiment.data.get("saved_metrics_ids") or ():
-        named = as_object(item)
-        row = None if metrics is None else metrics.find(str(named.get("id")))
+        reference = as_object(item)
+        row = None if metrics is None else metrics.find(str(reference.get("id")))
         if row is not None:
             links.append(
                 {
                     "id": len(links) + 1,
                     "experiment": experiment.data["id"],
                     "saved_metric": row.data["id"],
-                    "metadata": named.get("metadata") or {},
+                    "metadata": reference.get("metadata") or {},
                     "created_at": experiment.data.get("created_at"),
                     "query": row.data.get("query"),
                     "name": row.data.get("name") or "",

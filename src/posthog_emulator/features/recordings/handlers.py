@@ -63,15 +63,15 @@ def _bulk_delete(call: ApiCall) -> Response:
     if len(ids) > _MAX_BULK:
         raise invalid(f"Cannot process more than {_MAX_BULK} recordings at once")
     rows = recording_collection(call.state, call.project)
-    found = [str(key) for key in ids if str(key) in rows.rows]
-    for key in found:
+    existing = [str(key) for key in ids if str(key) in rows.rows]
+    for key in existing:
         rows.remove(key)
         drop_snapshots(call.state, call.project, key)
     body = {
         "success": True,
-        "deleted_count": len(found),
+        "deleted_count": len(existing),
         "total_requested": len(ids),
-        "failed_ids": [str(key) for key in ids if str(key) not in found],
+        "failed_ids": [str(key) for key in ids if str(key) not in existing],
     }
     return json_response(call.operation.result.status, body)
 

@@ -218,7 +218,7 @@ def _responses(call: ApiCall) -> Response:
     limit, offset = _number(call, "limit", 100), _number(call, "offset", 0)
     conditions = _Conditions([row.key])
     conditions.between(_parse_date(call, "since"), _parse_date(call, "until"))
-    found = query_rows(
+    events = query_rows(
         call,
         "SELECT toString(uuid), distinct_id, toString(timestamp), properties FROM events "  # noqa: S608
         f"WHERE event = 'survey sent' AND {conditions.sql()} "
@@ -230,7 +230,7 @@ def _responses(call: ApiCall) -> Response:
     excludes = (call.request.query_value("exclude_archived") or "").lower() in {"true", "1"}
     rows = [
         response
-        for event in found
+        for event in events
         if not (excludes and event[0] in archived)
         and _is_selected(call, response := _response_row(row.data, event))
     ]
