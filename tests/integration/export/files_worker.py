@@ -30,7 +30,9 @@ async def export(
         return await job.to_jsonl(target, on_progress=on_progress)
 
 
-def main(_: Connection, spool: Path, *arguments: object) -> None:
+def main(
+    _: Connection, spool: Path, url: str, target: Path, start: datetime, end: datetime, kill_at: int
+) -> None:
     """Export in a process of its own, with another folder for temporary files."""
     tempfile.tempdir = str(spool)
-    anyio.run(export, *arguments)
+    anyio.run(export, url, target, start, end, kill_at)

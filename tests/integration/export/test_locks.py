@@ -236,6 +236,7 @@ def test_a_removed_lock_file_does_not_lock(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize(
     ("target", "name"),
     [("e.jsonl", ".e.jsonl.lock"), ("e/", "e/.asyncposthog.lock"), ("e.jsonl", ".state.lock")],

@@ -33,6 +33,12 @@ SPREAD = 3 * 86_400_000_000
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: files are written in threads, as `tests/unit/export` does on both."""
+    return "asyncio"
+
+
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Use small parts, so that a few thousand rows fill several."""
@@ -139,7 +145,6 @@ async def export(target: str, **options: Any) -> Any:
         return await job.to_parquet(target, rows_per_group=100, **options)
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize(("name", "old"), [("e.parquet", False), ("e.parquet", True), ("e/", True)])
 # A killed process does not close its files.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
