@@ -137,8 +137,9 @@ def interrupt_exports(
 
 def _random_run(number: int, seed: int, formats: Sequence[str]) -> _InterruptedExport:
     rng = random.Random(f"{seed}:{number}")
-    format_ = formats[number % len(formats)]
-    method = METHODS[number // len(formats) % len(METHODS)]
+    # Every method once, then every method with another format.
+    round_, place = divmod(number, len(METHODS))
+    format_, method = formats[(number + round_) % len(formats)], METHODS[place]
     return _InterruptedExport(
         number, format_, method, rng.uniform(0, 1.05), rng.choice([1, 1, 2, 3])
     )

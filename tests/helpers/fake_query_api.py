@@ -6,11 +6,12 @@ import json
 import random
 import re
 import uuid
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
 import httpx
@@ -72,6 +73,11 @@ def events(
     count: int, *, seed: int = 0, spread: int = 86_400_000_000, ties: int = 1
 ) -> list[Event]:
     """Return events at random times within `spread` microseconds, `ties` of them at each time."""
+    return list(_events(count, seed, spread, ties))
+
+
+@lru_cache(maxsize=64)
+def _events(count: int, seed: int, spread: int, ties: int) -> tuple[Event, ...]:
     rng = random.Random(seed)
     begin = to_micros(START)
     made: list[Event] = []
@@ -81,7 +87,7 @@ def events(
             name = rng.choice(["$pageview", "signed up", 'a "quoted" näme'])
             properties = json.dumps({"n": len(made), "path": "/ä", "nested": {"a": [1, None]}})
             made.append(Event(time, str(uuid.UUID(int=rng.getrandbits(128))), name, properties))
-    return made
+    return tuple(made)
 
 
 @dataclass
@@ -107,6 +113,7 @@ class Server:
     """Server that answers the queries of an export of events."""
 
     rows: list[Event]
+    """Sorted; so are those that a test puts in their place."""
     fault: Fault = field(default=lambda query: None)
     clamp: int = 50_000
     change_rows: Callable[[ReceivedQuery, list[Any]], list[Any]] = field(
@@ -134,7 +141,8 @@ class Server:
 
     def answer(self, query: ReceivedQuery) -> httpx.Response:
         start, end = query.span
-        found = [row for row in self.rows if start <= row.time < end]
+        first, last = (bisect_left(self.rows, time, key=_time) for time in (start, end))
+        found = self.rows[first:last]
         if "events.event IN" in query.sql:
             found = [row for row in found if row.event in query.values["export_events"]]
         if query.counts:
@@ -147,8 +155,8 @@ class Server:
             rows = self.change_rows(query, rows)
             return reply(["bucket", "rows"], rows, ["Int64", "UInt64"])
         if "export_after_key" in query.values:
-            last = (read(query.values["export_after"]), query.values["export_after_key"])
-            found = [row for row in found if (row.time, row.uuid) > last]
+            after = (read(query.values["export_after"]), query.values["export_after_key"])
+            found = found[bisect_right(found, after, key=_time_and_uuid) :]
         limit = re.search(r"LIMIT (\d+)$", query.sql)
         assert limit is not None
         found = found[: min(int(limit[1]), self.clamp)]
@@ -164,6 +172,14 @@ class Server:
             rows,
             [*(_TYPES.get(name, "String") for name in names), "String", "String"],
         )
+
+
+def _time(row: Event) -> int:
+    return row.time
+
+
+def _time_and_uuid(row: Event) -> tuple[int, str]:
+    return row.time, row.uuid
 
 
 _TYPES = {

@@ -6,6 +6,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
 
+import pytest
+
 __all__ = ["SoftAssertions"]
 
 
@@ -31,9 +33,11 @@ class SoftAssertions:
         self.cases += 1
         try:
             yield
-        except Exception as failure:
-            failure.add_note(f"The check of {name} failed.")
-            self._failures.append(failure)
+        except (Exception, pytest.fail.Exception) as failure:
+            # What `pytest.raises` raises is no Exception, which a group consists of.
+            error = failure if isinstance(failure, Exception) else AssertionError(str(failure))
+            error.add_note(f"The check of {name} failed.")
+            self._failures.append(error)
 
     def __enter__(self) -> SoftAssertions:
         return self

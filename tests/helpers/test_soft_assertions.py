@@ -24,6 +24,17 @@ def test_all_failures_are_raised_together() -> None:
     ]
 
 
+def test_an_error_that_was_not_raised_names_its_check() -> None:
+    def check() -> None:
+        with SoftAssertions() as soft, soft.case("nothing"), pytest.raises(KeyError):
+            pass
+
+    with pytest.raises(ExceptionGroup) as caught:
+        check()
+    assert "DID NOT RAISE" in str(caught.value.exceptions[0])
+    assert caught.value.exceptions[0].__notes__ == ["The check of nothing failed."]
+
+
 def leave_early() -> None:
     with SoftAssertions() as soft:
         with soft.case("one"):

@@ -16,6 +16,13 @@ from .sample_events import EVENTS, SESSION_1, SESSION_2
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: a query is answered without any wait."""
+    return "asyncio"
+
+
 PATH = "/api/projects/1/query/"
 ALL = "SELECT count() FROM events WHERE {filters}"
 

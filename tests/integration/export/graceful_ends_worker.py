@@ -1,4 +1,4 @@
-"""An export in a process of its own, to be interrupted: HOW URL FORM TARGET CHECKPOINT.
+"""An export in a process of its own, to be interrupted.
 
 It ends with 130 after Ctrl-C, with 3 after a cancellation or a timeout, with 4 and a message after
 an ExportError, and otherwise with 0.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from typing import Any
 
 import trio
@@ -34,10 +35,10 @@ async def export(url: str, form: str, target: str, checkpoint: str) -> None:
             await job.to_jsonl(target, checkpoint=given)
 
 
-async def ended_by(how: str, arguments: list[str]) -> int:
-    """Export until a line arrives on stdin, then end the export as asyncio or trio does."""
+async def ended_by(how: str, pipe: Connection, arguments: tuple[str, str, str, str]) -> int:
+    """Export until something arrives, then end the export as asyncio or trio does."""
     loop = asyncio.get_running_loop()
-    told = loop.create_task(asyncio.to_thread(sys.stdin.readline))
+    told = loop.create_task(asyncio.to_thread(pipe.recv))
     if how == "timeout":
         with suppress(TimeoutError):
             async with asyncio.timeout(None) as scope:
@@ -64,22 +65,18 @@ async def ended_by(how: str, arguments: list[str]) -> int:
     return 3
 
 
-def main(how: str, url: str, form: str, target: str, checkpoint: str) -> int:
+def main(pipe: Connection, how: str, url: str, form: str, target: str, checkpoint: str) -> None:
+    """Export, and end as `how` says."""
     arguments = url, form, target, checkpoint
     try:
         if how == "trio":
             trio.run(export, *arguments)
-        elif how in {"plain", "asyncio"}:
+        elif how == "plain":
             asyncio.run(export(*arguments))
         else:
-            return asyncio.run(ended_by(how, list(arguments)))
+            sys.exit(asyncio.run(ended_by(how, pipe, arguments)))
     except KeyboardInterrupt:
-        return 130
+        sys.exit(130)
     except (ExportError, FileExistsError) as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
-        return 4
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+        pipe.send(f"{type(error).__name__}: {error}")
+        sys.exit(4)

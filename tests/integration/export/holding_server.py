@@ -1,11 +1,8 @@
-"""A server on loopback that holds one response until it is released, and processes that export."""
+"""A server on loopback that holds one response until it is released."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +14,6 @@ from tests.helpers.fake_query_api import ReceivedQuery, Server, events
 
 from .graceful_ends_worker import DAY
 
-ROOT = Path(__file__).parents[3]
 ITEMS = [{"id": number, "name": f"cohort {number}"} for number in range(90)]
 
 
@@ -108,24 +104,6 @@ def holding_server() -> Generator[HoldingServer]:
             server.released.set()
             http.shutdown()
             thread.join()
-
-
-@contextmanager
-def process(*arguments: str) -> Generator[subprocess.Popen[str]]:
-    """Run an export in a process of its own."""
-    started = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.export.graceful_ends_worker", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield started
-    finally:
-        started.kill()
-        started.communicate()
 
 
 def everything(folder: Path) -> dict[str, bytes]:

@@ -1,15 +1,12 @@
-"""An export to Parquet in a process that kills itself: `TARGET NUMBER`.
-
-The number is that of the step that changes a file at which SIGKILL is sent.
-"""
+"""An export to Parquet in a process that kills itself at a step that changes a file."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from typing import Any
 
 import anyio
@@ -45,7 +42,8 @@ async def export(target: str) -> Report:
         return await job.to_parquet(target, rows_per_group=50, overwrite=True)
 
 
-if __name__ == "__main__":
+def main(_: Connection, target: str, number: int) -> None:
+    """Export in a process to which SIGKILL is sent at the nth step."""
     parquet_targets._PART_ROWS = 200
-    die_at(int(sys.argv[2]))
-    anyio.run(export, sys.argv[1])
+    die_at(number)
+    anyio.run(export, target)

@@ -30,7 +30,7 @@ __all__ = ["redis_server"]
 # Distributed warns if the machine is slow.
 pytestmark = pytest.mark.filterwarnings("ignore:Creating scratch directories:UserWarning")
 
-COUNT = 3_000
+COUNT = 900
 END = datetime(2026, 3, 1, tzinfo=UTC)
 START = END - timedelta(days=4)
 KEY = "phx_emulator"
@@ -91,7 +91,7 @@ def test_parts_cover_all_rows_once(
             END,
             out=tmp_path / "parts",
             format="jsonl",
-            page_size=300,
+            page_size=90,
             partitions=6,
             on_part=note,
         )
@@ -121,7 +121,7 @@ def test_asynchronous_client_and_columns(cluster: LocalCluster, tmp_path: Path) 
             return await export_events(
                 client, START, END, out=tmp_path / "parts", format="csv",
                 event="$pageview", columns=["uuid", "event"],
-                page_size=300, partitions=2,
+                page_size=90, partitions=2,
             )  # fmt: skip
 
     report = anyio.run(export)
@@ -151,7 +151,7 @@ def test_a_killed_worker_loses_no_rows(
         report = anyio.run(
             partial(
                 export_events, client, START, END,
-                out=tmp_path / "parts", page_size=200, partitions=10, on_part=kill,
+                out=tmp_path / "parts", page_size=60, partitions=10, on_part=kill,
             )
         )  # fmt: skip
     assert killed
@@ -178,7 +178,7 @@ def test_a_failed_part_is_named_and_leaves_no_file(
             anyio.run(
                 partial(
                     export_events, client, START, END,
-                    out=tmp_path / "parts", format="jsonl", page_size=100, on_part=use_up,
+                    out=tmp_path / "parts", format="jsonl", page_size=30, on_part=use_up,
                 )
             )  # fmt: skip
     finally:

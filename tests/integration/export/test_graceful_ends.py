@@ -24,9 +24,10 @@ from tests.helpers.fake_query_api import (
     to_datetime,
     to_micros,
 )
+from tests.helpers.forked_processes import running
 
 from . import graceful_ends_worker as ends_worker
-from .holding_server import HoldingServer, everything, holding_server, process
+from .holding_server import HoldingServer, everything, holding_server
 
 TARGETS = {"jsonl": "e.jsonl", "parquet": "events", "list": "cohorts"}
 
@@ -56,16 +57,17 @@ def test_interruption_while_waiting_for_a_page(
     target.parent.mkdir()
     asyncio.run(ends_worker.export(server.url, form, str(whole / TARGETS[form]), checkpoint))
     server.hold(2 if form == "list" else 3)
-    with process(how, server.url, form, str(target), checkpoint) as exporting:
+    arguments = how, server.url, form, str(target), checkpoint
+    with running(ends_worker.main, *arguments) as (exporting, pipe):
         server.wait()
         assert everything(target.parent), "it had begun"
         if how in {"plain", "trio"}:
-            exporting.send_signal(signal.SIGINT)
-            exporting.communicate()
-            assert exporting.returncode == 130
+            assert exporting.pid is not None
+            os.kill(exporting.pid, signal.SIGINT)
         else:
-            exporting.communicate("\n")
-            assert exporting.returncode == 3
+            pipe.send("end")
+        exporting.join()
+        assert exporting.exitcode == (130 if how in {"plain", "trio"} else 3)
     server.released.set()
     if checkpoint == "none" or form == "list":
         # No page of the list ended where a file did, so there was no safe point.

@@ -5,38 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import anyio
 import pytest
 from pyarrow import parquet
 
-from . import worker
+from tests.helpers.forked_processes import exit_code
 
-ROOT = Path(__file__).parents[3]
+from . import worker
 
 
 def killed(form: str, target: Path, step: str, seed: int) -> bool:
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tests.integration.export.worker",
-            form,
-            str(target),
-            step,
-            str(seed),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode in {0, -signal.SIGKILL}, done.stderr
-    return done.returncode != 0
+    code = exit_code(worker.main, form, str(target), step, seed)
+    assert code in {0, -signal.SIGKILL}
+    return code != 0
 
 
 def digest(target: Path) -> dict[str, str]:

@@ -31,9 +31,10 @@ from tests.helpers.fake_query_api import (
     to_datetime,
     to_micros,
 )
+from tests.helpers.forked_processes import running
 
 from . import graceful_ends_worker as ends_worker
-from .holding_server import HoldingServer, everything, holding_server, process
+from .holding_server import HoldingServer, everything, holding_server
 from .test_graceful_ends import TARGETS
 
 COUNT = 60
@@ -144,19 +145,20 @@ def test_locks_between_processes(server: HoldingServer, checkpoint: str, tmp_pat
     target = tmp_path / "e.jsonl"
     arguments = (server.url, "jsonl", str(target), checkpoint)
     server.hold(2)
-    with process("plain", *arguments) as first:
+    with running(ends_worker.main, "plain", *arguments) as (first, _):
         server.wait()
         before = everything(tmp_path)
         requests = server.requests
-        with process("plain", *arguments) as second:
-            words, _ = second.communicate()
-            assert second.returncode == 4, words
+        with running(ends_worker.main, "plain", *arguments) as (second, pipe):
+            words = pipe.recv()
+            second.join()
+            assert second.exitcode == 4, words
         assert words.startswith("ExportError: ")
         assert f"(process {first.pid} on " in words
         assert everything(tmp_path) == before
         assert server.requests == requests
-        first.send_signal(signal.SIGKILL)
-        first.wait()
+        first.kill()
+        first.join()
     assert any(name.endswith(".lock") for name in everything(tmp_path))
     server.released.set()
     anyio.run(ends_worker.export, *arguments)
@@ -234,6 +236,7 @@ def test_a_removed_lock_file_does_not_lock(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize(
     ("target", "name"),
     [("e.jsonl", ".e.jsonl.lock"), ("e/", "e/.asyncposthog.lock"), ("e.jsonl", ".state.lock")],

@@ -79,7 +79,7 @@ def test_memory_does_not_grow_with_the_rows(form: str, tmp_path: Path) -> None:
 
 
 def test_row_groups_do_not_depend_on_pages(tmp_path: Path) -> None:
-    server = Server(wide_events(1_500))
+    server = Server(wide_events(600))
     found = set[tuple[str | None, ...]]()
 
     async def write(page_size: int) -> None:
@@ -88,11 +88,11 @@ def test_row_groups_do_not_depend_on_pages(tmp_path: Path) -> None:
                 START, to_datetime(server.rows[-1].time + 1), page_size=page_size
             )
             report = await job.to_parquet(
-                tmp_path / str(page_size), rows_per_file=1_100, rows_per_group=550
+                tmp_path / str(page_size), rows_per_file=440, rows_per_group=220
             )
-        assert report.rows == 1_500
+        assert report.rows == 600
         found.add(tuple(file.sha256 for file in report.files))
 
-    for page_size in (130, 700, 50_000):
+    for page_size in (52, 280, 50_000):
         anyio.run(write, page_size)
     assert len(found) == 1

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -24,15 +22,21 @@ from asyncposthog.export.sinks import parquet_targets
 from asyncposthog.export.targets import format_from_name, parse_target
 from posthog_emulator import Emulator
 from tests.helpers.fake_query_api import START, Server, client, events
+from tests.helpers.forked_processes import exit_code
 
 from . import parquet_worker
 
-ROOT = Path(__file__).parents[3]
 DAY = timedelta(days=1)
 END = START + 3 * DAY
 SPREAD = 3 * 86_400_000_000
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: files are written in threads, as `tests/unit/export` does on both."""
+    return "asyncio"
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +145,6 @@ async def export(target: str, **options: Any) -> Any:
         return await job.to_parquet(target, rows_per_group=100, **options)
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize(("name", "old"), [("e.parquet", False), ("e.parquet", True), ("e/", True)])
 # A killed process does not close its files.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -189,22 +192,9 @@ def test_real_kills(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     whole.mkdir()
     broken.mkdir()
     anyio.run(parquet_worker.export, str(whole / name))
-    for to_datetime in (14, 25):
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "tests.integration.export.parquet_worker",
-                str(broken / name),
-                str(to_datetime),
-            ],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == -signal.SIGKILL, done.stderr
+    for step in (14, 25):
+        code = exit_code(parquet_worker.main, str(broken / name), step)
+        assert code == -signal.SIGKILL
     report = anyio.run(parquet_worker.export, str(broken / name))
     assert report.resumed
     assert tree(broken) == tree(whole)

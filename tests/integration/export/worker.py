@@ -1,15 +1,14 @@
 """An export in a process of its own, which kills itself at a chosen step.
 
-`python worker.py FORMAT TARGET STEP…`: it ends with SIGKILL at the step, and otherwise with 0. A
-step is the number of a call of a function that changes a file, such as `fsync:3`.
+A step is the number of a call of a function that changes a file, such as `fsync:3`.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,6 @@ async def export(form: str, target: str, seed: int) -> None:
         else:
             report = await job.to_jsonl(target)
     assert report.rows == COUNT
-    print(report.checksum, report.resumed)
 
 
 LATE = sorted(events(600, spread=3 * 3_600_000_000))
@@ -122,9 +120,11 @@ async def export_late(target: str, seed: int) -> None:
 # Small gzip members, so that a few thousand rows fill several.
 text._MEMBER_ROWS = 150
 
-if __name__ == "__main__":
-    die_at(sys.argv[3])
-    if sys.argv[1] == "late":
-        anyio.run(export_late, sys.argv[2], int(sys.argv[4]))
+
+def main(_: Connection, form: str, target: str, step: str, seed: int) -> None:
+    """Export in a process that is killed at a step. The form is that of a file, or `late`."""
+    die_at(step)
+    if form == "late":
+        anyio.run(export_late, target, seed)
     else:
-        anyio.run(export, sys.argv[1], sys.argv[2], int(sys.argv[4]))
+        anyio.run(export, form, target, seed)

@@ -24,6 +24,8 @@ from typing import Final, cast
 import pytest
 import redis
 from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 __all__ = ["VARIABLE", "Server", "private_redis", "redis_server", "running", "server_program"]
 
@@ -100,13 +102,14 @@ class Server:
     def start(self, password: str | None = None) -> None:
         """Start it, and wait until it answers."""
         self._process = subprocess.Popen(self._command)
-        with redis.Redis(port=self.port, password=password) as client:
-            for _ in range(6000):  # a minute: a slow machine is no failure
+        # Without retries, between which the client waits for up to a second.
+        with redis.Redis(port=self.port, password=password, retry=Retry(NoBackoff(), 0)) as client:
+            for _ in range(12_000):  # a minute: a slow machine is no failure
                 try:
                     client.ping()
                 except exceptions.ConnectionError:
                     assert self._process.poll() is None, (self._folder / "redis.log").read_text()
-                    time.sleep(0.01)
+                    time.sleep(0.005)
                 else:
                     return
         raise AssertionError("the server does not answer")

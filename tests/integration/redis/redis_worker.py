@@ -6,14 +6,15 @@ of the machine, which is independent of the limiter's.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import anyio
 
@@ -28,7 +29,7 @@ __all__ = ["Job"]
 
 @dataclass
 class Job:
-    """The task of a worker. It starts when it reads a line."""
+    """The task of a worker. It starts when it is told to."""
 
     name: str
     url: str
@@ -46,9 +47,6 @@ class Job:
     """Maximum seconds of a wait, after which it tries again and waits a little longer."""
     hang: bool = False
     """Whether it never finishes a request."""
-
-    def dumps(self) -> str:
-        return json.dumps(asdict(self))
 
 
 class Skewed:
@@ -132,14 +130,14 @@ class Worker:
         self._limiter = RateLimiter(clock=clock, store=store)
         self._left = float("inf") if job.requests is None else job.requests
 
-    async def run(self) -> None:
+    async def run(self, pipe: Connection) -> None:
         limits = tuple(
             Limit(f"host/key/{n}", n, limit, secs) for n, limit, secs in self._job.limits
         )
         queue = self._limiter.queue_for(limits)
         await queue.windows.usage()
         os.write(1, b"ready\n")
-        await anyio.to_thread.run_sync(sys.stdin.readline)
+        await anyio.to_thread.run_sync(pipe.recv)
         async with anyio.create_task_group() as group:
             for _ in range(self._job.tasks):
                 group.start_soon(self._work, queue)
@@ -172,10 +170,10 @@ class Worker:
             scheduler.notify(queue)
 
 
-def main() -> None:
+def main(pipe: Connection, job: Job, out: Path, log: Path) -> None:
+    """Run a worker, whose output and log go to files."""
+    for descriptor, path in ((1, out), (2, log)):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), descriptor)
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
-    anyio.run(Worker(Job(**json.loads(sys.argv[1]))).run)
-
-
-if __name__ == "__main__":
-    main()
+    anyio.run(Worker(job).run, pipe)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,13 +11,14 @@ import anyio
 
 from asyncposthog.rate_limits.limits import Limit
 from posthog_emulator.rate_limits.rate_limits import Caller, Rate, RateLimits
+from tests.helpers.forked_processes import running
 
+from . import redis_worker
 from .helpers import fleet
 from .redis_server import Server
 from .redis_worker import Job
 
-ROOT = Path(__file__).resolve().parents[3]
-PAIR = (("burst", 40, 0.5), ("sustained", 100, 2.0))
+PAIR = (("burst", 20, 0.25), ("sustained", 50, 1.0))
 
 
 class Process:
@@ -28,12 +27,12 @@ class Process:
     def __init__(self, job: Job, folder: Path) -> None:
         self.name = job.name
         self._out = folder / f"{job.name}.out"
-        self._err = folder / f"{job.name}.err"
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            command = [sys.executable, "-m", "tests.integration.redis.redis_worker", job.dumps()]
-            self._popen = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=out, stderr=err
-            )
+        self._log = folder / f"{job.name}.log"
+        self._out.touch()
+        self._log.touch()
+        self._running = ExitStack()
+        work = running(redis_worker.main, job, self._out, self._log)
+        self._process, self._pipe = self._running.enter_context(work)
 
     @property
     def lines(self) -> list[str]:
@@ -45,31 +44,26 @@ class Process:
 
     @property
     def log(self) -> str:
-        return self._err.read_text()
+        return self._log.read_text()
 
     def begin(self) -> None:
-        assert self._popen.stdin is not None
-        self._popen.stdin.write(b"go\n")
-        self._popen.stdin.flush()
+        self._pipe.send(None)
 
     def check(self) -> None:
-        assert self._popen.poll() in (None, 0), self.log
+        assert self._process.exitcode in (None, 0), self.log
 
     def kill(self) -> None:
-        self._popen.kill()
-        self._popen.wait()
-        assert self._popen.stdin is not None
-        self._popen.stdin.close()
+        self._running.close()
 
 
 def wait_until(what: Callable[[], bool], processes: Sequence[Process] = ()) -> None:
     """Wait for a condition, for a minute at most: machines may be slow."""
-    for _ in range(3000):
+    for _ in range(6000):
         if what():
             return
         for process in processes:
             process.check()
-        time.sleep(0.02)
+        time.sleep(0.01)
     raise AssertionError([(len(process.times), process.log) for process in processes])
 
 
@@ -117,14 +111,14 @@ def test_four_processes_with_wrong_clocks_share_one_limit(
     jobs = [Job(f"w{i}", redis_server.url, "budget", PAIR, tasks=8, skew=i * 1e5) for i in range(4)]
     with workers(tmp_path, *jobs) as processes:
         # A process that starts late still gets its share.
-        wait_until(lambda: total(processes) >= 250 and least(processes) >= 15, processes)
+        wait_until(lambda: total(processes) >= 125 and least(processes) >= 8, processes)
     assert refusals(PAIR, every(processes)) == 0
     for process in processes:
         assert process.log == ""
 
 
 def test_a_process_far_from_redis_gets_its_share(redis_server: Server, tmp_path: Path) -> None:
-    limits = (("burst", 40, 0.5),)
+    limits = (("burst", 20, 0.25),)
     jobs = [
         Job(f"w{i}", redis_server.url, "far", limits, tasks=8, lag=0.0 if i else 0.006)
         for i in range(3)
@@ -132,14 +126,14 @@ def test_a_process_far_from_redis_gets_its_share(redis_server: Server, tmp_path:
     with workers(tmp_path, *jobs) as processes:
         # A process that the machine delays catches up.
         wait_until(
-            lambda: total(processes) >= 200 and least(processes) >= 0.5 * total(processes) / 3,
+            lambda: total(processes) >= 100 and least(processes) >= 0.5 * total(processes) / 3,
             processes,
         )
     assert refusals(limits, every(processes)) == 0
 
 
 def test_cancelled_waiters_leave_nothing_behind(redis_server: Server, tmp_path: Path) -> None:
-    limits = (("burst", 30, 0.5),)
+    limits = (("burst", 15, 0.25),)
     jobs = [
         Job(
             f"w{i}",
@@ -147,7 +141,7 @@ def test_cancelled_waiters_leave_nothing_behind(redis_server: Server, tmp_path: 
             "cancelled",
             limits,
             tasks=10,
-            requests=30,
+            requests=15,
             give_up_after=0.05,
         )
         for i in range(3)
@@ -155,7 +149,7 @@ def test_cancelled_waiters_leave_nothing_behind(redis_server: Server, tmp_path: 
     with workers(tmp_path, *jobs) as processes:
         wait_until(lambda: all("done" in p.lines for p in processes), processes)
     assert refusals(limits, every(processes)) == 0
-    limit = Limit("host/key/burst", "burst", 30, 0.5)
+    limit = Limit("host/key/burst", "burst", 15, 0.25)
 
     async def look() -> None:
         async with fleet(redis_server) as them:
@@ -163,7 +157,7 @@ def test_cancelled_waiters_leave_nothing_behind(redis_server: Server, tmp_path: 
             windows = them.windows(limit)
             assert (await windows.usage())[0].in_flight == 0
             them.pass_time(1.0)
-            assert [await windows.acquire(ticket) for ticket in range(30)] == [0.0] * 30
+            assert [await windows.acquire(ticket) for ticket in range(15)] == [0.0] * 15
 
     anyio.run(look)
 
@@ -194,7 +188,7 @@ def test_slots_of_a_killed_process_are_released(redis_server: Server, tmp_path: 
 
 
 def test_redis_is_killed_and_restarted(private_redis: Server, tmp_path: Path) -> None:
-    limits = (("burst", 60, 0.6),)
+    limits = (("burst", 30, 0.3),)
     private_redis.start()
 
     def job(name: str, on_failure: str) -> Job:
@@ -204,23 +198,23 @@ def test_redis_is_killed_and_restarted(private_redis: Server, tmp_path: Path) ->
     jobs = [job("open1", "open"), job("open2", "open"), job("shut1", "closed")]
     with workers(tmp_path, *jobs) as processes:
         opened, closed = processes[:2], processes[2:]
-        wait_until(lambda: total(opened) >= 90 and total(closed) >= 90, processes)
+        wait_until(lambda: total(opened) >= 45 and total(closed) >= 45, processes)
         private_redis.kill()
         wait_until(lambda: all("is unavailable (" in p.log for p in processes), processes)
         during, held = total(opened), total(closed)
-        wait_until(lambda: total(opened) >= during + 90, processes)  # more than two windows
+        wait_until(lambda: total(opened) >= during + 45, processes)  # more than two windows
         assert total(closed) - held <= 8  # requests admitted before
         private_redis.start()
         wait_until(lambda: all("is available again after" in p.log for p in processes), processes)
         after, again = total(opened), total(closed)
-        wait_until(lambda: total(opened) >= after + 90 and total(closed) >= again + 90, processes)
+        wait_until(lambda: total(opened) >= after + 45 and total(closed) >= again + 45, processes)
     # Right after the failure, the shares of processes with few requests come on top of the
     # requests of the others. Right after the recovery, a process may acquire before the others
     # have reported theirs, and all of the rest if one of them is delayed for so long.
     assert refusals(limits, every(opened)) <= len(opened) + 2 * (limits[0][1] // 3)
     assert refusals(limits, every(closed)) <= len(closed)
     for process in processes:
-        assert len(process.times) >= 20
+        assert len(process.times) >= 10
         away, back = process.log.splitlines()
         assert "is unavailable (ConnectionError)" in away
         assert "is available again after" in back

@@ -24,6 +24,7 @@ from tests.integration.export.holding_server import ITEMS, everything
 
 DAY = 86_400_000_000
 COUNT = 90
+ROWS = events(COUNT, spread=3 * DAY)
 KINDS = ["jsonl", "csv.gz", "parquet", "list", "overlap"]
 NULLABLE = {("position", "key"), ("position", "next")}
 """Fields for which null is valid, so that only the checksum shows the damage."""
@@ -35,7 +36,7 @@ class Interrupted(Exception):
 
 async def answer(request: httpx.Request) -> httpx.Response:
     if request.url.path.endswith("/query/"):
-        return await Server(events(COUNT, spread=3 * DAY))(request)
+        return await Server(ROWS)(request)
     offset = int(request.url.params.get("offset", "0"))
     behind = str(request.url.copy_set_param("offset", str(offset + 30)))
     return httpx.Response(
@@ -142,7 +143,7 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_changed_bytes_are_an_error(kind: str, data: st.DataObject) -> None:
     content = data.draw(damaged(case(kind).content))
@@ -166,7 +167,7 @@ OTHERS: list[Any] = [None, True, -1, 3, 0.5, 10**30, "x", [], [1], {}, {"a": Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=120)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_missing_or_mistyped_fields(kind: str, data: st.DataObject) -> None:
     fields = json.loads(json.dumps(case(kind).fields))

@@ -30,6 +30,13 @@ from tests.integration.export.holding_server import everything
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: what is compared is on disk. `test_events` writes files on both."""
+    return "asyncio"
+
+
 COUNT = 200
 END = to_datetime(to_micros(START) + 86_400_000_000)
 

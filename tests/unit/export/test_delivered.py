@@ -37,6 +37,12 @@ OVERLAP = 600
 """Seconds."""
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: who has a row is decided without any wait."""
+    return "asyncio"
+
+
 class LateServer:
     """Server whose rows arrive one by one."""
 
@@ -47,14 +53,14 @@ class LateServer:
             rows: Each row with the seconds by which it is late.
             pace: Seconds that every query takes.
         """
-        self._arrivals = [(row.time / 1e6 + late, row) for row, late in rows]
+        self._arrivals = sorted((row, row.time / 1e6 + late) for row, late in rows)
         self._pace = pace
         self.clock = export_clock(START.timestamp())
         self.server = Server([])
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.clock.now += self._pace
-        self.server.rows = sorted(row for at, row in self._arrivals if at <= self.clock.now)
+        self.server.rows = [row for row, at in self._arrivals if at <= self.clock.now]
         return await self.server(request)
 
     async def export(self, path: Path, at: float, *, to: str = "jsonl", **given: Any) -> Report:

@@ -21,18 +21,20 @@ from tests.helpers.fake_query_api import Server, events
 
 from .test_files import (
     COLUMNS,
+    COUNT,
     DOWNLOADS,
     END,
     START,
     compact,
     connected,
     emulator,
+    event_database,
     left,
     server,
     spool,
 )
 
-__all__ = ["emulator", "server", "spool"]
+__all__ = ["emulator", "event_database", "server", "spool"]
 
 HOLDER = """
 import sys, tempfile
@@ -150,7 +152,7 @@ async def test_interrupted_while_files_are_made(
     emulator.advance(3_600)
     async with connected(server, emulator) as ph:
         job = ph.export.events(START, END, columns=COLUMNS, engine="files")
-        assert (await job.to_jsonl(folder / "e.jsonl", checkpoint=checkpoint)).rows == 2_000
+        assert (await job.to_jsonl(folder / "e.jsonl", checkpoint=checkpoint)).rows == COUNT
     if checkpoint is None:
         assert len(emulator.items("file_download_batch_exports")) == made
     assert (os.listdir(folder), left(spool)) == (["e.jsonl"], [])
@@ -179,7 +181,7 @@ async def test_asyncio_cancellation_while_files_are_made(
             assert names == (set() if checkpoint is False else {".e.jsonl.checkpoint"})
             assert bool(left(spool)) == (checkpoint is None)
         emulator.settings.export_seconds = 0
-        assert (await job.to_jsonl(tmp_path / "e.jsonl")).rows == 2_000
+        assert (await job.to_jsonl(tmp_path / "e.jsonl")).rows == COUNT
     assert left(spool) == []
 
 
@@ -194,11 +196,12 @@ async def test_concurrent_exports_of_the_same_rows(
                 group.start_soon(job.to_jsonl, tmp_path / name)
     found = {(tmp_path / name).read_bytes() for name in ("a.jsonl", "b.jsonl", "c.jsonl")}
     assert len(found) == 1
-    assert found.pop().count(b"\n") == 2_000
+    assert found.pop().count(b"\n") == COUNT
     assert left(spool) == []
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_incomplete_files_are_removed(
     server: Server,
     emulator: Emulator,
@@ -217,7 +220,7 @@ async def test_incomplete_files_are_removed(
             raise Interrupted
 
     async with connected(late, emulator, look) as ph:
-        job = ph.export.events(START, END, columns=COLUMNS, page_size=100)
+        job = ph.export.events(START, END, columns=COLUMNS, page_size=20)
         with pytest.raises(Interrupted):
             await job.to_jsonl(tmp_path / "e.jsonl")
     assert left(spool) == []

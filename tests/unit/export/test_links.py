@@ -20,6 +20,12 @@ COUNT = 60
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: paths are opened in threads. `test_events` writes files on both."""
+    return "asyncio"
+
+
 def write(ph: Any, target: Path, **given: Any) -> Any:
     """Export to JSONL or to a folder of Parquet files, by the name of the target."""
     overlap = 60 if "overlap" in given else 0

@@ -23,6 +23,12 @@ from posthog_emulator import Emulator
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: reports do not depend on it. `test_emulated` lists on both."""
+    return "asyncio"
+
+
 async def test_the_report_of_a_list(tmp_path: Path) -> None:
     emulator = Emulator()
     emulator.seed("cohorts", 45)

@@ -17,6 +17,13 @@ from tests.helpers.manual_clock import EmulatorClock
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: every wait is that of `test_wait_for_a_backfill`, which uses both."""
+    return "asyncio"
+
+
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 LAKE = Destination.s3("lake", region="eu-central-1", prefix="events", integration_id=3)
 
@@ -96,6 +103,7 @@ async def test_pause_and_delete(emulator: Emulator) -> None:
     assert emulator.items("batch_exports") == []
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_wait_for_a_backfill(emulator: Emulator) -> None:
     told: list[BackfillProgress] = []
     async with connected(emulator) as ph:

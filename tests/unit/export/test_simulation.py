@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from .simulation import Plan, random_plan, simulate
 
 
-@pytest.mark.parametrize("first", range(0, 300, 60))
+@pytest.mark.parametrize("first", range(0, 150, 50))
 def test_random_exports_end(first: int) -> None:
-    for seed in range(first, first + 60):
+    for seed in range(first, first + 50):
         simulate(random_plan(seed))
 
 
-@settings(max_examples=60)
+@settings(max_examples=50)
 @given(
     plan=st.builds(
         Plan,
@@ -46,7 +46,7 @@ def test_every_export_ends_with_exactly_its_rows(plan: Plan) -> None:
 @pytest.mark.parametrize("stepwise", [False, True])
 @pytest.mark.parametrize("concurrency", [1, 3, 10])
 def test_exports_with_large_pages_end(concurrency: int, stepwise: bool) -> None:
-    for seed in range(25):
+    for seed in range(8):
         simulate(
             Plan(
                 seed=seed, count=300, spread=50, dense_start=True, row_bytes=1_000_000, page=20,

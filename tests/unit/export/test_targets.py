@@ -24,6 +24,12 @@ END = START + DAY
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: files are written in threads. `test_events` does so on both."""
+    return "asyncio"
+
+
 async def test_a_read_only_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(events(100))
 
