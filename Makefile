@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test agents clients test-wheel test-matrix check lint types layers generate bench compliance docs clean
+.PHONY: help venv demo test agents clients test-wheel test-matrix check lint types layers generated generate bench compliance docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -45,9 +45,8 @@ test-matrix: venv  ## Run the tests with the lowest and the highest supported de
 clients: venv  ## Run other clients of PostHog against the emulator; FOLDER=… keeps them
 	@$(BIN)/python scripts/clients.py $(if $(FOLDER),--folder "$(FOLDER)")
 
-check: lint types layers  ## Run all static checks: style, types, layers, generated code, public API
-	@$(BIN)/python -m codegen check
-	@$(BIN)/python scripts/public_api.py --check
+check: venv  ## Run all static checks: style, types, layers, generated code, public API
+	@$(MAKE) --no-print-directory -j 2 types generated layers lint
 
 lint: venv  ## Check style
 	@$(BIN)/python -m ruff check .
@@ -59,6 +58,10 @@ types: venv  ## Check types
 layers: venv  ## Check the layers: which module may import which
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python scripts/house.py --check
+
+generated: venv  ## Check that generated code and the list of the public API are not stale
+	@$(BIN)/python -m codegen check
+	@$(BIN)/python scripts/public_api.py --check
 
 generate: venv  ## Regenerate models, resources and registry from openapi/
 	@$(BIN)/python -m codegen generate

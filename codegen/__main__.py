@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import gc
 import json
 import sys
 import time
@@ -225,4 +226,5 @@ _COMMANDS = {
 }
 
 if __name__ == "__main__":
+    gc.disable()  # nearly all that a command makes is there until it ends
     raise SystemExit(main())

@@ -125,8 +125,12 @@ def join_pointer(pointer: str, *tokens: str | int) -> str:
         pointer: The pointer to start from; `""` is the whole document.
         tokens: Keys and indexes, not escaped.
     """
-    escaped = (str(token).replace("~", "~0").replace("/", "~1") for token in tokens)
-    return pointer + "".join(f"/{token}" for token in escaped)
+    for token in tokens:
+        text = str(token)
+        if "~" in text or "/" in text:
+            text = text.replace("~", "~0").replace("/", "~1")
+        pointer = f"{pointer}/{text}"
+    return pointer
 
 
 def split_pointer(pointer: str) -> tuple[str, ...]:

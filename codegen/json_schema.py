@@ -49,6 +49,7 @@ _SCHEMA_KEYS = (
 )
 _LIST_KEYS = ("allOf", "anyOf", "items", "oneOf", "prefixItems")
 _MAP_KEYS = ("$defs", "definitions", "dependentSchemas", "patternProperties", "properties")
+_KEYS = frozenset({*_SCHEMA_KEYS, *_LIST_KEYS, *_MAP_KEYS})
 
 
 def component_of(schema: Schema) -> str | None:
@@ -84,15 +85,17 @@ def resolve(schema: Schema, components: Schema) -> Schema:
 
 def subschemas(schema: Schema) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     """Yield the schemas directly inside a schema, each with its path."""
+    if _KEYS.isdisjoint(schema):
+        return  # as for most: the document is walked often, and has a hundred thousand schemas
     for key in _SCHEMA_KEYS:
-        if isinstance(schema.get(key), Mapping):
+        if key in schema and isinstance(schema[key], Mapping):
             yield (key,), schema[key]
     for key in _LIST_KEYS:
-        if isinstance(schema.get(key), list):
+        if key in schema and isinstance(schema[key], list):
             for index, value in enumerate(schema[key]):
                 yield (key, index), value
     for key in _MAP_KEYS:
-        if isinstance(schema.get(key), Mapping):
+        if key in schema and isinstance(schema[key], Mapping):
             for name, value in schema[key].items():
                 yield (key, name), value
 
@@ -121,17 +124,19 @@ def rewrite(
         pointer: The pointer of `schema`.
     """
     built = dict(schema)
+    if _KEYS.isdisjoint(built):
+        return change(built, pointer)
     for key in _SCHEMA_KEYS:
-        if isinstance(built.get(key), Mapping):
+        if key in built and isinstance(built[key], Mapping):
             built[key] = rewrite(built[key], change, join_pointer(pointer, key))
     for key in _LIST_KEYS:
-        if isinstance(built.get(key), list):
+        if key in built and isinstance(built[key], list):
             built[key] = [
                 rewrite(value, change, join_pointer(pointer, key, index))
                 for index, value in enumerate(built[key])
             ]
     for key in _MAP_KEYS:
-        if isinstance(built.get(key), Mapping):
+        if key in built and isinstance(built[key], Mapping):
             built[key] = {
                 name: rewrite(value, change, join_pointer(pointer, key, name))
                 for name, value in built[key].items()
@@ -151,7 +156,8 @@ def references(schema: Any) -> set[str]:
             name = component_of(typed)
             if name is not None:
                 found.add(name)
-            waiting.extend(value for _, value in subschemas(typed))
+            if not _KEYS.isdisjoint(typed):
+                waiting.extend(value for _, value in subschemas(typed))
     return found
 
 

@@ -164,5 +164,7 @@ def _default_errors(
 def _text_errors(pointer: str, schema: Schema) -> Iterator[Diagnostic]:
     """Find names and values with half a surrogate pair, which JSON allows and UTF-8 does not."""
     for text in (*(schema.get("properties") or ()), *(closed_values(schema) or ())):
-        if isinstance(text, str) and any("\ud800" <= char <= "\udfff" for char in text):
+        if not isinstance(text, str) or text.isascii():
+            continue
+        if any("\ud800" <= char <= "\udfff" for char in text):
             yield Diagnostic(pointer, f"{text!r} cannot be written in UTF-8")

@@ -110,6 +110,9 @@ def _without_inner(schema: dict[str, Any]) -> dict[str, Any]:
         hollow["properties"] = {"x": {}} if schema["properties"] else {}
     if _all_different_texts(schema.get("required")):
         hollow["required"] = ["x"]
+    # Values of an enum make none either, but that a default has to be one of them.
+    if _all_different_texts(schema.get("enum")) and "default" not in schema:
+        hollow["enum"] = ["x"]
     return hollow
 
 

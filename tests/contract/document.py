@@ -17,6 +17,7 @@ __all__ = [
     "closure",
     "components",
     "document",
+    "edges",
     "operation_of",
     "projected",
     "references",
@@ -130,6 +131,12 @@ def references(schema: Any) -> Iterator[str]:
             yield from references(value)
 
 
+@cache
+def edges(direction: Direction, name: str) -> tuple[str, ...]:
+    """Return the names of the components a component refers to itself."""
+    return tuple(references(components(direction)[name]))
+
+
 def closure(schema: Any, direction: Direction) -> dict[str, Any]:
     """Return every component that a schema reaches."""
     known = components(direction)
@@ -139,7 +146,7 @@ def closure(schema: Any, direction: Direction) -> dict[str, Any]:
         name = pending.pop()
         if name not in found:
             found[name] = known[name]
-            pending += references(known[name])
+            pending += edges(direction, name)
     return found
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from .document import Direction, components, references
+from .document import Direction, components, edges
 
 __all__ = ["Choice", "Unsatisfiable", "narrowed"]
 
@@ -247,13 +247,8 @@ def _reach(direction: Direction, name: str) -> frozenset[str]:
     found: set[str] = set()
     pending = [name]
     while pending:
-        for target in _edges(direction, pending.pop()):
+        for target in edges(direction, pending.pop()):
             if target not in found:
                 found.add(target)
                 pending.append(target)
     return frozenset(found)
-
-
-@cache
-def _edges(direction: Direction, name: str) -> tuple[str, ...]:
-    return tuple(references(components(direction)[name]))

@@ -7,19 +7,21 @@ top events with HogQL, and says what the tool returned.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
-from anthropic import AsyncAnthropic
-from openai import AsyncOpenAI
-from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
-from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from asyncposthog import AsyncPostHog
 from asyncposthog.toolkit import Toolkit, WriteRequest
-from examples.agents import anthropic_agent, anthropic_loop, openai_agent, pydantic_ai_agent
 from posthog_emulator import Emulator
+
+# Importing the frameworks takes seconds, and every worker collects all tests: those that use one
+# import it.
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
+    from pydantic_ai.messages import ModelMessage, ModelResponse
+    from pydantic_ai.models.function import AgentInfo
 
 QUESTION = "What are the top events?"
 SQL = "SELECT event, count() AS n FROM events GROUP BY event ORDER BY n DESC LIMIT 5"
@@ -67,17 +69,23 @@ def anthropic_answer(request: httpx2.Request) -> httpx2.Response:
 
 
 def anthropic_client(answer: Any) -> AsyncAnthropic:
+    from anthropic import AsyncAnthropic
+
     transport = httpx2.MockTransport(answer)
     return AsyncAnthropic(api_key="x", http_client=httpx2.AsyncClient(transport=transport))
 
 
 async def test_anthropic(ph: AsyncPostHog, expected: str) -> None:
+    from examples.agents import anthropic_agent
+
     async with anthropic_client(anthropic_answer) as client:
         assert await anthropic_agent.ask(QUESTION, ph, client) == expected
     assert "$pageview" in expected
 
 
 async def test_a_conversation(ph: AsyncPostHog, expected: str) -> None:
+    from examples.agents import anthropic_loop
+
     async with anthropic_client(anthropic_answer) as client:
         messages: list[dict[str, Any]] = [{"role": "user", "content": QUESTION}]
         kit = Toolkit(ph)
@@ -89,6 +97,8 @@ async def test_a_conversation(ph: AsyncPostHog, expected: str) -> None:
 
 @pytest.mark.parametrize(("typed", "approved"), [("y", True), ("n", False), ("", False)])
 async def test_a_person_approves_writes(typed: str, approved: bool) -> None:
+    from examples.agents import anthropic_loop
+
     shown: list[str] = []
 
     async def ask(text: str) -> str:
@@ -105,6 +115,10 @@ async def test_a_person_approves_writes(typed: str, approved: bool) -> None:
 
 
 async def test_openai(ph: AsyncPostHog, expected: str) -> None:
+    from openai import AsyncOpenAI
+
+    from examples.agents import openai_agent
+
     def answer(request: httpx2.Request) -> httpx2.Response:
         body = json.loads(request.content)
         last = body["input"][-1]
@@ -131,6 +145,11 @@ async def test_openai(ph: AsyncPostHog, expected: str) -> None:
 
 
 async def test_pydantic_ai(ph: AsyncPostHog, expected: str) -> None:
+    from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
+    from pydantic_ai.models.function import FunctionModel
+
+    from examples.agents import pydantic_ai_agent
+
     def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
         last: Any = messages[-1].parts[-1]
         if last.part_kind == "tool-return":

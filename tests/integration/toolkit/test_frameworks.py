@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import agents
 import httpx2
 import pytest
-from anthropic import AsyncAnthropic
-from openai import AsyncOpenAI
-from pydantic_ai import Agent
-from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
-from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from asyncposthog.toolkit import Toolkit
 from asyncposthog.toolkit.adapters import FRAMEWORKS
+
+# Importing the frameworks takes seconds, and every worker collects all tests: those that use one
+# import it.
+if TYPE_CHECKING:
+    from pydantic_ai.messages import ModelMessage, ModelResponse
+    from pydantic_ai.models.function import AgentInfo
 
 COUNT = {"query": "SELECT count() FROM events"}
 
@@ -25,6 +25,8 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_anthropic(kit: Toolkit) -> None:
+    from anthropic import AsyncAnthropic
+
     requests: list[Any] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:
@@ -56,6 +58,8 @@ async def test_anthropic(kit: Toolkit) -> None:
 
 
 async def test_openai(kit: Toolkit) -> None:
+    from openai import AsyncOpenAI
+
     def answer(request: httpx2.Request) -> httpx2.Response:
         body = json.loads(request.content)
         assert [tool["name"] for tool in body["tools"]] == [tool.name for tool in kit]
@@ -82,6 +86,8 @@ async def test_openai(kit: Toolkit) -> None:
 
 
 async def test_openai_agents(kit: Toolkit) -> None:
+    import agents
+
     tools = {tool.name: tool for tool in kit.tools("openai-agents")}
     assert all(isinstance(tool, agents.FunctionTool) for tool in tools.values())
     query = tools["query_posthog"]
@@ -93,6 +99,10 @@ async def test_openai_agents(kit: Toolkit) -> None:
 
 
 async def test_pydantic_ai(kit: Toolkit) -> None:
+    from pydantic_ai import Agent
+    from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
+    from pydantic_ai.models.function import FunctionModel
+
     def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
         assert {tool.name for tool in info.function_tools} == {tool.name for tool in kit}
         last = messages[-1].parts[-1]
