@@ -21,9 +21,11 @@ SKIPPED = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
 RUN = """
-import contextlib, copy, io, json, sys
+import contextlib, copy, gc, io, json, sys
 from codegen import models
 from codegen.__main__ import main
+
+gc.disable()  # as the command does
 
 annotate, results = models.annotate, {}
 
