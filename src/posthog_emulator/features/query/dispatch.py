@@ -40,6 +40,8 @@ _TAXONOMY_KINDS: Final = (
     "EventTaxonomyQuery",
     "ActorsPropertyTaxonomyQuery",
 )
+_PRODUCT_KINDS: Final = ("ExperimentQuery",)
+"""Kinds of `product_kinds.PRODUCT_KINDS`."""
 SUPPORTED_KINDS: Final = (
     "HogQLQuery",
     "EventsQuery",
@@ -52,6 +54,7 @@ SUPPORTED_KINDS: Final = (
     "ErrorTrackingQuery",
     *_TAXONOMY_KINDS,
     "ExperimentExposureQuery",
+    *_PRODUCT_KINDS,
 )
 """Kinds that the emulator computes; of a visualization, its source is computed."""
 _WRAPPER_KINDS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
@@ -109,6 +112,10 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             from .experiment_exposures import run_experiment_exposures
 
             return run_experiment_exposures(session, query)
+        case kind if kind in _PRODUCT_KINDS:
+            from .product_kinds import PRODUCT_KINDS
+
+            return PRODUCT_KINDS[kind](session, query)
         case kind if kind in _TAXONOMY_KINDS:
             from .taxonomy import run_taxonomy
 

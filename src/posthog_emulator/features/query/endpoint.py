@@ -143,6 +143,10 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
     names = set(_SYSTEM_TABLE.findall(" ".join([text, *session.views.values()])))
     if "ErrorTrackingQuery" in text:
         names.add("error_tracking_issues")
+    if as_object(query).get("kind") == "ExperimentQuery":
+        from .experiment_metrics import project_experiments
+
+        session.experiments = project_experiments(state, call.path_values[0])
     session.system_table = {
         name: system_table(state, call.path_values[0], name) for name in names
     }.get

@@ -1,0 +1,20 @@
+"""The kinds of queries of single products, with the functions that compute them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+from .experiment_metrics import run_experiment
+from .result import Result
+from .runner import QuerySession
+
+__all__ = ["PRODUCT_KINDS"]
+
+Run: TypeAlias = "Callable[[QuerySession, Mapping[str, Any]], Result]"
+
+PRODUCT_KINDS: Final[Mapping[str, Run]] = MappingProxyType({
+    "ExperimentQuery": run_experiment,
+})  # fmt: skip
+"""What computes a query, by its kind."""
