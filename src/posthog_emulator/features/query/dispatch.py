@@ -40,7 +40,13 @@ _TAXONOMY_KINDS: Final = (
     "EventTaxonomyQuery",
     "ActorsPropertyTaxonomyQuery",
 )
-_PRODUCT_KINDS: Final = ("ExperimentQuery",)
+_PRODUCT_KINDS: Final = (
+    "ExperimentQuery",
+    "TracesQuery",
+    "TraceQuery",
+    "TraceNeighborsQuery",
+    "SessionQuery",
+)
 """Kinds of `product_kinds.PRODUCT_KINDS`."""
 SUPPORTED_KINDS: Final = (
     "HogQLQuery",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
+from .ai_traces import run_ai_session, run_trace, run_trace_neighbors, run_traces
 from .experiment_metrics import run_experiment
 from .result import Result
 from .runner import QuerySession
@@ -16,5 +17,9 @@ Run: TypeAlias = "Callable[[QuerySession, Mapping[str, Any]], Result]"
 
 PRODUCT_KINDS: Final[Mapping[str, Run]] = MappingProxyType({
     "ExperimentQuery": run_experiment,
+    "TracesQuery": run_traces,
+    "TraceQuery": run_trace,
+    "TraceNeighborsQuery": run_trace_neighbors,
+    "SessionQuery": run_ai_session,
 })  # fmt: skip
 """What computes a query, by its kind."""
