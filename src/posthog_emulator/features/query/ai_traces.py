@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from posthog_emulator.hogql.parse import Expression
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object
 
 from .dates import bound, local_now, query_period
-from .entities import hogql_node
 from .insight_results import insight_result
 from .properties import Values, property_tests
 from .result import Result, encode_json
 from .runner import QuerySession, run_rows
-from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
+from .unknown_fields import check_query
 
 __all__ = ["run_ai_session", "run_trace", "run_trace_neighbors", "run_traces"]
 
-_FIELDS: Final = ("kind", "dateRange", "properties", "modifiers", "tags", "version", "response")
-_TRACES: Final = (*_FIELDS, "filterTestAccounts", "filterSupportTraces", "groupKey",
-                  "groupTypeIndex", "limit", "offset", "personId",
-                  "showColumnConfigurator")  # fmt: skip
+_FIELDS: Final = ("dateRange", "properties")
 _ROWS: Final = 100
 _MARGIN: Final = timedelta(minutes=10)
 """How much longer than the time range a trace may last."""
@@ -35,56 +31,41 @@ _EVENTS: Final = (
     "event IN ('$ai_span', '$ai_generation', '$ai_embedding', '$ai_metric', '$ai_feedback', "
     "'$ai_trace') AND isNotNull(properties.$ai_trace_id) AND properties.$ai_trace_id != ''"
 )
-_LATENCY: Final = "toFloat(properties.$ai_latency)"
-_PARENT: Final = "toString(properties.$ai_parent_id)"
-_LISTED: Final = f"event IN ('$ai_metric', '$ai_feedback') OR {_PARENT} = {_ID}"
-"""The events that a list of traces shows."""
-_ROOT: Final = "event = '$ai_trace'"
-_PAID: Final = "event IN ('$ai_generation', '$ai_embedding')"
+_PAID: Final = ("$ai_generation", "$ai_embedding")
+"""The events whose tokens and costs count."""
+_TOTALS: Final = {
+    "inputTokens": "input_tokens", "outputTokens": "output_tokens", "inputCost": "input_cost_usd",
+    "outputCost": "output_cost_usd", "requestCost": "request_cost_usd",
+    "webSearchCost": "web_search_cost_usd", "totalCost": "total_cost_usd",
+}  # fmt: skip
 
 
-def _sum(name: str) -> str:
-    return f"sumIf(toFloat(properties.$ai_{name}), {_PAID})"
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """An event of a trace."""
 
+    at: str
+    uuid: str
+    name: str
+    person: str
+    properties: Mapping[str, Any]
 
-# What nests deeply is computed of the rows: the parser takes long for it.
-_COLUMNS: Final[Mapping[str, str]] = {
-    "id": _ID,
-    "aiSessionId": "any(nullIf(properties.$ai_session_id, ''))",
-    "createdAt": "toString(min(timestamp))",
-    "distinctId": f"argMinIf(distinct_id, timestamp, {_ROOT})",
-    "inputTokens": _sum("input_tokens"),
-    "outputTokens": _sum("output_tokens"),
-    "inputCost": _sum("input_cost_usd"),
-    "outputCost": _sum("output_cost_usd"),
-    "requestCost": _sum("request_cost_usd"),
-    "webSearchCost": _sum("web_search_cost_usd"),
-    "totalCost": _sum("total_cost_usd"),
-    "inputState": f"argMinIf(properties.$ai_input_state, timestamp, {_ROOT})",
-    "outputState": f"argMinIf(properties.$ai_output_state, timestamp, {_ROOT})",
-    "traceName": f"argMinIf(name, timestamp, {_ROOT})",
-    "errorCount": "countIf(properties.$ai_is_error = 'true' OR isNotNull(properties.$ai_error))",
-    "isSupportTrace": "max(properties.ai_support_impersonated = 'true')",
-    "tools": "groupArrayIf(properties.$ai_tools_called, event = '$ai_generation')",
-    "events": "groupArrayIf(tuple(toString(timestamp), toString(uuid), event, properties), listed)",
-}
-"""HogQL of the fields of a trace."""
-_MORE: Final = (
-    "argMin(distinct_id, timestamp)",
-    "argMin(name, timestamp)",
-    f"maxIf(latency, {_ROOT})",
-    "countIf(latency > 0 AND event != '$ai_generation')",
-    "sumIf(latency, latency > 0)",
-    f"sumIf(latency, isNull(properties.$ai_parent_id) OR {_PARENT} = {_ID})",
-)
-"""HogQL of what fields are completed by."""
-_SQL: Final = (
-    f"SELECT {', '.join([*_COLUMNS.values(), *_MORE])} FROM (SELECT event, distinct_id, timestamp, "  # noqa: S608
-    f"uuid, properties, {_LATENCY} AS latency, {{listed}} AS listed, coalesce(nullIf("
-    "properties.$ai_span_name, ''), nullIf(properties.$ai_trace_name, '')) AS name "
-    f"FROM events WHERE {_EVENTS} AND {{where}}) GROUP BY {_ID} HAVING {{having}} "
-    f"ORDER BY min(timestamp) DESC, {_ID} LIMIT {{limit}} OFFSET {{offset}}"
-)
+    def value(self, name: str) -> Any:
+        """Return a property by its name without `$ai_`; None if it is empty."""
+        value = self.properties.get(f"$ai_{name}")
+        return None if value == "" else value
+
+    def number(self, name: str) -> float | None:
+        """Return a property that is a number, or text of one."""
+        try:
+            return float(self.value(name))
+        except (TypeError, ValueError):
+            return None
+
+    @property
+    def is_top(self) -> bool:
+        """Return whether it is a direct child of the trace."""
+        return self.value("parent_id") == self.value("trace_id")
 
 
 def run_traces(session: QuerySession, query: Mapping[str, Any]) -> Result:
@@ -93,7 +74,9 @@ def run_traces(session: QuerySession, query: Mapping[str, Any]) -> Result:
     Raises:
         ApiError: 400, the query uses something that the emulator does not support.
     """
-    _check(query, _TRACES)
+    check_query(query, *_FIELDS, "filterTestAccounts", "filterSupportTraces", "groupKey",
+                "groupTypeIndex", "limit", "offset", "personId",
+                "showColumnConfigurator")  # fmt: skip
     values, period = Values(session), query_period(session, query, "minute")
     tests = [*_within(values, period.start, period.end), *_filters(query, values)]
     if query.get("personId"):
@@ -104,7 +87,11 @@ def run_traces(session: QuerySession, query: Mapping[str, Any]) -> Result:
     chosen = f"{_ID} IN (SELECT {_ID} FROM events WHERE {' AND '.join([_EVENTS, *tests])})"  # noqa: S608
     where = [chosen, *_within(values, period.start - _MARGIN, period.end + _MARGIN)]
     having = " AND ".join(_within(values, period.start, period.end, "min(timestamp)"))
-    return _traces(query, values, where, _LISTED, having)
+    return _traces(
+        query, values, where, having,
+        lambda one: one.name in ("$ai_metric", "$ai_feedback")
+        or (one.is_top and one.name != "$ai_trace"),
+    )  # fmt: skip
 
 
 def run_trace(session: QuerySession, query: Mapping[str, Any]) -> Result:
@@ -113,7 +100,7 @@ def run_trace(session: QuerySession, query: Mapping[str, Any]) -> Result:
     Raises:
         ApiError: 400, the query uses something that the emulator does not support.
     """
-    _check(query, (*_FIELDS, "traceId"))
+    check_query(query, *_FIELDS, "traceId")
     values, period = Values(session), query_period(session, query, "minute")
     where = [
         f"{_ID} = {values.add(str(query['traceId']))}", *_filters(query, values),
@@ -121,7 +108,7 @@ def run_trace(session: QuerySession, query: Mapping[str, Any]) -> Result:
     ]  # fmt: skip
     start, end = values.add(period.start), values.add(period.end)
     having = f"min(timestamp) <= {end} AND max(timestamp) >= {start}"
-    return _traces(query, values, where, "event != '$ai_trace'", having)
+    return _traces(query, values, where, having)
 
 
 def run_ai_session(session: QuerySession, query: Mapping[str, Any]) -> Result:
@@ -130,7 +117,7 @@ def run_ai_session(session: QuerySession, query: Mapping[str, Any]) -> Result:
     Raises:
         ApiError: 400, the query uses something that the emulator does not support.
     """
-    _check(query, (*_FIELDS, "sessionId", "limit", "offset"))
+    check_query(query, *_FIELDS, "sessionId", "limit", "offset")
     values, within = Values(session), list[str]()
     if as_object(query.get("dateRange")).get("date_from"):
         period = query_period(session, query, "minute")
@@ -138,7 +125,7 @@ def run_ai_session(session: QuerySession, query: Mapping[str, Any]) -> Result:
     named = f"properties.$ai_session_id = {values.add(str(query['sessionId']))}"
     tests = " AND ".join([_EVENTS, named, *within])
     where = [f"{_ID} IN (SELECT {_ID} FROM events WHERE {tests})", *within]  # noqa: S608
-    return _traces(query, values, where, "event != '$ai_trace'", "true")
+    return _traces(query, values, where, "true")
 
 
 def run_trace_neighbors(session: QuerySession, query: Mapping[str, Any]) -> Result:
@@ -147,7 +134,9 @@ def run_trace_neighbors(session: QuerySession, query: Mapping[str, Any]) -> Resu
     Raises:
         ApiError: 400, the query uses something that the emulator does not support.
     """
-    _check(query, (*_FIELDS, "traceId", "timestamp", "filterTestAccounts", "filterSupportTraces"))
+    check_query(
+        query, *_FIELDS, "traceId", "timestamp", "filterTestAccounts", "filterSupportTraces"
+    )
     given = as_object(query.get("dateRange"))
     at = bound(query["timestamp"], local_now(session))
     start, end = at - _NEAR, at + _NEAR
@@ -177,12 +166,6 @@ def run_trace_neighbors(session: QuerySession, query: Mapping[str, Any]) -> Resu
     return Result(encode_json(rest.pop("olderTraceId")), rest, field="olderTraceId")
 
 
-def _check(query: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    kind = str(query["kind"])
-    reject_unknown_fields(query, known, kind)
-    reject_unknown_fields(as_object(query.get("modifiers")), IGNORED_MODIFIERS, f"{kind}.modifiers")
-
-
 def _within(values: Values, start: datetime, end: datetime, column: str = "timestamp") -> list[str]:
     return [f"{column} >= {values.add(start)}", f"{column} <= {values.add(end)}"]
 
@@ -196,59 +179,107 @@ def _filters(query: Mapping[str, Any], values: Values) -> list[str]:
     return tests
 
 
+def _is_inside(event: _Event) -> bool:
+    return event.name != "$ai_trace"
+
+
 def _traces(
-    query: Mapping[str, Any], values: Values, where: list[str], listed: str, having: str
+    query: Mapping[str, Any],
+    values: Values,
+    where: list[str],
+    having: str,
+    is_listed: Callable[[_Event], bool] = _is_inside,
 ) -> Result:
-    """Return the traces of the events that meet `where`, with those that are `listed`."""
+    """Return the traces of the events that meet `where`, with those that are listed."""
     limit, skipped = int(query.get("limit") or _ROWS), int(query.get("offset") or 0)
     if limit < 0 or skipped < 0:
         raise invalid("limit and offset must not be negative.")
-    session, nodes = values.session, {"where": " AND ".join(where), "listed": listed,
-                                      "having": having}  # fmt: skip
-    parts = {name: Expression(hogql_node(text)) for name, text in nodes.items()}
-    # The text is always the same, so that it is parsed once.
-    page = {"limit": limit + 1, "offset": skipped}
-    rows = run_rows(session, _SQL, {**values.by_name, **parts, **page})
-    return insight_result(
-        [_trace(row, session) for row in rows[:limit]],
-        columns=[*_COLUMNS, "totalLatency"],
-        hasMore=len(rows) > limit,
-        limit=limit,
-        offset=skipped,
+    rows = run_rows(
+        values.session,
+        f"SELECT {_ID} AS id, groupArray(tuple(toString(timestamp), toString(uuid), event, "  # noqa: S608
+        f"distinct_id, properties)) FROM events WHERE {' AND '.join([_EVENTS, *where])} "
+        f"GROUP BY id HAVING {having} ORDER BY min(timestamp) DESC, id "
+        f"LIMIT {limit + 1} OFFSET {skipped}",
+        values.by_name,
     )
+    results = [
+        _trace(
+            key,
+            [
+                _Event(at, uuid, name, person, json.loads(text))
+                for at, uuid, name, person, text in sorted(found)
+            ],
+            is_listed,
+            values.session,
+        )
+        for key, found in rows[:limit]
+    ]
+    return insight_result(results, hasMore=len(rows) > limit, limit=limit, offset=skipped)
 
 
-def _trace(columns: list[Any], session: QuerySession) -> dict[str, Any]:
-    row = dict(zip(_COLUMNS, columns, strict=False))
-    person, name, own, others, generations, children = columns[len(_COLUMNS) :]
-    # The latency of the trace itself, or else of its generations, or of all its children.
-    latency = own or (generations if not others and generations else children)
-    costs = {key: value and round(value, 10) for key, value in row.items() if key.endswith("Cost")}
-    tools = ",".join(text for text in row["tools"] if text).split(",")
+def _trace(
+    key: str, events: list[_Event], is_listed: Callable[[_Event], bool], session: QuerySession
+) -> dict[str, Any]:
+    """Return a trace of its events, which are in order."""
+    root = next((one for one in events if one.name == "$ai_trace"), None)
+    paid = [one for one in events if one.name in _PAID]
+    totals = {name: _sum(one.number(key) for one in paid) for name, key in _TOTALS.items()}
+    named = [one.value("span_name") or one.value("trace_name") for one in (root, *events) if one]
+    tools = ",".join(str(one.value("tools_called") or "") for one in events
+                     if one.name == "$ai_generation").split(",")  # fmt: skip
     return {
-        **row,
-        **costs,
-        "createdAt": _iso(row["createdAt"], session),
-        "distinctId": row["distinctId"] or person,
-        "traceName": row["traceName"] or name,
-        "totalLatency": latency and round(latency, 2),
-        "inputState": _state(row["inputState"]),
-        "outputState": _state(row["outputState"]),
-        "isSupportTrace": bool(row["isSupportTrace"]),
+        "id": key,
+        "aiSessionId": next((one.value("session_id") for one in events
+                             if one.value("session_id")), None),
+        "createdAt": _iso(events[0].at, session),
+        "distinctId": (root or events[0]).person,
+        "totalLatency": _latency(events),
+        **{name: total if total is None or "Tokens" in name else round(total, 10)
+           for name, total in totals.items()},
+        "inputState": _state(root and root.value("input_state")),
+        "outputState": _state(root and root.value("output_state")),
+        "traceName": next((name for name in named if name), None),
+        "errorCount": sum(str(one.value("is_error")).lower() == "true"
+                          or one.properties.get("$ai_error") is not None for one in events),
+        "isSupportTrace": any(_is_support(one) for one in events),
         "tools": [tool for tool in dict.fromkeys(tools) if tool],
         "events": [
-            {"id": uuid, "event": event, "createdAt": _iso(at, session),
-             "properties": json.loads(properties)}
-            for at, uuid, event, properties in sorted(row["events"])
+            {"id": one.uuid, "event": one.name, "createdAt": _iso(one.at, session),
+             "properties": one.properties}
+            for one in events
+            if is_listed(one)
         ],
     }  # fmt: skip
 
 
-def _state(text: str | None) -> Any:
+def _is_support(event: _Event) -> bool:
+    return str(event.properties.get("ai_support_impersonated")).lower() == "true"
+
+
+def _latency(events: list[_Event]) -> float | None:
+    """Return the latency of the trace itself, or of its generations, or of its children."""
+    known = [(one, latency) for one in events if (latency := one.number("latency")) is not None]
+    own = max((latency for one, latency in known if one.name == "$ai_trace"), default=0)
+    if own > 0:
+        return round(own, 2)
+    slow = [(one, latency) for one, latency in known if latency > 0]
+    if not slow or any(one.name != "$ai_generation" for one, _ in slow):
+        slow = [(one, latency) for one, latency in known
+                if one.is_top or one.value("parent_id") is None]  # fmt: skip
+    total = _sum(latency for _, latency in slow)
+    return None if total is None else round(total, 2)
+
+
+def _sum(numbers: Iterable[float | None]) -> float | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known else None
+
+
+def _state(value: Any) -> Any:
     try:
-        return json.loads(text) if text else None
+        return json.loads(value) if isinstance(value, str) else value
     except ValueError:
-        return text
+        return value
 
 
 def _iso(text: str, session: QuerySession) -> str:

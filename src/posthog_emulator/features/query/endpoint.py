@@ -141,7 +141,7 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
         session.cohorts = project_cohorts(state, call.path_values[0])
     # Read now, under the emulator's lock: the query runs in a thread without it.
     names = set(_SYSTEM_TABLE.findall(" ".join([text, *session.views.values()])))
-    if "ErrorTrackingQuery" in text:
+    if "ErrorTracking" in text:
         names.add("error_tracking_issues")
     if as_object(query).get("kind") == "ExperimentQuery":
         from .experiment_metrics import project_experiments

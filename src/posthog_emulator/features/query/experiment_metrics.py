@@ -29,12 +29,10 @@ from .insight_results import all_rows
 from .properties import Values
 from .result import Result, encode_json
 from .runner import QuerySession
-from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
+from .unknown_fields import check_query, reject_unknown_fields
 
 __all__ = ["project_experiments", "run_experiment"]
 
-_FIELDS: Final = ("kind", "experiment_id", "metric", "modifiers", "name", "precomputation_mode",
-                  "tags", "version", "response")  # fmt: skip
 _METRIC: Final = ("kind", "metric_type", "name", "uuid", "fingerprint", "goal", "isSharedMetric",
                   "sharedMetricId", "version", "response", "conversion_window",
                   "conversion_window_unit")  # fmt: skip
@@ -95,9 +93,7 @@ def run_experiment(session: QuerySession, query: Mapping[str, Any]) -> Result:
 
 class _Experiment:
     def __init__(self, session: QuerySession, query: Mapping[str, Any]) -> None:
-        reject_unknown_fields(query, _FIELDS, "ExperimentQuery")
-        modifiers = as_object(query.get("modifiers"))
-        reject_unknown_fields(modifiers, IGNORED_MODIFIERS, "ExperimentQuery.modifiers")
+        check_query(query, "experiment_id", "metric", "name", "precomputation_mode")
         number = query.get("experiment_id")
         if not number:
             raise invalid("experiment_id is required")
