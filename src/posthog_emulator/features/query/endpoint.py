@@ -143,6 +143,8 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
     names = set(_SYSTEM_TABLE.findall(" ".join([text, *session.views.values()])))
     if "ErrorTracking" in text:
         names.add("error_tracking_issues")
+    if "log" in text.lower():
+        names.add("logs")
     if as_object(query).get("kind") == "ExperimentQuery":
         from .experiment_metrics import project_experiments
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from posthog_emulator.hogql.context import SystemTable
@@ -19,6 +19,9 @@ _DELETED: Final = {"deleted": "UInt8"}
 _CREATED: Final = {"created_at": "Nullable(DateTime64(6, 'UTC'))"}
 _DATES: Final = {"start_date": "Nullable(DateTime64(6, 'UTC'))",
                  "end_date": "Nullable(DateTime64(6, 'UTC'))"}  # fmt: skip
+
+_LOG_TEXTS: Final = ("trace_id", "span_id", "body", "attributes", "severity_text", "level",
+                     "resource_attributes", "event_name")  # fmt: skip
 
 _TABLES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "actions": ("actions", {**_ID, **_NAMED, **_DELETED, **_CREATED}),
@@ -60,6 +63,12 @@ _TABLES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "insights": ("insights", {**_ID, "short_id": "String", **_NAMED, "query": "String",
                               "saved": "UInt8", **_DELETED, **_CREATED}),
     "integrations": ("integrations", {**_ID, "kind": "Nullable(String)", **_CREATED}),
+    "logs": (
+        "logs/query",
+        {"uuid": "String", **dict.fromkeys(_LOG_TEXTS, "String"), "severity_number": "Int64",
+         "timestamp": "Nullable(DateTime64(6, 'UTC'))",
+         "observed_timestamp": "Nullable(DateTime64(6, 'UTC'))"},
+    ),
     "notebooks": ("notebooks", {**_TEXT_ID, "short_id": "String", "title": "Nullable(String)",
                                 **_DELETED, **_CREATED}),
     "session_recordings": ("session_recordings", {**_TEXT_ID, "distinct_id": "Nullable(String)"}),
@@ -108,9 +117,11 @@ _EMPTY: Final[Mapping[str, Any]] = {"String": "", "Int64": 0, "UInt8": 0}
 
 def _timestamp(text: str) -> datetime | None:
     try:
-        return datetime.fromisoformat(text)
+        at = datetime.fromisoformat(text)
     except ValueError:
         return None
+    # The engine does not read offsets in the values of a table.
+    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
 
 
 def _text(value: Any) -> str:
