@@ -41,6 +41,8 @@ _TAXONOMY_KINDS: Final = (
     "ActorsPropertyTaxonomyQuery",
 )
 _PRODUCT_KINDS: Final = (
+    "DatabaseSchemaQuery",
+    "HogQLAutocomplete",
     "ErrorTrackingBreakdownsQuery",
     "ErrorTrackingIssueCorrelationQuery",
     "ExperimentQuery",

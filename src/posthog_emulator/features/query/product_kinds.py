@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from .ai_traces import run_ai_session, run_trace, run_trace_neighbors, run_traces
+from .database_schema import run_autocomplete, run_database_schema
 from .error_tracking_sessions import run_error_breakdowns, run_error_correlation
 from .experiment_metrics import run_experiment
 from .logs import run_log_attributes, run_log_values, run_logs
@@ -18,6 +19,8 @@ __all__ = ["PRODUCT_KINDS"]
 Run: TypeAlias = "Callable[[QuerySession, Mapping[str, Any]], Result]"
 
 PRODUCT_KINDS: Final[Mapping[str, Run]] = MappingProxyType({
+    "DatabaseSchemaQuery": run_database_schema,
+    "HogQLAutocomplete": run_autocomplete,
     "ErrorTrackingBreakdownsQuery": run_error_breakdowns,
     "ErrorTrackingIssueCorrelationQuery": run_error_correlation,
     "ExperimentQuery": run_experiment,

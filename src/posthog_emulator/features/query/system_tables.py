@@ -10,7 +10,7 @@ from typing import Any, Final
 from posthog_emulator.hogql.context import SystemTable
 from posthog_emulator.state import EmulatorState, fill_path
 
-__all__ = ["system_table"]
+__all__ = ["system_columns", "system_table"]
 
 _ID: Final = {"id": "Int64"}
 _TEXT_ID: Final = {"id": "String"}
@@ -78,6 +78,14 @@ _TABLES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
                         "Nullable(String)", **_CREATED}),
 }  # fmt: skip
 """By name: the collection below the project, and the columns with their ClickHouse types."""
+
+
+def system_columns() -> dict[str, Mapping[str, str]]:
+    """Return the columns of the tables with their ClickHouse types, by the name in HogQL."""
+    return {
+        name if name == "logs" else f"system.{name}": columns
+        for name, (_, columns) in _TABLES.items()
+    }
 
 
 def system_table(state: EmulatorState, team: str, name: str) -> SystemTable | None:
