@@ -51,6 +51,7 @@ _REQUEST_FIELDS: Final = frozenset(
      "variables_override", "personal_api_key"}
 )  # fmt: skip
 _SYSTEM_TABLE: Final = re.compile(r"\bsystem\.\W?(\w+)")
+_UNCACHED: Final = ("HogQLMetadata", "HogQLAutocomplete", "DatabaseSchemaQuery")
 _UNSUPPORTED_FIELDS: Final = ("filters_override", "variables_override", "limit_context")
 
 
@@ -68,7 +69,7 @@ class QueryRequest:
         self, call: ApiCall, query: Mapping[str, Any], mode: str, id: str | None = None
     ) -> None:
         self.inner = unwrap_query(query)
-        self.uncached = self.inner["kind"] == "HogQLMetadata"
+        self.uncached = self.inner["kind"] in _UNCACHED
         """Whether the result is not cached, and the response has no cache fields."""
         self.team = call.path_values[0]
         self.key = cache_key(query, self.team)
