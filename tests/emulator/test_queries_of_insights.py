@@ -313,9 +313,11 @@ async def prepare(emulator: Emulator, connect: Callable[..., httpx.AsyncClient])
                   "$ai_parent_id": "t1", "$ai_tools_called": "read",
                   "$ai_input_tokens": 3}  # fmt: skip
     called = {"$feature_flag": "x", "$feature_flag_response": "test"}
+    named = [("$ai_generation", generation), ("$feature_flag_called", called),
+             ("a", {"$feature/x": "test"}), ("a", {"$feature/x": "control"})]  # fmt: skip
     emulator.state.events.append(1, [
-        {"event": name, "distinct_id": "p1", "timestamp": "2026-01-02", "properties": given}
-        for name, given in (("$ai_generation", generation), ("$feature_flag_called", called))
+        {"event": name, "distinct_id": f"p{number}", "timestamp": "2026-01-02", "properties": given}
+        for number, (name, given) in enumerate(named)
     ])  # fmt: skip
     record = {"timeUnixNano": str(1_767_312_000 * 10**9), "body": {"stringValue": "lost"},
               "attributes": [{"key": "k", "value": {"stringValue": "v"}}]}  # fmt: skip
@@ -324,6 +326,7 @@ async def prepare(emulator: Emulator, connect: Callable[..., httpx.AsyncClient])
         await http.post("/i/v1/logs", json=logs, headers={"Authorization": "Bearer phc_emulator"})
         made = await http.post("/api/projects/1/experiments/", json={
             "name": "x", "feature_flag_key": "x", "start_date": "2026-01-01T00:00:00Z",
+            "end_date": "2026-01-05T00:00:00Z",
         })  # fmt: skip
         assert made.json()["id"] == 1
 
@@ -365,6 +368,10 @@ async def test_responses_are_as_the_schema_says(
                 {"metric_type": "ratio", "numerator": NODE, "denominator": NODE},
             )
         ),
+        {"kind": "ExperimentFunnelsQuery", "experiment_id": 1, "funnels_query": {
+            "kind": "FunnelsQuery", "series": [NODE, {**NODE, "event": "b"}]}},
+        {"kind": "ExperimentTrendsQuery", "experiment_id": 1, "count_query": {
+            "kind": "TrendsQuery", "series": [NODE]}},
         *({"kind": kind, **traced} for kind in ("TracesQuery", "TraceQuery", "SessionQuery",
                                                 "TraceNeighborsQuery")
           for traced in [{"dateRange": {"date_from": "2026-01-01"}, **TRACE.get(kind, {})}]),
@@ -387,8 +394,7 @@ async def test_responses_are_as_the_schema_says(
             answer = await http.post(PATH, json={"query": query})
             assert answer.status_code == 200, answer.text
             body = {name: value for name, value in answer.json().items() if name not in CACHED}
-            if query["kind"] in {"ExperimentExposureQuery", "ExperimentQuery",
-                                 "TraceNeighborsQuery"}:  # fmt: skip
+            if query["kind"].startswith("Experiment") or query["kind"] == "TraceNeighborsQuery":
                 # The endpoint adds it to every response; these schemas do not have it.
                 assert body.pop("query_status") is None
             model = (

@@ -46,6 +46,8 @@ _PRODUCT_KINDS: Final = (
     "ErrorTrackingBreakdownsQuery",
     "ErrorTrackingIssueCorrelationQuery",
     "ExperimentQuery",
+    "ExperimentFunnelsQuery",
+    "ExperimentTrendsQuery",
     "LogsQuery",
     "LogAttributesQuery",
     "LogValuesQuery",

@@ -146,7 +146,7 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
         names.add("error_tracking_issues")
     if "log" in text.lower():
         names.add("logs")
-    if as_object(query).get("kind") == "ExperimentQuery":
+    if str(as_object(query).get("kind")).startswith("Experiment"):
         from .experiment_metrics import project_experiments
 
         session.experiments = project_experiments(state, call.path_values[0])

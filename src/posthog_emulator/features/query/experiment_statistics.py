@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from posthog_emulator.http.errors import ApiError, invalid
 
 __all__ = [
-    "Sample", "Test", "bayesian_test", "mean_sample", "proportion_sample", "ratio_sample",
-    "student_quantile", "student_tails", "t_test",
+    "Posterior", "Sample", "Test", "bayesian_test", "beta_posterior", "chances", "expected_loss",
+    "gamma_posterior", "mean_sample", "proportion_sample", "ratio_sample", "student_quantile",
+    "student_tails", "t_test",
 ]  # fmt: skip
 
 _TINY = 1e-300
@@ -203,6 +205,80 @@ def _fraction(a: float, b: float, x: float) -> float:
 
 def _nonzero(value: float) -> float:
     return value if abs(value) > _TINY else _TINY
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """What is known of the rate of a variant: the distribution of a number that is not negative."""
+
+    below: Callable[[float], float]
+    """The probability that the rate is below a number."""
+    most: float
+    """A number that the rate is practically never above."""
+
+    def quantile(self, share: float) -> float:
+        """Return the number that the rate is below with a probability."""
+        low, high = 0.0, self.most
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.below(middle) < share else (low, middle)
+        return (low + high) / 2
+
+
+def beta_posterior(successes: float, failures: float) -> Posterior:
+    """Return the posterior of a share of successes; any share is as likely before."""
+    return Posterior(lambda x: _incomplete_beta(1 + successes, 1 + failures, x), 1.0)
+
+
+def gamma_posterior(count: float, exposure: float) -> Posterior:
+    """Return the posterior of a rate of events; its prior has one event in one exposure."""
+    shape, rate = 1 + count, 1 + exposure
+    most = (shape + 12 * math.sqrt(shape) + 30) / rate
+    return Posterior(lambda x: _incomplete_gamma(shape, x * rate), most)
+
+
+def _incomplete_gamma(shape: float, x: float) -> float:
+    """Return the regularized lower incomplete gamma function, by its power series."""
+    if x <= 0:
+        return 0.0
+    term = total = 1 / shape
+    for n in range(1, 100_000):
+        term *= x / (shape + n)
+        total += term
+        if term < total * 1e-16:
+            break
+    return min(total * math.exp(shape * math.log(x) - x - math.lgamma(shape)), 1.0)
+
+
+_CELLS: Final = 1_000
+
+
+def _grid(posteriors: Sequence[Posterior]) -> list[float]:
+    low = min(one.quantile(1e-9) for one in posteriors)
+    high = max(one.quantile(1 - 1e-9) for one in posteriors)
+    return [low + (high - low) * n / _CELLS for n in range(_CELLS + 1)]
+
+
+def chances(posteriors: Sequence[Posterior]) -> list[float]:
+    """Return the probability of each variant to have the highest rate."""
+    edges = _grid(posteriors)
+    columns = [[one.below(x) for x in edges] for one in posteriors]
+    found: list[float] = []
+    for number, own in enumerate(columns):
+        total = 0.0
+        others = [column for place, column in enumerate(columns) if place != number]
+        for n in range(_CELLS):
+            beaten = math.prod((column[n] + column[n + 1]) / 2 for column in others)
+            total += (own[n + 1] - own[n]) * beaten
+        found.append(total)
+    return found
+
+
+def expected_loss(chosen: Posterior, others: Sequence[Posterior]) -> float:
+    """Return by how much the highest of other rates is expected to exceed the chosen one."""
+    edges = _grid([chosen, *others])
+    values = [chosen.below(x) * (1 - math.prod(one.below(x) for one in others)) for x in edges]
+    return sum(values) * (edges[1] - edges[0])
 
 
 def _failed(reason: str) -> ApiError:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 from .ai_traces import run_ai_session, run_trace, run_trace_neighbors, run_traces
 from .database_schema import run_autocomplete, run_database_schema
 from .error_tracking_sessions import run_error_breakdowns, run_error_correlation
+from .experiment_legacy import run_experiment_funnels, run_experiment_trends
 from .experiment_metrics import run_experiment
 from .logs import run_log_attributes, run_log_values, run_logs
 from .result import Result
@@ -24,6 +25,8 @@ PRODUCT_KINDS: Final[Mapping[str, Run]] = MappingProxyType({
     "ErrorTrackingBreakdownsQuery": run_error_breakdowns,
     "ErrorTrackingIssueCorrelationQuery": run_error_correlation,
     "ExperimentQuery": run_experiment,
+    "ExperimentFunnelsQuery": run_experiment_funnels,
+    "ExperimentTrendsQuery": run_experiment_trends,
     "LogsQuery": run_logs,
     "LogAttributesQuery": run_log_attributes,
     "LogValuesQuery": run_log_values,
