@@ -357,6 +357,7 @@ async def test_responses_are_as_the_schema_says(
         {"kind": "TeamTaxonomyQuery"},
         {"kind": "EventTaxonomyQuery", "event": "a"},
         {"kind": "ActorsPropertyTaxonomyQuery", "properties": ["plan"]},
+        {"kind": "PropertyValuesQuery", "property_key": "plan", "property_type": "person"},
         {"kind": "ExperimentExposureQuery", "experiment_name": "x", "feature_flag": {
             "key": "x", "filters": {"multivariate": {"variants": [{"key": "control"}]}}}},
         *(

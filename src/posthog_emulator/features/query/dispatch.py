@@ -39,6 +39,7 @@ _TAXONOMY_KINDS: Final = (
     "TeamTaxonomyQuery",
     "EventTaxonomyQuery",
     "ActorsPropertyTaxonomyQuery",
+    "PropertyValuesQuery",
 )
 _PRODUCT_KINDS: Final = (
     "DatabaseSchemaQuery",

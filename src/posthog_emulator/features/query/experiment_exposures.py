@@ -15,14 +15,12 @@ from .entities import read_entity
 from .properties import Values, property_tests
 from .result import Result, encode_json
 from .runner import QuerySession, run_rows
-from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
+from .unknown_fields import check_query, reject_unknown_fields
 
 __all__ = ["MULTIPLE", "Exposures", "run_experiment_exposures", "variants_of"]
 
-_FIELDS: Final = frozenset({
-    "kind", "experiment_id", "experiment_name", "exposure_criteria", "feature_flag", "start_date",
-    "end_date", "holdout", "modifiers", "tags", "version", "response",
-})  # fmt: skip
+_FIELDS: Final = ("experiment_id", "experiment_name", "exposure_criteria", "feature_flag",
+                  "start_date", "end_date", "holdout")  # fmt: skip
 _CRITERIA: Final = frozenset({"exposure_config", "filterTestAccounts", "multiple_variant_handling"})
 _FLAG_CALLED: Final = "$feature_flag_called"
 MULTIPLE: Final = "$multiple"
@@ -37,10 +35,7 @@ def run_experiment_exposures(session: QuerySession, query: Mapping[str, Any]) ->
     Raises:
         ApiError: 400, the query is invalid or uses something that the emulator does not support.
     """
-    reject_unknown_fields(query, _FIELDS, "ExperimentExposureQuery")
-    reject_unknown_fields(
-        as_object(query.get("modifiers")), IGNORED_MODIFIERS, "ExperimentExposureQuery.modifiers"
-    )
+    check_query(query, *_FIELDS)
     now = local_now(session)
     start = bound(query["start_date"], now) if query.get("start_date") else now - _DAYS
     end = min(bound(query["end_date"], now) if query.get("end_date") else now, now)

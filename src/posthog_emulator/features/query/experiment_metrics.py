@@ -78,6 +78,7 @@ def project_experiments(state: EmulatorState, team: str) -> dict[int, Mapping[st
     return {
         int(one["id"]): {**one, "feature_flag": flags.get(one.get("feature_flag_key"))}
         for one in rows("experiments")
+        if str(one.get("id")).isdigit()
     }
 
 

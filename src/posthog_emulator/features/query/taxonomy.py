@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -10,6 +11,7 @@ from posthog_emulator.hogql.parse import Expression, call, field
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array
 
+from .dates import add_units, local_now, start_of
 from .properties import Values, written
 from .result import Result, encode_json
 from .runner import QuerySession, run_rows
@@ -109,6 +111,52 @@ def _actor_properties(session: QuerySession, query: Mapping[str, Any]) -> Result
     return _result(items)
 
 
+def _property_values(session: QuerySession, query: Mapping[str, Any]) -> Result:
+    """Compute a PropertyValuesQuery: values of a property of recent events, or of persons."""
+    own = {"event_names", "is_column", "property_key", "property_type", "search_value"}
+    reject_unknown_fields(query, _FIELDS | own, "PropertyValuesQuery")
+    values, key = Values(session), str(query["property_key"])
+    of_events, search = query["property_type"] == "event", str(query.get("search_value") or "")
+    column = (key,) if of_events and query.get("is_column") else ("properties", key)
+    if not of_events and key == "distinct_id":
+        column = ("pdi", key)
+    text = values.add(Expression(call("toString", field(*column))))
+    tests = [f"position(lower(value), {values.add(search.lower())}) > 0"]
+    source, within = "persons", "1 = 1"
+    if of_events:
+        now = local_now(session)
+        source, within = (
+            "events",
+            f"timestamp >= {values.add(add_units(start_of(now, 'day'), 'day', -7))}",
+        )
+        if query.get("event_names"):
+            within += f" AND event IN {values.add(tuple(str(one) for one in query['event_names']))}"
+    order = "length(value), value" if of_events and search else "total DESC, value"
+    rows = run_rows(
+        session,
+        f"SELECT value, count() AS total FROM (SELECT {text} AS value FROM {source} "  # noqa: S608
+        f"WHERE {within}) WHERE isNotNull(value) AND value != '' AND {' AND '.join(tests)} "
+        f"GROUP BY value ORDER BY {order} LIMIT {10 if of_events else 20}",
+        values.by_name,
+    )
+    items = [
+        {"name": name, "count": None if of_events else total}
+        for value, total in rows
+        for name in _plain(value)
+    ]
+    return _result(items)
+
+
+def _plain(text: str) -> list[Any]:
+    """Return the value in a text, or the values of the list in it."""
+    try:
+        value: Any = json.loads(text.replace('\\"', '"'))
+    except ValueError:
+        value = text
+    found = value if is_array(value) else [value]
+    return [str(one).lower() if isinstance(one, bool) else one for one in found]
+
+
 _TEXT: Final = "replaceRegexpAll(JSONExtractRaw(properties, key), '^\"|\"$', '')"
 
 
@@ -143,5 +191,6 @@ TAXONOMY_KINDS: Final = {
     "TeamTaxonomyQuery": _events,
     "EventTaxonomyQuery": _event_properties,
     "ActorsPropertyTaxonomyQuery": _actor_properties,
+    "PropertyValuesQuery": _property_values,
 }
 """The function of each kind."""
