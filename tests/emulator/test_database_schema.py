@@ -77,6 +77,9 @@ def test_suggestions() -> None:
     assert "is_identified" in suggested(f"SELECT p.| {joined}")
     assert "distinct_id" in suggested(f"SELECT 1 {joined} WHERE e.|")
     assert suggested("SELECT event.| FROM events") == {}
+    assert "event" not in suggested("SELECT | FROM nowhere")
+    both = "SELECT event FROM events UNION ALL SELECT i| FROM persons"
+    assert "is_identified" in suggested(both)
     assert suggested("SELECT {variables.|} FROM events").keys() == {"country"}
     assert suggested("SELECT 'a|' FROM events") == {}
     assert "hog" in project().refusal(

@@ -70,7 +70,7 @@ def run_database_schema(session: QuerySession, query: Mapping[str, Any]) -> Resu
 
 
 def _fields(session: QuerySession, table: str) -> dict[str, dict[str, Any]]:
-    """Return the fields of a table or view, by name."""
+    """Return the fields of a table or view, by name; nothing of an unknown one."""
     if table not in TABLES:
         columns = system_columns().get(table)
         types = _view_types(session, table) if columns is None else columns
@@ -98,6 +98,8 @@ def _type_of(clickhouse: str) -> str:
 
 
 def _view_types(session: QuerySession, view: str) -> dict[str, str]:
+    if view not in session.views:
+        return {}
     try:
         found = run_hogql(session, f"SELECT * FROM ({session.views[view]}) LIMIT 0", {})  # noqa: S608
     except ApiError:

@@ -63,7 +63,7 @@ def run_error_breakdowns(session: QuerySession, query: Mapping[str, Any]) -> Res
     for name, value, count in all_rows(session, sql, values) if names else ():
         found[name].append({"value": value, "count": count})
     given = query.get("maxValuesPerProperty")
-    most = _VALUES if given is None else int(given)
+    most = _VALUES if given is None else max(int(given), 0)
     results = {
         name: {"values": items[:most], "total_count": sum(one["count"] for one in items)}
         for name, items in sorted(found.items())
