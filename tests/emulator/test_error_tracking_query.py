@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache
@@ -14,7 +14,7 @@ import pytest
 
 from posthog_emulator import Emulator
 
-from .insight_events import ZONE, Event, Project
+from .insight_events import NOW, ZONE, Event, Project
 
 ISSUES = [f"0195a000-0000-7000-8000-00000000000{n}" for n in range(3)]
 TYPES = ["ValueError", "KeyError", "TimeoutError"]
@@ -149,3 +149,49 @@ async def test_an_issue_of_the_project_has_its_own_name_and_status(
     assert names == {
         "all": ["Checkout", "ValueError"], "active": ["ValueError"], "resolved": ["Checkout"],
     }  # fmt: skip
+
+
+def test_values_of_properties_of_an_issue() -> None:
+    query = {"issueId": ISSUES[0], "dateRange": QUERY["dateRange"],
+             "breakdownProperties": ["$session_id", "$lib", "nothing"]}  # fmt: skip
+    found = project().results("ErrorTrackingBreakdownsQuery", **query, maxValuesPerProperty=2)
+    events = within()[ISSUES[0]]
+    visits = Counter(one.properties["$session_id"] for one in events)
+    first = sorted(visits.items(), key=lambda item: (-item[1], item[0]))[:2]
+    assert found["$session_id"] == {
+        "values": [{"value": value, "count": count} for value, count in first],
+        "total_count": len(events),
+    }
+    everything = {"total_count": len(events)}
+    assert found["$lib"] == {"values": [{"value": "web", "count": len(events)}], **everything}
+    nothing = {"value": "$$_posthog_breakdown_null_$$", "count": len(events)}
+    assert found["nothing"] == {"values": [nothing], **everything}
+
+
+def test_issues_that_come_before_an_event() -> None:
+    # In each session: the minutes of the exceptions of the first issue, and of the event.
+    sessions = [
+        ([1], [2]), ([1], [3]), ([5], [2]), ([], [4]), ([], [1]), ([3], []), ([], []), ([], [])
+    ]  # fmt: skip
+    events: list[Event] = []
+    for number, (errors, successes) in enumerate(sessions):
+        visit = {"$session_id": f"v{number}"}
+        start = NOW.astimezone(ZONE) - timedelta(hours=1)
+        error = {**visit, "$exception_issue_id": ISSUES[0], "$exception_types": ["ValueError"]}
+        named = [("view", visit, [0]), ("$exception", error, errors), ("paid", visit, successes)]
+        events += [
+            Event(name, "p1", start + timedelta(minutes=minute), given)
+            for name, given, minutes in named
+            for minute in minutes
+        ]
+    old = NOW.astimezone(ZONE) - timedelta(hours=7)
+    events.append(Event("paid", "p1", old, {"$session_id": "before"}))
+    body = Project(events).body(
+        {"kind": "ErrorTrackingIssueCorrelationQuery", "events": ["paid", "view", "unknown"]}
+    )
+    # Every session has a view: nothing can be said of it.
+    (item,) = body["results"]
+    assert (item["id"], item["event"], item["name"]) == (ISSUES[0], "paid", "ValueError")
+    assert item["population"] == {"both": 2, "success_only": 2, "exception_only": 1, "neither": 2}
+    assert item["odds_ratio"] == 2.0
+    assert "aggregations" not in item

@@ -298,6 +298,40 @@ CACHED = {"cache_key", "cache_target_age", "calculation_trigger", "is_cached", "
 """Fields that caching adds to a response."""
 
 
+ISSUE = "0195a000-0000-7000-8000-000000000001"
+TRACE: dict[str, dict[str, Any]] = {
+    "TraceQuery": {"traceId": "t1"},
+    "SessionQuery": {"sessionId": "s1"},
+    "TraceNeighborsQuery": {"traceId": "t0", "timestamp": "2026-01-01T00:00:00Z"},
+}
+LOGS = {"dateRange": {"date_from": "2026-01-01"}, "filterGroup": {"type": "AND", "values": []}}
+
+
+async def prepare(emulator: Emulator, connect: Callable[..., httpx.AsyncClient]) -> None:
+    """Store an experiment, a trace and a log record."""
+    generation = {"$ai_trace_id": "t1", "$ai_session_id": "s1", "$ai_latency": 2,
+                  "$ai_parent_id": "t1", "$ai_tools_called": "read",
+                  "$ai_input_tokens": 3}  # fmt: skip
+    called = {"$feature_flag": "x", "$feature_flag_response": "test"}
+    named = [("$ai_generation", generation), ("$feature_flag_called", called),
+             ("a", {"$feature/x": "test"}), ("a", {"$feature/x": "control"})]  # fmt: skip
+    emulator.state.events.append(1, [
+        {"event": name, "distinct_id": f"p{number}", "timestamp": "2026-01-02", "properties": given}
+        for number, (name, given) in enumerate(named)
+    ])  # fmt: skip
+    record = {"timeUnixNano": str(1_767_312_000 * 10**9), "body": {"stringValue": "lost"},
+              "attributes": [{"key": "k", "value": {"stringValue": "v"}}]}  # fmt: skip
+    logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}
+    async with connect(emulator) as http:
+        await http.post("/i/v1/logs", json=logs, headers={"Authorization": "Bearer phc_emulator"})
+        made = await http.post("/api/projects/1/experiments/", json={
+            "name": "x", "feature_flag_key": "x", "start_date": "2026-01-01T00:00:00Z",
+            "end_date": "2026-01-05T00:00:00Z",
+        })  # fmt: skip
+        assert made.json()["id"] == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_responses_are_as_the_schema_says(
     emulator: Emulator, connect: Callable[..., httpx.AsyncClient]
 ) -> None:
@@ -330,8 +364,6 @@ async def test_responses_are_as_the_schema_says(
         {"kind": "InsightActorsQueryOptions", "source": {
             "kind": "InsightActorsQuery", "source": trends(breakdownFilter={"breakdown": "plan"})}},
         {"kind": "PropertyValuesQuery", "property_type": "event", "property_key": "plan"},
-        {"kind": "ErrorTrackingBreakdownsQuery", "breakdownProperties": ["plan"],
-         "issueId": "0195a000-0000-7000-8000-000000000001"},
         {"kind": "ErrorTrackingQuery", "orderBy": "users", "volumeResolution": 2,
          "dateRange": {"date_from": "all"}, "withFirstEvent": True},
         {"kind": "ActorsQuery", "source": {"kind": "InsightActorsQuery", "day": "2024-01-01",
@@ -340,10 +372,37 @@ async def test_responses_are_as_the_schema_says(
         {"kind": "TeamTaxonomyQuery"},
         {"kind": "EventTaxonomyQuery", "event": "a"},
         {"kind": "ActorsPropertyTaxonomyQuery", "properties": ["plan"]},
+        {"kind": "PropertyValuesQuery", "property_key": "plan", "property_type": "person"},
         {"kind": "ExperimentExposureQuery", "experiment_name": "x", "feature_flag": {
             "key": "x", "filters": {"multivariate": {"variants": [{"key": "control"}]}}}},
+        *(
+            {"kind": "ExperimentQuery", "experiment_id": 1, "metric": {
+                "kind": "ExperimentMetric", **metric}}
+            for metric in (
+                {"metric_type": "mean", "source": NODE},
+                {"metric_type": "funnel", "series": [NODE]},
+                {"metric_type": "ratio", "numerator": NODE, "denominator": NODE},
+            )
+        ),
+        {"kind": "ExperimentFunnelsQuery", "experiment_id": 1, "funnels_query": {
+            "kind": "FunnelsQuery", "series": [NODE, {**NODE, "event": "b"}]}},
+        {"kind": "ExperimentTrendsQuery", "experiment_id": 1, "count_query": {
+            "kind": "TrendsQuery", "series": [NODE]}},
+        *({"kind": kind, **traced} for kind in ("TracesQuery", "TraceQuery", "SessionQuery",
+                                                "TraceNeighborsQuery")
+          for traced in [{"dateRange": {"date_from": "2026-01-01"}, **TRACE.get(kind, {})}]),
+        {"kind": "LogsQuery", **LOGS, "severityLevels": [], "serviceNames": []},
+        {"kind": "LogAttributesQuery", **LOGS, "attributeType": "log"},
+        {"kind": "LogValuesQuery", **LOGS, "attributeType": "log", "attributeKey": "k"},
+        {"kind": "DatabaseSchemaQuery"},
+        {"kind": "HogQLAutocomplete", "language": "hogQL", "query": "SELECT ", "endPosition": 7,
+         "startPosition": 7},
+        {"kind": "ErrorTrackingBreakdownsQuery", "dateRange": {"date_from": "2026-01-01"},
+         "issueId": ISSUE, "breakdownProperties": ["plan"]},
+        {"kind": "ErrorTrackingIssueCorrelationQuery", "events": ["a"]},
     ]  # fmt: skip
-    issue = {"$exception_issue_id": "0195a000-0000-7000-8000-000000000001"}
+    await prepare(emulator, connect)
+    issue = {"$exception_issue_id": ISSUE}
     emulator.state.events.append(1, [{"event": "$exception", "distinct_id": "p1",
                                       "timestamp": "2026-01-02", "properties": issue}])  # fmt: skip
     async with connect(emulator) as http:
@@ -353,6 +412,7 @@ async def test_responses_are_as_the_schema_says(
             body = {name: value for name, value in answer.json().items() if name not in CACHED}
             model = query["kind"].replace("CorrelationQuery", "Correlation") + "Response"
             model = model.replace("HeatmapQuery", "Heatmap")
+            model = model.replace("IssueCorrelation", "IssueCorrelationQuery")
             if "query_status" not in schemas()[model]["properties"]:
                 # The endpoint adds it to every response; some schemas do not have it.
                 assert body.pop("query_status") is None

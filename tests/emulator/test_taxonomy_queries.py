@@ -94,3 +94,26 @@ async def test_properties_of_persons(
         {"sample_values": ["Oslo", "Rome"], "sample_count": 2},
         {"sample_values": [], "sample_count": 0},
     ]
+
+
+async def test_values_of_a_property(
+    emulator: Emulator, connect: Callable[..., httpx.AsyncClient]
+) -> None:
+    async def names(key: str, kind: str = "event", **query: Any) -> list[Any]:
+        given = {"kind": "PropertyValuesQuery", "property_key": key, "property_type": kind, **query}
+        response = await ask(emulator, connect, **given)
+        assert response.status_code == 200, response.text
+        return [one["name"] for one in response.json()["results"]]
+
+    # The events of the last seven days; the most frequent values first.
+    emulator.freeze("2026-02-26T00:00:00Z")
+    assert await names("plan") == ["pro", "free"]
+    assert await names("plan", search_value="R") == ["pro", "free"]
+    assert await names("plan", search_value="fre", event_names=["paid"]) == ["free"]
+    assert await names("plan", event_names=["view"]) == []
+    assert await names("tags") == ["a"]
+    assert await names("size") == [3]
+    assert await names("$feature/x") == ["true"]
+    assert await names("distinct_id", is_column=True) == ["ann", "bob", "eve"]
+    assert await names("city", "person") == ["Oslo", "Rome"]
+    assert await names("distinct_id", "person", search_value="v") == ["eve"]

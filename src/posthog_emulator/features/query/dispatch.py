@@ -49,6 +49,22 @@ _WEB_TABLE_KINDS: Final = (
     "WebNotableChangesQuery",
     "SessionAttributionExplorerQuery",
 )
+_PRODUCT_KINDS: Final = (
+    "DatabaseSchemaQuery",
+    "HogQLAutocomplete",
+    "ErrorTrackingIssueCorrelationQuery",
+    "ExperimentQuery",
+    "ExperimentFunnelsQuery",
+    "ExperimentTrendsQuery",
+    "LogsQuery",
+    "LogAttributesQuery",
+    "LogValuesQuery",
+    "TracesQuery",
+    "TraceQuery",
+    "TraceNeighborsQuery",
+    "SessionQuery",
+)
+"""Kinds of `product_kinds.PRODUCT_KINDS`."""
 SUPPORTED_KINDS: Final = (
     "HogQLQuery",
     "EventsQuery",
@@ -69,6 +85,7 @@ SUPPORTED_KINDS: Final = (
     "ErrorTrackingBreakdownsQuery",
     *_TAXONOMY_KINDS,
     "ExperimentExposureQuery",
+    *_PRODUCT_KINDS,
 )
 """Kinds that the emulator computes; of a visualization, its source is computed."""
 _WRAPPER_KINDS: Final = frozenset(
@@ -156,6 +173,10 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             from .experiment_exposures import run_experiment_exposures
 
             return run_experiment_exposures(session, query)
+        case kind if kind in _PRODUCT_KINDS:
+            from .product_kinds import PRODUCT_KINDS
+
+            return PRODUCT_KINDS[kind](session, query)
         case kind if kind in _TAXONOMY_KINDS:
             from .taxonomy import run_taxonomy
 

@@ -52,6 +52,7 @@ _REQUEST_FIELDS: Final = frozenset(
 )  # fmt: skip
 _SYSTEM_TABLE: Final = re.compile(r"\bsystem\.\W?(\w+)")
 _OF_RECORDINGS: Final = ("session_replay_events", "RecordingsQuery", "SessionsTimelineQuery")
+_UNCACHED: Final = ("HogQLMetadata", "HogQLAutocomplete", "DatabaseSchemaQuery")
 _UNSUPPORTED_FIELDS: Final = ("filters_override", "variables_override", "limit_context")
 
 
@@ -69,7 +70,7 @@ class QueryRequest:
         self, call: ApiCall, query: Mapping[str, Any], mode: str, id: str | None = None
     ) -> None:
         self.inner = unwrap_query(query)
-        self.uncached = self.inner["kind"] == "HogQLMetadata"
+        self.uncached = self.inner["kind"] in _UNCACHED
         """Whether the result is not cached, and the response has no cache fields."""
         self.team = call.path_values[0]
         self.key = cache_key(query, self.team)
@@ -143,8 +144,14 @@ def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySessio
     # Read now, under the emulator's lock: the query runs in a thread without it.
     with_views = " ".join([text, *session.views.values()])
     names = set(_SYSTEM_TABLE.findall(with_views))
-    if "ErrorTrackingQuery" in text:
+    if "ErrorTracking" in text:
         names.add("error_tracking_issues")
+    if "log" in text.lower():
+        names.add("logs")
+    if str(as_object(query).get("kind")).startswith("Experiment"):
+        from .experiment_metrics import project_experiments
+
+        session.experiments = project_experiments(state, call.path_values[0])
     tables = {name: system_table(state, call.path_values[0], name) for name in names}
     if any(name in with_views for name in _OF_RECORDINGS):
         session.recordings = _recordings(call)

@@ -15,17 +15,15 @@ from .entities import read_entity
 from .properties import Values, property_tests
 from .result import Result, encode_json
 from .runner import QuerySession, run_rows
-from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
+from .unknown_fields import check_query, reject_unknown_fields
 
-__all__ = ["run_experiment_exposures"]
+__all__ = ["MULTIPLE", "Exposures", "run_experiment_exposures", "variants_of"]
 
-_FIELDS: Final = frozenset({
-    "kind", "experiment_id", "experiment_name", "exposure_criteria", "feature_flag", "start_date",
-    "end_date", "holdout", "modifiers", "tags", "version", "response",
-})  # fmt: skip
+_FIELDS: Final = ("experiment_id", "experiment_name", "exposure_criteria", "feature_flag",
+                  "start_date", "end_date", "holdout")  # fmt: skip
 _CRITERIA: Final = frozenset({"exposure_config", "filterTestAccounts", "multiple_variant_handling"})
 _FLAG_CALLED: Final = "$feature_flag_called"
-_MULTIPLE: Final = "$multiple"
+MULTIPLE: Final = "$multiple"
 """The variant of those who saw several, unless the first one counts."""
 _DAYS: Final = timedelta(days=14)
 """How far back an experiment without a start date is looked at."""
@@ -37,27 +35,22 @@ def run_experiment_exposures(session: QuerySession, query: Mapping[str, Any]) ->
     Raises:
         ApiError: 400, the query is invalid or uses something that the emulator does not support.
     """
-    reject_unknown_fields(query, _FIELDS, "ExperimentExposureQuery")
-    reject_unknown_fields(
-        as_object(query.get("modifiers")), IGNORED_MODIFIERS, "ExperimentExposureQuery.modifiers"
-    )
-    criteria = as_object(query.get("exposure_criteria"))
-    reject_unknown_fields(criteria, _CRITERIA, "ExperimentExposureQuery.exposure_criteria")
+    check_query(query, *_FIELDS)
     now = local_now(session)
     start = bound(query["start_date"], now) if query.get("start_date") else now - _DAYS
     end = min(bound(query["end_date"], now) if query.get("end_date") else now, now)
-    variants = _variants(query)
+    variants = variants_of(query)
     values = Values(session)
+    exposures = Exposures(query, variants, start, end, values)
     rows = run_rows(
         session,
-        "SELECT toString(toDate(first)), variant, count() "  # noqa: S608
-        f"FROM ({_exposed(query, criteria, variants, start, end, values)}) "
+        f"SELECT toString(toDate(first)), variant, count() FROM ({exposures.sql}) "  # noqa: S608
         "GROUP BY toDate(first), variant",
         values.by_name,
     )
     counts = {(day, variant): count for day, variant, count in rows}
     days = _days(start, end)
-    seen = [*variants, *([_MULTIPLE] if any(v == _MULTIPLE for _, v in counts) else [])]
+    seen = [*variants, *([MULTIPLE] if any(v == MULTIPLE for _, v in counts) else [])]
     running: dict[str, list[int]] = {
         variant: list(accumulate(int(counts.get((day, variant), 0)) for day in days))
         for variant in seen
@@ -69,7 +62,7 @@ def run_experiment_exposures(session: QuerySession, query: Mapping[str, Any]) ->
     ]
     totals = {variant: numbers[-1] for variant, numbers in running.items()}
     everyone = sum(totals.values())
-    risk = totals.get(_MULTIPLE, 0)
+    risk = totals.get(MULTIPLE, 0)
     head: dict[str, Any] = {
         "kind": "ExperimentExposureQuery",
         "total_exposures": totals,
@@ -80,8 +73,15 @@ def run_experiment_exposures(session: QuerySession, query: Mapping[str, Any]) ->
     return Result(encode_json(series), head, len(series), "timeseries")
 
 
-def _variants(query: Mapping[str, Any]) -> list[str]:
-    """Return the keys of the variants of the flag, and of the holdout."""
+def variants_of(query: Mapping[str, Any]) -> list[str]:
+    """Return the keys of the variants of the flag, and of the holdout.
+
+    Args:
+        query: An ExperimentExposureQuery; or an experiment, with its `feature_flag` and `holdout`.
+
+    Raises:
+        ApiError: 400, the flag has no variants.
+    """
     filters = as_object(as_object(query.get("feature_flag")).get("filters"))
     given: Any = as_object(filters.get("multivariate")).get("variants")
     variants = [str(as_object(one).get("key")) for one in given] if is_array(given) else []
@@ -91,45 +91,64 @@ def _variants(query: Mapping[str, Any]) -> list[str]:
     return variants if holdout is None else [*variants, f"holdout-{holdout}"]
 
 
-def _exposed(
-    query: Mapping[str, Any],
-    criteria: Mapping[str, Any],
-    variants: list[str],
-    start: datetime,
-    end: datetime,
-    values: Values,
-) -> str:
-    """Return the query of who was exposed: the time of the first exposure, and the variant."""
-    flag = as_object(query.get("feature_flag"))
-    key = str(flag.get("key"))
-    tests = [f"timestamp >= {values.add(start)}", f"timestamp <= {values.add(end)}"]
-    config = as_object(criteria.get("exposure_config"))
-    if not config or config.get("event") == _FLAG_CALLED:
-        variant = "properties.$feature_flag_response"
-        tests += [
-            f"event = {values.add(_FLAG_CALLED)}",
-            f"properties.$feature_flag = {values.add(key)}",
-            *property_tests(config.get("properties"), values),
-        ]
-    else:
-        variant = f"properties[{values.add(f'$feature/{key}')}]"
-        tests += _config_tests(config, values)
-    tests.append(f"toString({variant}) IN {values.add(tuple(variants))}")
-    if criteria.get("filterTestAccounts", True) is not False:
-        tests += property_tests(values.session.test_account_filters, values)
-    index = as_object(flag.get("filters")).get("aggregation_group_type_index")
-    actor = "person_id" if index is None else f"$group_{int(index)}"
-    if index is not None:
-        tests.append(f"{actor} != ''")
-    chosen = (
-        f"argMin(toString({variant}), timestamp)"
-        if criteria.get("multiple_variant_handling") == "first_seen"
-        else f"if(uniqExact(toString({variant})) > 1, '{_MULTIPLE}', any(toString({variant})))"
-    )
-    return (
-        f"SELECT {actor}, min(timestamp) AS first, {chosen} AS variant FROM events "  # noqa: S608
-        f"WHERE {' AND '.join(tests)} GROUP BY {actor}"
-    )
+class Exposures:
+    """Who was exposed to which variant of an experiment.
+
+    Args:
+        query: An ExperimentExposureQuery; or an experiment, with its `feature_flag`.
+        variants: The keys of the variants.
+        start: The time of the first exposure.
+        end: The time of the last exposure.
+        values: The values of the query; those of the exposures are added.
+
+    Raises:
+        ApiError: 400, the criteria are invalid or not supported.
+    """
+
+    def __init__(
+        self,
+        query: Mapping[str, Any],
+        variants: list[str],
+        start: datetime,
+        end: datetime,
+        values: Values,
+    ) -> None:
+        flag = as_object(query.get("feature_flag"))
+        key = str(flag.get("key"))
+        criteria = as_object(query.get("exposure_criteria"))
+        reject_unknown_fields(criteria, _CRITERIA, "ExperimentExposureQuery.exposure_criteria")
+        tests = [f"timestamp >= {values.add(start)}", f"timestamp <= {values.add(end)}"]
+        config = as_object(criteria.get("exposure_config"))
+        if not config or config.get("event") == _FLAG_CALLED:
+            variant = "properties.$feature_flag_response"
+            tests += [
+                f"event = {values.add(_FLAG_CALLED)}",
+                f"properties.$feature_flag = {values.add(key)}",
+                *property_tests(config.get("properties"), values),
+            ]
+        else:
+            variant = f"properties[{values.add(f'$feature/{key}')}]"
+            tests += _config_tests(config, values)
+        tests.append(f"toString({variant}) IN {values.add(tuple(variants))}")
+        if criteria.get("filterTestAccounts", True) is not False:
+            tests += property_tests(values.session.test_account_filters, values)
+        index = as_object(flag.get("filters")).get("aggregation_group_type_index")
+        self.entity = "person_id" if index is None else f"$group_{int(index)}"
+        """The column of the persons or groups that are exposed."""
+        if index is not None:
+            tests.append(f"{self.entity} != ''")
+        self.condition = " AND ".join(tests)
+        """HogQL: whether an event is an exposure."""
+        chosen = (
+            f"argMin(toString({variant}), timestamp)"
+            if criteria.get("multiple_variant_handling") == "first_seen"
+            else f"if(uniqExact(toString({variant})) > 1, '{MULTIPLE}', any(toString({variant})))"
+        )
+        self.sql = (
+            f"SELECT {self.entity} AS entity, {chosen} AS variant, min(timestamp) AS first, "  # noqa: S608
+            f"max(timestamp) AS last FROM events WHERE {self.condition} GROUP BY entity"
+        )
+        """HogQL: `entity` and `variant`, and the times of the `first` and `last` exposure."""
 
 
 def _config_tests(config: Mapping[str, Any], values: Values) -> list[str]:

@@ -95,6 +95,8 @@ class QuerySession:
     """HogQL of saved queries, by name."""
     system_table: Callable[[str], SystemTable | None] = lambda _: None
     """Rows of a table of `system`, by its name."""
+    experiments: Mapping[int, Mapping[str, Any]] = field(default_factory=dict[int, Any])
+    """Experiments with their flags, by id; only for queries of experiments."""
     allow_offset: bool = False
     max_rows_scanned: int | None = None
     max_result_bytes: int | None = None

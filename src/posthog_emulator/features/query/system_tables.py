@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from posthog_emulator.hogql.context import SystemTable
 from posthog_emulator.state import EmulatorState, fill_path
 
-__all__ = ["replay_table", "system_table"]
+__all__ = ["replay_table", "system_columns", "system_table"]
 
 _ID: Final = {"id": "Int64"}
 _TEXT_ID: Final = {"id": "String"}
@@ -19,6 +19,9 @@ _DELETED: Final = {"deleted": "UInt8"}
 _CREATED: Final = {"created_at": "Nullable(DateTime64(6, 'UTC'))"}
 _DATES: Final = {"start_date": "Nullable(DateTime64(6, 'UTC'))",
                  "end_date": "Nullable(DateTime64(6, 'UTC'))"}  # fmt: skip
+
+_LOG_TEXTS: Final = ("trace_id", "span_id", "body", "attributes", "severity_text", "level",
+                     "resource_attributes", "event_name")  # fmt: skip
 
 _TABLES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "actions": ("actions", {**_ID, **_NAMED, **_DELETED, **_CREATED}),
@@ -60,6 +63,12 @@ _TABLES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "insights": ("insights", {**_ID, "short_id": "String", **_NAMED, "query": "String",
                               "saved": "UInt8", **_DELETED, **_CREATED}),
     "integrations": ("integrations", {**_ID, "kind": "Nullable(String)", **_CREATED}),
+    "logs": (
+        "logs/query",
+        {"uuid": "String", **dict.fromkeys(_LOG_TEXTS, "String"), "severity_number": "Int64",
+         "timestamp": "Nullable(DateTime64(6, 'UTC'))",
+         "observed_timestamp": "Nullable(DateTime64(6, 'UTC'))"},
+    ),
     "notebooks": ("notebooks", {**_TEXT_ID, "short_id": "String", "title": "Nullable(String)",
                                 **_DELETED, **_CREATED}),
     "session_recordings": ("session_recordings", {**_TEXT_ID, "distinct_id": "Nullable(String)"}),
@@ -69,6 +78,14 @@ _TABLES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
                         "Nullable(String)", **_CREATED}),
 }  # fmt: skip
 """By name: the collection below the project, and the columns with their ClickHouse types."""
+
+
+def system_columns() -> dict[str, Mapping[str, str]]:
+    """Return the columns of the tables with their ClickHouse types, by the name in HogQL."""
+    return {
+        name if name == "logs" else f"system.{name}": columns
+        for name, (_, columns) in _TABLES.items()
+    }
 
 
 def system_table(state: EmulatorState, team: str, name: str) -> SystemTable | None:
@@ -136,9 +153,11 @@ _EMPTY: Final[Mapping[str, Any]] = {"String": "", "Int64": 0, "UInt8": 0}
 
 def _timestamp(text: str) -> datetime | None:
     try:
-        return datetime.fromisoformat(text)
+        at = datetime.fromisoformat(text)
     except ValueError:
         return None
+    # The engine does not read offsets in the values of a table.
+    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
 
 
 def _text(value: Any) -> str:

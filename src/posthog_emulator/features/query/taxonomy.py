@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -12,7 +11,7 @@ from posthog_emulator.hogql.parse import Expression, call, field
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array
 
-from .dates import local_now, start_of
+from .dates import add_units, local_now, start_of
 from .properties import Values, written
 from .result import Result, encode_json
 from .runner import QuerySession, run_rows
@@ -115,61 +114,51 @@ def _actor_properties(session: QuerySession, query: Mapping[str, Any]) -> Result
 
 
 def _property_values(session: QuerySession, query: Mapping[str, Any]) -> Result:
-    """Compute a PropertyValuesQuery: values to choose from in a filter."""
+    """Compute a PropertyValuesQuery: values of a property of recent events, or of persons."""
     own = {"event_names", "is_column", "property_key", "property_type", "search_value"}
     reject_unknown_fields(query, _FIELDS | own, "PropertyValuesQuery")
     values, key = Values(session), str(query["property_key"])
-    value = values.add_node(field(key) if query.get("is_column") else field("properties", key))
-    tests, search = [f"isNotNull({value})"], str(query.get("search_value") or "")
-    if search:
-        text = re.sub(r"([\\%_])", r"\\\1", search)
-        tests.append(f"toString({value}) ILIKE {values.add(f'%{text}%')}")
-    if query["property_type"] == "person":
-        rows = run_rows(
-            session,
-            f"SELECT {value} AS value, count() AS total FROM persons WHERE {' AND '.join(tests)} "  # noqa: S608
-            f"GROUP BY value ORDER BY total DESC, value LIMIT {_PERSON_VALUES}",
-            values.by_name,
+    of_events, search = query["property_type"] == "event", str(query.get("search_value") or "")
+    column = (key,) if of_events and query.get("is_column") else ("properties", key)
+    if not of_events and key == "distinct_id":
+        column = ("pdi", key)
+    text = values.add(Expression(call("toString", field(*column))))
+    tests = [f"position(lower(value), {values.add(search.lower())}) > 0"]
+    source, within = "persons", "1 = 1"
+    if of_events:
+        now = local_now(session)
+        source, within = (
+            "events",
+            f"timestamp >= {values.add(add_units(start_of(now, 'day'), 'day', -7))}",
         )
-        found = [{"name": _plain(text), "count": count} for text, count in rows]
-        return _result(found)
-    today = start_of(local_now(session), "day")
-    tests.append(f"timestamp >= {values.add(today - timedelta(days=7))}")
-    tests.append(f"timestamp < {values.add(today + timedelta(days=1))}")
-    names: Any = query.get("event_names")
-    if is_array(names) and names:
-        tests.append(f"event IN {values.add([str(name) for name in names])}")
-    order = "length(toString(value)), value" if search else "value"
+        if query.get("event_names"):
+            within += f" AND event IN {values.add(tuple(str(one) for one in query['event_names']))}"
+    order = "length(value), value" if of_events and search else "total DESC, value"
     rows = run_rows(
         session,
-        f"SELECT DISTINCT {value} AS value FROM events WHERE {' AND '.join(tests)} "  # noqa: S608
-        f"ORDER BY {order} LIMIT {_EVENT_VALUES}",
+        f"SELECT value, count() AS total FROM (SELECT {text} AS value FROM {source} "  # noqa: S608
+        f"WHERE {within}) WHERE isNotNull(value) AND value != '' AND {' AND '.join(tests)} "
+        f"GROUP BY value ORDER BY {order} LIMIT {10 if of_events else 20}",
         values.by_name,
     )
-    found = [{"name": _plain(one)} for (text,) in rows for one in _flat(_parsed(text))]
-    return _result(found)
+    items = [
+        {"name": name, "count": None if of_events else total}
+        for value, total in rows
+        for name in _plain(value)
+    ]
+    return _result(items)
 
 
-def _parsed(value: Any) -> Any:
-    """Return a value of a property as the JSON that it was."""
-    if not isinstance(value, str):
-        return value
+def _plain(text: str) -> list[Any]:
+    """Return the value in a text, or the values of the list in it."""
     # Quotes inside of the text of a property are escaped.
-    text = value.replace('\\"', '"')
+    text = text.replace('\\"', '"')
     try:
-        return json.loads(text)
+        value: Any = json.loads(text)
     except ValueError:
-        return text
-
-
-def _flat(value: Any) -> list[Any]:
-    return [one for part in value for one in _flat(part)] if is_array(value) else [value]
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as a filter has it."""
-    value = _parsed(value)
-    return json.dumps(value) if isinstance(value, bool | dict | list) else value
+        value = text
+    found = value if is_array(value) else [value]
+    return [str(one).lower() if isinstance(one, bool) else one for one in found]
 
 
 _TEXT: Final = "replaceRegexpAll(JSONExtractRaw(properties, key), '^\"|\"$', '')"

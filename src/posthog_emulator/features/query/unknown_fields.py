@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from posthog_emulator.http.errors import invalid
+from posthog_emulator.json_types import as_object
 
-__all__ = ["IGNORED_MODIFIERS", "reject_unknown_fields"]
+__all__ = ["IGNORED_MODIFIERS", "check_query", "reject_unknown_fields"]
 
 IGNORED_MODIFIERS: Final = frozenset(
     {
@@ -29,3 +30,18 @@ def reject_unknown_fields(fields: Mapping[str, Any], known: Collection[str], wha
     for name in sorted(fields.keys() - set(known)):
         if fields[name] not in (None, False, "", [], {}):
             raise invalid(f"The emulator does not compute `{name}` of {what}.")
+
+
+def check_query(query: Mapping[str, Any], *known: str) -> None:
+    """Reject a query with fields that are not supported.
+
+    Args:
+        query: The query.
+        known: The fields that are, besides those of all queries.
+
+    Raises:
+        ApiError: 400, naming the field.
+    """
+    kind = str(query.get("kind"))
+    reject_unknown_fields(query, {*known, "kind", "modifiers", "tags", "version", "response"}, kind)
+    reject_unknown_fields(as_object(query.get("modifiers")), IGNORED_MODIFIERS, f"{kind}.modifiers")
