@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -13,7 +14,11 @@ import httpx
 from asyncposthog.errors import ConfigurationError
 from asyncposthog.transport.client_pool import Sharing, connection_limit
 from asyncposthog.transport.clock import Clock
-from asyncposthog.transport.environment import check_proxies, environment_error
+from asyncposthog.transport.environment import (
+    certificate_settings,
+    check_proxies,
+    environment_error,
+)
 from asyncposthog.transport.exchange import NoCookies
 from asyncposthog.transport.limiter import Limiter
 from asyncposthog.transport.retry import OnRetry
@@ -68,21 +73,19 @@ def http_client_factory(
     size = max_connections if http2 else 1
     limits = httpx.Limits(max_connections=size, max_keepalive_connections=20)
     timeout = httpx.Timeout(None)  # every request carries its own
-    contexts: list[ssl.SSLContext] = []
+    context: ssl.SSLContext | None = None
     has_proxies = True
 
     def build() -> httpx.AsyncClient:
-        nonlocal has_proxies
+        nonlocal context, has_proxies
         try:
-            if not contexts and transport is None:
+            if context is None and transport is None:
                 check_proxies()
-                contexts.append(
-                    httpx.create_ssl_context()
-                )  # takes tens of milliseconds, and is the same for all
+                context = _ssl_context(http2, certificate_settings())
             client = httpx.AsyncClient(
                 transport=transport,
                 http2=http2,
-                verify=contexts[0] if contexts else True,
+                verify=True if context is None else context,
                 limits=limits,
                 timeout=timeout,
                 cookies=NoCookies(),
@@ -101,6 +104,16 @@ def http_client_factory(
         raise error
 
     return build
+
+
+@lru_cache(maxsize=8)
+def _ssl_context(http2: bool, certificates: tuple[object, ...]) -> ssl.SSLContext:
+    """Return the TLS settings of clients, which take tens of milliseconds to load.
+
+    Clients with the same settings share them. `http2` is one: httpcore stores in them which
+    versions of HTTP it offers.
+    """
+    return httpx.create_ssl_context()
 
 
 def connection_settings(

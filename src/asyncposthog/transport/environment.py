@@ -10,6 +10,7 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Final
 from urllib.request import getproxies_environment, proxy_bypass
@@ -18,7 +19,7 @@ import httpx
 
 from asyncposthog.errors import ConfigurationError
 
-__all__ = ["check_proxies", "environment_error", "proxy_variable"]
+__all__ = ["certificate_settings", "check_proxies", "environment_error", "proxy_variable"]
 
 _HOST_NAME: Final = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.%a-z]*:[0-9A-Fa-f:.%a-z]*")
 _MAX_PORT: Final = 65535
@@ -78,6 +79,19 @@ _LOADERS: Final[dict[str, Callable[[str], None]]] = {
     "SSL_CERT_FILE": _load_file,
     "SSL_CERT_DIR": _load_folder,
 }
+
+
+def certificate_settings() -> tuple[object, ...]:
+    """Return what determines the trusted certificates: variables, and the state of their files."""
+    settings: list[object] = [os.environ.get("SSLKEYLOGFILE")]
+    for name in _LOADERS:
+        path = os.environ.get(name)
+        settings.append(path)
+        if path:
+            with suppress(OSError, ValueError):
+                found = os.stat(path)
+                settings.append((found.st_ino, found.st_size, found.st_mtime_ns))
+    return tuple(settings)
 
 
 def check_proxies() -> None:

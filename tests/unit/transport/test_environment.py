@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import certifi
 import pytest
 
 from asyncposthog import (
@@ -109,6 +110,22 @@ async def test_an_authority_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None
             flag = await ph.feature_flags.get(7)
         assert flag.id == 7
         assert f"Authorization: Bearer {KEY}".encode() in server.read[0]
+
+
+async def test_a_new_client_reads_certificates_that_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(certifi.contents().encode())
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    with listening(tls(), ANSWER) as server:
+        for _ in range(2):
+            async with client(f"https://127.0.0.1:{server.port}") as ph:
+                with pytest.raises(ConnectionError, match="SSL_CERT_FILE"):
+                    await ph.feature_flags.get(7)
+        trusted.write_bytes(CERTIFICATE.read_bytes())
+        async with client(f"https://127.0.0.1:{server.port}") as ph:
+            assert (await ph.feature_flags.get(7)).id == 7
 
 
 async def test_a_proxy_learns_where_to_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
