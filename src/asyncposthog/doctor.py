@@ -155,7 +155,7 @@ async def _check_host(executor: Executor) -> tuple[dict[str, Any] | None, list[C
 async def _check_region(executor: Executor, error: AuthenticationError) -> Check:
     """Try the other region, to tell a key of that region from an invalid one."""
     hosts = executor.settings.hosts
-    if hosts.region is None:
+    if hosts.region is None or executor.gateway is not None:
         return Check(
             "region",
             False,

@@ -74,6 +74,8 @@ class ClientContext:
     """Bytes of a response body, decompressed; None: no limit."""
     rate_limits: KeyRateLimits | None = None
     """The rate limits of the API key; None: calls are not limited."""
+    explain: Callable[[StatusError], StatusError] | None = None
+    """Returns the error for an error response of a gateway, whose statuses mean something else."""
 
 
 @dataclass(slots=True)
@@ -488,6 +490,20 @@ class Transport:
             # all connections in use, it would wait for itself.
             await call.open_streams[-1].close_for_replacement()
             call.open_streams.pop()
+        credentials = call.context.credentials
+        if not credentials.renewable:
+            return await self._send_on_connection(call, request)
+        token = await credentials.refresh()
+        response = await self._send_on_connection(call, request)
+        # Once: a server that rejects a new token as well does not accept the next one.
+        if response.status_code == 401 and await credentials.renew(token):
+            response = await self._send_on_connection(call, request)
+        return response
+
+    async def _send_on_connection(
+        self, call: InFlightCall, request: httpx.Request | None
+    ) -> httpx.Response:
+        """Take a connection and send a request over it."""
         # The permit for a connection is taken last. A call that has one waits for nothing else, so
         # that no two calls can wait for each other: not for a query slot, the limiter, middleware
         # (which may make calls of its own), or the delay before a retry. The limiter counts an
@@ -656,7 +672,7 @@ class Transport:
         if TRUNCATED in response.extensions:
             read = f"Only the first {response.extensions[TRUNCATED]:,} bytes of its body were read."
             error.suggestion = f"{read} {error.suggestion}"
-        return error
+        return error if context.explain is None else context.explain(error)
 
     def _cancellation_error(self, call: InFlightCall) -> PostHogError:
         """Return the error for a call whose scope was cancelled: by `aclose`, or by a timeout."""
