@@ -7,6 +7,7 @@ import copy
 import logging
 import pickle
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -77,6 +78,13 @@ class Server:
     @property
     def transport(self) -> httpx.MockTransport:
         return httpx.MockTransport(self)
+
+
+def always(status: int, **body: Any) -> Callable[[httpx.Request], httpx.Response]:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, **body)
+
+    return answer
 
 
 def ok(request: httpx.Request) -> httpx.Response:
@@ -169,8 +177,9 @@ def test_invalid_settings_are_refused() -> None:
         ({"key": "a-key", "ingest": "mars"}, "not a host URL"),
     ]
     for arguments, message in cases:
+        settings: dict[str, Any] = {"url": URL, **arguments}
         with pytest.raises(ConfigurationError, match=message):
-            Gateway(**{"url": URL, **arguments})
+            Gateway(**settings)
     with pytest.raises(TypeError, match="token must be an async function"):
         Gateway(URL, token="a-token")  # pyright: ignore[reportArgumentType]
 
@@ -208,7 +217,7 @@ async def test_events_and_flags_need_a_host_that_serves_them() -> None:
             getattr(ph, use)
         assert "ingest=" in str(refused.value.suggestion)
 
-    server = Server(lambda _: httpx.Response(200, json={"flags": {}, "results": {}}))
+    server = Server(always(200, json={"flags": {}, "results": {}}))
     gateway = Gateway(URL, key="a-gateway-key", headers={"X-Team": "data"}, ingest="eu")
     async with AsyncPostHog(
         gateway=gateway, project_id=1, project_api_key="phc_token", transport=server.transport
@@ -372,7 +381,7 @@ async def test_an_oauth_server_that_fails_is_named_without_the_secrets() -> None
     def lost(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError(f"no route for {request.content!r}")
 
-    answers: list[Any] = [lost, lambda _: httpx.Response(502, text="<html>")]
+    answers: list[Any] = [lost, always(502, text="<html>")]
     for answer in answers:
         refresh = OAuthRefresh(
             "https://auth.example.com/token",
@@ -449,9 +458,7 @@ async def test_the_gateways_400_and_401_are_not_posthogs(maton: FakeMaton) -> No
         assert "MATON_API_KEY" in str(refused.value.suggestion)
     emulator_key = maton.emulator.key
     passed_on = httpx.MockTransport(
-        lambda _: httpx.Response(
-            401, json={"type": "authentication_error", "code": "authentication_failed"}
-        )
+        always(401, json={"type": "authentication_error", "code": "authentication_failed"})
     )
     async with AsyncPostHog(gateway=Maton("a-key"), project_id=1, transport=passed_on) as ph:
         with pytest.raises(AuthenticationError) as posthogs:
@@ -497,9 +504,9 @@ async def test_a_control_server_that_fails_is_an_error() -> None:
     cases: list[tuple[Any, type[Exception]]] = [
         (lost, ConnectionError),
         (late, TimeoutError),
-        (lambda _: httpx.Response(200, text="<html>"), DecodeError),
-        (lambda _: httpx.Response(200, json={"connection": {}}), DecodeError),
-        (lambda _: httpx.Response(429, json={}), RateLimitError),
+        (always(200, text="<html>"), DecodeError),
+        (always(200, json={"connection": {}}), DecodeError),
+        (always(429, json={}), RateLimitError),
     ]
     for answer, kind in cases:
         control = Maton("a-maton-key", transport=httpx.MockTransport(answer))
