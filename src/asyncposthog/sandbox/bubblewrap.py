@@ -28,7 +28,7 @@ from .backend import Completed, Job, Origin, ScriptLimits
 from .errors import SandboxError, SandboxUnavailableError
 from .process import run_process
 from .python_paths import package_folder, readable_paths, user_packages
-from .relay import serve_origins
+from .relay import serve_origins, socket_names
 
 __all__ = ["Bubblewrap"]
 
@@ -126,16 +126,20 @@ class Bubblewrap:
         try:
             await run_in_thread(lambda: folder.append(_make_folder()))
             await run_in_thread(_write_files, folder[0], job)
-            async with serve_origins(job.origins, folder[0] / "control") as names:
+            control = folder[0] / "control"
+            command = self._command(binary, folder[0], job, socket_names(job.origins))
+            completed: Completed | None = None
+            failure = ""
+            async with serve_origins(job.origins, control):
                 try:
-                    return await run_process(
-                        self._command(binary, folder[0], job, names),
-                        env=_environment(job),
-                        cwd="/",
-                        limits=job.limits,
+                    completed = await run_process(
+                        command, env=_environment(job), cwd="/", limits=job.limits
                     )
                 except OSError as error:
-                    raise SandboxError(f"bubblewrap was not started: {error.strerror}.") from None
+                    failure = error.strerror or type(error).__name__
+            if completed is None:
+                raise SandboxError(f"bubblewrap was not started: {failure}.")
+            return completed
         finally:
             if folder:
                 await run_in_thread(rmtree, folder[0], True, shield=True)

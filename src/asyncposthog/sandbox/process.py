@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from subprocess import DEVNULL, PIPE
+from subprocess import DEVNULL
 from typing import Final
 
 import anyio
-from anyio.abc import ByteReceiveStream, Process
+from anyio.abc import Process
 
 from asyncposthog.threads import run_in_thread
+from asyncposthog.transport.native_cancellation import shield_from_native_cancellation
 
 from .backend import Completed, Ending, ScriptLimits
 
@@ -21,6 +23,7 @@ __all__ = ["run_process"]
 
 _CHECK_SECONDS: Final = 0.1
 """How often the memory of all processes together is added up."""
+_CHUNK: Final = 65536
 _DRAIN_SECONDS: Final = 5.0
 """For how long output is read from processes that were killed."""
 
@@ -47,7 +50,6 @@ async def run_process(
     env: Mapping[str, str],
     cwd: str | Path,
     limits: ScriptLimits,
-    pass_fds: Sequence[int] = (),
 ) -> Completed:
     """Run a command, and return how it has ended.
 
@@ -56,67 +58,73 @@ async def run_process(
     Raises:
         OSError: It cannot be started.
     """
-    process = await anyio.open_process(
-        list(command),
-        stdin=DEVNULL,
-        stdout=PIPE,
-        stderr=PIPE,
-        env=env,
-        cwd=cwd,
-        start_new_session=True,
-        pass_fds=pass_fds,
-    )
     output = _Output(limits.output)
-    ending: Ending = "finished"
-    stop = anyio.Event()
     endings: list[Ending] = []
+    stop = anyio.Event()
 
     def end(reason: Ending) -> None:
         endings.append(reason)
         stop.set()
 
-    async def read(stream: ByteReceiveStream, target: bytearray) -> None:
-        with suppress(anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError):
-            while True:
-                output.add(target, await stream.receive())
-                if output.exceeded:
-                    end("output")
-                    return
+    async def read(pipe: int, target: bytearray) -> None:
+        while chunk := await _read(pipe):
+            output.add(target, chunk)
+            if output.exceeded:
+                end("output")
+                return
 
-    async def watch() -> None:
+    async def watch(pid: int) -> None:
         while True:
             await anyio.sleep(_CHECK_SECONDS)
-            if await run_in_thread(_memory, process.pid) > limits.memory:
+            if await run_in_thread(_memory, pid) > limits.memory:
                 end("memory")
                 return
 
-    async def wait() -> None:
+    async def wait(process: Process) -> None:
         await process.wait()
         stop.set()
 
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        async with anyio.create_task_group() as readers:
-            readers.start_soon(read, process.stdout, output.stdout)
-            readers.start_soon(read, process.stderr, output.stderr)
-            try:
+    with _pipe() as stdout, _pipe() as stderr:
+        spawned: list[Process] = []
+
+        async def spawn() -> None:
+            # A start that is cancelled half-way kills the process alone, and not its children.
+            with anyio.CancelScope(shield=True):
+                spawned.append(
+                    await anyio.open_process(
+                        list(command),
+                        stdin=DEVNULL,
+                        stdout=stdout.write,
+                        stderr=stderr.write,
+                        env=env,
+                        cwd=cwd,
+                        start_new_session=True,
+                    )
+                )
+
+        try:
+            await shield_from_native_cancellation(spawn)
+            process = spawned[0]
+            stdout.close_write()
+            stderr.close_write()
+            async with anyio.create_task_group() as readers:
+                readers.start_soon(read, stdout.read, output.stdout)
+                readers.start_soon(read, stderr.read, output.stderr)
                 async with anyio.create_task_group() as watchers:
-                    watchers.start_soon(watch)
-                    watchers.start_soon(wait)
+                    watchers.start_soon(watch, process.pid)
+                    watchers.start_soon(wait, process)
                     with anyio.move_on_after(limits.seconds) as scope:
                         await stop.wait()
                     watchers.cancel_scope.cancel()
                 if scope.cancelled_caught:
                     endings.append("timeout")
-            finally:
                 _kill(process)
-            # Nothing that was killed holds the pipes open; a process that has left the group may.
-            readers.cancel_scope.deadline = anyio.current_time() + _DRAIN_SECONDS
-    finally:
-        await _reap(process)
-    if endings:
-        ending = endings[0]
+                # Nothing that was killed holds the pipes open; what has left the group may.
+                readers.cancel_scope.deadline = anyio.current_time() + _DRAIN_SECONDS
+        finally:
+            if spawned:
+                await _end(spawned[0], stdout, stderr)
+    ending: Ending = endings[0] if endings else "finished"
     return Completed(
         ending=ending,
         exit_code=process.returncode if ending == "finished" else None,
@@ -125,20 +133,56 @@ async def run_process(
     )
 
 
+async def _end(process: Process, *pipes: _Pipe) -> None:
+    """Kill a process group, and wait until all that it has started has ended."""
+    _kill(process)
+    with anyio.CancelScope(shield=True):
+        await process.wait()
+    # What bubblewrap has started ends after it. The pipes are closed when all of it has.
+    with anyio.move_on_after(_DRAIN_SECONDS, shield=True):
+        for pipe in pipes:
+            pipe.close_write()
+            while await _read(pipe.read):
+                pass
+
+
+@dataclass(slots=True)
+class _Pipe:
+    """A pipe of our own: the event loops keep theirs open as long as any process has it."""
+
+    read: int
+    write: int
+
+    def close_write(self) -> None:
+        """Close our copy of the end that the process writes to."""
+        if self.write >= 0:
+            os.close(self.write)
+            self.write = -1
+
+
+@contextmanager
+def _pipe() -> Generator[_Pipe]:
+    pipe = _Pipe(*os.pipe())
+    try:
+        os.set_blocking(pipe.read, False)
+        yield pipe
+    finally:
+        os.close(pipe.read)
+        pipe.close_write()
+
+
+async def _read(pipe: int) -> bytes:
+    """Return what a process has written; nothing at the end."""
+    while True:
+        await anyio.wait_readable(pipe)
+        with suppress(BlockingIOError):
+            return os.read(pipe, _CHUNK)
+
+
 def _kill(process: Process) -> None:
     """Kill the process group. A group of which a member is left keeps its id."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-async def _reap(process: Process) -> None:
-    _kill(process)
-    with anyio.CancelScope(shield=True):
-        await process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                with suppress(Exception):
-                    await stream.aclose()
 
 
 def _memory(pid: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ from anyio.abc import ByteStream, SocketStream
 
 from .backend import Origin
 
-__all__ = ["serve_origins"]
+__all__ = ["serve_origins", "socket_names"]
 
 _CHUNK: Final = 65536
 _CONNECT_SECONDS: Final = 15.0
@@ -21,21 +21,28 @@ _MAX_CONNECTIONS: Final = 100
 _LOST: Final = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 
+def socket_names(origins: tuple[Origin, ...]) -> list[str]:
+    """Return the name of the socket of each origin."""
+    return [f"{number}.sock" for number in range(len(origins))]
+
+
 @asynccontextmanager
-async def serve_origins(origins: tuple[Origin, ...], folder: Path) -> AsyncGenerator[list[str]]:
-    """Serve a socket for each origin in a folder, and yield their names in it.
+async def serve_origins(origins: tuple[Origin, ...], folder: Path) -> AsyncGenerator[None]:
+    """Serve a socket for each origin in a folder.
 
     Whoever connects to one talks to that origin. No address is read from the connection, so there
-    is nothing to check.
+    is nothing to check. The body must raise nothing but cancellation: it would come in a group.
     """
-    names = [f"{number}.sock" for number in range(len(origins))]
-    async with anyio.create_task_group() as tasks:
+    names = socket_names(origins)
+    async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
         for name, origin in zip(names, origins, strict=True):
-            listener = await anyio.create_unix_listener(folder / name)
+            listener = await stack.enter_async_context(
+                await anyio.create_unix_listener(folder / name)
+            )
             os.chmod(folder / name, 0o666)  # noqa: S103 - the folder above is private
             slots = anyio.CapacityLimiter(_MAX_CONNECTIONS)
             tasks.start_soon(listener.serve, _handler(origin, slots))
-        yield names
+        yield
         tasks.cancel_scope.cancel()
 
 
