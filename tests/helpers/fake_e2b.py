@@ -13,7 +13,7 @@ import signal
 import struct
 import sys
 import zipfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -75,7 +75,7 @@ class FakeE2B:
         return app
 
     @contextmanager
-    def serve(self, monkeypatch: Any) -> Iterator[str]:
+    def serve(self, monkeypatch: Any) -> Generator[str]:
         """Serve it, and point the SDK to it."""
         server = ServerThread(self)
         try:

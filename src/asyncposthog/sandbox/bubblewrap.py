@@ -99,15 +99,16 @@ class Bubblewrap:
 
     async def _try(self, binary: Path) -> str | None:
         """Return why a binary does not work; None: it does."""
-        folder = await run_in_thread(_make_folder)
         job = Job(script="", limits=ScriptLimits(seconds=20))
+        folder: list[Path] = []
         try:
-            command = self._command(binary, folder, job, [], check=True)
+            await run_in_thread(_make_folder, folder)
+            command = self._command(binary, folder[0], job, [], check=True)
             completed = await run_process(command, env={}, cwd="/", limits=job.limits)
         except OSError as error:
             return error.strerror or type(error).__name__
         finally:
-            await run_in_thread(rmtree, folder, True, shield=True)
+            await run_in_thread(_remove, folder, shield=True)
         if completed.exit_code == 0 and completed.stdout.strip() == _STARTED:
             return None
         return shorten(completed.stderr.decode("utf-8", "replace") or completed.ending, 300)
@@ -124,7 +125,7 @@ class Bubblewrap:
         binary = self._binary
         folder: list[Path] = []
         try:
-            await run_in_thread(lambda: folder.append(_make_folder()))
+            await run_in_thread(_make_folder, folder)
             await run_in_thread(_write_files, folder[0], job)
             control = folder[0] / "control"
             command = self._command(binary, folder[0], job, socket_names(job.origins))
@@ -141,8 +142,7 @@ class Bubblewrap:
                 raise SandboxError(f"bubblewrap was not started: {failure}.")
             return completed
         finally:
-            if folder:
-                await run_in_thread(rmtree, folder[0], True, shield=True)
+            await run_in_thread(_remove, folder, shield=True)
 
     async def aclose(self) -> None:
         """Do nothing: each script has ended with its own sandbox."""
@@ -233,16 +233,24 @@ def _binaries() -> Iterator[Path]:
         yield path
 
 
-def _make_folder() -> Path:
-    """Return a new folder that other users cannot enter, with what every sandbox gets."""
+def _make_folder(made: list[Path]) -> None:
+    """Make a folder that other users cannot enter, with what every sandbox gets.
+
+    It is stored, and not returned: a result is lost if the caller is cancelled meanwhile.
+    """
     folder = Path(tempfile.mkdtemp(prefix="asyncposthog-sandbox-"))
+    made.append(folder)
     for name in ("control", "etc"):
         (folder / name).mkdir(mode=0o755)
     uid = os.geteuid()
     _write(folder / "etc" / "passwd", f"sandbox:x:{uid}:{uid}::{_WORK}:/bin/sh\n")
     _write(folder / "etc" / "nsswitch.conf", "passwd: files\nhosts: files\n")
     _write(folder / "etc" / "hosts", "127.0.0.1 localhost\n")
-    return folder
+
+
+def _remove(made: list[Path]) -> None:
+    for folder in made:
+        rmtree(folder, ignore_errors=True)
 
 
 def _write_files(folder: Path, job: Job) -> None:
@@ -318,6 +326,7 @@ def _environment(job: Job) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",  # what was written before a script is killed is not lost
         "PYTHONPATH": os.pathsep.join(packages),
         "TMPDIR": "/tmp",  # noqa: S108 - of the sandbox
     }

@@ -215,6 +215,7 @@ class E2B(Unpicklable):
                     "exec python3 -P script.py",
                     envs={
                         "ASYNCPOSTHOG_PARAMETERS": f"{folder}/parameters.json",
+                        "PYTHONUNBUFFERED": "1",
                         **job.secrets,
                     },
                     cwd=folder,
@@ -241,7 +242,7 @@ class E2B(Unpicklable):
             stderr=bytes(output["stderr"]),
         )
 
-    def _open_sandbox(self) -> AsyncSandbox:
+    def _open_sandbox(self) -> Any:  # the types of the SDK are incomplete
         assert self._sandbox is not None
         return self._sandbox
 

@@ -16,7 +16,6 @@ import asyncio
 import json
 import os
 import resource
-import signal
 import socket
 import sys
 import threading
@@ -154,5 +153,4 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())

@@ -113,10 +113,10 @@ async def run_process(
                 async with anyio.create_task_group() as watchers:
                     watchers.start_soon(watch, process.pid)
                     watchers.start_soon(wait, process)
-                    with anyio.move_on_after(limits.seconds) as scope:
+                    with anyio.move_on_after(limits.seconds):
                         await stop.wait()
                     watchers.cancel_scope.cancel()
-                if scope.cancelled_caught:
+                if not stop.is_set():
                     endings.append("timeout")
                 _kill(process)
                 # Nothing that was killed holds the pipes open; what has left the group may.

@@ -55,7 +55,7 @@ class Subprocess:
         """
         folder: list[Path] = []
         try:
-            await run_in_thread(lambda: folder.append(_make_folder(job)))
+            await run_in_thread(_make_folder, job, folder)
             try:
                 return await run_process(
                     _command(folder[0], job),
@@ -73,12 +73,13 @@ class Subprocess:
         """Do nothing: each script has ended."""
 
 
-def _make_folder(job: Job) -> Path:
+def _make_folder(job: Job, made: list[Path]) -> None:
+    """Make the folder of a script. It is stored, as a result is lost to a cancellation."""
     folder = Path(tempfile.mkdtemp(prefix="asyncposthog-script-"))
+    made.append(folder)
     (folder / "work").mkdir()
     (folder / "script.py").write_text(job.script, encoding="utf-8")
     (folder / "parameters.json").write_bytes(job.parameters)
-    return folder
 
 
 def _command(folder: Path, job: Job) -> list[str]:
@@ -112,6 +113,7 @@ def _environment(folder: Path, job: Job) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "PATH": os.defpath,
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",  # what was written before a script is killed is not lost
         "PYTHONPATH": os.pathsep.join(packages),
         "TMPDIR": str(folder / "work"),
         **job.secrets,

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import pytest
@@ -28,7 +29,7 @@ from asyncposthog.sandbox import (
     ScriptLimits,
     ScriptResult,
 )
-from asyncposthog.sandbox.backend import Job, Origin
+from asyncposthog.sandbox.backend import Completed, Job, Origin
 from posthog_emulator import Emulator, serve_sync
 
 pytestmark = pytest.mark.anyio
@@ -157,7 +158,8 @@ from asyncposthog import AsyncPostHog
 
 async def main():
     async with AsyncPostHog() as ph:
-        print(sorted([c.name async for c in ph.cohorts.list(limit=2)]))
+        page = await ph.request("GET", "/api/projects/{project_id}/cohorts/")
+        print(sorted(cohort["name"] for cohort in page["results"]))
         print(ph.settings.api_key.reveal())
 
 anyio.run(main)
@@ -199,19 +201,20 @@ print(connect("127.0.0.1:" + os.environ["PORT"]), connect("us.posthog.com:443"))
     except SandboxUnavailableError as error:
         _check_refusal(error)
         return
+    ended: list[Completed] = []
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(anyio.abc.SocketAttribute.local_port)
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, shout)
-        done = await backend.run(
-            Job(
-                script=script,
-                secrets={"PORT": str(port)},
-                origins=(Origin("https", "127.0.0.1", port),),
-                limits=SMALL,
-            )
+        job = Job(
+            script=script,
+            secrets={"PORT": str(port)},
+            origins=(Origin("https", "127.0.0.1", port),),
+            limits=SMALL,
         )
+        ended.append(await backend.run(job))
         tasks.cancel_scope.cancel()
+    done = ended[0]
     accepted, refused = done.stdout.split(b" b'") if b" b'" in done.stdout else (b"", b"")
     assert b"200 Connected" in accepted, done
     assert b"HELLO" in accepted
@@ -267,18 +270,21 @@ async def test_processes_memory_and_storage_are_limited() -> None:
 
 
 async def test_what_does_not_end_is_ended_with_all_it_has_started() -> None:
-    hang = """
+    mark = f"7654321 # {uuid4()}"
+    hang = f"""
 import subprocess, sys, time
-subprocess.Popen([sys.executable, "-c", "import time; time.sleep(7654321)"], start_new_session=True)
-print("hanging", flush=True)
-time.sleep(7654321)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600) # {mark}"],
+                 start_new_session=True)
+print("hanging")
+time.sleep(600)
 """
     result = await run(hang, ScriptLimits(seconds=2))
     if result is None:
         return
     assert (result.success, result.ending, result.exit_code) == (False, "timeout", None)
+    assert result.output == "hanging\n"
     assert "2 s" in result.error
-    assert not _running("7654321")
+    assert not _running(mark)
 
     flood = await run("import os\nwhile True: os.write(1, b'x' * 65536)")
     assert flood is not None
@@ -313,21 +319,26 @@ def _running(mark: str) -> list[str]:
     return found
 
 
-async def test_a_cancelled_script_is_ended() -> None:
-    script = "import time; time.sleep(8765432)  # 8765432"
-    mark = "asyncposthog-sandbox-"
-    for native in (True, False):
-        if native:
-            task = asyncio.create_task(run(script))
-            while not task.done() and not _running(mark):  # noqa: ASYNC110 - of another process
-                await asyncio.sleep(0.01)
+async def test_a_cancelled_script_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The folders of sandboxes are on the command line, and these are those of this test.
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    script = "import time; time.sleep(600)"
+    task = asyncio.create_task(run(script))
+    while not task.done() and not _running(str(tmp_path)):  # noqa: ASYNC110 - of another process
+        await asyncio.sleep(0)
+    for seconds in (None, 0.01, 0.05, 0.2):  # while it is checked, started, and running
+        if seconds is None:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 assert await task is None  # refused
         else:
-            with anyio.move_on_after(0.3):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    assert await run(script) is None
+            with anyio.move_on_after(seconds):
                 assert await run(script) is None
-        assert not _running(mark)
+        assert not _running(str(tmp_path))
+        assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])
