@@ -33,7 +33,7 @@ class FakeMaton:
         self.connections: dict[Any, Any] = {}  # of the server, which the emulator's code fills
 
     @property
-    def app(self) -> FakeMaton:
+    def app(self) -> Any:
         return self
 
     def connect(self, status: str = "ACTIVE") -> str:
