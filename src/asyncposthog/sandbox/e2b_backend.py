@@ -31,7 +31,7 @@ __all__ = ["E2B"]
 
 T = TypeVar("T")
 
-_HOME: Final = "/home/user"
+_FOLDER: Final = "/var/tmp/asyncposthog"  # noqa: S108 - of the sandbox, which has one user
 _ALL_TRAFFIC: Final = "0.0.0.0/0"
 _INSTALL_SECONDS: Final = 180.0
 _REQUEST_SECONDS: Final = 30.0
@@ -158,11 +158,11 @@ class E2B(Unpicklable):
         what = self._package
         if what is None or what.endswith(".whl"):
             name, content = await run_in_thread(_wheel, what)
-            await sandbox.files.write(f"{_HOME}/{name}", content)
+            await sandbox.files.write(f"{_FOLDER}/{name}", content)
             what = f"./{name}"
         result = await sandbox.commands.run(
             f"{_PIP} {shlex.quote(what)} || {{ echo installation failed >&2; exit 97; }}",
-            cwd=_HOME,
+            cwd=_FOLDER,
             timeout=_INSTALL_SECONDS,
         )
         del result  # a failure raises
@@ -187,7 +187,7 @@ class E2B(Unpicklable):
     async def _execute(self, job: Job) -> Completed:
         sandbox = self._open_sandbox()
         self._runs += 1
-        folder = f"{_HOME}/run-{self._runs}"
+        folder = f"{_FOLDER}/run-{self._runs}"
         if self._reachable != (hosts := _hosts(job.origins)):
             # The installation is done: from here on, scripts reach PostHog alone.
             await sandbox.update_network({"allow_out": hosts, "deny_out": [_ALL_TRAFFIC]})

@@ -219,7 +219,9 @@ class Credentials(Unpicklable):
     request, cannot leak it.
     """
 
-    __slots__ = ("_headers", "_name", "_origins", "_scheme", "_secret", "_source", "_value")
+    __slots__ = (
+        "_headers", "_name", "_origins", "_scheme", "_secret", "_source", "_value", "renewable"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -242,16 +244,13 @@ class Credentials(Unpicklable):
             source: Where tokens come from that expire, which are sent instead of the key.
         """
         self._name, self._scheme, self._source = name, scheme, source
+        self.renewable = source is not None
+        """Whether the key is a token that expires: see `refresh`."""
         self._origins = frozenset(origin(httpx.URL(base)) for base in bases if secret is not None)
         self._headers = _SignedHeaders(headers)
         self._secret, self._value = secret, ""
         if secret is not None and source is None:
             self._use(secret)
-
-    @property
-    def renewable(self) -> bool:
-        """Whether the key is a token that expires: see `refresh`."""
-        return self._source is not None
 
     def _use(self, secret: Secret) -> None:
         self._secret = secret

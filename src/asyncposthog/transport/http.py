@@ -439,6 +439,7 @@ class Transport:
     async def _run_middleware(self, call: InFlightCall) -> httpx.Response:
         """Send one attempt through the middleware, and raise the error for an error response."""
         context = call.context
+        send = self._send_with_token if context.credentials.renewable else self._connect_and_send
         if context.middleware:
             request = self._build(call)
             request.read()
@@ -448,11 +449,9 @@ class Transport:
                 "path": operation.path,
                 "attempt": call.attempt,
             }
-            response = await compose(context.middleware, partial(self._connect_and_send, call))(
-                request
-            )
+            response = await compose(context.middleware, partial(send, call))(request)
         else:
-            response = await self._connect_and_send(call)
+            response = await send(call)
         if response.status_code < 300 or response.status_code == 304:
             budget = self._retry_budget
             if budget is not None and not budget.full:
@@ -476,6 +475,18 @@ class Transport:
             {"timeout": {"connect": connect, "read": timeout, "write": timeout, "pool": timeout}},
         )
 
+    async def _send_with_token(
+        self, call: InFlightCall, request: httpx.Request | None = None
+    ) -> httpx.Response:
+        """Send a request with a token that expires, and with another one if it is rejected."""
+        credentials = call.context.credentials
+        token = await credentials.refresh()
+        response = await self._connect_and_send(call, request)
+        # Once: a server that rejects a new token as well does not accept the next one.
+        if response.status_code == 401 and await credentials.renew(token):
+            response = await self._connect_and_send(call, request)
+        return response
+
     async def _connect_and_send(
         self, call: InFlightCall, request: httpx.Request | None = None
     ) -> httpx.Response:
@@ -490,20 +501,6 @@ class Transport:
             # all connections in use, it would wait for itself.
             await call.open_streams[-1].close_for_replacement()
             call.open_streams.pop()
-        credentials = call.context.credentials
-        if not credentials.renewable:
-            return await self._send_on_connection(call, request)
-        token = await credentials.refresh()
-        response = await self._send_on_connection(call, request)
-        # Once: a server that rejects a new token as well does not accept the next one.
-        if response.status_code == 401 and await credentials.renew(token):
-            response = await self._send_on_connection(call, request)
-        return response
-
-    async def _send_on_connection(
-        self, call: InFlightCall, request: httpx.Request | None
-    ) -> httpx.Response:
-        """Take a connection and send a request over it."""
         # The permit for a connection is taken last. A call that has one waits for nothing else, so
         # that no two calls can wait for each other: not for a query slot, the limiter, middleware
         # (which may make calls of its own), or the delay before a retry. The limiter counts an

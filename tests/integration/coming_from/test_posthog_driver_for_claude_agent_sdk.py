@@ -265,7 +265,6 @@ async def test_scripts_and_templates_run_in_an_e2b_sandbox(
     demo: Emulator, demo_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = FakeE2B(tmp_path)
-    fake.path("/home/user").mkdir(parents=True)
     script = """
 import asyncio
 from asyncposthog.driver import PostHogClient

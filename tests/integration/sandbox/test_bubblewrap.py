@@ -86,7 +86,7 @@ def attempt(name, function):
 attempt("secret", lambda: open(outside["secret"]).read())
 attempt("repository", lambda: os.listdir(outside["repository"]))
 attempt("shadow", lambda: open("/etc/shadow").read())
-attempt("link", lambda: (os.symlink("/etc/shadow", "/work/link"), open("/work/link").read()))
+attempt("link", lambda: (os.symlink("/etc/shadow", "/sandbox/link"), open("/sandbox/link").read()))
 for place in ("/", "/etc", "/usr", "/dev", "/run", "/run/asyncposthog", "/run/packages"):
     attempt(f"write {place}", lambda: open(os.path.join(place, "x"), "w").close())
 attempt("package", lambda: open(sys.modules["json"].__file__, "a").close())
@@ -103,10 +103,10 @@ attempt("udp", lambda: socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", ("1.1.
 attempt("abstract", lambda: socket.socket(socket.AF_UNIX).connect("\\0" + outside["abstract"]))
 # Rights.
 attempt("setuid", lambda: os.setuid(0))
-attempt("mount", lambda: subprocess.check_output(["mount", "-t", "tmpfs", "x", "/work"]))
-attempt("chroot", lambda: os.chroot("/work"))
+attempt("mount", lambda: subprocess.check_output(["mount", "-t", "tmpfs", "x", "/sandbox"]))
+attempt("chroot", lambda: os.chroot("/sandbox"))
 attempt("hostname", lambda: socket.sethostname("x"))
-found["home"] = [os.getcwd(), open("/work/own", "w").write("mine")]
+found["home"] = [os.getcwd(), open("/sandbox/own", "w").write("mine")]
 print(json.dumps(found))
 """
 
@@ -136,7 +136,7 @@ async def test_a_script_sees_nothing_of_the_host(
     found = result.json()
     assert "SECRET-OF-THE-HOST" not in result.output
     assert KEY not in result.output
-    assert found.pop("home") == ["/work", 4]
+    assert found.pop("home") == ["/sandbox", 4]
     assert found.pop("processes") < 8
     variables = found.pop("variables")
     assert "HOST_SECRET" not in variables
@@ -241,7 +241,7 @@ try:
     hog = bytearray(2 << 30)
 except MemoryError:
     found["memory"] = "refused"
-for place in ("/work", "/tmp", "/dev/shm"):
+for place in ("/sandbox", "/tmp", "/dev/shm"):
     try:
         with open(f"{place}/flood", "wb") as file:
             for _ in range(100):
@@ -263,7 +263,7 @@ async def test_processes_memory_and_storage_are_limited() -> None:
     assert found.pop("memory") == "refused"
     # ENOSPC, or EFBIG
     assert {name: code in {27, 28} for name, code in found.items()} == {
-        "/work": True,
+        "/sandbox": True,
         "/tmp": True,
         "/dev/shm": True,
     }

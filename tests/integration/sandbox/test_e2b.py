@@ -32,7 +32,6 @@ KEY = "phx_sandbox_secret_key"
 def e2b(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeE2B]:
     fake = FakeE2B(tmp_path)
     with fake.serve(monkeypatch):
-        fake.path("/home/user").mkdir(parents=True)
         yield fake
 
 
@@ -64,7 +63,7 @@ async def test_a_template_runs_with_this_package_installed(e2b: FakeE2B) -> None
     assert install["envs"] == {}
     assert script["envs"]["POSTHOG_PERSONAL_API_KEY"] == emulator.key
     assert emulator.key not in json.dumps([e2b.created, e2b.networks, install, script["args"]])
-    files = [path for path in e2b.path("/home/user").rglob("*") if path.is_file()]
+    files = [path for path in e2b.path("/var/tmp/asyncposthog").rglob("*") if path.is_file()]
     assert not [path for path in files if emulator.key.encode() in path.read_bytes()]
     assert e2b.networks == [{"allowOut": ["127.0.0.1"], "denyOut": ["0.0.0.0/0"]}]
 
