@@ -152,7 +152,7 @@ class BaseClient:
             ConfigurationError: A setting is missing, invalid, or contradicts another one.
             TypeError: A setting is of the wrong type.
         """
-        arguments = {
+        arguments: dict[str, object] = {
             "api_key": api_key,
             "project_id": project_id,
             "organization_id": organization_id,

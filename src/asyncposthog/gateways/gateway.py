@@ -8,7 +8,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
 from asyncposthog.config import Secret, validate_option
-from asyncposthog.errors import AuthenticationError, ConfigurationError, StatusError
+from asyncposthog.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    PermissionDeniedError,
+    StatusError,
+)
 from asyncposthog.hosts import Hosts, region_hosts, resolve_host
 from asyncposthog.redact import Unpicklable
 
@@ -123,6 +128,11 @@ class Gateway(Unpicklable):
                 f"The server at {self.url} refuses the OAuth token, also after it was renewed."
                 if self.tokens is not None
                 else f"Check the key of the gateway at {self.url}, or the connection it stands for."
+            )
+        elif isinstance(error, PermissionDeniedError) and error.missing_scope:
+            error.suggestion = (
+                f"The key that the gateway at {self.url} has for PostHog lacks the scope "
+                f"{error.missing_scope}: add it there."
             )
         return error
 

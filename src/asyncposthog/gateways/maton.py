@@ -106,6 +106,8 @@ class Maton(Gateway):
             )
         elif _is_missing_connection(error):
             return _missing_connection(error, self.connection)
+        else:
+            return super().explain(error)
         return error
 
 

@@ -317,8 +317,7 @@ class RateLimiter:
             query_slots: Queries of one project that may run at a time.
             clock: Clock and random source, replaceable in tests.
             store: Where the windows are stored; None: in this process.
-            rules: The limits of a server in front of PostHog, such as `Maton.rules`; None: those of
-                PostHog.
+            rules: The limits of a gateway, its `rules`; None: those of PostHog.
 
         Raises:
             ConfigurationError: A setting is out of range.

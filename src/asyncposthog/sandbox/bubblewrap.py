@@ -23,11 +23,10 @@ from typing import Any, Final
 from asyncposthog.errors import ConfigurationError, shorten
 from asyncposthog.threads import run_in_thread
 
-from . import inside
 from .backend import Completed, Job, Origin, ScriptLimits
 from .errors import SandboxError, SandboxUnavailableError
 from .process import run_process
-from .python_paths import package_folder, readable_paths, user_packages
+from .python_paths import INSIDE, package_folder, readable_paths, user_packages
 from .relay import serve_origins, socket_names
 
 __all__ = ["Bubblewrap"]
@@ -198,12 +197,9 @@ class Bubblewrap:
             *("--ro-bind", str(folder / "etc" / "nsswitch.conf"), "/etc/nsswitch.conf"),
             *("--remount-ro", "/"),
             *("--chdir", _WORK),
-            *("--", python, "-I", "-S", f"{_PACKAGES}/asyncposthog/sandbox/{_INSIDE}"),
+            *("--", python, "-I", "-S", f"{_PACKAGES}/asyncposthog/{INSIDE}"),
             json.dumps(config),
         ]
-
-
-_INSIDE: Final = Path(inside.__file__).name
 
 
 def _check_system() -> None:

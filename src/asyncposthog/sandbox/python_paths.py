@@ -10,7 +10,11 @@ from pathlib import Path
 
 import asyncposthog
 
-__all__ = ["package_folder", "readable_paths", "user_packages"]
+__all__ = ["INSIDE", "package_folder", "readable_paths", "user_packages"]
+
+INSIDE = "sandbox/inside.py"
+"""The program that starts a script, below the folder of this package. It is not imported here: it
+needs modules that only a Unix has."""
 
 _PARTS = ("bin", "lib", "lib64", "pyvenv.cfg")
 """What a script needs below a prefix. A virtual environment may be made in the folder of a project,

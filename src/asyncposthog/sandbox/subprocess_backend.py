@@ -13,11 +13,10 @@ from typing import Any
 
 from asyncposthog.threads import run_in_thread
 
-from . import inside
 from .backend import Completed, Job
 from .errors import InsecureSandboxWarning, SandboxError, SandboxUnavailableError
 from .process import run_process
-from .python_paths import package_folder, user_packages
+from .python_paths import INSIDE, package_folder, user_packages
 
 __all__ = ["Subprocess"]
 
@@ -99,7 +98,7 @@ def _command(folder: Path, job: Job) -> list[str]:
         "names": {},
         "command": [sys.executable, "-P", str(folder / "script.py")],
     }
-    return [sys.executable, "-I", "-S", str(Path(inside.__file__)), json.dumps(config)]
+    return [sys.executable, "-I", "-S", str(package_folder() / INSIDE), json.dumps(config)]
 
 
 def _environment(folder: Path, job: Job) -> dict[str, str]:

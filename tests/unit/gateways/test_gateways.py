@@ -22,6 +22,7 @@ from asyncposthog.errors import (
     ConnectionError,  # noqa: A004
     DecodeError,
     NotFoundError,
+    PermissionDeniedError,
     RateLimitError,
     TimeoutError,  # noqa: A004
     ValidationError,
@@ -465,6 +466,16 @@ async def test_the_gateways_400_and_401_are_not_posthogs(maton: FakeMaton) -> No
             await ph.cohorts.list()
     assert "PostHog refuses the credentials" in str(posthogs.value.suggestion)
     assert emulator_key not in str(posthogs.value)
+    detail = "API key missing required scope 'cohort:read'"
+    scope = httpx.MockTransport(
+        always(403, json={"type": "authentication_error", "code": "permission_denied",
+                          "detail": detail})
+    )  # fmt: skip
+    async with AsyncPostHog(gateway=Maton("a-key"), project_id=1, transport=scope) as ph:
+        with pytest.raises(PermissionDeniedError) as denied:
+            await ph.cohorts.list()
+    assert "the gateway at https://gateway.maton.ai/posthog has" in str(denied.value.suggestion)
+    assert "cohort:read" in str(denied.value.suggestion)
 
 
 async def test_connections_are_managed(maton: FakeMaton) -> None:
