@@ -211,8 +211,8 @@ def _check_system() -> None:
     version = re.match(r"(\d+)\.(\d+)", release)
     if version is None or (int(version[1]), int(version[2])) < _KERNEL:
         raise SandboxUnavailableError(
-            f"Linux {release} cannot limit the processes of a sandbox.",
-            suggestion="Use Linux 5.14 or newer, or the backend E2B.",
+            f"bubblewrap on Linux {release} cannot limit the processes of a sandbox.",
+            suggestion="Use Linux 5.14 or newer with user namespaces, or the backend E2B.",
         )
 
 

@@ -75,6 +75,8 @@ class E2B(Unpicklable):
         self._package = package
         self._lifetime = lifetime
         self._sandbox: AsyncSandbox | None = None
+        self._lock = anyio.Lock()
+        """One script at a time: what ends one ends the sandbox, and a new one must not be lost."""
         self._runs = 0
         self._reachable: list[str] | None = None
         """The hosts that scripts can reach; None: all, for the installation."""
@@ -168,21 +170,22 @@ class E2B(Unpicklable):
         del result  # a failure raises
 
     async def run(self, job: Job) -> Completed:
-        """Run a script in the sandbox.
+        """Run a script in the sandbox, when the script before it has ended.
 
         Raises:
             SandboxError: E2B failed, or the sandbox is not open.
         """
-        if self._sandbox is None:
-            await self.open()
-        done = False
-        try:
-            completed = await self._call(lambda: self._execute(job))
-            done = completed.ending == "finished"
-            return completed
-        finally:
-            if not done:
-                await self.aclose()
+        async with self._lock:
+            if self._sandbox is None:
+                await self.open()
+            done = False
+            try:
+                completed = await self._call(lambda: self._execute(job))
+                done = completed.ending == "finished"
+                return completed
+            finally:
+                if not done:
+                    await self.aclose()
 
     async def _execute(self, job: Job) -> Completed:
         sandbox = self._open_sandbox()

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ from uuid import uuid4
 
 import anyio
 import pytest
+from anyio.streams.tls import TLSListener
 
 from asyncposthog import AsyncPostHog
 from asyncposthog.errors import ConfigurationError
@@ -29,11 +31,11 @@ from asyncposthog.sandbox import (
     ScriptLimits,
     ScriptResult,
 )
-from asyncposthog.sandbox.backend import Completed, Job, Origin
 from posthog_emulator import Emulator, serve_sync
 
 pytestmark = pytest.mark.anyio
 
+CERTIFICATE = Path(__file__).parents[2] / "data" / "loopback.pem"
 KEY = "phx_sandbox_secret_key"
 SMALL = ScriptLimits(seconds=20, memory=400 << 20, processes=24, output=20_000, storage=16 << 20)
 
@@ -176,49 +178,53 @@ anyio.run(main)
 
 async def test_https_goes_through_a_proxy_that_reaches_one_host() -> None:
     script = """
-import os, socket
+import json, os, socket, anyio
+from asyncposthog import AsyncPostHog
+
+given = json.load(open(os.environ["ASYNCPOSTHOG_PARAMETERS"]))
+open("/sandbox/ca.pem", "w").write(given["certificate"])
+os.environ["SSL_CERT_FILE"] = "/sandbox/ca.pem"
+
+async def main():
+    async with AsyncPostHog(max_retries=0) as ph:
+        print(await ph.request("GET", "/api/projects/1/cohorts/"))
+
+anyio.run(main)
 host, port = os.environ["HTTPS_PROXY"].removeprefix("http://").split(":")
-
-def connect(target):
-    with socket.create_connection((host, int(port)), 5) as s:
-        s.sendall(f"CONNECT {target} HTTP/1.1\\r\\nHost: {target}\\r\\n\\r\\n".encode())
-        s.sendall(b"hello")
-        data = b""
-        while not data.endswith(b"HELLO") and (more := s.recv(100)):
-            data += more
-        return data
-
-print(connect("127.0.0.1:" + os.environ["PORT"]), connect("us.posthog.com:443"))
+with socket.create_connection((host, int(port)), 5) as s:
+    s.sendall(b"CONNECT us.posthog.com:443 HTTP/1.1\\r\\n\\r\\n")
+    print(s.recv(100).split(b"\\r\\n")[0].decode())
 """
+    seen: list[bytes] = []
 
-    async def shout(stream: Any) -> None:
+    async def answer(stream: Any) -> None:
         async with stream:
-            await stream.send((await stream.receive()).upper())
+            seen.append(await stream.receive())
+            await stream.send(b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"count":1}')
 
-    backend = Bubblewrap()
-    try:
-        await backend.open()
-    except SandboxUnavailableError as error:
-        _check_refusal(error)
-        return
-    ended: list[Completed] = []
+    pem = CERTIFICATE.read_text()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(anyio.abc.SocketAttribute.local_port)
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, shout)
-        job = Job(
-            script=script,
-            secrets={"PORT": str(port)},
-            origins=(Origin("https", "127.0.0.1", port),),
-            limits=SMALL,
-        )
-        ended.append(await backend.run(job))
+    sandbox = SandboxExecutor("bubblewrap", api_key=KEY, host=f"https://127.0.0.1:{port}")
+    results: list[ScriptResult] = []
+    async with (
+        TLSListener(listener, context, standard_compatible=False) as server,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(server.serve, answer)
+        try:
+            async with sandbox:
+                results.append(
+                    await sandbox.execute_script(script, parameters={"certificate": pem})
+                )
+        except SandboxUnavailableError as error:
+            _check_refusal(error)
         tasks.cancel_scope.cancel()
-    done = ended[0]
-    accepted, refused = done.stdout.split(b" b'") if b" b'" in done.stdout else (b"", b"")
-    assert b"200 Connected" in accepted, done
-    assert b"HELLO" in accepted
-    assert refused.startswith(b"HTTP/1.1 403")
+    for result in results:
+        assert result.output == "{'count': 1}\nHTTP/1.1 403 Not allowed in this sandbox\n", result
+        assert f"Bearer {KEY}".encode() in seen[0]  # within TLS: the relay has not seen it
 
 
 BOMBS = """

@@ -96,7 +96,10 @@ async def test_results_errors_and_limits(e2b: FakeE2B) -> None:
         assert hang.ending == "timeout"
         assert "1 s" in hang.error
         assert e2b.alive == []
-        assert (await sandbox.execute_script("print(1)")).output == "1\n"
+        both = await asyncio.gather(
+            sandbox.execute_script("print(1)"), sandbox.execute_script("print(2)")
+        )
+        assert [result.output for result in both] == ["1\n", "2\n"]
         assert e2b.alive == ["sbx2"]
     assert e2b.alive == []
     assert e2b.ended == 2
