@@ -92,8 +92,9 @@ class E2B(Unpicklable):
             SandboxUnavailableError: The extra or the key is missing, E2B refuses, or the package
                 cannot be installed.
         """
-        sdk = self._sdk()
-        await self._start(sdk)
+        if self._sandbox is not None:
+            return
+        await self._start(self._sdk())
         try:
             if self._install:
                 await self._call(self._install_package)

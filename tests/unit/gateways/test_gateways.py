@@ -478,6 +478,19 @@ async def test_the_gateways_400_and_401_are_not_posthogs(maton: FakeMaton) -> No
     assert "cohort:read" in str(denied.value.suggestion)
 
 
+async def test_doctor_speaks_of_the_gateway(maton: FakeMaton) -> None:
+    async with client_of(maton) as ph:
+        unconnected = await ph.doctor(["feature_flags.*"])
+    shown = str(unconnected)
+    assert "that of the gateway at https://gateway.maton.ai/posthog" in shown
+    assert "no active connection" in shown
+    assert "maton.connections.create()" in shown
+    assert "user-api-keys" not in shown
+    maton.connect()
+    async with client_of(maton) as ph:
+        assert "WRONG" not in str(await ph.doctor(["feature_flags.*"]))
+
+
 async def test_connections_are_managed(maton: FakeMaton) -> None:
     control = Maton(maton.key, transport=httpx.ASGITransport(app=maton))
     old = maton.connect()
