@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeVar, cast
@@ -30,6 +31,7 @@ from asyncposthog.transport.retry import OnRetry
 
 from .call import Call, parse_options
 from .config import Secret, Settings, replace_settings, resolve_settings
+from .errors import ConfigurationError
 from .resources import Resources
 from .types import OMIT, FileInput, Omit, Region, RequestOptions
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from asyncposthog.export.service import Export
     from asyncposthog.flags.editing import FeatureFlagsService
     from asyncposthog.flags.service import Flags
+    from asyncposthog.gateways.gateway import Gateway
     from asyncposthog.history.importer import ImportReport, OnResult
     from asyncposthog.history.sources import Source, SourceFormat
     from asyncposthog.persons.service import PersonsService
@@ -99,6 +102,7 @@ class BaseClient:
         limiter: Limiter | None = None,
         clock: Clock | None = None,
         capture: CaptureSettings | None = None,
+        gateway: Gateway | None = None,
         debug: bool = False,
     ) -> None:
         """Validate the settings. No connection is opened before the first call.
@@ -140,13 +144,15 @@ class BaseClient:
             limiter: A rate limiter shared with other clients, instead of those three settings.
             clock: Clock and random source, replaceable in tests.
             capture: Settings of `ph.capture`.
+            gateway: A server in front of PostHog, such as `Maton()`, instead of `api_key`,
+                `region` and `host`.
             debug: Log each attempt to stderr.
 
         Raises:
             ConfigurationError: A setting is missing, invalid, or contradicts another one.
             TypeError: A setting is of the wrong type.
         """
-        arguments = {
+        arguments: dict[str, object] = {
             "api_key": api_key,
             "project_id": project_id,
             "organization_id": organization_id,
@@ -164,7 +170,11 @@ class BaseClient:
             "allow": allow,
             "headers": headers,
         }
+        if gateway is not None:
+            arguments.update(_gateway_arguments(gateway, arguments))
         settings = resolve_settings(arguments, os.environ)
+        if gateway is not None:
+            settings = replace(settings, hosts=gateway.hosts)
         build = http_client_factory(http_client, transport, max_connections, http2)
         sharing, connections = connection_settings(http_client, transport, max_connections, http2)
         shared = Transport(
@@ -172,7 +182,9 @@ class BaseClient:
             sharing=sharing,
             max_connections=connections,
             owned=http_client is None,
-            limiter=limiter_factory(limiter, limits, query_plan, query_slots, clock),
+            limiter=limiter_factory(
+                limiter, limits, query_plan, query_slots, clock, gateway and gateway.rules
+            ),
             limiter_owned=limiter is None,
             clock=clock,
             retry_budget=validate_retry_budget(retry_budget),
@@ -188,6 +200,7 @@ class BaseClient:
             owners=OwnerResolver(),
             middleware=validate_middleware(middleware),
             on_retry=validate_on_retry(on_retry),
+            gateway=gateway,
         )
 
     @property
@@ -260,6 +273,11 @@ class BaseClient:
         }
         changes = {name: value for name, value in given.items() if value is not OMIT}
         old = self._executor
+        if old.gateway is not None and "api_key" in changes:
+            raise ConfigurationError(
+                "api_key was given to a client whose key is that of its gateway.",
+                suggestion="Build another AsyncPostHog.",
+            )
         if not isinstance(headers, Omit):
             changes["headers"] = {**dict(old.settings.headers), **headers}
         copy = object.__new__(type(self))
@@ -272,6 +290,7 @@ class BaseClient:
                 old.middleware if isinstance(middleware, Omit) else validate_middleware(middleware)
             ),
             on_retry=old.on_retry if isinstance(on_retry, Omit) else validate_on_retry(on_retry),
+            gateway=old.gateway,
         )
         return copy
 
@@ -480,6 +499,7 @@ class BaseClient:
         """Events to the project. Call it to queue one: `await ph.capture("paid", "ada")`."""
         from asyncposthog.capture.service import Capture
 
+        _check_ingest(self._executor.gateway)
         token = self._executor.settings.project_api_key
         capture = self._captures.get(token)
         if capture is None:
@@ -492,6 +512,32 @@ class BaseClient:
         return (
             f"{type(self).__name__}(host={settings.host!r}, project_id={settings.project_id!r}, "
             f"api_key={str(settings.api_key)!r})"
+        )
+
+
+def _gateway_arguments(gateway: object, arguments: Mapping[str, object]) -> dict[str, object]:
+    """Return the arguments that a gateway stands for."""
+    from asyncposthog.gateways.gateway import Gateway
+
+    if not isinstance(gateway, Gateway):
+        raise TypeError(f"gateway must be a Gateway, not {type(gateway).__name__}")
+    for name in ("api_key", "region", "host"):
+        if arguments[name] is not None:
+            raise ConfigurationError(
+                f"gateway was given together with {name}.",
+                suggestion="A gateway has an address and a key of its own: leave the others out.",
+            )
+    # The gateway has checked its URL.
+    return {"api_key": gateway.secret, "host": gateway.url, "allow_http": True}
+
+
+def _check_ingest(gateway: Gateway | None) -> None:
+    """Raise an error if events and evaluations of flags have no host."""
+    if gateway is not None and not gateway.has_ingest:
+        raise ConfigurationError(
+            f"The gateway at {gateway.url} serves no events and no evaluations of flags.",
+            suggestion="Pass ingest='us' or 'eu' (or a URL) to the gateway: they are sent there, "
+            "with the project token alone.",
         )
 
 
@@ -528,6 +574,7 @@ class ClientNamespaces(Resources):
         """The values of feature flags for a person: `await ph.flags.evaluate("user-1")`."""
         from asyncposthog.flags.service import Flags
 
+        _check_ingest(self._executor.gateway)
         return Flags(self._executor, lambda: cast("BaseClient", self).capture)
 
     @cached_property

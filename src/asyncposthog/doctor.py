@@ -118,6 +118,8 @@ async def diagnose(executor: Executor, operations: Iterable[str] | None = None) 
 
 def _check_key(executor: Executor) -> Check:
     key = executor.settings.api_key
+    if executor.gateway is not None:
+        return Check("key", True, f"that of the gateway at {executor.gateway.url}", None)
     ok, text, fix = _KEY_CHECKS[key.kind]
     return Check("key", ok, f"{key}, {text}", fix)
 
@@ -155,6 +157,8 @@ async def _check_host(executor: Executor) -> tuple[dict[str, Any] | None, list[C
 async def _check_region(executor: Executor, error: AuthenticationError) -> Check:
     """Try the other region, to tell a key of that region from an invalid one."""
     hosts = executor.settings.hosts
+    if executor.gateway is not None:
+        return Check("region", False, error.message, error.suggestion)
     if hosts.region is None:
         return Check(
             "region",

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from asyncposthog._version import __version__
 from asyncposthog.call import Call, CallOptions, Policy, default_options
 from asyncposthog.config import Settings, missing_key_error
-from asyncposthog.errors import DecodeError, ReadOnlyError
+from asyncposthog.errors import ConfigurationError, DecodeError, ReadOnlyError
 from asyncposthog.hosts import Hosts
 from asyncposthog.operation import Operation
 from asyncposthog.redact import Redactor
@@ -30,6 +30,7 @@ from asyncposthog.types import OMIT
 from .owner import OwnerResolver, TimeLimits
 
 if TYPE_CHECKING:
+    from asyncposthog.gateways.gateway import Gateway
     from asyncposthog.pagination import Cursor
     from asyncposthog.pagination.paginator import Fetch
 
@@ -79,8 +80,10 @@ class Executor:
         owners: OwnerResolver,
         middleware: tuple[Middleware, ...] = (),
         on_retry: OnRetry | None = None,
+        gateway: Gateway | None = None,
     ) -> None:
         """Keep the settings of a client, and what it shares with its copies."""
+        self.gateway = gateway
         self.settings = settings
         self.transport = transport
         self.owners = owners
@@ -280,6 +283,15 @@ class Executor:
                 need none, and a key is not sent where it is not needed.
             with_limits: Whether calls count against the rate limits of the API key.
         """
+        gateway = self.gateway
+        if gateway is not None and hosts.app != self.settings.host:
+            if with_key:
+                raise ConfigurationError(
+                    f"{hosts.app} needs an API key of PostHog, and a client with a gateway has "
+                    "none.",
+                    suggestion="Use a client with api_key= for this call.",
+                )
+            gateway = None
         copy = Executor(
             replace(self.settings, hosts=hosts),
             self.transport,
@@ -287,6 +299,7 @@ class Executor:
             owners=OwnerResolver(),
             middleware=self.middleware,
             on_retry=self.on_retry,
+            gateway=gateway,
         )
         copy._with_key, copy._with_limits = with_key, with_limits
         return copy
@@ -302,6 +315,9 @@ class Executor:
                 "User-Agent": _USER_AGENT,
             }
         )
+        gateway = self.gateway if self._with_key else None
+        if gateway is not None:
+            headers.update(dict(gateway.headers))
         for name, value in settings.headers:
             headers[name] = value
         keys = [settings.api_key.reveal()]
@@ -310,9 +326,7 @@ class Executor:
         self._context = ClientContext(
             hosts=hosts,
             key_kind=settings.api_key.kind,
-            credentials=Credentials(
-                settings.api_key if self._with_key else None, (hosts.app, hosts.ingest), headers
-            ),
+            credentials=self._credentials(gateway, headers),
             headers=headers,
             redactor=Redactor(keys),
             middleware=self.middleware,
@@ -323,5 +337,20 @@ class Executor:
                 if self._with_limits
                 else None
             ),
+            explain=None if gateway is None else gateway.explain,
         )
         return self._context
+
+    def _credentials(self, gateway: Gateway | None, headers: httpx.Headers) -> Credentials:
+        key, hosts = self.settings.api_key, self.settings.hosts
+        if gateway is None:
+            bases = (hosts.app, hosts.ingest)
+            return Credentials(key if self._with_key else None, bases, headers)
+        return Credentials(
+            key,
+            (hosts.app,),
+            headers,
+            name=gateway.header,
+            scheme=gateway.scheme,
+            source=gateway.tokens,
+        )

@@ -24,7 +24,7 @@ from asyncposthog.transport.limiter import Limiter
 from asyncposthog.transport.retry import OnRetry
 
 if TYPE_CHECKING:
-    from asyncposthog.rate_limits.limits import Limits, QueryPlan
+    from asyncposthog.rate_limits.limits import LimitRules, Limits, QueryPlan
 
 __all__ = [
     "connection_settings",
@@ -141,6 +141,7 @@ def limiter_factory(
     query_plan: QueryPlan,
     query_slots: int,
     clock: Clock | None,
+    rules: LimitRules | None = None,
 ) -> Callable[[], Limiter] | None:
     """Validate the rate-limit settings, and return a function that builds the limiter."""
     is_default = (query_plan, query_slots) == ("auto", 3)
@@ -166,7 +167,11 @@ def limiter_factory(
         from asyncposthog.rate_limits.limiter import RateLimiter
 
         return RateLimiter(
-            limits=limits, query_plan=query_plan, query_slots=query_slots, clock=clock
+            limits=limits,
+            query_plan=query_plan,
+            query_slots=query_slots,
+            clock=clock,
+            rules=rules,
         )
 
     if limits is None and is_default:

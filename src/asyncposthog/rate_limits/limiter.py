@@ -27,10 +27,12 @@ from .limits import (
     UNENFORCED,
     Bucket,
     Limit,
+    LimitRules,
     Limits,
     PlanTracker,
     QueryPlan,
     candidate_windows,
+    default_buckets,
     parse_limits,
     validate_query_plan,
     validate_query_slots,
@@ -304,6 +306,7 @@ class RateLimiter:
         query_slots: int = DEFAULT_QUERY_SLOTS,
         clock: Clock | None = None,
         store: Store | None = None,
+        rules: LimitRules | None = None,
     ) -> None:
         """Create a limiter. Nothing is connected yet.
 
@@ -314,12 +317,14 @@ class RateLimiter:
             query_slots: Queries of one project that may run at a time.
             clock: Clock and random source, replaceable in tests.
             store: Where the windows are stored; None: in this process.
+            rules: The limits of a gateway, its `rules`; None: those of PostHog.
 
         Raises:
             ConfigurationError: A setting is out of range.
             TypeError: A setting is of the wrong type.
         """
-        self._buckets = parse_limits(limits)
+        self._rules = rules
+        self._buckets = parse_limits(limits, None if rules is None else rules.buckets)
         self._query_plan: QueryPlan = validate_query_plan(query_plan)
         self._query_slots = validate_query_slots(query_slots)
         self.available = all_limits(self._buckets, self._query_slots)
@@ -342,8 +347,12 @@ class RateLimiter:
         key_limiter = self._key_limiters.get((host, digest))
         if key_limiter is None:
             plans = PlanTracker(self._query_plan)
-            resolver = LimitResolver(host, digest, self._buckets, plans, self._query_slots)
-            key_limiter = KeyLimiter(self, resolver, plans, self._buckets["query"])
+            resolver = LimitResolver(
+                host, digest, self._buckets, plans, self._query_slots, self._rules
+            )
+            # With rules, no plan of a project is detected, and this bucket is not used.
+            legacy = self._buckets.get("query") or default_buckets()["query"]
+            key_limiter = KeyLimiter(self, resolver, plans, legacy)
             self._key_limiters[host, digest] = key_limiter
         return key_limiter
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http.cookiejar import Cookie, CookieJar
 from io import BytesIO
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import anyio
 import httpx
@@ -23,6 +23,7 @@ __all__ = [
     "Credentials",
     "NoCookies",
     "Progress",
+    "TokenSource",
     "build_request",
     "close",
     "headers_without",
@@ -199,6 +200,18 @@ class _SignedHeaders(Unpicklable, httpx.Headers):
     """Headers with the API key."""
 
 
+class TokenSource(Protocol):
+    """Where tokens come from that expire."""
+
+    async def get(self) -> Secret:
+        """Return a token that is valid now."""
+        ...
+
+    async def renew(self, rejected: Secret) -> Secret | None:
+        """Return another token than the one that the server rejected; None: there is none."""
+        ...
+
+
 class Credentials(Unpicklable):
     """The API key and the origins it may be sent to.
 
@@ -206,18 +219,60 @@ class Credentials(Unpicklable):
     request, cannot leak it.
     """
 
-    __slots__ = ("_headers", "_origins", "_value")
+    __slots__ = (
+        "_headers", "_name", "_origins", "_scheme", "_secret", "_source", "_value", "renewable"
+    )  # fmt: skip
 
-    def __init__(self, secret: Secret | None, bases: Iterable[str], headers: httpx.Headers) -> None:
+    def __init__(
+        self,
+        secret: Secret | None,
+        bases: Iterable[str],
+        headers: httpx.Headers,
+        *,
+        name: str = "Authorization",
+        scheme: str = "Bearer",
+        source: TokenSource | None = None,
+    ) -> None:
         """Keep the key, the base URLs it may be sent to, and the headers of default requests.
 
-        Without a key (None), requests are sent as they are.
+        Args:
+            secret: The key. Without one (None), requests are sent as they are.
+            bases: The base URLs.
+            headers: The headers of default requests.
+            name: The header that carries the key.
+            scheme: The word before the key; may be empty.
+            source: Where tokens come from that expire, which are sent instead of the key.
         """
-        self._value = "" if secret is None else f"Bearer {secret.reveal()}"
+        self._name, self._scheme, self._source = name, scheme, source
+        self.renewable = source is not None
+        """Whether the key is a token that expires: see `refresh`."""
         self._origins = frozenset(origin(httpx.URL(base)) for base in bases if secret is not None)
         self._headers = _SignedHeaders(headers)
-        if secret is not None:
-            self._headers["Authorization"] = self._value
+        self._secret, self._value = secret, ""
+        if secret is not None and source is None:
+            self._use(secret)
+
+    def _use(self, secret: Secret) -> None:
+        self._secret = secret
+        self._value = f"{self._scheme} {secret.reveal()}".lstrip()
+        self._headers[self._name] = self._value
+
+    async def refresh(self) -> Secret:
+        """Get a token that is valid now, for the next request, and return it."""
+        assert self._source is not None
+        secret = await self._source.get()
+        if secret != self._secret or not self._value:
+            self._use(secret)
+        return secret
+
+    async def renew(self, rejected: Secret) -> bool:
+        """Get another token than the one that the server rejected; return whether there is one."""
+        assert self._source is not None
+        secret = await self._source.renew(rejected)
+        if secret is None:
+            return False
+        self._use(secret)
+        return True
 
     def sign(self, request: httpx.Request, default_request: bool) -> httpx.Headers:
         """Return the headers of a request, with the key if its origin may get it.
@@ -229,10 +284,10 @@ class Credentials(Unpicklable):
         """
         if default_request:
             return self._headers.copy()
-        if "Authorization" in request.headers or origin(request.url) not in self._origins:
+        if self._name in request.headers or origin(request.url) not in self._origins:
             return request.headers
         headers = request.headers.copy()
-        headers["Authorization"] = self._value
+        headers[self._name] = self._value
         return headers
 
 

@@ -74,6 +74,8 @@ class ClientContext:
     """Bytes of a response body, decompressed; None: no limit."""
     rate_limits: KeyRateLimits | None = None
     """The rate limits of the API key; None: calls are not limited."""
+    explain: Callable[[StatusError], StatusError] | None = None
+    """Returns the error for an error response of a gateway, whose statuses mean something else."""
 
 
 @dataclass(slots=True)
@@ -437,6 +439,7 @@ class Transport:
     async def _run_middleware(self, call: InFlightCall) -> httpx.Response:
         """Send one attempt through the middleware, and raise the error for an error response."""
         context = call.context
+        send = self._send_with_token if context.credentials.renewable else self._connect_and_send
         if context.middleware:
             request = self._build(call)
             request.read()
@@ -446,11 +449,9 @@ class Transport:
                 "path": operation.path,
                 "attempt": call.attempt,
             }
-            response = await compose(context.middleware, partial(self._connect_and_send, call))(
-                request
-            )
+            response = await compose(context.middleware, partial(send, call))(request)
         else:
-            response = await self._connect_and_send(call)
+            response = await send(call)
         if response.status_code < 300 or response.status_code == 304:
             budget = self._retry_budget
             if budget is not None and not budget.full:
@@ -473,6 +474,18 @@ class Transport:
             prepared.content,
             {"timeout": {"connect": connect, "read": timeout, "write": timeout, "pool": timeout}},
         )
+
+    async def _send_with_token(
+        self, call: InFlightCall, request: httpx.Request | None = None
+    ) -> httpx.Response:
+        """Send a request with a token that expires, and with another one if it is rejected."""
+        credentials = call.context.credentials
+        token = await credentials.refresh()
+        response = await self._connect_and_send(call, request)
+        # Once: a server that rejects a new token as well does not accept the next one.
+        if response.status_code == 401 and await credentials.renew(token):
+            response = await self._connect_and_send(call, request)
+        return response
 
     async def _connect_and_send(
         self, call: InFlightCall, request: httpx.Request | None = None
@@ -656,7 +669,7 @@ class Transport:
         if TRUNCATED in response.extensions:
             read = f"Only the first {response.extensions[TRUNCATED]:,} bytes of its body were read."
             error.suggestion = f"{read} {error.suggestion}"
-        return error
+        return error if context.explain is None else context.explain(error)
 
     def _cancellation_error(self, call: InFlightCall) -> PostHogError:
         """Return the error for a call whose scope was cancelled: by `aclose`, or by a timeout."""
