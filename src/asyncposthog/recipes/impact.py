@@ -1,0 +1,336 @@
+"""Recipes about changes: what a feature changed, and what errors do to persons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
+
+from .conditions import EventLike, QueryBuilder, as_event
+from .figures import Bar, Bars, Estimate, Estimates, Unit, format_number, format_percent
+from .periods import Period, format_date, last_days, require_count, require_zone
+from .result import RecipeResult, run
+from .statistics import Difference, Sample, difference_of_means
+
+if TYPE_CHECKING:
+    from asyncposthog.client import AsyncPostHog
+
+__all__ = [
+    "ErrorImpact",
+    "ErrorKind",
+    "FeatureImpact",
+    "FeaturePeriod",
+    "error_impact",
+    "feature_impact",
+]
+
+Metric: TypeAlias = Literal["share", "events"]
+_METRICS: Final[tuple[Metric, ...]] = ("share", "events")
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturePeriod:
+    """What active persons did before or after a launch."""
+
+    name: str
+    """`before` or `after`."""
+    start: datetime
+    end: datetime
+    persons: int
+    """Persons with any event."""
+    mean: float | None
+    """The share of them who did the event, or how often each did it on average."""
+    low: float | None
+    """The lower end of the confidence interval of the mean; None: fewer than two persons."""
+    high: float | None
+    """The upper end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureImpact(RecipeResult[FeaturePeriod]):
+    """The periods before and after a launch, and their difference."""
+
+    row_type: ClassVar[type] = FeaturePeriod
+    event: str
+    metric: Metric
+    launched: datetime
+    confidence: float
+    difference: Difference | None
+    """The mean after the launch minus that before, with its confidence interval; None: a period
+    has fewer than two persons."""
+
+    @property
+    def relative_change(self) -> float | None:
+        """The difference as a share of the mean before the launch; None: there is none."""
+        before = self.rows[0].mean
+        return self.difference.value / before if self.difference is not None and before else None
+
+    def figure(self) -> Estimates:
+        """Return both means with their confidence intervals."""
+        unit: Unit = "percent" if self.metric == "share" else "number"
+        shown = format_percent if self.metric == "share" else format_number
+        estimates = [
+            Estimate(
+                row.name,
+                row.mean,
+                row.low,
+                row.high,
+                f"{shown(row.mean)} of {row.persons:,} persons",
+            )
+            for row in self.rows
+            if row.mean is not None
+        ]
+        change = "too few persons to compare"
+        if self.difference is not None:
+            sign = "+" if self.difference.value >= 0 else "−"
+            low, high = _signed(self.difference.low, shown), _signed(self.difference.high, shown)
+            size = shown(abs(self.difference.value))
+            verdict = "" if self.difference.significant else ", not significant"
+            change = f"change {sign}{size} ({low} to {high}{verdict})"
+        what = "Share of persons with" if self.metric == "share" else "Events per person,"
+        return Estimates(
+            title=f"{what} “{self.event}” before and after {format_date(self.launched)}",
+            subtitle=f"{change}, {format_percent(self.confidence)} confidence",
+            empty="" if estimates else f"No events from {self.period}",
+            labels_title="",
+            values_title="Share of active persons" if unit == "percent" else "Events per person",
+            estimates=tuple(estimates),
+            unit=unit,
+        )
+
+
+async def feature_impact(
+    ph: AsyncPostHog,
+    event: EventLike,
+    launched: datetime,
+    *,
+    metric: Metric = "share",
+    adopted: EventLike | None = None,
+    days: int = 14,
+    confidence: float = 0.95,
+    timeout: float | None = None,  # noqa: ASYNC109
+) -> FeatureImpact:
+    """Compare what persons did before and after a launch, with confidence intervals.
+
+    A person counts in a period if there is any event of that person in it. Persons of both periods
+    are taken into account in the interval of the difference. It says how large chance alone makes
+    a difference, not what else has changed at the same time.
+
+    Args:
+        ph: The client; its key needs the scope `query:read`.
+        event: The event that the feature is expected to change.
+        launched: The time of the launch, with a time zone.
+        metric: `share`: the share of active persons with the event; `events`: events per person.
+        adopted: Only persons who did this after the launch, such as the use of the feature. Those
+            who adopt a feature are often the more active ones, so compare their own two periods.
+        days: The number of days before and after the launch.
+        confidence: The confidence of the intervals, between 0 and 1.
+        timeout: Seconds for the query, waits included; None: the client's limits.
+
+    Raises:
+        PostHogError: The query failed.
+        TypeError, ValueError: An argument is invalid. Nothing was sent.
+    """
+    require_zone("launched", launched)
+    require_count("days", days)
+    if metric not in _METRICS:
+        raise ValueError(f"metric must be share or events, not {metric!r}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
+    counted, query = as_event(event), QueryBuilder()
+    span = timedelta(days=days)
+    period = Period(launched - span, launched + span)
+    at = query.bind(launched)
+    condition = query.matches(counted)
+    only = ""
+    if adopted is not None:
+        after = query.during(Period(launched, period.end))
+        only = (
+            f"AND person_id IN (SELECT person_id FROM events WHERE {after} "
+            f"AND {query.matches(as_event(adopted))})"  # noqa: S608
+        )
+    measured = "least(countIf({0}), 1)" if metric == "share" else "countIf({0})"
+    before_count = measured.format(f"{condition} AND timestamp < {at}")
+    after_count = measured.format(f"{condition} AND timestamp >= {at}")
+    result = await run(
+        ph,
+        f"""
+        SELECT countIf(a), sum(x), sum(x * x), countIf(b), sum(y), sum(y * y),
+            countIf(a AND b), sumIf(x, a AND b), sumIf(y, a AND b), sumIf(x * y, a AND b)
+        FROM (
+            SELECT person_id, countIf(timestamp < {at}) > 0 AS a,
+                countIf(timestamp >= {at}) > 0 AS b, {before_count} AS x, {after_count} AS y
+            FROM events WHERE {query.during(period)} {only} GROUP BY person_id
+        ) LIMIT 1
+        """,  # noqa: S608
+        query,
+        "feature impact",
+        timeout,
+    )
+    n1, x, xx, n2, y, yy, both, x12, y12, xy = (value or 0 for value in result[0])
+    samples = {"before": Sample(n1, x, xx), "after": Sample(n2, y, yy)}
+    covariance = (xy - x12 * y12 / both) / (both - 1) if both > 1 else 0.0
+    rows: list[FeaturePeriod] = []
+    for name, sample in samples.items():
+        start, end = (period.start, launched) if name == "before" else (launched, period.end)
+        low, high = sample.interval(confidence) or (None, None)
+        rows.append(FeaturePeriod(name, start, end, sample.size, sample.mean, low, high))
+    return FeatureImpact(
+        rows=tuple(rows),
+        period=period,
+        event=str(counted),
+        metric=metric,
+        launched=launched,
+        confidence=confidence,
+        difference=difference_of_means(
+            samples["before"], samples["after"], covariance, both, confidence
+        ),
+    )
+
+
+def _signed(value: float, shown: object) -> str:
+    assert callable(shown)
+    return f"{'+' if value >= 0 else '−'}{shown(abs(value))}"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorKind:
+    """Exceptions of one type with one message, and the persons who had them."""
+
+    type: str
+    message: str
+    occurrences: int
+    persons: int
+    share: float
+    """The share of all active persons."""
+    sessions: int
+    sessions_ended: int
+    """Sessions in which nothing happened after the exception."""
+    last_seen: datetime
+    outcome_share: float | None
+    """The share of these persons who did the outcome; None: no outcome was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorImpact(RecipeResult[ErrorKind]):
+    """Errors by the number of persons who had them, highest first."""
+
+    row_type: ClassVar[type] = ErrorKind
+    active_persons: int
+    """Persons with any event in the period."""
+    unaffected_persons: int
+    """Persons without an exception."""
+    outcome: str | None
+    unaffected_outcome_share: float | None
+    """The share of persons without an exception who did the outcome."""
+
+    def figure(self) -> Bars:
+        """Return bars with the persons that each error affects."""
+        bars: list[Bar] = []
+        for row in self.rows:
+            text = f"{row.persons:,} · {format_percent(row.share)}, {row.occurrences:,} times"
+            if row.outcome_share is not None:
+                text += f"; {self.outcome}: {format_percent(row.outcome_share)}"
+            bars.append(Bar(_shorten(f"{row.type}: {row.message}", 48), row.persons, text))
+        others = ""
+        if self.unaffected_outcome_share is not None:
+            share = format_percent(self.unaffected_outcome_share)
+            others = f"; {self.outcome} by persons without errors: {share}"
+        return Bars(
+            title="Errors by affected persons",
+            subtitle=f"{self.period}, {self.active_persons:,} active persons{others}",
+            empty="" if bars else f"No errors from {self.period}",
+            labels_title="Error",
+            values_title="Persons",
+            bars=tuple(bars),
+        )
+
+
+async def error_impact(
+    ph: AsyncPostHog,
+    *,
+    outcome: EventLike | None = None,
+    days: int = 30,
+    end: datetime | None = None,
+    limit: int = 20,
+    timeout: float | None = None,  # noqa: ASYNC109
+) -> ErrorImpact:
+    """Return which errors (`$exception`) affect the most persons, and whether these still succeed.
+
+    Args:
+        ph: The client; its key needs the scope `query:read`.
+        outcome: An event, such as a purchase, whose share is compared between persons with and
+            without errors.
+        days: The number of days before `end`.
+        end: The end of the period, with a time zone; None: now.
+        limit: The maximum number of errors, up to 1,000.
+        timeout: Seconds for each query, waits included; None: the client's limits.
+
+    Raises:
+        PostHogError: A query failed.
+        TypeError, ValueError: An argument is invalid. Nothing was sent.
+    """
+    period, query = last_days(days, end), QueryBuilder()
+    require_count("limit", limit, most=1000)
+    wanted = None if outcome is None else as_event(outcome)
+    done = "false" if wanted is None else query.matches(wanted)
+    during = query.during(period)
+    totals_query = query.copy()
+    totals = await run(
+        ph,
+        f"""
+        SELECT count(), countIf(errors = 0), countIf(errors = 0 AND outcomes > 0) FROM (
+            SELECT person_id, countIf(event = '$exception') AS errors, countIf({done}) AS outcomes
+            FROM events WHERE {during} GROUP BY person_id
+        ) LIMIT 1
+        """,  # noqa: S608
+        totals_query,
+        "error impact, totals",
+        timeout,
+    )
+    active, unaffected, unaffected_done = totals[0]
+    succeeded = "0"
+    if wanted is not None:
+        succeeded = (
+            "uniqExactIf(person_id, person_id IN "
+            f"(SELECT person_id FROM events WHERE {during} AND {done}))"  # noqa: S608
+        )
+    result = await run(
+        ph,
+        f"""
+        SELECT coalesce(properties.$exception_types.1, properties.$exception_type, '') AS type,
+            coalesce(properties.$exception_values.1, properties.$exception_message, '') AS text,
+            count() AS n, count(DISTINCT person_id) AS persons,
+            uniqExactIf($session_id, $session_id != '') AS sessions,
+            uniqExactIf($session_id, $session_id != '' AND ($session_id, timestamp) IN (
+                SELECT $session_id, max(timestamp) FROM events
+                WHERE {during} AND $session_id != '' GROUP BY $session_id
+            )) AS ended,
+            max(timestamp) AS last_seen, {succeeded} AS successful
+        FROM events WHERE {during} AND event = '$exception'
+        GROUP BY type, text ORDER BY persons DESC, n DESC, type, text LIMIT {query.bind(limit)}
+        """,  # noqa: S608
+        query,
+        "error impact",
+        timeout,
+    )
+    rows: list[ErrorKind] = []
+    for kind, text, count, persons, sessions, ended, last_seen, successful in result:
+        share = persons / active if active else 0.0
+        outcome_share = None if wanted is None else successful / persons
+        rows.append(
+            ErrorKind(kind, text, count, persons, share, sessions, ended, last_seen, outcome_share)
+        )
+    rest = unaffected_done / unaffected if wanted is not None and unaffected else None
+    return ErrorImpact(
+        rows=tuple(rows),
+        period=period,
+        active_persons=active,
+        unaffected_persons=unaffected,
+        outcome=None if wanted is None else f"“{wanted}”",
+        unaffected_outcome_share=rest,
+    )
+
+
+def _shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
