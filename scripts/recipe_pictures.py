@@ -54,12 +54,12 @@ def all_recipes(ph: AsyncPostHog, warehouse: Path) -> dict[str, Awaitable[Any]]:
         "marketing-channels": recipes.marketing_channels(
             ph, "signed up", "purchase completed", revenue="amount", days=90, limit=8, end=END
         ),
-        "user-journey": recipes.user_journey(ph, "user-000002", days=90, end=END),
+        "user-journey": recipes.user_journey(ph, "user-000006", days=60, end=END),
         "retention": recipes.retention(ph, "signed up", periods=10, end=END),
         "trends": recipes.trends(
             ph, ["$pageview", "document edited", "signed up"], periods=60, end=END
         ),
-        "stickiness": recipes.stickiness(ph, "document edited", periods=14, end=END),
+        "stickiness": recipes.stickiness(ph, periods=14, end=END),
         "lifecycle": recipes.lifecycle(ph, end=END),
         "warehouse-sync": recipes.warehouse_sync(
             ph, warehouse, start=datetime(2026, 2, 1, tzinfo=UTC), end=END

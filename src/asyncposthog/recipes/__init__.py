@@ -41,6 +41,7 @@ from .people import (
     user_journey,
 )
 from .periods import Interval, Period
+from .report import EventCount, ProjectReport, TopEvents, project_report, top_events
 from .result import RecipeResult
 from .retention import Retention, RetentionCell, retention
 from .statistics import Difference
@@ -54,6 +55,7 @@ __all__ = [
     "ErrorImpact",
     "ErrorKind",
     "Event",
+    "EventCount",
     "EventLike",
     "FeatureImpact",
     "FeaturePeriod",
@@ -70,12 +72,14 @@ __all__ = [
     "PersonAtRisk",
     "PowerUser",
     "PowerUsers",
+    "ProjectReport",
     "RecipeResult",
     "Retention",
     "RetentionCell",
     "Stickiness",
     "StickinessCount",
     "SyncedTable",
+    "TopEvents",
     "TrendPoint",
     "Trends",
     "UserJourney",
@@ -88,8 +92,10 @@ __all__ = [
     "lifecycle",
     "marketing_channels",
     "power_users",
+    "project_report",
     "retention",
     "stickiness",
+    "top_events",
     "trends",
     "user_journey",
     "warehouse_sync",

@@ -226,7 +226,7 @@ class Stickiness(RecipeResult[StickinessCount]):
         total = sum(row.persons for row in self.rows)
         bars = [
             Bar(str(row.active), row.persons, f"{row.persons:,} · {format_percent(row.share)}")
-            for row in self.rows
+            for row in self.rows[: max((row.active for row in self.rows if row.persons), default=0)]
         ]
         return Bars(
             title=f"Stickiness: in how many {self.interval}s persons did {self.event}",
@@ -234,7 +234,7 @@ class Stickiness(RecipeResult[StickinessCount]):
             empty="" if total else f"No events from {self.period}",
             labels_title=f"Active {self.interval}s",
             values_title="Persons",
-            bars=tuple(bars) if total else (),
+            bars=tuple(bars),
         )
 
 

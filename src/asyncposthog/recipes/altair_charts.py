@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -43,8 +44,8 @@ def require_charts() -> Any:
         ImportError: `asyncposthog[charts]` is not installed.
     """
     try:
-        import altair
-        import vl_convert  # noqa: F401  # Altair needs it to write pictures.
+        altair = import_module("altair")
+        import_module("vl_convert")  # Altair writes pictures with it.
     except ImportError:
         raise ImportError(
             "Charts need altair and vl-convert-python: pip install 'asyncposthog[charts]'."
@@ -139,7 +140,7 @@ def svg(chart: altair.LayerChart) -> str:
 
 
 _ABOVE: Final = {
-    "titleAngle": 0, "titleAlign": "right", "titleX": -5, "titleY": -9, "titleBaseline": "bottom",
+    "titleAngle": 0, "titleAlign": "right", "titleX": -5, "titleY": -5, "titleBaseline": "bottom",
 }  # fmt: skip
 """Puts the title of a vertical axis above its labels, where it can be read without turning."""
 
@@ -157,7 +158,7 @@ def _number_format(unit: Unit, largest: float) -> str:
     if unit == "percent":
         return ".0%" if largest >= 0.05 else ".1%"
     # Not `~s` for small numbers: it writes 0.1 as 100m.
-    return "~s" if largest >= 10_000 else ",~g"
+    return "~s" if largest >= 10_000 else ",.2~f"
 
 
 def _empty(alt: Any, figure: Figure) -> Any:

@@ -88,9 +88,9 @@ async def marketing_channels(
         ph: The client; its key needs the scope `query:read`.
         signup: The event of signing up.
         conversion: The event that the channel is to bring, such as a purchase.
-        by: The property that names the channel, `person.…` for one of persons. Of a property of
-            events, the first value in the period counts. Others: `person.$initial_referring_domain`,
-            `utm_campaign`.
+        by: The property that names the channel; `person.…` is one of persons, such as
+            `person.$initial_referring_domain`. Of a property of events, such as `utm_campaign`, a
+            person's first value in the period counts.
         revenue: A numeric property of the conversion event to add up.
         days: The number of days before `end`.
         end: The end of the period, with a time zone; None: now.
@@ -114,9 +114,9 @@ async def marketing_channels(
             sum(events), sum(amount)
         FROM (
             SELECT person_id,
-                ifNull(argMinIf({value}, timestamp, isNotNull({value})), {query.bind(NO_CHANNEL)}) AS channel,
-                count() AS events, countIf({query.matches(signed_up)}) AS signups,
-                countIf({done}) AS conversions, {amount} AS amount
+                argMinIf({value}, timestamp, isNotNull({value})) AS channel, count() AS events,
+                countIf({query.matches(signed_up)}) AS signups, countIf({done}) AS conversions,
+                {amount} AS amount
             FROM events WHERE {query.during(period)} GROUP BY person_id
         ) GROUP BY channel ORDER BY n DESC, persons DESC, channel LIMIT {query.bind(limit)}
         """,  # noqa: S608

@@ -63,9 +63,10 @@ class CohortComparison(RecipeResult[ComparedCohort]):
             if row.outcome_share is not None:
                 text += f"; {self.outcome}: {format_percent(row.outcome_share)}"
             estimates.append(Estimate(row.name, mean, row.low, row.high, text))
+        level = format_percent(self.confidence)
         return Estimates(
             title="Events per active person",
-            subtitle=f"{self.period}; lines: {format_percent(self.confidence)} confidence intervals",
+            subtitle=f"{self.period}; lines are {level} confidence intervals",
             empty="" if estimates else f"No events from {self.period}",
             labels_title="",
             values_title="Events per person",

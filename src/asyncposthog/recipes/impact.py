@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
 
 from .conditions import EventLike, QueryBuilder, as_event
-from .figures import Bar, Bars, Estimate, Estimates, Unit, format_number, format_percent
+from .figures import Bar, Bars, Estimate, Estimates, format_number, format_percent
 from .periods import Period, format_date, last_days, require_count, require_zone
 from .result import RecipeResult, run
 from .statistics import Difference, Sample, difference_of_means
@@ -67,36 +67,42 @@ class FeatureImpact(RecipeResult[FeaturePeriod]):
 
     def figure(self) -> Estimates:
         """Return both means with their confidence intervals."""
-        unit: Unit = "percent" if self.metric == "share" else "number"
-        shown = format_percent if self.metric == "share" else format_number
+        share = self.metric == "share"
+        shown = format_percent if share else format_number
+        of = "of" if share else "each, by"
         estimates = [
             Estimate(
-                row.name,
+                f"{(row.end - row.start).days} days {row.name}",
                 row.mean,
                 row.low,
                 row.high,
-                f"{shown(row.mean)} of {row.persons:,} persons",
+                f"{shown(row.mean)} {of} {row.persons:,} persons",
             )
             for row in self.rows
             if row.mean is not None
         ]
-        change = "too few persons to compare"
-        if self.difference is not None:
-            sign = "+" if self.difference.value >= 0 else "−"
-            low, high = _signed(self.difference.low, shown), _signed(self.difference.high, shown)
-            size = shown(abs(self.difference.value))
-            verdict = "" if self.difference.significant else ", not significant"
-            change = f"change {sign}{size} ({low} to {high}{verdict})"
-        what = "Share of persons with" if self.metric == "share" else "Events per person,"
+        what = "Share of persons with" if share else "Events per person,"
         return Estimates(
-            title=f"{what} “{self.event}” before and after {format_date(self.launched)}",
-            subtitle=f"{change}, {format_percent(self.confidence)} confidence",
+            title=f"{what} “{self.event}”, before and after {format_date(self.launched)}",
+            subtitle=f"{self._change()}, {format_percent(self.confidence)} confidence",
             empty="" if estimates else f"No events from {self.period}",
             labels_title="",
-            values_title="Share of active persons" if unit == "percent" else "Events per person",
+            values_title="Share of active persons" if share else "Events per person",
             estimates=tuple(estimates),
-            unit=unit,
+            unit="percent" if share else "number",
         )
+
+    def _change(self) -> str:
+        """Return the difference for people; that of shares is in percentage points."""
+        if self.difference is None:
+            return "too few persons to compare"
+        factor, unit = (100, " points") if self.metric == "share" else (1, "")
+        value, low, high = (
+            f"{'+' if part >= 0 else '−'}{format_number(round(abs(part) * factor, 3))}"
+            for part in (self.difference.value, self.difference.low, self.difference.high)
+        )
+        verdict = "" if self.difference.significant else ", not significant"
+        return f"change {value}{unit} ({low} to {high}{verdict})"
 
 
 async def feature_impact(
@@ -145,10 +151,8 @@ async def feature_impact(
     only = ""
     if adopted is not None:
         after = query.during(Period(launched, period.end))
-        only = (
-            f"AND person_id IN (SELECT person_id FROM events WHERE {after} "
-            f"AND {query.matches(as_event(adopted))})"  # noqa: S608
-        )
+        did = query.matches(as_event(adopted))
+        only = f"AND person_id IN (SELECT person_id FROM events WHERE {after} AND {did})"  # noqa: S608
     measured = "least(countIf({0}), 1)" if metric == "share" else "countIf({0})"
     before_count = measured.format(f"{condition} AND timestamp < {at}")
     after_count = measured.format(f"{condition} AND timestamp >= {at}")
@@ -186,11 +190,6 @@ async def feature_impact(
             samples["before"], samples["after"], covariance, both, confidence
         ),
     )
-
-
-def _signed(value: float, shown: object) -> str:
-    assert callable(shown)
-    return f"{'+' if value >= 0 else '−'}{shown(abs(value))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,10 +290,8 @@ async def error_impact(
     active, unaffected, unaffected_done = totals[0]
     succeeded = "0"
     if wanted is not None:
-        succeeded = (
-            "uniqExactIf(person_id, person_id IN "
-            f"(SELECT person_id FROM events WHERE {during} AND {done}))"  # noqa: S608
-        )
+        those = f"SELECT person_id FROM events WHERE {during} AND {done}"  # noqa: S608
+        succeeded = f"uniqExactIf(person_id, person_id IN ({those}))"
     result = await run(
         ph,
         f"""

@@ -67,7 +67,7 @@ class RecipeResult(Generic[RowT]):
         Raises:
             ImportError: The extra is not installed.
         """
-        return tables.to_arrow(self.row_type, self.rows)
+        return tables.to_arrow(self.row_type, self.rows)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
     def to_polars(self) -> polars.DataFrame:
         """Return a `polars.DataFrame`. Extra: `polars`.
