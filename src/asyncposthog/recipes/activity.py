@@ -113,14 +113,15 @@ async def trends(
     if measure not in _MEASURES:
         raise ValueError(f"measure must be events, persons or sessions, not {measure!r}")
     require_count("breakdown_limit", breakdown_limit, most=25)
-    if breakdown is not None and len(series) > 1:
+    first, *others = series
+    if breakdown is not None and others:
         raise ValueError("breakdown is for a single event, and there are several")
     if breakdown is None:
         counts = await _count_series(ph, series, measure, buckets, timeout)
         names = [str(event) for event in series]
     else:
         names, counts = await _count_values(
-            ph, series[0], breakdown, breakdown_limit, measure, buckets, timeout
+            ph, first, breakdown, breakdown_limit, measure, buckets, timeout
         )
     return Trends(
         rows=tuple(

@@ -177,7 +177,8 @@ async def feature_impact(
     rows: list[FeaturePeriod] = []
     for name, sample in samples.items():
         start, end = (period.start, launched) if name == "before" else (launched, period.end)
-        low, high = sample.interval(confidence) or (None, None)
+        interval = sample.share_interval if metric == "share" else sample.interval
+        low, high = interval(confidence) or (None, None)
         rows.append(FeaturePeriod(name, start, end, sample.size, sample.mean, low, high))
     return FeatureImpact(
         rows=tuple(rows),

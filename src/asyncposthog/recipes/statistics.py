@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 __all__ = ["Difference", "Sample", "difference_of_means", "student_t_quantile"]
 
@@ -28,8 +29,22 @@ class Sample:
             return None
         return max(0.0, self.squares - self.total**2 / self.size) / (self.size - 1)
 
+    def share_interval(self, confidence: float) -> tuple[float, float] | None:
+        """Return Wilson's confidence interval of the mean of values that are 0 or 1.
+
+        It stays between 0 and 1, and is right for small samples. None if the sample is empty.
+        """
+        mean, size = self.mean, self.size
+        if mean is None:
+            return None
+        z = NormalDist().inv_cdf((1 + confidence) / 2)
+        centre = (mean + z * z / (2 * size)) / (1 + z * z / size)
+        spread = math.sqrt(mean * (1 - mean) / size + z * z / (4 * size * size))
+        margin = z / (1 + z * z / size) * spread
+        return max(0.0, centre - margin), min(1.0, centre + margin)
+
     def interval(self, confidence: float) -> tuple[float, float] | None:
-        """Return the confidence interval of the mean; None for fewer than two values."""
+        """Return Student's confidence interval of the mean; None for fewer than two values."""
         mean, variance = self.mean, self.variance
         if mean is None or variance is None:
             return None

@@ -111,8 +111,9 @@ def _bars(figure: Bars, width: int) -> Iterator[list[Piece]]:
     label_width = _label_width([bar.label for bar in figure.bars])
     longest = max(bar.value for bar in figure.bars) or 1
     room = max(10, width - label_width - max(len(bar.text) for bar in figure.bars) - 4)
+    labels = list(dict.fromkeys(bar.label for bar in figure.bars))
     previous = None
-    for bar in figure.bars:
+    for bar in sorted(figure.bars, key=lambda bar: labels.index(bar.label)):
         label = "" if bar.label == previous else _shorten(bar.label, label_width)
         previous = bar.label
         drawn = _horizontal(bar.value / longest, room)
