@@ -368,14 +368,8 @@ async def lifecycle(
     buckets, query = make_buckets(interval, periods, end, timezone), QueryBuilder()
     counted = None if event is None else as_event(event)
     condition = "" if counted is None else f"AND {query.matches(counted)}"
-    first = f"toDate({query.bind(buckets.starts[0].isoformat())})"
-
-    def index(time: str) -> str:
-        bucket = query.bucket(interval, timezone, time)
-        return f"assumeNotNull(dateDiff('{buckets.interval}', {first}, {bucket}))"
-
     # A bucket before the first one shows who was active just before that.
-    start, end_ = query.bind(buckets.earlier()), query.bind(buckets.period.end)
+    start, stop = query.bind(buckets.earlier()), query.bind(buckets.period.end)
     status = (
         "multiIf(has(seen, x - 1), 'returning', x = born AND x = seen[1], 'new', 'resurrecting')"
     )
@@ -383,15 +377,18 @@ async def lifecycle(
         ph,
         f"""
         SELECT item.1 AS number, item.2 AS status, count() FROM (
-            SELECT person_id, arrayJoin(arrayConcat(
-                arrayMap(x -> tuple(x, {status}), seen),
-                arrayMap(x -> tuple(x + 1, 'dormant'), arrayFilter(x -> NOT has(seen, x + 1), seen))
-            )) AS item
+            SELECT person_id, arrayMap(x -> tuple(x, {status}), seen) AS active,
+                arrayFilter(x -> NOT has(seen, x + 1), seen) AS last,
+                arrayMap(x -> tuple(x + 1, 'dormant'), last) AS dormant,
+                arrayConcat(active, dormant) AS items, arrayJoin(items) AS item
             FROM (
-                SELECT person_id, arraySort(groupUniqArray({index("timestamp")})) AS seen,
-                    {index("min(person.created_at)")} AS born
-                FROM events WHERE timestamp >= {start} AND timestamp < {end_} {condition}
-                GROUP BY person_id
+                SELECT person_id, min(creation) AS born, groupUniqArray(activity) AS unsorted,
+                    arraySort(unsorted) AS seen
+                FROM (
+                    SELECT person_id, {query.index(buckets, "timestamp", "activity")},
+                        {query.index(buckets, "person.created_at", "creation")}
+                    FROM events WHERE timestamp >= {start} AND timestamp < {stop} {condition}
+                ) GROUP BY person_id
             )
         ) GROUP BY number, status LIMIT 50000
         """,  # noqa: S608

@@ -8,7 +8,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, TypeAlias, cast
 
-from .periods import BUCKET_SQL, Interval, Period
+from .periods import BUCKET_SQL, Buckets, Interval, Period
 
 __all__ = ["Event", "EventLike", "QueryBuilder", "Scalar", "as_event", "as_events"]
 
@@ -138,6 +138,19 @@ class QueryBuilder:
         """Return a condition: an event is in a period."""
         start, end = self.bind(period.start), self.bind(period.end)
         return f"timestamp >= {start} AND timestamp < {end}"
+
+    def index(self, buckets: Buckets, time: str, name: str) -> str:
+        """Return columns, the last of which is the number of the bucket of a time.
+
+        The first bucket is 0; earlier ones are negative. In columns of their own, because the time
+        of HogQL's parser grows fast with calls inside of calls.
+        """
+        first = self.bind(buckets.starts[0].isoformat())
+        return (
+            f"{self.bucket(buckets.interval, buckets.zone, time)} AS {name}_day, "
+            f"dateDiff('{buckets.interval}', toDate({first}), {name}_day) AS {name}_number, "
+            f"assumeNotNull({name}_number) AS {name}"
+        )
 
     def bucket(self, interval: Interval, zone: str, time: str = "timestamp") -> str:
         """Return the first day of the bucket of a time."""

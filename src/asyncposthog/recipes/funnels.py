@@ -193,7 +193,8 @@ def _funnel_sql(
 
     For each person, there are the sorted times of each step's events: `s1`, `s2`, … For each time
     of step 1, `m2` has the first time of step 2 that follows it, and so on; 0 means none. The paths
-    are sorted: the most steps first, then the earliest end, then the latest start.
+    are sorted: the most steps first, then the earliest end, then the latest start. Expressions are
+    short and have names, because the time of HogQL's parser grows fast with calls inside of calls.
     """
     conditions = [query.matches(event) for event in events]
     count, seconds = len(events), query.bind(window.total_seconds())
@@ -201,36 +202,35 @@ def _funnel_sql(
     inner = [f"assumeNotNull(toFloat(timestamp)) AS at, {conditions[0]} AS c1"]
     inner += [f"{condition} AS c{i}" for i, condition in enumerate(conditions[1:], 2)]
     arrays = [f"arraySort(groupArrayIf(at, c{i})) AS s{i}" for i in range(1, count + 1)]
-    value = query.bind("")
+    value = f"{query.bind('')} AS value"
     if breakdown is not None:
-        text = f"ifNull(toString({query.property(breakdown)}), {query.bind(NO_VALUE)})"
-        inner.append(f"{text} AS value")
-        value = "argMinIf(value, at, c1)"
+        inner += [f"toString({query.property(breakdown)}) AS raw"]
+        inner += [f"ifNull(raw, {query.bind(NO_VALUE)}) AS text"]
+        value = "argMinIf(text, at, c1) AS value"
         if top:
-            value = f"if({value} IN {query.bind(top)}, {value}, {query.bind(OTHER)})"
+            named = f"if(own IN {query.bind(top)}, own, {query.bind(OTHER)})"
+            value = f"argMinIf(text, at, c1) AS own, {named} AS value"
     # A step of the same event as an earlier one needs another event, which is later.
-    maps = ["s1 AS m1"]
+    maps: list[str] = []
     for i in range(2, count + 1):
-        names = [f"x{j}" for j in range(1, i)]
+        names = ", ".join(f"x{j}" for j in range(1, i))
+        sources = ", ".join(f"s{j}" if j == 1 else f"m{j}" for j in range(1, i))
         later = ">" if events[i - 1].event in {event.event for event in events[: i - 1]} else ">="
-        condition = f"t {later} x{i - 1} AND t <= x1 + {seconds}"
-        found = f"if(x{i - 1} = 0, 0, arrayFirst(t -> {condition}, s{i}))"
-        sources = ", ".join(f"m{j}" for j in range(1, i))
-        maps.append(f"arrayMap(({', '.join(names)}) -> {found}, {sources}) AS m{i}")
-    names = [f"x{j}" for j in range(1, count + 1)]
-    reached = " + ".join(f"if({name} > 0, 1, 0)" for name in names)
-    path = f"tuple(0 - ({reached}), arrayMax([{', '.join(names)}]), 0 - x1, {', '.join(names)})"
-    sources = ", ".join(f"m{j}" for j in range(1, count + 1))
-    best = f"arraySort(arrayMap(({', '.join(names)}) -> {path}, {sources}))[1]"
-    columns = [f"countIf(0 - path.1 >= {i})" for i in range(1, count + 1)]
+        condition = f"x{i - 1} > 0 AND t {later} x{i - 1} AND t <= x1 + {seconds}"
+        maps.append(f"arrayMap(({names}) -> arrayFirst(t -> {condition}, s{i}), {sources}) AS m{i}")
+    names = ", ".join(f"x{j}" for j in range(1, count + 1))
+    sources = ", ".join(["s1", *(f"m{j}" for j in range(2, count + 1))])
+    maps.append(f"arrayMap(({names}) -> [{names}], {sources}) AS paths")
+    maps.append("arraySort(p -> tuple(countEqual(p, 0), arrayMax(p), 0 - p[1]), paths)[1] AS path")
+    columns = [f"countIf(path[{i}] > 0)" for i in range(1, count + 1)]
     for function in ("avgIf", "medianIf"):
-        for i in range(2, count + 1):
-            duration = f"path.{i + 3} - path.{i + 2}"
-            columns.append(f"{function}({duration}, 0 - path.1 >= {i})")
+        columns += [
+            f"{function}(path[{i}] - path[{i - 1}], path[{i}] > 0)" for i in range(2, count + 1)
+        ]
     return f"""
         SELECT value, {", ".join(columns)} FROM (
-            SELECT value, {", ".join(maps)}, {best} AS path FROM (
-                SELECT person_id, {value} AS value, {", ".join(arrays)} FROM (
+            SELECT value, {", ".join(maps)} FROM (
+                SELECT person_id, {value}, {", ".join(arrays)} FROM (
                     SELECT person_id, {", ".join(inner)} FROM events
                     WHERE {query.during(period)} AND ({" OR ".join(conditions)})
                 ) GROUP BY person_id HAVING length(s1) > 0

@@ -153,18 +153,20 @@ async def feature_impact(
         after = query.during(Period(launched, period.end))
         did = query.matches(as_event(adopted))
         only = f"AND person_id IN (SELECT person_id FROM events WHERE {after} AND {did})"  # noqa: S608
-    measured = "least(countIf({0}), 1)" if metric == "share" else "countIf({0})"
-    before_count = measured.format(f"{condition} AND timestamp < {at}")
-    after_count = measured.format(f"{condition} AND timestamp >= {at}")
+    counts = "least(x, 1)" if metric == "share" else "x"
     result = await run(
         ph,
         f"""
-        SELECT countIf(a), sum(x), sum(x * x), countIf(b), sum(y), sum(y * y),
-            countIf(a AND b), sumIf(x, a AND b), sumIf(y, a AND b), sumIf(x * y, a AND b)
+        SELECT countIf(a), sum(u), sum(u * u), countIf(b), sum(v), sum(v * v),
+            countIf(a AND b), sumIf(u, a AND b), sumIf(v, a AND b), sumIf(u * v, a AND b)
         FROM (
-            SELECT person_id, countIf(timestamp < {at}) > 0 AS a,
-                countIf(timestamp >= {at}) > 0 AS b, {before_count} AS x, {after_count} AS y
-            FROM events WHERE {query.during(period)} {only} GROUP BY person_id
+            SELECT person_id, countIf(earlier) > 0 AS a, countIf(NOT earlier) > 0 AS b,
+                countIf(did AND earlier) AS x, countIf(did AND NOT earlier) AS y,
+                {counts} AS u, {counts.replace("x", "y")} AS v
+            FROM (
+                SELECT person_id, timestamp < {at} AS earlier, {condition} AS did
+                FROM events WHERE {query.during(period)} {only}
+            ) GROUP BY person_id
         ) LIMIT 1
         """,  # noqa: S608
         query,
@@ -289,24 +291,29 @@ async def error_impact(
         timeout,
     )
     active, unaffected, unaffected_done = totals[0]
-    succeeded = "0"
+    succeeded = "false"
     if wanted is not None:
         those = f"SELECT person_id FROM events WHERE {during} AND {done}"  # noqa: S608
-        succeeded = f"uniqExactIf(person_id, person_id IN ({those}))"
+        succeeded = f"person_id IN ({those})"
     result = await run(
         ph,
         f"""
-        SELECT coalesce(properties.$exception_types.1, properties.$exception_type, '') AS type,
-            coalesce(properties.$exception_values.1, properties.$exception_message, '') AS text,
-            count() AS n, count(DISTINCT person_id) AS persons,
-            uniqExactIf($session_id, $session_id != '') AS sessions,
-            uniqExactIf($session_id, $session_id != '' AND ($session_id, timestamp) IN (
-                SELECT $session_id, max(timestamp) FROM events
-                WHERE {during} AND $session_id != '' GROUP BY $session_id
-            )) AS ended,
-            max(timestamp) AS last_seen, {succeeded} AS successful
-        FROM events WHERE {during} AND event = '$exception'
-        GROUP BY type, text ORDER BY persons DESC, n DESC, type, text LIMIT {query.bind(limit)}
+        SELECT type, text, count() AS n, count(DISTINCT person_id) AS persons,
+            uniqExactIf(session, session != '') AS sessions, uniqExactIf(session, ends) AS ended,
+            max(timestamp) AS last_seen, uniqExactIf(person_id, successful) AS successes
+        FROM (
+            SELECT person_id, timestamp, $session_id AS session,
+                properties.$exception_types.1 AS new_type, properties.$exception_type AS old_type,
+                properties.$exception_values.1 AS new_text,
+                properties.$exception_message AS old_text,
+                coalesce(new_type, old_type, '') AS type, coalesce(new_text, old_text, '') AS text,
+                (session, timestamp) IN (
+                    SELECT $session_id, max(timestamp) FROM events
+                    WHERE {during} AND $session_id != '' GROUP BY $session_id
+                ) AS ends,
+                {succeeded} AS successful
+            FROM events WHERE {during} AND event = '$exception'
+        ) GROUP BY type, text ORDER BY persons DESC, n DESC, type, text LIMIT {query.bind(limit)}
         """,  # noqa: S608
         query,
         "error impact",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["EventCount", "ProjectReport", "TopEvents", "project_report", "top_events"]
 
 _TREND_LINES: Final = 4
-_GUESSED_STEPS: Final = 3
+_GUESSED_STEPS: Final = 4
 _WEEKS: Final = 8
 
 
@@ -106,7 +106,7 @@ class ProjectReport:
     funnel: FunnelDropOff | None
     """None: there are fewer than two events to make a funnel of."""
     funnel_guessed: bool
-    """Whether no steps were given: they are the events that most persons have."""
+    """Whether no steps were given: they are events that most persons have, in the usual order."""
     retention: Retention
     top_events: TopEvents
 
@@ -128,8 +128,8 @@ class ProjectReport:
             note = ""
             if part is self.funnel and self.funnel_guessed:
                 note = (
-                    "<p>No steps were given: these are the events of your own that most persons "
-                    "have. Give your own steps for a better funnel.</p>"
+                    "<p>No steps were given: these are the events that most persons have, in "
+                    "their usual order. Give your own steps for a better funnel.</p>"
                 )
             picture = svg(part.plot())
             name = html.escape(part.figure().title)
@@ -172,8 +172,8 @@ async def project_report(
 
     Args:
         ph: The client; its key needs the scope `query:read`.
-        steps: The steps of the funnel; by default the events of your own (not of PostHog) that most
-            persons have.
+        steps: The steps of the funnel; by default the events that most persons have, in the order
+            in which they usually come.
         events: The events of the trends; by default the most frequent ones.
         days: The number of days before `end`, for all but the retention, which has eight weeks.
         end: The end of the period, with a time zone; None: now.
@@ -190,12 +190,9 @@ async def project_report(
     stop = datetime.now(UTC) if end is None else end
     top = await top_events(ph, days=days, end=stop, limit=50, timeout=timeout)
     shown = events or [row.event for row in top.rows[:_TREND_LINES]] or ["$pageview"]
-    own = [row for row in top.rows if not row.event.startswith("$")]
-    own.sort(key=lambda row: -row.persons)
-    guessed = [row.event for row in own[:_GUESSED_STEPS]]
-    funnel_steps = steps or (guessed if len(guessed) > 1 else ())
+    funnel_steps = steps or await _guess_steps(ph, top, timeout)
     funnel = None
-    if funnel_steps:
+    if len(funnel_steps) > 1:
         funnel = await funnel_drop_off(ph, funnel_steps, days=days, end=stop, timeout=timeout)
     return ProjectReport(
         title=title,
@@ -206,6 +203,41 @@ async def project_report(
         retention=await retention(ph, periods=_WEEKS, end=stop, timeout=timeout),
         top_events=TopEvents(rows=top.rows[:15], period=top.period),
     )
+
+
+async def _guess_steps(
+    ph: AsyncPostHog,
+    top: TopEvents,
+    timeout: float | None,  # noqa: ASYNC109
+) -> list[str]:
+    """Return the events that most persons have, in the order in which they usually come first.
+
+    They are the event that most persons have, and the next ones of the project's own.
+    """
+    by_persons = sorted(top.rows, key=lambda row: -row.persons)
+    own = [row.event for row in by_persons if not row.event.startswith("$")]
+    names = list(dict.fromkeys([row.event for row in by_persons[:1]] + own))[:_GUESSED_STEPS]
+    if len(names) < 2:
+        return []
+    query = QueryBuilder()
+    result = await run(
+        ph,
+        f"""
+        SELECT pair.1 AS name FROM (
+            SELECT person_id, min(first) AS start,
+                arrayJoin(groupArray(tuple(event, first))) AS pair
+            FROM (
+                SELECT person_id, event, min(assumeNotNull(toFloat(timestamp))) AS first
+                FROM events WHERE {query.during(top.period)} AND event IN {query.bind(names)}
+                GROUP BY person_id, event
+            ) GROUP BY person_id
+        ) GROUP BY name ORDER BY avg(pair.2 - start), name LIMIT 100
+        """,  # noqa: S608
+        query,
+        "order of events",
+        timeout,
+    )
+    return [row[0] for row in result]
 
 
 def _table(part: RecipeResult[Any]) -> str:

@@ -101,28 +101,28 @@ async def retention(
     starts = "true" if start is None else query.matches(start)
     returns = "true" if back is None else query.matches(back)
     condition = "" if start is None or back is None else f"AND ({starts} OR {returns})"
-    first = f"toDate({query.bind(buckets.starts[0].isoformat())})"
-    bucket = query.bucket(interval, timezone)
-    index = f"assumeNotNull(dateDiff('{buckets.interval}', {first}, {bucket}))"
-    range_ = query.during(buckets.period)
     if first_time:
         # The first event ever may be long before the range.
         range_ = f"timestamp < {query.bind(buckets.period.end)}"
-        cohorts = f"[minIf({index}, {starts})]"
+        cohorts = "[minIf(number, starts)]"
     else:
-        cohorts = f"groupUniqArrayIf({index}, {starts})"
+        range_ = query.during(buckets.period)
+        cohorts = "groupUniqArrayIf(number, starts)"
     result = await run(
         ph,
         f"""
         SELECT cohort, later - cohort AS period, count() FROM (
-            SELECT person_id, cohort,
-                arrayJoin(arrayConcat([cohort], arrayFilter(x -> x > cohort, seen))) AS later
+            SELECT cohort, arrayFilter(x -> x > cohort, seen) AS after,
+                arrayConcat([cohort], after) AS days, arrayJoin(days) AS later
             FROM (
-                SELECT person_id, seen, arrayJoin(cohorts) AS cohort FROM (
+                SELECT seen, arrayJoin(cohorts) AS cohort FROM (
                     SELECT person_id, {cohorts} AS cohorts,
-                        groupUniqArrayIf({index}, {returns}) AS seen
-                    FROM events WHERE {range_} {condition}
-                    GROUP BY person_id HAVING countIf({starts}) > 0
+                        groupUniqArrayIf(number, returns) AS seen
+                    FROM (
+                        SELECT person_id, {starts} AS starts, {returns} AS returns,
+                            {query.index(buckets, "timestamp", "number")}
+                        FROM events WHERE {range_} {condition}
+                    ) GROUP BY person_id HAVING countIf(starts) > 0
                 )
             ) WHERE cohort >= 0
         ) GROUP BY cohort, period LIMIT 50000
