@@ -38,10 +38,11 @@ def random_events() -> list[dict[str, Any]]:
         plan, channel = chance.choice(["free", "paid"]), chance.choice(["a", "b", "c", None])
         for day in sorted(min(day, 70.2) for day in days):
             time = START + timedelta(seconds=round(day * 86400, 6))
+            browser = chance.choice(["Chrome", "Chrome", "Firefox", "Safari", None])
             for _ in range(1 + (chance.random() < 0.2)):
                 name = chance.choice(NAMES)
                 properties: dict[str, Any] = {
-                    "$browser": chance.choice(["Chrome", "Chrome", "Firefox", "Safari", None]),
+                    "$browser": browser,
                     "$session_id": f"s-{number}-{int(day)}",
                     "$set": {"plan": plan},
                 }
@@ -250,7 +251,12 @@ async def test_funnel(ph: AsyncPostHog, frame: DataFrame) -> None:
 async def test_trends(ph: AsyncPostHog, frame: DataFrame) -> None:
     import polars as pl
 
-    for interval, every, periods in (("day", "1d", 20), ("week", "1w", 8), ("month", "1mo", 3)):
+    cases: list[tuple[recipes.Interval, str, int]] = [
+        ("day", "1d", 20),
+        ("week", "1w", 8),
+        ("month", "1mo", 3),
+    ]
+    for interval, every, periods in cases:
         result = await recipes.trends(
             ph, ["visit", "pay"], measure="persons", interval=interval, periods=periods,
             timezone=ZONE, end=END,
@@ -359,7 +365,9 @@ async def test_feature_and_error_impact(ph: AsyncPostHog, frame: DataFrame) -> N
     means, parts = [], []
     for values, row in zip(counts, result, strict=True):
         series = pl.Series(list(values.values()))
-        error = series.var() / len(series)  # type: ignore[operator]
+        variance = series.var()
+        assert isinstance(variance, float)
+        error = variance / len(series)
         margin = float(t.ppf(0.975, len(series) - 1)) * error**0.5
         assert (row.persons, row.mean) == (len(series), pytest.approx(series.mean()))
         assert (row.low, row.high) == pytest.approx((row.mean - margin, row.mean + margin))

@@ -39,7 +39,8 @@ def test_the_last_bucket_has_the_time_before_the_end(
 
 
 def test_a_bucket_is_unfinished_until_the_next_one_begins() -> None:
-    for interval, over in (("day", 2), ("week", 5), ("month", 1)):
+    nexts: dict[Interval, int] = {"day": 2, "week": 5, "month": 1}
+    for interval, over in nexts.items():
         month = 2 if interval == "month" else 1
         end = datetime(2026, month, over, tzinfo=UTC)
         assert not make_buckets(interval, 1, end).unfinished
