@@ -28,7 +28,7 @@ ANSWERS = {
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    with create_emulator(3_000) as emulator:
+    with create_emulator(2_000) as emulator:
         yield emulator
 
 

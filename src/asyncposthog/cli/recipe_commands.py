@@ -66,6 +66,9 @@ class Output:
         Path | None,
         typer.Option("--chart", metavar="FILE", help="Write the chart as .png, .svg or .html."),
     ] = None
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", "--force", help="Replace the FILE of --chart.")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,14 @@ def _run(name: str, output: Output, *positional: Any, **arguments: Any) -> None:
     async def work() -> None:
         from .recipes import run_recipe
 
-        await run_recipe(name, positional, arguments, output.format.value, output.chart)
+        await run_recipe(
+            name,
+            positional,
+            arguments,
+            output.format.value,
+            output.chart,
+            overwrite=output.overwrite,
+        )
 
     run_async(work)
 

@@ -47,6 +47,8 @@ async def run_recipe(
     arguments: Mapping[str, Any],
     format: Format,
     chart: Path | None,
+    *,
+    overwrite: bool,
 ) -> None:
     """Run a recipe and write its result.
 
@@ -56,8 +58,9 @@ async def run_recipe(
         arguments: Its named arguments, as given on the command line.
         format: The format of the rows.
         chart: A file for the chart.
+        overwrite: Whether to replace that file if it exists.
     """
-    _check_chart(chart)
+    _check_chart(chart, overwrite=overwrite)
     given = {key: _parse(key, value) for key, value in arguments.items() if value is not None}
     if name == "cohort_comparison":
         positional = [_groups(positional[0])]
@@ -134,15 +137,14 @@ def _groups(arguments: Sequence[str]) -> dict[str, Group]:
     return groups
 
 
-def _check_chart(chart: Path | None) -> None:
+def _check_chart(chart: Path | None, *, overwrite: bool) -> None:
     if chart is None:
         return
     if chart.suffix not in _CHART_SUFFIXES:
         raise UsageError(
             f"{chart}: a chart is written as {', '.join(_CHART_SUFFIXES)}.", "Change its name."
         )
-    if not chart.parent.is_dir():
-        raise UsageError(f"{chart}: there is no folder {chart.parent}.")
+    check_output_path(chart, overwrite=overwrite)
     from asyncposthog.recipes.altair_charts import require_charts
 
     require_charts()

@@ -15,7 +15,7 @@ from .activity import Trends, trends
 from .conditions import EventLike, QueryBuilder, as_events
 from .figures import Bar, Bars
 from .funnels import FunnelDropOff, funnel_drop_off
-from .periods import last_days
+from .periods import last_days, require_count
 from .result import RecipeResult, run
 from .retention import Retention, retention
 
@@ -74,7 +74,7 @@ async def top_events(
         ph: The client; its key needs the scope `query:read`.
         days: The number of days before `end`.
         end: The end of the period, with a time zone; None: now.
-        limit: The maximum number of events.
+        limit: The maximum number of events, up to 10,000.
         timeout: Seconds for the query, waits included; None: the client's limits.
 
     Raises:
@@ -82,6 +82,7 @@ async def top_events(
         TypeError, ValueError: An argument is invalid. Nothing was sent.
     """
     period, query = last_days(days, end), QueryBuilder()
+    require_count("limit", limit, most=10_000)
     result = await run(
         ph,
         f"""

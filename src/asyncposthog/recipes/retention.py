@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from .conditions import EventLike, QueryBuilder, as_event
 from .figures import Cell, Grid
-from .periods import Interval, format_date, make_buckets
+from .periods import Interval, format_date, make_buckets, require_count
 from .result import RecipeResult, run
 
 if TYPE_CHECKING:
     from asyncposthog.client import AsyncPostHog
 
 __all__ = ["Retention", "RetentionCell", "retention"]
+
+_MAX_COHORTS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ async def retention(
         first_time: Only a person's first start event ever counts. Otherwise a person is in the
             cohort of each day, week or month with a start event.
         interval: `day`, `week` (from Monday) or `month`.
-        periods: The number of cohorts, up to 1,000; the last one has the end.
+        periods: The number of cohorts, up to 300; the last one has the end.
         timezone: The IANA name of the time zone in which days begin.
         end: The end of the period, with a time zone; None: now.
         timeout: Seconds for the query, waits included; None: the client's limits.
@@ -95,6 +97,8 @@ async def retention(
         PostHogError: The query failed.
         TypeError, ValueError: An argument is invalid. Nothing was sent.
     """
+    # More cells than these would exceed the 50,000 rows of a query.
+    require_count("periods", periods, most=_MAX_COHORTS)
     buckets, query = make_buckets(interval, periods, end, timezone), QueryBuilder()
     start = None if start_event is None else as_event(start_event)
     back = None if return_event is None else as_event(return_event)

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from asyncposthog import AsyncPostHog, NotFoundError, QueryError, recipes
@@ -256,6 +257,8 @@ async def test_retention(ph: AsyncPostHog) -> None:
     sizes = [(row.cohort, row.size) for row in first if row.period == 0]
     assert sizes == list(zip(WEEKS[1:], [4, 0, 0, 0], strict=True))
     assert [row.persons for row in first][:4] == [4, 0, 1, 0]
+    with pytest.raises(ValueError, match="periods must be from 1 to 300"):
+        await recipes.retention(ph, periods=301)
     paid = await recipes.retention(ph, "visit", "pay", interval="month", periods=2, end=END)
     assert [(row.size, row.period, row.persons) for row in paid] == [
         (5, 0, 5),
@@ -374,7 +377,19 @@ async def test_a_range_without_events_gives_empty_labelled_charts(
     assert results[0].figure().empty in (tmp_path / "empty.svg").read_text(encoding="utf-8")
     report = await recipes.project_report(ph, end=end)
     assert report.funnel is None
-    assert report.to_html().count("<svg") == 3
+    assert len(report.parts()) == 3
+
+
+def test_recipes_run_on_trio(ph: AsyncPostHog, tmp_path: Path) -> None:
+    async def main() -> tuple[recipes.PowerUsers, recipes.WarehouseSync]:
+        users = await recipes.power_users(ph, min_events=5, days=40, end=END)
+        start = datetime(2026, 1, 20, tzinfo=UTC)
+        sync = await recipes.warehouse_sync(ph, tmp_path, start=start, end=END, persons=False)
+        return users, sync
+
+    users, sync = anyio.run(main, backend="trio")
+    assert [row.distinct_id for row in users] == ["dan"]
+    assert [(row.table, row.rows) for row in sync] == [("events", 1)]
 
 
 async def test_a_funnel_with_one_step_is_an_error(ph: AsyncPostHog) -> None:

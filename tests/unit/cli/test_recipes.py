@@ -83,6 +83,9 @@ def test_charts_and_reports_are_written(program: Program, tmp_path: Path) -> Non
     result = program("recipes", "trends", "visit", "--chart", str(chart), *END)
     assert result.status == 0
     assert "Trends: events per day" in chart.read_text(encoding="utf-8")
+    again = program("recipes", "trends", "visit", "--chart", str(chart), *END)
+    assert (again.status, again.out) == (2, "")
+    assert "--overwrite" in again.err
     steps = ("--step", "visit", "--step", "pay")
     result = program("report", "--out", str(report), *steps, "--title", "Shop", *END)
     assert (result.status, result.out) == (0, "")
@@ -103,7 +106,7 @@ def test_wrong_usage_says_what_to_do(program: Program, tmp_path: Path) -> None:
         (["recipes", "cohort-comparison", "a=b"], "the id of a cohort or PROPERTY:VALUE"),
         (["recipes", "cohort-comparison", "a=1", "a=2"], "two groups 'a'"),
         (["recipes", "trends", "visit", "--chart", "x.pdf"], ".png, .svg, .html"),
-        (["recipes", "trends", "visit", "--chart", "no/x.svg"], "there is no folder no"),
+        (["recipes", "trends", "visit", "--chart", "no/x.svg"], "There is no folder no"),
         (["report", "--out", "report.pdf"], "ends in .html"),
         (["report", "--out", str(tmp_path / "r.html"), "--step", "a"], "at least 2 steps"),
     ):

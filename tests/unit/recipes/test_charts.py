@@ -136,7 +136,7 @@ def test_pictures_have_titles_units_and_direct_labels(tmp_path: Path) -> None:
             assert colours & set(PALETTE)
         # Axes have plain numbers: neither 2e+1 nor 100m.
         assert not re.search(r">\d+e\+\d|>\d+m<", picture)
-        empty = svg(draw(replace(figure, empty="No events from 1 to 14 Jan 2026")))
+        empty = str(draw(replace(figure, empty="No events from 1 to 14 Jan 2026")).to_dict())
         for text in ["No events from 1 to 14 Jan 2026", figure.title, *titles(figure)]:
             assert text in empty
     chart = draw(FIGURES[0])
