@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, get_args
 
 from .conditions import Event, EventLike, QueryBuilder, as_event, as_events
-from .figures import Bar, Bars, Line, Lines, Stack, StackPart, format_percent
+from .figures import Bar, Bars, Line, Lines, Stack, StackPart, format_count, format_percent
 from .periods import Buckets, Interval, make_buckets, require_count
 from .result import RecipeResult, run
 
@@ -231,7 +231,7 @@ class Stickiness(RecipeResult[StickinessCount]):
         ]
         return Bars(
             title=f"Stickiness: in how many {self.interval}s persons did {self.event}",
-            subtitle=f"{self.period}, {total:,} persons",
+            subtitle=f"{self.period}, {format_count(total, 'person')}",
             empty="" if total else f"No events from {self.period}",
             labels_title=f"Active {self.interval}s",
             values_title="Persons",

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from .conditions import PERSON_PREFIX, EventLike, QueryBuilder, Scalar, as_event
-from .figures import Estimate, Estimates, format_number, format_percent
+from .figures import Estimate, Estimates, format_count, format_number, format_percent
 from .periods import Period, last_days
 from .result import RecipeResult, run
 from .statistics import Sample
@@ -59,7 +59,7 @@ class CohortComparison(RecipeResult[ComparedCohort]):
             mean = row.events_per_person
             if mean is None:
                 continue
-            text = f"{format_number(mean)} by {row.persons:,} persons"
+            text = f"{format_number(mean)} by {format_count(row.persons, 'person')}"
             if row.outcome_share is not None:
                 text += f"; {self.outcome}: {format_percent(row.outcome_share)}"
             estimates.append(Estimate(row.name, mean, row.low, row.high, text))

@@ -20,6 +20,8 @@ __all__ = [
     "Stack",
     "StackPart",
     "Timeline",
+    "format_bytes",
+    "format_count",
     "format_number",
     "format_percent",
     "format_seconds",
@@ -166,6 +168,11 @@ def format_number(value: float) -> str:
         return f"{value:,.0f}"
     digits = 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
     return f"{value:,.{digits}f}"
+
+
+def format_count(count: int, noun: str) -> str:
+    """Return a number with a noun: `1 person`, `1,234 persons`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def format_percent(share: float) -> str:

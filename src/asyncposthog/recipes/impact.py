@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
 
 from .conditions import EventLike, QueryBuilder, as_event
-from .figures import Bar, Bars, Estimate, Estimates, format_number, format_percent
+from .figures import Bar, Bars, Estimate, Estimates, format_count, format_number, format_percent
 from .periods import Period, format_date, last_days, require_count, require_zone
 from .result import RecipeResult, run
 from .statistics import Difference, Sample, difference_of_means
@@ -72,11 +72,11 @@ class FeatureImpact(RecipeResult[FeaturePeriod]):
         of = "of" if share else "each, by"
         estimates = [
             Estimate(
-                f"{(row.end - row.start).days} days {row.name}",
+                f"{format_count((row.end - row.start).days, 'day')} {row.name}",
                 row.mean,
                 row.low,
                 row.high,
-                f"{shown(row.mean)} {of} {row.persons:,} persons",
+                f"{shown(row.mean)} {of} {format_count(row.persons, 'person')}",
             )
             for row in self.rows
             if row.mean is not None
@@ -230,7 +230,7 @@ class ErrorImpact(RecipeResult[ErrorKind]):
         """Return bars with the persons that each error affects."""
         bars: list[Bar] = []
         for row in self.rows:
-            text = f"{row.persons:,} · {format_percent(row.share)}, {row.occurrences:,} times"
+            text = f"{row.persons:,} · {format_percent(row.share)}, {format_count(row.occurrences, 'time')}"
             if row.outcome_share is not None:
                 text += f"; {self.outcome}: {format_percent(row.outcome_share)}"
             bars.append(Bar(_shorten(f"{row.type}: {row.message}", 48), row.persons, text))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from uuid import UUID
 
 from .conditions import EventLike, QueryBuilder, as_event
-from .figures import Bar, Bars, Mark, Timeline, format_number
+from .figures import Bar, Bars, Mark, Timeline, format_count, format_number
 from .periods import last_days, require_count
 from .result import RecipeResult, run
 
@@ -61,7 +61,7 @@ class PowerUsers(RecipeResult[PowerUser]):
     def figure(self) -> Bars:
         """Return bars with the events of each person."""
         bars = [
-            Bar(_name(row), row.events, f"{row.events:,} on {row.active_days} days")
+            Bar(_name(row), row.events, f"{row.events:,} on {format_count(row.active_days, 'day')}")
             for row in self.rows[:_BARS]
         ]
         return Bars(
@@ -163,10 +163,11 @@ class ChurnRisk(RecipeResult[PersonAtRisk]):
         bars: list[Bar] = []
         for row in self.rows[:_BARS]:
             usual = "" if row.usual_gap_days is None else f", usually {row.usual_gap_days:.1f}"
-            text = f"{row.days_inactive:.0f} days{usual}; {row.events:,} events"
+            inactive = format_count(round(row.days_inactive), "day")
+            text = f"{inactive}{usual}; {format_count(row.events, 'event')}"
             bars.append(Bar(_name(row), row.days_inactive, text))
         return Bars(
-            title=f"Churn risk: no {self.event} for {self.inactive_days} days",
+            title=f"Churn risk: no {self.event} for {format_count(self.inactive_days, 'day')}",
             subtitle=f"{self.period}{_of_rows(len(bars), len(self.rows))}, most active first",
             empty="" if bars else f"Nobody at risk from {self.period}",
             labels_title="Person",
@@ -288,7 +289,9 @@ class UserJourney(RecipeResult[JourneyEvent]):
             (Mark(row.timestamp, shown.get(row.event, _OTHER)) for row in self.rows),
             key=lambda mark: mark.label == _OTHER,
         )
-        events = f"{len(self.rows):,} events in {self.sessions:,} sessions"
+        events = (
+            f"{format_count(len(self.rows), 'event')} in {format_count(self.sessions, 'session')}"
+        )
         more = "; there are more" if self.truncated else ""
         return Timeline(
             title=f"The journey of {self.distinct_id}",

@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from .activity import Trends, trends
 from .conditions import EventLike, QueryBuilder, as_events
-from .figures import Bar, Bars
+from .figures import Bar, Bars, format_count
 from .funnels import FunnelDropOff, funnel_drop_off
 from .periods import last_days, require_count
 from .result import RecipeResult, run
@@ -47,7 +47,7 @@ class TopEvents(RecipeResult[EventCount]):
     def figure(self) -> Bars:
         """Return bars with the number of each event."""
         bars = [
-            Bar(row.event, row.events, f"{row.events:,} by {row.persons:,} persons")
+            Bar(row.event, row.events, f"{row.events:,} by {format_count(row.persons, 'person')}")
             for row in self.rows
         ]
         return Bars(

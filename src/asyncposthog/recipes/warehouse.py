@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from anyio import to_thread
 
-from .figures import Bar, Bars, format_bytes, format_seconds
+from .figures import Bar, Bars, format_bytes, format_count
 from .periods import Period, require_zone
 from .result import RecipeResult
 
@@ -50,11 +50,7 @@ class WarehouseSync(RecipeResult[SyncedTable]):
     def figure(self) -> Bars:
         """Return bars with the rows of each table."""
         bars = [
-            Bar(
-                row.table,
-                row.rows,
-                f"{row.rows:,} rows, {format_bytes(row.bytes)} in {format_seconds(row.seconds)}",
-            )
+            Bar(row.table, row.rows, f"{format_count(row.rows, 'row')}, {format_bytes(row.bytes)}")
             for row in self.rows
         ]
         empty = not any(row.rows for row in self.rows)

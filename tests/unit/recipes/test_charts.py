@@ -27,6 +27,7 @@ from asyncposthog.recipes.figures import (
     StackPart,
     Timeline,
     format_bytes,
+    format_count,
     format_number,
     format_percent,
     format_seconds,
@@ -191,6 +192,9 @@ def test_longer_bars_have_larger_values() -> None:
 def test_numbers_are_written_for_people() -> None:
     assert [format_number(v) for v in (0, 1234567, 12.34, 1.234, 0.0456)] == [
         "0", "1,234,567", "12.3", "1.23", "0.046",
+    ]  # fmt: skip
+    assert [format_count(v, "person") for v in (0, 1, 2000)] == [
+        "0 persons", "1 person", "2,000 persons",
     ]  # fmt: skip
     assert [format_percent(v) for v in (0, 0.1234, 1)] == ["0 %", "12.3 %", "100 %"]
     assert [format_seconds(v) for v in (0.5, 90, 5400, 172800)] == [
