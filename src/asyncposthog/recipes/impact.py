@@ -230,7 +230,8 @@ class ErrorImpact(RecipeResult[ErrorKind]):
         """Return bars with the persons that each error affects."""
         bars: list[Bar] = []
         for row in self.rows:
-            text = f"{row.persons:,} · {format_percent(row.share)}, {format_count(row.occurrences, 'time')}"
+            times = format_count(row.occurrences, "time")
+            text = f"{row.persons:,} · {format_percent(row.share)}, {times}"
             if row.outcome_share is not None:
                 text += f"; {self.outcome}: {format_percent(row.outcome_share)}"
             bars.append(Bar(_shorten(f"{row.type}: {row.message}", 48), row.persons, text))

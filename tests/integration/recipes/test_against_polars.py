@@ -452,6 +452,65 @@ async def test_groups_and_channels(ph: AsyncPostHog, frame: DataFrame) -> None:
     ] == table.rows()
 
 
+async def test_insights_of_posthog_have_the_same_numbers(ph: AsyncPostHog) -> None:
+    def node(event: str) -> dict[str, Any]:
+        return {"kind": "EventsNode", "event": event}
+
+    async def insight(kind: str, **fields: Any) -> Any:
+        dates = {"date_from": "2026-02-27", "date_to": "2026-03-12"}
+        return (await ph.query({"kind": kind, "dateRange": dates, **fields})).results
+
+    daily: dict[str, Any] = {"periods": 14, "interval": "day", "end": END}
+    visit = [node("visit")]
+    dau = await insight("TrendsQuery", series=[{**visit[0], "math": "dau"}], interval="day")
+    trends = await recipes.trends(ph, "visit", measure="persons", **daily)
+    assert [row.value for row in trends] == dau[0]["data"]
+    sticky = await insight("StickinessQuery", series=visit, interval="day")
+    stickiness = await recipes.stickiness(ph, "visit", **daily)
+    assert [row.persons for row in stickiness] == sticky[0]["data"]
+    statuses = await insight("LifecycleQuery", series=visit, interval="day")
+    lifecycle = await recipes.lifecycle(ph, "visit", **daily)
+    for item in statuses:
+        found = [getattr(row, item["status"]) for row in lifecycle]
+        assert found == [abs(value) for value in item["data"]]
+    for kind in ("retention_recurring", "retention_first_time"):
+        retained = await insight(
+            "RetentionQuery",
+            retentionFilter={
+                "period": "Day",
+                "totalIntervals": 14,
+                "targetEntity": {"id": "visit", "type": "events"},
+                "returningEntity": {"id": "look", "type": "events"},
+                "retentionType": kind,
+            },
+        )
+        first_time = kind == "retention_first_time"
+        retention = await recipes.retention(ph, "visit", "look", first_time=first_time, **daily)
+        expected = [
+            cell["count"]
+            for number, item in enumerate(retained)
+            for cell in item["values"][: 14 - number]
+        ]
+        assert [row.persons for row in retention] == expected
+        assert first_time or sum(expected) > 20
+    names = ["visit", "look", "pay"]
+    window = {"funnelWindowInterval": 5, "funnelWindowIntervalUnit": "day"}
+    steps = await insight(
+        "FunnelsQuery", series=[node(name) for name in names], funnelsFilter=window
+    )
+    funnel = await recipes.funnel_drop_off(
+        ph, names, window=timedelta(days=5), days=14, end=datetime(2026, 3, 13, tzinfo=UTC)
+    )
+    assert [(row.persons, row.average_seconds, row.median_seconds) for row in funnel] == [
+        (
+            step["count"],
+            pytest.approx(step["average_conversion_time"]),
+            pytest.approx(step["median_conversion_time"]),
+        )
+        for step in steps
+    ]
+
+
 async def test_tables_have_the_rows(ph: AsyncPostHog) -> None:
     result = await recipes.user_journey(ph, "p3", days=70, end=END)
     own = [one for one in EVENTS if one["distinct_id"] == "p3"]
