@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from .engine import Database
 from .literals import identifier, literal
 
-__all__ = ["MAX_MICROS", "MIN_MICROS", "insert"]
+__all__ = ["MAX_MICROS", "MIN_MICROS", "insert", "insert_columns"]
 
 MIN_MICROS: Final = -2_208_988_800_000_000
 """The earliest time of a `DateTime64`, 1900, in microseconds since 1970."""
@@ -40,47 +40,65 @@ def insert(
     table: str,
     columns: Mapping[str, str],
     rows: Sequence[tuple[Any, ...]],
-    *,
-    apart: bool = False,
 ) -> None:
     """Append rows to a table.
 
     Args:
         database: The database.
         table: The table.
+        columns: The types of its columns, as `insert_columns` takes them.
+        rows: Values in the order of the columns.
+    """
+    if rows:
+        insert_columns(database, table, columns, list(zip(*rows, strict=True)))
+
+
+def insert_columns(
+    database: Database,
+    table: str,
+    columns: Mapping[str, str],
+    values: Sequence[Sequence[Any]],
+    *,
+    apart: bool = False,
+) -> None:
+    """Append at least one row to a table.
+
+    Args:
+        database: The database.
+        table: The table.
         columns: The types of its columns, by name: `Int64`, `UInt64`, `Int8`, `UInt8`, `String`,
             `UUID` or `DateTime64`, which has six digits of a fraction.
-        rows: Values in the order of the columns: timestamps as microseconds since 1970, UUIDs as
-            text. A text column may consist of UTF-8 `bytes`. A timestamp may be None.
+        values: The values of each column: timestamps as microseconds since 1970, UUIDs as text. A
+            text column may consist of UTF-8 `bytes`. A timestamp may be None.
         apart: Insert them in parallel with other statements.
     """
-    if not rows:
-        return
     table, execute = identifier(table), database.execute_apart if apart else database.execute
-    if len(rows) <= _MAX_JSON_ROWS:
-        execute(_json_insert(table, columns, rows))
+    if len(values[0]) <= _MAX_JSON_ROWS:
+        execute(_json_insert(table, columns, values))
         return
     # Through a file: ClickHouse takes an empty line as the end of data that follows a statement.
     # In JSON there is none.
     with database.insert_file() as path:
-        names = ", ".join(map(identifier, _write_arrow(path, columns, rows)))
+        names = ", ".join(map(identifier, _write_arrow(path, columns, values)))
         source = f"FROM INFILE {literal(str(path))} FORMAT ArrowStream"
         execute(f"INSERT INTO {table} ({names}) {source}".encode())
 
 
-def _json_insert(table: str, columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> bytes:
-    moments = [n for n, kind in enumerate(columns.values()) if kind == "DateTime64"]
-    lines: list[bytes] = []
-    for row in rows:
-        values = list(row)
-        for n in moments:
-            if values[n] is not None:
-                at = _EPOCH + timedelta(microseconds=_clamp(values[n]))
-                values[n] = at.isoformat(" ", "microseconds")
-        lines.append(to_json(values))
+def _json_insert(table: str, columns: Mapping[str, str], values: Sequence[Sequence[Any]]) -> bytes:
+    printed = [
+        [_moment(value) for value in column] if kind == "DateTime64" else column
+        for kind, column in zip(columns.values(), values, strict=True)
+    ]
+    lines = map(to_json, zip(*printed, strict=True))
     names = ", ".join(map(identifier, columns))
     head = f"INSERT INTO {table} ({names}) FORMAT JSONCompactEachRow\n".encode()
     return head + b"\n".join(lines)
+
+
+def _moment(micros: int | None) -> str | None:
+    if micros is None:
+        return None
+    return (_EPOCH + timedelta(microseconds=_clamp(micros))).isoformat(" ", "microseconds")
 
 
 def _clamp(micros: int) -> int:
@@ -88,12 +106,12 @@ def _clamp(micros: int) -> int:
 
 
 def _write_arrow(
-    path: Path, columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]
+    path: Path, columns: Mapping[str, str], values: Sequence[Sequence[Any]]
 ) -> list[str]:
-    """Write rows to an Arrow file, and return the names of the columns that it has."""
+    """Write columns to an Arrow file, and return the names of those that it has."""
     arrow = importlib.import_module("pyarrow")
     arrays: dict[str, Any] = {}
-    for (name, kind), column in zip(columns.items(), zip(*rows, strict=True), strict=True):
+    for (name, kind), column in zip(columns.items(), values, strict=True):
         # Most text columns are empty in a whole batch of events: that is the default of a column.
         if kind == "String" and column.count("") == len(column) and len(columns) > 1:
             continue

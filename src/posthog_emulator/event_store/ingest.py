@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -154,60 +154,76 @@ class ProjectEvents:
             self.groups.load()
             self.property_types.load()
         self._on_definition = on_definition
-        self._event_seen_at: dict[str, int] = {}
+        self._event_due: dict[str, int] = {}
+        """The times from which on an event by this name updates its definition."""
         self._ingested_at = 0
 
-    def ingest(self, events: Iterable[Event], now: int, last_number: int) -> list[tuple[Any, ...]]:
+    def ingest(self, events: Sequence[Event], now: int, last_number: int) -> list[Sequence[Any]]:
         """Apply events to persons, groups and definitions.
 
         Args:
-            events: The events, in order of arrival.
+            events: The events, at least one, in order of arrival.
             now: The time of arrival, in microseconds since 1970.
             last_number: The number of the event before these.
 
         Returns:
-            Their rows for the table `events`.
+            The columns of their rows in the table `events`.
         """
         self._ingested_at = now
-        batch = list(events)
-        # One query for all persons of the batch instead of one per event.
-        self.persons.preload({event.distinct_id for event in batch})
-        return [self._row(event, number) for number, event in enumerate(batch, last_number + 1)]
-
-    def _row(self, event: Event, number: int) -> tuple[Any, ...]:
-        name, distinct_id, timestamp, uuid, properties, personal = event
-        self.record_definition(name, timestamp, properties)
-        person_id = self._person_id(event) if personal else self._personless_id(distinct_id)
-        groups = _NO_GROUPS
-        if "$groups" in properties:
-            groups = self._group_columns(properties)
-        if name == "$groupidentify":
-            self._identify_group(properties, timestamp)
-        get = properties.get
-        return (
-            self.team_id,
-            uuid,
-            name,
-            distinct_id,
-            person_id,
-            timestamp,
-            self._ingested_at,
-            to_json(properties, inf_nan_mode="null"),
-            get("$elements_chain") or "",
-            _text(get("$session_id")),
-            _text(get("$window_id")),
-            *groups,
-            "full" if personal else "propertyless",
-            number,
+        names, distinct_ids, timestamps, uuids, properties, personal = zip(*events, strict=True)
+        # One query for all persons of the batch instead of one per event, and one look for new
+        # properties.
+        self.persons.preload(set(distinct_ids))
+        known = self.property_types.know("event", properties)
+        person_ids: list[str] = []
+        groups: dict[int, tuple[str, ...]] = {}
+        for number, event in enumerate(events):
+            at, fields = event.timestamp, event.properties
+            if at >= self._event_due.get(event.event, at):
+                self._record_event(event.event, at)
+            if not known:
+                self.property_types.record("event", fields)
+            person_ids.append(
+                self._person_id(event)
+                if event.process_person_profile
+                else self._personless_id(event.distinct_id)
+            )
+            if "$groups" in fields:
+                groups[number] = self._group_columns(fields)
+            if event.event == "$groupidentify":
+                self._identify_group(fields, at)
+        count = len(events)
+        group_columns = (
+            zip(*(groups.get(number, _NO_GROUPS) for number in range(count)), strict=True)
+            if groups
+            else [[""] * count] * MAX_GROUP_TYPES
         )
+        return [
+            [self.team_id] * count,
+            uuids,
+            names,
+            distinct_ids,
+            person_ids,
+            timestamps,
+            [now] * count,
+            [to_json(fields, inf_nan_mode="null") for fields in properties],
+            [fields.get("$elements_chain") or "" for fields in properties],
+            _texts(properties, "$session_id"),
+            _texts(properties, "$window_id"),
+            *group_columns,
+            ["full" if one else "propertyless" for one in personal],
+            range(last_number + 1, last_number + 1 + count),
+        ]
 
     def record_definition(self, name: str, at: int, properties: Mapping[str, Any]) -> None:
         """Record the definition of an event and of its properties."""
-        last_seen = self._event_seen_at.get(name)
-        if last_seen is None or at >= last_seen + _HOUR:
-            self._event_seen_at[name] = at
-            self._on_definition(NewDefinition(self.team_id, "event", name, at))
+        if at >= self._event_due.get(name, at):
+            self._record_event(name, at)
         self.property_types.record("event", properties)
+
+    def _record_event(self, name: str, at: int) -> None:
+        self._event_due[name] = at + _HOUR
+        self._on_definition(NewDefinition(self.team_id, "event", name, at))
 
     def _personless_id(self, distinct_id: str) -> str:
         # A personless event of someone who has a person is still attributed to that person.
@@ -318,6 +334,11 @@ class ProjectEvents:
         self.persons.flush()
         self.groups.flush(now)
         self.property_types.flush()
+
+
+def _texts(many: Iterable[Mapping[str, Any]], name: str) -> list[str]:
+    values = [properties.get(name) for properties in many]
+    return [value if type(value) is str else _text(value) for value in values]
 
 
 def _text(value: Any) -> str:

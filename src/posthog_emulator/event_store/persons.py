@@ -106,6 +106,8 @@ class PersonStore:
         self.has_persisted = has_persisted
         self._cache: dict[str, Person] = {}
         self._by_distinct_id: dict[str, Person] = {}
+        self.cached: Callable[[str], Person | None] = self._by_distinct_id.get
+        """Returns the person with a distinct id without a query; call `preload` first."""
         self._dirty: dict[str, Person] = {}
         self._deleted: dict[str, Person] = {}
         """Persons that were deleted or merged since the last flush, if ClickHouse has them."""
@@ -155,10 +157,6 @@ class PersonStore:
             self.preload((distinct_id,))
             person = self._by_distinct_id.get(distinct_id)
         return person
-
-    def cached(self, distinct_id: str) -> Person | None:
-        """Return the person with a distinct id without a query; call `preload` first."""
-        return self._by_distinct_id.get(distinct_id)
 
     def find_by_uuids(self, uuids: Iterable[str]) -> list[Person]:
         """Return persons by UUID, in the same order; unknown UUIDs are left out."""

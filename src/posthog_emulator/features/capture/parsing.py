@@ -140,9 +140,10 @@ def _parse_event(
     elif type(uuid) is not str or not _UUID.fullmatch(uuid):
         uuid = _parse_uuid(uuid)
     # Some SDKs send `$set` and `$set_once` beside the properties instead of inside.
-    for field in ("$set", "$set_once"):
-        if field in raw and is_object(raw[field]):
-            properties[field] = {**as_object(properties.get(field)), **raw[field]}
+    if "$set" in raw or "$set_once" in raw:
+        for field in ("$set", "$set_once"):
+            if is_object(raw.get(field)):
+                properties[field] = {**as_object(properties.get(field)), **raw[field]}
     return Event(
         name[:_MAX_NAME_LENGTH],
         distinct_id[:_MAX_NAME_LENGTH],
