@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -83,8 +83,9 @@ def parse_event(fields: Mapping[str, Any], default_uuid: str, default_timestamp:
 
 
 _HOUR = 3_600_000_000
-"""Microseconds between two updates of an event definition's `last_seen_at`, as on the server."""
+"""Microseconds between two updates of the `last_seen_at` of an event definition or of a person."""
 _MERGE_EVENTS = frozenset({"$identify", "$create_alias", "$merge_dangerously"})
+_PERSON_UPDATES = frozenset({"$set", "$set_once", "$unset"})
 _WITHOUT_PERSON_UPDATES = frozenset({"$exception", "$$heatmap"})
 _NO_GROUPS: tuple[str, ...] = ("",) * MAX_GROUP_TYPES
 _ILLEGAL_DISTINCT_IDS = frozenset(
@@ -171,26 +172,32 @@ class ProjectEvents:
         """
         self._ingested_at = now
         names, distinct_ids, timestamps, uuids, properties, personal = zip(*events, strict=True)
-        # One query for all persons of the batch instead of one per event, and one look for new
-        # properties.
+        # What is rare is looked for once in a batch, and not in each event.
+        present = set[str]().union(*properties)
+        known = self.property_types.has_types("event", present)
+        updated = not _PERSON_UPDATES.isdisjoint(present)
         self.persons.preload(set(distinct_ids))
-        known = self.property_types.know("event", properties)
         person_ids: list[str] = []
         groups: dict[int, tuple[str, ...]] = {}
         for number, event in enumerate(events):
-            at, fields = event.timestamp, event.properties
-            if at >= self._event_due.get(event.event, at):
-                self._record_event(event.event, at)
+            name, distinct_id, at, _, fields, is_personal = event
+            if at >= self._event_due.get(name, at):
+                self._record_event(name, at)
             if not known:
                 self.property_types.record("event", fields)
+            if is_personal:
+                person = self._person(event)
+                if updated and person is not None and name not in _WITHOUT_PERSON_UPDATES:
+                    self._update_properties(person, fields)
+            else:
+                # Still attributed to the person of the distinct id, if it has one.
+                person = self.persons.cached(distinct_id)
             person_ids.append(
-                self._person_id(event)
-                if event.process_person_profile
-                else self._personless_id(event.distinct_id)
+                person.uuid if person else self.persons.anonymous_person_id(distinct_id)
             )
-            if "$groups" in fields:
+            if "$groups" in present and "$groups" in fields:
                 groups[number] = self._group_columns(fields)
-            if event.event == "$groupidentify":
+            if name == "$groupidentify":
                 self._identify_group(fields, at)
         count = len(events)
         group_columns = (
@@ -207,9 +214,12 @@ class ProjectEvents:
             timestamps,
             [now] * count,
             [to_json(fields, inf_nan_mode="null") for fields in properties],
-            [fields.get("$elements_chain") or "" for fields in properties],
-            _texts(properties, "$session_id"),
-            _texts(properties, "$window_id"),
+            *(
+                [_text(fields.get(name)) for fields in properties]
+                if name in present
+                else [""] * count
+                for name in ("$elements_chain", "$session_id", "$window_id")
+            ),
             *group_columns,
             ["full" if one else "propertyless" for one in personal],
             range(last_number + 1, last_number + 1 + count),
@@ -225,26 +235,20 @@ class ProjectEvents:
         self._event_due[name] = at + _HOUR
         self._on_definition(NewDefinition(self.team_id, "event", name, at))
 
-    def _personless_id(self, distinct_id: str) -> str:
-        # A personless event of someone who has a person is still attributed to that person.
-        person = self.persons.cached(distinct_id)
-        return person.uuid if person is not None else self.persons.anonymous_person_id(distinct_id)
-
-    def _person_id(self, event: Event) -> str:
-        people, distinct_id, properties = self.persons, event.distinct_id, event.properties
+    def _person(self, event: Event) -> Person | None:
+        """Return the person of an event, created if it is missing; None if it can have none."""
+        people, distinct_id, at = self.persons, event.distinct_id, event.timestamp
         person = people.cached(distinct_id)
         if person is None and is_illegal_distinct_id(distinct_id):
-            return people.anonymous_person_id(distinct_id)
+            return None
         if event.event in _MERGE_EVENTS:
             person = self._merge(event)
         elif person is None:
-            person = people.create(distinct_id, event.timestamp)
-        people.mark_seen(person, event.timestamp)
-        if (
-            "$set" in properties or "$set_once" in properties or "$unset" in properties
-        ) and event.event not in _WITHOUT_PERSON_UPDATES:
-            self._update_properties(person, properties)
-        return person.uuid
+            person = people.create(distinct_id, at)
+        # By the hour, as on the server: otherwise every event would make the person dirty.
+        if person.last_seen_at is None or at >= person.last_seen_at + _HOUR:
+            people.mark_seen(person, at - at % _HOUR)
+        return person
 
     def _merge(self, event: Event) -> Person:
         field = "$anon_distinct_id" if event.event == "$identify" else "alias"
@@ -334,11 +338,6 @@ class ProjectEvents:
         self.persons.flush()
         self.groups.flush(now)
         self.property_types.flush()
-
-
-def _texts(many: Iterable[Mapping[str, Any]], name: str) -> list[str]:
-    values = [properties.get(name) for properties in many]
-    return [value if type(value) is str else _text(value) for value in values]
 
 
 def _text(value: Any) -> str:

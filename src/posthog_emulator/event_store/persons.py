@@ -23,7 +23,6 @@ __all__ = ["Person", "PersonStore", "person_uuid"]
 _NAMESPACE: Final = uuid.UUID("932979b4-65c3-4424-8467-0b66ec27bc22")
 _MAX_CACHED: Final = 50_000
 """Number of persons kept in memory."""
-_HOUR: Final = 3_600_000_000
 
 _SELECT: Final = """
 SELECT r.number, toString(p.id), toUnixTimestamp64Micro(p.created_at), p.properties,
@@ -224,11 +223,9 @@ class PersonStore:
         self._dirty[person.uuid] = person
 
     def mark_seen(self, person: Person, at: int) -> None:
-        """Update `last_seen_at`, to the hour."""
-        # By the hour, as on the server: otherwise every event would make the person dirty.
-        if person.last_seen_at is None or at >= person.last_seen_at + _HOUR:
-            person.last_seen_at = at - at % _HOUR
-            self._dirty[person.uuid] = person
+        """Set `last_seen_at`."""
+        person.last_seen_at = at
+        self._dirty[person.uuid] = person
 
     def update_properties(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Literal, TypeAlias
 
 from posthog_emulator.clickhouse.engine import Database
@@ -96,9 +97,9 @@ class PropertyTypes:
             for name, kind in types.items()
         }
 
-    def know(self, scope: Scope, many: Iterable[Mapping[str, Any]]) -> bool:
-        """Return whether all properties of many events, persons or groups have a type."""
-        return set[str]().union(*many) <= self._known[scope]
+    def has_types(self, scope: Scope, names: AbstractSet[str]) -> bool:
+        """Return whether all these properties have a type."""
+        return names <= self._known[scope]
 
     def record(self, scope: Scope, properties: Mapping[str, Any]) -> None:
         """Record the types of the properties of one event, person or group."""

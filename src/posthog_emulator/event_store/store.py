@@ -110,7 +110,7 @@ class EventStore:
         self._buffered_bytes = 0
         """Size of their properties, in bytes."""
         self._batches = 0
-        """The number of batches that were written since the last `flush`."""
+        """The number of batches that were written since changed persons were."""
         self._writer: ThreadPoolExecutor | None = None
         self._pending: Future[None] | None = None
         """The batch that is being written."""
@@ -252,15 +252,14 @@ class EventStore:
     def _write_behind(self) -> None:
         """Write the buffered events in another thread, while more are ingested."""
         self._wait_for_writes()
-        self._batches += 1
+        self._reassign_buffered()
         if self._batches >= _MAX_BATCHES:
-            # Persons are written by `flush` only, and changed ones stay in memory until then.
-            self.flush()
-            return
+            # Changed persons stay in memory until they are written.
+            self._flush_projects()
+        self._batches += 1
         self._database.check()
         if self._writer is None:
             self._writer = ThreadPoolExecutor(1, "asyncposthog-events")
-        self._reassign_buffered()
         columns, self._buffer, self._buffered_bytes = self._buffer, _empty_columns(), 0
         self._pending = self._writer.submit(
             insert_columns, self._database, "events", COLUMNS["events"], columns, apart=True
@@ -274,15 +273,19 @@ class EventStore:
     def flush(self) -> None:
         """Write buffered events and changed persons and groups to ClickHouse."""
         with self._lock:
-            self._batches = 0
             self._wait_for_writes()
             if self._buffer[0]:
                 self._reassign_buffered()
                 insert_columns(self._database, "events", COLUMNS["events"], self._buffer)
                 self._buffer, self._buffered_bytes = _empty_columns(), 0
-            for project in self._projects.values():
-                if project.is_dirty:
-                    project.flush(self.now())
+            self._flush_projects()
+
+    def _flush_projects(self) -> None:
+        """Write changed persons and groups, after the events before their changes."""
+        self._batches = 0
+        for project in self._projects.values():
+            if project.is_dirty:
+                project.flush(self.now())
 
     def _reassign_buffered(self) -> None:
         """Set the person of buffered events whose distinct id got another person meanwhile."""
