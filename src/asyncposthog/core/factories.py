@@ -15,7 +15,9 @@ from asyncposthog.transport.client_pool import Sharing, connection_limit
 from asyncposthog.transport.clock import Clock
 from asyncposthog.transport.environment import check_proxies, environment_error
 from asyncposthog.transport.exchange import NoCookies
+from asyncposthog.transport.http_client import HttpClient
 from asyncposthog.transport.limiter import Limiter
+from asyncposthog.transport.native_cancellation import in_other_event_loop
 from asyncposthog.transport.retry import OnRetry
 
 if TYPE_CHECKING:
@@ -33,11 +35,11 @@ __all__ = [
 
 def http_client_factory(
     http_client: httpx.AsyncClient | None,
-    transport: httpx.AsyncBaseTransport | None,
+    transport: httpx.AsyncBaseTransport | Literal["aiohttp"] | None,
     max_connections: int,
     http2: bool,
-) -> Callable[[], httpx.AsyncClient]:
-    """Validate the HTTP settings, and return a function that builds an httpx client."""
+) -> Callable[[], HttpClient]:
+    """Validate the HTTP settings, and return a function that builds an HTTP client."""
     if http_client is not None:
         if not isinstance(cast("object", http_client), httpx.AsyncClient):
             raise TypeError(
@@ -49,7 +51,9 @@ def http_client_factory(
                 suggestion="Configure the http_client itself.",
             )
         return lambda: http_client
-    if transport is not None and not isinstance(
+    if isinstance(transport, str):
+        _check_aiohttp(transport, http2)
+    elif transport is not None and not isinstance(
         cast("object", transport), httpx.AsyncBaseTransport
     ):
         raise TypeError(
@@ -64,6 +68,8 @@ def http_client_factory(
             "http2=True needs a package that is not installed.",
             suggestion="Run: pip install 'asyncposthog[http2]'.",
         )
+    if isinstance(transport, str):
+        return _build_aiohttp_client
     # Over HTTP/1.1 each call has a client of its own, with one connection.
     size = max_connections if http2 else 1
     limits = httpx.Limits(max_connections=size, max_keepalive_connections=20)
@@ -103,9 +109,54 @@ def http_client_factory(
     return build
 
 
+def _check_aiohttp(transport: str, http2: bool) -> None:
+    """Raise an error if `transport="aiohttp"` cannot be used.
+
+    Raises:
+        ConfigurationError: It needs another package, another event loop, or other settings.
+    """
+    if transport != "aiohttp":
+        raise ConfigurationError(
+            f"transport={transport!r} is not known.",
+            suggestion='Pass "aiohttp", an httpx.AsyncBaseTransport, or nothing.',
+        )
+    if http2:
+        raise ConfigurationError(
+            'transport="aiohttp" was given together with http2=True: aiohttp has no HTTP/2.',
+            suggestion="Leave one of them out.",
+        )
+    if find_spec("aiohttp") is None:
+        raise ConfigurationError(
+            'transport="aiohttp" needs a package that is not installed.',
+            suggestion="Run: pip install 'asyncposthog[aiohttp]'.",
+        )
+    if in_other_event_loop():
+        raise ConfigurationError(
+            'transport="aiohttp" works on asyncio only, and another event loop is running.',
+            suggestion='Leave transport="aiohttp" out.',
+        )
+
+
+def _build_aiohttp_client() -> HttpClient:
+    # Imported for the first call: building a client should not take that time.
+    from asyncposthog.transport.aiohttp_client import AiohttpClient
+
+    check_proxies()
+    return AiohttpClient(_ssl_context)
+
+
+def _ssl_context() -> ssl.SSLContext:
+    """Return the TLS settings of httpx, with the certificates that the environment names."""
+    try:
+        return httpx.create_ssl_context()
+    except Exception:
+        error = environment_error()
+    raise error
+
+
 def connection_settings(
     http_client: httpx.AsyncClient | None,
-    transport: httpx.AsyncBaseTransport | None,
+    transport: httpx.AsyncBaseTransport | Literal["aiohttp"] | None,
     max_connections: int,
     http2: bool,
 ) -> tuple[Sharing, int | None]:
@@ -117,6 +168,8 @@ def connection_settings(
         mounts: dict[object, httpx.AsyncBaseTransport | None] = getattr(http_client, "_mounts", {})
         own = (getattr(http_client, "_transport", None), *mounts.values())
         return "fixed", connection_limit(own, max_connections)
+    if isinstance(transport, str):
+        return "direct", max_connections
     if transport is not None:
         return "fixed", connection_limit((transport,), max_connections)
     return ("multiplexed" if http2 else "exclusive"), max_connections

@@ -18,7 +18,7 @@ import httpx
 
 from asyncposthog.errors import ConfigurationError
 
-__all__ = ["check_proxies", "environment_error", "proxy_variable"]
+__all__ = ["check_proxies", "environment_error", "environment_proxy", "proxy_variable"]
 
 _HOST_NAME: Final = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.%a-z]*:[0-9A-Fa-f:.%a-z]*")
 _MAX_PORT: Final = 65535
@@ -89,6 +89,19 @@ def check_proxies() -> None:
     error = _proxy_address_error(getproxies_environment())
     if error is not None:
         raise error
+
+
+def environment_proxy(base: str) -> str | None:
+    """Return the URL of the proxy that httpx would use for a URL; None: there is no proxy."""
+    # Not public. Rules of our own for NO_PROXY would differ from those of the other transport.
+    from httpx import _utils  # pyright: ignore[reportPrivateUsage]
+
+    url = httpx.URL(base)
+    proxies = _utils.get_environment_proxies()
+    for pattern in sorted(map(_utils.URLPattern, proxies)):
+        if pattern.matches(url):
+            return proxies[pattern.pattern]
+    return None
 
 
 def proxy_variable(base: str) -> str | None:

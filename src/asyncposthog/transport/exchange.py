@@ -17,8 +17,11 @@ from asyncposthog.errors import ClosedError, PostHogError, ResponseTooLargeError
 from asyncposthog.redact import Unpicklable
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 
+from .http_client import DirectClient, HttpClient
+
 __all__ = [
     "NOT_SENT_ERRORS",
+    "REDIRECTS",
     "TRUNCATED",
     "Credentials",
     "NoCookies",
@@ -31,6 +34,7 @@ __all__ = [
     "origin",
     "read_bounded",
     "read_error",
+    "send_directly",
     "send_following_redirects",
 ]
 
@@ -40,7 +44,10 @@ _MAX_ERROR_BYTES: Final = 1 << 20
 """Bytes that are read of the body of an error response."""
 _MAX_REDIRECTS: Final = 5
 _MAX_PORT: Final = 65535
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+"""The statuses of redirects."""
+_MAX_WIRE_HEADERS: Final = 64
+"""Sets of headers that are kept for later requests."""
 _DECOMPRESS_CHUNK: Final = 256
 """Bytes of a compressed error response that are decompressed at a time."""
 _STREAM_THRESHOLD: Final = 1 << 20
@@ -80,7 +87,7 @@ class Progress:
 
 
 def normalize_error(
-    error: Exception, client: httpx.AsyncClient | None = None, *, of_httpx: bool = False
+    error: Exception, client: HttpClient | None = None, *, of_httpx: bool = False
 ) -> Exception | None:
     """Return the exception to raise instead of one that httpx did not convert.
 
@@ -117,7 +124,7 @@ def normalize_error(
     return None
 
 
-def _is_plain_client(client: httpx.AsyncClient, request: httpx.Request) -> bool:
+def _is_plain_client(client: HttpClient, request: httpx.Request) -> bool:
     """Return whether sending a request runs no code but that of httpx."""
     if type(client) is not httpx.AsyncClient or any(client.event_hooks.values()):
         return False
@@ -206,7 +213,7 @@ class Credentials(Unpicklable):
     request, cannot leak it.
     """
 
-    __slots__ = ("_headers", "_origins", "_value")
+    __slots__ = ("_headers", "_origins", "_unsigned", "_value", "_wire_headers")
 
     def __init__(self, secret: Secret | None, bases: Iterable[str], headers: httpx.Headers) -> None:
         """Keep the key, the base URLs it may be sent to, and the headers of default requests.
@@ -215,9 +222,30 @@ class Credentials(Unpicklable):
         """
         self._value = "" if secret is None else f"Bearer {secret.reveal()}"
         self._origins = frozenset(origin(httpx.URL(base)) for base in bases if secret is not None)
+        self._unsigned = headers
         self._headers = _SignedHeaders(headers)
+        self._wire_headers: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         if secret is not None:
             self._headers["Authorization"] = self._value
+
+    def wire_headers(self, extra: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+        """Return the headers of a request to the first base URL, with the key.
+
+        Args:
+            extra: Headers of the request that are added to the default ones, or replace them.
+        """
+        cached = self._wire_headers.get(extra)
+        if cached is not None:
+            return cached
+        own_key = any(name.lower() == "authorization" for name, _ in extra)
+        headers = (self._unsigned if own_key else self._headers).copy()
+        for name, value in extra:
+            headers[name] = value
+        if len(self._wire_headers) >= _MAX_WIRE_HEADERS:
+            self._wire_headers.clear()
+        wire = {name.decode("ascii"): value.decode("ascii") for name, value in headers.raw}
+        self._wire_headers[extra] = wire
+        return wire
 
     def sign(self, request: httpx.Request, default_request: bool) -> httpx.Headers:
         """Return the headers of a request, with the key if its origin may get it.
@@ -236,8 +264,46 @@ class Credentials(Unpicklable):
         return headers
 
 
+async def send_directly(
+    client: DirectClient,
+    base: str,
+    request: PreparedRequest,
+    credentials: Credentials,
+    *,
+    connect_timeout: float,
+    progress: Progress,
+) -> httpx.Response:
+    """Send a request without an object of httpx for it; return the response, its body unread.
+
+    Args:
+        client: The HTTP client.
+        base: The URL of the host, which may have the key.
+        request: The encoded request.
+        credentials: The key, and the headers of every request.
+        connect_timeout: Seconds for a new connection.
+        progress: Updated when the server may have received something.
+    """
+    sent, accepted = progress.sent, progress.accepted
+    progress.sent = progress.accepted = True
+    try:
+        response = await client.send_direct(
+            request.method,
+            base,
+            request.target,
+            credentials.wire_headers(request.headers),
+            request.content,
+            connect_timeout,
+        )
+    except NOT_SENT_ERRORS:
+        progress.sent, progress.accepted = sent, accepted
+        raise
+    if response.status_code == 429:
+        progress.accepted = accepted
+    return response
+
+
 async def send_following_redirects(
-    client: httpx.AsyncClient,
+    client: HttpClient,
     request: httpx.Request,
     credentials: Credentials,
     *,
@@ -245,6 +311,7 @@ async def send_following_redirects(
     default_request: bool,
     download: bool = False,
     progress: Progress,
+    first: httpx.Response | None = None,
 ) -> httpx.Response:
     """Send a request and return the response with its body unread.
 
@@ -259,13 +326,19 @@ async def send_following_redirects(
         default_request: Whether it has the default headers and the default host.
         download: Whether the response may be a redirect to a file store of another origin.
         progress: Updated when the server may have received something.
+        first: The response to the request, if it was sent already.
     """
     cross_origin = False
     seen: tuple[httpx.URL, ...] = ()
     for _ in range(_MAX_REDIRECTS):
-        headers = request.headers if cross_origin else credentials.sign(request, default_request)
-        response = await _send(client, request, headers, progress)
-        if response.status_code not in _REDIRECTS:
+        if first is not None:
+            response, first = first, None
+        else:
+            headers = (
+                request.headers if cross_origin else credentials.sign(request, default_request)
+            )
+            response = await _send(client, request, headers, progress)
+        if response.status_code not in REDIRECTS:
             return response
         target = None if cross_origin else _redirect(request, response, content)
         if target is not None and request.method not in {"GET", "HEAD"}:
@@ -284,7 +357,7 @@ async def send_following_redirects(
 
 
 async def _send(
-    client: httpx.AsyncClient, request: httpx.Request, headers: httpx.Headers, progress: Progress
+    client: HttpClient, request: httpx.Request, headers: httpx.Headers, progress: Progress
 ) -> httpx.Response:
     unsigned_headers = request.headers
     request.headers = headers
@@ -413,7 +486,11 @@ async def read_bounded(
                 raise _too_large(limit, request, operation)
             if length <= _STREAM_THRESHOLD and "Content-Encoding" not in response.headers:
                 # h11 and h2 enforce the declared length, so it need not be counted again.
-                await response.aread()
+                read_body = getattr(response.stream, "read_body", None)
+                if read_body is None:
+                    await response.aread()
+                else:
+                    _set_content(response, await read_body())
                 return response
         content, whole = await _collect(response, limit)
         if not whole and limit is not None:
@@ -429,6 +506,13 @@ async def read_bounded(
         if not response.is_closed:
             await close(response)
     return _copy(response, content)
+
+
+def _set_content(response: httpx.Response, content: bytes) -> None:
+    """Make a response one that was read. Its stream has closed itself."""
+    # There is no public way: `aread` joins chunks that go through four generators.
+    response._content = content  # pyright: ignore[reportPrivateUsage]
+    response.is_stream_consumed = response.is_closed = True
 
 
 async def read_error(response: httpx.Response, limit: int | None) -> httpx.Response:
@@ -519,7 +603,8 @@ def _copy(response: httpx.Response, content: bytes) -> httpx.Response:
         response.status_code,
         headers=headers_without(response, _BODY_HEADERS),
         content=content,
-        request=response.request,
+        # None if the request was sent directly; the property would raise an error.
+        request=getattr(response, "_request", None),
         extensions={**response.extensions},
     )
     with suppress(RuntimeError):  # a response that middleware has built has no elapsed time

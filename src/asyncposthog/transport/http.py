@@ -34,6 +34,7 @@ from .connection_gate import ConnectionGate
 from .errors import classify_failure, from_httpx_error, redact_response
 from .exchange import (
     NOT_SENT_ERRORS,
+    REDIRECTS,
     TRUNCATED,
     Credentials,
     Progress,
@@ -41,8 +42,10 @@ from .exchange import (
     close,
     read_bounded,
     read_error,
+    send_directly,
     send_following_redirects,
 )
+from .http_client import DirectClient, HttpClient
 from .limiter import Admission, KeyRateLimits, Limiter
 from .middleware import Middleware, compose
 from .native_cancellation import shield_from_native_cancellation
@@ -126,7 +129,7 @@ class Transport:
     def __init__(
         self,
         *,
-        build: Callable[[], httpx.AsyncClient],
+        build: Callable[[], HttpClient],
         owned: bool = True,
         sharing: Sharing = "fixed",
         max_connections: int | None = None,
@@ -138,7 +141,7 @@ class Transport:
         """Keep the factories. The first httpx client is built by the first call.
 
         Args:
-            build: Returns an httpx client.
+            build: Returns an HTTP client; with `direct`, a `DirectClient`.
             owned: Whether closing the transport closes the httpx clients.
             sharing: How many calls may use one httpx client at the same time.
             max_connections: Calls that may use a connection at the same time; None: no limit.
@@ -359,6 +362,7 @@ class Transport:
 
     def start_over_after_fork(self) -> None:
         """Leave the connections to the parent, in a child process that was forked."""
+        self._pool.discard()
         self._pool = self._new_pool()
         self._gate = self._pool.gate
         if self._limiter_owned:
@@ -529,25 +533,43 @@ class Transport:
             if self._pool.fixed and self._pool.discarded:
                 # A connection that is still to be closed counts against the user's limit.
                 await self._pool.close_discarded()
-            if request is None:
+            directly = self._pool.direct and request is None and not (call.stream or call.download)
+            if request is None and not directly:
                 request = self._build(call)  # not earlier: many calls time out before this point
             if admission is not None:
                 admission.was_sent = True
             if call.on_sent is not None:
                 call.on_sent()
-            if call.download:
-                lease.mark_cross_origin()
-            if call.download or request.url.scheme == "https":
-                lease.install_trace(request)
-            response = await send_following_redirects(
-                lease.client,
-                request,
-                context.credentials,
-                content=prepared.content,
-                default_request=default_request,
-                download=call.download,
-                progress=call.progress,
-            )
+            if directly:
+                timeout = call.timeout
+                response = await send_directly(
+                    cast("DirectClient", lease.client),
+                    context.hosts.app,
+                    prepared,
+                    context.credentials,
+                    connect_timeout=(
+                        _CONNECT_TIMEOUT if timeout is None else min(timeout, _CONNECT_TIMEOUT)
+                    ),
+                    progress=call.progress,
+                )
+            if request is None and response is not None and response.status_code in REDIRECTS:
+                response.request = request = self._build(call)
+            if request is not None:
+                if call.download:
+                    lease.mark_cross_origin()
+                if call.download or request.url.scheme == "https":
+                    lease.install_trace(request)
+                response = await send_following_redirects(
+                    lease.client,
+                    request,
+                    context.credentials,
+                    content=prepared.content,
+                    default_request=default_request,
+                    download=call.download,
+                    progress=call.progress,
+                    first=response,
+                )
+            assert response is not None
             if admission is not None:
                 await admission.on_response(response.status_code)
             if response.status_code >= 300:
