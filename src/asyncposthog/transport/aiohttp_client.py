@@ -12,9 +12,11 @@ repeats a GET, PUT or DELETE whose connection is lost, which the rate limiter wo
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, cast
+from weakref import WeakSet
 
 import aiohttp
 import httpx
@@ -40,6 +42,45 @@ _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
 _MAX_TIMEOUTS: Final = 64
 _NEVER_CEIL: Final = float("inf")
 """aiohttp rounds timeouts above a threshold up to whole seconds."""
+
+
+class _StaleConnectionError(Exception):
+    """The server has closed an idle connection. Nothing was sent on it."""
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request that is not sent on a connection which the server has closed meanwhile."""
+
+    used: WeakSet[Any]
+    """The connections of the session that were used before."""
+
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        """Send the request.
+
+        Raises:
+            _StaleConnectionError: The connection cannot be used; it is closed.
+        """
+        # asyncio notices the end of a connection one turn of the event loop later, which is too
+        # late for a call that follows another one at once. A write that is lost so is not repeated,
+        # because the server may have received it. httpx looks in the same way.
+        protocol, used = conn.protocol, self.used
+        if protocol in used:
+            socket = conn.transport.get_extra_info("socket")
+            if socket is not None and _is_readable(socket.fileno()):
+                conn.close()
+                raise _StaleConnectionError
+        else:
+            used.add(protocol)
+        return await super().send(conn)
+
+
+def _is_readable(descriptor: int) -> bool:
+    """Return whether something can be read from a socket: data, or its end."""
+    if not hasattr(select, "poll"):  # on Windows
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class AiohttpClient:
@@ -146,16 +187,21 @@ class AiohttpClient:
         session = self._session or self._make_session()
         try:
             proxy = self._proxies[base] if base in self._proxies else self._find_proxy(base)
-            response = await session.request(
-                method,
-                URL(url, encoded=True),
-                headers=headers,
-                data=content,
-                allow_redirects=False,
-                timeout=limits,
-                proxy=proxy,
-                server_hostname=server_name,
-            )
+            while True:
+                try:
+                    response = await session.request(
+                        method,
+                        URL(url, encoded=True),
+                        headers=headers,
+                        data=content,
+                        allow_redirects=False,
+                        timeout=limits,
+                        proxy=proxy,
+                        server_hostname=server_name,
+                    )
+                    break
+                except _StaleConnectionError:
+                    continue  # there are as many of them as idle connections at most
         except Exception as error:
             error_to_raise = self._httpx_error(error)
             if error_to_raise is None:
@@ -187,8 +233,10 @@ class AiohttpClient:
             # As httpx: the resolver of the operating system, and not aiodns if that is installed.
             resolver=aiohttp.ThreadedResolver(),
         )
+        request_class = type("_SessionRequest", (_Request,), {"used": WeakSet[Any]()})
         session = aiohttp.ClientSession(
             connector=connector,
+            request_class=request_class,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_AUTOMATIC_HEADERS,
             auto_decompress=False,

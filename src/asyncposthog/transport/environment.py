@@ -92,16 +92,23 @@ def check_proxies() -> None:
 
 
 def environment_proxy(base: str) -> str | None:
-    """Return the URL of the proxy that httpx would use for a URL; None: there is no proxy."""
+    """Return the URL of the proxy that httpx would use for a URL; None: there is no proxy.
+
+    Raises:
+        ConfigurationError: A variable is invalid.
+    """
     # Not public. Rules of our own for NO_PROXY would differ from those of the other transport.
     from httpx import _utils  # pyright: ignore[reportPrivateUsage]
 
-    url = httpx.URL(base)
     proxies = _utils.get_environment_proxies()
-    for pattern in sorted(map(_utils.URLPattern, proxies)):
-        if pattern.matches(url):
-            return proxies[pattern.pattern]
-    return None
+    try:
+        url = httpx.URL(base)
+        patterns = sorted(map(_utils.URLPattern, proxies))
+    except (httpx.InvalidURL, ValueError):
+        error = environment_error()
+    else:
+        return next((proxies[p.pattern] for p in patterns if p.matches(url)), None)
+    raise error  # outside of the handler: the original may show the password of a proxy
 
 
 def proxy_variable(base: str) -> str | None:
