@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 from weakref import WeakSet
 
 import aiohttp
@@ -42,6 +43,15 @@ _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
 _MAX_TIMEOUTS: Final = 64
 _NEVER_CEIL: Final = float("inf")
 """aiohttp rounds timeouts above a threshold up to whole seconds."""
+
+
+class _Proxy(NamedTuple):
+    """A proxy."""
+
+    url: str
+    """Its URL, without credentials."""
+    password: str
+    """The value of `Proxy-Authorization`; empty: none."""
 
 
 class _StaleConnectionError(Exception):
@@ -98,8 +108,8 @@ class AiohttpClient:
         self._make_ssl_context = make_ssl_context
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
-        self._proxies: dict[str, str | None] = {}
-        """The URL of the proxy by base URL; None: there is no proxy."""
+        self._proxies: dict[str, _Proxy | None] = {}
+        """The proxy by base URL; None: there is no proxy."""
         self._timeouts: dict[tuple[float | None, float | None], aiohttp.ClientTimeout] = {}
         self.event_hooks: dict[str, list[Callable[..., Any]]] = {"request": [], "response": []}
 
@@ -132,7 +142,7 @@ class AiohttpClient:
             follow_redirects: Ignored: redirects are returned.
         """
         content: bytes | httpx.AsyncByteStream | None
-        headers = CIMultiDict(request.headers.multi_items())
+        headers = _wire_headers(request.headers)
         if isinstance(request.stream, httpx.ByteStream):
             content = await request.aread() or None
         else:  # middleware has replaced the body by a stream
@@ -187,6 +197,12 @@ class AiohttpClient:
         session = self._session or self._make_session()
         try:
             proxy = self._proxies[base] if base in self._proxies else self._find_proxy(base)
+            proxy_headers = None
+            if proxy is not None and proxy.password:
+                proxy_headers = {"Proxy-Authorization": proxy.password}
+                if base.startswith("http:"):  # the proxy gets the request itself
+                    headers = CIMultiDict(headers)
+                    headers.update(proxy_headers)
             while True:
                 try:
                     response = await session.request(
@@ -196,7 +212,8 @@ class AiohttpClient:
                         data=content,
                         allow_redirects=False,
                         timeout=limits,
-                        proxy=proxy,
+                        proxy=None if proxy is None else proxy.url,
+                        proxy_headers=proxy_headers,
                         server_hostname=server_name,
                     )
                     break
@@ -265,21 +282,21 @@ class AiohttpClient:
             )
         return timeout
 
-    def _find_proxy(self, base: str) -> str | None:
-        """Return the URL of the proxy for a base URL, with its credentials; None: there is none.
+    def _find_proxy(self, base: str) -> _Proxy | None:
+        """Return the proxy for a base URL; None: there is none.
 
         Raises:
             ConfigurationError: It is a SOCKS proxy.
         """
-        proxy = environment_proxy(base)
-        if proxy is not None and proxy.startswith("socks"):
+        address = environment_proxy(base)
+        if address is not None and address.startswith("socks"):
             raise ConfigurationError(
                 'transport="aiohttp" does not support the SOCKS proxy in the environment.',
                 suggestion=(
                     'Leave transport="aiohttp" out (and install httpx[socks]), or set NO_PROXY.'
                 ),
             )
-        self._proxies[base] = proxy
+        proxy = self._proxies[base] = None if address is None else _parse_proxy(address)
         return proxy
 
     def _httpx_error(self, error: Exception) -> Exception | None:
@@ -310,6 +327,21 @@ class AiohttpClient:
             # loop, which has ended or belongs to the parent process. The sockets are closed when
             # their objects are dropped.
             cast("Any", connector)._conns.clear()
+
+
+def _parse_proxy(address: str) -> _Proxy:
+    parsed = httpx.Proxy(address)
+    password = ""
+    if parsed.raw_auth is not None:
+        # As httpx encodes it: aiohttp would use Latin-1.
+        password = f"Basic {b64encode(b':'.join(parsed.raw_auth)).decode('ascii')}"
+    return _Proxy(str(parsed.url), password)
+
+
+def _wire_headers(headers: httpx.Headers) -> CIMultiDict[str]:
+    """Return headers as they are sent, with the case of their names."""
+    pairs = ((n.decode("latin-1"), v.decode(headers.encoding)) for n, v in headers.raw)
+    return CIMultiDict(pairs)
 
 
 def _header_limit() -> dict[str, Any]:
