@@ -10,8 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeVar, cast
 from uuid import UUID
 
-import httpx
-
 from asyncposthog.core.executor import Executor
 from asyncposthog.core.factories import (
     connection_settings,
@@ -24,6 +22,7 @@ from asyncposthog.core.factories import (
 from asyncposthog.core.owner import OwnerResolver
 from asyncposthog.transport.clock import Clock
 from asyncposthog.transport.http import Transport
+from asyncposthog.transport.http_client import OwnClient, OwnTransport
 from asyncposthog.transport.limiter import Limiter
 from asyncposthog.transport.middleware import Middleware, validate_middleware
 from asyncposthog.transport.retry import OnRetry
@@ -89,8 +88,8 @@ class BaseClient:
         headers: Mapping[str, str] | None = None,
         middleware: Iterable[Middleware] = (),
         on_retry: OnRetry | None = None,
-        http_client: httpx.AsyncClient | None = None,
-        transport: httpx.AsyncBaseTransport | Literal["aiohttp"] | None = None,
+        http_client: OwnClient | None = None,
+        transport: OwnTransport | Literal["aiohttp"] | None = None,
         max_connections: int = 100,
         http2: bool = False,
         limits: Limits | Literal[False] | None = None,
@@ -127,10 +126,11 @@ class BaseClient:
             headers: Headers of every request.
             middleware: Async functions `(request, call_next)`, called for each attempt.
             on_retry: A function or async function, called before each retry wait.
-            http_client: An httpx client to use. Its auth, cookies and headers are ignored, and it
-                is not closed; httpx does store the cookies of responses in it.
+            http_client: A client of httpx or httpx2 to use. Its auth, cookies and headers are
+                ignored, and it is not closed; it does store the cookies of responses.
             transport: `"aiohttp"`: send over aiohttp, which takes half the processor time (asyncio
-                only; needs `asyncposthog[aiohttp]`); or an httpx transport. None: httpx's own.
+                only; needs `asyncposthog[aiohttp]`). Or a transport of httpx or httpx2 for the
+                client that is built. None: httpx's own.
             max_connections: Calls that use a connection at the same time; others wait in order. The
                 limit of an `http_client` or httpx transport is used instead if it can be read.
             http2: Use HTTP/2, with connections shared by calls; needs `asyncposthog[http2]`.

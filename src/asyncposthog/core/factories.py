@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import ssl
+import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import httpx
 
@@ -15,7 +17,7 @@ from asyncposthog.transport.client_pool import Sharing, connection_limit
 from asyncposthog.transport.clock import Clock
 from asyncposthog.transport.environment import check_proxies, environment_error
 from asyncposthog.transport.exchange import NoCookies
-from asyncposthog.transport.http_client import HttpClient
+from asyncposthog.transport.http_client import HttpClient, OwnClient, OwnTransport
 from asyncposthog.transport.limiter import Limiter
 from asyncposthog.transport.native_cancellation import in_other_event_loop
 from asyncposthog.transport.retry import OnRetry
@@ -34,35 +36,45 @@ __all__ = [
 
 
 def http_client_factory(
-    http_client: httpx.AsyncClient | None,
-    transport: httpx.AsyncBaseTransport | Literal["aiohttp"] | None,
+    http_client: OwnClient | None,
+    transport: OwnTransport | Literal["aiohttp"] | None,
     max_connections: int,
     http2: bool,
 ) -> Callable[[], HttpClient]:
     """Validate the HTTP settings, and return a function that builds an HTTP client."""
     if http_client is not None:
-        if not isinstance(cast("object", http_client), httpx.AsyncClient):
+        is_httpx2 = _is_of_httpx2(http_client, "AsyncClient")
+        if not is_httpx2 and not isinstance(cast("object", http_client), httpx.AsyncClient):
             raise TypeError(
-                f"http_client must be an httpx.AsyncClient, not {type(http_client).__name__}"
+                "http_client must be an AsyncClient of httpx or httpx2, not "
+                f"{_full_name(http_client)}"
             )
         if transport is not None or http2:
             raise ConfigurationError(
                 "http_client was given together with transport or http2.",
                 suggestion="Configure the http_client itself.",
             )
-        return lambda: http_client
+        if is_httpx2:
+            from asyncposthog.transport.httpx2_client import Httpx2Client
+
+            client = Httpx2Client(cast("Any", http_client))
+            return lambda: client
+        return lambda: cast("HttpClient", http_client)
     if isinstance(transport, str):
         _check_aiohttp(transport, http2)
     elif transport is not None and not isinstance(
         cast("object", transport), httpx.AsyncBaseTransport
     ):
+        if _is_of_httpx2(transport, "AsyncBaseTransport"):
+            from asyncposthog.transport.httpx2_client import build_client
+
+            _validate_max_connections(max_connections)
+            return partial(build_client, cast("Any", transport))
         raise TypeError(
-            f"transport must be an httpx.AsyncBaseTransport, not {type(transport).__name__}"
+            'transport must be "aiohttp", or an AsyncBaseTransport of httpx or httpx2, not '
+            f"{_full_name(transport)}"
         )
-    if isinstance(max_connections, bool) or not isinstance(cast("object", max_connections), int):
-        raise TypeError(f"max_connections must be an int, not {type(max_connections).__name__}")
-    if max_connections < 1:
-        raise ConfigurationError(f"max_connections must be 1 or more, not {max_connections}.")
+    _validate_max_connections(max_connections)
     if http2 and transport is None and find_spec("h2") is None:
         raise ConfigurationError(
             "http2=True needs a package that is not installed.",
@@ -86,7 +98,7 @@ def http_client_factory(
                     httpx.create_ssl_context()
                 )  # takes tens of milliseconds, and is the same for all
             client = httpx.AsyncClient(
-                transport=transport,
+                transport=cast("httpx.AsyncBaseTransport | None", transport),
                 http2=http2,
                 verify=contexts[0] if contexts else True,
                 limits=limits,
@@ -107,6 +119,36 @@ def http_client_factory(
         raise error
 
     return build
+
+
+def _validate_max_connections(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"max_connections must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ConfigurationError(f"max_connections must be 1 or more, not {value}.")
+
+
+def _is_of_httpx2(value: object, name: str) -> bool:
+    """Return whether a value is of a class of httpx2.
+
+    Raises:
+        ConfigurationError: It is, and that version of httpx2 is not supported.
+    """
+    httpx2: Any = sys.modules.get("httpx2")  # it is imported if there is such a value
+    if httpx2 is None or not isinstance(value, getattr(httpx2, name, ())):
+        return False
+    version = str(getattr(httpx2, "__version__", "unknown"))
+    if version.partition(".")[0] != "2":
+        raise ConfigurationError(
+            f"{_full_name(value)} is of httpx2 {version}, which is not supported.",
+            suggestion="Install httpx2 2.x, or pass an object of httpx.",
+        )
+    return True
+
+
+def _full_name(value: object) -> str:
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _check_aiohttp(transport: str, http2: bool) -> None:
@@ -155,8 +197,8 @@ def _ssl_context() -> ssl.SSLContext:
 
 
 def connection_settings(
-    http_client: httpx.AsyncClient | None,
-    transport: httpx.AsyncBaseTransport | Literal["aiohttp"] | None,
+    http_client: OwnClient | None,
+    transport: OwnTransport | Literal["aiohttp"] | None,
     max_connections: int,
     http2: bool,
 ) -> tuple[Sharing, int | None]:
@@ -165,7 +207,7 @@ def connection_settings(
     The limit of a user's httpx client or transport is used if it can be read.
     """
     if http_client is not None:
-        mounts: dict[object, httpx.AsyncBaseTransport | None] = getattr(http_client, "_mounts", {})
+        mounts: dict[object, object] = getattr(http_client, "_mounts", {})
         own = (getattr(http_client, "_transport", None), *mounts.values())
         return "fixed", connection_limit(own, max_connections)
     if isinstance(transport, str):

@@ -27,7 +27,7 @@ import httpx
 from anyio.lowlevel import current_token
 
 from .connection_gate import ConnectionGate
-from .http_client import HttpClient
+from .http_client import HttpClient, is_of_httpx
 from .native_cancellation import on_asyncio, shield_from_native_cancellation
 from .orphans import remove_orphans, transports
 
@@ -514,9 +514,7 @@ async def hand_to_caller(response: httpx.Response, streams: list[LeasedStream]) 
     streams.clear()  # the caller closes it from now on
 
 
-def connection_limit(
-    transports: Iterable[httpx.AsyncBaseTransport | None], default_limit: int
-) -> int | None:
+def connection_limit(transports: Iterable[object], default_limit: int) -> int | None:
     """Return how many calls the transports of a user support at the same time; None: no limit.
 
     Args:
@@ -528,7 +526,7 @@ def connection_limit(
         if transport is None or not _has_connections(transport):
             continue
         size: object = default_limit
-        if isinstance(transport, httpx.AsyncHTTPTransport):
+        if is_of_httpx(transport, "AsyncHTTPTransport"):
             pool = getattr(transport, "_pool", None)
             size = getattr(pool, "_max_connections", default_limit)
         if isinstance(size, int) and size < sys.maxsize:
@@ -536,5 +534,5 @@ def connection_limit(
     return min(sizes, default=None)
 
 
-def _has_connections(transport: httpx.AsyncBaseTransport) -> bool:
-    return not isinstance(transport, httpx.MockTransport | httpx.ASGITransport)
+def _has_connections(transport: object) -> bool:
+    return not is_of_httpx(transport, "MockTransport", "ASGITransport")

@@ -20,6 +20,7 @@ from asyncposthog.transport.encoding.request import PreparedRequest, request_inf
 from .http_client import DirectClient, HttpClient
 
 __all__ = [
+    "BODY_HEADERS",
     "NOT_SENT_ERRORS",
     "REDIRECTS",
     "TRUNCATED",
@@ -54,7 +55,7 @@ _STREAM_THRESHOLD: Final = 1 << 20
 """Bytes of a body from which on it is collected in one buffer."""
 _FORWARDED_HEADERS: Final = ("User-Agent", "Accept-Encoding", "Range", "If-Match", "If-Range")
 """Headers that a file store gets: only what it needs to send a file, or a part of one."""
-_BODY_HEADERS: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+BODY_HEADERS: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 _NO_AUTH: Final = httpx.Auth()
 """Disables the auth of a user's httpx client."""
 
@@ -125,9 +126,9 @@ def normalize_error(
 
 
 def _is_plain_client(client: HttpClient, request: httpx.Request) -> bool:
-    """Return whether sending a request runs no code but that of httpx."""
+    """Return whether sending a request runs no code but that of httpx or httpx2."""
     if type(client) is not httpx.AsyncClient or any(client.event_hooks.values()):
-        return False
+        return getattr(client, "is_plain", False)
     transports: dict[object, object] = getattr(client, "_mounts", {})
     own = (getattr(client, "_transport", None), *transports.values())
     return all(t is None or type(t) is httpx.AsyncHTTPTransport for t in own)
@@ -372,7 +373,8 @@ async def _send(
         # An event hook of the user's client runs after the response, and may raise the same error.
         has_response_hook = client.event_hooks["response"]
         no_free_stream = isinstance(error, httpx.LocalProtocolError) and _is_too_many_streams(error)
-        if (no_free_stream or isinstance(error, NOT_SENT_ERRORS)) and not has_response_hook:
+        not_sent = isinstance(error, NOT_SENT_ERRORS) and not _is_lost_connection(error)
+        if (no_free_stream or not_sent) and not has_response_hook:
             progress.sent, progress.accepted = sent, accepted
         if no_free_stream:
             refused = httpx.PoolTimeout("the server allows no more streams on the connection")
@@ -385,6 +387,18 @@ async def _send(
         raise error_to_raise from error
     finally:
         request.headers = unsigned_headers
+
+
+def _is_lost_connection(error: httpx.HTTPError) -> bool:
+    """Return whether httpx-aiohttp reports a connection that was lost after the request was sent.
+
+    It raises `ConnectTimeout` for that, which would mean that nothing was sent.
+    """
+    return type(error.__cause__).__name__ in {
+        "ClientConnectionResetError",
+        "ClientOSError",
+        "ServerDisconnectedError",
+    }
 
 
 def _is_too_many_streams(error: BaseException | None) -> bool:
@@ -601,7 +615,7 @@ def _copy(response: httpx.Response, content: bytes) -> httpx.Response:
     """Return a copy of a response with its decompressed body."""
     copy = httpx.Response(
         response.status_code,
-        headers=headers_without(response, _BODY_HEADERS),
+        headers=headers_without(response, BODY_HEADERS),
         content=content,
         # None if the request was sent directly; the property would raise an error.
         request=getattr(response, "_request", None),

@@ -3,11 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import httpx
 
-__all__ = ["BodyReader", "DirectClient", "HttpClient"]
+__all__ = ["DirectClient", "HttpClient", "OwnClient", "OwnTransport", "is_of_httpx"]
+
+
+class OwnTransport(Protocol):
+    """A transport of the user: an `AsyncBaseTransport` of httpx or httpx2.
+
+    A protocol, because httpx2 need not be installed for type checkers.
+    """
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class OwnClient(Protocol):
+    """An HTTP client of the user: an `AsyncClient` of httpx or httpx2."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it refuses requests."""
+        ...
+
+    @property
+    def send(self) -> Callable[..., Any]:
+        """Sends a request."""
+        ...
+
+
+def is_of_httpx(value: object, *names: str) -> bool:
+    """Return whether a value is of a class of httpx, or of httpx2, with one of these names."""
+    return any(
+        kind.__name__ in names and kind.__module__.partition(".")[0] in {"httpx", "httpx2"}
+        for kind in type(value).__mro__
+    )
 
 
 class HttpClient(Protocol):
@@ -77,17 +114,4 @@ class DirectClient(HttpClient, Protocol):
 
     def abandon(self) -> None:
         """Forget the connections without closing them: their event loop has ended."""
-        ...
-
-
-@runtime_checkable
-class BodyReader(Protocol):
-    """The body of a response, which can be read in one piece."""
-
-    async def read_body(self) -> bytes:
-        """Return the whole body as it was sent, and give its connection back.
-
-        Raises:
-            httpx.HTTPError: The connection failed.
-        """
         ...

@@ -16,7 +16,12 @@ import anyio
 import httpx
 import pytest
 
-from asyncposthog import AsyncPostHog, ConfigurationError, ConnectionError  # noqa: A004
+from asyncposthog import (
+    AsyncPostHog,
+    ConfigurationError,
+    ConnectionError,  # noqa: A004
+    PostHogError,
+)
 from tests.helpers.fake_transport import KEY, Client
 from tests.helpers.hostile_server import Connection, HostileServer, answer, hostile
 
@@ -141,6 +146,17 @@ async def test_a_lost_connection_repeats_nothing_by_itself(server: tuple[str, Se
         b"GET /api/projects/1/things/4/",
         b"GET /api/projects/1/things/1/",
     ]
+
+
+async def test_httpx_aiohttp_repeats_no_write(server: tuple[str, Seen]) -> None:
+    """It says `ConnectTimeout` of a connection that is lost after the request was sent."""
+    from httpx_aiohttp import AiohttpTransport
+
+    url, seen = server
+    async with client(url, transport=AiohttpTransport(), max_retries=2) as ph:
+        with pytest.raises(PostHogError):
+            await ph.request("POST", "/api/projects/1/things/4/", body={})
+    assert len(seen.requests) == 1
 
 
 async def test_a_connection_that_the_server_has_closed_is_not_used() -> None:
