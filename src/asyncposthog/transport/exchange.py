@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.cookiejar import Cookie, CookieJar
@@ -500,11 +500,7 @@ async def read_bounded(
                 raise _too_large(limit, request, operation)
             if length <= _STREAM_THRESHOLD and "Content-Encoding" not in response.headers:
                 # h11 and h2 enforce the declared length, so it need not be counted again.
-                read_body = getattr(response.stream, "read_body", None)
-                if read_body is None:
-                    await response.aread()
-                else:
-                    _set_content(response, await read_body())
+                await _read_declared(response)
                 return response
         content, whole = await _collect(response, limit)
         if not whole and limit is not None:
@@ -522,11 +518,23 @@ async def read_bounded(
     return _copy(response, content)
 
 
-def _set_content(response: httpx.Response, content: bytes) -> None:
-    """Make a response one that was read. Its stream has closed itself."""
-    # There is no public way: `aread` joins chunks that go through four generators.
+async def _read_declared(response: httpx.Response) -> None:
+    """Read a body that is not compressed and has a declared length."""
+    body = response.stream
+    read_body: Callable[[], Awaitable[bytes]] | None = getattr(body, "read_body", None)
+    if read_body is not None:
+        content = await read_body()
+        response.is_closed = True
+    elif isinstance(body, httpx.AsyncByteStream) and not response.is_stream_consumed:
+        chunks = [chunk async for chunk in body]
+        content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        await response.aclose()
+    else:
+        await response.aread()
+        return
+    # There is no public way: `aread` passes chunks through a decoder and three generators.
     response._content = content  # pyright: ignore[reportPrivateUsage]
-    response.is_stream_consumed = response.is_closed = True
+    response.is_stream_consumed = True
 
 
 async def read_error(response: httpx.Response, limit: int | None) -> httpx.Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from math import inf
 from typing import Final, cast
 
@@ -59,6 +59,8 @@ logger = logging.getLogger("asyncposthog")
 
 _CONNECT_TIMEOUT: Final = 10.0
 _CLOSE_TIMEOUT: Final = 5.0
+_MAX_CACHED_TARGET: Final = 1000
+"""Characters of a path and query whose parsed URL is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,15 +245,23 @@ class Transport:
             state = InFlightCall(context, call, request, stream, started_at, on_sent)
             state.timeout = policy.timeout
             state.download = operation.result.status == 302
-            if context.rate_limits is None:
-                response = await self._send_with_retries(state)
-            else:
+            admission = None
+            if context.rate_limits is not None:
                 admission = state.admission = context.rate_limits.admission(operation, request)
                 admission.max_block_seconds = policy.max_retry_after
-                if admission.needs_query_slot:
-                    response = await self._send_in_query_slot(state, admission)
-                else:
-                    response = await self._send_with_retries(state)
+            if admission is not None and admission.needs_query_slot:
+                response = await self._send_in_query_slot(state, admission)
+            else:
+                # As `_send_with_retries`, without a coroutine for it: thousands may wait here.
+                first_error: PostHogError | None = None
+                response = None
+                try:
+                    response = await self._attempt(state, 1)
+                except PostHogError as error:
+                    first_error = error
+                if response is None:
+                    assert first_error is not None
+                    response = await self._retry(state, first_error)
             if stream:
                 await hand_to_caller(response, state.open_streams)
                 self._streams += 1
@@ -382,22 +392,20 @@ class Transport:
         """Make one attempt, limited by its timeout and by the deadline of the call."""
         call.attempt = number
         call.progress = Progress()
-        call.queue_position = None
+        call.queue_position, call.deadline_first = None, False
         admission = call.admission
         scope = call.scope = anyio.CancelScope()
         self._scopes.add(scope)
         try:
             with scope:
                 if admission is None:
-                    self._start_timeout(call, scope)
-                    return await self._run_middleware(call)
+                    return await self._attempt_admitted(call, scope)
                 # Waiting for the rate limits takes of the deadline, not of the timeout. The scope
                 # has no deadline meanwhile: the limiter can tell earlier that it cannot be met.
                 if call.spec.options.policy.deadline is not None:
                     admission.timeout = self._remaining(call)
                 async with admission:
-                    self._start_timeout(call, scope)
-                    return await self._run_middleware(call)
+                    return await self._attempt_admitted(call, scope)
         except httpx.HTTPError as error:
             error_to_raise: PostHogError = from_httpx_error(
                 error,
@@ -438,9 +446,14 @@ class Transport:
                 seconds, call.deadline_first = remaining, True
         scope.deadline = inf if seconds is None else anyio.current_time() + seconds
 
-    async def _run_middleware(self, call: InFlightCall) -> httpx.Response:
+    async def _attempt_admitted(
+        self, call: InFlightCall, scope: anyio.CancelScope
+    ) -> httpx.Response:
         """Send one attempt through the middleware, and raise the error for an error response."""
-        context = call.context
+        context, gate = call.context, self._gate
+        if context.middleware or gate is None or gate.free:
+            self._start_timeout(call, scope)
+        # Otherwise it starts with the permit for a connection, and no timer is needed until then.
         if context.middleware:
             request = self._build(call)
             request.read()
@@ -472,7 +485,9 @@ class Transport:
         connect = _CONNECT_TIMEOUT if timeout is None else min(timeout, _CONNECT_TIMEOUT)
         return build_request(
             prepared.method,
-            call.context.hosts.app + prepared.target,
+            _parse_url(call.context.hosts.app + prepared.target)
+            if len(prepared.target) < _MAX_CACHED_TARGET
+            else call.context.hosts.app + prepared.target,
             headers,
             prepared.content,
             {"timeout": {"connect": connect, "read": timeout, "write": timeout, "pool": timeout}},
@@ -689,6 +704,12 @@ class Transport:
                 request=call.info,
             )
         return _timeout_error(call, None if self._gate is None else self._gate.size)
+
+
+@lru_cache(maxsize=128)
+def _parse_url(url: str) -> httpx.URL:
+    """Return a URL. Parsing takes longer than building the rest of a request."""
+    return httpx.URL(url)
 
 
 async def _read_files(request: PreparedRequest) -> PreparedRequest:
