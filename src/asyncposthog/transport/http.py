@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from math import inf
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import anyio
 import httpx
@@ -168,6 +168,13 @@ class Transport:
         self._scopes: set[anyio.CancelScope] = set()
         self._streams = 0
         self._idle_event: anyio.Event | None = None
+
+    @property
+    def http_library(self) -> Literal["httpx", "aiohttp", "own"]:
+        """What sends requests; `own`: a client or transport that the user gave."""
+        if self._pool.direct:
+            return "aiohttp"
+        return "own" if self._pool.fixed else "httpx"
 
     @property
     def is_closed(self) -> bool:
