@@ -114,7 +114,7 @@ async def diagnose(executor: Executor, operations: Iterable[str] | None = None) 
         if executor.settings.hosts.region is None:
             checks.append(await _check_version(executor))
         checks += await _check_scopes(executor, selected)
-        checks.append(_check_transport(executor))
+        checks.append(check_transport(executor))
     return Diagnosis(tuple(checks))
 
 
@@ -124,7 +124,7 @@ def _check_key(executor: Executor) -> Check:
     return Check("key", ok, f"{key}, {text}", fix)
 
 
-def _check_transport(executor: Executor) -> Check:
+def check_transport(executor: Executor) -> Check:
     """Say what sends the requests, and what would send them faster."""
     library = executor.transport.http_library
     if library == "own":
