@@ -310,7 +310,10 @@ async def test_it_says_what_sends_the_requests(monkeypatch: pytest.MonkeyPatch) 
     for given in settings:
         async with AsyncPostHog(KEY, project_id=1, **given) as ph:
             found.append(check_transport(ph._executor))
-    monkeypatch.setattr("asyncposthog.doctor.find_spec", lambda _: None)
+
+    def missing(name: str) -> None: ...
+
+    monkeypatch.setattr("asyncposthog.doctor.find_spec", missing)
     async with AsyncPostHog(KEY, project_id=1) as ph:
         found.append(check_transport(ph._executor))
     assert all(check.ok for check in found)
