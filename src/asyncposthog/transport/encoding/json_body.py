@@ -11,6 +11,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeGuard, cast
 from uuid import UUID
 
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+
 from asyncposthog.types import OMIT
 
 if TYPE_CHECKING:
@@ -39,9 +41,6 @@ def encode_json(value: object, label: str = "body") -> bytes:
         TypeError: The value contains something that JSON cannot represent, such as bytes.
         ValueError: It contains a datetime without a time zone, or a number that is not finite.
     """
-    # Imported for the first body: building a client should not take that time.
-    from pydantic_core import PydanticSerializationError, to_json
-
     try:
         return to_json(jsonable(value, label))
     except (PydanticSerializationError, UnicodeError) as error:
@@ -96,8 +95,6 @@ def _scalar(value: object, label: str) -> object:
         return str(value)
     if isinstance(value, bytes | bytearray | memoryview):
         raise TypeError(f"{label} is bytes, which JSON cannot hold; decode it, or send a file")
-    from pydantic_core import PydanticSerializationError, to_jsonable_python
-
     try:
         return to_jsonable_python(value, inf_nan_mode="strings")
     except (PydanticSerializationError, ValueError, TypeError):
