@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeVar, cast
 from uuid import UUID
 
-# Every response needs it. Imported here, so that the first response does not wait for it.
-import pydantic.main  # noqa: F401  # pyright: ignore[reportUnusedImport]
+# This part of pydantic takes long to import, but little memory. `BaseModel` takes memory, and is
+# imported with the first response that needs it.
+import pydantic.types  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 from asyncposthog.core.factories import (
     enable_debug_logging,

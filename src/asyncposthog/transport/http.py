@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+# Python 3.15 imports these when they are first used: for failed calls and uploads.
+__lazy_modules__ = [
+    "asyncposthog.transport.encoding.multipart",
+    "asyncposthog.transport.errors",
+    "asyncposthog.transport.retry",
+]
+
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
