@@ -27,13 +27,14 @@ from benchmarks import (
     ingestion,
     interruptions,
     limits,
+    transport,
 )
 from benchmarks.measure import Row
 
 AREAS: dict[str, Callable[[], Iterator[Row]]] = {
     "agents": agents.rows,
     "capture": capture.rows,
-    "client": lambda: chain(client.rows(), connections.rows()),
+    "client": lambda: chain(client.rows(), transport.rows(), connections.rows()),
     "emulator": lambda: chain(emulator.rows(), ingestion.rows(), hogql.rows()),
     "export": lambda: chain(
         export.rows(), export_comparison.rows(), export_memory.rows(), interruptions.rows()

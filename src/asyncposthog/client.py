@@ -11,23 +11,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeVar, cast
 from uuid import UUID
 
-import httpx
+# This part of pydantic takes long to import, but little memory. `BaseModel` takes memory, and is
+# imported with the first response that needs it.
+import pydantic.types  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
-from asyncposthog.core.executor import Executor
 from asyncposthog.core.factories import (
-    connection_settings,
     enable_debug_logging,
-    http_client_factory,
     limiter_factory,
+    validate_http_settings,
     validate_on_retry,
     validate_retry_budget,
 )
-from asyncposthog.core.owner import OwnerResolver
-from asyncposthog.transport.clock import Clock
-from asyncposthog.transport.http import Transport
-from asyncposthog.transport.limiter import Limiter
-from asyncposthog.transport.middleware import Middleware, validate_middleware
-from asyncposthog.transport.retry import OnRetry
 
 from .call import Call, parse_options
 from .config import Secret, Settings, replace_settings, resolve_settings
@@ -38,6 +32,7 @@ from .types import OMIT, FileInput, Omit, Region, RequestOptions
 if TYPE_CHECKING:
     from asyncposthog.capture.service import Capture
     from asyncposthog.capture.settings import CaptureSettings
+    from asyncposthog.core.executor import Executor
     from asyncposthog.core.raw_response import RawResponse, RequestPreview, StreamedResponse
     from asyncposthog.export.service import Export
     from asyncposthog.flags.editing import FeatureFlagsService
@@ -50,6 +45,11 @@ if TYPE_CHECKING:
     from asyncposthog.query.service import QueryService
     from asyncposthog.rate_limits.limits import Limits, QueryPlan
     from asyncposthog.rate_limits.status import RateLimits
+    from asyncposthog.transport.clock import Clock
+    from asyncposthog.transport.http_client import OwnClient, OwnTransport
+    from asyncposthog.transport.limiter import Limiter
+    from asyncposthog.transport.middleware import Middleware
+    from asyncposthog.transport.retry import OnRetry
     from posthog_emulator import Emulator
 
     from .doctor import Diagnosis
@@ -92,8 +92,8 @@ class BaseClient:
         headers: Mapping[str, str] | None = None,
         middleware: Iterable[Middleware] = (),
         on_retry: OnRetry | None = None,
-        http_client: httpx.AsyncClient | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        http_client: OwnClient | None = None,
+        transport: OwnTransport | Literal["aiohttp"] | None = None,
         max_connections: int = 100,
         http2: bool = False,
         limits: Limits | Literal[False] | None = None,
@@ -131,11 +131,13 @@ class BaseClient:
             headers: Headers of every request.
             middleware: Async functions `(request, call_next)`, called for each attempt.
             on_retry: A function or async function, called before each retry wait.
-            http_client: An httpx client to use. Its auth, cookies and headers are ignored, and it
-                is not closed; httpx does store the cookies of responses in it.
-            transport: An httpx transport for the httpx client that is built.
+            http_client: A client of httpx or httpx2 to use. Its auth, cookies and headers are
+                ignored, and it is not closed; it does store the cookies of responses.
+            transport: `"aiohttp"`: send over aiohttp, which takes half the processor time (asyncio
+                only; needs `asyncposthog[aiohttp]`). Or a transport of httpx or httpx2 for the
+                client that is built. None: httpx's own.
             max_connections: Calls that use a connection at the same time; others wait in order. The
-                limit of an `http_client` or `transport` is used instead if it can be read.
+                limit of an `http_client` or httpx transport is used instead if it can be read.
             http2: Use HTTP/2, with connections shared by calls; needs `asyncposthog[http2]`.
             limits: Rate limits that differ from PostHog's defaults, as (requests, seconds) by
                 bucket: `{"burst": (960, 60)}`. None: the defaults. False: no client-side limits.
@@ -175,33 +177,59 @@ class BaseClient:
         settings = resolve_settings(arguments, os.environ)
         if gateway is not None:
             settings = replace(settings, hosts=gateway.hosts)
-        build = http_client_factory(http_client, transport, max_connections, http2)
-        sharing, connections = connection_settings(http_client, transport, max_connections, http2)
-        shared = Transport(
-            build=build,
-            sharing=sharing,
-            max_connections=connections,
-            owned=http_client is None,
-            limiter=limiter_factory(
-                limiter, limits, query_plan, query_slots, clock, gateway and gateway.rules
-            ),
-            limiter_owned=limiter is None,
-            clock=clock,
-            retry_budget=validate_retry_budget(retry_budget),
+        validate_http_settings(http_client, transport, max_connections, http2)
+        make_limiter = limiter_factory(
+            limiter, limits, query_plan, query_slots, clock, gateway and gateway.rules
         )
+        budget = validate_retry_budget(retry_budget)
+        on_retry = validate_on_retry(on_retry)
         if debug:
             enable_debug_logging()
         self._capture_settings = _check_capture_settings(capture)
         self._captures: dict[Secret | None, Capture] = {}
         """The capture of each project token that the client and its copies have."""
-        self._executor: Executor = Executor(
-            settings,
-            shared,
-            owners=OwnerResolver(),
-            middleware=validate_middleware(middleware),
-            on_retry=validate_on_retry(on_retry),
-            gateway=gateway,
-        )
+
+        def make_executor() -> Executor:
+            from asyncposthog.core.executor import Executor
+            from asyncposthog.core.http_clients import connection_settings, http_client_factory
+            from asyncposthog.core.owner import OwnerResolver
+            from asyncposthog.transport.http import Transport
+            from asyncposthog.transport.middleware import validate_middleware
+
+            sharing, connections = connection_settings(
+                http_client, transport, max_connections, http2
+            )
+            shared = Transport(
+                build=http_client_factory(http_client, transport, max_connections, http2),
+                sharing=sharing,
+                max_connections=connections,
+                owned=http_client is None,
+                limiter=make_limiter,
+                limiter_owned=limiter is None,
+                clock=clock,
+                retry_budget=budget,
+            )
+            return Executor(
+                settings,
+                shared,
+                owners=OwnerResolver(),
+                middleware=validate_middleware(middleware),
+                on_retry=on_retry,
+                gateway=gateway,
+            )
+
+        self._make_executor = make_executor
+        if http_client is not None or not isinstance(transport, str | None) or middleware != ():
+            _ = self._executor  # checks them
+
+    _executor: Executor
+    if not TYPE_CHECKING:  # for type checkers an attribute, as in the generated classes
+
+        @cached_property
+        def _executor(self) -> Executor:
+            # Built when it is needed: httpx takes most of the time that importing the package and
+            # constructing a client would take.
+            return self._make_executor()
 
     @property
     def settings(self) -> Settings:
@@ -272,6 +300,9 @@ class BaseClient:
             "allow": allow,
         }
         changes = {name: value for name, value in given.items() if value is not OMIT}
+        from asyncposthog.core.executor import Executor
+        from asyncposthog.transport.middleware import validate_middleware
+
         old = self._executor
         if old.gateway is not None and "api_key" in changes:
             raise ConfigurationError(
@@ -476,6 +507,8 @@ class BaseClient:
 
     async def __aenter__(self) -> Self:
         """Return the client. No connection is opened yet, unless a spool has events to send.
+
+        What is needed to send requests is imported here, so that the first call does not wait.
 
         Raises:
             ConfigurationError: The spool belongs to another project or program, or is in use.

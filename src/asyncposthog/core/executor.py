@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
-from pydantic_core import from_json
 
 from asyncposthog._version import __version__
 from asyncposthog.call import Call, CallOptions, Policy, default_options
@@ -262,6 +261,8 @@ class Executor:
             prepare_request(call, None),
             started_at=started_at,
         )
+        from pydantic_core import from_json  # see `call`
+
         try:
             return from_json(response.content)
         except ValueError:
