@@ -51,9 +51,10 @@ def test_nothing_is_left_of_a_demo_that_fails(monkeypatch: pytest.MonkeyPatch) -
         raise RuntimeError("no definitions")
 
     emulator = Emulator(clock=lambda: UNTIL)
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="no definitions"):
+    with monkeypatch.context() as patch:
         patch.setattr(generate, "_record_event_definitions", fail)
-        emulator.add_demo_events(100)
+        with pytest.raises(RuntimeError, match="no definitions"):
+            emulator.add_demo_events(100)
     for table in ("events", "person"):
         assert read(emulator, f"SELECT count() FROM {table}") == [(0,)]
     assert emulator.add_demo_events(100).events == 100
