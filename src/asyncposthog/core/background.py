@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import Context
 from threading import Lock, Thread, current_thread
 from typing import Any, Final, Generic, TypeAlias, TypeVar, TypeVarTuple
@@ -221,17 +222,26 @@ class BackgroundIterator(Iterator[T]):
     `close`, and when it is collected.
     """
 
-    def __init__(self, loop: BackgroundLoop, produce: Callable[[Emit[T]], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        loop: BackgroundLoop,
+        produce: Callable[[Emit[T]], Awaitable[None]],
+        *,
+        close_loop: bool = True,
+    ) -> None:
         """Start making items.
 
         Args:
-            loop: The loop, which is closed with the iterator.
+            loop: The loop.
             produce: Makes the items, and passes each to the function that it gets.
+            close_loop: Whether the loop is closed with the iterator. If not, the function is
+                cancelled.
         """
         self._loop = loop
         self._channel: _Channel[T] = _Channel()
         self._is_finished = False
         loop.start(self._channel.fill, produce)
+        self._close = loop.close if close_loop else finalize(self, _stop, loop, self._channel)
 
     def __next__(self) -> T:
         """Return the next item.
@@ -251,10 +261,20 @@ class BackgroundIterator(Iterator[T]):
             raise StopIteration
         return items[0]
 
+    def cancel(self) -> None:
+        """Cancel the function. A thread that waits for an item gets a ClosedError."""
+        _stop(self._loop, self._channel)
+
     def close(self) -> None:
-        """Cancel the function, and close the loop."""
+        """Cancel the function, or close the loop with it."""
         self._is_finished = True
-        self._loop.close()
+        self._close()
+
+
+def _stop(loop: BackgroundLoop, channel: _Channel[Any]) -> None:
+    # Not waited for: the garbage collector may call this, in any thread.
+    with suppress(ClosedError):
+        loop.start(channel.stop)
 
 
 class _Channel(Generic[T]):
@@ -263,18 +283,31 @@ class _Channel(Generic[T]):
     def __init__(self) -> None:
         self._items: deque[T] = deque()
         self._error: BaseException | None = None
-        self._ended = False
+        self._ended = self._stopped = False
+        self._task: asyncio.Task[None] | None = None
         self._has_items, self._has_room = asyncio.Event(), asyncio.Event()
 
     async def fill(self, produce: Callable[[Emit[T]], Awaitable[None]]) -> None:
         """Run the function that makes the items."""
+        self._task = None if self._stopped else asyncio.current_task()
         try:
-            await produce(self._emit)
+            if not self._stopped:
+                await produce(self._emit)
         except Exception as error:
             self._error = error
+        except asyncio.CancelledError:
+            self._error = _closed_error()
+            raise
         finally:
-            self._ended = True
+            self._ended, self._task = True, None
             self._has_items.set()
+
+    async def stop(self) -> None:
+        """Cancel the function."""
+        self._stopped = True
+        self._has_items.set()
+        if self._task is not None:
+            self._task.cancel()
 
     async def _emit(self, item: T) -> None:
         while len(self._items) >= _MAX_WAITING:
@@ -285,9 +318,11 @@ class _Channel(Generic[T]):
 
     async def receive(self) -> tuple[T, ...]:
         """Return the next item; an empty tuple at the end."""
-        while not self._items and not self._ended:
+        while not (self._items or self._ended or self._stopped):
             self._has_items.clear()
             await self._has_items.wait()
+        if self._stopped:
+            raise _closed_error()
         if self._items:
             self._has_room.set()
             return (self._items.popleft(),)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-import anyio
-
-from asyncposthog.core.background import BackgroundIterator, BackgroundLoop, Emit
 from asyncposthog.core.executor import Executor
 from asyncposthog.errors import ExportError
 from asyncposthog.query.arrow import pyarrow_module
@@ -17,8 +14,9 @@ from .batch import Batch
 from .engines.base import ExportStats
 from .malloc import trim_heap
 from .request import Request
+from .synchronous import iterate_in_background, read_all
 
-__all__ = ["ArrowBatches", "iterate_in_background", "open_reader", "read_table"]
+__all__ = ["ArrowBatches", "open_reader", "read_table"]
 
 # pyarrow has no type annotations.
 RecordBatch: TypeAlias = Any
@@ -28,58 +26,6 @@ Table: TypeAlias = Any
 _CONVERT_ROWS: Final = 5_000
 """Rows converted to Arrow at a time: the conversion temporarily needs more memory than its
 result."""
-
-
-async def _read_all(
-    request: Request,
-    executor: Executor,
-    prepare: Callable[[Batch], Any],
-    stats: ExportStats,
-    emit: Emit[Any],
-) -> None:
-    """Read all batches, and some of them ahead, and pass each on as `prepare` returns it."""
-    bounds = request.resolve_bounds(int(executor.transport.clock.time() * 1_000_000))
-    error: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-        try:
-            reader = await request.open(executor, bounds, None, prepare, stats, tasks)
-            complete = False
-            try:
-                while batches := await reader.read():
-                    for batch in batches:
-                        await emit(batch.content)
-                complete = True
-            finally:
-                await reader.close(complete=complete)
-        except Exception as raised:
-            # Raised outside of the group, which would wrap it in an ExceptionGroup.
-            error = raised
-        tasks.cancel_scope.cancel()
-    if error is not None:
-        raise error
-
-
-def iterate_in_background(
-    executor: Executor, request: Request, prepare: Callable[[Batch], Any], stats: ExportStats
-) -> BackgroundIterator[Any]:
-    """Return an iterator over the batches of a run, for synchronous code.
-
-    The run has an event loop in a thread of its own, which ends with the iterator.
-
-    Args:
-        executor: The executor of the client, whose event loop is not used.
-        request: The rows to export.
-        prepare: Converts each batch, in a worker thread.
-        stats: Updated while reading.
-
-    Raises:
-        ConfigurationError: The client cannot be used in another event loop.
-    """
-    other = executor.for_other_event_loop()
-    loop = BackgroundLoop()
-    loop.on_close(partial(other.transport.aclose, cancel=True))
-    produce = partial(_read_all, request.with_executor(other), other, prepare, stats)
-    return BackgroundIterator(loop, produce)
 
 
 class ArrowBatches(Iterator[RecordBatch]):
@@ -148,7 +94,7 @@ async def read_table(executor: Executor, request: Request, *, uuids: bool) -> Ta
         batches.extend(page)
 
     prepare = partial(_record_batches, uuids=uuids)
-    await _read_all(request, executor, prepare, ExportStats(), keep)
+    await read_all(request, executor, prepare, ExportStats(), keep)
     if not batches:
         raise _no_columns_error(request)
     return pa.Table.from_batches(batches)

@@ -24,7 +24,7 @@ from .targets import parse_target
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["Batches", "ExportJob", "Rows"]
+__all__ = ["Batches", "ExportJob", "Rows", "get_request"]
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -331,6 +331,11 @@ class ExportJob:
                 resumable=checkpoint is not None,
             )
         return ExportRun(self._executor, request, sink, checkpoint, keep_checkpoint=keep_checkpoint)
+
+
+def get_request(job: ExportJob) -> tuple[Executor, Request]:
+    """Return the executor and the request of a run that no other run continues."""
+    return job._executor, job._readable_request()  # pyright: ignore[reportPrivateUsage]
 
 
 def _checkpoint_path(
