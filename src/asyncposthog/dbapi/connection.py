@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from asyncposthog.client import AsyncPostHog
 from asyncposthog.core.background import BackgroundLoop
@@ -15,7 +17,12 @@ from . import errors
 from .cursor import Cursor
 from .errors import InterfaceError, NotSupportedError, translated_errors
 
-__all__ = ["Connection", "connect"]
+__all__ = ["Connection", "Table", "connect"]
+
+_NOT_COLUMNS: Final = frozenset({
+    "lazy_table", "virtual_table", "field_traverser", "view", "materialized_view",
+})  # fmt: skip
+"""Types of fields that are joined tables, or lead to columns of them."""
 
 
 def connect(
@@ -41,6 +48,27 @@ def connect(
         )
     with translated_errors():
         return Connection(AsyncPostHog(**settings) if client is None else client, timeout=timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table or view."""
+
+    name: str
+    is_view: bool
+    columns: Mapping[str, str]
+    """The type of each column: `string`, `integer`, `float`, `decimal`, `datetime`, `date`,
+    `boolean`, `array`, `json` or another name that the server uses."""
+
+
+def _table(name: str, entry: Mapping[str, Any]) -> Table:
+    fields = cast("Mapping[str, Mapping[str, Any]]", entry.get("fields") or {})
+    columns = {
+        column: str(field.get("type"))
+        for column, field in fields.items()
+        if field.get("type") not in _NOT_COLUMNS
+    }
+    return Table(name, str(entry.get("type", "")).endswith("view"), columns)
 
 
 class Connection:
@@ -94,6 +122,18 @@ class Connection:
     def execute(self, operation: str, parameters: Any = None) -> Cursor:
         """Execute a statement with a new cursor, and return the cursor."""
         return self.cursor().execute(operation, parameters)
+
+    def tables(self) -> dict[str, Table]:
+        """Return the tables and views of the project by name, as the server describes them.
+
+        Raises:
+            InterfaceError: The connection is closed.
+            OperationalError: The server cannot be reached, or refuses the key.
+        """
+        with translated_errors():
+            result = self.loop.run(partial(self.query, {"kind": "DatabaseSchemaQuery"}))
+        entries = cast("Mapping[str, Any]", result.raw.get("tables") or {})
+        return {name: _table(name, entry) for name, entry in sorted(entries.items())}
 
     def commit(self) -> None:
         """Do nothing: nothing is written.

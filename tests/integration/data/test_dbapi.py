@@ -33,7 +33,6 @@ def test_module_tells_what_pep_249_asks_for(connection: dbapi.Connection) -> Non
 
 def test_rows_and_description(connection: dbapi.Connection) -> None:
     cursor = connection.cursor()
-    assert cursor.description is None
     cursor.execute("SELECT event, count() AS n FROM events GROUP BY event ORDER BY event")
     assert cursor.description is not None
     assert [column[0] for column in cursor.description] == ["event", "n"]

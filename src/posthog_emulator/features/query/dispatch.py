@@ -52,6 +52,7 @@ SUPPORTED_KINDS: Final = (
     "ErrorTrackingQuery",
     *_TAXONOMY_KINDS,
     "ExperimentExposureQuery",
+    "DatabaseSchemaQuery",
 )
 """Kinds that the emulator computes; of a visualization, its source is computed."""
 _WRAPPER_KINDS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
@@ -109,6 +110,10 @@ def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
             from .experiment_exposures import run_experiment_exposures
 
             return run_experiment_exposures(session, query)
+        case "DatabaseSchemaQuery":
+            from .database_schema import run_database_schema
+
+            return run_database_schema(session, query)
         case kind if kind in _TAXONOMY_KINDS:
             from .taxonomy import run_taxonomy
 
