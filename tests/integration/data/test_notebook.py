@@ -88,3 +88,26 @@ async def test_models_reports_and_progress_are_html(
     assert "&lt;b&gt;.jsonl" in html
     assert f"{ROWS:,} rows" in html
     assert f"{ROWS:,} of {ROWS:,} rows" in progress_html(seen[-1])
+
+
+def test_example_goes_from_a_key_to_a_chart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    from posthog_emulator import serve_sync
+
+    emulator = Emulator()
+    emulator.add_demo_events(events=200, days=10)  # until now
+    notebook: Any = nbformat.read(ROOT / "examples" / "notebook.ipynb", as_version=4)
+    with serve_sync(emulator) as url:
+        monkeypatch.setenv("POSTHOG_HOST", url)
+        monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", emulator.key)
+        monkeypatch.setenv("POSTHOG_PROJECT_ID", "1")
+        # Modules of the source tree, also in the process of the kernel.
+        monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}")
+        monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+        NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    chart = next(cell for cell in notebook.cells if "alt.Chart" in cell.source)
+    assert "vega-lite" in chart.outputs[0]["data"]["text/html"]
