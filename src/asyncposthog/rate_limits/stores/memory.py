@@ -326,25 +326,22 @@ class MemoryWindows:
     def try_acquire_nowait(self, ticket: int) -> bool:
         """Acquire every window, or none. Return whether they were acquired."""
         with self._lock:
-            return self._try_acquire(ticket)
-
-    def _try_acquire(self, ticket: int) -> bool:
-        now, longest = self._clock.now(), 0.0
-        for window, limit in self._pairs:
-            wait = window.wait_seconds(now, limit)
-            if wait > longest:
-                longest = wait
-            if not longest and window.observed_capacity and window.is_contended(now):
-                # Other clients use the key, so any of its windows may be full before ours shows
-                # it. Few requests in flight mean few 429s when that happens.
-                busy = any(w.in_flight >= MAX_CONTENDED_IN_FLIGHT for w in self._windows)
-                longest = math.inf if busy else 0.0
-        if not longest:
-            for window in self._windows:
-                window.in_flight += 1
-            self._in_flight.add(ticket)
-        self._wait_seconds = longest
-        return not longest
+            now, longest = self._clock.now(), 0.0
+            for window, limit in self._pairs:
+                wait = window.wait_seconds(now, limit)
+                if wait > longest:
+                    longest = wait
+                if not longest and window.observed_capacity and window.is_contended(now):
+                    # Other clients use the key, so any of its windows may be full before ours shows
+                    # it. Few requests in flight mean few 429s when that happens.
+                    busy = any(w.in_flight >= MAX_CONTENDED_IN_FLIGHT for w in self._windows)
+                    longest = math.inf if busy else 0.0
+            if not longest:
+                for window in self._windows:
+                    window.in_flight += 1
+                self._in_flight.add(ticket)
+            self._wait_seconds = longest
+            return not longest
 
     async def acquire(self, ticket: int) -> float:
         """Acquire every window, or none. Return the seconds to wait, or 0.0 if acquired."""
