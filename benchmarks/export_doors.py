@@ -52,9 +52,9 @@ def _speeds(emulator: EmulatorProcess, folder: Path) -> Iterator[Row]:
         import duckdb
 
         ph = _client(emulator)
-        reader: Any = ph.export.events(START, END, engine="query").to_reader()
+        job: Any = ph.export.events(START, END, engine="query")
         con = duckdb.connect()
-        con.register("reader", reader)
+        con.register("reader", job.to_reader())
         con.execute("CREATE TABLE events AS FROM reader").fetchall()
         return con.execute("SELECT count(*) FROM events").fetchall()[0][0]
 

@@ -68,8 +68,13 @@ class BackgroundLoop:
             Exception: What the function raised.
         """
         job = _Job(function, args)
-        self._thread.start(job)
-        return job.wait(self._thread)
+        try:
+            self._thread.start(job)
+            return job.outcome.result()
+        except KeyboardInterrupt:
+            self._thread.cancel(job)
+            job.outcome.exception()
+            raise
 
     def start(self, function: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
         """Start an async function in the loop. It has to handle its errors.
@@ -140,18 +145,22 @@ class _LoopThread:
             self.loop.call_soon_threadsafe(self._start, job, context=Context())
 
     def _start(self, job: _Job[Any]) -> None:
+        if job.cancelled:
+            return
         task = job.task = self.loop.create_task(job.call())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(job.on_done)
-        if job.cancelled:
-            task.cancel()
 
     def cancel(self, job: _Job[Any]) -> None:
         """Cancel a function that was started."""
         with self._lock:
             if not self._stopping:
                 self.loop.call_soon_threadsafe(job.cancel, context=Context())
+                return
+        # The loop ends: it cancels its tasks, and a job that is none of them never starts.
+        self._thread.join()
+        job.cancel()
 
     def stop(self) -> None:
         """End the loop. Its own thread does not wait for the end."""
@@ -171,7 +180,7 @@ class _Job(Generic[R]):
 
     def __init__(self, function: Callable[[*Args], Awaitable[R]], args: tuple[*Args]) -> None:
         self._function: Callable[[], Awaitable[R]] | None = lambda: function(*args)
-        self._outcome: Future[R] = Future()
+        self.outcome: Future[R] = Future()
         self.task: asyncio.Task[None] | None = None
         self.cancelled = False
 
@@ -182,33 +191,25 @@ class _Job(Generic[R]):
         try:
             result = await function()
         except asyncio.CancelledError:
-            self._outcome.set_exception(_closed_error())
+            self.outcome.set_exception(_closed_error())
         except BaseException as error:
-            self._outcome.set_exception(error)
+            self.outcome.set_exception(error)
         else:
-            self._outcome.set_result(result)
+            self.outcome.set_result(result)
 
     def on_done(self, task: asyncio.Task[None]) -> None:
         """Store that the task was cancelled before it started."""
         self.task = None
-        if not self._outcome.done():
-            self._outcome.set_exception(_closed_error())
+        if not self.outcome.done():
+            self.outcome.set_exception(_closed_error())
 
     def cancel(self) -> None:
         """Cancel the task. Called in the loop."""
         self.cancelled = True
         if self.task is not None:
             self.task.cancel()
-
-    def wait(self, thread: _LoopThread) -> R:
-        """Wait for the end of the function."""
-        try:
-            return self._outcome.result()
-        except BaseException:
-            if not self._outcome.done():  # Ctrl-C
-                thread.cancel(self)
-                self._outcome.exception()
-            raise
+        elif not self.outcome.done():  # Ctrl-C came before it was started
+            self.outcome.set_exception(_closed_error())
 
 
 def _closed_error() -> ClosedError:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
+import anyio
 import pytest
 
-from asyncposthog import dbapi
+from asyncposthog import AsyncPostHog, dbapi
+from asyncposthog.core.background import BackgroundLoop
 from asyncposthog.dbapi.statements import prepare_statement
 from posthog_emulator import Emulator
 from tests.integration.data.conftest import ROWS
@@ -166,3 +170,56 @@ def test_pandas_and_polars_read(connection: dbapi.Connection) -> None:
     with pytest.warns(UserWarning, match="SQLAlchemy"):  # pandas prefers the dialect
         frame: Any = pd.read_sql(f"{sql} WHERE event = ?", connection, params=("$pageview",))
     assert set(frame["event"]) == {"$pageview"}
+
+
+def test_cancel_ends_a_running_statement_here_and_on_the_server(
+    data_emulator: Emulator, data_url: str
+) -> None:
+    errors: list[BaseException] = []
+    sent = threading.Event()
+
+    async def note(request: Any, call_next: Any) -> Any:
+        if request.method == "POST":
+            sent.set()
+        else:
+            cancelled.append(request.url.path)
+        return await call_next(request)
+
+    def work() -> None:
+        try:
+            cursor.execute("SELECT 1")
+        except dbapi.Error as error:
+            errors.append(error)
+
+    cancelled: list[str] = []
+    client = AsyncPostHog(data_emulator.key, host=data_url, project_id=1, middleware=[note])
+    data_emulator.faults.latency(60, method="POST")
+    with dbapi.connect(client) as connection:
+        cursor = connection.cursor()
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert sent.wait(30)
+        cursor.cancel()
+        thread.join()
+        assert [str(error) for error in errors] == ["the statement was cancelled"]
+        assert len(cancelled) == 1
+        data_emulator.faults.clear()
+        assert cursor.execute("SELECT 2").fetchone() == (2,)
+
+
+def test_interrupted_wait_cancels_what_it_waits_for() -> None:
+    ended: list[bool] = []
+
+    async def forever() -> None:
+        # Ctrl-C, which Python raises in the main thread.
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(True)
+
+    loop = BackgroundLoop()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(forever)
+    assert ended == [True]
+    loop.close()
