@@ -12,10 +12,10 @@ import logging
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from contextvars import Context
-from threading import Lock, Thread, current_thread
+from threading import Lock, Thread, current_thread, main_thread
 from typing import Any, Final, Generic, TypeAlias, TypeVar, TypeVarTuple
 from weakref import finalize
 
@@ -32,6 +32,8 @@ Close: TypeAlias = Callable[[], Awaitable[object]]
 
 logger = logging.getLogger("asyncposthog")
 
+_INTERRUPT_SECONDS: Final = 0.2
+"""Seconds after which Ctrl-C is noticed at the latest."""
 _MAX_WAITING: Final = 1
 """Items that wait for the reader, in addition to the one that is being made."""
 
@@ -70,6 +72,10 @@ class BackgroundLoop:
         job = _Job(function, args)
         try:
             self._thread.start(job)
+            # A wait without a timeout cannot be interrupted everywhere: a signal may reach another
+            # thread, and Python raises KeyboardInterrupt once the main thread runs again.
+            while current_thread() is main_thread() and not job.outcome.done():
+                wait([job.outcome], _INTERRUPT_SECONDS)
             return job.outcome.result()
         except KeyboardInterrupt:
             self._thread.cancel(job)
