@@ -19,6 +19,7 @@ from benchmarks import (
     emulator,
     export,
     export_comparison,
+    export_doors,
     export_memory,
     faults,
     flags,
@@ -37,7 +38,11 @@ AREAS: dict[str, Callable[[], Iterator[Row]]] = {
     "client": lambda: chain(client.rows(), transport.rows(), connections.rows()),
     "emulator": lambda: chain(emulator.rows(), ingestion.rows(), hogql.rows()),
     "export": lambda: chain(
-        export.rows(), export_comparison.rows(), export_memory.rows(), interruptions.rows()
+        export.rows(),
+        export_comparison.rows(),
+        export_doors.rows(),
+        export_memory.rows(),
+        interruptions.rows(),
     ),
     "flags": flags.rows,
     "limits": lambda: chain(limits.rows(), fleet.rows(), faults.rows()),

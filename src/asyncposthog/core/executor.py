@@ -95,6 +95,24 @@ class Executor:
         self._decode: Callable[..., Any] | None = None
         self._with_key = self._with_limits = True
 
+    def for_other_event_loop(self) -> Executor:
+        """Return an executor for another event loop, in any thread, with the same settings.
+
+        It has connections of its own and shares rate limits and cached ids. Middleware and hooks
+        are called in the other event loop. Its transport has to be closed there.
+
+        Raises:
+            ConfigurationError: The client has an httpx client or a limiter that belongs to one
+                event loop.
+        """
+        return Executor(
+            self.settings,
+            self.transport.for_other_event_loop(),
+            owners=self.owners.for_other_event_loop(),
+            middleware=self.middleware,
+            on_retry=self.on_retry,
+        )
+
     async def call(self, call: Call) -> Any:
         """Make a call and return its decoded result."""
         response = await self.perform(call)

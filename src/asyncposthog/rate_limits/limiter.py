@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import math
@@ -13,7 +14,7 @@ from typing import Final, Self
 
 import anyio
 
-from asyncposthog.errors import RateLimitError
+from asyncposthog.errors import ConfigurationError, RateLimitError
 from asyncposthog.operation import Operation
 from asyncposthog.rate_limits.stores.base import Store
 from asyncposthog.rate_limits.stores.memory import MemoryStore
@@ -334,6 +335,25 @@ class RateLimiter:
         self.queues: dict[tuple[Limit, ...], WaitQueue] = {}
         self._max_queues = _MAX_QUEUES
         self._key_limiters: dict[tuple[str, str], KeyLimiter] = {}
+
+    def for_other_event_loop(self) -> RateLimiter:
+        """Return a limiter for another event loop, in any thread, that shares the windows.
+
+        What each of them sends counts for both. Close it in its event loop.
+
+        Raises:
+            ConfigurationError: The store cannot be used in another event loop.
+        """
+        make_store = getattr(self.store, "for_other_event_loop", None)
+        if make_store is None:
+            raise ConfigurationError(
+                f"{type(self.store).__name__} cannot be used in another event loop.",
+                suggestion="Give it a method for_other_event_loop() that returns such a store.",
+            )
+        other = copy.copy(self)
+        other.store = make_store()
+        other.scheduler, other.queues, other._key_limiters = Scheduler(self.clock), {}, {}
+        return other
 
     def for_key(self, base_url: str, api_key: str) -> KeyLimiter:
         """Return the limits of an API key.

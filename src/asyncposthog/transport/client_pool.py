@@ -39,6 +39,7 @@ __all__ = [
     "close_all",
     "connection_limit",
     "hand_to_caller",
+    "in_any_event_loop",
 ]
 
 Sharing: TypeAlias = Literal["exclusive", "multiplexed", "fixed", "direct"]
@@ -67,6 +68,12 @@ _SETTING_MAX_CONCURRENT_STREAMS: Final = 3
 
 class _Closable(Protocol):
     async def aclose(self) -> None: ...
+
+
+def in_any_event_loop(client: httpx.AsyncClient) -> bool:
+    """Return whether an httpx client has no connections, which belong to one event loop."""
+    transport = getattr(client, "_transport", None)
+    return isinstance(transport, httpx.MockTransport | httpx.ASGITransport)
 
 
 class PooledClient:

@@ -23,6 +23,7 @@ from anyio.lowlevel import current_token
 from asyncposthog.call import Call
 from asyncposthog.errors import (
     ClosedError,
+    ConfigurationError,
     EventLoopError,
     PostHogError,
     RequestInfo,
@@ -35,7 +36,15 @@ from asyncposthog.transport.encoding.multipart import encode_multipart
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 from asyncposthog.types import KeyKind
 
-from .client_pool import ClientPool, Lease, LeasedStream, Sharing, close_all, hand_to_caller
+from .client_pool import (
+    ClientPool,
+    Lease,
+    LeasedStream,
+    Sharing,
+    close_all,
+    hand_to_caller,
+    in_any_event_loop,
+)
 from .clock import Clock, SystemClock
 from .connection_gate import ConnectionGate
 from .errors import classify_failure, from_httpx_error, redact_response
@@ -161,6 +170,8 @@ class Transport:
             clock: Clock and random source, replaceable in tests.
             retry_budget: Retries of all calls together while none succeeds; None: no limit.
         """
+        self._build_client, self._max_connections = build, max_connections
+        self._sharing: Sharing = sharing
         self._new_pool = partial(ClientPool, build, sharing, max_connections)
         self._pool = self._new_pool()
         self._gate = self._pool.gate
@@ -169,6 +180,7 @@ class Transport:
         self._limiter: Limiter | None = None
         self._limiter_owned = limiter_owned
         self.clock = clock or SystemClock()
+        self._retry_budget_size = retry_budget
         self._retry_budget = None if retry_budget is None else RetryBudget(retry_budget, self.clock)
         self._event_loop: object = None
         self._closed = False
@@ -207,6 +219,44 @@ class Transport:
         if self._limiter is None and self._make_limiter is not None:
             self._limiter = self._make_limiter()
         return None if self._limiter is None else self._limiter.for_key(base_url, api_key)
+
+    def for_other_event_loop(self) -> Transport:
+        """Return a transport for another event loop, in any thread, that shares the rate limits.
+
+        Close it in its event loop.
+
+        Raises:
+            ClosedError: The client is closed.
+            ConfigurationError: The httpx client or the limiter belongs to one event loop.
+        """
+        self.check_open()
+        if self._sharing == "fixed" and not (self._owned and in_any_event_loop(self._pool.sample)):
+            raise ConfigurationError(
+                "The client has an http_client or a transport of its own, whose connections belong "
+                "to one event loop; synchronous code uses another one.",
+                suggestion="Build the client without http_client and transport.",
+            )
+        if self._limiter is None and self._make_limiter is not None:
+            self._limiter = self._make_limiter()
+        limiter = None
+        if self._limiter is not None:
+            make_limiter = getattr(self._limiter, "for_other_event_loop", None)
+            if make_limiter is None:
+                raise ConfigurationError(
+                    f"{type(self._limiter).__name__} cannot be used in another event loop, which "
+                    "synchronous code needs.",
+                    suggestion="Give it a method for_other_event_loop() that returns a limiter.",
+                )
+            limiter = make_limiter()
+        return Transport(
+            build=self._build_client,
+            owned=self._owned,
+            sharing=self._sharing,
+            max_connections=self._max_connections,
+            limiter=None if limiter is None else lambda: limiter,
+            clock=self.clock,
+            retry_budget=self._retry_budget_size,
+        )
 
     def accept_encoding(self) -> str:
         """Return the compressions that the httpx client supports."""
