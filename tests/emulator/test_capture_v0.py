@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,8 +26,10 @@ LZ64 = "BYUwNmD2A0AECWsCGBbZtDUzkA=="
 
 
 @pytest.fixture
-def emulator() -> Emulator:
-    return Emulator(clock=lambda: AT)
+def emulator() -> Iterator[Emulator]:
+    emulator = Emulator(clock=lambda: AT)
+    yield emulator
+    emulator.close()
 
 
 def names(emulator: Emulator) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -29,7 +29,7 @@ EXPOSURES = [
 
 
 @pytest.fixture
-def emulator() -> Emulator:
+def emulator() -> Iterator[Emulator]:
     emulator = Emulator()
     emulator.freeze("2026-03-04T12:00:00Z")
     emulator.state.events.append(
@@ -47,7 +47,8 @@ def emulator() -> Emulator:
              "properties": {"$feature/nav": "test", "from": "mail"}},
         ],
     )  # fmt: skip
-    return emulator
+    yield emulator
+    emulator.close()
 
 
 async def ask(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +27,7 @@ RANGE = {
 
 
 @pytest.fixture
-def emulator() -> Emulator:
+def emulator() -> Iterator[Emulator]:
     """An emulator at noon of a day, at which some things happened."""
     emulator = Emulator(clock=lambda: DAY + timedelta(hours=12))
     emulator.state.events.append(
@@ -48,7 +48,8 @@ def emulator() -> Emulator:
         ],
     )
     emulator.advance(timedelta(days=1))
-    return emulator
+    yield emulator
+    emulator.close()
 
 
 async def start(http: httpx.AsyncClient, **changes: Any) -> httpx.Response:

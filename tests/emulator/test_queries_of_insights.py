@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,7 @@ def asking(model: str, field: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def emulator() -> Emulator:
+def emulator() -> Iterator[Emulator]:
     time = VirtualTime()
     made = Emulator(clock=time.clock, sleep=time.sleep)
     made.state.events.append(
@@ -188,7 +188,8 @@ def emulator() -> Emulator:
             for n in range(12)
         ],
     )  # fmt: skip
-    return made
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize("model", sorted(REFUSED))
