@@ -17,6 +17,13 @@ from posthog_emulator.features.capture import legacy, v1
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
 AT = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 TOKEN = "phc_emulator"
 ONE = {"api_key": TOKEN, "event": "x", "distinct_id": "ada"}

@@ -14,6 +14,13 @@ from .virtual_time import VirtualTime
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
 PATH = "/api/projects/1/cohorts/"
 DAY = 86400
 PRO = {"type": "person", "key": "plan", "value": "pro", "operator": "exact"}

@@ -12,6 +12,13 @@ from posthog_emulator import Emulator
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
 VARIANTS = [{"key": key, "rollout_percentage": 50} for key in ("control", "test")]
 FLAG: dict[str, Any] = {"key": "nav", "filters": {"multivariate": {"variants": VARIANTS}}}
 EXPOSURES = [

@@ -18,6 +18,13 @@ from posthog_emulator import Emulator, serve
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
 PATH = "/api/projects/1/file_download_batch_exports/"
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 RANGE = {

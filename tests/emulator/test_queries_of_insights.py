@@ -23,6 +23,13 @@ from .virtual_time import VirtualTime
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
 PATH = "/api/projects/1/query/"
 SCHEMA = Path(__file__).parents[2] / "openapi" / "posthog.json"
 GOAL = {"customEventName": "a"}

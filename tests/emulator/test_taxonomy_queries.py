@@ -14,6 +14,12 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
+@pytest.fixture
 def emulator() -> Iterator[Emulator]:
     emulator = Emulator()
     emulator.freeze("2026-03-01T00:00:00Z")
