@@ -404,8 +404,7 @@ class EventStore:
             self.cohorts.clear()
             self._buffer, self._buffered_bytes = _empty_columns(), 0
             self._recent.clear()
-            for table in TABLES:
-                self._database.execute(f"TRUNCATE TABLE {table}")
+            self._database.empty(TABLES)
             self._has_persisted, self.last_person_number = False, 0
 
     def close(self) -> None:
