@@ -24,7 +24,7 @@ from .diagnostics import (
     GenerationError,
     SchemaError,
 )
-from .docs import Docs, apply_docs, load_docs, model_docs, unmatched_docs
+from .docs_file import Docs, apply_docs, load_docs, model_docs, unmatched_docs
 from .document import load, validate_document
 from .models import ModelPlan, ModelSet, build_models
 from .models.check import drop_contradictions

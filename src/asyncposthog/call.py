@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from .config import Settings, validate_option
+from .config import RETRY_STATUSES, Settings, validate_option
 from .operation import Operation
 from .types import OMIT, RequestOptions
 
-__all__ = ["RETRY_STATUSES", "Call", "CallOptions", "Policy", "default_options", "parse_options"]
+__all__ = ["Call", "CallOptions", "Policy", "default_options", "parse_options"]
 
 _OPTION_NAMES: Final = frozenset(RequestOptions.__annotations__)
-RETRY_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
-"""The error statuses that calls of the REST API retry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

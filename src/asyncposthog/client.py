@@ -231,6 +231,14 @@ class BaseClient:
             # constructing a client would take.
             return self._make_executor()
 
+    if not TYPE_CHECKING:  # for type checkers it has the generated attributes alone
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise an error that suggests what may have been meant."""
+            from asyncposthog.core.missing_attribute import MissingAttributeError
+
+            raise MissingAttributeError(self, name)
+
     @property
     def settings(self) -> Settings:
         """The settings of the client."""

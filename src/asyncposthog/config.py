@@ -15,6 +15,7 @@ from .types import KeyKind
 
 __all__ = [
     "RESERVED_HEADERS",
+    "RETRY_STATUSES",
     "Secret",
     "Settings",
     "missing_key_error",
@@ -23,6 +24,8 @@ __all__ = [
     "validate_option",
 ]
 
+RETRY_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
+"""The error statuses that calls of the REST API retry."""
 _KEY_KINDS: Final[dict[str, KeyKind]] = {
     "phx_": "personal",
     "phc_": "project",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from codegen.docs import Docs, apply_docs, load_docs, model_docs, unmatched_docs
+from codegen.docs_file import Docs, apply_docs, load_docs, model_docs, unmatched_docs
 from codegen.models import ModelPlan, build_models
 from codegen.overrides import OperationOverrides, Overrides
 from codegen.phrases import Noun, default_noun
