@@ -83,11 +83,11 @@ class Call:
         return body
 
 
-def _merge(given: object, extra: Mapping[str, object] | None) -> dict[str, object]:
+def _merge(parameters: object, extra: Mapping[str, object] | None) -> dict[str, object]:
     """Return both mappings in one, without what is left out."""
     merged: dict[str, object] = {}
-    if isinstance(given, Mapping):
-        merged.update(cast("Mapping[str, object]", given))
+    if isinstance(parameters, Mapping):
+        merged.update(cast("Mapping[str, object]", parameters))
     merged.update(extra or {})
     return {name: value for name, value in merged.items() if value is not OMIT}
 
@@ -116,15 +116,15 @@ def parse_options(options: object, base: CallOptions) -> CallOptions:
     """
     if not isinstance(options, Mapping):
         raise TypeError(f"options must be a dict, not {type(options).__name__}")
-    given = dict(cast("Mapping[str, Any]", options))
-    unknown = [str(name) for name in given if name not in _OPTION_NAMES]
+    values = dict(cast("Mapping[str, Any]", options))
+    unknown = [str(name) for name in values if name not in _OPTION_NAMES]
     if unknown:
         raise TypeError(
             f"options has no {', '.join(sorted(unknown))}; "
             f"it takes {', '.join(sorted(_OPTION_NAMES))}"
         )
-    query, body = _mapping("query", given), _mapping("body", given)
-    checked = {name: validate_option(name, value) for name, value in given.items()}
+    query, body = _mapping("query", values), _mapping("body", values)
+    checked = {name: validate_option(name, value) for name, value in values.items()}
     policy = base.policy
     return CallOptions(
         policy=Policy(
@@ -144,8 +144,8 @@ def parse_options(options: object, base: CallOptions) -> CallOptions:
     )
 
 
-def _mapping(name: str, given: dict[str, Any]) -> Mapping[str, object] | None:
-    value = given.pop(name, None)
+def _mapping(name: str, options: dict[str, Any]) -> Mapping[str, object] | None:
+    value = options.pop(name, None)
     if value is None:
         return None
     if not isinstance(value, Mapping):

@@ -174,7 +174,7 @@ class ProjectEvents:
         names, distinct_ids, timestamps, uuids, properties, personal = zip(*events, strict=True)
         # What is rare is looked for once in a batch, and not in each event.
         present = set[str]().union(*properties)
-        known = self.property_types.has_types("event", present)
+        has_types = self.property_types.has_types("event", present)
         updated = not _PERSON_UPDATES.isdisjoint(present)
         self.persons.preload(set(distinct_ids))
         person_ids: list[str] = []
@@ -183,7 +183,7 @@ class ProjectEvents:
             name, distinct_id, at, _, fields, is_personal = event
             if at >= self._event_due.get(name, at):
                 self._record_event(name, at)
-            if not known:
+            if not has_types:
                 self.property_types.record("event", fields)
             if is_personal:
                 person = self._person(event)
@@ -221,7 +221,7 @@ class ProjectEvents:
                 for name in ("$elements_chain", "$session_id", "$window_id")
             ),
             *group_columns,
-            ["full" if one else "propertyless" for one in personal],
+            ["full" if has_person else "propertyless" for has_person in personal],
             range(last_number + 1, last_number + 1 + count),
         ]
 

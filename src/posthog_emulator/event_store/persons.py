@@ -425,13 +425,13 @@ class PersonStore:
             return
         # Most distinct ids get their person before their first event: without events of another
         # person no row is needed, and queries need not look for it.
-        found = self._database.rows(
+        pairs = self._database.rows(
             "SELECT distinct_id, groupUniqArray(toString(person_id)) FROM events "
             "WHERE team_id = ? AND distinct_id IN ? GROUP BY distinct_id",
             [self.team_id, list(self.moved)],
         )
         rows: list[tuple[Any, ...]] = []
-        for distinct_id, persons in found:
+        for distinct_id, persons in pairs:
             key = self.moved[distinct_id].uuid
             if persons != [key] or distinct_id in self._overridden:
                 rows.append((self.team_id, distinct_id, key, 0, self._next_version()))
