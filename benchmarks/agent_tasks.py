@@ -47,9 +47,11 @@ class Agent:
 
     async def find(self, text: str, operation: str) -> str:
         """Search for an operation in the words of the task."""
-        found = [entry["operation"] for entry in await self.use("search_operations", query=text)]
-        if operation not in found:
-            raise TaskFailed(f"{operation} is not among {found} for {text!r}")
+        operations = [
+            entry["operation"] for entry in await self.use("search_operations", query=text)
+        ]
+        if operation not in operations:
+            raise TaskFailed(f"{operation} is not among {operations} for {text!r}")
         return operation
 
     async def read(self, operation: str, fields: str = "", **arguments: Any) -> Any:
@@ -99,9 +101,9 @@ async def make_world(emulator: Emulator, ph: AsyncPostHog) -> None:
 
 async def _switch_off(agent: Agent) -> Any:
     await agent.find("find a flag by name", "feature_flags.list")
-    found = await agent.read("feature_flags.list", "id key", search="new-checkout")
+    page = await agent.read("feature_flags.list", "id key", search="new-checkout")
     await agent.find("switch a flag off", "feature_flags.disable")
-    return await agent.write("feature_flags.update", id=found["items"][0]["id"], active=False)
+    return await agent.write("feature_flags.update", id=page["items"][0]["id"], active=False)
 
 
 async def _is_off(ph: AsyncPostHog, _: Any) -> bool:
@@ -188,8 +190,8 @@ async def _has_half(ph: AsyncPostHog, answer: Any) -> bool:
 
 async def _delete_cohort(agent: Agent) -> Any:
     await agent.find("delete a cohort", "cohorts.delete")
-    found = await agent.read("cohorts.list", "id name", search="Trial")
-    return await agent.write("cohorts.delete", id=found["items"][0]["id"])
+    page = await agent.read("cohorts.list", "id name", search="Trial")
+    return await agent.write("cohorts.delete", id=page["items"][0]["id"])
 
 
 async def _cohort_gone(ph: AsyncPostHog, _: Any) -> bool:
@@ -223,8 +225,8 @@ async def _has_dashboard(ph: AsyncPostHog, answer: Any) -> bool:
 
 async def _rename_dashboard(agent: Agent) -> Any:
     await agent.find("rename a dashboard", "dashboards.update")
-    found = await agent.read("dashboards.list", "id name", search="Marketing")
-    match = next(item for item in found["items"] if item["name"] == "Marketing")
+    page = await agent.read("dashboards.list", "id name", search="Marketing")
+    match = next(item for item in page["items"] if item["name"] == "Marketing")
     return await agent.write("dashboards.update", id=match["id"], name="Marketing 2026")
 
 
@@ -234,8 +236,8 @@ async def _renamed(ph: AsyncPostHog, _: Any) -> bool:
 
 async def _launch_survey(agent: Agent) -> Any:
     await agent.find("change the start date of a survey", "surveys.update")
-    found = await agent.read("surveys.list", "id name start_date", search="Exit")
-    survey_id = found["items"][0]["id"]
+    page = await agent.read("surveys.list", "id name start_date", search="Exit")
+    survey_id = page["items"][0]["id"]
     return await agent.write("surveys.update", id=survey_id, start_date="2026-12-01T00:00:00Z")
 
 
@@ -246,8 +248,8 @@ async def _launched(ph: AsyncPostHog, _: Any) -> bool:
 
 async def _stop_survey(agent: Agent) -> Any:
     await agent.find("set the end date of a survey", "surveys.update")
-    found = await agent.read("surveys.list", "id name", search="Churn")
-    survey_id = found["items"][0]["id"]
+    page = await agent.read("surveys.list", "id name", search="Churn")
+    survey_id = page["items"][0]["id"]
     return await agent.write("surveys.update", id=survey_id, end_date="2026-12-01T00:00:00Z")
 
 
@@ -300,8 +302,8 @@ async def _exported(ph: AsyncPostHog, answer: Any) -> bool:
 
 async def _set_property(agent: Agent) -> Any:
     await agent.find("set a property of a person", "persons.update_property")
-    found = await agent.read("persons.list", "id uuid distinct_ids", limit=1)
-    person = found["items"][0]
+    page = await agent.read("persons.list", "id uuid distinct_ids", limit=1)
+    person = page["items"][0]
     await agent.write("persons.update_property", id=person["uuid"], key="vip", value=True)
     return person["uuid"]
 
@@ -312,8 +314,8 @@ async def _property_set(ph: AsyncPostHog, answer: Any) -> bool:
 
 async def _delete_person(agent: Agent) -> Any:
     await agent.find("delete a person and their data", "persons.delete")
-    found = await agent.read("persons.list", "uuid distinct_ids", limit=2)
-    uuid = found["items"][1]["uuid"]
+    page = await agent.read("persons.list", "uuid distinct_ids", limit=2)
+    uuid = page["items"][1]["uuid"]
     await agent.write("persons.delete", id=uuid)
     return uuid
 
@@ -370,8 +372,8 @@ async def _browsers_right(ph: AsyncPostHog, answer: Any) -> bool:
 
 async def _cohort_members(agent: Agent) -> Any:
     await agent.find("who is in a cohort", "cohorts.persons")
-    found = await agent.read("cohorts.list", "id name", search="Internal")
-    return await agent.read("cohorts.persons", "uuid", id=found["items"][0]["id"])
+    page = await agent.read("cohorts.list", "id name", search="Internal")
+    return await agent.read("cohorts.persons", "uuid", id=page["items"][0]["id"])
 
 
 async def _members_right(_: AsyncPostHog, answer: Any) -> bool:
@@ -390,8 +392,8 @@ async def _has_action(ph: AsyncPostHog, _: Any) -> bool:
 
 async def _bulk_delete(agent: Agent) -> Any:
     await agent.find("delete a feature flag", "feature_flags.delete")
-    found = await agent.read("feature_flags.list", "id key", search="old-banner")
-    return await agent.write("feature_flags.delete", id=found["items"][0]["id"])
+    page = await agent.read("feature_flags.list", "id key", search="old-banner")
+    return await agent.write("feature_flags.delete", id=page["items"][0]["id"])
 
 
 async def _flag_gone(ph: AsyncPostHog, _: Any) -> bool:

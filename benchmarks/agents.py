@@ -73,12 +73,12 @@ async def _reachable(kit: Toolkit) -> int:
 
 
 def _search() -> Row:
-    found = 0
+    hits = 0
     lines = PHRASINGS.read_text(encoding="utf-8").splitlines()
     pairs = [line.split("\t") for line in lines if not line.startswith("#")]
     for text, ids in pairs:
-        found += bool(set(ids.split()) & {match.operation.id for match in search(text)})
-    return _at_least(f"phrasings found of {len(pairs)}", found, 95, "phrasings")
+        hits += bool(set(ids.split()) & {match.operation.id for match in search(text)})
+    return _at_least(f"phrasings found of {len(pairs)}", hits, 95, "phrasings")
 
 
 async def _overhead() -> list[Row]:
@@ -98,14 +98,14 @@ async def _overhead() -> list[Row]:
     transport = httpx.MockTransport(answer)
     async with AsyncPostHog("phx_benchmark", project_id=1, transport=transport, limits=False) as ph:
         kit = Toolkit(ph).expose(ph.feature_flags.get)
-        one: dict[str, Any] = {"operation": "feature_flags.get", "arguments": {"id": 1}}
+        call_arguments: dict[str, Any] = {"operation": "feature_flags.get", "arguments": {"id": 1}}
         many = {"operation": "feature_flags.list"}
         result: list[Row] = []
         for name, plain, tool in (
             (
                 "get: a tool call over a plain call",
                 lambda: ph.feature_flags.get(1),
-                lambda: kit.call("read_operation", one),
+                lambda: kit.call("read_operation", call_arguments),
             ),
             (
                 "get: an exposed tool over a plain call",

@@ -104,9 +104,16 @@ def _throughput(url: str) -> Iterator[Row]:
 def _hold(url: str) -> Row:
     _control(url, reset=True)
     result = _work("ours", "hold", url)
-    held = result["p99"]
+    microseconds = result["p99"]
     return Row(
-        AREA, "time capture() holds the event loop, p99", held, None, None, 50, held <= 50, "µs"
+        AREA,
+        "time capture() holds the event loop, p99",
+        microseconds,
+        None,
+        None,
+        50,
+        microseconds <= 50,
+        "µs",
     )
 
 
@@ -267,7 +274,7 @@ def _baseline(count: int, level: int) -> float:
 
 
 async def _holds(url: str) -> dict[str, float]:
-    held: list[int] = []
+    durations: list[int] = []
     async with _client(url, close_timeout=300.0) as client:
         capture = client.capture
         await capture("first", "ada")
@@ -281,14 +288,17 @@ async def _holds(url: str) -> dict[str, float]:
                 try:
                     waited = call.send(None)
                 except StopIteration:
-                    held.append(time.perf_counter_ns() - started)
+                    durations.append(time.perf_counter_ns() - started)
                     break
-                held.append(time.perf_counter_ns() - started)
+                durations.append(time.perf_counter_ns() - started)
                 await _pass(waited)
             if not number % 100:
                 await asyncio.sleep(0)
-    held.sort()
-    return {"p99": held[len(held) * 99 // 100] / 1000, "median": held[len(held) // 2] / 1000}
+    durations.sort()
+    return {
+        "p99": durations[len(durations) * 99 // 100] / 1000,
+        "median": durations[len(durations) // 2] / 1000,
+    }
 
 
 class _pass:  # noqa: N801
@@ -311,14 +321,14 @@ async def _survive(url: str, spool: str, log: str) -> None:
     async with client:
         with open(log, "ab", buffering=0) as accepted:  # noqa: ASYNC230
 
-            async def one() -> None:
+            async def capture_one() -> None:
                 while _lines(Path(log)) < KILLED:
                     uuid = await client.capture("page viewed", "ada", properties=PROPERTIES)
                     accepted.write(f"{uuid}\n".encode())
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(50):
-                    group.create_task(one())
+                    group.create_task(capture_one())
 
 
 async def _fill(url: str, spool: str) -> dict[str, float]:

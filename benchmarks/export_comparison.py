@@ -78,9 +78,9 @@ def _recovered(python: Path | None) -> Iterator[Row]:
     uuids = set(emulator.state.events.append(emulator.project_id, events))
     start, end = DAY, DAY + timedelta(days=1)
     with serve_sync(emulator) as url:
-        found, returned = anyio.run(_ours, url, start, end)
+        ids, returned = anyio.run(_ours, url, start, end)
         name = f"rows of {STORED:,}, {SHARING} sharing each timestamp, that come back"
-        whole = set(found) == uuids and returned == STORED
+        whole = set(ids) == uuids and returned == STORED
         yield Row(AREA, name, returned, None, None, STORED, whole, "rows, ours")
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "rows.jsonl"
@@ -122,8 +122,8 @@ def _missing_row(name: str) -> Row:
 
 async def _ours(url: str, start: datetime, end: datetime) -> tuple[list[str], int]:
     async with AsyncPostHog(KEY, project_id=1, host=url, limits=False) as ph:
-        found = [str(row["uuid"]) async for row in ph.export.events(start, end, engine="query")]
-    return found, len(found)
+        ids = [str(row["uuid"]) async for row in ph.export.events(start, end, engine="query")]
+    return ids, len(ids)
 
 
 def _throughput(python: Path | None) -> Iterator[Row]:
@@ -222,8 +222,8 @@ def _dlt(
 def _airbyte(python: Path, url: str, start: datetime, folder: Path) -> int:
     """Run the connector like Airbyte, and count its records."""
     config, catalog = folder / "config.json", folder / "catalog.json"
-    given = {"api_key": KEY, "base_url": url, "start_date": start.strftime("%Y-%m-%dT%H:%M:%SZ")}
-    config.write_text(json.dumps(given))
+    settings = {"api_key": KEY, "base_url": url, "start_date": start.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    config.write_text(json.dumps(settings))
     stream: dict[str, Any] = {
         "name": "events",
         "json_schema": {},

@@ -88,8 +88,8 @@ def _peak(count: int, form: str) -> float:
             )
     finally:
         shutil.rmtree(folder)
-    found, peak = json.loads(done.stdout.splitlines()[-1])
-    assert found == count, (found, count)
+    row_count, peak = json.loads(done.stdout.splitlines()[-1])
+    assert row_count == count, (row_count, count)
     return peak
 
 

@@ -96,9 +96,9 @@ async def _serve(listening: Callable[[int], None]) -> None:
                     buffered += await stream.receive()
                 except (anyio.EndOfStream, anyio.BrokenResourceError):
                     return
-                start, found, rest = buffered.partition(b"\r\n\r\n")
+                start, separator, rest = buffered.partition(b"\r\n\r\n")
                 length = int(start.lower().partition(b"content-length: ")[2].split(b"\r\n")[0] or 0)
-                if found and len(rest) >= length:
+                if separator and len(rest) >= length:
                     buffered = rest[length:]
                     await stream.send(response)
 
@@ -158,7 +158,7 @@ async def _local() -> dict[str, float]:
     async with ph, ph.flags.local():
         ph.flags.configure(send_events=False)
 
-        async def one() -> None:
+        async def evaluate_one() -> None:
             for number in range(EVALUATIONS):
                 await ph.flags.evaluate(f"user-{number}", person_properties=PERSON, keys=keys)
 
@@ -180,7 +180,7 @@ async def _local() -> dict[str, float]:
                 )
 
         jobs: dict[str, Callable[[], Awaitable[None]]] = {
-            "one": one, "many": many, "function": function
+            "one": evaluate_one, "many": many, "function": function
         }  # fmt: skip
         seconds = await median_of(jobs, ROUNDS)
     return {name: value / EVALUATIONS * 1e6 for name, value in seconds.items()}

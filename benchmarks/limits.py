@@ -67,14 +67,14 @@ def rows() -> Iterator[Row]:
 
 def _others() -> dict[str, tuple[str, dict[str, str]]]:
     """Return an operation for every other set of buckets with published rates."""
-    known = {find(operation_id).buckets for operation_id, _ in PAIRS.values()}
-    found: dict[str, tuple[str, dict[str, str]]] = {}
+    measured = {find(operation_id).buckets for operation_id, _ in PAIRS.values()}
+    others: dict[str, tuple[str, dict[str, str]]] = {}
     for operation in operations():
         buckets = operation.buckets
-        if buckets not in known and all(BUCKETS[name]["requests"] for name in buckets):
-            known.add(buckets)
-            found[buckets[0]] = operation.id, {}
-    return found
+        if buckets not in measured and all(BUCKETS[name]["requests"] for name in buckets):
+            measured.add(buckets)
+            others[buckets[0]] = operation.id, {}
+    return others
 
 
 def without_other_clients() -> Iterator[Row]:

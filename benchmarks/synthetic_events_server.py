@@ -78,12 +78,12 @@ _USER = "019e7ab6-2a65-7c6e-81b4-"
 
 
 def _page(rows: int, sql: str, values: dict[str, Any]) -> bytes:
-    found = _LIMIT.search(sql)
-    assert found is not None, sql
+    limit = _LIMIT.search(sql)
+    assert limit is not None, sql
     first = _first(values["export_from"])
     if "export_after_key" in values:
         first = int(values["export_after_key"].removeprefix(_KEY), 16) + 1
-    last = min(rows, _first(values["export_to"]), first + int(found[1]))
+    last = min(rows, _first(values["export_to"]), first + int(limit[1]))
     return _answer(_COLUMNS, _rows(first, last))
 
 

@@ -162,7 +162,7 @@ async def _gets(base: str) -> list[Row]:
 
         return get
 
-    found: list[Row] = []
+    ratios: list[Row] = []
     async with AsyncExitStack() as stack:
         plain = await stack.enter_async_context(httpx.AsyncClient(base_url=base))
         fast_httpx = await stack.enter_async_context(_fast_httpx(base))
@@ -179,14 +179,14 @@ async def _gets(base: str) -> list[Row]:
             chosen = {name: get for name, get in gets.items() if name != unused}
             taken = await _alternate(chosen, in_flight)
             name = f"{in_flight} in flight"
-            found.append(_ratio(f"get over aiohttp, {name}; httpx", taken, "fast", target=target))
+            ratios.append(_ratio(f"get over aiohttp, {name}; httpx", taken, "fast", target=target))
             if in_flight == 10:
                 rival = "httpx over aiohttp"
                 label = f"get over aiohttp, {name}; {rival}"
-                found.append(_ratio(label, taken, "fast", rival, 1.35))
+                ratios.append(_ratio(label, taken, "fast", rival, 1.35))
             else:
-                found.append(_ratio(f"get over httpx, {name}; httpx", taken, "ours"))
-    return found
+                ratios.append(_ratio(f"get over httpx, {name}; httpx", taken, "ours"))
+    return ratios
 
 
 def _ratio(

@@ -147,7 +147,7 @@ def rewrite(
 def references(schema: Any) -> set[str]:
     """Return the components a schema refers to, at any depth but not through other components."""
     # Without `iter_schemas`, whose pointers take most of its time.
-    found: set[str] = set()
+    names: set[str] = set()
     waiting = [schema]
     while waiting:
         node = waiting.pop()
@@ -155,10 +155,10 @@ def references(schema: Any) -> set[str]:
             typed = cast("Schema", node)
             name = component_of(typed)
             if name is not None:
-                found.add(name)
+                names.add(name)
             if not _KEYS.isdisjoint(typed):
                 waiting.extend(value for _, value in subschemas(typed))
-    return found
+    return names
 
 
 def reference_graph(components: Schema) -> dict[str, set[str]]:

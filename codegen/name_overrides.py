@@ -137,8 +137,8 @@ def without_overridden(released: Mapping[str, str], chosen: Mapping[str, str]) -
     What had that name gets a derived one again.
     """
     taken = set(chosen.values())
-    kept = {key: name for key, name in released.items() if name not in taken}
-    return {**kept, **chosen}
+    others = {key: name for key, name in released.items() if name not in taken}
+    return {**others, **chosen}
 
 
 def _is_public_identifier(name: str) -> bool:

@@ -346,12 +346,12 @@ def method_names(
         for method, path, _ in listed
         if method == "get" and routes[path].ends_in_parameter
     }
-    given = {
+    fixed_by_route = {
         (method, path): fixed[key]
         for method, path, _ in listed
         if (key := f"{method.upper()} {path}") in fixed
     }
-    unavailable = {*given.values(), *reserved}
+    unavailable = {*fixed_by_route.values(), *reserved}
     candidates: dict[tuple[str, str], _NameCandidate] = {}
     for method, path, _ in listed:
         candidate = _candidate(
@@ -362,12 +362,12 @@ def method_names(
             shared=len(verbs_of[path]) > 1,
         )
         resource = _resource_beside(candidate.resource, unavailable)
-        if resource != candidate.resource and (method, path) not in given:
+        if resource != candidate.resource and (method, path) not in fixed_by_route:
             was, now = ".".join(candidate.resource), ".".join(resource)
             report(method, path, f"{was!r} is a method already; the nested resource is {now!r}")
         candidates[method, path] = replace(candidate, resource=resource)
-    names = _resolve_clashes(candidates, given, unavailable, report)
-    return _rename_resource_clashes(names, candidates, given, unavailable, report)
+    names = _resolve_clashes(candidates, fixed_by_route, unavailable, report)
+    return _rename_resource_clashes(names, candidates, fixed_by_route, unavailable, report)
 
 
 def _resource_beside(resource: tuple[str, ...], methods: Container[str]) -> tuple[str, ...]:
@@ -419,14 +419,14 @@ def _candidate(
 
 def _resolve_clashes(
     candidates: Mapping[tuple[str, str], _NameCandidate],
-    given: Mapping[tuple[str, str], str],
+    fixed_by_route: Mapping[tuple[str, str], str],
     unavailable: Iterable[str],
     report: Callable[[str, str, str], None],
 ) -> dict[tuple[str, str], str]:
-    result = dict(given)
+    result = dict(fixed_by_route)
     by_name: dict[str, list[tuple[str, str]]] = {}
     for key, candidate in candidates.items():
-        if key not in given:
+        if key not in fixed_by_route:
             by_name.setdefault(".".join((*candidate.resource, candidate.name)), []).append(key)
     taken = set(unavailable)
     for name, keys in sorted(by_name.items()):
@@ -448,7 +448,7 @@ def _resolve_clashes(
 def _rename_resource_clashes(
     names: Mapping[tuple[str, str], str],
     candidates: Mapping[tuple[str, str], _NameCandidate],
-    given: Mapping[tuple[str, str], str],
+    fixed_by_route: Mapping[tuple[str, str], str],
     unavailable: Iterable[str],
     report: Callable[[str, str, str], None],
 ) -> dict[tuple[str, str], str]:
@@ -463,7 +463,7 @@ def _rename_resource_clashes(
         resources.update(".".join(parts[:length]) for length in range(1, len(parts)))
     taken = {*names.values(), *unavailable, *resources}
     result = dict(names)
-    for key, name in sorted(names.items(), key=lambda item: (item[0] not in given, item)):
+    for key, name in sorted(names.items(), key=lambda item: (item[0] not in fixed_by_route, item)):
         if name in resources:
             result[key] = _unused_name(name, key, candidates[key].is_list, taken)
             taken.add(result[key])

@@ -139,9 +139,9 @@ def _apply_patch(document: dict[str, Any], entry: Mapping[str, Any]) -> str | No
         if last in mapping and mapping[last] == value:
             return "the schema has this value already"
         if entry.get("only_missing") and last in mapping and isinstance(value, dict):
-            given = cast("dict[str, Any]", value)
-            present = mapping[last] if split_pointer(entry["pointer"])[0] == "paths" else given
-            value = {key: part for key, part in given.items() if key not in present}
+            addition = cast("dict[str, Any]", value)
+            present = mapping[last] if split_pointer(entry["pointer"])[0] == "paths" else addition
+            value = {key: part for key, part in addition.items() if key not in present}
             if not value:
                 return "the schema has it already"
         _mark_added_operations(mapping, split_pointer(entry["pointer"]), value)
@@ -219,9 +219,9 @@ def _has_parameter(target: list[Any], value: Any) -> bool:
     added = cast("dict[str, Any]", value)
     if not {"name", "in"} <= added.keys():
         return False
-    given = [cast("dict[str, Any]", item) for item in target if isinstance(item, dict)]
+    parameters = [cast("dict[str, Any]", item) for item in target if isinstance(item, dict)]
     key = (added["name"], added["in"])
-    return any((item.get("name"), item.get("in")) == key for item in given)
+    return any((item.get("name"), item.get("in")) == key for item in parameters)
 
 
 def _index(target: list[Any], token: str) -> int | None:
@@ -309,15 +309,15 @@ def _as_required(field: Mapping[str, Any]) -> dict[str, Any]:
 
 def _make_nullable(document: dict[str, Any], component: str, names: frozenset[str]) -> str | None:
     """Let read-only properties that refer to a component be null, if they have one of the names."""
-    found: set[str] = set()
+    present: set[str] = set()
     for schema in document["components"]["schemas"].values():
         for name in names & properties(schema).keys():
             part = properties(schema)[name]
             if component_of(part) == component and part.get("readOnly"):
-                found.add(name)
+                present.add(name)
                 del part["$ref"]
                 part["anyOf"] = [reference_to(component), {"type": "null"}]
-    missing = names - found
+    missing = names - present
     if missing:
         return f"no read-only {', '.join(sorted(missing))} refers to {component}"
     return None
@@ -343,8 +343,8 @@ def _move_paths(document: dict[str, Any], source: str, target: str) -> str | Non
         new_path = target + path[match.end() :]
         for method, operation in item.items():
             # Placeholders after the start may have other names than those of the twin.
-            kept = spelled.setdefault((method, _PLACEHOLDER.sub("{}", new_path)), new_path)
-            _put_operation(paths, method, path, operation, kept, renamed)
+            path_of_twin = spelled.setdefault((method, _PLACEHOLDER.sub("{}", new_path)), new_path)
+            _put_operation(paths, method, path, operation, path_of_twin, renamed)
     document["paths"] = dict(sorted(paths.items()))
     return None if moved else "no path starts with it"
 
@@ -358,12 +358,12 @@ def merge_equal_paths(
     is kept, and the others are recorded as its twins.
     """
     paths = cast("dict[str, dict[str, dict[str, Any]]]", document["paths"])
-    kept = _spelled(paths)
+    spellings = _spelled(paths)
     merged: dict[str, dict[str, dict[str, Any]]] = {path: {} for path in sorted(paths)}
     diagnostics: list[Diagnostic] = []
     for path in sorted(paths):
         for method, operation in paths[path].items():
-            first = kept[method, _PLACEHOLDER.sub("{}", path)]
+            first = spellings[method, _PLACEHOLDER.sub("{}", path)]
             if first == path:
                 merged[path][method] = dict(operation)
                 continue

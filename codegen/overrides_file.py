@@ -219,10 +219,12 @@ class _Checker:
     def _error(self, where: str, reason: str) -> ValueError:
         return ValueError(f"{self._path}#{where}: {reason}. Fix the entry.")
 
-    def _check_keys(self, where: str, entry: Mapping[str, Any], known: AbstractSet[str]) -> None:
-        unknown = sorted(str(key) for key in entry if key not in known)
+    def _check_keys(self, where: str, entry: Mapping[str, Any], allowed: AbstractSet[str]) -> None:
+        unknown = sorted(str(key) for key in entry if key not in allowed)
         if unknown:
-            raise self._error(where, f"unknown keys {unknown}; the known ones are {sorted(known)}")
+            raise self._error(
+                where, f"unknown keys {unknown}; the known ones are {sorted(allowed)}"
+            )
 
     def _check_source(self, where: str, entry: Mapping[str, Any]) -> None:
         for key in ("reason", "source"):

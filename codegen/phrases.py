@@ -24,21 +24,21 @@ _UNCOUNTABLE = frozenset({
     "state", "text", "tracking", "tree", "usage", "vision", "wiki",
 })  # fmt: skip
 _CRUD = {
-    "list": "List {many}",
-    "get": "Get {one}",
-    "create": "Create {one}",
-    "update": "Change the given fields of {one}",
-    "replace": "Replace all fields of {one}",
-    "delete": "Delete {one}",
-    "restore": "Undo the deletion of {one}",
+    "list": "List {items}",
+    "get": "Get {item}",
+    "create": "Create {item}",
+    "update": "Change the given fields of {item}",
+    "replace": "Replace all fields of {item}",
+    "delete": "Delete {item}",
+    "restore": "Undo the deletion of {item}",
 }
 _CRUD_OF_SINGLETON = {
-    "list": "List {one}",
-    "get": "Get {one}",
-    "create": "Set {one}",
-    "update": "Change the given fields of {one}",
-    "replace": "Replace {one}",
-    "delete": "Delete {one}",
+    "list": "List {item}",
+    "get": "Get {item}",
+    "create": "Set {item}",
+    "update": "Change the given fields of {item}",
+    "replace": "Replace {item}",
+    "delete": "Delete {item}",
 }
 _VERBS = frozenset({
     "accept", "acknowledge", "activate", "add", "aggregate", "analyze", "append", "apply",
@@ -86,23 +86,23 @@ _U_LIKE_YOU = re.compile(r"^(?:UUID|URL|UTM|U?use|uni)")
 class Noun:
     """What a resource consists of, in the singular and the plural."""
 
-    one: str
-    many: str
+    singular: str
+    plural: str
     single: bool = False
     """Whether there is only one, such as a configuration; then both forms have an article."""
 
     @property
     def with_article(self) -> str:
         """The singular with an article."""
-        return self.one if self.single else f"{_article(self.one)} {self.one}"
+        return self.singular if self.single else f"{_article(self.singular)} {self.singular}"
 
     @classmethod
     def parse(cls, text: str) -> Noun:
         """Return the noun for `"entry"`, `"entry/entries"` or `"the configuration"`."""
         if text.startswith("the "):
             return cls(text, text, single=True)
-        one, _, many = text.partition("/")
-        return cls(one, many or plural(one))
+        singular, _, rest = text.partition("/")
+        return cls(singular, rest or plural(singular))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,32 +116,32 @@ class Summary:
 
 def default_noun(path: tuple[str, ...]) -> Noun:
     """Return the noun for the name of a resource: `("tasks", "runs")` is a task run."""
-    one = " ".join(_words(segment, noun=True) for segment in path)
-    return Noun.parse(one)
+    text = " ".join(_words(segment, noun=True) for segment in path)
+    return Noun.parse(text)
 
 
-def summarize(method: Method, noun: Noun, *, known: bool) -> Summary:
+def summarize(method: Method, noun: Noun, *, is_documented: bool) -> Summary:
     """Return a sentence that says what a method does.
 
     Args:
         method: The method.
         noun: What its resource consists of.
-        known: Whether the noun was written by us; if not, it is derived from the name.
+        is_documented: Whether the noun was written by us; if not, it is derived from the name.
     """
     name = method.name.rstrip("_")
     crud = (_CRUD_OF_SINGLETON if noun.single else _CRUD).get(name)
     if crud is not None:
-        text = crud.format(one=noun.with_article, many=noun.many)
-        return Summary(f"{text}.", composed=known)
+        text = crud.format(item=noun.with_article, items=noun.plural)
+        return Summary(f"{text}.", composed=is_documented)
     owner = _owner(method, noun)
     if name == "activity":
-        return Summary(f"List {_ACTIVITY} of {owner}.", composed=known)
+        return Summary(f"List {_ACTIVITY} of {owner}.", composed=is_documented)
     if name == "all_activity":
-        return Summary(f"List {_ACTIVITY} of all {noun.many}.", composed=known)
+        return Summary(f"List {_ACTIVITY} of all {noun.plural}.", composed=is_documented)
     verb, _, rest = name.partition("_")
     if verb == "bulk" and rest:
         verb, _, rest = rest.partition("_")
-        owner = f"several {noun.many}"
+        owner = f"several {noun.plural}"
     if verb in (_READING_VERBS if method.operation.method == "GET" else _VERBS) and (
         rest.partition("_")[0] not in _NO_OBJECT
     ):
@@ -149,12 +149,12 @@ def summarize(method: Method, noun: Noun, *, known: bool) -> Summary:
         if verb == "setup":
             action = "Set up"
         if not rest:
-            return Summary(f"{action} {owner}.", composed=known)
-        return Summary(f"{action} {_object(rest, owner)}.", composed=known)
+            return Summary(f"{action} {owner}.", composed=is_documented)
+        return Summary(f"{action} {_object(rest, owner)}.", composed=is_documented)
     words = _words(name)
     if method.operation.method == "GET" and not _NO_OBJECT & set(name.split("_")):
         action = "List" if method.cursor else "Get"
-        return Summary(f"{action} the {words} of {owner}.", composed=known)
+        return Summary(f"{action} the {words} of {owner}.", composed=is_documented)
     return Summary(f"Run the action `{name}` on {owner}.", composed=False)
 
 
@@ -197,12 +197,12 @@ def _article(noun: str) -> str:
 def _owner(method: Method, noun: Noun) -> str:
     """Return what an action acts on: one item if its path names one, otherwise all."""
     if noun.single:
-        return noun.one
+        return noun.singular
     segments = [part for part in method.operation.path.split("/") if part]
     # The first placeholder is the project or the organization, unless that is the item itself.
     first = 3 if method.operation.owner else 0
-    named = any(part.startswith("{") for part in segments[first:])
-    return noun.with_article if named else noun.many
+    has_id = any(part.startswith("{") for part in segments[first:])
+    return noun.with_article if has_id else noun.plural
 
 
 def _object(rest: str, owner: str) -> str:

@@ -24,7 +24,7 @@ from .diagnostics import (
     GenerationError,
     SchemaError,
 )
-from .docs import Docs, apply_docs, load_docs, model_docs, unmatched_docs
+from .docs_file import Docs, apply_docs, load_docs, model_docs, unmatched_docs
 from .document import load, validate_document
 from .models import ModelPlan, ModelSet, build_models
 from .models.check import drop_contradictions
@@ -130,13 +130,13 @@ def _build(
     ours = load_overrides(OVERRIDES_FILE)
     theirs = load_overrides(overrides, require_source=False) if overrides else Overrides()
     released = load_names(RELEASED_NAMES_FILE)
-    kept = load_names(names) if names else ReleasedNames({}, {})
-    given = {o.operation: str(o.get("name")) for o in theirs.operations if o.get("name")}
-    given |= theirs.names.methods
+    package_names = load_names(names) if names else ReleasedNames({}, {})
+    user_names = {o.operation: str(o.get("name")) for o in theirs.operations if o.get("name")}
+    user_names |= theirs.names.methods
     document, diagnostics, unused = _load_document(source, ours, theirs)
     docs = load_docs(DOCS_FILE)
     both = ours.followed_by(theirs)
-    surface = build_surface(document, both, released, with_given_names(kept, given))
+    surface = build_surface(document, both, released, with_given_names(package_names, user_names))
     clashes = both.names.clashes(surface.class_names)
     if clashes and source is None:
         # Only the pinned schema must have a name for each: in another schema, a component that lost
@@ -170,7 +170,7 @@ def _build(
         format_files(files),
         surface,
         models,
-        kept if standalone else released,
+        package_names if standalone else released,
         (*diagnostics, *surface.diagnostics, *models.diagnostics),
         docs,
         unused,

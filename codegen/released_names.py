@@ -112,11 +112,13 @@ def _is_identifier(name: str) -> bool:
     return name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_")
 
 
-def with_given_names(kept: ReleasedNames, given: Mapping[str, str]) -> ReleasedNames:
+def with_given_names(package_names: ReleasedNames, user_names: Mapping[str, str]) -> ReleasedNames:
     """Return the names with those that a user's overrides give in the place of older ones."""
-    shapes = {operation_shape(operation) for operation in given}
-    methods = {k: name for k, name in kept.methods.items() if operation_shape(k) not in shapes}
-    return ReleasedNames({**methods, **given}, kept.models)
+    shapes = {operation_shape(operation) for operation in user_names}
+    methods = {
+        k: name for k, name in package_names.methods.items() if operation_shape(k) not in shapes
+    }
+    return ReleasedNames({**methods, **user_names}, package_names.models)
 
 
 def dump_names(released: ReleasedNames, surface: Surface, models: Mapping[str, str]) -> str:
@@ -134,14 +136,18 @@ def dump_names(released: ReleasedNames, surface: Surface, models: Mapping[str, s
     return _HEADER + _dump(methods, {**released.models, **models})
 
 
-def dump_package_names(kept: ReleasedNames, surface: Surface, models: Mapping[str, str]) -> str:
+def dump_package_names(
+    package_names: ReleasedNames, surface: Surface, models: Mapping[str, str]
+) -> str:
     """Return the text of a package's file with this surface's names added.
 
     The names of operations that are gone stay, in case the instance gets them back.
     """
     shapes = {operation_shape(operation) for operation in surface.released}
-    gone = {k: name for k, name in kept.methods.items() if operation_shape(k) not in shapes}
-    return _PACKAGE_HEADER + _dump({**gone, **surface.released}, {**kept.models, **models})
+    gone = {
+        k: name for k, name in package_names.methods.items() if operation_shape(k) not in shapes
+    }
+    return _PACKAGE_HEADER + _dump({**gone, **surface.released}, {**package_names.models, **models})
 
 
 def _dump(methods: Mapping[str, str], models: Mapping[str, str]) -> str:

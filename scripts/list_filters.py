@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 
 from posthog_emulator import Emulator
-from posthog_emulator.rest.filters import filter_parameters, ignored_parameters
+from posthog_emulator.rest.apply_filters import filter_parameters, ignored_parameters
 
 
 def ignored(emulator: Emulator) -> Iterator[tuple[str, list[str], list[str]]]:

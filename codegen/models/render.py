@@ -122,8 +122,8 @@ class _Spelling:
         Raises:
             ValueError: It is not known where to import the name from.
         """
-        known = name in _OWN_NAMES or name in _IMPORTED_FROM or hasattr(builtins, name)
-        if not known:
+        reserved = name in _OWN_NAMES or name in _IMPORTED_FROM or hasattr(builtins, name)
+        if not reserved:
             raise ValueError(f"it is not known where to import {name!r} from")
         written = name
         while written in self.own_names or written in hidden:

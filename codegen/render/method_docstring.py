@@ -15,7 +15,7 @@ def headline(method: Method) -> str:
     if method.summary:
         return method.summary
     noun = default_noun(tuple(method.operation.resource.split(".")))
-    return summarize(method, noun, known=False).text
+    return summarize(method, noun, is_documented=False).text
 
 
 def method_paragraphs(method: Method, *, csv_note: bool = True) -> list[str]:

@@ -208,7 +208,7 @@ def _other_families(surface: Surface) -> dict[str, tuple[str, ...]]:
             segment, ()
         ):
             others.setdefault(segment, set()).add(family)
-    return {segment: tuple(sorted(found)) for segment, found in sorted(others.items())}
+    return {segment: tuple(sorted(names)) for segment, names in sorted(others.items())}
 
 
 def _first_segment(path: str) -> str:

@@ -134,10 +134,10 @@ def _with_booleans(parameter: Parameter, annotation: str) -> str:
 
     A query string is text, so the encoding is the same: `True` is sent as `true`.
     """
-    named = {"true", "false"} & {value for value in parameter.enum if isinstance(value, str)}
-    if not named or parameter.type != "string":
+    literals = {"true", "false"} & {value for value in parameter.enum if isinstance(value, str)}
+    if not literals or parameter.type != "string":
         return annotation
-    booleans = "bool" if len(named) == 2 else f"Literal[{named == {'true'}}]"
+    booleans = "bool" if len(literals) == 2 else f"Literal[{literals == {'true'}}]"
     return f"{booleans} | {annotation}"
 
 

@@ -94,7 +94,7 @@ def build_surface(
     document: Mapping[str, Any],
     overrides: Overrides,
     released: ReleasedNames,
-    kept: ReleasedNames = _NO_NAMES,
+    package_names: ReleasedNames = _NO_NAMES,
 ) -> Surface:
     """Build the tree of resources. Name clashes are resolved by rule and reported.
 
@@ -102,7 +102,8 @@ def build_surface(
         document: A normalised document with overrides.
         overrides: Facts about its operations.
         released: Names that are fixed unless an override says otherwise.
-        kept: Names that are fixed even against an override: those of a package generated before.
+        package_names: Names that are fixed even against an override: those of a package generated
+            before.
     """
     diagnostics: list[Diagnostic] = []
 
@@ -130,8 +131,8 @@ def build_surface(
         )
         for m, p in raw
     ]
-    fixed = fixed_names(raw, (kept.methods, names_in_overrides, released.methods), report)
-    names = method_names(listed, fixed, report, kept.methods.values())
+    fixed = fixed_names(raw, (package_names.methods, names_in_overrides, released.methods), report)
+    names = method_names(listed, fixed, report, package_names.methods.values())
     pending_methods = [
         _pending_method(key, names[key], raw[key], overrides_of[key], components)
         # In the order of names, because components of inline schemas are numbered in this order.
@@ -148,8 +149,8 @@ def build_surface(
     )
     class_of = class_names(
         directions.schemas,
-        {**without_overridden(released.models, overrides.names.models), **kept.models},
-        kept.models.values(),
+        {**without_overridden(released.models, overrides.names.models), **package_names.models},
+        package_names.models.values(),
     )
     methods: list[Method] = []
     # The users of components by family. `!` cannot be in a family's name, so `family!request` is

@@ -139,11 +139,11 @@ def _without(schema: Schema, hidden: _Hidden, renamed: Mapping[str, str]) -> dic
         if "discriminator" in node:
             node = {**node, "discriminator": _renamed_variants(node["discriminator"], renamed)}
         fields = properties(node)
-        kept = {key: field for key, field in fields.items() if not hidden(field)}
-        if len(kept) == len(fields):
+        visible = {key: field for key, field in fields.items() if not hidden(field)}
+        if len(visible) == len(fields):
             return node
-        required = [key for key in strings(node, "required") if key in kept]
-        node = {**node, "properties": kept, "required": required}
+        required = [key for key in strings(node, "required") if key in visible]
+        node = {**node, "properties": visible, "required": required}
         if not required:
             del node["required"]
         return node

@@ -53,8 +53,8 @@ def detect_pagination(
         return _detect_in_body(response, request, components)
     if method != "get":
         return None
-    found = _detect(response, query, components)
-    return found if found is None or size is None else replace(found, page_size=size)
+    pagination = _detect(response, query, components)
+    return pagination if pagination is None or size is None else replace(pagination, page_size=size)
 
 
 def is_list(

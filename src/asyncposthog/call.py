@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from .config import Settings, validate_option
+from .config import RETRY_STATUSES, Settings, validate_option
 from .operation import Operation
 from .types import OMIT, RequestOptions
 
-__all__ = ["RETRY_STATUSES", "Call", "CallOptions", "Policy", "default_options", "parse_options"]
+__all__ = ["Call", "CallOptions", "Policy", "default_options", "parse_options"]
 
 _OPTION_NAMES: Final = frozenset(RequestOptions.__annotations__)
-RETRY_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
-"""The error statuses that calls of the REST API retry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +83,11 @@ class Call:
         return body
 
 
-def _merge(given: object, extra: Mapping[str, object] | None) -> dict[str, object]:
+def _merge(parameters: object, extra: Mapping[str, object] | None) -> dict[str, object]:
     """Return both mappings in one, without what is left out."""
     merged: dict[str, object] = {}
-    if isinstance(given, Mapping):
-        merged.update(cast("Mapping[str, object]", given))
+    if isinstance(parameters, Mapping):
+        merged.update(cast("Mapping[str, object]", parameters))
     merged.update(extra or {})
     return {name: value for name, value in merged.items() if value is not OMIT}
 
@@ -118,15 +116,15 @@ def parse_options(options: object, base: CallOptions) -> CallOptions:
     """
     if not isinstance(options, Mapping):
         raise TypeError(f"options must be a dict, not {type(options).__name__}")
-    given = dict(cast("Mapping[str, Any]", options))
-    unknown = [str(name) for name in given if name not in _OPTION_NAMES]
+    values = dict(cast("Mapping[str, Any]", options))
+    unknown = [str(name) for name in values if name not in _OPTION_NAMES]
     if unknown:
         raise TypeError(
             f"options has no {', '.join(sorted(unknown))}; "
             f"it takes {', '.join(sorted(_OPTION_NAMES))}"
         )
-    query, body = _mapping("query", given), _mapping("body", given)
-    checked = {name: validate_option(name, value) for name, value in given.items()}
+    query, body = _mapping("query", values), _mapping("body", values)
+    checked = {name: validate_option(name, value) for name, value in values.items()}
     policy = base.policy
     return CallOptions(
         policy=Policy(
@@ -146,8 +144,8 @@ def parse_options(options: object, base: CallOptions) -> CallOptions:
     )
 
 
-def _mapping(name: str, given: dict[str, Any]) -> Mapping[str, object] | None:
-    value = given.pop(name, None)
+def _mapping(name: str, options: dict[str, Any]) -> Mapping[str, object] | None:
+    value = options.pop(name, None)
     if value is None:
         return None
     if not isinstance(value, Mapping):

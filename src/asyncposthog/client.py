@@ -231,6 +231,14 @@ class BaseClient:
             # constructing a client would take.
             return self._make_executor()
 
+    if not TYPE_CHECKING:  # for type checkers it has the generated attributes alone
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise an error that suggests what may have been meant."""
+            from asyncposthog.core.missing_attribute import MissingAttributeError
+
+            raise MissingAttributeError(self, name)
+
     @property
     def settings(self) -> Settings:
         """The settings of the client."""
@@ -285,7 +293,7 @@ class BaseClient:
                 f"with_options() cannot change {names}: copies share their host and connections; "
                 "build another AsyncPostHog"
             )
-        given: dict[str, object] = {
+        options: dict[str, object] = {
             "api_key": api_key,
             "project_id": project_id,
             "organization_id": organization_id,
@@ -299,7 +307,7 @@ class BaseClient:
             "read_only": read_only,
             "allow": allow,
         }
-        changes = {name: value for name, value in given.items() if value is not OMIT}
+        changes = {name: value for name, value in options.items() if value is not OMIT}
         from asyncposthog.core.executor import Executor
         from asyncposthog.transport.middleware import validate_middleware
 
@@ -361,9 +369,11 @@ class BaseClient:
         from .core import untyped
 
         executor = self._executor
-        operation, given = untyped.operation_for_path(method, path, executor.settings.host, files)
+        operation, parameters = untyped.operation_for_path(
+            method, path, executor.settings.host, files
+        )
         if query:
-            given.update(query)
+            parameters.update(query)
         if headers:
             options = {
                 **(options or {}),
@@ -374,7 +384,7 @@ class BaseClient:
             call_options = parse_options(options, call_options)
         if files:
             body = untyped.multipart_fields(body, files)
-        response = await executor.perform(Call(operation, (), given, None, body, call_options))
+        response = await executor.perform(Call(operation, (), parameters, None, body, call_options))
         return untyped.decode_untyped(operation, response)
 
     async def raw(

@@ -15,6 +15,7 @@ from .types import KeyKind
 
 __all__ = [
     "RESERVED_HEADERS",
+    "RETRY_STATUSES",
     "Secret",
     "Settings",
     "missing_key_error",
@@ -23,6 +24,8 @@ __all__ = [
     "validate_option",
 ]
 
+RETRY_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
+"""The error statuses that calls of the REST API retry."""
 _KEY_KINDS: Final[dict[str, KeyKind]] = {
     "phx_": "personal",
     "phc_": "project",
@@ -122,21 +125,21 @@ def resolve_settings(arguments: Mapping[str, object], environ: Mapping[str, str]
         ConfigurationError: A setting is missing, invalid, or contradicts another one.
         TypeError: An argument is of the wrong type.
     """
-    given = dict(arguments)
-    hosts = _resolve_hosts(given, environ)
+    options = dict(arguments)
+    hosts = _resolve_hosts(options, environ)
     variables_used: dict[str, str] = {}
     for name, variables in _VARIABLES.items():
-        if given.get(name) is None:
+        if options.get(name) is None:
             variable = next((v for v in variables if environ.get(v)), None)
-            given[name] = None if variable is None else environ[variable]
+            options[name] = None if variable is None else environ[variable]
             variables_used[name] = variable or ""
-    token_only = given["api_key"] is None and given["project_api_key"] is not None
+    token_only = options["api_key"] is None and options["project_api_key"] is not None
     if token_only:
-        del given["api_key"]
-    elif given["api_key"] is None:
+        del options["api_key"]
+    elif options["api_key"] is None:
         raise missing_key_error(hosts)
     values: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in options.items():
         try:
             values[name] = validate_option(name, value)
         except ConfigurationError as error:
@@ -183,10 +186,10 @@ _VARIABLES: Final = {
 _HOST_VARIABLES: Final = ("POSTHOG_HOST", "POSTHOG_API_URL")
 
 
-def _resolve_hosts(given: dict[str, object], environ: Mapping[str, str]) -> Hosts:
+def _resolve_hosts(options: dict[str, object], environ: Mapping[str, str]) -> Hosts:
     """Remove `region`, `host` and `allow_http` from the arguments; return the hosts."""
-    region, host = given.pop("region", None), given.pop("host", None)
-    allow_http = _bool("allow_http", given.pop("allow_http", False))
+    region, host = options.pop("region", None), options.pop("host", None)
+    allow_http = _bool("allow_http", options.pop("allow_http", False))
     if host is None and region is None:
         variable = next((v for v in _HOST_VARIABLES if environ.get(v)), None)
         if variable is not None:

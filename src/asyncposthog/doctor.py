@@ -206,14 +206,14 @@ async def _check_region(executor: Executor, error: AuthenticationError) -> Check
 
 async def _check_project(executor: Executor) -> Check:
     number = executor.settings.project_id
-    given = number is not None
+    is_configured = number is not None
     try:
         if number is None:
             number = await executor.project_id()
         project = await _get_object(executor, _GET_PROJECT, number)
     except PermissionDeniedError as error:
         if error.missing_scope:
-            origin = "" if given else ", looked up and kept"
+            origin = "" if is_configured else ", looked up and kept"
             return Check("project", None, f"{number}{origin}; {error.detail}")
         return Check("project", False, error.message, error.suggestion)
     except NotFoundError:
@@ -227,7 +227,9 @@ async def _check_project(executor: Executor) -> Check:
         return Check("project", False, error.message, error.suggestion)
     name = project.get("name")
     description = f"{number} ({name})" if isinstance(name, str) else str(number)
-    return Check("project", True, description if given else f"{description}, looked up and kept")
+    return Check(
+        "project", True, description if is_configured else f"{description}, looked up and kept"
+    )
 
 
 async def _check_version(executor: Executor) -> Check:
@@ -325,14 +327,14 @@ def _find_operations(patterns: Iterable[str] | None) -> list[Operation]:
     if patterns is None:
         return []
     listed = isinstance(cast("object", patterns), Iterable) and not isinstance(patterns, str)
-    given = list(patterns) if listed else []
-    if not listed or not all(isinstance(pattern, str) for pattern in cast("list[object]", given)):
+    entries = list(patterns) if listed else []
+    if not listed or not all(isinstance(pattern, str) for pattern in cast("list[object]", entries)):
         raise TypeError("operations must be a list of ids such as ['feature_flags.create']")
     from .registry import operations
 
     all_operations = list(operations())
     matched: dict[str, Operation] = {}
-    for pattern in given:
+    for pattern in entries:
         matches = [op for op in all_operations if fnmatchcase(op.id, pattern)]
         if not matches:
             raise ValueError(f"no operation matches {pattern!r}")

@@ -245,21 +245,24 @@ class EventFixtures(ObjectFixtures):
             AssertionError: Their number is another one. The message lists what was captured.
         """
         events = self.captured_events(event, distinct_id, project_id=project_id)
-        wanted = dict(properties or {})
+        expected_properties = dict(properties or {})
         matching = [
-            found
-            for found in events
-            if all(found["properties"].get(name, _ABSENT) == wanted[name] for name in wanted)
+            candidate
+            for candidate in events
+            if all(
+                candidate["properties"].get(name, _ABSENT) == value
+                for name, value in expected_properties.items()
+            )
         ]
         if len(matching) == count or (count is None and matching):
             return matching
         criteria = {"event": event, "distinct_id": distinct_id, "properties": properties}
-        asked = ", ".join(f"{name}={value!r}" for name, value in criteria.items() if value)
+        criteria_text = ", ".join(f"{name}={value!r}" for name, value in criteria.items() if value)
         others = self.captured_events(project_id=project_id)
         listed = [f"{other['event']!r} of {other['distinct_id']!r}" for other in others[-20:]]
         expected = "at least one event" if count is None else f"{count} events"
         raise AssertionError(
-            f"expected {expected} with {asked or 'anything'}, found {len(matching)}. "
+            f"expected {expected} with {criteria_text or 'anything'}, found {len(matching)}. "
             f"Captured: {', '.join(listed) or 'nothing'}"
         )
 

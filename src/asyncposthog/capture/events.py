@@ -254,15 +254,15 @@ class EventBuilder:
             raise TypeError(
                 f"an event has no {', '.join(unknown)}; it takes {', '.join(sorted(_EVENT_FIELDS))}"
             )
-        given: dict[str, Any] = dict(fields)
+        values: dict[str, Any] = dict(fields)
         return self.build(
-            given.get("event"),
-            given.get("distinct_id"),
-            given.get("properties"),
-            timestamp=given.get("timestamp"),
-            uuid=given.get("uuid"),
-            groups=given.get("groups"),
-            options=given.get("options"),
+            values.get("event"),
+            values.get("distinct_id"),
+            values.get("properties"),
+            timestamp=values.get("timestamp"),
+            uuid=values.get("uuid"),
+            groups=values.get("groups"),
+            options=values.get("options"),
             context=context,
             ai=ai,
         )
@@ -283,10 +283,10 @@ class EventBuilder:
             event["uuid"] = uuid
             event["timestamp"] = parse_timestamp(event.get("timestamp"))
         name, distinct_id = _check_name(event.get("event")), event.get("distinct_id")
-        given: object = event.get("properties", {})
-        if not isinstance(given, Mapping):
-            raise TypeError(f"properties must be a mapping, not {type(given).__name__}")
-        properties = cast("Mapping[str, object]", given)
+        value: object = event.get("properties", {})
+        if not isinstance(value, Mapping):
+            raise TypeError(f"properties must be a mapping, not {type(value).__name__}")
+        properties = cast("Mapping[str, object]", value)
         if type(distinct_id) is not str or not 0 < len(distinct_id) <= _MAX_ID_CHARS:
             distinct_id = _check_distinct_id(distinct_id)
         if not PLAIN_TYPES.issuperset(map(type, properties.values())):
@@ -311,7 +311,7 @@ class EventBuilder:
 def system_properties() -> dict[str, object]:
     """Return the properties that name the versions of Python and the operating system."""
     names = {"darwin": "Mac OS X", "linux": "Linux", "win32": "Windows"}
-    found: dict[str, object] = {
+    properties: dict[str, object] = {
         "$python_runtime": platform.python_implementation(),
         "$python_version": ".".join(map(str, sys.version_info[:3])),
         "$os": names.get(sys.platform, sys.platform),
@@ -321,10 +321,10 @@ def system_properties() -> dict[str, object]:
         try:
             release = platform.freedesktop_os_release()
         except OSError:
-            return found
-        found["$os_version"] = release.get("VERSION_ID", "")
-        found["$os_distro"] = release.get("NAME", "")
-    return found
+            return properties
+        properties["$os_version"] = release.get("VERSION_ID", "")
+        properties["$os_distro"] = release.get("NAME", "")
+    return properties
 
 
 def _json_text(text: str) -> str:

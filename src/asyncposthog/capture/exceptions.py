@@ -42,7 +42,7 @@ class _Walk:
 
     application: _Application
     handled: bool
-    found: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    exceptions: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     seen: set[int] = field(default_factory=set[int])
 
 
@@ -78,18 +78,18 @@ def describe_exception(
     root = os.fspath(Path.cwd() if project_root is None else project_root)
     walk = _Walk(_Application(in_app_include, os.path.join(os.path.abspath(root), "")), handled)
     _collect(error, walk, None, None)
-    return {"$exception_list": walk.found}
+    return {"$exception_list": walk.exceptions}
 
 
 def _collect(
     error: BaseException, walk: _Walk, parent: int | None, relation: Relation | None
 ) -> None:
     """Add an exception, and then what has led to it, depth first."""
-    if id(error) in walk.seen or len(walk.found) >= _MAX_EXCEPTIONS:
+    if id(error) in walk.seen or len(walk.exceptions) >= _MAX_EXCEPTIONS:
         return
     walk.seen.add(id(error))
-    number = len(walk.found)
-    walk.found.append(_describe(error, walk, number, parent, relation))
+    number = len(walk.exceptions)
+    walk.exceptions.append(_describe(error, walk, number, parent, relation))
     if error.__suppress_context__:
         following, kind = error.__cause__, "cause"
     else:
@@ -131,10 +131,10 @@ def _describe(
         # It was made, and not raised: the calls that lead here are the next best.
         stack = [] if parent is not None else [*reversed([*_callers()])]
     if stack:
-        kept = stack
+        entries = stack
         if len(stack) > _MAX_FRAMES:
-            kept = [*stack[: _MAX_FRAMES // 2], *stack[-_MAX_FRAMES // 2 :]]
-        frames = [_describe_frame(frame, line, walk.application) for frame, line in kept]
+            entries = [*stack[: _MAX_FRAMES // 2], *stack[-_MAX_FRAMES // 2 :]]
+        frames = [_describe_frame(frame, line, walk.application) for frame, line in entries]
         described["stacktrace"] = {"frames": frames, "type": "raw"}
     return described
 

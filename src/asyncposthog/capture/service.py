@@ -594,19 +594,19 @@ class Capture:
     async def _end(self) -> None:
         for sender in self._senders.values():
             await sender.stop()
-        spool, kept = self._spool, 0
+        spool, event_count = self._spool, 0
         for sender in self._senders.values():
             left = [*sender.leftover, *sender.queue.drain()]
             sender.leftover.clear()
             if spool is not None:
-                kept += len(left) + sender.queue.size
+                event_count += len(left) + sender.queue.size
             elif left:
                 outcome = Outcome(left, "failed", "closed", "the client was closed")
                 self._counters.record(outcome)
                 await tell_lost(self.settings, outcome)
         if spool is not None:
-            if kept:
-                logger.info("capture: %d events stay in the spool %s", kept, spool.path)
+            if event_count:
+                logger.info("capture: %d events stay in the spool %s", event_count, spool.path)
             await spool.aclose()
 
     # Inner parts

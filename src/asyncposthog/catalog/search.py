@@ -119,8 +119,8 @@ def _index() -> _Index:
             postings.setdefault(word, []).append(number)
     count = len(entries)
     rarity = {
-        word: math.log(1 + (count - len(entries) + 0.5) / (len(entries) + 0.5))
-        for word, entries in postings.items()
+        word: math.log(1 + (count - len(numbers) + 0.5) / (len(numbers) + 0.5))
+        for word, numbers in postings.items()
     }
     return _Index(entries, postings, rarity)
 
@@ -130,8 +130,8 @@ def _weights(
 ) -> dict[str, float]:
     weights: dict[str, float] = {}
 
-    def add(words: Iterable[str], weight: float) -> None:
-        for word in set(words):
+    def add(terms: Iterable[str], weight: float) -> None:
+        for word in set(terms):
             weights[word] = weights.get(word, 0.0) + weight
 
     resource, _, name = operation.id.rpartition(".")

@@ -134,13 +134,13 @@ def _run(name: str, output: Output, *positional: Any, **arguments: Any) -> None:
 
 def _buckets(buckets: Buckets) -> dict[str, Any]:
     """Return the given options; the recipe has the defaults of the others."""
-    given = {
+    options = {
         "interval": None if buckets.interval is None else buckets.interval.value,
         "periods": buckets.periods,
         "timezone": buckets.timezone,
         "end": buckets.end,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @recipes.command("power-users")

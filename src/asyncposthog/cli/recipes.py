@@ -61,7 +61,7 @@ async def run_recipe(
         overwrite: Whether to replace that file if it exists.
     """
     _check_chart(chart, overwrite=overwrite)
-    given = {key: _parse(key, value) for key, value in arguments.items() if value is not None}
+    keywords = {key: _parse(key, value) for key, value in arguments.items() if value is not None}
     if name == "cohort_comparison":
         positional = [_groups(positional[0])]
     from asyncposthog import recipes
@@ -69,7 +69,7 @@ async def run_recipe(
     recipe: Callable[..., Any] = getattr(recipes, name)
     async with session.make_client() as client:
         with _waiting():
-            result = await recipe(client, *positional, **given)
+            result = await recipe(client, *positional, **keywords)
     _show(result, resolve_format(format, "jsonl"))
     if chart is not None:
         result.save(chart)

@@ -37,17 +37,17 @@ class JsonPage:
 def _as_json(operation: Operation) -> Operation:
     """Return an operation whose result is decoded as JSON data."""
     key = operation.package, operation.id
-    found = _json_operations.get(key)
-    if found is None:
+    json_operation = _json_operations.get(key)
+    if json_operation is None:
         result = Result(kind="json", status=operation.result.status, media=operation.result.media)
-        found = _json_operations[key] = replace(operation, result=result)
-    return found
+        json_operation = _json_operations[key] = replace(operation, result=result)
+    return json_operation
 
 
 def prepare_call(
     executor: Executor,
     operation: Operation,
-    given: Mapping[str, Any],
+    arguments: Mapping[str, Any],
     options: CallOptions | None = None,
     *,
     unknown_fields: bool = False,
@@ -57,14 +57,16 @@ def prepare_call(
     Args:
         executor: The executor that will make the call.
         operation: The operation.
-        given: Arguments by name.
+        arguments: Arguments by name.
         options: Options of the call; None: those of the client.
         unknown_fields: Whether to send fields of the body that the schema does not have.
 
     Raises:
         ArgumentError: An argument is unknown, missing, or of the wrong type.
     """
-    path, query, headers, body = prepare_arguments(operation, given, unknown_fields=unknown_fields)
+    path, query, headers, body = prepare_arguments(
+        operation, arguments, unknown_fields=unknown_fields
+    )
     return Call(operation, path, query, headers, body, options or executor.default_options)
 
 

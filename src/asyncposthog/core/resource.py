@@ -28,6 +28,14 @@ class Resource:
         """Return the name of the resource."""
         return f"<{type(self).__name__}>"
 
+    if not TYPE_CHECKING:  # for type checkers it has the generated attributes alone
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise an error that suggests what may have been meant."""
+            from .missing_attribute import MissingAttributeError
+
+            raise MissingAttributeError(self, name)
+
     def _call(
         self,
         operation: Operation,

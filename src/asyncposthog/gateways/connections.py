@@ -94,8 +94,10 @@ class Connections(Unpicklable):
         """
         query = {"app": self._app, **({} if status is None else {"status": status})}
         body = await self._call("GET", "/connections", query=query)
-        found = [self._parse(item) for item in cast("list[Any]", body.get("connections") or [])]
-        return sorted(found, key=lambda c: (c.created_at is None, str(c.created_at)))
+        connections = [
+            self._parse(item) for item in cast("list[Any]", body.get("connections") or [])
+        ]
+        return sorted(connections, key=lambda c: (c.created_at is None, str(c.created_at)))
 
     async def create(self) -> Connection:
         """Make a connection, and return it. The user has to open its `url` to complete it.

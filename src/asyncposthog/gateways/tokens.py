@@ -89,12 +89,12 @@ class Tokens(Unpicklable):
         self._current = None
         text = None
         try:
-            given: object = await self._provider()
+            token: object = await self._provider()
         except PostHogError:
             raise
         except Exception as error:
             text = f"{type(error).__name__}: {shorten(mask(str(error)), 200)}"
-            given = None
+            token = None
         if text is not None:
             # Outside of the handler: the exception of somebody else's code may show a token.
             raise AuthenticationError(
@@ -103,9 +103,9 @@ class Tokens(Unpicklable):
                 "again.",
             )
         expires_in = None
-        if isinstance(given, OAuthToken):
-            given, expires_in = given.value, given.expires_in
-        secret = cast("Secret", validate_option("api_key", given))
+        if isinstance(token, OAuthToken):
+            token, expires_in = token.value, token.expires_in
+        secret = cast("Secret", validate_option("api_key", token))
         self._redactor = Redactor([secret.reveal()])  # masks it as long as it is in use
         self._expires_at = None
         if expires_in is not None:

@@ -69,7 +69,7 @@ def _families() -> frozenset[str]:
 def _patterns(family: str) -> tuple[tuple[Operation, re.Pattern[str]], ...]:
     # The name comes from a path that a user typed, so it must not reach import_module unchecked.
     names = (family, *registry.OTHER_FAMILIES.get(family, ()))
-    return tuple(found for name in names if name in _families() for found in _compiled(name))
+    return tuple(pattern for name in names if name in _families() for pattern in _compiled(name))
 
 
 @cache

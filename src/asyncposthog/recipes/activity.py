@@ -145,7 +145,7 @@ async def _count_series(
 ) -> dict[tuple[str, date], int]:
     query = QueryBuilder()
     conditions = [query.matches(event) for event in series]
-    columns = ", ".join(_MEASURES[measure].format(condition=one) for one in conditions)
+    columns = ", ".join(_MEASURES[measure].format(condition=condition) for condition in conditions)
     result = await run(
         ph,
         f"""
@@ -190,10 +190,12 @@ async def _count_values(
     )
     top = [row[0] for row in ranked][:limit]
     bucket = query.bucket(buckets.interval, buckets.zone)
-    named = f"if({value} IN {query.bind(top)}, {value}, {query.bind(OTHER)})" if top else value
+    series_name = (
+        f"if({value} IN {query.bind(top)}, {value}, {query.bind(OTHER)})" if top else value
+    )
     result = await run(
         ph,
-        f"SELECT {named} AS series, {bucket} AS bucket, {total} {where} "
+        f"SELECT {series_name} AS series, {bucket} AS bucket, {total} {where} "
         "GROUP BY series, bucket LIMIT 50000",
         query,
         "trends",

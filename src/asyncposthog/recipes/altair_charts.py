@@ -286,12 +286,12 @@ def _lines(alt: Any, figure: Lines) -> Any:
     # The names are moved apart where lines end near each other.
     ends: Rows = []
     last_days = max(days)
-    wanted = sorted(figure.lines, key=lambda one: one.points[-1][1])
+    lines_by_end = sorted(figure.lines, key=lambda figure_line: figure_line.points[-1][1])
     below = float("-inf")
-    for one in wanted:
-        place = max(one.points[-1][1], below + highest * 0.065)
+    for figure_line in lines_by_end:
+        place = max(figure_line.points[-1][1], below + highest * 0.065)
         below = place
-        ends.append({"time": _day(last_days), "value": place, "line": one.label})
+        ends.append({"time": _day(last_days), "value": place, "line": figure_line.label})
     labels = (
         alt.Chart(_data(alt, ends))
         .mark_text(align="left", dx=8, fontSize=12)
@@ -379,16 +379,16 @@ def _stack(alt: Any, figure: Stack) -> Any:
 
 
 def _estimates(alt: Any, figure: Estimates) -> Any:
-    names = [one.label for one in figure.estimates]
+    names = [estimate.label for estimate in figure.estimates]
     rows: Rows = [
         {
-            "label": one.label,
-            "value": one.value,
-            "low": one.value if one.low is None else one.low,
-            "high": one.value if one.high is None else one.high,
-            "text": one.text,
+            "label": estimate.label,
+            "value": estimate.value,
+            "low": estimate.value if estimate.low is None else estimate.low,
+            "high": estimate.value if estimate.high is None else estimate.high,
+            "text": estimate.text,
         }
-        for one in figure.estimates
+        for estimate in figure.estimates
     ]
     lowest = min(0.0, *(row["low"] for row in rows))
     highest = max(*(row["high"] for row in rows), lowest + 1e-9)

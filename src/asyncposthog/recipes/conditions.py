@@ -73,14 +73,14 @@ def as_events(events: EventLike | Sequence[EventLike], name: str = "events") -> 
         ValueError: There is none, or two have the same label.
     """
     single = isinstance(events, str | Event)
-    given = [as_event(events)] if single else [as_event(event) for event in events]
-    if not given:
+    event_list = [as_event(events)] if single else [as_event(event) for event in events]
+    if not event_list:
         raise ValueError(f"{name} must have at least one event")
-    labels = [str(event) for event in given]
+    labels = [str(event) for event in event_list]
     repeated = next((label for label in labels if labels.count(label) > 1), None)
     if repeated is not None:
         raise ValueError(f"{name} has {repeated!r} twice: give them different labels")
-    return tuple(given)
+    return tuple(event_list)
 
 
 class QueryBuilder:

@@ -208,8 +208,8 @@ def _funnel_sql(
         inner += [f"ifNull(raw, {query.bind(NO_VALUE)}) AS text"]
         value = "argMinIf(text, at, c1) AS value"
         if top:
-            named = f"if(own IN {query.bind(top)}, own, {query.bind(OTHER)})"
-            value = f"argMinIf(text, at, c1) AS own, {named} AS value"
+            series_name = f"if(own IN {query.bind(top)}, own, {query.bind(OTHER)})"
+            value = f"argMinIf(text, at, c1) AS own, {series_name} AS value"
     # A step of the same event as an earlier one needs another event, which is later.
     maps: list[str] = []
     for i in range(2, count + 1):

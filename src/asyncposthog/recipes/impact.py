@@ -275,8 +275,8 @@ async def error_impact(
     """
     period, query = last_days(days, end), QueryBuilder()
     require_count("limit", limit, most=1000)
-    wanted = None if outcome is None else as_event(outcome)
-    done = "false" if wanted is None else query.matches(wanted)
+    outcome_event = None if outcome is None else as_event(outcome)
+    done = "false" if outcome_event is None else query.matches(outcome_event)
     during = query.during(period)
     totals_query = query.copy()
     totals = await run(
@@ -293,7 +293,7 @@ async def error_impact(
     )
     active, unaffected, unaffected_done = totals[0]
     succeeded = "false"
-    if wanted is not None:
+    if outcome_event is not None:
         those = f"SELECT person_id FROM events WHERE {during} AND {done}"  # noqa: S608
         succeeded = f"person_id IN ({those})"
     result = await run(
@@ -323,17 +323,17 @@ async def error_impact(
     rows: list[ErrorKind] = []
     for kind, text, count, persons, sessions, ended, last_seen, successful in result:
         share = persons / active if active else 0.0
-        outcome_share = None if wanted is None else successful / persons
+        outcome_share = None if outcome_event is None else successful / persons
         rows.append(
             ErrorKind(kind, text, count, persons, share, sessions, ended, last_seen, outcome_share)
         )
-    rest = unaffected_done / unaffected if wanted is not None and unaffected else None
+    rest = unaffected_done / unaffected if outcome_event is not None and unaffected else None
     return ErrorImpact(
         rows=tuple(rows),
         period=period,
         active_persons=active,
         unaffected_persons=unaffected,
-        outcome=None if wanted is None else f"“{wanted}”",
+        outcome=None if outcome_event is None else f"“{outcome_event}”",
         unaffected_outcome_share=rest,
     )
 

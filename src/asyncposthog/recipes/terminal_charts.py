@@ -159,24 +159,30 @@ _BLUES: Final = ((222, 8), (235, 69), (247, 148))
 
 
 def _estimates(figure: Estimates, width: int) -> Iterator[list[Piece]]:
-    label_width = _label_width([one.label for one in figure.estimates])
-    room = max(20, width - label_width - max(len(one.text) for one in figure.estimates) - 4)
-    lows = [one.value if one.low is None else one.low for one in figure.estimates]
-    highs = [one.value if one.high is None else one.high for one in figure.estimates]
+    label_width = _label_width([estimate.label for estimate in figure.estimates])
+    room = max(
+        20, width - label_width - max(len(estimate.text) for estimate in figure.estimates) - 4
+    )
+    lows = [
+        estimate.value if estimate.low is None else estimate.low for estimate in figure.estimates
+    ]
+    highs = [
+        estimate.value if estimate.high is None else estimate.high for estimate in figure.estimates
+    ]
     lowest, highest = min(0.0, *lows), max(*highs, 1e-9)
 
     def place(value: float) -> int:
         return round((value - lowest) / (highest - lowest) * (room - 1))
 
-    for one, low, high in zip(figure.estimates, lows, highs, strict=True):
+    for estimate, low, high in zip(figure.estimates, lows, highs, strict=True):
         line = [" "] * room
         for position in range(place(low), place(high) + 1):
             line[position] = "─"
-        line[place(one.value)] = "●"
+        line[place(estimate.value)] = "●"
         yield [
-            (f"{_shorten(one.label, label_width):>{label_width}} ", ""),
+            (f"{_shorten(estimate.label, label_width):>{label_width}} ", ""),
             ("".join(line), _colour(0)),
-            (f" {one.text}", ""),
+            (f" {estimate.text}", ""),
         ]
     shown = format_percent if figure.unit == "percent" else format_number
     start, end = shown(lowest), shown(round(highest, 3))

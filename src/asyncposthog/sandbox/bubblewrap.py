@@ -229,13 +229,13 @@ def _binaries() -> Iterator[Path]:
         yield path
 
 
-def _make_folder(made: list[Path]) -> None:
+def _make_folder(folders: list[Path]) -> None:
     """Make a folder that other users cannot enter, with what every sandbox gets.
 
     It is stored, and not returned: a result is lost if the caller is cancelled meanwhile.
     """
     folder = Path(tempfile.mkdtemp(prefix="asyncposthog-sandbox-"))
-    made.append(folder)
+    folders.append(folder)
     for name in ("control", "etc"):
         (folder / name).mkdir(mode=0o755)
     uid = os.geteuid()
@@ -244,8 +244,8 @@ def _make_folder(made: list[Path]) -> None:
     _write(folder / "etc" / "hosts", "127.0.0.1 localhost\n")
 
 
-def _remove(made: list[Path]) -> None:
-    for folder in made:
+def _remove(folders: list[Path]) -> None:
+    for folder in folders:
         rmtree(folder, ignore_errors=True)
 
 

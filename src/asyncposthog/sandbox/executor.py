@@ -311,16 +311,16 @@ def _make_backend(backend: object) -> Backend:
 
 def _secrets(settings: Settings) -> dict[str, str]:
     """Return the environment variables that `AsyncPostHog()` reads in the sandbox."""
-    found = {"POSTHOG_HOST": settings.host}
+    variables = {"POSTHOG_HOST": settings.host}
     if not settings.token_only:
-        found["POSTHOG_PERSONAL_API_KEY"] = settings.api_key.reveal()
+        variables["POSTHOG_PERSONAL_API_KEY"] = settings.api_key.reveal()
     if settings.project_api_key is not None:
-        found["POSTHOG_PROJECT_API_KEY"] = settings.project_api_key.reveal()
+        variables["POSTHOG_PROJECT_API_KEY"] = settings.project_api_key.reveal()
     if settings.project_id is not None:
-        found["POSTHOG_PROJECT_ID"] = str(settings.project_id)
+        variables["POSTHOG_PROJECT_ID"] = str(settings.project_id)
     if settings.organization_id is not None:
-        found["POSTHOG_ORGANIZATION_ID"] = settings.organization_id
-    return found
+        variables["POSTHOG_ORGANIZATION_ID"] = settings.organization_id
+    return variables
 
 
 def _origins(settings: Settings) -> tuple[Origin, ...]:

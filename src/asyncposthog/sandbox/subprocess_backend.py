@@ -72,10 +72,10 @@ class Subprocess:
         """Do nothing: each script has ended."""
 
 
-def _make_folder(job: Job, made: list[Path]) -> None:
+def _make_folder(job: Job, folders: list[Path]) -> None:
     """Make the folder of a script. It is stored, as a result is lost to a cancellation."""
     folder = Path(tempfile.mkdtemp(prefix="asyncposthog-script-"))
-    made.append(folder)
+    folders.append(folder)
     (folder / "work").mkdir()
     (folder / "script.py").write_text(job.script, encoding="utf-8")
     (folder / "parameters.json").write_bytes(job.parameters)

@@ -117,9 +117,9 @@ def main() -> None:
     from asyncposthog.errors import PostHogError
 
     text = Path(os.environ["ASYNCPOSTHOG_PARAMETERS"]).read_bytes()
-    given = cast("dict[str, Any]", from_json(text))
-    template = get_template(given["template"])
-    variables = template.variables.model_validate(given["variables"])
+    job = cast("dict[str, Any]", from_json(text))
+    template = get_template(job["template"])
+    variables = template.variables.model_validate(job["variables"])
 
     async def run() -> object:
         async with Driver.from_env() as driver:

@@ -95,8 +95,8 @@ def certificate_settings() -> tuple[object, ...]:
         settings.append(path)
         if path:
             with suppress(OSError, ValueError):
-                found = os.stat(path)
-                settings.append((found.st_ino, found.st_size, found.st_mtime_ns))
+                file_stat = os.stat(path)
+                settings.append((file_stat.st_ino, file_stat.st_size, file_stat.st_mtime_ns))
     return tuple(settings)
 
 

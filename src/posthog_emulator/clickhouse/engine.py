@@ -288,7 +288,7 @@ def open_database(
 def _open_temporary(server: _Server, tables: Mapping[str, str]) -> Database:
     """Open a database with empty tables: one that was closed, or else a new one."""
     with server.lock:
-        idle = next((one for one in server.idle if one.tables == tables), None)
+        idle = next((candidate for candidate in server.idle if candidate.tables == tables), None)
         if idle is not None:
             server.idle.remove(idle)
     if idle is not None:
@@ -576,7 +576,7 @@ def _drop_database(
     name: str,
     connection: Connection,
     pool: dict[str, list[Connection]],
-    kept: Sequence[str],
+    kept_tables: Sequence[str],
 ) -> None:
     if server.process != os.getpid():
         return
@@ -586,7 +586,7 @@ def _drop_database(
     pool.clear()
     # Of a database that cannot be dropped, the server's directory goes at exit.
     with suppress(Exception):
-        for table in kept:
+        for table in kept_tables:
             run(connection, f"DETACH TABLE {identifier(table)} SYNC")
         run(connection, f"DROP DATABASE {name}")
     server.close(connection)

@@ -33,14 +33,14 @@ class CohortStore:
         with self._lock:
             return {
                 cohort: version
-                for (team, cohort), version in self._loaded().items()
+                for (team, cohort), version in self._load_versions().items()
                 if team == team_id
             }
 
     def replace_members(self, team_id: int, cohort_id: int, uuids: Iterable[str]) -> None:
         """Replace the members of a dynamic cohort."""
         with self._lock:
-            versions, version = self._loaded(), self._next_version()
+            versions, version = self._load_versions(), self._next_version()
             if (team_id, cohort_id) in versions:
                 self._database.execute(
                     "ALTER TABLE cohortpeople DROP PARTITION tuple(?, ?)", [team_id, cohort_id]
@@ -96,7 +96,7 @@ class CohortStore:
         """Forget the versions, after the tables were emptied."""
         self._versions = None
 
-    def _loaded(self) -> dict[tuple[int, int], int]:
+    def _load_versions(self) -> dict[tuple[int, int], int]:
         if self._versions is None:
             rows = self._database.rows(
                 "SELECT team_id, cohort_id, max(version) FROM cohortpeople "

@@ -174,7 +174,7 @@ class ProjectEvents:
         names, distinct_ids, timestamps, uuids, properties, personal = zip(*events, strict=True)
         # What is rare is looked for once in a batch, and not in each event.
         present = set[str]().union(*properties)
-        known = self.property_types.has_types("event", present)
+        has_types = self.property_types.has_types("event", present)
         updated = not _PERSON_UPDATES.isdisjoint(present)
         self.persons.preload(set(distinct_ids))
         person_ids: list[str] = []
@@ -183,7 +183,7 @@ class ProjectEvents:
             name, distinct_id, at, _, fields, is_personal = event
             if at >= self._event_due.get(name, at):
                 self._record_event(name, at)
-            if not known:
+            if not has_types:
                 self.property_types.record("event", fields)
             if is_personal:
                 person = self._person(event)
@@ -191,7 +191,7 @@ class ProjectEvents:
                     self._update_properties(person, fields)
             else:
                 # Still attributed to the person of the distinct id, if it has one.
-                person = self.persons.cached(distinct_id)
+                person = self.persons.find_cached(distinct_id)
             person_ids.append(
                 person.uuid if person else self.persons.anonymous_person_id(distinct_id)
             )
@@ -221,7 +221,7 @@ class ProjectEvents:
                 for name in ("$elements_chain", "$session_id", "$window_id")
             ),
             *group_columns,
-            ["full" if one else "propertyless" for one in personal],
+            ["full" if has_person else "propertyless" for has_person in personal],
             range(last_number + 1, last_number + 1 + count),
         ]
 
@@ -237,27 +237,27 @@ class ProjectEvents:
 
     def _person(self, event: Event) -> Person | None:
         """Return the person of an event, created if it is missing; None if it can have none."""
-        people, distinct_id, at = self.persons, event.distinct_id, event.timestamp
-        person = people.cached(distinct_id)
+        persons, distinct_id, at = self.persons, event.distinct_id, event.timestamp
+        person = persons.find_cached(distinct_id)
         if person is None and is_illegal_distinct_id(distinct_id):
             return None
         if event.event in _MERGE_EVENTS:
             person = self._merge(event)
         elif person is None:
-            person = people.create(distinct_id, at)
+            person = persons.create(distinct_id, at)
         # By the hour, as on the server: otherwise every event would make the person dirty.
         if person.last_seen_at is None or at >= person.last_seen_at + _HOUR:
-            people.mark_seen(person, at - at % _HOUR)
+            persons.mark_seen(person, at - at % _HOUR)
         return person
 
     def _merge(self, event: Event) -> Person:
         field = "$anon_distinct_id" if event.event == "$identify" else "alias"
         other_id = _text(event.properties.get(field))[:200]
-        people, distinct_id = self.persons, event.distinct_id
+        persons, distinct_id = self.persons, event.distinct_id
         if not other_id or other_id == distinct_id or is_illegal_distinct_id(other_id):
-            return people.find(distinct_id) or people.create(distinct_id, event.timestamp)
+            return persons.find(distinct_id) or persons.create(distinct_id, event.timestamp)
         force = event.event == "$merge_dangerously"
-        return people.merge(other_id, distinct_id, event.timestamp, force=force)
+        return persons.merge(other_id, distinct_id, event.timestamp, force=force)
 
     def _update_properties(self, person: Person, properties: Mapping[str, Any]) -> None:
         to_set, to_set_once = (

@@ -105,18 +105,18 @@ class PersonStore:
         self.has_persisted = has_persisted
         self._cache: dict[str, Person] = {}
         self._by_distinct_id: dict[str, Person] = {}
-        self.cached: Callable[[str], Person | None] = self._by_distinct_id.get
+        self.find_cached: Callable[[str], Person | None] = self._by_distinct_id.get
         """Returns the person with a distinct id without a query; call `preload` first."""
         self._dirty: dict[str, Person] = {}
-        self._deleted: dict[str, Person] = {}
+        self._deleted_persons: dict[str, Person] = {}
         """Persons that were deleted or merged since the last flush, if ClickHouse has them."""
         self._removed_ids: set[str] = set()
         """Distinct ids that have lost their person since the last flush."""
         self._tombstones: dict[str, int] = {}
         """The last version of each deleted person, which one with its UUID has to exceed."""
-        self.moved: dict[str, Person] = {}
+        self.new_persons: dict[str, Person] = {}
         """The new person of each distinct id that got another one since the last flush."""
-        self._overridden: set[str] = set()
+        self._overridden_ids: set[str] = set()
         """The distinct ids in `person_distinct_id_overrides`."""
         self._anonymous_ids: dict[str, str] = {}
         if has_persisted:
@@ -128,16 +128,16 @@ class PersonStore:
             [self.team_id],
         )
         self._tombstones = dict(deleted)
-        overridden = self._database.rows(
+        rows = self._database.rows(
             "SELECT DISTINCT distinct_id FROM person_distinct_id_overrides WHERE team_id = ?",
             [self.team_id],
         )
-        self._overridden = {distinct_id for (distinct_id,) in overridden}
+        self._overridden_ids = {distinct_id for (distinct_id,) in rows}
 
     @property
     def has_overrides(self) -> bool:
         """Whether events of the project have another person than their row says."""
-        return bool(self._overridden)
+        return bool(self._overridden_ids)
 
     def preload(self, distinct_ids: Iterable[str]) -> None:
         """Load the persons of these distinct ids in one query, for the `find` calls that follow."""
@@ -289,7 +289,7 @@ class PersonStore:
         person.distinct_ids_dirty = True
         self._by_distinct_id[distinct_id] = person
         # Earlier personless events of this distinct id become events of the person.
-        self.moved[distinct_id] = person
+        self.new_persons[distinct_id] = person
         self.mark_dirty(person)
 
     def _merge_into(self, target: Person, other: Person) -> None:
@@ -297,7 +297,7 @@ class PersonStore:
         target.created_at = min(target.created_at, other.created_at)
         target.version = max(target.version, other.version)
         for distinct_id in other.distinct_ids:
-            self._by_distinct_id[distinct_id] = self.moved[distinct_id] = target
+            self._by_distinct_id[distinct_id] = self.new_persons[distinct_id] = target
         target.distinct_ids += other.distinct_ids
         target.distinct_ids_dirty = True
         self._drop(other)
@@ -314,7 +314,7 @@ class PersonStore:
         self._cache.pop(person.uuid, None)
         self._dirty.pop(person.uuid, None)
         if person.persisted_version >= 0:
-            self._deleted[person.uuid] = person
+            self._deleted_persons[person.uuid] = person
             self._tombstones[person.uuid] = max(person.version, person.persisted_version) + 1
 
     def split(self, person: Person, keep_ids: list[str]) -> list[Person]:
@@ -344,7 +344,7 @@ class PersonStore:
             if new_uuid == person.uuid:
                 new_uuid = person_uuid(self.team_id, f"{distinct_id}/split")
             new_person = Person(self._next_number(), new_uuid, person.created_at, [distinct_id])
-            self._by_distinct_id[distinct_id] = self.moved[distinct_id] = new_person
+            self._by_distinct_id[distinct_id] = self.new_persons[distinct_id] = new_person
             self._put(new_person)
             created.append(new_person)
         return created
@@ -352,7 +352,7 @@ class PersonStore:
     @property
     def is_dirty(self) -> bool:
         """Whether there are changes that `flush` has not written yet."""
-        return bool(self._dirty or self._deleted or self._removed_ids or self.moved)
+        return bool(self._dirty or self._deleted_persons or self._removed_ids or self.new_persons)
 
     def flush(self) -> None:
         """Write changed persons to ClickHouse. The events must have been inserted before."""
@@ -360,7 +360,7 @@ class PersonStore:
         self._write_persons(changed)
         self._write_distinct_ids([person for person in changed if person.distinct_ids_dirty])
         self._write_overrides()
-        gone = [key for key in self._deleted if key not in self._cache]
+        gone = [key for key in self._deleted_persons if key not in self._cache]
         for table in ("cohortpeople", "person_static_cohort") if gone else ():
             self._database.execute(
                 f"DELETE FROM {table} WHERE team_id = ? AND person_id IN ?",  # noqa: S608
@@ -369,9 +369,9 @@ class PersonStore:
         for person in changed:
             person.persisted_version, person.distinct_ids_dirty = person.version, False
         self._dirty.clear()
-        self._deleted.clear()
+        self._deleted_persons.clear()
         self._removed_ids.clear()
-        self.moved.clear()
+        self.new_persons.clear()
         # Everything at once instead of the least recently used: only here nothing is dirty.
         if len(self._cache) > _MAX_CACHED:
             self.evict_all()
@@ -394,7 +394,7 @@ class PersonStore:
             (team, p.uuid, p.number, p.name or "", p.last_seen_at, 0, self._next_version())
             for p in changed
         ]
-        for key, person in self._deleted.items():
+        for key, person in self._deleted_persons.items():
             version = self._tombstones[key]
             persons.append((team, key, person.created_at, "{}", int(person.identified), 1, version))
             # One with the same UUID may have been created since: its record is the later one.
@@ -421,21 +421,21 @@ class PersonStore:
 
     def _write_overrides(self) -> None:
         """Write the new person of events whose distinct id got another one."""
-        if not self.moved:
+        if not self.new_persons:
             return
         # Most distinct ids get their person before their first event: without events of another
         # person no row is needed, and queries need not look for it.
-        found = self._database.rows(
+        pairs = self._database.rows(
             "SELECT distinct_id, groupUniqArray(toString(person_id)) FROM events "
             "WHERE team_id = ? AND distinct_id IN ? GROUP BY distinct_id",
-            [self.team_id, list(self.moved)],
+            [self.team_id, list(self.new_persons)],
         )
         rows: list[tuple[Any, ...]] = []
-        for distinct_id, persons in found:
-            key = self.moved[distinct_id].uuid
-            if persons != [key] or distinct_id in self._overridden:
+        for distinct_id, persons in pairs:
+            key = self.new_persons[distinct_id].uuid
+            if persons != [key] or distinct_id in self._overridden_ids:
                 rows.append((self.team_id, distinct_id, key, 0, self._next_version()))
-                self._overridden.add(distinct_id)
+                self._overridden_ids.add(distinct_id)
         table = "person_distinct_id_overrides"
         insert(self._database, table, COLUMNS[table], rows)
 
@@ -460,7 +460,7 @@ class PersonStore:
             last_seen_at,
             distinct_ids,
         ) in rows:
-            if key in self._deleted:  # ClickHouse has it until the next flush
+            if key in self._deleted_persons:  # ClickHouse has it until the next flush
                 continue
             person = self._cache.get(key)
             if person is None:

@@ -71,13 +71,13 @@ class PropertyTypes:
         self.team_id = team_id
         self._database = database
         self._on_property = on_property
-        self._typed: dict[Scope, dict[str, str]] = {
+        self._types: dict[Scope, dict[str, str]] = {
             "event": {}, "person": {}, "group": {}, "session": {}
         }  # fmt: skip
-        self._known = {scope: types.keys() for scope, types in self._typed.items()}
+        self._names = {scope: types.keys() for scope, types in self._types.items()}
         """The names of typed properties: views, which follow changes."""
-        self._untyped: set[tuple[Scope, str]] = set()
-        self._unflushed: list[tuple[int, Scope, str, str, int]] = []
+        self._untyped_names: set[tuple[Scope, str]] = set()
+        self._unflushed_rows: list[tuple[int, Scope, str, str, int]] = []
 
     def load(self) -> None:
         """Load the types from ClickHouse."""
@@ -87,43 +87,43 @@ class PropertyTypes:
             [self.team_id],
         )
         for scope, name, kind in rows:
-            self._typed[scope][name] = kind
+            self._types[scope][name] = kind
 
     def all(self) -> dict[tuple[str, str], str]:
         """Return the types by scope and name."""
         return {
             (scope, name): kind
-            for scope, types in self._typed.items()
+            for scope, types in self._types.items()
             for name, kind in types.items()
         }
 
     def has_types(self, scope: Scope, names: AbstractSet[str]) -> bool:
         """Return whether all these properties have a type."""
-        return names <= self._known[scope]
+        return names <= self._names[scope]
 
     def record(self, scope: Scope, properties: Mapping[str, Any]) -> None:
         """Record the types of the properties of one event, person or group."""
-        if properties.keys() <= self._known[scope]:
+        if properties.keys() <= self._names[scope]:
             return
-        typed = self._typed[scope]
+        types = self._types[scope]
         for name in properties:
-            if name in typed or (scope == "event" and name in _IGNORED):
+            if name in types or (scope == "event" and name in _IGNORED):
                 continue
             kind = detect_type(name, properties[name])
             if kind is not None:
-                typed[name] = kind
-                self._unflushed.append((self.team_id, scope, name, kind, 1))
+                types[name] = kind
+                self._unflushed_rows.append((self.team_id, scope, name, kind, 1))
                 self._on_property(scope, name, kind)
-            elif (scope, name) not in self._untyped:
-                self._untyped.add((scope, name))
+            elif (scope, name) not in self._untyped_names:
+                self._untyped_names.add((scope, name))
                 self._on_property(scope, name, None)
 
     @property
     def is_dirty(self) -> bool:
         """Whether there are types that `flush` has not written yet."""
-        return bool(self._unflushed)
+        return bool(self._unflushed_rows)
 
     def flush(self) -> None:
         """Write new types to ClickHouse."""
-        insert(self._database, "project_types", COLUMNS["project_types"], self._unflushed)
-        self._unflushed = []
+        insert(self._database, "project_types", COLUMNS["project_types"], self._unflushed_rows)
+        self._unflushed_rows = []

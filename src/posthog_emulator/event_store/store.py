@@ -290,12 +290,12 @@ class EventStore:
     def _reassign_buffered(self) -> None:
         """Set the person of buffered events whose distinct id got another person meanwhile."""
         for team_id, project in self._projects.items():
-            moved = project.persons.moved
-            if not moved:
+            new_persons = project.persons.new_persons
+            if not new_persons:
                 continue
             pairs = zip(self._buffer[_TEAM], self._buffer[_DISTINCT_ID], strict=True)
             for number, (team, distinct_id) in enumerate(pairs):
-                person = moved.get(distinct_id)
+                person = new_persons.get(distinct_id)
                 if person is not None and team == team_id:
                     self._buffer[_PERSON_ID][number] = person.uuid
 

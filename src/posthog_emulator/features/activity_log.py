@@ -10,7 +10,7 @@ from posthog_emulator.json_types import as_object
 from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.rest.activity import ACTIVITY_LOG
-from posthog_emulator.rest.filters import select_rows
+from posthog_emulator.rest.apply_filters import select_rows
 from posthog_emulator.rest.pagination import paginate
 from posthog_emulator.state import ApiCall, fill_path
 

@@ -11,7 +11,7 @@ from posthog_emulator.event_store.ingest import NewDefinition
 from posthog_emulator.event_store.store import EVENTS_DIRECTORY, EventStore
 from posthog_emulator.http.messages import Response
 from posthog_emulator.operation_handler import OperationHandler
-from posthog_emulator.rest.filters import select_rows
+from posthog_emulator.rest.apply_filters import select_rows
 from posthog_emulator.rest.pagination import paginate
 from posthog_emulator.rest.row_tests import requested_values
 from posthog_emulator.state import ApiCall

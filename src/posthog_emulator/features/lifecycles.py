@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from posthog_emulator.features.cohorts import lifecycle as cohorts
-from posthog_emulator.features.cohorts.collection import COHORTS
+from posthog_emulator.features.cohorts.stored_cohorts import COHORTS
 from posthog_emulator.features.dashboards import lifecycle as dashboards
 from posthog_emulator.features.dashboards.tiles import DASHBOARDS, INSIGHTS
 from posthog_emulator.features.error_tracking.issues import ISSUES, SCOPE

@@ -11,7 +11,7 @@ from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.operation_handler import OperationHandler, validate_body
-from posthog_emulator.rest.filters import select_rows
+from posthog_emulator.rest.apply_filters import select_rows
 from posthog_emulator.rest.handlers import (
     DEFAULT_HANDLERS,
     create_object,

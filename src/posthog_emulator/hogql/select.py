@@ -93,7 +93,7 @@ class Translator:
                 columns[name] = _common(columns[name], twin)
         return Query(" ".join(parts), columns, first.names)
 
-    def named(self, name: str, node: Node, ctes: Mapping[str, Node]) -> Query:
+    def named_query(self, name: str, node: Node, ctes: Mapping[str, Node]) -> Query:
         """Print a query that has a name, which it may not use itself.
 
         Raises:
@@ -209,7 +209,7 @@ class _Select:
         cte = self._scope.ctes.get(name)
         if cte is not None and cte.get("cte_type") != "column":
             inner = {k: v for k, v in self._scope.ctes.items() if k != name}
-            subquery = self._translator.named(name, cte["expr"], inner)
+            subquery = self._translator.named_query(name, cte["expr"], inner)
             return own, self._subquery(
                 fresh,
                 subquery,
@@ -218,7 +218,7 @@ class _Select:
         view = self._context.views.get(name)
         if view is not None:
             tree = replace_placeholders(parse_select(view), self._context)
-            return own, self._subquery(fresh, self._translator.named(name, tree, {}), node)
+            return own, self._subquery(fresh, self._translator.named_query(name, tree, {}), node)
         table_schema = TABLES.get(name)
         if table_schema is not None:
             return own, TableSource(name, self._context, self._translator.fresh, direct=direct)

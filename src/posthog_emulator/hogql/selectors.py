@@ -58,7 +58,7 @@ def _element(part: str, selector: str) -> str:
     if not tag and rest:
         text = "[^;.:]*?"
     if classes:
-        text += r".*?\." + r"\..*?".join(re.escape(one) for one in sorted(classes))
+        text += r".*?\." + r"\..*?".join(re.escape(class_name) for class_name in sorted(classes))
     if attributes:
         text += ".*?"
         for name in sorted(attributes):

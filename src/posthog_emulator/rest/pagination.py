@@ -18,7 +18,7 @@ from posthog_emulator.json_types import as_object
 from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.state import ApiCall
 
-from .filters import SortKey, next_parameters, select_rows, sort_fields, sort_key
+from .apply_filters import SortKey, next_parameters, select_rows, sort_fields, sort_key
 
 __all__ = ["DEFAULT_PAGE", "EventsPageParams", "paginate", "parse_events_page"]
 

@@ -116,8 +116,8 @@ def _check_booleans(
     for name in names:
         value = body.get(name, OMIT)
         if value is not OMIT and not isinstance(value, bool):
-            found = type(value).__name__
-            raise TypeError(f"{operation.id}: {name} must be True or False, not {found}")
+            type_name = type(value).__name__
+            raise TypeError(f"{operation.id}: {name} must be True or False, not {type_name}")
 
 
 def _as_object(operation: Operation, body: object) -> Mapping[str, object]:

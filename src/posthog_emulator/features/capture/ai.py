@@ -113,8 +113,8 @@ def _assemble(parts: list[_Part]) -> dict[str, Any]:
         PlainTextError: 400, a part is invalid or missing; 413, one is too large.
     """
     if not parts or parts[0].name != _EVENT:
-        found = parts[0].name if parts else "nothing"
-        raise decode_error(f"First part must be 'event', got '{found}'")
+        first_part = parts[0].name if parts else "nothing"
+        raise decode_error(f"First part must be 'event', got '{first_part}'")
     names = [part.name for part in parts if part.name.startswith(_BLOB_PREFIX)]
     for name in names:
         if names.count(name) > 1:

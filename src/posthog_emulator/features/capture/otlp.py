@@ -205,9 +205,9 @@ def _keep(
     signal: str,
     records: list[tuple[dict[str, Any], dict[str, Any], str]],
 ) -> None:
-    kept = telemetry_records(state)
+    telemetry = telemetry_records(state)
     for record, resource, scope in records:
-        kept.append(TelemetryRecord(signal, project, record, resource, scope))
+        telemetry.append(TelemetryRecord(signal, project, record, resource, scope))
         if signal == "logs":
             _insert_log(state, project, record, resource)
 

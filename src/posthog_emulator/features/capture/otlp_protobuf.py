@@ -230,30 +230,30 @@ def _decode(message: _Message, content: bytes, depth: int) -> dict[str, Any]:
         raise ValueError("messages are nested too deeply")
     decoded: dict[str, Any] = {}
     for number, wire, raw in _wire_fields(content):
-        known = message.fields.get(number)
-        if known is None:
+        definition = message.fields.get(number)
+        if definition is None:
             continue
-        if known.packed and wire == _BYTES:
-            decoded.setdefault(known.name, []).extend(_unpack(known, raw))
+        if definition.packed and wire == _BYTES:
+            decoded.setdefault(definition.name, []).extend(_unpack(definition, raw))
             continue
-        if wire != known.wire:
+        if wire != definition.wire:
             raise ValueError(f"field {number} has wire type {wire}")
-        if known.message is not None:
-            value: Any = _decode(known.message, raw, depth + 1)
+        if definition.message is not None:
+            value: Any = _decode(definition.message, raw, depth + 1)
         else:
-            value = raw if known.decode is None else known.decode(raw)
-        if known.repeated:
-            decoded.setdefault(known.name, []).append(value)
+            value = raw if definition.decode is None else definition.decode(raw)
+        if definition.repeated:
+            decoded.setdefault(definition.name, []).append(value)
         else:
-            decoded[known.name] = value
+            decoded[definition.name] = value
     return decoded
 
 
-def _unpack(known: _Field, raw: bytes) -> Iterator[Any]:
-    if len(raw) % 8 or known.decode is None:
+def _unpack(definition: _Field, raw: bytes) -> Iterator[Any]:
+    if len(raw) % 8 or definition.decode is None:
         raise ValueError("a packed field ends in the middle of a value")
     for start in range(0, len(raw), 8):
-        yield known.decode(raw[start : start + 8])
+        yield definition.decode(raw[start : start + 8])
 
 
 def _wire_fields(content: bytes) -> Iterator[tuple[int, int, Any]]:

@@ -21,5 +21,5 @@ def store_events(state: EmulatorState, project_id: int, events: Sequence[Event])
         project_id: The project.
         events: The events.
     """
-    kept = assign_issues(state, str(project_id), events)
-    state.events.ingest(project_id, kept, captured=True)
+    events_to_store = assign_issues(state, str(project_id), events)
+    state.events.ingest(project_id, events_to_store, captured=True)

@@ -15,8 +15,8 @@ from posthog_emulator.rest.handlers import DEFAULT_HANDLERS, create_object, obje
 from posthog_emulator.schema.validation import matches_format
 from posthog_emulator.state import PROJECTS, ApiCall, EmulatorState
 
-from .collection import cohorts_collection, is_dynamic
 from .lifecycle import cohort_uses
+from .stored_cohorts import cohorts_collection, is_dynamic
 
 if TYPE_CHECKING:
     from posthog_emulator.features.events.collections import CohortMembers

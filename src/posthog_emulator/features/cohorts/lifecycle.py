@@ -10,7 +10,7 @@ from posthog_emulator.json_types import is_array, is_object
 from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.state import Change, EmulatorState, Lifecycle, fill_path
 
-from .collection import cohorts_collection, live_cohorts
+from .stored_cohorts import cohorts_collection, live_cohorts
 
 __all__ = ["LIFECYCLE", "cohort_uses", "flags_with_cohort", "referenced_cohorts"]
 

@@ -17,8 +17,8 @@ from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.state import PROJECTS, EmulatorState, fill_path
 from posthog_emulator.timestamps import format_utc
 
-from .collection import cohorts_collection, is_dynamic, live_cohorts
 from .criteria import leaves, members_condition, referenced_cohorts
+from .stored_cohorts import cohorts_collection, is_dynamic, live_cohorts
 
 __all__ = ["cohort_error", "is_behavioral", "project_cohorts", "project_session", "recalculate"]
 

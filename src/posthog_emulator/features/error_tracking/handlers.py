@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from posthog_emulator.features.cohorts.collection import cohorts_collection
+from posthog_emulator.features.cohorts.stored_cohorts import cohorts_collection
 from posthog_emulator.features.hogql_rows import query_rows
 from posthog_emulator.http.errors import ApiError, invalid, not_found
 from posthog_emulator.http.messages import Response, json_response

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from posthog_emulator.features.cohorts.collection import cohorts_collection
+from posthog_emulator.features.cohorts.stored_cohorts import cohorts_collection
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array, is_object
 from posthog_emulator.objects.store import StoredObject

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from posthog_emulator.features.cohorts.collection import is_dynamic, live_cohorts
+from posthog_emulator.features.cohorts.stored_cohorts import is_dynamic, live_cohorts
 from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.state import EmulatorState, fill_path
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from posthog_emulator.features.cohorts.collection import is_dynamic, live_cohorts
+from posthog_emulator.features.cohorts.stored_cohorts import is_dynamic, live_cohorts
 from posthog_emulator.http.messages import Request, Response
 from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.state import EmulatorState

@@ -36,22 +36,22 @@ def run_actor_options(session: QuerySession, query: Mapping[str, Any]) -> Result
     reject_unknown_fields(query, ("kind", "source", "response", "version"), str(query["kind"]))
     insight = as_object(as_object(query["source"]).get("source"))
     names = ("breakdown", "breakdowns", "compare", "interval", "series", "status")
-    found: dict[str, Any] = dict.fromkeys(names)
+    options: dict[str, Any] = dict.fromkeys(names)
     day: Any = None
     if insight.get("kind") == "TrendsQuery":
         if as_object(insight.get("trendsFilter")).get("display") not in TOTALS:
             day = _days(query_period(session, insight))
         entities = read_entities(session, insight)
-        found["series"] = [
+        options["series"] = [
             {"label": entity.name, "value": place} for place, entity in enumerate(entities)
         ]
         if as_object(insight.get("compareFilter")).get("compare"):
-            found["compare"] = _items(["current", "previous"], str.capitalize)
-        found |= _breakdowns(session, insight)
+            options["compare"] = _items(["current", "previous"], str.capitalize)
+        options |= _breakdowns(session, insight)
     elif insight.get("kind") == "LifecycleQuery":
         day = _days(query_period(session, insight))
-        found["status"] = _items(_STATUSES, str.capitalize)
-    return Result(encode_json(day), found, 0, "day")
+        options["status"] = _items(_STATUSES, str.capitalize)
+    return Result(encode_json(day), options, 0, "day")
 
 
 def _days(period: Period) -> list[dict[str, str]]:
@@ -68,7 +68,7 @@ def _breakdowns(session: QuerySession, insight: Mapping[str, Any]) -> dict[str, 
     if breakdown is None:
         return {}
     if breakdown.cohorts:
-        return {"breakdown": _items(breakdown.cohorts, lambda one: cohort_name(session, one))}
+        return {"breakdown": _items(breakdown.cohorts, lambda cohort: cohort_name(session, cohort))}
     shown = {
         name: value
         for name, value in as_object(insight.get("trendsFilter")).items()
@@ -84,12 +84,12 @@ def _breakdowns(session: QuerySession, insight: Mapping[str, Any]) -> dict[str, 
         for column, part in zip(columns, breakdown.properties, strict=False)
     ]
     if is_array(several) and several:
-        return {"breakdowns": [{"values": one} for one in options]}
+        return {"breakdowns": [{"values": labels} for labels in options]}
     return {"breakdown": options[0] if options else []}
 
 
 def _options(values: list[Any], is_histogram: bool) -> list[dict[str, Any]]:
     if is_histogram:
-        rest = [one for one in (OTHER_VALUE, NULL_VALUE) if one in values]
-        values = [one for one in values if one not in rest] + [_ALL_NUMBERS, *rest]
+        rest = [value for value in (OTHER_VALUE, NULL_VALUE) if value in values]
+        values = [value for value in values if value not in rest] + [_ALL_NUMBERS, *rest]
     return _items(list(dict.fromkeys(values)), lambda value: _LABELS.get(value, str(value)))

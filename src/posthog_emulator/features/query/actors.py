@@ -54,8 +54,8 @@ def run_actors(session: QuerySession, query: Mapping[str, Any]) -> Result:
     Raises:
         ApiError: 400, the query uses something that the emulator does not support.
     """
-    known = (*_LIST, "fixedProperties", "filterTestAccounts", "source")
-    reject_unknown_fields(query, known, "ActorsQuery")
+    allowed = (*_LIST, "fixedProperties", "filterTestAccounts", "source")
+    reject_unknown_fields(query, allowed, "ActorsQuery")
     source = as_object(query.get("source"))
     return _Listing(session, query, _source(session, source) if source else Actors("")).result()
 
@@ -157,9 +157,9 @@ class _Listing:
         if bare == "event_count" and self.actors.sql:
             written = "any(source.event_count)"
         node = parse_expression(written or text)
-        named = node["node"] == "Alias"
-        inner: Node = node["expr"] if named else node
-        name = node["alias"] if named else bare
+        has_alias = node["node"] == "Alias"
+        inner: Node = node["expr"] if has_alias else node
+        name = node["alias"] if has_alias else bare
         # One person of a source is one row, whatever else is counted.
         aggregates = has_aggregate(inner) and bare != "event_count"
         return _Column(bare, self.values.add_node(inner), name, aggregates)
@@ -176,10 +176,12 @@ class _Listing:
         tests = self._tests()
         if tests:
             sql += f" WHERE {' AND '.join(tests)}"
-        totals = [one for one in self.columns if one.aggregates]
-        counted = any(one.text == "event_count" for one in self.columns)
+        totals = [column for column in self.columns if column.aggregates]
+        counted = any(column.text == "event_count" for column in self.columns)
         groups = [
-            one.sql for one in self.columns if not one.aggregates and one.text != "event_count"
+            column.sql
+            for column in self.columns
+            if not column.aggregates and column.text != "event_count"
         ]
         if (totals or counted) and groups:
             sql += f" GROUP BY {', '.join(groups)}"
@@ -198,26 +200,30 @@ class _Listing:
             text = values.add(f"%{search}%")
             places = ["properties.name", f"toString({self.id})"]
             places += ["properties.email"] if self.group is None else []
-            found = [f"{place} ILIKE {text}" for place in places]
+            matches = [f"{place} ILIKE {text}" for place in places]
             if self.group is None:
                 names = "SELECT person_id FROM person_distinct_ids WHERE distinct_id ILIKE"
-                found.append(f"id IN ({names} {text})")
-            tests.append(f"({' OR '.join(found)})")
+                matches.append(f"id IN ({names} {text})")
+            tests.append(f"({' OR '.join(matches)})")
         return tests
 
     def _order(self, totals: Sequence[_Column]) -> list[str]:
-        given = self.query.get("orderBy")
-        if given is not None:
+        order_by = self.query.get("orderBy")
+        if order_by is not None:
             orders = [parse_order(text) for text in _texts(self.query, "orderBy")]
-            names = {one.name: one.sql for one in self.columns}
+            names = {column.name: column.sql for column in self.columns}
             return [
-                f"{names.get(_name(one['expr'])) or self.values.add_node(one['expr'])} "
-                f"{one['order']}"
-                for one in orders
+                f"{names.get(_name(order['expr'])) or self.values.add_node(order['expr'])} "
+                f"{order['order']}"
+                for order in orders
             ] or [self.columns[0].sql]
-        counts = [one for one in self.columns if one.text == "count()"]
-        for one in (*counts, *totals, *(one for one in self.columns if one.text == "created_at")):
-            return [f"{one.sql} DESC"]
+        counts = [column for column in self.columns if column.text == "count()"]
+        for column in (
+            *counts,
+            *totals,
+            *(column for column in self.columns if column.text == "created_at"),
+        ):
+            return [f"{column.sql} DESC"]
         return [f"{self.columns[0].sql} ASC"]
 
     def result(self) -> Result:
@@ -228,20 +234,20 @@ class _Listing:
         if limit < 0 or skipped < 0:
             raise invalid("limit and offset must not be negative.")
         sql = Expression(parse_select(f"{self.sql} LIMIT {limit + 1} OFFSET {skipped}"))
-        found = run_hogql(
+        result = run_hogql(
             self.session, sql, self.values.by_name, allow_offset=True, max_rows=_MOST + 1
         )
-        rows: list[list[Any]] = json.loads(found.rows)
+        rows: list[list[Any]] = json.loads(result.rows)
         more, rows = len(rows) > limit, rows[:limit]
         for place, column in enumerate(self.columns):
             if column.is_actor:
-                known = self._objects({str(row[place]) for row in rows})
+                objects = self._objects({str(row[place]) for row in rows})
                 for row in rows:
-                    row[place] = known.get(str(row[place]), {"id": row[place]})
+                    row[place] = objects.get(str(row[place]), {"id": row[place]})
         head: dict[str, Any] = {
             "columns": [column.name for column in self.columns],
-            "types": [kind for _, kind in found.head["types"]],
-            "hasMore": more, "limit": limit, "offset": skipped, "hogql": found.head["hogql"],
+            "types": [kind for _, kind in result.head["types"]],
+            "hasMore": more, "limit": limit, "offset": skipped, "hogql": result.head["hogql"],
             "timings": [], "modifiers": {}, "error": None,
         }  # fmt: skip
         head |= {"kind": self.kind} if self.kind else {"missing_actors_count": 0}
@@ -284,8 +290,8 @@ class _Listing:
 
 
 def _texts(query: Mapping[str, Any], name: str) -> list[str]:
-    given: Any = query.get(name)
-    return [str(one) for one in given] if is_array(given) else []
+    value: Any = query.get(name)
+    return [str(item) for item in value] if is_array(value) else []
 
 
 def _name(node: Node) -> str:

@@ -89,8 +89,8 @@ def run_traces(session: QuerySession, query: Mapping[str, Any]) -> Result:
     having = " AND ".join(_within(values, period.start, period.end, "min(timestamp)"))
     return _traces(
         query, values, where, having,
-        lambda one: one.name in ("$ai_metric", "$ai_feedback")
-        or (one.is_top and one.name != "$ai_trace"),
+        lambda event: event.name in ("$ai_metric", "$ai_feedback")
+        or (event.is_top and event.name != "$ai_trace"),
     )  # fmt: skip
 
 
@@ -122,8 +122,8 @@ def run_ai_session(session: QuerySession, query: Mapping[str, Any]) -> Result:
     if as_object(query.get("dateRange")).get("date_from"):
         period = query_period(session, query, "minute")
         within = _within(values, period.start, period.end)
-    named = f"properties.$ai_session_id = {values.add(str(query['sessionId']))}"
-    tests = " AND ".join([_EVENTS, named, *within])
+    in_session = f"properties.$ai_session_id = {values.add(str(query['sessionId']))}"
+    tests = " AND ".join([_EVENTS, in_session, *within])
     where = [f"{_ID} IN (SELECT {_ID} FROM events WHERE {tests})", *within]  # noqa: S608
     return _traces(query, values, where, "true")
 
@@ -137,13 +137,13 @@ def run_trace_neighbors(session: QuerySession, query: Mapping[str, Any]) -> Resu
     check_query(
         query, *_FIELDS, "traceId", "timestamp", "filterTestAccounts", "filterSupportTraces"
     )
-    given = as_object(query.get("dateRange"))
+    date_range = as_object(query.get("dateRange"))
     at = bound(query["timestamp"], local_now(session))
     start, end = at - _NEAR, at + _NEAR
-    if given.get("date_from") or given.get("date_to"):
+    if date_range.get("date_from") or date_range.get("date_to"):
         period = query_period(session, query, "minute")
         start, end = period.start, period.end
-    found: dict[str, Any] = {}
+    neighbors: dict[str, Any] = {}
     for name, sign, order in (("older", "<", "DESC"), ("newer", ">", "ASC")):
         values = Values(session)
         now = values.add(at)
@@ -160,9 +160,9 @@ def run_trace_neighbors(session: QuerySession, query: Mapping[str, Any]) -> Resu
             values.by_name,
         )
         key, latest = rows[0] if rows else (None, None)
-        found |= {f"{name}TraceId": key,
+        neighbors |= {f"{name}TraceId": key,
                   f"{name}Timestamp": latest and _iso(latest, session)}  # fmt: skip
-    rest = dict(found)
+    rest = dict(neighbors)
     return Result(encode_json(rest.pop("olderTraceId")), rest, field="olderTraceId")
 
 
@@ -207,12 +207,12 @@ def _traces(
             key,
             [
                 _Event(at, uuid, name, person, json.loads(text))
-                for at, uuid, name, person, text in sorted(found)
+                for at, uuid, name, person, text in sorted(events)
             ],
             is_listed,
             values.session,
         )
-        for key, found in rows[:limit]
+        for key, events in rows[:limit]
     ]
     return insight_result(results, hasMore=len(rows) > limit, limit=limit, offset=skipped)
 
@@ -221,16 +221,18 @@ def _trace(
     key: str, events: list[_Event], is_listed: Callable[[_Event], bool], session: QuerySession
 ) -> dict[str, Any]:
     """Return a trace of its events, which are in order."""
-    root = next((one for one in events if one.name == "$ai_trace"), None)
-    paid = [one for one in events if one.name in _PAID]
-    totals = {name: _sum(one.number(key) for one in paid) for name, key in _TOTALS.items()}
-    named = [one.value("span_name") or one.value("trace_name") for one in (root, *events) if one]
-    tools = ",".join(str(one.value("tools_called") or "") for one in events
-                     if one.name == "$ai_generation").split(",")  # fmt: skip
+    root = next((event for event in events if event.name == "$ai_trace"), None)
+    paid = [event for event in events if event.name in _PAID]
+    totals = {name: _sum(event.number(key) for event in paid) for name, key in _TOTALS.items()}
+    names = [
+        event.value("span_name") or event.value("trace_name") for event in (root, *events) if event
+    ]
+    tools = ",".join(str(event.value("tools_called") or "") for event in events
+                     if event.name == "$ai_generation").split(",")  # fmt: skip
     return {
         "id": key,
-        "aiSessionId": next((one.value("session_id") for one in events
-                             if one.value("session_id")), None),
+        "aiSessionId": next((event.value("session_id") for event in events
+                             if event.value("session_id")), None),
         "createdAt": _iso(events[0].at, session),
         "distinctId": (root or events[0]).person,
         "totalLatency": _latency(events),
@@ -238,16 +240,16 @@ def _trace(
            for name, total in totals.items()},
         "inputState": _state(root and root.value("input_state")),
         "outputState": _state(root and root.value("output_state")),
-        "traceName": next((name for name in named if name), None),
-        "errorCount": sum(str(one.value("is_error")).lower() == "true"
-                          or one.properties.get("$ai_error") is not None for one in events),
-        "isSupportTrace": any(_is_support(one) for one in events),
+        "traceName": next((name for name in names if name), None),
+        "errorCount": sum(str(event.value("is_error")).lower() == "true"
+                          or event.properties.get("$ai_error") is not None for event in events),
+        "isSupportTrace": any(_is_support(event) for event in events),
         "tools": [tool for tool in dict.fromkeys(tools) if tool],
         "events": [
-            {"id": one.uuid, "event": one.name, "createdAt": _iso(one.at, session),
-             "properties": one.properties}
-            for one in events
-            if is_listed(one)
+            {"id": event.uuid, "event": event.name, "createdAt": _iso(event.at, session),
+             "properties": event.properties}
+            for event in events
+            if is_listed(event)
         ],
     }  # fmt: skip
 
@@ -258,21 +260,23 @@ def _is_support(event: _Event) -> bool:
 
 def _latency(events: list[_Event]) -> float | None:
     """Return the latency of the trace itself, or of its generations, or of its children."""
-    known = [(one, latency) for one in events if (latency := one.number("latency")) is not None]
-    own = max((latency for one, latency in known if one.name == "$ai_trace"), default=0)
+    latencies = [
+        (event, latency) for event in events if (latency := event.number("latency")) is not None
+    ]
+    own = max((latency for event, latency in latencies if event.name == "$ai_trace"), default=0)
     if own > 0:
         return round(own, 2)
-    slow = [(one, latency) for one, latency in known if latency > 0]
-    if not slow or any(one.name != "$ai_generation" for one, _ in slow):
-        slow = [(one, latency) for one, latency in known
-                if one.is_top or one.value("parent_id") is None]  # fmt: skip
+    slow = [(event, latency) for event, latency in latencies if latency > 0]
+    if not slow or any(event.name != "$ai_generation" for event, _ in slow):
+        slow = [(event, latency) for event, latency in latencies
+                if event.is_top or event.value("parent_id") is None]  # fmt: skip
     total = _sum(latency for _, latency in slow)
     return None if total is None else round(total, 2)
 
 
 def _sum(numbers: Iterable[float | None]) -> float | None:
-    known = [number for number in numbers if number is not None]
-    return sum(known) if known else None
+    addends = [number for number in numbers if number is not None]
+    return sum(addends) if addends else None
 
 
 def _state(value: Any) -> Any:

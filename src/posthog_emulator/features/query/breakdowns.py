@@ -34,7 +34,13 @@ _FIELDS: Final = frozenset(
      "breakdown_histogram_bin_count", "breakdown_normalize_url", "breakdown_path_cleaning",
      "breakdown_hide_other_aggregation"}
 )  # fmt: skip
-_ONE: Final = ("property", "type", "group_type_index", "histogram_bin_count", "normalize_url")
+_PART_FIELDS: Final = (
+    "property",
+    "type",
+    "group_type_index",
+    "histogram_bin_count",
+    "normalize_url",
+)
 _KINDS: Final = "event, person, group, session, hogql, event_metadata and cohort"
 
 
@@ -72,8 +78,8 @@ class Breakdown:
             tests: The conditions on the events, whose numbers make the bins of a histogram.
         """
         return [
-            one.value if one.bins is None else _histogram(session, one, tests)
-            for one in self.properties
+            part.value if part.bins is None else _histogram(session, part, tests)
+            for part in self.properties
         ]
 
     def value(self, session: QuerySession, tests: Sequence[Node], null: str = NULL_VALUE) -> Node:
@@ -101,47 +107,49 @@ def read_breakdown(
     Raises:
         ApiError: 400, the emulator does not support the breakdown.
     """
-    given = as_object(query.get("breakdownFilter"))
-    reject_unknown_fields(given, _FIELDS, "breakdownFilter")
-    parts = _parts(given)
+    settings = as_object(query.get("breakdownFilter"))
+    reject_unknown_fields(settings, _FIELDS, "breakdownFilter")
+    parts = _parts(settings)
     if not parts:
         return None
-    limit = int(given.get("breakdown_limit") or limit)
-    hide = bool(given.get("breakdown_hide_other_aggregation"))
-    cohorts = [one["property"] for one in parts if one.get("type") == "cohort"]
+    limit = int(settings.get("breakdown_limit") or limit)
+    hide = bool(settings.get("breakdown_hide_other_aggregation"))
+    cohorts = [part["property"] for part in parts if part.get("type") == "cohort"]
     if cohorts:
         if len(cohorts) != len(parts):
             raise invalid("The emulator does not break down by cohorts and properties together.")
-        ids = [one if one == "all" else _cohort_id(session, one) for one in cohorts]
+        ids = [cohort if cohort == "all" else _cohort_id(session, cohort) for cohort in cohorts]
         return Breakdown((), limit, ids, hide)
-    clean = bool(given.get("breakdown_path_cleaning"))
-    return Breakdown([_property(session, one, clean) for one in parts], limit, (), hide)
+    clean = bool(settings.get("breakdown_path_cleaning"))
+    return Breakdown([_property(session, part, clean) for part in parts], limit, (), hide)
 
 
-def _parts(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _parts(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the parts of a breakdown in the form of `breakdowns`."""
-    several = given.get("breakdowns")
+    several = settings.get("breakdowns")
     if is_array(several) and several:
-        parts = [as_object(one) for one in several]
-        for one in parts:
-            reject_unknown_fields(one, _ONE, "Breakdown")
+        parts = [as_object(part) for part in several]
+        for part in parts:
+            reject_unknown_fields(part, _PART_FIELDS, "Breakdown")
         return parts
-    one = given.get("breakdown")
-    if one is None or one == []:
+    breakdown = settings.get("breakdown")
+    if breakdown is None or breakdown == []:
         return []
     more = {
-        "type": given.get("breakdown_type") or "event",
-        "group_type_index": given.get("breakdown_group_type_index"),
-        "histogram_bin_count": given.get("breakdown_histogram_bin_count"),
-        "normalize_url": given.get("breakdown_normalize_url"),
+        "type": settings.get("breakdown_type") or "event",
+        "group_type_index": settings.get("breakdown_group_type_index"),
+        "histogram_bin_count": settings.get("breakdown_histogram_bin_count"),
+        "normalize_url": settings.get("breakdown_normalize_url"),
     }
-    return [{"property": part, **more} for part in (one if is_array(one) else [one])]
+    return [
+        {"property": part, **more} for part in (breakdown if is_array(breakdown) else [breakdown])
+    ]
 
 
-def _cohort_id(session: QuerySession, given: Any) -> int:
-    if not str(given).isdigit() or int(given) not in session.cohorts:
-        raise invalid(f"Could not find cohort with ID {given}")
-    return int(given)
+def _cohort_id(session: QuerySession, value: Any) -> int:
+    if not str(value).isdigit() or int(value) not in session.cohorts:
+        raise invalid(f"Could not find cohort with ID {value}")
+    return int(value)
 
 
 def cohort_node(cohort: int | str) -> Node:
@@ -156,15 +164,15 @@ def cohort_name(session: QuerySession, cohort: int | str) -> str:
     return "all users" if isinstance(cohort, str) else session.cohorts[cohort].name
 
 
-def _property(session: QuerySession, one: Mapping[str, Any], clean: bool) -> _Property:
-    kind, name = str(one.get("type") or "event"), str(one["property"])
+def _property(session: QuerySession, part: Mapping[str, Any], clean: bool) -> _Property:
+    kind, name = str(part.get("type") or "event"), str(part["property"])
     match kind:
         case "event":
             node = field("properties", name)
         case "person":
             node = field("person", "properties", name)
         case "group":
-            node = field(f"group_{int(one.get('group_type_index') or 0)}", "properties", name)
+            node = field(f"group_{int(part.get('group_type_index') or 0)}", "properties", name)
         case "session":
             node = field("session", name)
         case "event_metadata":
@@ -174,12 +182,12 @@ def _property(session: QuerySession, one: Mapping[str, Any], clean: bool) -> _Pr
         case _:
             raise invalid(f"The emulator breaks down by {_KINDS}, not by {kind} {name!r}.")
     text = call("toString", node)
-    if one.get("normalize_url"):
+    if part.get("normalize_url"):
         trimmed = call("replaceRegexpOne", text, constant("[/?#]*$"), constant(""))
         text = call("if", call("empty", trimmed), constant("/"), trimmed)
     if clean:
         text = cleaned_path(text, session.path_cleaning)
-    bins = one.get("histogram_bin_count")
+    bins = part.get("histogram_bin_count")
     return _Property(call("nullIf", text, constant("")), node, int(bins) if bins else None)
 
 
@@ -190,8 +198,8 @@ def cleaned_path(text: Node, rules: Any) -> Node:
         text: The path.
         rules: Rules with `regex`, `alias` and perhaps `order`, as the API has them.
     """
-    known = [as_object(rule) for rule in (rules if is_array(rules) else [])]
-    for rule in sorted(known, key=lambda rule: rule.get("order") or 0):
+    rule_objects = [as_object(rule) for rule in (rules if is_array(rules) else [])]
+    for rule in sorted(rule_objects, key=lambda rule: rule.get("order") or 0):
         if rule.get("regex") is not None:
             # A rule may name its groups as `\\1`; a backslash before anything else is text.
             alias = re.sub(r"\\(?!\d)", r"\\\\", str(rule.get("alias") or ""))
@@ -199,16 +207,16 @@ def cleaned_path(text: Node, rules: Any) -> Node:
     return text
 
 
-def _histogram(session: QuerySession, one: _Property, tests: Sequence[Node]) -> Node:
+def _histogram(session: QuerySession, part: _Property, tests: Sequence[Node]) -> Node:
     """Return the bin of a number as text; NULL for no number."""
     values = Values(session)
-    number = call("toFloat", one.number)
+    number = call("toFloat", part.number)
     added = values.add_node(number)
     sql = f"SELECT min({added}), max({added}) FROM events WHERE {event_tests(values, *tests)}"  # noqa: S608
     low, high = run_rows(session, sql, values.by_name)[0]
     if low is None:
         return constant(None)
-    count = one.bins or 1
+    count = part.bins or 1
     width = (high - low) / count
     branches: list[Node] = []
     for place in range(count):

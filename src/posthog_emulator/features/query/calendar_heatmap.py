@@ -68,7 +68,7 @@ def run_calendar_heatmap(session: QuerySession, query: Mapping[str, Any]) -> Res
         values.by_name,
     )
     cells = {(day, hour): count for (day, hour), count in rows}
-    found = {
+    heatmap = {
         "data": [
             {"row": day, "column": hour, "value": count}
             for (day, hour), count in cells.items()
@@ -84,4 +84,4 @@ def run_calendar_heatmap(session: QuerySession, query: Mapping[str, Any]) -> Res
         ],
         "allAggregations": cells.get((0, -1), 0),
     }
-    return insight_result(found, period)
+    return insight_result(heatmap, period)

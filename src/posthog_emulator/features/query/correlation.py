@@ -107,17 +107,17 @@ class _Correlation:
         failures = len(self.spans) - successes
         if not successes or not failures:
             return insight_result({"events": [], "skewed": True}, self.funnel.period)
-        found: dict[str, set[str]] = defaultdict(set)
+        persons_by_name: dict[str, set[str]] = defaultdict(set)
         names = self._properties() if kind == "properties" else self._events(kind != "events")
         for name, person in names:
-            found[name].add(person)
-        items = [self._item(name, persons, failures) for name, persons in found.items()]
+            persons_by_name[name].add(person)
+        items = [self._item(name, persons, failures) for name, persons in persons_by_name.items()]
         least = min(_MIN_PERSONS, _MIN_SHARE * len(self.spans))
-        items = [one for one in items if one["success_count"] + one["failure_count"] >= least]
-        good = [one for one in items if one["correlation_type"] == "success"]
-        bad = [one for one in items if one["correlation_type"] == "failure"]
-        good.sort(key=lambda one: (-one["odds_ratio"], one["event"]["event"]))
-        bad.sort(key=lambda one: (one["odds_ratio"], one["event"]["event"]))
+        items = [item for item in items if item["success_count"] + item["failure_count"] >= least]
+        good = [item for item in items if item["correlation_type"] == "success"]
+        bad = [item for item in items if item["correlation_type"] == "failure"]
+        good.sort(key=lambda item: (-item["odds_ratio"], item["event"]["event"]))
+        bad.sort(key=lambda item: (item["odds_ratio"], item["event"]["event"]))
         skewed = max(successes, failures) / min(successes, failures) > _SKEWED
         results = {"events": [*good[:_SHOWN], *bad[:_SHOWN]], "skewed": skewed}
         return insight_result(results, self.funnel.period)
@@ -135,20 +135,20 @@ class _Correlation:
         }
 
     def _texts(self, name: str) -> list[str]:
-        return [str(one) for one in self.query.get(name) or ()]
+        return [str(text) for text in self.query.get(name) or ()]
 
     def _events(self, with_properties: bool) -> Iterator[tuple[str, str]]:
         """Yield names of events, with their properties if asked for, and persons who did them."""
-        steps = [str(one.id) for one in self.funnel.entities if one.type == "events"]
+        steps = [str(entity.id) for entity in self.funnel.entities if entity.type == "events"]
         excluded = (*steps, *self._texts("funnelCorrelationExcludeEventNames"))
         chosen = compare("not in", field("event"), constant(excluded))
         if with_properties:
-            wanted = (*self._texts("funnelCorrelationEventNames"), "")
-            chosen = compare("in", field("event"), constant(wanted))
+            event_names = (*self._texts("funnelCorrelationEventNames"), "")
+            chosen = compare("in", field("event"), constant(event_names))
         tests: list[Node] = [period_node(self.funnel.period), self.funnel.common, chosen]
-        held = "properties" if with_properties else "''"
+        column = "properties" if with_properties else "''"
         without = set(self._texts("funnelCorrelationEventExcludePropertyNames"))
-        for name, person, text in self._done("event", held, tests):
+        for name, person, text in self._done("event", column, tests):
             if not with_properties:
                 yield name, person
                 continue
@@ -156,13 +156,15 @@ class _Correlation:
                 if key not in without:
                     yield f"{name}::{key}::{_shown(value)}", person
 
-    def _done(self, name: str, held: str, tests: Sequence[Node]) -> Iterator[tuple[str, str, str]]:
+    def _done(
+        self, name: str, column: str, tests: Sequence[Node]
+    ) -> Iterator[tuple[str, str, str]]:
         """Yield event, person, and further text, of what persons did while in the funnel."""
         values = Values(self.session)
         sql = (
-            f"SELECT {name} AS name, person_id, {held} AS held, "  # noqa: S608
+            f"SELECT {name} AS name, person_id, {column} AS text, "  # noqa: S608
             f"arraySort(groupArray(dateDiff('microsecond', {EPOCH}, timestamp))) "
-            f"FROM events WHERE {event_tests(values, *tests)} GROUP BY name, person_id, held"
+            f"FROM events WHERE {event_tests(values, *tests)} GROUP BY name, person_id, text"
         )
         for event, person, text, times in all_rows(self.session, sql, values):
             span = self.spans.get(person)
@@ -178,8 +180,8 @@ class _Correlation:
             chosen = {person for _, person, _ in self._done("''", "''", tests)}
         elif point.get("funnelCorrelationPropertyValues"):
             values = Values(self.session)
-            given = point["funnelCorrelationPropertyValues"]
-            (test,) = property_tests(given, values, "persons")
+            property_filters = point["funnelCorrelationPropertyValues"]
+            (test,) = property_tests(property_filters, values, "persons")
             rows = all_rows(self.session, f"SELECT id FROM persons WHERE {test}", values)  # noqa: S608
             chosen &= {row[0] for row in rows}
         converted = point.get("funnelCorrelationPersonConverted")
@@ -189,14 +191,14 @@ class _Correlation:
 
     def _properties(self) -> Iterator[tuple[str, str]]:
         """Yield properties of persons with their values, and the persons who have them."""
-        wanted = self._texts("funnelCorrelationNames")
+        names = self._texts("funnelCorrelationNames")
         excluded = set(self._texts("funnelCorrelationExcludeNames"))
         rows = all_rows(self.session, "SELECT id, properties FROM persons", Values(self.session))
         for person, text in rows:
             if person not in self.spans:
                 continue
             properties: dict[str, Any] = json.loads(text) if isinstance(text, str) else text
-            for name in sorted(properties) if "$all" in wanted else wanted:
+            for name in sorted(properties) if "$all" in names else names:
                 if name in properties and name not in excluded:
                     yield f"{name}::{_shown(properties[name])}", person
 

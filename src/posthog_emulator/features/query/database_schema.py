@@ -49,11 +49,11 @@ def run_database_schema(session: QuerySession, query: Mapping[str, Any]) -> Resu
         ApiError: 400, the query uses something that the emulator does not support.
     """
     check_query(query, "includeFields", "tables")
-    wanted: Any = query.get("tables")
+    selection: Any = query.get("tables")
     names = [*TABLES, *system_columns(), *session.views]
     tables: dict[str, Any] = {}
     for name in names:
-        if is_array(wanted) and name not in wanted:
+        if is_array(selection) and name not in selection:
             continue
         with_fields = query.get("includeFields") is not False
         tables[name] = {
@@ -75,13 +75,13 @@ def _fields(session: QuerySession, table: str) -> dict[str, dict[str, Any]]:
         columns = system_columns().get(table)
         types = _view_types(session, table) if columns is None else columns
         return {name: _field(name, _type_of(kind)) for name, kind in types.items()}
-    known = TABLES[table]
+    table_schema = TABLES[table]
     fields = {
         name: _field(name, "json" if column.scope else _TYPES.get(column.kind, "unknown"))
-        for name, column in known.columns.items()
+        for name, column in table_schema.columns.items()
         if not column.hidden
     }
-    for name, lazy in known.lazy.items():
+    for name, lazy in table_schema.lazy.items():
         inner = [key for key, column in TABLES[lazy.table].columns.items() if not column.hidden]
         fields[name] = {**_field(name, "lazy_table"), "table": lazy.table, "fields": inner}
     return fields
@@ -101,11 +101,11 @@ def _view_types(session: QuerySession, view: str) -> dict[str, str]:
     if view not in session.views:
         return {}
     try:
-        found = run_hogql(session, f"SELECT * FROM ({session.views[view]}) LIMIT 0", {})  # noqa: S608
+        result = run_hogql(session, f"SELECT * FROM ({session.views[view]}) LIMIT 0", {})  # noqa: S608
     except ApiError:
         # A view may be broken: its table is listed without fields.
         return {}
-    return dict(found.head["types"])
+    return dict(result.head["types"])
 
 
 def run_autocomplete(session: QuerySession, query: Mapping[str, Any]) -> Result:
@@ -120,15 +120,17 @@ def run_autocomplete(session: QuerySession, query: Mapping[str, Any]) -> Result:
     if language not in ("hogQL", "hogQLExpr"):
         raise invalid(f"The emulator supports hogQL and hogQLExpr only, not {language}.")
     start, end = int(query["startPosition"]), int(query["endPosition"])
-    found: list[dict[str, Any]] = []
+    suggestions: list[dict[str, Any]] = []
     more = False
     for typed in _TRIED:
         place = _place(f"{text[:end]}{typed}{text[end:]}", is_query=language == "hogQL")
         if place is not None:
-            found, more = _suggested(session, *place, text[start:end])
-        if found:
+            suggestions, more = _suggested(session, *place, text[start:end])
+        if suggestions:
             break
-    return Result(encode_json(found), {"incomplete_list": more}, len(found), "suggestions")
+    return Result(
+        encode_json(suggestions), {"incomplete_list": more}, len(suggestions), "suggestions"
+    )
 
 
 def _place(text: str, *, is_query: bool) -> tuple[list[str], Node | None, str] | None:
@@ -140,7 +142,7 @@ def _place(text: str, *, is_query: bool) -> tuple[list[str], Node | None, str] |
     if not is_query:
         tree = {**parse_select("SELECT 1 FROM events"), "select": [tree]}
     for node, select, parent in _walk(tree, None, ""):
-        chain = [str(one) for one in node.get("chain") or ()] if node["node"] == "Field" else []
+        chain = [str(part) for part in node.get("chain") or ()] if node["node"] == "Field" else []
         for number, name in enumerate(chain):
             if _MARK in name:
                 return chain[:number], select, parent
@@ -165,7 +167,7 @@ def _suggested(
         return [_item(name, "Folder", "Table") for name in rest], False
     if parent == "Placeholder":
         prefix = "" if chain == ["variables"] else "variables."
-        codes = sorted(str(one.get("code_name")) for one in session.variables.values())
+        codes = sorted(str(variable.get("code_name")) for variable in session.variables.values())
         return [_item(f"{prefix}{name}", "Constant", "Variable") for name in codes], False
     tables = dict(_tables(None if select is None else select.get("select_from")))
     if not tables:
@@ -184,9 +186,9 @@ def _suggested(
     if names:
         return [], False
     fields = [
-        _item(name, "Variable", _SHOWN.get(one["type"], one["type"].capitalize()),
+        _item(name, "Variable", _SHOWN.get(definition["type"], definition["type"].capitalize()),
               f"`{name}`" if _WRAPPED.search(name) else name)
-        for name, one in _fields(session, table).items()
+        for name, definition in _fields(session, table).items()
     ]  # fmt: skip
     return [*fields, *([] if chain else _functions())], False
 
@@ -196,7 +198,7 @@ def _tables(join: Node | None) -> Iterator[tuple[str, str]]:
     while join:
         table: Node = join.get("table") or {"node": ""}
         if table["node"] == "Field":
-            yield str(join.get("alias") or ""), ".".join(str(one) for one in table["chain"])
+            yield str(join.get("alias") or ""), ".".join(str(part) for part in table["chain"])
         join = join.get("next_join")
 
 

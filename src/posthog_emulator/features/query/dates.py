@@ -75,10 +75,10 @@ def parse_date(text: str, now: datetime) -> tuple[datetime, _Relative | None]:
     absolute = _absolute(text, now)
     if absolute is not None:
         return absolute, None
-    found = _RELATIVE.search(text)
-    if found is None:
+    match = _RELATIVE.search(text)
+    if match is None:
         return now, None
-    relative = _Relative(int(found[1] or 0), _LETTERS[found[2]], found[3] or "")
+    relative = _Relative(int(match[1] or 0), _LETTERS[match[2]], match[3] or "")
     if relative.count > 100_000_000:
         raise invalid(f"{text} is too long ago.")
     # A quarter counts 13 weeks, unless its start is asked for.
@@ -111,13 +111,13 @@ def _absolute(text: str, now: datetime) -> datetime | None:
     return at.astimezone(now.tzinfo) if at.tzinfo else at.replace(tzinfo=now.tzinfo)
 
 
-def bound(given: Any, now: datetime) -> datetime:
+def bound(value: Any, now: datetime) -> datetime:
     """Return the bound of a filter: an absolute date, or one relative to now, not rounded.
 
     Raises:
         ApiError: 400, it is too long ago for a date.
     """
-    return parse_date(str(given), now)[0]
+    return parse_date(str(value), now)[0]
 
 
 def relative_text(text: str, session: QuerySession) -> str:
@@ -216,14 +216,14 @@ class Period:
         Raises:
             ApiError: 400, there are too many.
         """
-        found, first = list[datetime](), self.first_bucket()
+        starts, first = list[datetime](), self.first_bucket()
         at = first
         while at <= self.end:
-            if len(found) >= _MAX_BUCKETS:
+            if len(starts) >= _MAX_BUCKETS:
                 raise invalid(f"The time range has more than {_MAX_BUCKETS:,} intervals.")
-            found.append(at)
-            at = add_units(first, self.unit, len(found))
-        return found
+            starts.append(at)
+            at = add_units(first, self.unit, len(starts))
+        return starts
 
     def bucket_keys(self) -> list[int]:
         """Return the starts of the intervals in seconds since 1970, as `bucket_sql` has them."""
@@ -257,18 +257,19 @@ def query_period(
     Raises:
         ApiError: 400, the range has a field that the emulator does not support.
     """
-    unit, given = unit or str(query.get("interval") or "day"), as_object(query.get("dateRange"))
-    reject_unknown_fields(given, ("date_from", "date_to", "explicitDate"), "dateRange")
-    now, explicit = local_now(session), bool(given.get("explicitDate"))
+    unit = unit or str(query.get("interval") or "day")
+    date_range = as_object(query.get("dateRange"))
+    reject_unknown_fields(date_range, ("date_from", "date_to", "explicitDate"), "dateRange")
+    now, explicit = local_now(session), bool(date_range.get("explicitDate"))
     end, relative_end = now, None
-    if given.get("date_to"):
-        end, relative_end = parse_date(str(given["date_to"]), now)
+    if date_range.get("date_to"):
+        end, relative_end = parse_date(str(date_range["date_to"]), now)
     if not explicit:
         if unit not in _SECONDS:
             end = _end_of(end, "day")
-        elif relative_end is not None or not given.get("date_to"):
+        elif relative_end is not None or not date_range.get("date_to"):
             end = _end_of(end, "minute" if unit == "second" else unit)
-    text = str(given.get("date_from") or "-7d")
+    text = str(date_range.get("date_from") or "-7d")
     relative = None
     if text == "all":
         start = _earliest(session, now)
@@ -322,8 +323,8 @@ def compared_period(
     if compare.get("compare_to"):
         start = parse_date(str(compare["compare_to"]), period.start)[0]
         return replace(period, start=start, end=start + length)
-    given = as_object(query.get("dateRange"))
-    text, until = str(given.get("date_from") or "-7d"), given.get("date_to")
+    date_range = as_object(query.get("dateRange"))
+    text, until = str(date_range.get("date_from") or "-7d"), date_range.get("date_to")
     relative = None if text == "all" else parse_date(text, local_now(session))[1]
     wholes = ("week", "month", "quarter", "year")
     if relative and relative.edge == "Start" and relative.unit in wholes and not until:

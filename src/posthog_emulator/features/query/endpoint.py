@@ -175,13 +175,13 @@ def _recordings(call: ApiCall) -> list[Mapping[str, Any]]:
     rows = list(recording_collection(state, team))
     RECORDING_LIFECYCLE.derive(state, team, rows)
     schema, fit = {"$ref": "#/components/schemas/SessionRecordingType"}, state.object_schemas.fit
-    found: list[Mapping[str, Any]] = []
+    recordings: list[Mapping[str, Any]] = []
     for row in rows:
         person = row.data.get("person")
         # In results of queries, the id of a person is a text.
         person = {**person, "id": str(person["id"])} if person else None
-        found.append(fit(schema, {**row.data, "person": person}))
-    return found
+        recordings.append(fit(schema, {**row.data, "person": person}))
+    return recordings
 
 
 def parse_request(call: ApiCall) -> QueryRequest:

@@ -52,18 +52,18 @@ _NODE: Final = frozenset(
 )  # fmt: skip
 
 
-def check_insight(query: Mapping[str, Any], known: Collection[str]) -> None:
+def check_insight(query: Mapping[str, Any], allowed: Collection[str]) -> None:
     """Reject fields of an insight query that are not supported.
 
     Args:
         query: The query.
-        known: The fields that are, besides `INSIGHT_FIELDS`.
+        allowed: The fields that are, besides `INSIGHT_FIELDS`.
 
     Raises:
         ApiError: 400, naming the field.
     """
     kind = str(query.get("kind"))
-    reject_unknown_fields(query, {*known, *INSIGHT_FIELDS}, kind)
+    reject_unknown_fields(query, {*allowed, *INSIGHT_FIELDS}, kind)
     modifiers = as_object(query.get("modifiers"))
     reject_unknown_fields(modifiers, IGNORED_MODIFIERS, f"{kind}.modifiers")
     if query.get("samplingFactor") not in (None, 1):
@@ -140,25 +140,27 @@ class Entity:
 
 
 def read_entities(
-    session: QuerySession, query: Mapping[str, Any], known: Collection[str] = ()
+    session: QuerySession, query: Mapping[str, Any], allowed: Collection[str] = ()
 ) -> list[Entity]:
     """Return the series of a query.
 
     Args:
         session: The session of the query.
         query: The query.
-        known: Fields of its nodes that are supported besides those of all insights.
+        allowed: Fields of its nodes that are supported besides those of all insights.
 
     Raises:
         ApiError: 400, a node is not supported.
     """
     series: Any = query.get("series")
     nodes: Sequence[Any] = series if is_array(series) else []
-    return [read_entity(session, as_object(node), order, known) for order, node in enumerate(nodes)]
+    return [
+        read_entity(session, as_object(node), order, allowed) for order, node in enumerate(nodes)
+    ]
 
 
 def read_entity(
-    session: QuerySession, node: Mapping[str, Any], order: int = 0, known: Collection[str] = ()
+    session: QuerySession, node: Mapping[str, Any], order: int = 0, allowed: Collection[str] = ()
 ) -> Entity:
     """Return a series of events, of an action, or of several of these.
 
@@ -166,7 +168,7 @@ def read_entity(
         session: The session of the query.
         node: An EventsNode, ActionsNode or GroupNode.
         order: Its place in the query.
-        known: Its fields that are supported besides those of all insights.
+        allowed: Its fields that are supported besides those of all insights.
 
     Raises:
         ApiError: 400, the node is of another kind, or uses something that is not supported.
@@ -176,7 +178,7 @@ def read_entity(
         raise invalid(
             f"The emulator computes series of EventsNode, ActionsNode and GroupNode, not of {kind}."
         )
-    reject_unknown_fields(node, {*_NODE, *known}, kind)
+    reject_unknown_fields(node, {*_NODE, *allowed}, kind)
     tests = [
         property_node(node.get(name), session)
         for name in ("properties", "fixedProperties")

@@ -63,7 +63,7 @@ def run_error_correlation(session: QuerySession, query: Mapping[str, Any]) -> Re
             if all(counts.values()):
                 ratio = both * counts["neither"] / counts["success_only"] / counts["exception_only"]
                 results.append({**item, "event": event, "odds_ratio": ratio, "population": counts})
-    results.sort(key=lambda one: -one["odds_ratio"])
+    results.sort(key=lambda result: -result["odds_ratio"])
     columns = ["id", "status", "name", "description", "first_seen", "assignee", "external_issues",
                "last_seen", "library", "odds_ratio", "population", "event"]  # fmt: skip
     return insight_result(results, columns=columns, hasMore=False, limit=_ROWS, offset=0)

@@ -62,19 +62,19 @@ def run_error_tracking(session: QuerySession, query: Mapping[str, Any]) -> Resul
     start, end = _range(session, query)
     issues, items = _known_issues(session), list[dict[str, Any]]()
     for row in _rows(session, query, start, end, resolution):
-        known = issues.get(row[0], {})
-        if query.get("status") in (None, "all", known.get("status") or "active"):
-            items.append(_item(query, row, known, start, (end - start) / max(resolution, 1)))
+        issue = issues.get(row[0], {})
+        if query.get("status") in (None, "all", issue.get("status") or "active"):
+            items.append(_item(query, row, issue, start, (end - start) / max(resolution, 1)))
     order = str(query["orderBy"])
     # Descending by default, except by the time that an issue was first seen at.
     direction = query.get("orderDirection") or ("ASC" if order == "first_seen" else "DESC")
-    items.sort(key=lambda one: one["id"])
+    items.sort(key=lambda item: item["id"])
     items.sort(
-        key=lambda one: one[order] if order in one else one["aggregations"][order],
+        key=lambda item: item[order] if order in item else item["aggregations"][order],
         reverse=direction == "DESC",
     )
     if query.get("withAggregations") is False:
-        items = [{**one, "aggregations": None} for one in items]
+        items = [{**item, "aggregations": None} for item in items]
     return insight_result(
         items[skipped : skipped + limit],
         columns=[],
@@ -97,7 +97,7 @@ def run_error_breakdowns(session: QuerySession, query: Mapping[str, Any]) -> Res
     start, end = _range(session, query, _BREAKDOWN_DAYS)
     most = query.get("maxValuesPerProperty")
     most = _BREAKDOWN_VALUES if most is None else int(most)
-    found: dict[str, Any] = {}
+    breakdowns: dict[str, Any] = {}
     for name in query["breakdownProperties"]:
         values = Values(session)
         value = values.add_node(call("toString", field("properties", str(name))))
@@ -112,16 +112,16 @@ def run_error_breakdowns(session: QuerySession, query: Mapping[str, Any]) -> Res
         if rows:
             shown = [{"value": text, "count": count} for text, count in rows[:most]]
             total = sum(count for _, count in rows)
-            found[str(name)] = {"values": shown, "total_count": total}
-    return insight_result(found)
+            breakdowns[str(name)] = {"values": shown, "total_count": total}
+    return insight_result(breakdowns)
 
 
 def _range(
     session: QuerySession, query: Mapping[str, Any], oldest: timedelta = _OLDEST
 ) -> tuple[datetime, datetime]:
-    given, now = as_object(query.get("dateRange")), local_now(session)
-    reject_unknown_fields(given, ("date_from", "date_to", "explicitDate"), "dateRange")
-    first, last = given.get("date_from"), given.get("date_to")
+    date_range, now = as_object(query.get("dateRange")), local_now(session)
+    reject_unknown_fields(date_range, ("date_from", "date_to", "explicitDate"), "dateRange")
+    first, last = date_range.get("date_from"), date_range.get("date_to")
     start = now - oldest if first in (None, "", "all") else bound(first, now)
     return start, bound(last, now) if last else now
 
@@ -194,7 +194,7 @@ def _rows(
 def _item(
     query: Mapping[str, Any],
     row: list[Any],
-    known: Mapping[str, Any],
+    issue: Mapping[str, Any],
     start: datetime,
     width: timedelta,
 ) -> dict[str, Any]:
@@ -204,9 +204,9 @@ def _item(
         volume[bucket] += 1
     item: dict[str, Any] = {
         "id": key,
-        "name": known.get("name") or kind or None,
-        "description": known.get("description") or text or None,
-        "status": known.get("status") or "active",
+        "name": issue.get("name") or kind or None,
+        "description": issue.get("description") or text or None,
+        "status": issue.get("status") or "active",
         "assignee": None,
         "external_issues": [],
         "first_seen": _iso(first, start),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_events"]
 
-_KNOWN: Final = (
+_ALLOWED: Final = (
     "kind", "select", "where", "orderBy", "after", "before", "event", "limit", "offset",
     "properties", "fixedProperties", "filterTestAccounts", "personId", "tags", "version",
     "modifiers",
@@ -37,7 +37,7 @@ class _Source:
     time: str
     star: Sequence[str]
     """The columns of `*`."""
-    known: Sequence[str]
+    own_fields: Sequence[str]
     """Fields that are supported besides those of both kinds."""
 
 
@@ -70,44 +70,44 @@ def run_events(session: QuerySession, query: Mapping[str, Any]) -> Result:
 
     kind = str(query["kind"])
     source = _SOURCES[kind]
-    reject_unknown_fields(query, (*_KNOWN, *source.known), kind)
+    reject_unknown_fields(query, (*_ALLOWED, *source.own_fields), kind)
     modifiers = as_object(query.get("modifiers"))
     reject_unknown_fields(modifiers, IGNORED_MODIFIERS, f"{kind}.modifiers")
-    asked = _texts(query, "select") or ["*"]
+    selection = _texts(query, "select") or ["*"]
     values = Values(session)
     try:
-        columns = [_column(text, values, source) for text in asked]
-        sql = _sql(session, query, asked, columns, values)
+        columns = [_column(text, values, source) for text in selection]
+        sql = _sql(session, query, selection, columns, values)
     except HogQLError as error:
         raise invalid(error.detail, None, error.code) from None
     limit, skipped = _page(query)
     # One row more than requested shows whether there are more.
     sql += f" LIMIT {limit + 1} OFFSET {skipped}"
-    found = run_hogql(session, sql, values.by_name, allow_offset=True, max_rows=_MOST + 1)
-    rows: list[list[Any]] = json.loads(found.rows)
+    result = run_hogql(session, sql, values.by_name, allow_offset=True, max_rows=_MOST + 1)
+    rows: list[list[Any]] = json.loads(result.rows)
     more = len(rows) > limit
     rows = rows[:limit]
-    _dress(session, source, asked, rows)
-    named = [c.name or text for c, text in zip(columns, asked, strict=True)]
+    _dress(session, source, selection, rows)
+    names = [c.name or text for c, text in zip(columns, selection, strict=True)]
     head: dict[str, Any] = {
-        "columns": named,
-        "types": [kind for _, kind in found.head["types"]],
+        "columns": names,
+        "types": [kind for _, kind in result.head["types"]],
         "hasMore": more,
         "limit": limit,
         "offset": skipped,
-        "hogql": found.head["hogql"],
+        "hogql": result.head["hogql"],
         "timings": [],
         "modifiers": {},
         "error": None,
     }
     if source.table == "events":
-        head["nextCursor"] = _cursor(query, asked, rows) if more else None
+        head["nextCursor"] = _cursor(query, selection, rows) if more else None
     return Result(encode_json(rows), head, len(rows))
 
 
 def _texts(query: Mapping[str, Any], name: str) -> list[str]:
-    given: Any = query.get(name)
-    return [str(one) for one in given] if is_array(given) else []
+    value: Any = query.get(name)
+    return [str(item) for item in value] if is_array(value) else []
 
 
 def _page(query: Mapping[str, Any]) -> tuple[int, int]:
@@ -138,11 +138,11 @@ def _part(node: Node, values: Values) -> _Part:
     from posthog_emulator.hogql.calls import has_aggregate
     from posthog_emulator.hogql.parse import Expression
 
-    named = node["node"] == "Alias"
-    inner = node["expr"] if named else node
+    has_alias = node["node"] == "Alias"
+    inner = node["expr"] if has_alias else node
     return _Part(
         values.add(Expression(node)), values.add(Expression(inner)),
-        node["alias"] if named else None, has_aggregate(inner),
+        node["alias"] if has_alias else None, has_aggregate(inner),
     )  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def _own(text: str, source: _Source) -> str:
 def _sql(
     session: QuerySession,
     query: Mapping[str, Any],
-    asked: Sequence[str],
+    selection: Sequence[str],
     columns: Sequence[_Part],
     values: Values,
 ) -> str:
@@ -181,9 +181,9 @@ def _sql(
     having = [test.inner for test in tests if test.aggregates]
     totals = [column for column in columns if column.aggregates]
     orders = [parse_order(_own(text, source)) for text in _texts(query, "orderBy")]
-    keys = [f"{values.add(Expression(one['expr']))} {one['order']}" for one in orders]
+    keys = [f"{values.add(Expression(order['expr']))} {order['order']}" for order in orders]
     if query.get("orderBy") is None:
-        keys = [_order(asked, columns, totals, source.time)]
+        keys = [_order(selection, columns, totals, source.time)]
     shown = ", ".join(column.shown for column in columns)
     sql = f"SELECT {shown} FROM {source.table} WHERE {' AND '.join(where)}"  # noqa: S608
     groups = [column.inner for column in columns if not column.aggregates]
@@ -196,13 +196,13 @@ def _sql(
 
 
 def _order(
-    asked: Sequence[str], columns: Sequence[_Part], totals: Sequence[_Part], time: str
+    selection: Sequence[str], columns: Sequence[_Part], totals: Sequence[_Part], time: str
 ) -> str:
-    if "count()" in asked:
+    if "count()" in selection:
         return "count() DESC"
     if totals:
         return f"{totals[0].inner} DESC"
-    return f"{time} DESC" if time in asked else f"{columns[0].inner} ASC"
+    return f"{time} DESC" if time in selection else f"{columns[0].inner} ASC"
 
 
 def _tests(session: QuerySession, query: Mapping[str, Any], values: Values) -> list[str]:
@@ -232,17 +232,17 @@ def _tests(session: QuerySession, query: Mapping[str, Any], values: Values) -> l
             on_events.append(f"matchesAction({int(query['actionId'])})")
         on_events += property_tests(query.get("eventProperties"), values)
         if on_events:
-            on_events += [one.replace("{time}", "timestamp", 1) for one in times]
+            on_events += [test.replace("{time}", "timestamp", 1) for test in times]
             ids = f"SELECT $session_id FROM events WHERE {' AND '.join(on_events)}"  # noqa: S608
             tests.append(f"session_id IN ({ids})")
-    return tests + [one.replace("{time}", source.time, 1) for one in times]
+    return tests + [test.replace("{time}", source.time, 1) for test in times]
 
 
 def _dress(
-    session: QuerySession, source: _Source, asked: Sequence[str], rows: list[list[Any]]
+    session: QuerySession, source: _Source, selection: Sequence[str], rows: list[list[Any]]
 ) -> None:
     """Convert the columns `*` and `person` to objects."""
-    for place, text in enumerate(asked):
+    for place, text in enumerate(selection):
         if text == "*":
             for row in rows:
                 item = dict(zip(source.star, row[place], strict=True))
@@ -276,13 +276,15 @@ def _persons(session: QuerySession, distinct_ids: set[str]) -> dict[str, dict[st
     }
 
 
-def _cursor(query: Mapping[str, Any], asked: Sequence[str], rows: list[list[Any]]) -> str | None:
+def _cursor(
+    query: Mapping[str, Any], selection: Sequence[str], rows: list[list[Any]]
+) -> str | None:
     """Return the timestamp of the last row if the rows are sorted by timestamp, else None."""
     order = _texts(query, "orderBy")
-    by_time = order[0].split()[0] == "timestamp" if order else "timestamp" in asked
+    by_time = order[0].split()[0] == "timestamp" if order else "timestamp" in selection
     if not by_time or not rows:
         return None
-    if "*" in asked:
-        return str(rows[-1][asked.index("*")]["timestamp"])
-    place = next((n for n, text in enumerate(asked) if _called(text) == "timestamp"), None)
+    if "*" in selection:
+        return str(rows[-1][selection.index("*")]["timestamp"])
+    place = next((n for n, text in enumerate(selection) if _called(text) == "timestamp"), None)
     return None if place is None else str(rows[-1][place])

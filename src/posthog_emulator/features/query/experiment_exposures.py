@@ -83,8 +83,12 @@ def variants_of(query: Mapping[str, Any]) -> list[str]:
         ApiError: 400, the flag has no variants.
     """
     filters = as_object(as_object(query.get("feature_flag")).get("filters"))
-    given: Any = as_object(filters.get("multivariate")).get("variants")
-    variants = [str(as_object(one).get("key")) for one in given] if is_array(given) else []
+    definitions: Any = as_object(filters.get("multivariate")).get("variants")
+    variants = (
+        [str(as_object(definition).get("key")) for definition in definitions]
+        if is_array(definitions)
+        else []
+    )
     if not variants:
         raise invalid("An ExperimentExposureQuery needs a feature_flag with variants.")
     holdout = as_object(query.get("holdout")).get("id")

@@ -41,20 +41,22 @@ def run_experiment_funnels(session: QuerySession, query: Mapping[str, Any]) -> R
             or there are no results of `control`, or of another variant.
     """
     check_query(query, *_FIELDS, "funnels_query")
-    found, keys = _experiment(session, query)
-    given = as_object(query.get("funnels_query"))
-    layout = {**as_object(given.get("funnelsFilter")), "layout": "vertical"}
-    inner = {**given, **_common(found), "funnelsFilter": layout}
-    insight = [one for one in _results(run_funnels, session, inner)
-               if one and one[0]["breakdown_value"][0] in keys]  # fmt: skip
+    experiment, keys = _experiment(session, query)
+    funnels_query = as_object(query.get("funnels_query"))
+    layout = {**as_object(funnels_query.get("funnelsFilter")), "layout": "vertical"}
+    inner = {**funnels_query, **_common(experiment), "funnelsFilter": layout}
+    insight = [steps for steps in _results(run_funnels, session, inner)
+               if steps and steps[0]["breakdown_value"][0] in keys]  # fmt: skip
     variants: list[Variant] = []
     for steps in insight:
         done = steps[-1]["count"] if len(steps) > 1 else 0
         variants.append({"key": steps[0]["breakdown_value"][0], "success_count": done,
                          "failure_count": steps[0]["count"] - done})  # fmt: skip
     variants = _ordered(variants)
-    posteriors = [beta_posterior(one["success_count"], one["failure_count"]) for one in variants]
-    exposed = [one["success_count"] + one["failure_count"] for one in variants]
+    posteriors = [
+        beta_posterior(variant["success_count"], variant["failure_count"]) for variant in variants
+    ]
+    exposed = [variant["success_count"] + variant["failure_count"] for variant in variants]
     probabilities = chances(posteriors)
     code = _code(exposed, probabilities)
     head = {
@@ -73,39 +75,42 @@ def run_experiment_trends(session: QuerySession, query: Mapping[str, Any]) -> Re
             or there are no results of `control`, or of another variant.
     """
     check_query(query, *_FIELDS, "count_query", "exposure_query")
-    found, keys = _experiment(session, query)
-    given = as_object(query.get("count_query"))
-    math = as_object(next(iter(given.get("series") or ()), None)).get("math")
+    experiment, keys = _experiment(session, query)
+    count_query = as_object(query.get("count_query"))
+    math = as_object(next(iter(count_query.get("series") or ()), None)).get("math")
     if math not in (None, "total", "dau", "unique_session", "unique_group"):
         raise invalid(f"The emulator does not compute the math {math!r} of ExperimentTrendsQuery.")
-    flag = str(as_object(found.get("feature_flag")).get("key"))
+    flag = str(as_object(experiment.get("feature_flag")).get("key"))
     shown = {"trendsFilter": {"display": "ActionsLineGraphCumulative"}}
-    tagged = {**_common(found), **shown, "properties": [_equals(f"$feature/{flag}", keys)]}
-    counted = {**given, **tagged}
+    tagged = {**_common(experiment), **shown, "properties": [_equals(f"$feature/{flag}", keys)]}
+    counted = {**count_query, **tagged}
     exposed = {**as_object(query.get("exposure_query")), **tagged}
     if not query.get("exposure_query"):
         exposed = {
-            **tagged, "kind": "TrendsQuery", "filterTestAccounts": given.get("filterTestAccounts"),
+            **tagged, "kind": "TrendsQuery",
+            "filterTestAccounts": count_query.get("filterTestAccounts"),
             "breakdownFilter": {"breakdown": "$feature_flag_response", "breakdown_type": "event"},
             "series": [{"kind": "EventsNode", "event": "$feature_flag_called", "math": "dau"}],
             "properties": [_equals("$feature_flag_response", keys),
                            _equals("$feature_flag", [flag])],
         }  # fmt: skip
     insight = _results(run_trends, session, counted)
-    exposures = {one["breakdown_value"]: one["count"]
-                 for one in _results(run_trends, session, exposed)}  # fmt: skip
+    exposures = {item["breakdown_value"]: item["count"]
+                 for item in _results(run_trends, session, exposed)}  # fmt: skip
     control = exposures.get(_CONTROL) or 0
     variants = _ordered([
-        {"key": one["breakdown_value"], "count": one["count"],
-         "exposure": exposures.get(one["breakdown_value"], 0) / control if control else 1,
-         "absolute_exposure": exposures.get(one["breakdown_value"], 0)}
-        for one in insight if one["breakdown_value"] in keys
+        {"key": item["breakdown_value"], "count": item["count"],
+         "exposure": exposures.get(item["breakdown_value"], 0) / control if control else 1,
+         "absolute_exposure": exposures.get(item["breakdown_value"], 0)}
+        for item in insight if item["breakdown_value"] in keys
     ])  # fmt: skip
-    posteriors = [gamma_posterior(one["count"], one["absolute_exposure"]) for one in variants]
+    posteriors = [
+        gamma_posterior(variant["count"], variant["absolute_exposure"]) for variant in variants
+    ]
     probabilities = chances(posteriors)
-    code, loss = _code([one["absolute_exposure"] for one in variants], probabilities), 1.0
+    code, loss = _code([variant["absolute_exposure"] for variant in variants], probabilities), 1.0
     if code == "significant":
-        rates = [one["count"] / one["absolute_exposure"] for one in variants]
+        rates = [variant["count"] / variant["absolute_exposure"] for variant in variants]
         best = rates.index(max(rates))
         loss = expected_loss(posteriors[best], [*posteriors[:best], *posteriors[best + 1 :]])
         code = "high_loss" if loss >= _MOST_LOSS else code
@@ -123,16 +128,16 @@ def _experiment(
     number = query.get("experiment_id")
     if not number:
         raise invalid("experiment_id is required")
-    found = session.experiments.get(int(number))
-    if found is None:
+    experiment = session.experiments.get(int(number))
+    if experiment is None:
         raise invalid(f"Experiment with id {number} not found")
-    return found, variants_of(found)
+    return experiment, variants_of(experiment)
 
 
-def _common(found: Mapping[str, Any]) -> dict[str, Any]:
+def _common(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of an insight: the time of the experiment, and its variants apart."""
-    span = {"date_from": found.get("start_date"), "date_to": found.get("end_date")}
-    flag = as_object(found.get("feature_flag")).get("key")
+    span = {"date_from": experiment.get("start_date"), "date_to": experiment.get("end_date")}
+    flag = as_object(experiment.get("feature_flag")).get("key")
     return {
         "dateRange": {**span, "explicitDate": True},
         "breakdownFilter": {"breakdown": f"$feature/{flag}", "breakdown_type": "event"},
@@ -159,13 +164,13 @@ def _ordered(variants: list[Variant]) -> list[Variant]:
         ApiError: 400, `control` or all others are missing.
     """
     errors = {
-        "no-control-variant": all(one["key"] != _CONTROL for one in variants),
-        "no-test-variant": all(one["key"] == _CONTROL for one in variants),
+        "no-control-variant": all(variant["key"] != _CONTROL for variant in variants),
+        "no-test-variant": all(variant["key"] == _CONTROL for variant in variants),
     }
     if any(errors.values()):
         code = "invalid_input" if variants else "no-results"
         raise ApiError(400, code=code, detail=json.dumps(errors))
-    return sorted(variants, key=lambda one: one["key"] != _CONTROL)
+    return sorted(variants, key=lambda variant: variant["key"] != _CONTROL)
 
 
 def _code(exposed: Sequence[float], probabilities: Sequence[float]) -> str:
@@ -180,8 +185,8 @@ def _statistics(
     probabilities: Sequence[float],
     code: str,
 ) -> dict[str, Any]:
-    keys = [one["key"] for one in variants]
-    intervals = [[one.quantile(0.025), one.quantile(0.975)] for one in posteriors]
+    keys = [variant["key"] for variant in variants]
+    intervals = [[posterior.quantile(0.025), posterior.quantile(0.975)] for posterior in posteriors]
     return {
         "probability": dict(zip(keys, probabilities, strict=True)),
         "credible_intervals": dict(zip(keys, intervals, strict=True)),

@@ -76,9 +76,12 @@ def project_experiments(state: EmulatorState, team: str) -> dict[int, Mapping[st
 
     flags = {flag.get("key"): dict(flag) for flag in rows("feature_flags")}
     return {
-        int(one["id"]): {**one, "feature_flag": flags.get(one.get("feature_flag_key"))}
-        for one in rows("experiments")
-        if str(one.get("id")).isdigit()
+        int(experiment["id"]): {
+            **experiment,
+            "feature_flag": flags.get(experiment.get("feature_flag_key")),
+        }
+        for experiment in rows("experiments")
+        if str(experiment.get("id")).isdigit()
     }
 
 
@@ -98,23 +101,23 @@ class _Experiment:
         number = query.get("experiment_id")
         if not number:
             raise invalid("experiment_id is required")
-        found = session.experiments.get(int(number))
-        if found is None:
+        experiment = session.experiments.get(int(number))
+        if experiment is None:
             raise invalid(f"Experiment with id {number} not found")
         self.metric = as_object(query.get("metric"))
         self.type = str(self.metric.get("metric_type"))
         reject_unknown_fields(self.metric, (*_METRIC, *_OWN[self.type]), f"a {self.type} metric")
-        self.stats = as_object(found.get("stats_config"))
+        self.stats = as_object(experiment.get("stats_config"))
         if as_object(self.stats.get("cuped")).get("enabled"):
             raise invalid("The emulator does not compute `cuped` of an experiment.")
         self.session = session
         self.values = Values(session)
-        self.variants = variants_of(found)
+        self.variants = variants_of(experiment)
         now = local_now(session)
-        first, last = found.get("start_date"), found.get("end_date")
+        first, last = experiment.get("start_date"), experiment.get("end_date")
         self.start = bound(first, now) if first else add_units(start_of(now, "day"), "day", -7)
         self.end = bound(last, now) if last else now
-        self.exposures = Exposures(found, self.variants, self.start, self.end, self.values)
+        self.exposures = Exposures(experiment, self.variants, self.start, self.end, self.values)
         self.window = self._seconds("conversion_window")
 
     def result(self) -> Result:
@@ -129,19 +132,19 @@ class _Experiment:
         if baseline is None:
             raise invalid("No control variant found")
         # Variants that nobody saw come last.
-        rest = sorted(items.values(), key=lambda one: not one["number_of_samples"])
+        rest = sorted(items.values(), key=lambda item: not item["number_of_samples"])
         if not sums.get(_CONTROL, _Sums()).total:
             baseline["validation_failures"].append("baseline-mean-is-zero")
         frequentist = self.stats.get("method") == "frequentist"
-        for one in rest:
+        for item in rest:
             tested = None
-            if not baseline["validation_failures"] and not one["validation_failures"]:
-                samples = self._sample(sums[one["key"]]), self._sample(sums[_CONTROL])
+            if not baseline["validation_failures"] and not item["validation_failures"]:
+                samples = self._sample(sums[item["key"]]), self._sample(sums[_CONTROL])
                 tested = self._test(*samples, frequentist)
             names = ("p_value", "confidence_interval") if frequentist else (
                 "chance_to_win", "credible_interval")  # fmt: skip
-            one["method"] = "frequentist" if frequentist else "bayesian"
-            one |= dict(zip((*names, "significant"), tested or (None, None, None), strict=True))
+            item["method"] = "frequentist" if frequentist else "bayesian"
+            item |= dict(zip((*names, "significant"), tested or (None, None, None), strict=True))
         head = {"kind": "ExperimentQuery", "baseline": baseline, "metric": self.metric}
         return Result(encode_json(rest), head, len(rest), "variant_results")
 
@@ -184,11 +187,11 @@ class _Experiment:
         name, default, compute = (
             ("alpha", 0.05, t_test) if frequentist else ("ci_level", 0.95, bayesian_test)
         )
-        given = config.get(name)
-        level = float(given) if isinstance(given, int | float) and 0 < given < 1 else default
+        value = config.get(name)
+        level = float(value) if isinstance(value, int | float) and 0 < value < 1 else default
         if self.type == "funnel" and not frequentist:
-            for one in (test, control):
-                if round(one.count * (1 - one.mean)) < _LEAST_SUCCESSES:
+            for sample in (test, control):
+                if round(sample.count * (1 - sample.mean)) < _LEAST_SUCCESSES:
                     raise invalid("The statistical test cannot be computed. A variant has less "
                                   f"than {_LEAST_SUCCESSES} failures.")  # fmt: skip
         return compute(test, control, level, relative=relative)
@@ -211,8 +214,8 @@ class _Experiment:
             under = "under"
         columns = ["count()", "toFloat(sum(value))", "toFloat(sum(value * value))"]
         if under:
-            columns += [f"toFloat(sum({one}))" for one in (under, f"{under} * {under}",
-                                                           f"value * {under}")]  # fmt: skip
+            products = (under, f"{under} * {under}", f"value * {under}")
+            columns += [f"toFloat(sum({product}))" for product in products]
         sql = f"SELECT variant, {', '.join(columns)} FROM ({source}) GROUP BY variant"  # noqa: S608
         return {variant: _Sums(*sums) for variant, *sums in self._rows(sql)}
 
@@ -245,14 +248,14 @@ class _Experiment:
             f"FROM exposed AS e LEFT JOIN ({events}) AS m ON e.entity = m.entity "
             "GROUP BY entity, variant"
         )
-        given = as_object(self.metric.get(outliers)) if outliers else self.metric
-        low, high = given.get("lower_bound_percentile"), given.get("upper_bound_percentile")
+        settings = as_object(self.metric.get(outliers)) if outliers else self.metric
+        low, high = settings.get("lower_bound_percentile"), settings.get("upper_bound_percentile")
         if low is None and high is None:
             return sql
-        kept = "if(value != 0, value, NULL)" if given.get("ignore_zeros") else "value"
+        upper = "if(value != 0, value, NULL)" if settings.get("ignore_zeros") else "value"
         bounds = ", ".join([
             "min(value) AS low" if low is None else f"quantile({float(low)})(value) AS low",
-            "max(value) AS high" if high is None else f"quantile({float(high)})({kept}) AS high",
+            "max(value) AS high" if high is None else f"quantile({float(high)})({upper}) AS high",
         ])  # fmt: skip
         return (
             f"WITH entities AS ({sql}) "  # noqa: S608
@@ -263,7 +266,7 @@ class _Experiment:
     def _retention(self) -> str:
         """Return the query of `variant` and `value`: 1 if a person came back, 0 if not."""
         unit = str(self.metric.get("retention_window_unit"))
-        near, far = (int(self.metric[f"retention_window_{one}"]) for one in ("start", "end"))
+        near, far = (int(self.metric[f"retention_window_{edge}"]) for edge in ("start", "end"))
         starts, _ = self._events("start_event", "1")
         ends, _ = self._events("completion_event", "1", far * _SECONDS[unit])
         when = "m.at >= e.first"
@@ -288,8 +291,8 @@ class _Experiment:
 
     def _funnel(self) -> tuple[dict[str, _Sums], dict[str, list[int]]]:
         """Return the sums by variant, and how many did each step. Exposure is the first step."""
-        entities = [read_entity(self.session, as_object(one)) for one in self.metric["series"]]
-        tests = [event_tests(self.values, one.condition) for one in entities]
+        entities = [read_entity(self.session, as_object(node)) for node in self.metric["series"]]
+        tests = [event_tests(self.values, entity.condition) for entity in entities]
         end = f"{self.values.add(self.end)} + toIntervalSecond({self.window})"
         within = f"timestamp >= {self.values.add(self.start)} AND timestamp <= {end}"
         matches = [self.exposures.condition, *(f"({within} AND {test})" for test in tests)]
@@ -309,15 +312,17 @@ class _Experiment:
         window = (self.window or _FUNNEL_SECONDS) * 1_000_000
         funnel = FunnelSteps(len(matches), window, order)
         reached: dict[str, list[int]] = defaultdict(list)
-        for variant, _, found in self._rows(sql):
-            attempt = funnel.attempt([FunnelEvent(*event) for event in found])
+        for variant, _, tuples in self._rows(sql):
+            attempt = funnel.attempt([FunnelEvent(*event) for event in tuples])
             reached[variant].append(0 if attempt is None else attempt.reached)
         counts = {
             variant: [sum(last > step for last in all_of) for step in range(1, len(matches))]
             for variant, all_of in reached.items()
         }
         done = {variant: float(numbers[-1]) for variant, numbers in counts.items()}
-        return {one: _Sums(len(reached[one]), done[one], done[one]) for one in done}, counts
+        return {
+            variant: _Sums(len(reached[variant]), done[variant], done[variant]) for variant in done
+        }, counts
 
 
 def _aggregation(node: Mapping[str, Any], values: Values) -> tuple[str, str]:

@@ -92,7 +92,10 @@ def _ratio_variance(m: Sample, d: Sample, shared: float = 0.0) -> float:
 def _difference(test: Sample, control: Sample, relative: bool) -> tuple[float, float]:
     """Return the difference of the means, and the variance of it."""
     # The variances of the means, not of single values.
-    m, d = (Sample(one.count, one.mean, one.variance / one.count) for one in (test, control))
+    m, d = (
+        Sample(sample.count, sample.mean, sample.variance / sample.count)
+        for sample in (test, control)
+    )
     if not relative:
         return m.mean - d.mean, m.variance + d.variance
     if abs(d.mean) < _LEAST:
@@ -115,7 +118,7 @@ def t_test(test: Sample, control: Sample, alpha: float = 0.05, *, relative: bool
     effect, variance = _difference(test, control, relative)
     if variance <= 0:
         raise _failed("The values of the metric do not vary.")
-    parts = [(one.variance / one.count, one.count - 1) for one in (test, control)]
+    parts = [(sample.variance / sample.count, sample.count - 1) for sample in (test, control)]
     freedom = sum(part for part, _ in parts) ** 2 / sum(part**2 / rest for part, rest in parts)
     error = math.sqrt(variance)
     p = student_tails(effect / error, freedom)
@@ -254,30 +257,32 @@ _CELLS: Final = 1_000
 
 
 def _grid(posteriors: Sequence[Posterior]) -> list[float]:
-    low = min(one.quantile(1e-9) for one in posteriors)
-    high = max(one.quantile(1 - 1e-9) for one in posteriors)
+    low = min(posterior.quantile(1e-9) for posterior in posteriors)
+    high = max(posterior.quantile(1 - 1e-9) for posterior in posteriors)
     return [low + (high - low) * n / _CELLS for n in range(_CELLS + 1)]
 
 
 def chances(posteriors: Sequence[Posterior]) -> list[float]:
     """Return the probability of each variant to have the highest rate."""
     edges = _grid(posteriors)
-    columns = [[one.below(x) for x in edges] for one in posteriors]
-    found: list[float] = []
+    columns = [[posterior.below(x) for x in edges] for posterior in posteriors]
+    probabilities: list[float] = []
     for number, own in enumerate(columns):
         total = 0.0
         others = [column for place, column in enumerate(columns) if place != number]
         for n in range(_CELLS):
             beaten = math.prod((column[n] + column[n + 1]) / 2 for column in others)
             total += (own[n + 1] - own[n]) * beaten
-        found.append(total)
-    return found
+        probabilities.append(total)
+    return probabilities
 
 
 def expected_loss(chosen: Posterior, others: Sequence[Posterior]) -> float:
     """Return by how much the highest of other rates is expected to exceed the chosen one."""
     edges = _grid([chosen, *others])
-    values = [chosen.below(x) * (1 - math.prod(one.below(x) for one in others)) for x in edges]
+    values = [
+        chosen.below(x) * (1 - math.prod(posterior.below(x) for posterior in others)) for x in edges
+    ]
     return sum(values) * (edges[1] - edges[0])
 
 

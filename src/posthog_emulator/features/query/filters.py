@@ -23,17 +23,17 @@ class Filters:
 
     Args:
         session: The session of the query.
-        given: The filters.
+        filters: The filters.
 
     Raises:
         ApiError: 400, the format of a bound is not supported.
     """
 
-    def __init__(self, session: QuerySession, given: Mapping[str, Any]) -> None:
-        now, span = local_now(session), as_object(given.get("dateRange"))
+    def __init__(self, session: QuerySession, filters: Mapping[str, Any]) -> None:
+        now, span = local_now(session), as_object(filters.get("dateRange"))
         start, end = span.get("date_from"), span.get("date_to")
         self._session = session
-        self._given = given
+        self._filters = filters
         self.date_range = (
             None if start in (None, "all") else bound(start, now),
             None if end is None else bound(end, now),
@@ -46,13 +46,13 @@ class Filters:
         Raises:
             ApiError: 400, a filter is not supported.
         """
-        tests = [property_node(self._given.get("properties"), self._session, table)]
+        tests = [property_node(self._filters.get("properties"), self._session, table)]
         timestamp = field(_TIMESTAMPS.get(table, "timestamp"))
         start, end = self.date_range
         if end is not None:
             tests.append(compare("<", timestamp, constant(end)))
         if start is not None:
             tests.append(compare(">=", timestamp, constant(start)))
-        if self._given.get("filterTestAccounts"):
+        if self._filters.get("filterTestAccounts"):
             tests.append(property_node(self._session.test_account_filters, self._session, table))
         return Expression(all_of(tests))

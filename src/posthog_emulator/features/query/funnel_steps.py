@@ -80,22 +80,22 @@ class FunnelSteps:
     def _unordered(
         self, events: Sequence[FunnelEvent], part: Any, part_step: int | None
     ) -> Attempt | None:
-        held: list[deque[int]] = [deque() for _ in range(self.count)]
+        times_by_step: list[deque[int]] = [deque() for _ in range(self.count)]
         best: Attempt | None = None
         for event in events:
-            for times in held:
+            for times in times_by_step:
                 while times and event.at - times[0] > self.window:
                     times.popleft()
             if event.mask >> self.count:
-                reached = sum(map(bool, held))
+                reached = sum(map(bool, times_by_step))
                 if best is not None and reached and reached == best.reached:
                     best.is_excluded = True
-                for times in held:
+                for times in times_by_step:
                     times.clear()
             for step in range(self.count):
                 if event.mask >> step & 1 and (step != part_step or event.part == part):
-                    held[step].append(event.at)
-            firsts = sorted(times[0] for times in held if times)
+                    times_by_step[step].append(event.at)
+            firsts = sorted(times[0] for times in times_by_step if times)
             if firsts and (
                 best is None
                 or len(firsts) > best.reached
@@ -117,7 +117,7 @@ class _Ordered:
         self._entry_end = entry_end
         self._part = part
         self._part_step = part_step
-        self._held: list[Attempt | None] = [None] * (steps.count + 1)
+        self._attempts: list[Attempt | None] = [None] * (steps.count + 1)
         """For each step, from 1, the latest attempt that reached it."""
         self._best: Attempt | None = None
 
@@ -130,21 +130,21 @@ class _Ordered:
             while after < len(events) and events[after].at == at:
                 after += 1
             together = range(place, after)
-            if all(events[one].mask == mask for one in together):
-                for one in together:
+            if all(events[index].mask == mask for index in together):
+                for index in together:
                     if mask >> count:
-                        self._excluding(at, events[one])
+                        self._excluding(at, events[index])
                     for step in _bits(mask, count):
-                        self._step(step, at, one, events[one].part, ())
+                        self._step(step, at, index, events[index].part, ())
                     if self._steps.order == "strict":
                         self._clear(mask)
             else:
                 # Different events of one time are taken in the order of the steps.
                 steps = sorted(
-                    (step, one) for one in together for step in _bits(events[one].mask, count)
+                    (step, index) for index in together for step in _bits(events[index].mask, count)
                 )
-                for step, one in steps:
-                    self._step(step, at, one, events[one].part, (one,))
+                for step, index in steps:
+                    self._step(step, at, index, events[index].part, (index,))
             place = after
             if self._best is not None and self._best.reached == self._steps.count:
                 break
@@ -153,7 +153,7 @@ class _Ordered:
     def _clear(self, mask: int) -> None:
         for step in range(self._steps.count):
             if not mask >> step & 1:
-                self._held[step + 1] = None
+                self._attempts[step + 1] = None
 
     def _excluding(self, at: int, event: FunnelEvent) -> None:
         """Mark the attempts that an event excludes."""
@@ -161,7 +161,7 @@ class _Ordered:
             if not event.mask >> (self._steps.count + place) & 1:
                 continue
             for step in range(first + 1, last + 1):
-                attempt, after = self._held[step], self._held[step + 1]
+                attempt, after = self._attempts[step], self._attempts[step + 1]
                 if attempt is None or attempt.is_excluded or self._is_late(attempt, at):
                     continue
                 if after is not None and after.start == attempt.start:
@@ -176,29 +176,29 @@ class _Ordered:
 
     def _step(self, step: int, at: int, place: int, part: Any, used: tuple[int, ...]) -> None:
         """Let an event be a step, from 0; `used` are the events that may be used only once."""
-        held = self._held
+        attempts = self._attempts
         if step == 0:
             if self._entry_end is not None and at >= self._entry_end:
                 return
             before = Attempt((), at)
         else:
-            found, before_step = held[step], step
-            while (before_step - 1) in self._steps.optional and not self._is_open(found, at):
+            attempt, before_step = attempts[step], step
+            while (before_step - 1) in self._steps.optional and not self._is_open(attempt, at):
                 before_step -= 1
-                found = held[before_step]
-            if found is None or not self._is_open(found, at):
+                attempt = attempts[before_step]
+            if attempt is None or not self._is_open(attempt, at):
                 return
-            before = found
-        now = held[step + 1]
+            before = attempt
+        now = attempts[step + 1]
         if now is not None and now.start == before.start:
             return
         if step == self._part_step and part != self._part:
             return
-        if any(one in before.events for one in used):
+        if any(index in before.events for index in used):
             return
         skipped: tuple[None, ...] = (None,) * (step - before.reached)
         new = Attempt((*before.times, *skipped, at), before.start, (*before.events, place))
-        held[step + 1] = new
+        attempts[step + 1] = new
         best = self._best
         if (
             best is None

@@ -107,62 +107,62 @@ class Funnel:
 
     def __init__(self, session: QuerySession, query: Mapping[str, Any]) -> None:
         check_insight(query, _FIELDS)
-        given = as_object(query.get("funnelsFilter"))
-        reject_unknown_fields(given, _FILTER, "FunnelsQuery.funnelsFilter")
+        settings = as_object(query.get("funnelsFilter"))
+        reject_unknown_fields(settings, _FILTER, "FunnelsQuery.funnelsFilter")
         if as_object(query.get("compareFilter")).get("compare"):
             raise invalid("The emulator does not compare funnels with the period before.")
         self.session = session
-        self.given = given
+        self.settings = settings
         self.entities = read_entities(session, query, ("optionalInFunnel",))
-        self.kind = str(given.get("funnelVizType") or "steps")
-        unit = str(given.get("funnelWindowIntervalUnit") or "day")
-        self.window_seconds = int(given.get("funnelWindowInterval") or 14) * _UNITS[unit]
+        self.kind = str(settings.get("funnelVizType") or "steps")
+        unit = str(settings.get("funnelWindowIntervalUnit") or "day")
+        self.window_seconds = int(settings.get("funnelWindowInterval") or 14) * _UNITS[unit]
         if len(self.entities) < 2:
             raise invalid("A funnel needs at least two steps.")
         for entity in self.entities:
             if entity.is_deleted:
                 raise invalid(f"Action ID {entity.id} does not exist!")
         self.exclusions = [
-            read_entity(session, as_object(one), 0, ("funnelFromStep", "funnelToStep"))
-            for one in given.get("exclusions") or ()
+            read_entity(session, as_object(exclusion), 0, ("funnelFromStep", "funnelToStep"))
+            for exclusion in settings.get("exclusions") or ()
         ]
         self.steps = FunnelSteps(
             len(self.entities),
             self.window_seconds * 1_000_000,
-            str(given.get("funnelOrderType") or "ordered"),
+            str(settings.get("funnelOrderType") or "ordered"),
             [
-                (int(one.node["funnelFromStep"]), int(one.node["funnelToStep"]))
-                for one in self.exclusions
+                (int(exclusion.node["funnelFromStep"]), int(exclusion.node["funnelToStep"]))
+                for exclusion in self.exclusions
             ],
             self._optional(),
         )
         self._check_exclusions()
         self.first, self.last = self._range()
         self.period = query_period(session, query)
-        hogql = given.get("funnelAggregateByHogQL")
+        hogql = settings.get("funnelAggregateByHogQL")
         self.actor = actor_of(
             query.get("aggregation_group_type_index"), None if hogql == "person_id" else hogql
         )
         self.common = common_node(session, query)
         self.breakdown = read_breakdown(session, query)
-        self.attribution = str(given.get("breakdownAttributionType") or "first_touch")
-        self.attribution_step = int(given.get("breakdownAttributionValue") or 0)
+        self.attribution = str(settings.get("breakdownAttributionType") or "first_touch")
+        self.attribution_step = int(settings.get("breakdownAttributionValue") or 0)
         if self.attribution == "step" and self.steps.order == "unordered" and self.attribution_step:
             raise invalid(
                 "Only the first step can be used for breakdown attribution in unordered funnels"
             )
 
     def _optional(self) -> frozenset[int]:
-        found = frozenset(
+        steps = frozenset(
             entity.order for entity in self.entities if entity.node.get("optionalInFunnel")
         )
-        if 0 in found:
+        if 0 in steps:
             raise invalid("The first step of a funnel cannot be optional.")
-        if found and (self.given.get("funnelOrderType") == "unordered" or self.kind != "steps"):
+        if steps and (self.settings.get("funnelOrderType") == "unordered" or self.kind != "steps"):
             raise invalid(
                 "Optional steps are only supported in ordered and strict funnels of kind steps."
             )
-        return found
+        return steps
 
     def _check_exclusions(self) -> None:
         wrong, last = "Exclusion event range is invalid.", self.steps.count - 1
@@ -180,7 +180,7 @@ class Funnel:
 
     def _range(self) -> tuple[int, int]:
         """Return the steps, from 0, that a trend or a time to convert is between."""
-        first, last = self.given.get("funnelFromStep"), self.given.get("funnelToStep")
+        first, last = self.settings.get("funnelFromStep"), self.settings.get("funnelToStep")
         end = self.steps.count - 1
         if first is not None and not 0 <= first <= end - 1:
             raise invalid(f"funnelFromStep is out of bounds. It must be between 0 and {end - 1}.")
@@ -262,14 +262,14 @@ class Funnel:
         having = "" if self.steps.order == "unordered" else f" HAVING countIf({matches[0]}) > 0"
         sql = (
             f"SELECT {values.add_node(self.actor.node)} AS actor, "  # noqa: S608
-            f"arraySort(groupArray(tuple({columns}))) AS found "
+            f"arraySort(groupArray(tuple({columns}))) AS tuples "
             f"FROM events WHERE {where} GROUP BY actor{having}"
         )
-        for actor, found in all_rows(self.session, sql, values):
+        for actor, tuples in all_rows(self.session, sql, values):
             if breakdown is not None and breakdown.is_multiple:
-                yield actor, [FunnelEvent(at, mask, tuple(part)) for at, mask, part in found]
+                yield actor, [FunnelEvent(at, mask, tuple(part)) for at, mask, part in tuples]
             else:
-                yield actor, [FunnelEvent(*event) for event in found]
+                yield actor, [FunnelEvent(*event) for event in tuples]
 
     def _step_node(self, entity: Entity, values: Values) -> Node:
         """Return the condition on the events of a step."""
@@ -299,11 +299,11 @@ class Funnel:
             return {cohort: groups.get(cohort, []) for cohort in self.breakdown.cohorts}
         counts = {part: self._counts(group) for part, group in groups.items()}
         ranked = sorted(groups, key=lambda part: ([-n for n in counts[part][::-1]], str(part)))
-        kept = {part: groups[part] for part in ranked[: self.breakdown.limit]}
+        ranking = {part: groups[part] for part in ranked[: self.breakdown.limit]}
         rest = [journey for part in ranked[self.breakdown.limit :] for journey in groups[part]]
         if rest and not self.breakdown.hide_other:
-            kept[(_OTHER,) * len(self.breakdown.properties)] = rest
-        return kept
+            ranking[(_OTHER,) * len(self.breakdown.properties)] = rest
+        return ranking
 
     def _counts(self, journeys: Sequence[Journey]) -> list[int]:
         """Return how many actors did each step."""
@@ -372,7 +372,7 @@ class Funnel:
         ]
         if not times:
             return {"bins": [], "average_conversion_time": None}
-        count = self.given.get("binCount")
+        count = self.settings.get("binCount")
         bins = min(60, max(1, math.ceil(round(len(times) ** (1 / 3), 9))))
         if count is not None:
             bins = min(90, max(1, int(count)))
@@ -398,7 +398,7 @@ class Funnel:
         self, events: list[FunnelEvent], keys: Sequence[int], part: Any, part_step: int | None
     ) -> dict[int, int]:
         """Return by interval the furthest step of the attempts that began in it."""
-        found: dict[int, int] = {}
+        reached_steps: dict[int, int] = {}
         starts = {
             max(0, bisect_right(keys, event.at) - 1)
             for event in events
@@ -418,26 +418,28 @@ class Funnel:
                     if event.at < end and self.steps.first_steps(event)
                 )
                 attempts = [self.steps.attempt(some, part, part_step) for some in ahead]
-            found[place] = max((one.reached for one in attempts if one is not None), default=0)
-        return found
+            reached_steps[place] = max(
+                (attempt.reached for attempt in attempts if attempt is not None), default=0
+            )
+        return reached_steps
 
     def _trends(self) -> list[dict[str, Any]]:
         count = len(self.period.buckets())
-        found: dict[Any, tuple[list[int], list[int]]] = {}
+        counts: dict[Any, tuple[list[int], list[int]]] = {}
         for _, part, place, reached in self._entries():
-            entered, converted = found.setdefault(part, ([0] * count, [0] * count))
+            entered, converted = counts.setdefault(part, ([0] * count, [0] * count))
             entered[place] += 1
             converted[place] += reached > self.last
-        if self.breakdown is None and not found:
-            found[None] = ([0] * count, [0] * count)
-        ranked = sorted(found, key=lambda part: (-sum(found[part][0]), str(part)))
+        if self.breakdown is None and not counts:
+            counts[None] = ([0] * count, [0] * count)
+        ranked = sorted(counts, key=lambda part: (-sum(counts[part][0]), str(part)))
         limit = len(ranked) if self.breakdown is None else self.breakdown.limit
         return [
             {
                 "count": count,
                 "data": [
                     round(100 * done / entered, 2) if entered else 0
-                    for entered, done in zip(*found[part], strict=True)
+                    for entered, done in zip(*counts[part], strict=True)
                 ],
                 "days": self.period.days(),
                 "labels": self.period.labels(),
@@ -454,12 +456,12 @@ class Funnel:
         chosen = self._trend_actors if self.kind == "trends" else self._step_actors
         return listed_actors(self.session, chosen(point), self.actor)
 
-    def _wanted(self, point: Mapping[str, Any]) -> Any:
+    def _breakdown_value(self, point: Mapping[str, Any]) -> Any:
         part = point.get("funnelStepBreakdown")
         if self.breakdown is None or part is None:
             return None
         if self.breakdown.is_multiple:
-            return tuple(str(one) for one in part)
+            return tuple(str(value) for value in part)
         part = part[0] if is_array(part) else part
         if self.breakdown.cohorts:
             return part if part == "all" else int(part)
@@ -468,17 +470,17 @@ class Funnel:
     def _trend_actors(self, point: Mapping[str, Any]) -> list[str]:
         start = str(point.get("funnelTrendsEntrancePeriodStart"))
         key = int(parse_date(start, self.period.start)[0].timestamp())
-        keys, drop, wanted = (
+        keys, drop, breakdown_value = (
             self.period.bucket_keys(),
             point.get("funnelTrendsDropOff"),
-            self._wanted(point),
+            self._breakdown_value(point),
         )
         if key not in keys:
             raise invalid(f"The funnel has no period that starts at {start}.")
         return [
             actor
             for actor, part, place, reached in self._entries()
-            if keys[place] == key and wanted in (None, part)
+            if keys[place] == key and breakdown_value in (None, part)
             and (drop is None or (reached <= self.last) == bool(drop))
         ]  # fmt: skip
 
@@ -489,14 +491,14 @@ class Funnel:
                 f"The funnel has no actors of funnelStep {step}: steps count from 1, drop-offs "
                 "from -2."
             )
-        wanted = self._wanted(point)
+        breakdown_value = self._breakdown_value(point)
         groups = self._ranked(list(self.journeys()))
-        if wanted == _OTHER and self.breakdown is not None:
-            wanted = (_OTHER,) * len(self.breakdown.properties)
+        if breakdown_value == _OTHER and self.breakdown is not None:
+            breakdown_value = (_OTHER,) * len(self.breakdown.properties)
         chosen = [
             journey
             for part, journeys in groups.items()
-            if wanted in (None, part)
+            if breakdown_value in (None, part)
             for journey in journeys
         ]
         before = abs(step) - 2

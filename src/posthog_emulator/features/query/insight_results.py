@@ -92,7 +92,7 @@ def listed_actors(session: QuerySession, ids: Iterable[Any], actor: Actor) -> Ac
         actor: What they are.
     """
     values = Values(session)
-    ids = sorted({str(one) for one in ids})
+    ids = sorted({str(actor_id) for actor_id in ids})
     sql = f"SELECT arrayJoin({values.add(ids)}) AS actor_id"
     if not ids:
         sql = "SELECT '' AS actor_id WHERE 1 = 2"

@@ -107,24 +107,27 @@ class _Lifecycle:
         )
         for actor, buckets, created_at in all_rows(self.session, sql, values):
             active = sorted(places[bucket] for bucket in buckets)
-            known = set(active)
+            active_set = set(active)
             for place in active:
                 if place >= 0:
-                    yield actor, place, _status(place, active[0], known, places.get(created_at))
-                if place + 1 < len(keys) and place + 1 not in known:
+                    status = _status(place, active[0], active_set, places.get(created_at))
+                    yield actor, place, status
+                if place + 1 < len(keys) and place + 1 not in active_set:
                     yield actor, place + 1, "dormant"
 
     def actors(self, point: Mapping[str, Any]) -> Actors:
         """Return the actors of a data point; see `lifecycle_actors`."""
-        period, wanted = self.period, point.get("status")
+        period, point_status = self.period, point.get("status")
         at = start_of(
             parse_date(str(point.get("day")), period.start)[0], period.unit, period.week_start_day
         )
         key = int(at.timestamp())
-        if key not in period.bucket_keys() or wanted not in _STATUSES:
+        if key not in period.bucket_keys() or point_status not in _STATUSES:
             raise invalid(f"The query has no data point {dict(point)}.")
         place = period.bucket_keys().index(key)
-        ids = [actor for actor, n, status in self._statuses() if (n, status) == (place, wanted)]
+        ids = [
+            actor for actor, n, status in self._statuses() if (n, status) == (place, point_status)
+        ]
         return listed_actors(self.session, ids, self.actor)
 
 

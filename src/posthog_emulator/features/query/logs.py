@@ -141,40 +141,42 @@ def _source(query: Mapping[str, Any], values: Values) -> tuple[str, list[str]]:
     return f"SELECT {', '.join(['*', *extra])} FROM logs", tests  # noqa: S608
 
 
-def _columns_of(given: Any, extra: list[str], values: Values) -> Any:
+def _columns_of(filters: Any, extra: list[str], values: Values) -> Any:
     """Return filters by attributes as filters by columns, which are added to `extra`."""
-    if is_array(given):
-        return [_columns_of(one, extra, values) for one in given]
-    one = as_object(given)
-    if "key" not in one:
-        return {**one, "values": _columns_of(one.get("values") or [], extra, values)} if one else []
-    name, kind = str(one["key"]), str(one.get("type"))
+    if is_array(filters):
+        return [_columns_of(entry, extra, values) for entry in filters]
+    entry = as_object(filters)
+    if "key" not in entry:
+        if not entry:
+            return []
+        return {**entry, "values": _columns_of(entry.get("values") or [], extra, values)}
+    name, kind = str(entry["key"]), str(entry.get("type"))
     if kind == "log":
         name = {"message": "body", "severity_level": "level"}.get(name, name)
-        return {**one, "type": "data_warehouse", "key": name}
+        return {**entry, "type": "data_warehouse", "key": name}
     if kind not in ("log_attribute", "log_resource_attribute"):
         raise invalid(f"The emulator does not filter log records by {kind!r}.")
     column = "attributes" if kind == "log_attribute" else "resource_attributes"
     text = f"nullIf({_TEXT.format(column, values.add(name))}, '')"
-    wanted = _numbers(one.get("value")) if kind == "log_attribute" else None
+    numbers = _numbers(entry.get("value")) if kind == "log_attribute" else None
     # Attributes are compared as numbers if all that they are compared with are.
-    extra.append(f"{text if wanted is None else f'toFloat({text})'} AS filtered_{len(extra)}")
-    value = one.get("value") if wanted is None else wanted
-    return {**one, "type": "data_warehouse", "key": f"filtered_{len(extra) - 1}", "value": value}
+    extra.append(f"{text if numbers is None else f'toFloat({text})'} AS filtered_{len(extra)}")
+    value = entry.get("value") if numbers is None else numbers
+    return {**entry, "type": "data_warehouse", "key": f"filtered_{len(extra) - 1}", "value": value}
 
 
 def _numbers(value: Any) -> list[float] | None:
-    given: Any = value if is_array(value) else [value]
+    items: Any = value if is_array(value) else [value]
     try:
-        return [float(one) for one in given] or None
+        return [float(item) for item in items] or None
     except (TypeError, ValueError):
         return None
 
 
 def _cursor(text: str) -> tuple[str, str]:
     try:
-        found = as_object(json.loads(base64.b64decode(text)))
-        return str(found["timestamp"]), str(found["uuid"])
+        position = as_object(json.loads(base64.b64decode(text)))
+        return str(position["timestamp"]), str(position["uuid"])
     except (ValueError, KeyError):
         raise invalid("Invalid cursor format.", "query__after") from None
 

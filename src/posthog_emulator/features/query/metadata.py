@@ -15,7 +15,7 @@ from .unknown_fields import reject_unknown_fields
 
 __all__ = ["run_metadata"]
 
-_KNOWN: Final = frozenset(
+_ALLOWED: Final = frozenset(
     {"kind", "language", "query", "filters", "variables", "tags", "version", "modifiers", "debug"}
 )
 
@@ -33,7 +33,7 @@ def run_metadata(
     Raises:
         ApiError: 400, the language or a field is not supported.
     """
-    reject_unknown_fields(query, _KNOWN, "HogQLMetadata")
+    reject_unknown_fields(query, _ALLOWED, "HogQLMetadata")
     language, text = query.get("language"), str(query.get("query"))
     if language not in {"hogQL", "hogQLExpr"}:
         raise invalid(f"The emulator supports hogQL and hogQLExpr only, not {language}.")

@@ -76,17 +76,17 @@ def paths_actors(
 class _Paths:
     def __init__(self, session: QuerySession, query: Mapping[str, Any]) -> None:
         check_insight(query, _FIELDS)
-        given = as_object(query.get("pathsFilter"))
-        reject_unknown_fields(given, _FILTER, "PathsQuery.pathsFilter")
+        settings = as_object(query.get("pathsFilter"))
+        reject_unknown_fields(settings, _FILTER, "PathsQuery.pathsFilter")
         self.session = session
-        self.given = given
+        self.settings = settings
         self.actor = actor_of(query.get("aggregation_group_type_index"))
         self.common = common_node(session, query)
         self.period = query_period(session, query)
-        self.limit = int(given.get("stepLimit") or 5)
+        self.limit = int(settings.get("stepLimit") or 5)
         self.groupings = [
             (text, re.compile(".*".join(map(re.escape, text.split("*"))), re.S))
-            for text in map(str, given.get("pathGroupings") or [])
+            for text in map(str, settings.get("pathGroupings") or [])
         ]
 
     def result(self) -> Result:
@@ -99,14 +99,14 @@ class _Paths:
                 edge = _Edge(nodes[n], nodes[n + 1])
                 counts[edge] += 1
                 times[edge] += after.at - before.at
-        least, most = self.given.get("minEdgeWeight"), self.given.get("maxEdgeWeight")
+        least, most = self.settings.get("minEdgeWeight"), self.settings.get("maxEdgeWeight")
         edges = [
             edge
             for edge, count in counts.items()
             if (not least or count >= least) and (not most or count <= most)
         ]
         edges.sort(key=lambda edge: (-counts[edge], *edge))
-        edges = _reachable(edges[: int(self.given.get("edgeLimit") or 50)])
+        edges = _reachable(edges[: int(self.settings.get("edgeLimit") or 50)])
         return insight_result(
             [
                 {
@@ -123,7 +123,7 @@ class _Paths:
 
     def _paths(self) -> Iterator[tuple[str, list[_Event]]]:
         """Yield each actor with each of its paths."""
-        start, end = self.given.get("startPoint"), self.given.get("endPoint")
+        start, end = self.settings.get("startPoint"), self.settings.get("endPoint")
         for actor, events in self._events():
             for visited in sessions_of(events):
                 path = path_of(visited, start or None, end or None, self.limit)
@@ -135,8 +135,8 @@ class _Paths:
         values = Values(self.session)
         item = self._item()
         tests = [period_node(self.period), self.common, self._types(), *self.actor.tests]
-        if self.given.get("excludeEvents"):
-            excluded = constant(tuple(map(str, self.given["excludeEvents"])))
+        if self.settings.get("excludeEvents"):
+            excluded = constant(tuple(map(str, self.settings["excludeEvents"])))
             tests.append(compare("not in", item, excluded))
         column = f"tuple(dateDiff('microsecond', {EPOCH}, timestamp), {values.add_node(item)})"
         sql = (
@@ -150,7 +150,7 @@ class _Paths:
     def _types(self) -> Node:
         """Return the condition that an event is of one of the types that are asked for."""
         tests: list[Node] = []
-        for kind in map(str, self.given.get("includeEventTypes") or ()):
+        for kind in map(str, self.settings.get("includeEventTypes") or ()):
             if kind == "custom_event":
                 tests.append(
                     {"node": "Not", "expr": call("startsWith", field("event"), constant("$"))}
@@ -165,8 +165,8 @@ class _Paths:
                    constant("\\1"))  # fmt: skip
         event = field("event")
         other = event
-        if "hogql" in (self.given.get("includeEventTypes") or []):
-            other = hogql_node(self.given.get("pathsHogQLExpression") or "event")
+        if "hogql" in (self.settings.get("includeEventTypes") or []):
+            other = hogql_node(self.settings.get("pathsHogQLExpression") or "event")
         item = call(
             "multiIf",
             compare("==", event, constant("$pageview")), url,
@@ -174,18 +174,18 @@ class _Paths:
             call("toString", other),
         )  # fmt: skip
         item = call("ifNull", item, constant(""))
-        if self.given.get("pathReplacements"):
+        if self.settings.get("pathReplacements"):
             item = cleaned_path(item, self.session.path_cleaning)
-        return cleaned_path(item, self.given.get("localPathCleaningFilters"))
+        return cleaned_path(item, self.settings.get("localPathCleaningFilters"))
 
     def _grouped(self, item: str) -> str:
         return next((text for text, pattern in self.groupings if pattern.fullmatch(item)), item)
 
     def actors(self) -> Actors:
         """Return the actors of the nodes that the filter names."""
-        first, last = self.given.get("pathStartKey"), self.given.get("pathEndKey")
-        dropped = self.given.get("pathDropoffKey")
-        found: set[str] = set()
+        first, last = self.settings.get("pathStartKey"), self.settings.get("pathEndKey")
+        dropped = self.settings.get("pathDropoffKey")
+        actors: set[str] = set()
         for actor, path in self._paths():
             nodes = _nodes(path)
             if dropped:
@@ -193,8 +193,8 @@ class _Paths:
             else:
                 matches = (not first or first in nodes[:-1]) and (not last or last in nodes[1:])
             if matches:
-                found.add(actor)
-        return listed_actors(self.session, found, self.actor)
+                actors.add(actor)
+        return listed_actors(self.session, actors, self.actor)
 
 
 def sessions_of(events: Sequence[_Event]) -> Iterator[list[_Event]]:
@@ -258,9 +258,9 @@ def _nodes(path: Sequence[_Event]) -> list[str]:
 
 def _reachable(edges: Sequence[_Edge]) -> list[_Edge]:
     """Return the edges that a first step leads to."""
-    known = {edge.source for edge in edges if edge.source.startswith("1_")}
+    nodes = {edge.source for edge in edges if edge.source.startswith("1_")}
     # Each round goes one step further: sources of a step are targets of the step before.
     for edge in sorted(edges, key=lambda edge: int(edge.source.split("_", 1)[0])):
-        if edge.source in known:
-            known.add(edge.target)
-    return [edge for edge in edges if edge.source in known]
+        if edge.source in nodes:
+            nodes.add(edge.target)
+    return [edge for edge in edges if edge.source in nodes]

@@ -52,45 +52,45 @@ _FIELDS: Final = frozenset(
 )  # fmt: skip
 
 
-def property_tests(given: Any, values: Values, table: str = "events") -> list[str]:
+def property_tests(filters: Any, values: Values, table: str = "events") -> list[str]:
     """Return property filters as conditions of HogQL, to be joined by AND.
 
     Args:
-        given: A list of filters, or a group of filters.
+        filters: A list of filters, or a group of filters.
         values: The values of the query; those of the filters are added.
         table: The filtered table: `events`, `sessions`, `groups` or `persons`.
 
     Raises:
         ApiError: 400, a filter is invalid or not supported.
     """
-    return [values.add_node(property_node(given, values.session, table))] if given else []
+    return [values.add_node(property_node(filters, values.session, table))] if filters else []
 
 
-def property_node(given: Any, session: QuerySession, table: str = "events") -> Node:
+def property_node(filters: Any, session: QuerySession, table: str = "events") -> Node:
     """Return property filters as one condition of HogQL; true if there are none.
 
     Args:
-        given: A list of filters, or a group of filters.
+        filters: A list of filters, or a group of filters.
         session: The session that the query will run in.
         table: The filtered table: `events`, `sessions`, `groups` or `persons`.
 
     Raises:
         ApiError: 400, a filter is invalid or not supported.
     """
-    for one in given if is_array(given) else [given]:
-        _check_fields(as_object(one))
-    types = session.store().property_types(session.team_id) if given else {}
+    for entry in filters if is_array(filters) else [filters]:
+        _check_fields(as_object(entry))
+    types = session.store().property_types(session.team_id) if filters else {}
 
     def now(text: str) -> str:
         return relative_text(text, session)
 
     try:
-        return property_condition(given, table, types=types, now=now)
+        return property_condition(filters, table, types=types, now=now)
     except HogQLError as error:
         raise ApiError(error.status, code=error.code, detail=error.detail) from None
 
 
-def _check_fields(given: Mapping[str, Any]) -> None:
-    for name in sorted(given.keys() - _FIELDS):
-        if given[name] is not None:
+def _check_fields(entry: Mapping[str, Any]) -> None:
+    for name in sorted(entry.keys() - _FIELDS):
+        if entry[name] is not None:
             raise invalid(f"The emulator does not support `{name}` of a filter.")

@@ -59,12 +59,12 @@ def run_recordings(session: QuerySession, query: Mapping[str, Any]) -> Result:
     )
     page = {**query, "limit": query.get("limit") or _ROWS}
     rows, head = run_page(session, sql, values.by_name, page)
-    known = {one["id"]: one for one in session.recordings}
+    recordings = {recording["id"]: recording for recording in session.recordings}
     fields: dict[str, Any] = {
         "has_next": head["hasMore"], "next_cursor": None, "hogql": head["hogql"], "timings": [],
         "modifiers": {}, "error": None,
     }  # fmt: skip
-    return Result(encode_json([known[row[0]] for row in rows]), fields, len(rows))
+    return Result(encode_json([recordings[row[0]] for row in rows]), fields, len(rows))
 
 
 def _tests(session: QuerySession, query: Mapping[str, Any], values: Values) -> str:
@@ -102,10 +102,10 @@ def _event_nodes(session: QuerySession, query: Mapping[str, Any], operand: str) 
     """Return the conditions on events, each of which an event of the recording's session meets."""
     nodes: list[Any] = []
     for name, kind in (("events", "EventsNode"), ("actions", "ActionsNode")):
-        given: Any = query.get(name)
-        for one in map(as_object, given if is_array(given) else []):
+        items: Any = query.get(name)
+        for item in map(as_object, items if is_array(items) else []):
             key = "event" if kind == "EventsNode" else "id"
-            node = {"kind": kind, key: one.get("id") or None, "properties": one.get("properties")}
+            node = {"kind": kind, key: item.get("id") or None, "properties": item.get("properties")}
             nodes.append(read_entity(session, node).condition)
     shown = _together(query.get("properties"), operand)
     if shown:
@@ -115,6 +115,6 @@ def _event_nodes(session: QuerySession, query: Mapping[str, Any], operand: str) 
     return nodes
 
 
-def _together(given: Any, operand: str) -> Mapping[str, Any] | None:
+def _together(filters: Any, operand: str) -> Mapping[str, Any] | None:
     """Return filters as one group; None for no filters."""
-    return {"type": operand, "values": given} if is_array(given) and given else None
+    return {"type": operand, "values": filters} if is_array(filters) and filters else None

@@ -85,23 +85,23 @@ def retention_actors(
 class _Retention:
     def __init__(self, session: QuerySession, query: Mapping[str, Any]) -> None:
         check_insight(query, _FIELDS)
-        given = {
+        settings = {
             name: value
             for name, value in as_object(query.get("retentionFilter")).items()
             if name not in _DEFAULTS or value != _DEFAULTS[name]
         }
-        reject_unknown_fields(given, _FILTER, "RetentionQuery.retentionFilter")
+        reject_unknown_fields(settings, _FILTER, "RetentionQuery.retentionFilter")
         span = as_object(query.get("dateRange"))
         reject_unknown_fields(span, ("date_from", "date_to", "explicitDate"), "dateRange")
         self.session = session
-        self.unit = str(given.get("period") or "Day").lower()
+        self.unit = str(settings.get("period") or "Day").lower()
         # The API fills in 8 for a missing number; null counts as 7.
-        self.columns = int(given.get("totalIntervals", 8) or _INTERVALS)
-        self.kind = str(given.get("retentionType") or "retention_recurring")
-        self.cumulative = bool(given.get("cumulative"))
-        self.occurrences = int(given.get("minimumOccurrences") or 1)
-        self.target = _entity(session, given.get("targetEntity"))
-        self.returning = _entity(session, given.get("returningEntity"))
+        self.columns = int(settings.get("totalIntervals", 8) or _INTERVALS)
+        self.kind = str(settings.get("retentionType") or "retention_recurring")
+        self.cumulative = bool(settings.get("cumulative"))
+        self.occurrences = int(settings.get("minimumOccurrences") or 1)
+        self.target = _entity(session, settings.get("targetEntity"))
+        self.returning = _entity(session, settings.get("returningEntity"))
         self.actor = actor_of(query.get("aggregation_group_type_index"))
         self.common = common_node(session, query)
         self.breakdown = read_breakdown(session, query)
@@ -168,14 +168,14 @@ class _Retention:
         )
         if self.breakdown.cohorts:
             return {part: counts[part] for part in ranked}
-        kept = {part: counts[part] for part in ranked[: self.breakdown.limit]}
+        ranking = {part: counts[part] for part in ranked[: self.breakdown.limit]}
         rest = [counts[part] for part in ranked[self.breakdown.limit :]]
         if rest and not self.breakdown.hide_other:
-            kept[OTHER_VALUE] = [
+            ranking[OTHER_VALUE] = [
                 [sum(cells) for cells in zip(*rows, strict=True)]
                 for rows in zip(*rest, strict=True)
             ]
-        return kept
+        return ranking
 
     def _starts(self) -> Iterator[_Start]:
         """Yield each actor once for each row and value of the breakdown that it is in."""
@@ -234,14 +234,14 @@ class _Retention:
         sql = (
             f"SELECT {values.add_node(self.actor.node)} AS actor, "  # noqa: S608
             f"{bucket_sql(self.unit, 'min(timestamp)')} AS bucket, "
-            f"argMin({holds}, timestamp) AS held "
+            f"argMin({holds}, timestamp) AS matches "
             f"FROM events WHERE {event_tests(values, *common, entity)} GROUP BY actor"
         )
         places = {key: place for place, key in enumerate(self.period.bucket_keys())}
         return {
             actor: places[bucket]
-            for actor, bucket, held in all_rows(self.session, sql, values)
-            if held and bucket in places
+            for actor, bucket, matches in all_rows(self.session, sql, values)
+            if matches and bucket in places
         }
 
     def actors(self, point: Mapping[str, Any]) -> Actors:
@@ -256,18 +256,18 @@ class _Retention:
         return listed_actors(self.session, ids, self.actor)
 
 
-def _entity(session: QuerySession, given: Any) -> Entity:
+def _entity(session: QuerySession, definition: Any) -> Entity:
     """Return the events of an entity of a RetentionFilter; page views by default."""
-    given = as_object(given) or {"id": "$pageview", "type": "events"}
-    reject_unknown_fields(given, _ENTITY, "RetentionEntity")
-    properties = given.get("properties")
-    if given.get("type") == "actions":
-        if not str(given.get("id")).isdigit() or int(given["id"]) not in session.actions:
-            raise invalid(f"Action ID {given.get('id')} does not exist!")
-        node = {"kind": "ActionsNode", "id": int(given["id"]), "properties": properties}
+    definition = as_object(definition) or {"id": "$pageview", "type": "events"}
+    reject_unknown_fields(definition, _ENTITY, "RetentionEntity")
+    properties = definition.get("properties")
+    if definition.get("type") == "actions":
+        if not str(definition.get("id")).isdigit() or int(definition["id"]) not in session.actions:
+            raise invalid(f"Action ID {definition.get('id')} does not exist!")
+        node = {"kind": "ActionsNode", "id": int(definition["id"]), "properties": properties}
         return read_entity(session, node)
-    if given.get("type") not in (None, "events"):
-        raise invalid(f"The emulator does not compute retention of {given['type']}.")
+    if definition.get("type") not in (None, "events"):
+        raise invalid(f"The emulator does not compute retention of {definition['type']}.")
     return read_entity(
-        session, {"kind": "EventsNode", "event": given.get("id"), "properties": properties}
+        session, {"kind": "EventsNode", "event": definition.get("id"), "properties": properties}
     )

@@ -63,12 +63,13 @@ def run_sessions_timeline(session: QuerySession, query: Mapping[str, Any]) -> Re
             "properties": json.loads(properties), "elements": [], "elements_chain": chain or None,
         })  # fmt: skip
     recordings = {
-        str(one["id"]): one.get("recording_duration") or None for one in session.recordings
+        str(recording["id"]): recording.get("recording_duration") or None
+        for recording in session.recordings
     }
     for key, entry in entries.items():
         entry["recording_duration_s"] = recordings.get(key)
-    found = list(reversed(entries.values()))
-    return insight_result(found, hasMore=len(rows) > _EVENTS)
+    results = list(reversed(entries.values()))
+    return insight_result(results, hasMore=len(rows) > _EVENTS)
 
 
 class _Run:

@@ -67,14 +67,16 @@ def stickiness_actors(
 class _Stickiness:
     def __init__(self, session: QuerySession, query: Mapping[str, Any]) -> None:
         check_insight(query, _FIELDS)
-        given = as_object(query.get("stickinessFilter"))
-        reject_unknown_fields(given, _FILTER, "StickinessQuery.stickinessFilter")
+        settings = as_object(query.get("stickinessFilter"))
+        reject_unknown_fields(settings, _FILTER, "StickinessQuery.stickinessFilter")
         self.session = session
-        self.cumulative = given.get("computedAs") == "cumulative"
-        self.criteria = as_object(given.get("stickinessCriteria"))
+        self.cumulative = settings.get("computedAs") == "cumulative"
+        self.criteria = as_object(settings.get("stickinessCriteria"))
         self.size = int(query.get("intervalCount") or 1)
         self.common = common_node(session, query)
-        self.entities = [one for one in read_entities(session, query) if not one.is_deleted]
+        self.entities = [
+            entity for entity in read_entities(session, query) if not entity.is_deleted
+        ]
         self.period = query_period(session, query)
         if self.period.unit == "week" and self.size > 1:
             raise invalid("The emulator does not group weeks: intervalCount must be 1.")
@@ -97,9 +99,9 @@ class _Stickiness:
         values = Values(self.session)
         sql = f"SELECT n, count() FROM ({self._counts(entity, period, values)}) GROUP BY n"  # noqa: S608
         rows = all_rows(self.session, sql, values)
-        found: dict[int, int] = {row[0]: row[1] for row in rows}
+        counts: dict[int, int] = {row[0]: row[1] for row in rows}
         days = list(range(1, -(-len(period.buckets()) // self.size) + 1))
-        data = [found.get(day, 0) for day in days]
+        data = [counts.get(day, 0) for day in days]
         total = sum(data)
         if self.cumulative:
             data = [sum(data[n:]) for n in range(len(data))]
@@ -146,7 +148,7 @@ class _Stickiness:
         """Return the actors of a data point; see `stickiness_actors`."""
         order, day = int(point.get("series") or 0), point.get("day")
         period = self.previous if point.get("compare") == "previous" else self.period
-        entity = next((one for one in self.entities if one.order == order), None)
+        entity = next((entity for entity in self.entities if entity.order == order), None)
         if entity is None or period is None or not str(day).isdigit():
             raise invalid(f"The query has no data point {dict(point)}.")
         values = Values(self.session)

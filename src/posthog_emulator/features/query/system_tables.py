@@ -131,7 +131,10 @@ def replay_table(recordings: Iterable[Mapping[str, Any]]) -> SystemTable:
     """Return recordings as the table `session_replay_events`."""
     return SystemTable(
         {name: kind for name, (_, kind) in _REPLAYS.items()},
-        [[_value(one.get(field), kind) for field, kind in _REPLAYS.values()] for one in recordings],
+        [
+            [_value(recording.get(field), kind) for field, kind in _REPLAYS.values()]
+            for recording in recordings
+        ],
     )
 
 

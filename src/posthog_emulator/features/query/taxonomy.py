@@ -157,16 +157,16 @@ def _plain(text: str) -> list[Any]:
         value: Any = json.loads(text)
     except ValueError:
         value = text
-    found = value if is_array(value) else [value]
-    return [str(one).lower() if isinstance(one, bool) else one for one in found]
+    items = value if is_array(value) else [value]
+    return [str(item).lower() if isinstance(item, bool) else item for item in items]
 
 
 _TEXT: Final = "replaceRegexpAll(JSONExtractRaw(properties, key), '^\"|\"$', '')"
 
 
 def _samples(query: Mapping[str, Any], value: str = "value") -> str:
-    given = query.get("maxPropertyValues")
-    count = _SAMPLE_VALUES if given is None else int(given)
+    limit = query.get("maxPropertyValues")
+    count = _SAMPLE_VALUES if limit is None else int(limit)
     return f"arraySlice(arraySort(groupUniqArray(nullIf({value}, ''))), 1, {count})"
 
 

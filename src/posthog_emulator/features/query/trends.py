@@ -124,17 +124,22 @@ class _Trends:
         self.total = self.display in TOTALS
         self.cumulative = self.display == "ActionsLineGraphCumulative"
         self.smoothing = int(shown.get("smoothingIntervals") or 1)
-        self.entities = [one for one in read_entities(session, query) if not one.is_deleted]
+        self.entities = [
+            entity for entity in read_entities(session, query) if not entity.is_deleted
+        ]
         self.common = common_node(session, query)
         self.period = query_period(session, query)
         self.previous = compared_period(session, query, self.period)
-        given = dict(as_object(query.get("breakdownFilter")))
-        if shown.get("breakdown_histogram_bin_count") and given.get("breakdown") is not None:
-            given.setdefault(
+        breakdown_filter = dict(as_object(query.get("breakdownFilter")))
+        if (
+            shown.get("breakdown_histogram_bin_count")
+            and breakdown_filter.get("breakdown") is not None
+        ):
+            breakdown_filter.setdefault(
                 "breakdown_histogram_bin_count", shown["breakdown_histogram_bin_count"]
             )
         limit = _WORLD_MAP_LIMIT if self.display == "WorldMap" else 25
-        self.breakdown = read_breakdown(session, {"breakdownFilter": given}, limit)
+        self.breakdown = read_breakdown(session, {"breakdownFilter": breakdown_filter}, limit)
         self.formulas = _formulas(shown, len(self.entities))
         self.has_more = False
 
@@ -182,14 +187,14 @@ class _Trends:
         rows = all_rows(self.session, series.sql(values, part), values)
         keys = [0] if self.total else period.bucket_keys()
         places = {key: place for place, key in enumerate(keys)}
-        found: dict[Any, list[float]] = {}
+        data_by_part: dict[Any, list[float]] = {}
         for bucket, value, count in rows:
-            data = found.setdefault(
+            data = data_by_part.setdefault(
                 tuple(cast("list[str]", value)) if is_array(value) else value, [0] * len(keys)
             )
             if bucket in places:
                 data[places[bucket]] = count or 0
-        return found
+        return data_by_part
 
     def _smooth(self, data: list[float]) -> list[float]:
         if self.smoothing <= 1 or self.total:
@@ -209,13 +214,13 @@ class _Trends:
         self, series: SeriesQuery, breakdown: Breakdown, period: Period
     ) -> list[_Line]:
         part = breakdown.value(self.session, series.tests())
-        found = [
+        lines = [
             _Line(series.entity.order, list(value) if breakdown.is_multiple else value, data)
             for value, data in self._counts(series, part, period).items()
         ]
         # A total ranks by its number alone, so that the line of no value may be the first.
-        found.sort(key=lambda line: line.key()[self.total :])
-        kept, rest = found[: breakdown.limit], found[breakdown.limit :]
+        lines.sort(key=lambda line: line.key()[self.total :])
+        lines, rest = lines[: breakdown.limit], lines[breakdown.limit :]
         if rest:
             self.has_more = True
             if not breakdown.hide_other:
@@ -223,10 +228,10 @@ class _Trends:
                 sums: list[float] = [
                     sum(column) for column in zip(*(line.data for line in rest), strict=True)
                 ]
-                kept.append(
+                lines.append(
                     _Line(series.entity.order, other if breakdown.is_multiple else other[0], sums)
                 )
-        return kept
+        return lines
 
     def _item(self, line: _Line, entity: Entity | None, period: Period) -> dict[str, Any]:
         name = "" if entity is None else entity.name
@@ -255,7 +260,7 @@ class _Trends:
         """Return the lines of the formulas, in place of those of the series."""
         parts: dict[str, Any] = {str(line.part): line.part for line in lines}
         by_series = {(line.series, str(line.part)): line.data for line in lines}
-        made: list[_Line] = []
+        results: list[_Line] = []
         for order, (formula, label) in enumerate(self.formulas):
             one_formula: list[_Line] = []
             for text, part in parts.items():
@@ -273,13 +278,13 @@ class _Trends:
                 one_formula.append(line)
             if self.breakdown is not None and not self.breakdown.cohorts:
                 one_formula.sort(key=_Line.key)
-            made += one_formula
-        return made
+            results += one_formula
+        return results
 
     def actors(self, point: Mapping[str, Any]) -> Actors:
         """Return the actors of a data point."""
         order = int(point.get("series") or 0)
-        entity = next((one for one in self.entities if one.order == order), None)
+        entity = next((entity for entity in self.entities if entity.order == order), None)
         period = self.previous if point.get("compare") == "previous" else self.period
         if entity is None or period is None:
             raise invalid(f"The query has no data point {dict(point)}.")
@@ -304,11 +309,11 @@ class _Trends:
             return cohort_node(part if part == "all" else int(part))
         value = self.breakdown.value(self.session, series.tests())
         lines = self._broken_down(series, self.breakdown, series.period)
-        wanted = [str(one) for one in part] if is_array(part) else str(part)
-        if self.breakdown.is_multiple is False and isinstance(wanted, list):
-            wanted = wanted[0]
-        if wanted not in (OTHER_VALUE, [OTHER_VALUE] * len(self.breakdown.properties)):
-            return compare("==", value, constant(wanted))
+        breakdown_value = [str(item) for item in part] if is_array(part) else str(part)
+        if self.breakdown.is_multiple is False and isinstance(breakdown_value, list):
+            breakdown_value = breakdown_value[0]
+        if breakdown_value not in (OTHER_VALUE, [OTHER_VALUE] * len(self.breakdown.properties)):
+            return compare("==", value, constant(breakdown_value))
         shown = [line.part for line in lines if line.rank != 2]
         return compare("not in", value, constant(tuple(shown)))
 
@@ -317,8 +322,8 @@ def _formulas(shown: Mapping[str, Any], count: int) -> list[tuple[Formula, str]]
     """Return the formulas with their labels."""
     nodes: Any = shown.get("formulaNodes") or []
     texts: Any = shown.get("formulas") or []
-    given = [(str(node["formula"]), node.get("custom_name")) for node in nodes]
-    given = given or [(str(text), None) for text in texts]
-    if not given and shown.get("formula"):
-        given = [(str(shown["formula"]), None)]
-    return [(Formula(text, count), name or f"Formula ({text})") for text, name in given]
+    formulas = [(str(node["formula"]), node.get("custom_name")) for node in nodes]
+    formulas = formulas or [(str(text), None) for text in texts]
+    if not formulas and shown.get("formula"):
+        formulas = [(str(shown["formula"]), None)]
+    return [(Formula(text, count), name or f"Formula ({text})") for text, name in formulas]

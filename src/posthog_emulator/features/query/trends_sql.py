@@ -141,8 +141,8 @@ class SeriesQuery:
             )
             for key, at in zip(self.period.bucket_keys(), self.period.buckets(), strict=True)
         ]
-        held = "timestamp > w.2 AND timestamp <= w.3"
-        return f"arrayJoin(arrayFilter(w -> {held}, {values.add(windows)})).1"
+        condition = "timestamp > w.2 AND timestamp <= w.3"
+        return f"arrayJoin(arrayFilter(w -> {condition}, {values.add(windows)})).1"
 
     def _firsts(self, values: Values, part: Node) -> str:
         """Return the query of the actors whose first event is in the time range."""

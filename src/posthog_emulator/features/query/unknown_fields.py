@@ -21,27 +21,29 @@ IGNORED_MODIFIERS: Final = frozenset(
 """Modifiers that affect how the server computes, but not the result."""
 
 
-def reject_unknown_fields(fields: Mapping[str, Any], known: Collection[str], what: str) -> None:
-    """Reject an object with fields that are not `known`, unless they are null, false or empty.
+def reject_unknown_fields(fields: Mapping[str, Any], allowed: Collection[str], what: str) -> None:
+    """Reject an object with fields that are not `allowed`, unless they are null, false or empty.
 
     Raises:
         ApiError: 400, naming the field.
     """
-    for name in sorted(fields.keys() - set(known)):
+    for name in sorted(fields.keys() - set(allowed)):
         if fields[name] not in (None, False, "", [], {}):
             raise invalid(f"The emulator does not compute `{name}` of {what}.")
 
 
-def check_query(query: Mapping[str, Any], *known: str) -> None:
+def check_query(query: Mapping[str, Any], *allowed: str) -> None:
     """Reject a query with fields that are not supported.
 
     Args:
         query: The query.
-        known: The fields that are, besides those of all queries.
+        *allowed: The fields that are, besides those of all queries.
 
     Raises:
         ApiError: 400, naming the field.
     """
     kind = str(query.get("kind"))
-    reject_unknown_fields(query, {*known, "kind", "modifiers", "tags", "version", "response"}, kind)
+    reject_unknown_fields(
+        query, {*allowed, "kind", "modifiers", "tags", "version", "response"}, kind
+    )
     reject_unknown_fields(as_object(query.get("modifiers")), IGNORED_MODIFIERS, f"{kind}.modifiers")

@@ -43,12 +43,12 @@ def run_web_overview(session: QuerySession, query: Mapping[str, Any]) -> Result:
     items = _ITEMS if web.goal is None else _GOAL_ITEMS
     rows: list[list[Any]] = []
     sessions = _sessions(web)
-    for one in (web.period, web.previous):
-        if one is None:
+    for period in (web.period, web.previous):
+        if period is None:
             rows.append([None] * len(items))
             continue
         # The start of a session decides which period it counts for.
-        shown = ", ".join(sql.format(when=web.within("started", one)) for _, _, sql in items)
+        shown = ", ".join(sql.format(when=web.within("started", period)) for _, _, sql in items)
         rows += run_rows(session, f"SELECT {shown} FROM ({sessions})", web.values.by_name)  # noqa: S608
     return insight_result(
         [

@@ -45,23 +45,25 @@ class WebQuery:
     Args:
         session: The session of the query.
         query: The query.
-        known: The fields that are supported besides those of all these queries.
+        allowed: The fields that are supported besides those of all these queries.
 
     Raises:
         ApiError: 400, the query uses something that the emulator does not support.
     """
 
     def __init__(
-        self, session: QuerySession, query: Mapping[str, Any], known: Collection[str] = ()
+        self, session: QuerySession, query: Mapping[str, Any], allowed: Collection[str] = ()
     ) -> None:
-        check_insight(query, {*_FIELDS, *known})
+        check_insight(query, {*_FIELDS, *allowed})
         self.session, self.query, self.values = session, query, Values(session)
         self._within: dict[tuple[str, Period | None], str] = {}
         self.period = query_period(session, query, "day")
         self.previous = compared_period(session, query, self.period)
         self.goal = goal_node(session, as_object(query.get("conversionGoal")))
-        given: Any = query.get("properties")
-        self.properties: list[Any] = [*given] if is_array(given) else [given] if given else []
+        filters: Any = query.get("properties")
+        self.properties: list[Any] = (
+            [*filters] if is_array(filters) else [filters] if filters else []
+        )
         tests = session.test_account_filters
         if query.get("filterTestAccounts") and is_array(tests):
             self.properties += tests
@@ -82,7 +84,7 @@ class WebQuery:
         parts = [call(aggregate, column), constant(None)]
         if self.previous is not None:
             both = (self.period, self.previous)
-            parts = [call(f"{aggregate}If", column, _within("started", one)) for one in both]
+            parts = [call(f"{aggregate}If", column, _within("started", period)) for period in both]
         # As a tree: the parser is slow on conditions inside of calls inside of calls.
         return self.values.add_node(call("tuple", *parts))
 
@@ -93,7 +95,9 @@ class WebQuery:
             tests: Conditions besides the times and the filters.
             properties: Filters in place of those of the query.
         """
-        periods = [period_node(one) for one in (self.period, self.previous) if one is not None]
+        periods = [
+            period_node(period) for period in (self.period, self.previous) if period is not None
+        ]
         shown = self.properties if properties is None else properties
         return event_tests(self.values, any_of(periods), *tests, property_node(shown, self.session))
 
@@ -106,8 +110,8 @@ class WebQuery:
 
     def order(self) -> tuple[str, str]:
         """Return the field and the direction that rows are sorted by; no field for the default."""
-        given: Any = self.query.get("orderBy")
-        order = [str(one) for one in given] if is_array(given) else []
+        order_by: Any = self.query.get("orderBy")
+        order = [str(item) for item in order_by] if is_array(order_by) else []
         return (order[0] if order else ""), ("ASC" if order[1:2] == ["ASC"] else "DESC")
 
 
@@ -123,15 +127,15 @@ def _within(column: str, period: Period | None) -> Node:
     )
 
 
-def goal_node(session: QuerySession, given: Mapping[str, Any]) -> Node | None:
+def goal_node(session: QuerySession, goal: Mapping[str, Any]) -> Node | None:
     """Return the condition on the events that are conversions; None without a goal."""
-    if given.get("customEventName"):
-        return compare("==", field("event"), constant(str(given["customEventName"])))
-    if given.get("actionId") is None:
+    if goal.get("customEventName"):
+        return compare("==", field("event"), constant(str(goal["customEventName"])))
+    if goal.get("actionId") is None:
         return None
-    entity = read_entity(session, {"kind": "ActionsNode", "id": given["actionId"]})
+    entity = read_entity(session, {"kind": "ActionsNode", "id": goal["actionId"]})
     if entity.is_deleted:
-        raise invalid(f"Action ID {given['actionId']} does not exist!")
+        raise invalid(f"Action ID {goal['actionId']} does not exist!")
     return entity.condition
 
 
@@ -156,10 +160,10 @@ def run_page(
     limit = min(limit or _ROWS, _MOST)
     # One row more than requested shows whether there are more.
     tree = Expression(parse_select(f"{sql} LIMIT {limit + 1} OFFSET {skipped}"))
-    found = run_hogql(session, tree, values, allow_offset=True, max_rows=_MOST + 1)
-    rows: list[list[Any]] = json.loads(found.rows)
+    result = run_hogql(session, tree, values, allow_offset=True, max_rows=_MOST + 1)
+    rows: list[list[Any]] = json.loads(result.rows)
     head: dict[str, Any] = {
-        **{name: found.head[name] for name in ("columns", "types", "hogql")},
+        **{name: result.head[name] for name in ("columns", "types", "hogql")},
         "hasMore": len(rows) > limit, "limit": limit, "offset": skipped,
         "timings": [], "modifiers": {}, "error": None,
     }  # fmt: skip

@@ -209,7 +209,7 @@ class _Table:
         it was looked at is known from the event after it.
         """
         web = self.web
-        now, before = (web.within("started", one) for one in (web.period, web.previous))
+        now, before = (web.within("started", period) for period in (web.period, web.previous))
 
         def halves(sql: str, name: str) -> str:
             pairs = ((name, now), (f"previous_{name}", before))
@@ -218,7 +218,7 @@ class _Table:
         counted = f"{halves('uniqIf(visitor, {when})', 'visitors')}, " + halves(
             "sumIf(seen, {when})", "views"
         )
-        others = [one for one in web.properties if not _is_path(one)]
+        others = [entry for entry in web.properties if not _is_path(entry)]
         entry = self._sessions(value=self._value(_PATHS["InitialPage"]), properties=others)
         parts = [
             ("counts", f"SELECT value, {counted} FROM {self._sessions()} GROUP BY value"),  # noqa: S608
@@ -231,7 +231,9 @@ class _Table:
         names, (page, following) = ["visitors", "views", "bounce_rate"], self._left()
         if self.scrolls:
             scrolled = "toFloat(properties.$prev_pageview_max_{what}_percentage)"
-            share, content = (scrolled.replace("{what}", one) for one in ("scroll", "content"))
+            share, content = (
+                scrolled.replace("{what}", measure) for measure in ("scroll", "content")
+            )
             halved = (
                 f"{halves('avgIf(share, {when})', 'average_scroll_percentage')}, "
                 f"{halves('avgIf(far, {when})', 'scroll_gt80_percentage')}"
@@ -246,7 +248,7 @@ class _Table:
             names += ["average_scroll_percentage", "scroll_gt80_percentage"]
         elif self.times:
             seconds = f"least(toFloat(properties.$prev_pageview_duration), {_LONGEST})"
-            now, before = (web.within("at", one) for one in (web.period, web.previous))
+            now, before = (web.within("at", period) for period in (web.period, web.previous))
             halved = halves("quantileIf(0.9)(seconds, {when})", "avg_time_on_page")
             parts.append((
                 "times",
@@ -272,18 +274,18 @@ class _Table:
     def _left(self) -> tuple[str, str]:
         """Return the page before an event, and the conditions on events that follow pages."""
         properties = [
-            {**as_object(one), "key": "$prev_pageview_pathname"} if _is_path(one) else one
-            for one in self.web.properties
+            {**as_object(entry), "key": "$prev_pageview_pathname"} if _is_path(entry) else entry
+            for entry in self.web.properties
         ]
         page = self._value(("properties.$prev_pageview_pathname", _PATHS["Page"][1]))
         return page, self.web.where(_LEFT, properties=properties)
 
     def _sorted(self, columns: Mapping[str, str], rest: str) -> str:
         """Return the query of a table, with the bar that each row is drawn with."""
-        wanted, direction = self.web.order()
-        chosen = _COLUMNS.get(wanted, "")
-        order = [one for one in dict.fromkeys((chosen, *_THEN)) if one in columns]
-        keys = [f"{one} {direction}" for one in order]
+        field_name, direction = self.web.order()
+        chosen = _COLUMNS.get(field_name, "")
+        order = [name for name in dict.fromkeys((chosen, *_THEN)) if name in columns]
+        keys = [f"{name} {direction}" for name in order]
         first = order[0]
         bar = f"{first}.1" if first in _SHARES else f"{first}.1 / sum({first}.1) OVER ()"
         shown = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
@@ -313,6 +315,6 @@ class _Table:
         )
 
 
-def _is_path(given: Any) -> bool:
-    one = as_object(given)
-    return one.get("key") == "$pathname" and one.get("type") in (None, "event")
+def _is_path(item: Any) -> bool:
+    entry = as_object(item)
+    return entry.get("key") == "$pathname" and entry.get("type") in (None, "event")

@@ -47,7 +47,7 @@ _AD_IDS: Final = (
     "gclid", "gad_source", "gclsrc", "dclid", "gbraid", "wbraid", "fbclid", "msclkid", "twclid",
     "li_fat_id", "mc_cid", "igshid", "ttclid",
 )  # fmt: skip
-_AD_NAMES: Final = ", ".join(f"if(isNotNull($entry_{one}), '{one}', NULL)" for one in _AD_IDS)
+_AD_NAMES: Final = ", ".join(f"if(isNotNull($entry_{name}), '{name}', NULL)" for name in _AD_IDS)
 _ORIGINS: Final[Mapping[str, tuple[str, str]]] = {
     "ChannelType": ("channel_type", "$channel_type"),
     "ReferringDomain": ("referring_domain", "$entry_referring_domain"),
@@ -72,10 +72,10 @@ def run_web_table(session: QuerySession, query: Mapping[str, Any]) -> Result:
 def _goals(session: QuerySession, query: Mapping[str, Any]) -> Result:
     """Compute a WebGoalsQuery: who did the first actions of the project."""
     web = WebQuery(session, query, ("limit", "orderBy"))
-    known = list(session.actions.items())[:_GOALS]
-    nodes = [{"kind": "ActionsNode", "id": key} for key, _ in known]
+    actions = list(session.actions.items())[:_GOALS]
+    nodes = [{"kind": "ActionsNode", "id": key} for key, _ in actions]
     conditions = [read_entity(session, node).condition for node in nodes]
-    now, before = (web.within("timestamp", one) for one in (web.period, web.previous))
+    now, before = (web.within("timestamp", period) for period in (web.period, web.previous))
     counted, shown = "", "uniqIf(visitor, {now}), uniqIf(visitor, {before})"
     for place, condition in enumerate(conditions):
         done = web.values.add_node(condition)
@@ -83,10 +83,10 @@ def _goals(session: QuerySession, query: Mapping[str, Any]) -> Result:
             count = f"{name}_{place}"
             counted += f", countIf({done} AND {when}) AS {count}"
             shown += f", uniq(if({count} > 0, visitor, NULL)), sum({count})"
-    started = [web.within("started", one) for one in (web.period, web.previous)]
+    started = [web.within("started", period) for period in (web.period, web.previous)]
     shown = shown.replace("{now}", started[0]).replace("{before}", started[1])
     rows: list[list[Any]] = []
-    if known:
+    if actions:
         sql = (
             f"SELECT {shown} FROM (SELECT any(person_id) AS visitor, "  # noqa: S608
             f"min(session.$start_timestamp) AS started{counted} FROM events "
@@ -94,7 +94,7 @@ def _goals(session: QuerySession, query: Mapping[str, Any]) -> Result:
             f"WHERE {' OR '.join(started)}"
         )
         ((visitors, visitors_before, *counts),) = run_rows(session, sql, web.values.by_name)
-        for place, (_, action) in enumerate(known):
+        for place, (_, action) in enumerate(actions):
             unique, total, unique_before, total_before = counts[4 * place : 4 * place + 4]
             if web.previous is None:
                 pairs = [(unique, None), (total, None), (_share(unique, visitors), None)]
@@ -122,7 +122,7 @@ def _clicks(session: QuerySession, query: Mapping[str, Any]) -> Result:
     target = "properties.$external_click_url"
     strips = bool(query.get("stripQueryParams"))
     url = web.path(f"cutQueryStringAndFragment({target})" if strips else target)
-    now, before = (web.within("started", one) for one in (web.period, web.previous))
+    now, before = (web.within("started", period) for period in (web.period, web.previous))
     field_name, direction = web.order()
     first = "visitors" if field_name == "Visitors" else "clicks"
     tests = [
@@ -164,14 +164,14 @@ def _urls(session: QuerySession, query: Mapping[str, Any]) -> Result:
         f"ORDER BY url LIMIT {limit}",
         web.values.by_name,
     )
-    found = [{"url": row[0] or ""} for row in rows]
-    return insight_result(found, web.period, hasMore=len(rows) >= limit, limit=limit)
+    urls = [{"url": row[0] or ""} for row in rows]
+    return insight_result(urls, web.period, hasMore=len(rows) >= limit, limit=limit)
 
 
 def _vitals(session: QuerySession, query: Mapping[str, Any]) -> Result:
     """Compute a WebVitalsPathBreakdownQuery: pages with a good, a fair and a poor web vital."""
-    known = ("doPathCleaning", "metric", "percentile", "thresholds")
-    web = WebQuery(session, query, known)
+    allowed = ("doPathCleaning", "metric", "percentile", "thresholds")
+    web = WebQuery(session, query, allowed)
     value = f"toFloat(properties.$web_vitals_{query['metric']}_value)"
     test = compare("==", field("event"), constant("$web_vitals"))
     rows = run_rows(
@@ -194,7 +194,7 @@ def _vitals(session: QuerySession, query: Mapping[str, Any]) -> Result:
 def _changes(session: QuerySession, query: Mapping[str, Any]) -> Result:
     """Compute a WebNotableChangesQuery: what gained or lost the most visitors."""
     web = WebQuery(session, query, ("doPathCleaning", "limit"))
-    now, before = (web.within("started", one) for one in (web.period, web.previous))
+    now, before = (web.within("started", period) for period in (web.period, web.previous))
     items: list[dict[str, Any]] = []
     for name, text in _DIMENSIONS.items():
         value = web.path(text) if text.endswith("pathname") else text
@@ -210,8 +210,8 @@ def _changes(session: QuerySession, query: Mapping[str, Any]) -> Result:
             for row in run_rows(session, f"{sql} LIMIT 50000", web.values.by_name)
         ]
     items.sort(key=lambda item: item["impact_score"], reverse=True)
-    found = items[: int(query.get("limit") or _CHANGES)]
-    return insight_result(found, web.period, web.previous, samplingRate=SAMPLING)
+    changes = items[: int(query.get("limit") or _CHANGES)]
+    return insight_result(changes, web.period, web.previous, samplingRate=SAMPLING)
 
 
 def _change(dimension: str, value: str, visitors: int, earlier: int) -> dict[str, Any]:
@@ -229,14 +229,14 @@ def _change(dimension: str, value: str, visitors: int, earlier: int) -> dict[str
 
 def _origins(session: QuerySession, query: Mapping[str, Any]) -> Result:
     """Compute a SessionAttributionExplorerQuery: where sessions come from."""
-    known = ("kind", "tags", "version", "modifiers", "response", "filters", "groupBy", "limit",
+    allowed = ("kind", "tags", "version", "modifiers", "response", "filters", "groupBy", "limit",
              "offset")  # fmt: skip
     kind = str(query["kind"])
-    reject_unknown_fields(query, known, kind)
+    reject_unknown_fields(query, allowed, kind)
     modifiers = as_object(query.get("modifiers"))
     reject_unknown_fields(modifiers, IGNORED_MODIFIERS, f"{kind}.modifiers")
     by: Any = query["groupBy"]
-    grouped = {str(one) for one in by} if is_array(by) else set[str]()
+    grouped = {str(name) for name in by} if is_array(by) else set[str]()
     values = Values(session)
     values.by_name["filtered"] = Filters(session, as_object(query.get("filters"))).condition(
         "sessions"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from codegen.docs import Docs, apply_docs, load_docs, model_docs, unmatched_docs
+from codegen.docs_file import Docs, apply_docs, load_docs, model_docs, unmatched_docs
 from codegen.models import ModelPlan, build_models
 from codegen.overrides import OperationOverrides, Overrides
 from codegen.phrases import Noun, default_noun
@@ -264,13 +264,13 @@ def test_markdown_in_a_text_is_shown_as_it_is() -> None:
 )
 def test_nouns_of_resources(path: tuple[str, ...], one: str, many: str) -> None:
     noun = default_noun(path)
-    assert (noun.with_article, noun.many) == (one, many)
+    assert (noun.with_article, noun.plural) == (one, many)
 
 
 def test_a_noun_can_be_given() -> None:
-    assert Noun.parse("canvas/canvases").many == "canvases"
+    assert Noun.parse("canvas/canvases").plural == "canvases"
     settings = Noun.parse("the settings of a canvas")
-    assert settings.with_article == settings.many == "the settings of a canvas"
+    assert settings.with_article == settings.plural == "the settings of a canvas"
 
 
 def test_the_docs_of_the_pinned_document_name_only_prose() -> None:

@@ -180,7 +180,7 @@ def _method(
     path = tuple(method.operation.resource.split("."))
     resource = resources.get(path)
     noun = Noun.parse(resource.noun) if resource and resource.noun else default_noun(path)
-    summary = summarize(method, noun, known=resource is not None)
+    summary = summarize(method, noun, is_documented=resource is not None)
     about = "" if doc.text or resource is None else resource.text
     return replace(
         method,
@@ -253,7 +253,7 @@ def _resource_docs(surface: Surface, docs: Docs) -> dict[tuple[str, ...], Resour
             # Of several with equally many methods, the one that is nested least.
             candidate = (-count, len(path), path)
             owners[entry] = min(owners.get(entry, candidate), candidate)
-    found = {path: entries[entry] for entry, (_, _, path) in owners.items()}
+    docs_by_path = {path: entries[entry] for entry, (_, _, path) in owners.items()}
     for path, below in shapes.items():
         if path in votes:
             continue
@@ -263,8 +263,8 @@ def _resource_docs(surface: Surface, docs: Docs) -> dict[tuple[str, ...], Resour
             if prefix not in owners and all(f"{s.rstrip('/')}/".startswith(prefix) for s in below)
         ]
         if common:
-            found[path] = entries[max(common, key=len)]
-    return found
+            docs_by_path[path] = entries[max(common, key=len)]
+    return docs_by_path
 
 
 def _longest_prefix(shape: str, entries: Mapping[str, Any]) -> str | None:
@@ -293,11 +293,11 @@ def unmatched_docs(surface: Surface, docs: Docs) -> list[str]:
         if _shape(key) not in operations and method is None:
             errors.append(f"operations: {key}: there is no such operation")
             continue
-        known = {argument.wire_name for argument in method.arguments} if method else set[str]()
+        arguments = {argument.wire_name for argument in method.arguments} if method else set[str]()
         errors += [
             f"operations: {key}: it has no argument {name!r}"
             for name in doc.args
-            if name not in known
+            if name not in arguments
         ]
     paths = [_shape(key.split(" ", 1)[1]) + "/" for key in surface.released]
     errors += [

@@ -15,7 +15,7 @@ from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.schema.parameters import PAGING_PARAMETERS, UNIVERSAL_PARAMETERS
 from posthog_emulator.state import ApiCall, EmulatorState
 
-from .filter_table import FILTERS
+from .list_filters import FILTERS
 from .row_tests import RowFilter, RowTest
 
 __all__ = [
