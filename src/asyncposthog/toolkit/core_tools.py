@@ -100,8 +100,7 @@ def _read(context: Context) -> Tool:
                 "These tools are read-only." if context.read_only else "Use write_operation.",
             )
         call = context.operations.prepare(operation, arguments.get("arguments") or {})
-        data = await context.operations.read(call, arguments.get("fields"), arguments.get("page"))
-        return Noted(data, is_json=not isinstance(data, bytes))
+        return await context.operations.read(call, arguments.get("fields"), arguments.get("page"))
 
     return Tool(
         name="read_operation",

@@ -289,7 +289,7 @@ class Toolkit:
             if operation.writes:
                 result = await operations.run(call)
                 return {"done": operation.id} if result is None else result
-            return Noted(await operations.read(call, None, None), is_json=True)
+            return await operations.read(call)
 
         async def preview(arguments: dict[str, Any]) -> WriteRequest:
             call = operations.prepare(operation, arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from asyncposthog import registry
@@ -13,7 +13,6 @@ from asyncposthog.catalog.arguments import ArgumentError, close_names
 from asyncposthog.catalog.schema import (
     arguments,
     describe_fields,
-    resolve,
     result_schema,
     type_text,
 )
@@ -22,6 +21,8 @@ from asyncposthog.operation import Operation
 from asyncposthog.transport.encoding.request import prepare_request
 
 from .safety import WriteRequest, is_destructive, masked, missing_scopes
+from .selection import property_schema, select_fields
+from .tools import Noted
 
 if TYPE_CHECKING:
     from asyncposthog.core.executor import Executor
@@ -200,7 +201,7 @@ class Operations:
             )
         schema: Any = known[parts[0]].schema
         for part in parts[1:]:
-            inner = _property(schema, part)
+            inner = property_schema(schema, part)
             if inner is None:
                 raise ArgumentError(
                     f"{field} is not a field of {operation.id}: there is no {part!r}.",
@@ -310,18 +311,27 @@ class Operations:
         return await call_json(self.executor, call)
 
     async def read(
-        self, call: Call, fields: Sequence[str] | None, page: Mapping[str, Any] | None
-    ) -> Any:
-        """Make a call that reads, and return its result, with the items of one page of a list."""
+        self,
+        call: Call,
+        fields: Sequence[str] | None = None,
+        page: Mapping[str, Any] | None = None,
+    ) -> Noted:
+        """Make a call that reads, and return its result, with the items of one page of a list.
+
+        Raises:
+            ArgumentError: The result has none of the fields.
+        """
         if call.operation.pagination is None:
-            return _selected(await call_json(self.executor, call), fields)
-        found = await page_json(self.executor, call, page)
-        data: dict[str, Any] = {"items": _selected(found.items, fields)}
-        if found.count is not None:
-            data["count"] = found.count
-        if found.state is not None:
-            data["next_page"] = found.state
-        return data
+            data, notes = _select(call, await call_json(self.executor, call), fields)
+            return Noted(data, notes, is_json=not isinstance(data, bytes))
+        result = await page_json(self.executor, call, page)
+        items, notes = _select(call, result.items, fields)
+        data: dict[str, Any] = {"items": items}
+        if result.count is not None:
+            data["count"] = result.count
+        if result.state is not None:
+            data["next_page"] = result.state
+        return Noted(data, notes, is_json=True)
 
     async def preview(
         self, tool: str, call: Call, given: Mapping[str, Any], plan_id: str | None = None
@@ -353,35 +363,7 @@ class Operations:
         return self.executor.transport.clock.monotonic()
 
 
-def _property(schema: object, name: str) -> Any:
-    """Return the schema of a property, inside of arrays and unions as well; None: there is none."""
-    found = resolve(schema)
-    if name in found.get("properties", {}):
-        return found["properties"][name]
-    inner = [found["items"]] if "items" in found else []
-    for keyword in ("anyOf", "oneOf", "allOf"):
-        inner += found.get(keyword, ())
-    for branch in inner:
-        value = _property(branch, name)
-        if value is not None:
-            return value
-    return None
-
-
-def _selected(data: Any, fields: Sequence[str] | None) -> Any:
-    """Return only some fields of an object, or of each object in a list."""
+def _select(call: Call, data: Any, fields: Sequence[str] | None) -> tuple[Any, tuple[str, ...]]:
     if not fields:
-        return data
-    if isinstance(data, list):
-        return [_selected(item, fields) for item in cast("list[Any]", data)]
-    if not isinstance(data, dict):
-        return data
-    found = cast("dict[str, Any]", data)
-    selected: dict[str, Any] = {}
-    for field in fields:
-        value: Any = found
-        for part in field.split("."):
-            value = cast("dict[str, Any]", value).get(part) if isinstance(value, dict) else None
-        if value is not None or field in found:
-            selected[field] = value
-    return selected
+        return data, ()
+    return select_fields(data, fields, result_schema(call.operation))

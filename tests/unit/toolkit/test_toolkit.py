@@ -15,6 +15,7 @@ import respx
 
 from asyncposthog import AsyncPostHog, registry
 from asyncposthog.toolkit import AuditRecord, Toolkit, ToolResult, WriteRequest, tool
+from asyncposthog.toolkit.selection import select_fields
 from posthog_emulator import Emulator
 from tests.helpers.manual_clock import ManualClock
 
@@ -84,6 +85,47 @@ async def test_search_describe_read(kit: Toolkit) -> None:
         },
     )
     assert second.data["items"][0]["id"] not in {item["id"] for item in first.data["items"]}
+
+
+async def test_fields_that_do_not_exist_are_told(kit: Toolkit) -> None:
+    async def read(*fields: str, operation: str = "cohorts.list", **arguments: Any) -> ToolResult:
+        return await kit.call(
+            "read_operation",
+            {"operation": operation, "arguments": arguments, "fields": list(fields)},
+        )
+
+    typo = await read("nmae", limit=2)
+    assert error_code(typo) == "invalid_arguments"
+    assert typo.error is not None
+    assert (typo.error.field, typo.error.near_matches) == ("fields", ("name",))
+    partly = await read("id", "descriptoin", "created_by.emial", limit=2)
+    assert [set(item) for item in partly.data["items"]] == [{"id"}] * 2
+    assert partly.notes == (
+        "The result has no field 'descriptoin'. Did you mean description?",
+        "The result has no field 'created_by.emial'. Did you mean created_by.email?",
+    )
+    # Also where there is no object to compare with.
+    empty = await read("descriptoin", operation="surveys.list")
+    assert error_code(empty) == "invalid_arguments"
+    assert (await read("description", operation="surveys.list")).data["items"] == []
+    single = await read("id", "filters.properties.type", operation="cohorts.get", id=1)
+    assert single.notes == ()
+    assert single.data["id"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "selected"),
+    [
+        (["a"], [{"a": 1}, {"a": None}, {}]),
+        (["b.c"], [{"b.c": [1, 2]}, {"b.c": 3}, {}]),
+        (["b.c", "later"], [{"b.c": [1, 2]}, {"b.c": 3}, {"later": 0}]),
+    ],
+)
+def test_fields_of_lists_and_of_some_objects_are_selected(
+    fields: list[str], selected: list[Any]
+) -> None:
+    data = [{"a": 1, "b": [{"c": 1}, {"c": 2}, {}]}, {"a": None, "b": {"c": 3}}, {"later": 0}]
+    assert select_fields(data, fields, {}) == (selected, ())
 
 
 async def test_nested_fields_are_described(kit: Toolkit) -> None:
