@@ -12,7 +12,7 @@ import anyio
 
 from asyncposthog.catalog.arguments import ArgumentError
 
-from .operations import Refused
+from .operations import Refused, read_only_refusal
 from .safety import PlanError, new_plan_id
 from .tools import Noted, Tool
 
@@ -38,7 +38,8 @@ def core_tools(context: Context) -> list[Tool]:
         _search(context),
         _describe(context),
         _read(context),
-        *([] if context.read_only else [_write(context)]),
+        # Hidden in a read-only toolkit, which then says why there is no such tool.
+        _write(context),
         _query(context),
         _export(context),
     ]
@@ -94,10 +95,12 @@ def _read(context: Context) -> Tool:
     async def run(arguments: dict[str, Any]) -> Any:
         operation = context.operations.find(arguments["operation"])
         if operation.writes:
+            if context.read_only:
+                raise read_only_refusal(operation.id)
             raise Refused(
                 f"{operation.id} changes something; read_operation only reads.",
                 "not_a_read",
-                "These tools are read-only." if context.read_only else "Use write_operation.",
+                "Use write_operation.",
             )
         call = context.operations.prepare(operation, arguments.get("arguments") or {})
         return await context.operations.read(call, arguments.get("fields"), arguments.get("page"))

@@ -27,7 +27,7 @@ from .tools import Noted
 if TYPE_CHECKING:
     from asyncposthog.core.executor import Executor
 
-__all__ = ["MissingScope", "Operations", "Refused"]
+__all__ = ["MissingScope", "Operations", "Refused", "read_only_refusal"]
 
 _OWNER_ARGUMENTS: Final = ("project_id", "organization_id", "environment_id")
 _MAX_RESULT_FIELDS: Final = 40
@@ -55,6 +55,19 @@ class MissingScope(Refused):
             f"Use an API key with {names}, or another operation.",
         )
         self.scopes = tuple(scopes)
+
+
+def read_only_refusal(name: str) -> Refused:
+    """Return the error for an operation or a tool that changes something, in a read-only toolkit.
+
+    It says how writes are permitted, which only the program can do.
+    """
+    return Refused(
+        f"{name} changes something, and these tools are read-only.",
+        "read_only",
+        "Tell the user what would have to be changed. The program permits writes with "
+        "Toolkit(…, read_only=False), or `asyncposthog mcp` without --read-only.",
+    )
 
 
 @dataclass(slots=True)
@@ -92,11 +105,7 @@ class Operations:
             ReadOnlyError: The client's settings forbid it.
         """
         if self.read_only and operation.writes:
-            raise Refused(
-                f"{operation.id} changes something, and these tools are read-only.",
-                "read_only",
-                "Tell the user what would have to be changed.",
-            )
+            raise read_only_refusal(operation.id)
         if self.families is not None and not self.has_feature(operation.id.partition(".")[0]):
             raise Refused(
                 f"{operation.id} is not among the features that these tools may use.",

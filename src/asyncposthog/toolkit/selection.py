@@ -34,8 +34,9 @@ def select_fields(
         ArgumentError: None of the fields exists.
     """
     objects = _objects(data)
-    if not objects and not (isinstance(data, list) and schema.get("properties")):
-        return data, ()
+    # Without objects, the names can be checked only if there is a schema of the items.
+    if not objects and (not isinstance(data, list) or not schema.get("properties")):
+        return cast("Any", data), ()
     unknown = [name for name in fields if not _exists(name.split("."), objects, schema)]
     if len(unknown) == len(fields):
         names = _names(objects, schema)

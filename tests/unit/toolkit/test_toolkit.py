@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import reduce
+from functools import partial, reduce
 from operator import getitem
 from pathlib import Path
 from typing import Any, cast
@@ -224,15 +224,66 @@ async def test_an_async_hook_approves(ph: AsyncPostHog, emulator: Emulator) -> N
     assert kit.audit[-1].approved is True
 
 
-async def test_a_hook_that_fails_denies(ph: AsyncPostHog, emulator: Emulator) -> None:
+@pytest.mark.parametrize("failure", [RuntimeError("no terminal"), TypeError("takes 0 arguments")])
+async def test_a_hook_that_fails_denies_and_the_arguments_are_not_to_blame(
+    ph: AsyncPostHog,
+    emulator: Emulator,
+    caplog: pytest.LogCaptureFixture,
+    failure: Exception,
+) -> None:
     def approve(request: WriteRequest) -> bool:
-        raise RuntimeError("no terminal")
+        raise failure
 
     kit = Toolkit(ph, approve=approve).use("create_feature_flag")
     before = len(emulator.requests)
-    result = await kit.call("create_feature_flag", {"key": "failed-hook"})
-    assert error_code(result) == "internal_error"
+    for name, arguments in (
+        ("create_feature_flag", {"key": "failed-hook"}),
+        ("write_operation", {"plan_id": await planned(kit, "cohorts.delete", id=3)}),
+    ):
+        result = await kit.call(name, arguments)
+        assert error_code(result) == "internal_error"
+        assert result.error is not None
+        assert "approval hook failed" in result.error.message
+        assert "not of the arguments" in str(result.error.suggestion)
+    assert str(failure) in caplog.text
     assert len(emulator.requests) == before
+
+
+def test_a_hook_with_a_wrong_signature_is_an_error_at_once(ph: AsyncPostHog) -> None:
+    def nothing() -> bool:
+        return True
+
+    async def two(request: WriteRequest, user: str) -> bool:
+        return True
+
+    class Approver:
+        def approve(self, request: WriteRequest) -> bool:
+            return True
+
+    wrong: Any
+    for wrong in (nothing, two, Approver.approve, "yes", True):
+        with pytest.raises(TypeError, match="approve"):
+            Toolkit(ph, approve=wrong)
+    with pytest.raises(TypeError, match=r"one argument, the AuditRecord, which .*nothing"):
+        Toolkit(ph, on_call=cast("Any", nothing))
+
+    def anything(*arguments: object, **named: object) -> bool:
+        return True
+
+    right: Any
+    for right in (None, Approver().approve, anything, partial(two, user="ada"), bool):
+        assert len(Toolkit(ph, approve=right)) == 6
+
+
+async def test_a_failing_on_call_does_not_change_the_result(
+    ph: AsyncPostHog, caplog: pytest.LogCaptureFixture
+) -> None:
+    def on_call(record: AuditRecord) -> None:
+        raise RuntimeError("the disk is full")
+
+    kit = Toolkit(ph, on_call=on_call)
+    assert (await kit.call("read_operation", {"operation": "cohorts.list"})).successful
+    assert "the disk is full" in caplog.text
 
 
 async def test_read_only_tools_cannot_write(ph: AsyncPostHog, emulator: Emulator) -> None:
@@ -250,7 +301,11 @@ async def test_read_only_tools_cannot_write(ph: AsyncPostHog, emulator: Emulator
         ("create_feature_flag", {"key": "x"}),
         ("capture_event", {"event": "x", "distinct_id": "y"}),
     ):
-        assert not (await kit.call(name, arguments)).successful
+        result = await kit.call(name, arguments)
+        assert error_code(result) == "read_only"
+        assert result.error is not None
+        assert "these tools are read-only" in result.error.message
+        assert "read_only=False" in str(result.error.suggestion)
     assert len(emulator.requests) == before
     found = await kit.call("search_operations", {"query": "delete a cohort", "limit": 20})
     assert all(entry["use"] == "read_operation" for entry in found.data)
