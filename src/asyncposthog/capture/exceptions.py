@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from asyncposthog.redact import mask
 
-__all__ = ["describe_exception"]
+__all__ = ["describe_exception", "is_captured", "mark_captured", "unmark_captured"]
 
 Relation: TypeAlias = Literal["cause", "context", "member"]
 
@@ -26,6 +26,8 @@ _MAX_LINE_CHARS: Final = 512
 _MAX_MESSAGE_CHARS: Final = 10_000
 _INSTALLED: Final = re.compile(r"[\\/](?:dist|site)-packages[\\/]")
 _PACKAGE: Final = "asyncposthog"
+_CAPTURED: Final = "__asyncposthog_captured__"
+"""The attribute of exceptions that were captured: numbers that stand for projects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,3 +220,23 @@ def _source(
     ]
     middle = min(at, _CONTEXT_LINES)
     return short[:middle], short[middle], short[middle + 1 :]
+
+
+def is_captured(error: BaseException, project: int) -> bool:
+    """Return whether an exception was captured for a project."""
+    return project in _projects(error)
+
+
+def mark_captured(error: BaseException, project: int) -> None:
+    """Mark an exception as captured for a project. The mark lives in the exception itself."""
+    # Not setattr: classes of exceptions may be frozen.
+    error.__dict__[_CAPTURED] = (*_projects(error), project)
+
+
+def unmark_captured(error: BaseException, project: int) -> None:
+    """Remove a mark, as the exception could not be captured after all."""
+    error.__dict__[_CAPTURED] = tuple(other for other in _projects(error) if other != project)
+
+
+def _projects(error: BaseException) -> tuple[int, ...]:
+    return error.__dict__.get(_CAPTURED, ())

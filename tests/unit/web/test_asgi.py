@@ -17,7 +17,7 @@ from asyncposthog.contrib.asgi import PostHogMiddleware, RequestContext, current
 from asyncposthog.contrib.request_context import cookie_name, identity
 from posthog_emulator import Emulator
 
-from .helpers import TOKEN, Captures, cookie, emulated
+from .helpers import TOKEN, Captures, captured_exceptions, cookie, emulated
 
 pytestmark = pytest.mark.anyio
 
@@ -309,6 +309,28 @@ async def test_events_and_exceptions_of_a_request_arrive(emulator: Emulator) -> 
     exception = events["$exception"]["properties"]["$exception_list"][0]
     assert (exception["type"], exception["value"]) == ("LookupError", "of the handler")
     assert exception["mechanism"]["handled"] is False
+
+
+async def test_an_exception_that_was_captured_by_hand_is_not_captured_again(
+    emulator: Emulator,
+) -> None:
+    async def pay(context: RequestContext) -> None:
+        try:
+            raise LookupError("of the handler")
+        except LookupError:
+            assert await context.client.capture.exception() is not None
+            raise
+
+    async with AsyncPostHog.emulated(emulator) as ph:
+
+        def outer(app: Any) -> Any:
+            return PostHogMiddleware(app, ph)
+
+        async with http(pay, ph, wrap=outer) as service:
+            with pytest.raises(LookupError):
+                await service.get("/pay")
+        await ph.capture.flush()
+    assert captured_exceptions(emulator) == [("of the handler", True)]
 
 
 @given(st.text(max_size=30) | st.none(), st.text(max_size=60) | st.none())
