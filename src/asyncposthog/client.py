@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from asyncposthog.capture.settings import CaptureSettings
     from asyncposthog.core.raw_response import RawResponse, RequestPreview, StreamedResponse
     from asyncposthog.export.service import Export
+    from asyncposthog.flags.definitions import LocalDefinitions
     from asyncposthog.flags.editing import FeatureFlagsService
     from asyncposthog.flags.service import Flags
     from asyncposthog.gateways.gateway import Gateway
@@ -188,12 +189,15 @@ class BaseClient:
             limiter_owned=limiter is None,
             clock=clock,
             retry_budget=validate_retry_budget(retry_budget),
+            network=transport if http_client is None else http_client,
         )
         if debug:
             enable_debug_logging()
         self._capture_settings = _check_capture_settings(capture)
         self._captures: dict[Secret | None, Capture] = {}
         """The capture of each project token that the client and its copies have."""
+        self._local_flags: dict[tuple[Secret | None, Secret], LocalDefinitions] = {}
+        """The flag definitions of each pair of a project token and an API key that they have."""
         self._executor: Executor = Executor(
             settings,
             shared,
@@ -282,6 +286,7 @@ class BaseClient:
             changes["headers"] = {**dict(old.settings.headers), **headers}
         copy = object.__new__(type(self))
         copy._capture_settings, copy._captures = self._capture_settings, self._captures
+        copy._local_flags = self._local_flags
         copy._executor = Executor(
             replace_settings(old.settings, changes),
             old.transport,
@@ -572,10 +577,14 @@ class ClientNamespaces(Resources):
     @cached_property
     def flags(self) -> Flags:
         """The values of feature flags for a person: `await ph.flags.evaluate("user-1")`."""
+        from asyncposthog.flags.definitions import LocalDefinitions
         from asyncposthog.flags.service import Flags
 
         _check_ingest(self._executor.gateway)
-        return Flags(self._executor, lambda: cast("BaseClient", self).capture)
+        client, settings = cast("BaseClient", self), self._executor.settings
+        key = settings.project_api_key, settings.api_key
+        local = client._local_flags.setdefault(key, LocalDefinitions())
+        return Flags(self._executor, lambda: client.capture, local)
 
     @cached_property
     def insights(self) -> InsightsService:
