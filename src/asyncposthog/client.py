@@ -560,6 +560,8 @@ def _check_capture_settings(settings: CaptureSettings | None) -> CaptureSettings
 class ClientNamespaces(Resources):
     """The generated resources and the hand-written namespaces, each imported on first use."""
 
+    _local_flags: dict[tuple[Secret | None, Secret], LocalDefinitions]
+
     @cached_property
     def export(self) -> Export:
         """Bulk exports of events, persons, sessions, groups, HogQL queries and lists."""
@@ -581,10 +583,10 @@ class ClientNamespaces(Resources):
         from asyncposthog.flags.service import Flags
 
         _check_ingest(self._executor.gateway)
-        client, settings = cast("BaseClient", self), self._executor.settings
+        settings = self._executor.settings
         key = settings.project_api_key, settings.api_key
-        local = client._local_flags.setdefault(key, LocalDefinitions())
-        return Flags(self._executor, lambda: client.capture, local)
+        local = self._local_flags.setdefault(key, LocalDefinitions())
+        return Flags(self._executor, lambda: cast("BaseClient", self).capture, local)
 
     @cached_property
     def insights(self) -> InsightsService:
