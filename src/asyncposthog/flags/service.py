@@ -75,7 +75,7 @@ class FlagSettings:
     """What `evaluate` does if the server cannot be asked. `raise`: raise the error.
     `unavailable`: return a snapshot in which the flags have no known value."""
     disable_geoip: bool | None = None
-    """Whether the server ignores the location of the IP address; None: its default."""
+    """Whether the server ignores the location of the IP address; None: it does not."""
 
 
 class Flags:
@@ -154,6 +154,7 @@ class Flags:
         group_properties: Mapping[str, Mapping[str, Any]] | None = None,
         keys: Collection[str] | None = None,
         device_id: str | None = None,
+        disable_geoip: bool | None = None,
         strictly_local: bool | None = None,
         on_error: OnError | None = None,
         options: RequestOptions | None = None,
@@ -174,6 +175,8 @@ class Flags:
             group_properties: The same for groups, by group type.
             keys: The flags to evaluate; None: all.
             device_id: The device, for flags that are rolled out by device.
+            disable_geoip: Whether the server ignores the location of the IP address; None: as in
+                `settings`.
             strictly_local: Never ask the server; flags that it would be asked for are unavailable.
                 None: as in `local`.
             on_error: What to do if the server cannot be asked; None: as in `settings`.
@@ -194,7 +197,7 @@ class Flags:
             person_properties,
             group_properties,
             device_id,
-            settings.disable_geoip,
+            settings.disable_geoip if disable_geoip is None else disable_geoip,
         )
         requested = None if keys is None else _validate_keys(keys)
         on_error = settings.on_error if on_error is None else _check_on_error(on_error)
