@@ -333,6 +333,53 @@ async def test_an_exception_that_was_captured_by_hand_is_not_captured_again(
     assert captured_exceptions(emulator) == [("of the handler", True)]
 
 
+async def test_frameworks_that_answer_exceptions_themselves(emulator: Emulator) -> None:
+    """As Litestar and Quart do, which `make clients` runs: the middleware sees no exception.
+
+    Handlers run in tasks and threads of their own, and a hook is told about exceptions.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def answer(status: int, body: str) -> None:
+            await send({"type": "http.response.start", "status": status, "headers": []})
+            await send({"type": "http.response.body", "body": body.encode(), "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+
+        async def handle() -> None:
+            try:
+                context = current_request()
+                assert context is not None
+                if scope["path"] == "/fail":
+                    raise LookupError("of the handler")
+                who = await anyio.to_thread.run_sync(lambda: current_request() is context)
+                await answer(200, f"{who} {scope['posthog'] is context} {context.distinct_id}")
+            except Exception as error:
+                await on_exception(error)
+                await answer(500, "")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(handle)
+
+    async def on_exception(error: Exception) -> None:
+        context = current_request()
+        assert context is not None
+        assert await context.capture_exception(error)
+        assert not await context.capture_exception(error)
+
+    async with AsyncPostHog.emulated(emulator) as ph:
+        service: Any = PostHogMiddleware(app, ph)
+        transport = httpx.ASGITransport(service)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            headers = {"X-POSTHOG-DISTINCT-ID": "ada"}
+            assert (await client.get("/", headers=headers)).text == "True True ada"
+            assert (await client.get("/fail", headers=headers)).status_code == 500
+        await ph.capture.flush()
+    assert captured_exceptions(emulator) == [("of the handler", False)]
+    [event] = emulator.captured_events()
+    assert event["distinct_id"] == "ada"
+    assert event["properties"]["$request_path"] == "/fail"
+
+
 @given(st.text(max_size=30) | st.none(), st.text(max_size=60) | st.none())
 def test_any_header_and_cookie(header: str | None, stored: str | None) -> None:
     found = identity(lambda name: header, lambda: stored)
