@@ -28,6 +28,11 @@ _DEFAULT_ROWS: Final = 1000
 _READS: Final = re.compile(
     r"^\s*(?:(?:--|//)[^\n]*\n|/\*.*?\*/|\s|\()*(?:select|with)\b", re.I | re.S
 )
+_QUESTION: Final = (
+    "It does not turn a question into HogQL: write the query yourself and pass it as query, such "
+    "as SELECT event, count() AS n FROM events WHERE timestamp >= now() - INTERVAL 30 DAY "
+    "GROUP BY event ORDER BY n DESC LIMIT 10."
+)
 _FILE_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _PERIOD: Final = ("events", "persons", "sessions")
 
@@ -203,6 +208,7 @@ def _query(context: Context) -> Tool:
         tags=frozenset({"core", "query", "analytics"}),
         resource="query",
         scopes=("query:read",),
+        hints={"question": _QUESTION},
     )
 
 

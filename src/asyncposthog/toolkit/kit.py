@@ -571,6 +571,8 @@ def _converted(tool: Tool, given: dict[str, Any]) -> dict[str, Any]:
         if argument is None:
             near = close_names(name, known)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            if name in tool.hints:
+                hint = f" {tool.hints[name]}"
             raise ArgumentError(
                 f"{tool.name} has no argument {name[:80]!r}.{hint}",
                 field=name[:80],
