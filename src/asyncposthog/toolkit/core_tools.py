@@ -33,6 +33,7 @@ _QUESTION: Final = (
     "as SELECT event, count() AS n FROM events WHERE timestamp >= now() - INTERVAL 30 DAY "
     "GROUP BY event ORDER BY n DESC LIMIT 10."
 )
+_AS_QUERY: Final = "Pass the HogQL as query."
 _FILE_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _PERIOD: Final = ("events", "persons", "sessions")
 
@@ -208,7 +209,7 @@ def _query(context: Context) -> Tool:
         tags=frozenset({"core", "query", "analytics"}),
         resource="query",
         scopes=("query:read",),
-        hints={"question": _QUESTION},
+        hints={"question": _QUESTION, "sql": _AS_QUERY, "hogql": _AS_QUERY},
     )
 
 

@@ -573,6 +573,8 @@ def _converted(tool: Tool, given: dict[str, Any]) -> dict[str, Any]:
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             if name in tool.hints:
                 hint = f" {tool.hints[name]}"
+            elif not near and "arguments" in known:
+                hint = " What the operation takes goes into arguments."
             raise ArgumentError(
                 f"{tool.name} has no argument {name[:80]!r}.{hint}",
                 field=name[:80],

@@ -18,6 +18,7 @@ from asyncposthog.catalog.schema import (
 )
 from asyncposthog.core.json_calls import call_json, page_json, prepare_call
 from asyncposthog.operation import Operation
+from asyncposthog.pagination.state import PageState
 from asyncposthog.transport.encoding.request import prepare_request
 
 from .safety import WriteRequest, is_destructive, masked, missing_scopes
@@ -328,12 +329,13 @@ class Operations:
         """Make a call that reads, and return its result, with the items of one page of a list.
 
         Raises:
-            ArgumentError: The result has none of the fields.
+            ArgumentError: The result has none of the fields, or there is no such page.
         """
+        _check_page(call.operation, page)
         if call.operation.pagination is None:
             data, notes = _select(call, await call_json(self.executor, call), fields)
             return Noted(data, notes, is_json=not isinstance(data, bytes))
-        result = await page_json(self.executor, call, page)
+        result = await page_json(self.executor, call, page or None)
         items, notes = _select(call, result.items, fields)
         data: dict[str, Any] = {"items": items}
         if result.count is not None:
@@ -370,6 +372,22 @@ class Operations:
     def now(self) -> float:
         """Return the time on the client's clock, in seconds."""
         return self.executor.transport.clock.monotonic()
+
+
+def _check_page(operation: Operation, page: Mapping[str, Any] | None) -> None:
+    if not page:
+        return
+    if operation.pagination is None:
+        raise ArgumentError(f"{operation.id} has no pages.", field="page", expected="nothing")
+    try:
+        PageState.from_json(page)
+    except ValueError:
+        # Otherwise the first page would come again and again.
+        raise ArgumentError(
+            "page is not the next_page of a result.",
+            field="page",
+            expected="next_page of the previous result, as it is",
+        ) from None
 
 
 def _select(call: Call, data: Any, fields: Sequence[str] | None) -> tuple[Any, tuple[str, ...]]:

@@ -38,19 +38,17 @@ def select_fields(
     if not objects and (not isinstance(data, list) or not schema.get("properties")):
         return cast("Any", data), ()
     unknown = [name for name in fields if not _exists(name.split("."), objects, schema)]
-    if len(unknown) == len(fields):
-        names = _names(objects, schema)
-        near = close_names(unknown[0], names)
+    close = {name: _close_paths(name, objects, schema) for name in unknown}
+    # An object without a schema may lack any field: the others may have it.
+    if not any(_exists(name.split(".")[:1], objects, schema) for name in fields):
+        near = close[unknown[0]]
         raise ArgumentError(
             f"{_no_field(unknown)}.{_did_you_mean(near)}",
             field="fields",
-            expected=", ".join(islice(names, _MAX_NAMES)),
+            expected=", ".join(islice(_names(objects, schema), _MAX_NAMES)),
             near=near,
         )
-    notes = tuple(
-        f"{_no_field([name])}.{_did_you_mean(_close_paths(name, objects, schema))}"
-        for name in unknown
-    )
+    notes = tuple(f"{_no_field([name])}.{_did_you_mean(near)}" for name, near in close.items())
     return _selected(data, fields), notes
 
 

@@ -108,6 +108,12 @@ async def test_fields_that_do_not_exist_are_told(kit: Toolkit) -> None:
     empty = await read("descriptoin", operation="surveys.list")
     assert error_code(empty) == "invalid_arguments"
     assert (await read("description", operation="surveys.list")).data["items"] == []
+    # Persons differ in their properties, so that none of these may have one.
+    persons = await read("properties.emial", operation="persons.list", limit=3)
+    assert persons.data["items"] == [{}] * 3
+    assert persons.notes == (
+        "The result has no field 'properties.emial'. Did you mean properties.email?",
+    )
     single = await read("id", "filters.properties.type", operation="cohorts.get", id=1)
     assert single.notes == ()
     assert single.data["id"] == 1
@@ -126,6 +132,35 @@ def test_fields_of_lists_and_of_some_objects_are_selected(
 ) -> None:
     data = [{"a": 1, "b": [{"c": 1}, {"c": 2}, {}]}, {"a": None, "b": {"c": 3}}, {"later": 0}]
     assert select_fields(data, fields, {}) == (selected, ())
+
+
+async def test_a_page_that_is_no_next_page_is_refused(kit: Toolkit) -> None:
+    for operation, page in (
+        ("cohorts.list", {"offset": 10}),
+        ("cohorts.list", {"query": {"offset": "10"}, "number": 2}),
+        ("cohorts.get", {"query": {"offset": "10"}}),
+    ):
+        arguments = {"id": 1} if operation == "cohorts.get" else {}
+        result = await kit.call(
+            "read_operation", {"operation": operation, "arguments": arguments, "page": page}
+        )
+        assert error_code(result) == "invalid_arguments"
+        assert result.error is not None
+        assert result.error.field == "page"
+    first = await kit.call("read_operation", {"operation": "cohorts.list", "page": {}})
+    assert first.data["count"] == 25
+
+
+async def test_arguments_in_a_wrong_place_are_told(kit: Toolkit) -> None:
+    beside = await kit.call("read_operation", {"operation": "cohorts.list", "limit": 1})
+    assert beside.error is not None
+    assert "goes into arguments" in beside.error.message
+    sql = await kit.call("query_posthog", {"sql": "SELECT 1"})
+    assert sql.error is not None
+    assert "as query" in sql.error.message
+    short = await kit.call("describe_operation", {"operation": "flags.update"})
+    assert short.error is not None
+    assert short.error.near_matches[0] == "feature_flags.update"
 
 
 async def test_nested_fields_are_described(kit: Toolkit) -> None:
