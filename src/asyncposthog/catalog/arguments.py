@@ -199,7 +199,7 @@ def _converted(argument: Argument, value: Any, accepted: frozenset[str]) -> Any:
     if type(value) in {int, float, bool} and "string" in accepted:
         return json.dumps(value)
     # One value where a list is expected is a list of one.
-    if "array" in accepted and not isinstance(value, list | dict):
+    if "array" in argument.types and not isinstance(value, list | dict):
         items = types_of(resolve(argument.schema).get("items"))
         if not items or _is_of(value, items):
             return [value]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 
@@ -61,6 +61,20 @@ _OPERATION: Final = {"type": "string", "description": "such as feature_flags.lis
 _ARGUMENTS: Final = {"type": "object", "description": "see describe_operation"}
 
 
+def _mapping(arguments: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return an argument that is an object; an empty one if it was left out.
+
+    Raises:
+        ArgumentError: It is an array.
+    """
+    value: object = arguments.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise ArgumentError(
+            f"{name} must be an object, not an array.", field=name, expected="object"
+        )
+    return cast("Mapping[str, Any]", value)
+
+
 def _search(context: Context) -> Tool:
     async def run(arguments: dict[str, Any]) -> Any:
         found = context.operations.search(arguments["query"], min(arguments.get("limit", 5), 20))
@@ -108,8 +122,10 @@ def _read(context: Context) -> Tool:
                 "not_a_read",
                 "Use write_operation.",
             )
-        call = context.operations.prepare(operation, arguments.get("arguments") or {})
-        return await context.operations.read(call, arguments.get("fields"), arguments.get("page"))
+        call = context.operations.prepare(operation, _mapping(arguments, "arguments"))
+        return await context.operations.read(
+            call, arguments.get("fields"), _mapping(arguments, "page")
+        )
 
     return Tool(
         name="read_operation",
@@ -141,7 +157,7 @@ def _write(context: Context) -> Tool:
         operation = context.operations.find(arguments["operation"])
         if not operation.writes:
             raise Refused(f"{operation.id} only reads.", "not_a_write", "Use read_operation.")
-        return await _plan(context, operation.id, arguments.get("arguments") or {})
+        return await _plan(context, operation.id, _mapping(arguments, "arguments"))
 
     return Tool(
         name="write_operation",

@@ -503,7 +503,11 @@ def _operation(method: object) -> Operation:
         try:
             return registry.find(method)
         except KeyError:
-            raise ValueError(f"there is no operation {method!r}") from None
+            from asyncposthog.catalog.search import near_matches
+
+            near = near_matches(method, 3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"there is no operation {method!r}{hint}") from None
     owner = getattr(method, "__self__", None)
     name = getattr(method, "__name__", None)
     if isinstance(owner, Resource) and isinstance(name, str):

@@ -155,6 +155,13 @@ async def test_arguments_in_a_wrong_place_are_told(kit: Toolkit) -> None:
     beside = await kit.call("read_operation", {"operation": "cohorts.list", "limit": 1})
     assert beside.error is not None
     assert "goes into arguments" in beside.error.message
+    for wrong in ("limit=1", ["limit"], 7):
+        result = await kit.call("read_operation", {"operation": "cohorts.list", "arguments": wrong})
+        assert result.error is not None
+        assert result.error.message.startswith("arguments must be ")
+        assert (result.error.field, result.error.expected) == ("arguments", "object")
+    with pytest.raises(ValueError, match=r"did you mean feature_flags\.create"):
+        kit.expose("flags.create")
     sql = await kit.call("query_posthog", {"sql": "SELECT 1"})
     assert sql.error is not None
     assert "as query" in sql.error.message
