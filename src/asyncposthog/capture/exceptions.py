@@ -7,7 +7,8 @@ import linecache
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -15,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from asyncposthog.redact import mask
 
-__all__ = ["describe_exception", "is_captured", "mark_captured", "unmark_captured"]
+__all__ = ["describe_exception", "is_captured", "marked_captured"]
 
 Relation: TypeAlias = Literal["cause", "context", "member"]
 
@@ -227,15 +228,21 @@ def is_captured(error: BaseException, project: int) -> bool:
     return project in _projects(error)
 
 
-def mark_captured(error: BaseException, project: int) -> None:
-    """Mark an exception as captured for a project. The mark lives in the exception itself."""
+@contextmanager
+def marked_captured(error: BaseException, project: int) -> Generator[None]:
+    """Mark an exception as captured for a project. The mark lives in the exception itself.
+
+    It is removed if the block raises an error, and not if it is cancelled: then the event may have
+    been queued all the same.
+    """
     # Not setattr: classes of exceptions may be frozen.
     error.__dict__[_CAPTURED] = (*_projects(error), project)
-
-
-def unmark_captured(error: BaseException, project: int) -> None:
-    """Remove a mark, as the exception could not be captured after all."""
-    error.__dict__[_CAPTURED] = tuple(other for other in _projects(error) if other != project)
+    try:
+        yield
+    except Exception:
+        others = tuple(other for other in _projects(error) if other != project)
+        error.__dict__[_CAPTURED] = others
+        raise
 
 
 def _projects(error: BaseException) -> tuple[int, ...]:

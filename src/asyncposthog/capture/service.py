@@ -31,7 +31,7 @@ from asyncposthog.transport.http import ClientContext
 from .context import EventContext, current_context, event_context
 from .delivery import Delivery, Outcome
 from .events import EventBuilder
-from .exceptions import describe_exception, is_captured, mark_captured, unmark_captured
+from .exceptions import describe_exception, is_captured, marked_captured
 from .plan import EventBudget, Record, take_batch
 from .protocol import SDK_INFO, Lane, capture_operation
 from .queues import MemoryQueue, SpoolQueue
@@ -318,9 +318,6 @@ class Capture:
     ) -> str | None:
         """Queue an exception, with its stack, causes and members of groups, for error tracking.
 
-        An exception is captured once: nothing is queued for one that this project has been told
-        about already, also if it was raised again since.
-
         Args:
             error: The exception; by default the one that is being handled.
             distinct_id: Who met it. Without one, and without one in the context, the event makes
@@ -330,15 +327,12 @@ class Capture:
             fields: `timestamp`, `uuid`, `groups` and `options` of the event.
 
         Returns:
-            The UUID; None if it was captured before, or a setting had the event dropped.
+            The UUID; None if it was captured for this project before, or dropped by a setting.
 
         Raises:
-            TypeError, ValueError: No exception was passed, and none is being handled; or the event
-                cannot be sent.
-            CaptureError: The spool cannot be written.
+            TypeError, ValueError, CaptureError: No exception, or the event cannot be queued.
         """
-        if error is None:
-            error = sys.exception()
+        error = sys.exception() if error is None else error
         if isinstance(error, BaseException) and is_captured(error, self._project):
             return None
         described = describe_exception(
@@ -353,13 +347,8 @@ class Capture:
             distinct_id = os.urandom(16).hex()
             merged.setdefault("$process_person_profile", False)
         assert error is not None  # describe_exception has checked it
-        # Marked first: if the call is cancelled, the event may have been queued all the same.
-        mark_captured(error, self._project)
-        try:
+        with marked_captured(error, self._project):
             return await self("$exception", distinct_id, properties=merged, **fields)
-        except Exception:
-            unmark_captured(error, self._project)
-            raise
 
     # Send an event at once
 

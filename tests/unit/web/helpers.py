@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from asyncposthog import AsyncPostHog
-from asyncposthog.capture.exceptions import is_captured, mark_captured
+from asyncposthog.capture.exceptions import is_captured, marked_captured
 from asyncposthog.contrib.request_context import cookie_name
 from posthog_emulator import Emulator
 
@@ -40,10 +40,10 @@ class Captures:
         assert not handled
         if is_captured(error, 0):
             return None
-        mark_captured(error, 0)
-        self.exceptions.append((error, distinct_id, dict(properties or {})))
-        if self.failure is not None:
-            raise self.failure
+        with marked_captured(error, 0):
+            self.exceptions.append((error, distinct_id, dict(properties or {})))
+            if self.failure is not None:
+                raise self.failure
         return "uuid"
 
 
