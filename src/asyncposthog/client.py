@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from asyncposthog.core.executor import Executor
     from asyncposthog.core.raw_response import RawResponse, RequestPreview, StreamedResponse
     from asyncposthog.export.service import Export
+    from asyncposthog.flags.definitions import LocalDefinitions
     from asyncposthog.flags.editing import FeatureFlagsService
     from asyncposthog.flags.service import Flags
     from asyncposthog.gateways.gateway import Gateway
@@ -188,6 +189,8 @@ class BaseClient:
         self._capture_settings = _check_capture_settings(capture)
         self._captures: dict[Secret | None, Capture] = {}
         """The capture of each project token that the client and its copies have."""
+        self._local_flags: dict[tuple[Secret | None, Secret], LocalDefinitions] = {}
+        """The flag definitions of each pair of a project token and an API key that they have."""
 
         def make_executor() -> Executor:
             from asyncposthog.core.executor import Executor
@@ -208,6 +211,7 @@ class BaseClient:
                 limiter_owned=limiter is None,
                 clock=clock,
                 retry_budget=budget,
+                network=http_client or (None if isinstance(transport, str) else transport),
             )
             return Executor(
                 settings,
@@ -223,15 +227,13 @@ class BaseClient:
             _ = self._executor  # checks them
 
     _executor: Executor
-    if not TYPE_CHECKING:  # for type checkers an attribute, as in the generated classes
+    if not TYPE_CHECKING:  # for type checkers an attribute, beside the generated ones
 
         @cached_property
         def _executor(self) -> Executor:
             # Built when it is needed: httpx takes most of the time that importing the package and
             # constructing a client would take.
             return self._make_executor()
-
-    if not TYPE_CHECKING:  # for type checkers it has the generated attributes alone
 
         def __getattr__(self, name: str) -> Any:
             """Raise an error that suggests what may have been meant."""
@@ -321,6 +323,7 @@ class BaseClient:
             changes["headers"] = {**dict(old.settings.headers), **headers}
         copy = object.__new__(type(self))
         copy._capture_settings, copy._captures = self._capture_settings, self._captures
+        copy._local_flags = self._local_flags
         copy._executor = Executor(
             replace_settings(old.settings, changes),
             old.transport,
@@ -598,6 +601,8 @@ def _check_capture_settings(settings: CaptureSettings | None) -> CaptureSettings
 class ClientNamespaces(Resources):
     """The generated resources and the hand-written namespaces, each imported on first use."""
 
+    _local_flags: dict[tuple[Secret | None, Secret], LocalDefinitions]
+
     @cached_property
     def export(self) -> Export:
         """Bulk exports of events, persons, sessions, groups, HogQL queries and lists."""
@@ -615,10 +620,14 @@ class ClientNamespaces(Resources):
     @cached_property
     def flags(self) -> Flags:
         """The values of feature flags for a person: `await ph.flags.evaluate("user-1")`."""
+        from asyncposthog.flags.definitions import LocalDefinitions
         from asyncposthog.flags.service import Flags
 
         _check_ingest(self._executor.gateway)
-        return Flags(self._executor, lambda: cast("BaseClient", self).capture)
+        settings = self._executor.settings
+        key = settings.project_api_key, settings.api_key
+        local = self._local_flags.setdefault(key, LocalDefinitions())
+        return Flags(self._executor, lambda: cast("BaseClient", self).capture, local)
 
     @cached_property
     def insights(self) -> InsightsService:

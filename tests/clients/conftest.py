@@ -19,6 +19,7 @@ from posthog_emulator import Emulator, serve_sync
 
 HERE = Path(__file__).resolve().parent
 PROGRAMS = HERE / "programs"
+SOURCE = HERE.parent.parent / "src"
 TIMEOUT = 120.0
 
 
@@ -115,7 +116,7 @@ def run_python(run: Run, folder: Path, url: str) -> Callable[..., Any]:
         python = folder / environment / "bin" / "python"
         output = run(
             python, PROGRAMS / program, url, *arguments,
-            environment={"RUNTIME__DLTHUB_TELEMETRY": "false"},
+            environment={"RUNTIME__DLTHUB_TELEMETRY": "false", "PYTHONPATH": str(SOURCE)},
         )  # fmt: skip
         return json.loads(output.splitlines()[-1])
 

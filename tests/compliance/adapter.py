@@ -130,8 +130,8 @@ class Adapter:
 
     async def _queue(self, capture: Any, body: dict[str, Any]) -> dict[str, Any]:
         names = ("properties", "timestamp", "options", "uuid")
-        given = {name: body[name] for name in names if body.get(name) is not None}
-        uuid = await capture(body["event"], body["distinct_id"], **given)
+        arguments = {name: body[name] for name in names if body.get(name) is not None}
+        uuid = await capture(body["event"], body["distinct_id"], **arguments)
         return {"success": uuid is not None, "uuid": uuid}
 
     async def _flush(self, session: Session, body: dict[str, Any]) -> dict[str, Any]:
@@ -156,9 +156,9 @@ class Adapter:
         if flags is None:
             raise NotImplementedError("this version of the client evaluates no flags")
         names = ("person_properties", "groups", "group_properties", "disable_geoip")
-        given = {name: body[name] for name in names if body.get(name) is not None}
+        arguments = {name: body[name] for name in names if body.get(name) is not None}
         key = body["key"]
-        snapshot = await flags.evaluate(body["distinct_id"], keys=[key], **given)
+        snapshot = await flags.evaluate(body["distinct_id"], keys=[key], **arguments)
         value = snapshot.variant(key)
         return {"success": True, "value": snapshot.is_enabled(key) if value is None else value}
 

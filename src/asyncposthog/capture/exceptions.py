@@ -7,7 +7,8 @@ import linecache
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -15,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from asyncposthog.redact import mask
 
-__all__ = ["describe_exception"]
+__all__ = ["describe_exception", "is_captured", "marked_captured"]
 
 Relation: TypeAlias = Literal["cause", "context", "member"]
 
@@ -26,6 +27,8 @@ _MAX_LINE_CHARS: Final = 512
 _MAX_MESSAGE_CHARS: Final = 10_000
 _INSTALLED: Final = re.compile(r"[\\/](?:dist|site)-packages[\\/]")
 _PACKAGE: Final = "asyncposthog"
+_CAPTURED: Final = "__asyncposthog_captured__"
+"""The attribute of exceptions that were captured: numbers that stand for projects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,3 +221,29 @@ def _source(
     ]
     middle = min(at, _CONTEXT_LINES)
     return short[:middle], short[middle], short[middle + 1 :]
+
+
+def is_captured(error: BaseException, project: int) -> bool:
+    """Return whether an exception was captured for a project."""
+    return project in _projects(error)
+
+
+@contextmanager
+def marked_captured(error: BaseException, project: int) -> Generator[None]:
+    """Mark an exception as captured for a project. The mark lives in the exception itself.
+
+    It is removed if the block raises an error, and not if it is cancelled: then the event may have
+    been queued all the same.
+    """
+    # Not setattr: classes of exceptions may be frozen.
+    error.__dict__[_CAPTURED] = (*_projects(error), project)
+    try:
+        yield
+    except Exception:
+        others = tuple(other for other in _projects(error) if other != project)
+        error.__dict__[_CAPTURED] = others
+        raise
+
+
+def _projects(error: BaseException) -> tuple[int, ...]:
+    return error.__dict__.get(_CAPTURED, ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import weakref
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +31,7 @@ from asyncposthog.transport.http import ClientContext
 from .context import EventContext, current_context, event_context
 from .delivery import Delivery, Outcome
 from .events import EventBuilder
-from .exceptions import describe_exception
+from .exceptions import describe_exception, is_captured, marked_captured
 from .plan import EventBudget, Record, take_batch
 from .protocol import SDK_INFO, Lane, capture_operation
 from .queues import MemoryQueue, SpoolQueue
@@ -83,6 +84,8 @@ class Capture:
         self._clock = executor.transport.clock
         self._token = token
         self._hosts = executor.settings.hosts
+        self._project = hash((self._hosts.ingest, token.reveal()))
+        """Stands for the project in exceptions that were captured, without its token."""
         self._start_empty()
         _captures.add(self)
 
@@ -323,9 +326,15 @@ class Capture:
             handled: Whether the program has handled it.
             fields: `timestamp`, `uuid`, `groups` and `options` of the event.
 
+        Returns:
+            The UUID; None if it was captured for this project before, or dropped by a setting.
+
         Raises:
-            ValueError: No exception was passed, and none is being handled.
+            TypeError, ValueError, CaptureError: No exception, or the event cannot be queued.
         """
+        error = sys.exception() if error is None else error
+        if isinstance(error, BaseException) and is_captured(error, self._project):
+            return None
         described = describe_exception(
             error,
             handled=handled,
@@ -337,7 +346,9 @@ class Capture:
         if distinct_id is None and (context is None or context.distinct_id is None):
             distinct_id = os.urandom(16).hex()
             merged.setdefault("$process_person_profile", False)
-        return await self("$exception", distinct_id, properties=merged, **fields)
+        assert error is not None  # describe_exception has checked it
+        with marked_captured(error, self._project):
+            return await self("$exception", distinct_id, properties=merged, **fields)
 
     # Send an event at once
 

@@ -17,19 +17,9 @@ from typing import Any, Final, cast
 from asyncposthog.operation import Operation
 from asyncposthog.types import OMIT
 
-from .schema import BODY, Argument, arguments, resolve, type_text, types_of
+from .schema import BODY, JSON_TYPES, Argument, arguments, resolve, type_text, types_of
 
 __all__ = ["ArgumentError", "PreparedArguments", "close_names", "prepare_arguments"]
-
-_TYPES: Final[dict[type, str]] = {
-    str: "string",
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    list: "array",
-    dict: "object",
-    type(None): "null",
-}
 
 PreparedArguments = tuple[tuple[Any, ...], dict[str, Any], dict[str, Any], object]
 """Path arguments, query parameters and headers by their names in the API, and the body."""
@@ -195,7 +185,7 @@ def convert(argument: Argument, value: Any) -> Any:
 
 
 def _is_of(value: object, accepted: frozenset[str]) -> bool:
-    kind = _TYPES.get(cast("type", type(value)), "object")
+    kind = JSON_TYPES.get(cast("type", type(value)), "object")
     return kind in accepted or (kind == "integer" and "number" in accepted)
 
 
@@ -209,7 +199,7 @@ def _converted(argument: Argument, value: Any, accepted: frozenset[str]) -> Any:
     if type(value) in {int, float, bool} and "string" in accepted:
         return json.dumps(value)
     # One value where a list is expected is a list of one.
-    if "array" in accepted and not isinstance(value, list | dict):
+    if "array" in argument.types and not isinstance(value, list | dict):
         items = types_of(resolve(argument.schema).get("items"))
         if not items or _is_of(value, items):
             return [value]

@@ -13,6 +13,7 @@ from asyncposthog.operation import Operation
 
 __all__ = [
     "BODY",
+    "JSON_TYPES",
     "Argument",
     "arguments",
     "describe_fields",
@@ -20,10 +21,21 @@ __all__ = [
     "resolve",
     "result_schema",
     "type_text",
+    "types_of",
 ]
 
 BODY: Final = "body"
 """The argument that is the whole body, where the body is not an object with known fields."""
+JSON_TYPES: Final[dict[type, str]] = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    list: "array",
+    dict: "object",
+    type(None): "null",
+}
+"""The JSON type of the Python types that JSON is parsed to."""
 MAX_SCHEMA_CHARS: Final = 12_000
 """Characters of a tool's schema. Clients drop tools with more than 16,384."""
 
@@ -58,7 +70,7 @@ class Argument:
         """Python types whose values are accepted as they are."""
         if self.is_file or self.values:
             return frozenset()
-        return frozenset(kind for kind, name in _JSON_TYPES.items() if name in self.types)
+        return frozenset(kind for kind, name in JSON_TYPES.items() if name in self.types)
 
     @cached_property
     def values(self) -> tuple[Any, ...]:
@@ -240,17 +252,6 @@ def _merge_types(branches: list[Mapping[str, Any]]) -> dict[str, Any] | None:
     return merged
 
 
-_JSON_TYPES: Final[dict[type, str]] = {
-    str: "string",
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    list: "array",
-    dict: "object",
-    type(None): "null",
-}
-
-
 def types_of(schema: object, depth: int = 0) -> frozenset[str]:
     """Return the JSON types that a schema accepts; an empty set: any."""
     resolved = resolve(schema)
@@ -263,7 +264,7 @@ def types_of(schema: object, depth: int = 0) -> frozenset[str]:
         return frozenset(cast("list[str]", kind))
     values = resolved.get("enum", [resolved["const"]] if "const" in resolved else None)
     if values is not None:
-        return frozenset(_JSON_TYPES[type(value)] for value in values)
+        return frozenset(JSON_TYPES[type(value)] for value in values)
     branches = [types_of(branch, depth + 1) for branch in _branches(resolved)]
     if branches and "allOf" not in resolved:
         # One alternative that accepts anything makes the whole accept anything.

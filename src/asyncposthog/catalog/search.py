@@ -176,6 +176,8 @@ def near_matches(name: str, limit: int = 5) -> list[str]:
     from difflib import get_close_matches  # only for errors, and it takes time to import
 
     ids = [entry.operation.id for entry in _index().entries]
-    close = get_close_matches(name, ids, n=limit, cutoff=0.75)
+    # A short name of a resource comes before another word: flags.update is feature_flags.update.
+    longer = [own for own in ids if own.endswith(f"_{name}")]
+    close = [*longer, *get_close_matches(name, ids, n=limit, cutoff=0.75)]
     related = [match.operation.id for match in search(name.replace(".", " ").replace("_", " "))]
     return list(dict.fromkeys([*close, *related]))[:limit]

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final, cast
 
+from asyncposthog.catalog.schema import resolve
 from asyncposthog.operation import Operation
 
 from .error_messages import UsageError
-from .schemas import resolve_reference
 
 __all__ = ["check_columns", "field_names", "split_columns"]
 
@@ -97,7 +97,7 @@ def _items(operation: Operation) -> list[Schema]:
     component = operation.result.schema
     if component is None:
         return [{}]
-    schemas: list[Schema] = [resolve_reference({"$ref": component})]
+    schemas: list[Schema] = [resolve({"$ref": component})]
     paging = operation.pagination
     if paging is not None and paging.items is not None:
         schemas = _field_schemas(schemas, paging.items) or [{}]
@@ -122,7 +122,7 @@ def _alternatives(schemas: Iterable[Any], depth: int = 0) -> list[Schema]:
         if not isinstance(values, Mapping) or depth > _MAX_DEPTH:
             schemas_found.append({})
             continue
-        schema = resolve_reference(cast("Schema", values))
+        schema = resolve(cast("Schema", values))
         parts = [part for word in ("anyOf", "oneOf", "allOf") for part in schema.get(word, ())]
         if parts:
             schemas_found += _alternatives(parts, depth + 1)

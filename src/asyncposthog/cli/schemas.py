@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Set
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from asyncposthog import registry
+from asyncposthog.catalog.schema import JSON_TYPES, resolve, types_of
 
 from .error_messages import UsageError
 
-__all__ = ["json_types_of", "parse_value", "resolve_reference"]
+__all__ = ["json_types_of", "parse_value"]
 
-_TYPES: Final[dict[type, str]] = {
-    str: "string",
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    list: "array",
-    dict: "object",
-    type(None): "null",
-}
 _TYPE_NAMES: Final = {
     "string": "text",
     "boolean": "true or false",
@@ -38,37 +29,8 @@ def json_types_of(component: str | None, field: str) -> frozenset[str]:
     """Return the JSON types that a field of a component accepts; an empty set: any."""
     if component is None:
         return frozenset()
-    properties: Mapping[str, Any] = resolve_reference({"$ref": component}).get("properties", {})
-    return _json_types(properties.get(field), 0)
-
-
-def resolve_reference(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a schema, or the component that it refers to."""
-    reference = schema.get("$ref")
-    if not isinstance(reference, str):
-        return schema
-    return registry.schemas().get(reference.rpartition("/")[2], {})
-
-
-def _json_types(schema: Any, depth: int) -> frozenset[str]:
-    # Schemas can refer to themselves. An empty set means that any type is accepted.
-    if not isinstance(schema, Mapping) or depth > 8:
-        return frozenset()
-    schema_ = resolve_reference(cast("Mapping[str, Any]", schema))
-    json_type = schema_.get("type")
-    if isinstance(json_type, str):
-        return frozenset({json_type})
-    if isinstance(json_type, list):
-        return frozenset(cast("list[str]", json_type))
-    values = schema_.get("enum", [schema_["const"]] if "const" in schema_ else None)
-    if values is not None:
-        return frozenset(_TYPES[type(value)] for value in values)
-    for keyword in ("anyOf", "oneOf"):
-        branches = [_json_types(branch, depth + 1) for branch in schema_.get(keyword, ())]
-        if branches:
-            # One alternative that accepts anything makes the whole field accept anything.
-            return frozenset[str]().union(*branches) if all(branches) else frozenset()
-    return frozenset()
+    properties: Mapping[str, Any] = resolve({"$ref": component}).get("properties", {})
+    return types_of(properties.get(field))
 
 
 def parse_value(name: str, text: str, json_types: Set[str]) -> Any:
@@ -87,7 +49,7 @@ def parse_value(name: str, text: str, json_types: Set[str]) -> Any:
     if "boolean" in json_types and text.lower() in _TRUE_WORDS | _FALSE_WORDS:
         return text.lower() in _TRUE_WORDS
     if is_json and not isinstance(value, str):
-        json_type = _TYPES[type(value)]
+        json_type = JSON_TYPES[type(value)]
         if json_type in json_types or (json_type == "integer" and "number" in json_types):
             return value
     if "string" in json_types:

@@ -1,7 +1,8 @@
 """ASGI middleware: the person, session and feature flags of each request.
 
 It is pure ASGI, and so serves FastAPI, Starlette, Litestar and Quart. Only HTTP and WebSocket
-connections get a context.
+connections get a context. Litestar and Quart answer exceptions of handlers themselves; call
+`current_request().capture_exception(error)` in their hooks for exceptions.
 """
 
 from __future__ import annotations

@@ -35,8 +35,6 @@ UserId: TypeAlias = str | int | None
 
 _MAX_ID_CHARS: Final = 400
 _MAX_COOKIE_CHARS: Final = 16_384
-_CAPTURED: Final = "__asyncposthog_captured__"
-"""The attribute of exceptions that were captured."""
 _CAPTURE_TIMEOUT: Final = 2.0
 """Seconds that a failed request waits until its exception is queued."""
 
@@ -53,8 +51,8 @@ class ExceptionSink(Protocol):
         *,
         properties: Mapping[str, Any] | None = None,
         handled: bool = True,
-    ) -> Awaitable[object]:
-        """Queue an event about an exception."""
+    ) -> Awaitable[str | None]:
+        """Queue an event about an exception, once; return its UUID, or None if it was not."""
         ...
 
 
@@ -232,24 +230,23 @@ class RequestContext:
     ) -> bool:
         """Capture an exception as an event, once; return whether it was.
 
-        An exception that was captured before is not captured again, also not by a middleware
-        further out. Never raises: the exception itself matters more.
+        An exception that was captured before, by `ph.capture.exception` or another middleware, is
+        not captured again. Never raises: the exception itself matters more.
         """
-        if getattr(error, _CAPTURED, False):
-            return False
         if self.client.settings.project_api_key is None:
             return False  # without the token of a project, there is nowhere to capture it
         about = {**self.properties, **(properties or {})}
         if self.session_id is not None:
             about["$session_id"] = self.session_id
         try:
-            # Marked first: if it is cancelled, it may have been queued all the same.
-            setattr(error, _CAPTURED, True)
             sink: ExceptionSink = self.client.capture
             # Shielded: what failed may be in a task that is being cancelled.
-            with anyio.move_on_after(_CAPTURE_TIMEOUT, shield=True) as scope:
-                await sink.exception(error, self.distinct_id, properties=about, handled=False)
-            return not scope.cancelled_caught
+            with anyio.move_on_after(_CAPTURE_TIMEOUT, shield=True):
+                uuid = await sink.exception(
+                    error, self.distinct_id, properties=about, handled=False
+                )
+                return uuid is not None
+            return False
         except Exception:
             logger.exception("an exception of a request was not captured")
             return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, Protocol
 
 import anyio
@@ -22,7 +22,7 @@ from asyncposthog.transport.clock import Clock
 
 from .matcher import Definitions, parse_definitions
 
-__all__ = ["DefinitionLoader", "Fetch"]
+__all__ = ["DefinitionLoader", "Fetch", "LocalDefinitions"]
 
 logger = logging.getLogger("asyncposthog")
 
@@ -39,14 +39,16 @@ class Fetch(Protocol):
 
 
 class DefinitionLoader:
-    """The definitions of one client, loaded once for all of its tasks."""
+    """The definitions of a project, loaded once for all tasks that use them."""
 
-    def __init__(self, fetch: Fetch, clock: Callable[[], Clock]) -> None:
-        """Keep how to request definitions. Nothing is requested yet."""
-        self._fetch = fetch
+    def __init__(self, clock: Clock) -> None:
+        """Keep the clock. Nothing is requested yet."""
         self._clock = clock
         self._lock: anyio.Lock | None = None
-        self._due = float("-inf")
+        self._attempted_at = self._not_before = float("-inf")
+        self._spread = 1.0
+        self.users = 0
+        """How many clients share it."""
         self.current: Definitions | None = None
         """The definitions; None: not loaded, or withdrawn by the server."""
         self.loaded_at: float | None = None
@@ -54,10 +56,11 @@ class DefinitionLoader:
         self.error: PostHogError | None = None
         """The error of the last load; None: it succeeded."""
 
-    async def load(self, *, only_missing: bool = False) -> None:
+    async def load(self, fetch: Fetch, *, only_missing: bool = False) -> None:
         """Load the definitions, or learn that they have not changed.
 
         Args:
+            fetch: Requests them.
             only_missing: Do nothing if another task has loaded them.
 
         Raises:
@@ -68,12 +71,13 @@ class DefinitionLoader:
             self._lock = anyio.Lock()
         async with self._lock:
             if not (only_missing and self.current is not None):
-                await self._load()
+                await self._load(fetch)
 
-    async def _load(self) -> None:
+    async def _load(self, fetch: Fetch) -> None:
+        self._attempt()
         current = self.current
         try:
-            response = await self._fetch(None if current is None else current.etag)
+            response = await fetch(None if current is None else current.etag)
             loaded = current
             if response.status_code != 304:
                 loaded = _parse(response)
@@ -88,38 +92,107 @@ class DefinitionLoader:
                 self.current = None
             raise
         self.current, self.error = loaded, None
-        self.loaded_at = self._clock().time()
+        self.loaded_at = self._clock.time()
 
-    async def poll(self, interval: float) -> None:
+    async def poll(self, fetch: Fetch, interval: float, check_open: Callable[[], None]) -> None:
         """Load the definitions every `interval` seconds, until cancelled or the client is closed.
 
-        Several tasks may poll: the load of one counts for all, so that there is one request in an
-        interval.
+        Several tasks may poll, of several clients: the load of one counts for all, so that there
+        is one request in an interval, which is the shortest of them.
+
+        Args:
+            fetch: Requests the definitions.
+            interval: Seconds between loads.
+            check_open: Raises `ClosedError` if the client is closed.
         """
-        clock = self._clock()
-        self._due = clock.monotonic() + self._spread(interval)
         while True:
-            wait = self._due - clock.monotonic()
+            due = max(self._attempted_at + interval * self._spread, self._not_before)
+            wait = due - self._clock.monotonic()
             if wait > 0:
-                await clock.sleep(wait)
-                if self._due > clock.monotonic():
-                    continue  # another task has loaded them meanwhile
-            self._due = clock.monotonic() + self._spread(interval)
+                await self._clock.sleep(wait)
+                continue  # another task may have loaded them meanwhile
             try:
-                await self.load()
+                check_open()
+                self._attempt()  # before the first wait, so that other tasks do not load as well
+                await self.load(fetch)
             except ClosedError:
                 return
             except PostHogError as error:
                 retry_after = error.retry_after if isinstance(error, StatusError) else None
                 if retry_after is not None:
-                    self._due = max(self._due, clock.monotonic() + retry_after)
+                    self._not_before = self._clock.monotonic() + retry_after
                 logger.warning("feature flag definitions were not loaded: %s", error)
             except Exception:
                 # What polls must not end because of one response.
                 logger.exception("feature flag definitions were not loaded")
 
-    def _spread(self, interval: float) -> float:
-        return interval * (1 + _JITTER * (2 * self._clock().random() - 1))
+    def _attempt(self) -> None:
+        self._attempted_at = self._clock.monotonic()
+        self._spread = 1 + _JITTER * (2 * self._clock.random() - 1)
+
+
+_shared: Final[dict[Hashable, DefinitionLoader]] = {}
+"""The loaders that are in use, by what makes their definitions the same."""
+
+
+class LocalDefinitions:
+    """The definitions that a client and its copies use, and how many blocks use them.
+
+    While a block is open, the loader is that of all clients of the process with the same key.
+    """
+
+    def __init__(self) -> None:
+        """Start without definitions."""
+        self._key: Hashable = None
+        self._loader: DefinitionLoader | None = None
+        self._error: PostHogError | None = None
+        self._users = 0
+        self.strict_users = 0
+        """How many blocks are strictly local."""
+
+    @property
+    def current(self) -> Definitions | None:
+        """The definitions in use; None: there are none."""
+        return None if self._loader is None else self._loader.current
+
+    @property
+    def error(self) -> PostHogError | None:
+        """The error of the last load; None: it succeeded, or there was none."""
+        return self._error if self._loader is None else self._loader.error
+
+    def enter(self, key: Hashable, clock: Clock) -> DefinitionLoader:
+        """Count a block, and return the loader.
+
+        Args:
+            key: Equal for clients whose definitions are the same.
+            clock: The clock of the client.
+        """
+        if not self._users:
+            self._key, self._loader = key, _shared.setdefault(key, DefinitionLoader(clock))
+            self._loader.users += 1
+        self._users += 1
+        assert self._loader is not None
+        return self._loader
+
+    def leave(self) -> None:
+        """Count a block no longer. The last one drops the definitions.
+
+        Without polling they would become outdated without notice.
+        """
+        self._users -= 1
+        loader = self._loader
+        if self._users or loader is None:
+            return
+        self._error, self._loader = loader.error, None
+        loader.users -= 1
+        if not loader.users:
+            del _shared[self._key]
+
+    def loader(self, clock: Clock) -> DefinitionLoader:
+        """Return the loader; outside of blocks, one of the client's own."""
+        if self._loader is None:
+            self._loader = DefinitionLoader(clock)
+        return self._loader
 
 
 def _parse(response: httpx.Response) -> Definitions:

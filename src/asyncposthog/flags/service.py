@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 import anyio
 import anyio.abc
 import httpx
+from anyio.lowlevel import current_token
 
 from asyncposthog.call import Call, CallOptions, parse_options
 from asyncposthog.core.executor import Executor
@@ -29,11 +30,12 @@ from asyncposthog.errors import (
 )
 from asyncposthog.hosts import Hosts
 from asyncposthog.threads import run_in_thread
+from asyncposthog.transport.clock import SystemClock
 from asyncposthog.types import JSON, OMIT, Id, RequestOptions
 
 from .called_events import CalledEvents, EventSink
-from .definitions import DefinitionLoader
-from .matcher import MATCHER_MODULE, Definitions, Matcher, load_matcher, with_identity
+from .definitions import DefinitionLoader, LocalDefinitions
+from .matcher import MATCHER_MODULE, Definitions, load_matcher, with_identity
 from .snapshot import FlagResult, FlagSnapshot, Unavailable
 from .wire import (
     DEFINITIONS,
@@ -73,29 +75,31 @@ class FlagSettings:
     """What `evaluate` does if the server cannot be asked. `raise`: raise the error.
     `unavailable`: return a snapshot in which the flags have no known value."""
     disable_geoip: bool | None = None
-    """Whether the server ignores the location of the IP address; None: its default."""
+    """Whether the server ignores the location of the IP address; None: it does not."""
 
 
 class Flags:
     """Evaluates feature flags, with the project token."""
 
     def __init__(
-        self, executor: Executor, sink: Callable[[], EventSink | None] = lambda: None
+        self,
+        executor: Executor,
+        sink: Callable[[], EventSink | None] = lambda: None,
+        local: LocalDefinitions | None = None,
     ) -> None:
         """Bind to an executor. Nothing is sent.
 
         Args:
             executor: The client's executor.
             sink: Returns where events about reads go; None: nowhere.
+            local: The definitions that the client shares with its copies.
         """
         self._executor = executor
         self._settings = FlagSettings()
         self._called_events = CalledEvents(sink)
         self._evaluator: Executor | None = None
         self._options: CallOptions | None = None
-        self._loader = DefinitionLoader(self._fetch_definitions, lambda: executor.transport.clock)
-        self._matcher: Matcher | None = None
-        self._local_users = self._strictly_local_users = 0
+        self._local = LocalDefinitions() if local is None else local
         self._old_definitions_path = False
 
     @property
@@ -150,6 +154,7 @@ class Flags:
         group_properties: Mapping[str, Mapping[str, Any]] | None = None,
         keys: Collection[str] | None = None,
         device_id: str | None = None,
+        disable_geoip: bool | None = None,
         strictly_local: bool | None = None,
         on_error: OnError | None = None,
         options: RequestOptions | None = None,
@@ -170,6 +175,8 @@ class Flags:
             group_properties: The same for groups, by group type.
             keys: The flags to evaluate; None: all.
             device_id: The device, for flags that are rolled out by device.
+            disable_geoip: Whether the server ignores the location of the IP address; None: as in
+                `settings`.
             strictly_local: Never ask the server; flags that it would be asked for are unavailable.
                 None: as in `local`.
             on_error: What to do if the server cannot be asked; None: as in `settings`.
@@ -190,14 +197,14 @@ class Flags:
             person_properties,
             group_properties,
             device_id,
-            settings.disable_geoip,
+            settings.disable_geoip if disable_geoip is None else disable_geoip,
         )
         requested = None if keys is None else _validate_keys(keys)
         on_error = settings.on_error if on_error is None else _check_on_error(on_error)
         if strictly_local is None:
-            strictly_local = self._strictly_local_users > 0
-        definitions = self._loader.current
-        if definitions is None or self._matcher is None:
+            strictly_local = self._local.strict_users > 0
+        definitions = self._local.current
+        if definitions is None:
             if strictly_local:
                 return self._snapshot(
                     subject, requested, {}, incomplete=Unavailable("definitions_not_loaded")
@@ -239,8 +246,8 @@ class Flags:
         """
         subject = make_subject(distinct_id, groups, person_properties, group_properties, device_id)
         requested = None if keys is None else _validate_keys(keys)
-        definitions = self._loader.current
-        if definitions is None or self._matcher is None:
+        definitions = self._local.current
+        if definitions is None:
             reason = Unavailable("definitions_not_loaded")
             return self._snapshot(subject, requested, {}, incomplete=reason)
         results, undecided = self._evaluate_locally(definitions, subject, requested)
@@ -263,7 +270,9 @@ class Flags:
         """Evaluate flags in this process within a block: `async with ph.flags.local(): …`.
 
         Definitions are loaded at once, and again every `poll_interval` seconds. Tasks may enter
-        blocks at the same time: they share the definitions and the requests for them.
+        blocks at the same time: they share the definitions and the requests for them, also those
+        of other clients in the same event loop with the same host, token and API key. The copies
+        of a client (`with_options`) use the definitions as well.
 
         `GET /flags/definitions` on the ingestion host; scope `feature_flag:read`; a project secret
         key (`phs_`) or a personal API key. PostHog bills these requests.
@@ -286,38 +295,56 @@ class Flags:
         return _LocalEvaluation(
             partial(self._start_local, strictly_local, required),
             partial(self._stop_local, strictly_local),
-            partial(self._loader.poll, poll_interval),
+            partial(self._poll, poll_interval),
         )
 
-    async def _start_local(self, strictly: bool, required: bool) -> None:
-        self._executor.transport.check_open()
-        self._executor.check_allowed(DEFINITIONS)
+    async def _start_local(self, strictly: bool, required: bool) -> DefinitionLoader:
+        executor, local = self._executor, self._local
+        executor.transport.check_open()
+        executor.check_allowed(DEFINITIONS)
         await self._import_matcher()
+        loader = local.enter(self._definitions_key(), executor.transport.clock)
         try:
-            await self._loader.load(only_missing=True)
-        except PostHogError as error:
-            if required or isinstance(error, _FATAL | AuthenticationError | PermissionDeniedError):
+            await loader.load(self._fetch_definitions, only_missing=True)
+        except BaseException as error:
+            fatal = _FATAL | AuthenticationError | PermissionDeniedError
+            if required or not isinstance(error, PostHogError) or isinstance(error, fatal):
+                local.leave()
                 raise
             logger.warning("feature flag definitions were not loaded: %s", error)
-        self._local_users += 1
-        self._strictly_local_users += strictly
+        local.strict_users += strictly
+        return loader
+
+    def _stop_local(self, strictly: bool) -> None:
+        self._local.strict_users -= strictly
+        self._local.leave()
+
+    async def _poll(self, interval: float, loader: DefinitionLoader) -> None:
+        await loader.poll(self._fetch_definitions, interval, self._executor.transport.check_open)
+
+    def _definitions_key(self) -> Hashable:
+        """Return what clients have in common whose definitions are the same, in one event loop.
+
+        The API key is a part of it: one that may not read definitions has to be told so.
+        """
+        settings, transport = self._executor.settings, self._executor.transport
+        clock = None if isinstance(transport.clock, SystemClock) else transport.clock
+        return (
+            current_token(),
+            settings.hosts.ingest,
+            self._token(),
+            settings.api_key,
+            _Identity(transport.network),
+            _Identity(clock),
+        )
 
     async def _import_matcher(self) -> None:
         self._called_events.bind()  # `evaluate_local` may be called in a thread
-        if self._matcher is not None:
-            return
         if MATCHER_MODULE in sys.modules:
-            self._matcher = load_matcher()
+            load_matcher()
         else:
             # In a thread: the import takes half a second, and would stop the event loop.
-            self._matcher = await run_in_thread(load_matcher)
-
-    def _stop_local(self, strictly: bool) -> None:
-        self._strictly_local_users -= strictly
-        self._local_users -= 1
-        if not self._local_users:
-            # Without polling they would become outdated without notice.
-            self._loader.current = None
+            await run_in_thread(load_matcher)
 
     async def load_definitions(self) -> None:
         """Load the flag definitions now, for tests and to apply a change at once.
@@ -327,17 +354,18 @@ class Flags:
             PostHogError: The load failed.
         """
         await self._import_matcher()
-        await self._loader.load()
+        loader = self._local.loader(self._executor.transport.clock)
+        await loader.load(self._fetch_definitions)
 
     @property
     def definitions(self) -> Definitions | None:
         """The definitions that are in use; None: flags are evaluated by the server."""
-        return self._loader.current
+        return self._local.current
 
     @property
     def definitions_error(self) -> PostHogError | None:
         """The error of the last load of definitions; None: it succeeded, or there was none."""
-        return self._loader.error
+        return self._local.error
 
     async def remote_config(self, key: Id, *, options: RequestOptions | None = None) -> JSON:
         """Return the payload of a remote config flag, decrypted and parsed.
@@ -374,8 +402,7 @@ class Flags:
         self, definitions: Definitions, subject: Subject, requested: frozenset[str] | None
     ) -> tuple[dict[str, FlagResult], list[str]]:
         """Return the results by key, and the keys that only the server can evaluate."""
-        matcher = self._matcher
-        assert matcher is not None
+        matcher = load_matcher()  # imported already, before the definitions were loaded
         prepared = with_identity(subject)
         results: dict[str, FlagResult] = {}
         undecided: list[str] = []
@@ -545,9 +572,9 @@ class _LocalEvaluation(AbstractAsyncContextManager[None]):
 
     def __init__(
         self,
-        start: Callable[[], Awaitable[None]],
+        start: Callable[[], Awaitable[DefinitionLoader]],
         stop: Callable[[], None],
-        poll: Callable[[], Coroutine[Any, Any, None]],
+        poll: Callable[[DefinitionLoader], Coroutine[Any, Any, None]],
     ) -> None:
         self._start, self._stop, self._poll = start, stop, poll
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -555,11 +582,11 @@ class _LocalEvaluation(AbstractAsyncContextManager[None]):
     async def __aenter__(self) -> None:
         if self._tasks is not None:
             raise RuntimeError("a block of ph.flags.local() can be entered once; call it again")
-        await self._start()
+        loader = await self._start()
         self._tasks = anyio.create_task_group()
         try:
             await self._tasks.__aenter__()
-            self._tasks.start_soon(self._poll)
+            self._tasks.start_soon(self._poll, loader)
         except BaseException:
             self._stop()
             raise
@@ -575,6 +602,21 @@ class _LocalEvaluation(AbstractAsyncContextManager[None]):
         self._tasks.cancel_scope.cancel()
         # The group does not get the exception of the block: it would wrap it in a group.
         await self._tasks.__aexit__(None, None, None)
+
+
+class _Identity:
+    """Equal for the same object only, whatever its own `==` says."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: object) -> None:
+        self._of = of
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and other._of is self._of
+
+    def __hash__(self) -> int:
+        return id(self._of)
 
 
 _NOTHING: Final[Mapping[str, Unavailable]] = MappingProxyType({})

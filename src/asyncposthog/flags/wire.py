@@ -121,11 +121,10 @@ def request_body(token: str, subject: Subject, keys: Iterable[str] | None) -> di
         "groups": subject.groups,
         "person_properties": subject.person_properties,
         "group_properties": subject.group_properties,
+        "geoip_disable": bool(subject.disable_geoip),
     }
     if subject.device_id is not None:
         body["device_id"] = subject.device_id
-    if subject.disable_geoip is not None:
-        body["geoip_disable"] = subject.disable_geoip
     if keys is not None:
         body["flag_keys_to_evaluate"] = sorted(keys)
     return body

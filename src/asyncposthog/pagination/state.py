@@ -16,6 +16,7 @@ from asyncposthog.types import OMIT
 __all__ = ["Envelope", "ListCall", "PageState", "pagination_error"]
 
 _NOTHING: Final[Mapping[str, Any]] = {}
+_STATE_FIELDS: Final = frozenset({"query", "after", "skip", "speculative", "body_offset"})
 _TOTALS: Final = ("total_count",)
 _COUNTS: Final = ("count", *_TOTALS)
 _COUNTS_OF_A_PAGE: Final = frozenset({"has_more", "until_empty"})
@@ -69,6 +70,7 @@ class PageState:
         ids = cast("Sequence[object]", skip) if isinstance(skip, list | tuple) else (None,)
         speculative, body_offset = data.get("speculative", False), data.get("body_offset")
         valid = isinstance(query, Mapping) and isinstance(after, str | None)
+        valid = valid and _STATE_FIELDS.issuperset(data)
         valid = valid and isinstance(speculative, bool)
         valid = valid and isinstance(body_offset, int | None) and not isinstance(body_offset, bool)
         if not valid or not all(isinstance(item_id, str) for item_id in ids):

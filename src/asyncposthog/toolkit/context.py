@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import tempfile
 from contextvars import ContextVar
 from datetime import datetime
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from asyncposthog.driver import Driver
 
 __all__ = ["Context", "answers"]
+
+logger = logging.getLogger("asyncposthog")
 
 answers: Final[ContextVar[list[bool]]] = ContextVar("approvals of a tool call")
 """What the approval hook has answered during the call."""
@@ -64,13 +67,22 @@ class Context:
         """Ask the approval hook about a write.
 
         Raises:
-            Refused: It was denied.
+            Refused: It was denied, or the hook has failed.
         """
         if self.approve is None:
             return
-        answer = self.approve(request)
-        if inspect.isawaitable(answer):
-            answer = await answer
+        try:
+            answer = self.approve(request)
+            if inspect.isawaitable(answer):
+                answer = await answer
+        except Exception as error:
+            # Not an error of the arguments, whatever its type: the model must not try others.
+            logger.exception("the approval hook of a toolkit failed")
+            raise Refused(
+                f"The approval hook failed with {type(error).__name__}, and nothing was sent.",
+                "internal_error",
+                "Tell the user: it is an error of the program, not of the arguments.",
+            ) from error
         answers.get().append(answer is True)
         if answer is not True:
             what = request.operation or request.tool

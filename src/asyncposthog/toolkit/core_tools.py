@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 
 from asyncposthog.catalog.arguments import ArgumentError
 
-from .operations import Refused
+from .operations import Refused, read_only_refusal
 from .safety import PlanError, new_plan_id
 from .tools import Noted, Tool
 
@@ -28,6 +28,12 @@ _DEFAULT_ROWS: Final = 1000
 _READS: Final = re.compile(
     r"^\s*(?:(?:--|//)[^\n]*\n|/\*.*?\*/|\s|\()*(?:select|with)\b", re.I | re.S
 )
+_QUESTION: Final = (
+    "It does not turn a question into HogQL: write the query yourself and pass it as query, such "
+    "as SELECT event, count() AS n FROM events WHERE timestamp >= now() - INTERVAL 30 DAY "
+    "GROUP BY event ORDER BY n DESC LIMIT 10."
+)
+_AS_QUERY: Final = "Pass the HogQL as query."
 _FILE_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _PERIOD: Final = ("events", "persons", "sessions")
 
@@ -38,7 +44,8 @@ def core_tools(context: Context) -> list[Tool]:
         _search(context),
         _describe(context),
         _read(context),
-        *([] if context.read_only else [_write(context)]),
+        # Hidden in a read-only toolkit, which then says why there is no such tool.
+        _write(context),
         _query(context),
         _export(context),
     ]
@@ -52,6 +59,20 @@ def _object(required: tuple[str, ...] = (), **properties: Mapping[str, Any]) -> 
 _TEXT: Final = {"type": "string"}
 _OPERATION: Final = {"type": "string", "description": "such as feature_flags.list"}
 _ARGUMENTS: Final = {"type": "object", "description": "see describe_operation"}
+
+
+def _mapping(arguments: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return an argument that is an object; an empty one if it was left out.
+
+    Raises:
+        ArgumentError: It is an array.
+    """
+    value: object = arguments.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise ArgumentError(
+            f"{name} must be an object, not an array.", field=name, expected="object"
+        )
+    return cast("Mapping[str, Any]", value)
 
 
 def _search(context: Context) -> Tool:
@@ -94,14 +115,17 @@ def _read(context: Context) -> Tool:
     async def run(arguments: dict[str, Any]) -> Any:
         operation = context.operations.find(arguments["operation"])
         if operation.writes:
+            if context.read_only:
+                raise read_only_refusal(operation.id)
             raise Refused(
                 f"{operation.id} changes something; read_operation only reads.",
                 "not_a_read",
-                "These tools are read-only." if context.read_only else "Use write_operation.",
+                "Use write_operation.",
             )
-        call = context.operations.prepare(operation, arguments.get("arguments") or {})
-        data = await context.operations.read(call, arguments.get("fields"), arguments.get("page"))
-        return Noted(data, is_json=not isinstance(data, bytes))
+        call = context.operations.prepare(operation, _mapping(arguments, "arguments"))
+        return await context.operations.read(
+            call, arguments.get("fields"), _mapping(arguments, "page")
+        )
 
     return Tool(
         name="read_operation",
@@ -133,7 +157,7 @@ def _write(context: Context) -> Tool:
         operation = context.operations.find(arguments["operation"])
         if not operation.writes:
             raise Refused(f"{operation.id} only reads.", "not_a_write", "Use read_operation.")
-        return await _plan(context, operation.id, arguments.get("arguments") or {})
+        return await _plan(context, operation.id, _mapping(arguments, "arguments"))
 
     return Tool(
         name="write_operation",
@@ -201,6 +225,7 @@ def _query(context: Context) -> Tool:
         tags=frozenset({"core", "query", "analytics"}),
         resource="query",
         scopes=("query:read",),
+        hints={"question": _QUESTION, "sql": _AS_QUERY, "hogql": _AS_QUERY},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,13 +21,14 @@ from asyncposthog.redact import mask
 
 from .context import Context, answers
 from .core_tools import core_tools
-from .operations import Operations, Refused
+from .operations import Operations, Refused, read_only_refusal
 from .results import CHARS_PER_TOKEN, ToolError, ToolResult, cut, dumps, json_safe
 from .safety import (
     Approve,
     AuditRecord,
     Plans,
     WriteRequest,
+    check_hook,
     is_destructive,
     masked,
     masked_arguments,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from asyncposthog.client import AsyncPostHog
 
 __all__ = ["Format", "Toolkit"]
+
+logger = logging.getLogger("asyncposthog")
 
 Format: TypeAlias = Literal["json", "anthropic", "openai", "openai-chat", "mcp"]
 Framework: TypeAlias = Literal[
@@ -94,7 +98,8 @@ class Toolkit:
             dry_run: Writes return the request that they would send, and send nothing.
             approve: A function or async function that is asked before each write. It gets a
                 `WriteRequest`; anything but True denies the write.
-            on_call: A function or async function that gets an `AuditRecord` of each call.
+            on_call: A function or async function that gets an `AuditRecord` of each call. Its
+                errors are logged.
             scopes: The scopes of the key. Operations that need others are hidden and refused. None:
                 they are not known; `load_scopes()` asks PostHog for them.
             projects: Ids of projects that calls may name besides the client's own.
@@ -108,8 +113,11 @@ class Toolkit:
                 ones.
 
         Raises:
+            TypeError: `approve` or `on_call` cannot be called with one argument.
             ValueError: A number is out of range, or there is no such feature.
         """
+        check_hook("approve", approve, "the WriteRequest")
+        check_hook("on_call", on_call, "the AuditRecord")
         if max_result_tokens < 50:
             raise ValueError("max_result_tokens must be 50 or more")
         if plan_seconds <= 0:
@@ -289,7 +297,7 @@ class Toolkit:
             if operation.writes:
                 result = await operations.run(call)
                 return {"done": operation.id} if result is None else result
-            return Noted(await operations.read(call, None, None), is_json=True)
+            return await operations.read(call)
 
         async def preview(arguments: dict[str, Any]) -> WriteRequest:
             call = operations.prepare(operation, arguments)
@@ -418,16 +426,14 @@ class Toolkit:
                 f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(names)}."
             )
             return Refused(f"There is no tool {name[:80]!r}.", "unknown_tool", hint)
+        if self.read_only and tool.writes:
+            return read_only_refusal(tool.name)
         lacking = missing_scopes(tool.scopes, self._operations.scopes)
         if lacking:
             return Refused(
                 f"The API key lacks the scope {', '.join(lacking)}, which {tool.name} needs.",
                 "missing_scope",
                 f"Use an API key with {', '.join(lacking)}.",
-            )
-        if self.read_only and tool.writes:
-            return Refused(
-                f"{tool.name} changes something.", "read_only", "These tools are read-only."
             )
         return Refused(f"{tool.name} is not permitted here.", "not_allowed")
 
@@ -459,9 +465,13 @@ class Toolkit:
         )
         self.audit.append(record)
         if self.on_call is not None:
-            answer = self.on_call(record)
-            if inspect.isawaitable(answer):
-                await answer
+            try:
+                answer = self.on_call(record)
+                if inspect.isawaitable(answer):
+                    await answer
+            except Exception:
+                # The call was made: what it has done must not look as if it had failed.
+                logger.exception("on_call of a toolkit failed")
 
 
 def _checked_features(features: Iterable[str] | None) -> frozenset[str] | None:
@@ -493,7 +503,11 @@ def _operation(method: object) -> Operation:
         try:
             return registry.find(method)
         except KeyError:
-            raise ValueError(f"there is no operation {method!r}") from None
+            from asyncposthog.catalog.search import near_matches
+
+            near = near_matches(method, 3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"there is no operation {method!r}{hint}") from None
     owner = getattr(method, "__self__", None)
     name = getattr(method, "__name__", None)
     if isinstance(owner, Resource) and isinstance(name, str):
@@ -561,6 +575,10 @@ def _converted(tool: Tool, given: dict[str, Any]) -> dict[str, Any]:
         if argument is None:
             near = close_names(name, known)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            if name in tool.hints:
+                hint = f" {tool.hints[name]}"
+            elif not near and "arguments" in known:
+                hint = " What the operation takes goes into arguments."
             raise ArgumentError(
                 f"{tool.name} has no argument {name[:80]!r}.{hint}",
                 field=name[:80],

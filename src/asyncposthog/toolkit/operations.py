@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from asyncposthog import registry
@@ -13,20 +13,22 @@ from asyncposthog.catalog.arguments import ArgumentError, close_names
 from asyncposthog.catalog.schema import (
     arguments,
     describe_fields,
-    resolve,
     result_schema,
     type_text,
 )
 from asyncposthog.core.json_calls import call_json, page_json, prepare_call
 from asyncposthog.operation import Operation
+from asyncposthog.pagination.state import PageState
 from asyncposthog.transport.encoding.request import prepare_request
 
 from .safety import WriteRequest, is_destructive, masked, missing_scopes
+from .selection import property_schema, select_fields
+from .tools import Noted
 
 if TYPE_CHECKING:
     from asyncposthog.core.executor import Executor
 
-__all__ = ["MissingScope", "Operations", "Refused"]
+__all__ = ["MissingScope", "Operations", "Refused", "read_only_refusal"]
 
 _OWNER_ARGUMENTS: Final = ("project_id", "organization_id", "environment_id")
 _MAX_RESULT_FIELDS: Final = 40
@@ -54,6 +56,19 @@ class MissingScope(Refused):
             f"Use an API key with {names}, or another operation.",
         )
         self.scopes = tuple(scopes)
+
+
+def read_only_refusal(name: str) -> Refused:
+    """Return the error for an operation or a tool that changes something, in a read-only toolkit.
+
+    It says how writes are permitted, which only the program can do.
+    """
+    return Refused(
+        f"{name} changes something, and these tools are read-only.",
+        "read_only",
+        "Tell the user what would have to be changed. The program permits writes with "
+        "Toolkit(…, read_only=False), or `asyncposthog mcp` without --read-only.",
+    )
 
 
 @dataclass(slots=True)
@@ -91,11 +106,7 @@ class Operations:
             ReadOnlyError: The client's settings forbid it.
         """
         if self.read_only and operation.writes:
-            raise Refused(
-                f"{operation.id} changes something, and these tools are read-only.",
-                "read_only",
-                "Tell the user what would have to be changed.",
-            )
+            raise read_only_refusal(operation.id)
         if self.families is not None and not self.has_feature(operation.id.partition(".")[0]):
             raise Refused(
                 f"{operation.id} is not among the features that these tools may use.",
@@ -200,7 +211,7 @@ class Operations:
             )
         schema: Any = known[parts[0]].schema
         for part in parts[1:]:
-            inner = _property(schema, part)
+            inner = property_schema(schema, part)
             if inner is None:
                 raise ArgumentError(
                     f"{field} is not a field of {operation.id}: there is no {part!r}.",
@@ -310,18 +321,28 @@ class Operations:
         return await call_json(self.executor, call)
 
     async def read(
-        self, call: Call, fields: Sequence[str] | None, page: Mapping[str, Any] | None
-    ) -> Any:
-        """Make a call that reads, and return its result, with the items of one page of a list."""
+        self,
+        call: Call,
+        fields: Sequence[str] | None = None,
+        page: Mapping[str, Any] | None = None,
+    ) -> Noted:
+        """Make a call that reads, and return its result, with the items of one page of a list.
+
+        Raises:
+            ArgumentError: The result has none of the fields, or there is no such page.
+        """
+        _check_page(call.operation, page)
         if call.operation.pagination is None:
-            return _selected(await call_json(self.executor, call), fields)
-        found = await page_json(self.executor, call, page)
-        data: dict[str, Any] = {"items": _selected(found.items, fields)}
-        if found.count is not None:
-            data["count"] = found.count
-        if found.state is not None:
-            data["next_page"] = found.state
-        return data
+            data, notes = _select(call, await call_json(self.executor, call), fields)
+            return Noted(data, notes, is_json=not isinstance(data, bytes))
+        result = await page_json(self.executor, call, page or None)
+        items, notes = _select(call, result.items, fields)
+        data: dict[str, Any] = {"items": items}
+        if result.count is not None:
+            data["count"] = result.count
+        if result.state is not None:
+            data["next_page"] = result.state
+        return Noted(data, notes, is_json=True)
 
     async def preview(
         self, tool: str, call: Call, given: Mapping[str, Any], plan_id: str | None = None
@@ -353,35 +374,23 @@ class Operations:
         return self.executor.transport.clock.monotonic()
 
 
-def _property(schema: object, name: str) -> Any:
-    """Return the schema of a property, inside of arrays and unions as well; None: there is none."""
-    found = resolve(schema)
-    if name in found.get("properties", {}):
-        return found["properties"][name]
-    inner = [found["items"]] if "items" in found else []
-    for keyword in ("anyOf", "oneOf", "allOf"):
-        inner += found.get(keyword, ())
-    for branch in inner:
-        value = _property(branch, name)
-        if value is not None:
-            return value
-    return None
+def _check_page(operation: Operation, page: Mapping[str, Any] | None) -> None:
+    if not page:
+        return
+    if operation.pagination is None:
+        raise ArgumentError(f"{operation.id} has no pages.", field="page", expected="nothing")
+    try:
+        PageState.from_json(page)
+    except ValueError:
+        # Otherwise the first page would come again and again.
+        raise ArgumentError(
+            "page is not the next_page of a result.",
+            field="page",
+            expected="next_page of the previous result, as it is",
+        ) from None
 
 
-def _selected(data: Any, fields: Sequence[str] | None) -> Any:
-    """Return only some fields of an object, or of each object in a list."""
+def _select(call: Call, data: Any, fields: Sequence[str] | None) -> tuple[Any, tuple[str, ...]]:
     if not fields:
-        return data
-    if isinstance(data, list):
-        return [_selected(item, fields) for item in cast("list[Any]", data)]
-    if not isinstance(data, dict):
-        return data
-    found = cast("dict[str, Any]", data)
-    selected: dict[str, Any] = {}
-    for field in fields:
-        value: Any = found
-        for part in field.split("."):
-            value = cast("dict[str, Any]", value).get(part) if isinstance(value, dict) else None
-        if value is not None or field in found:
-            selected[field] = value
-    return selected
+        return data, ()
+    return select_fields(data, fields, result_schema(call.operation))

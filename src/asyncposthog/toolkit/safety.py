@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ __all__ = [
     "PlanError",
     "Plans",
     "WriteRequest",
+    "check_hook",
     "is_destructive",
     "masked",
     "masked_arguments",
@@ -145,6 +147,32 @@ class Plans:
         while len(self._done) > _MAX_PLANS:
             self._done.popitem(last=False)
         return plan
+
+
+def check_hook(name: str, hook: object, argument: str) -> None:
+    """Raise an error unless a hook can be called with one argument; None is no hook.
+
+    Raises:
+        TypeError: It cannot.
+    """
+    if hook is None:
+        return
+    if not callable(hook):
+        raise TypeError(
+            f"{name} must be a function or an async function, not {type(hook).__name__}"
+        )
+    try:
+        signature = inspect.signature(hook)
+    except (TypeError, ValueError):
+        return  # some functions that are written in C have no signature
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        called = getattr(hook, "__qualname__", type(hook).__name__)
+        raise TypeError(
+            f"{name} is called with one argument, {argument}, which {called}{signature} does not "
+            f"take: {error}"
+        ) from None
 
 
 def new_plan_id() -> str:

@@ -54,6 +54,8 @@ class Tool:
     """Returns the request of a write, for approval; None if it asks for itself."""
     asks_itself: bool = False
     """Whether it asks for approval itself, once it knows what it will do."""
+    hints: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """What to do instead, by argument that tools of this name have elsewhere, and it has not."""
 
     @cached_property
     def arguments(self) -> dict[str, Argument]:

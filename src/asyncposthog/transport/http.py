@@ -157,6 +157,7 @@ class Transport:
         limiter_owned: bool = True,
         clock: Clock | None = None,
         retry_budget: int | None = None,
+        network: object = None,
     ) -> None:
         """Keep the factories. The first httpx client is built by the first call.
 
@@ -169,9 +170,12 @@ class Transport:
             limiter_owned: Whether closing the transport closes the limiter.
             clock: Clock and random source, replaceable in tests.
             retry_budget: Retries of all calls together while none succeeds; None: no limit.
+            network: The httpx client or transport that was passed to the client; None: none was,
+                so that the same host is the same server for all such clients.
         """
         self._build_client, self._max_connections = build, max_connections
         self._sharing: Sharing = sharing
+        self.network = network
         self._new_pool = partial(ClientPool, build, sharing, max_connections)
         self._pool = self._new_pool()
         self._gate = self._pool.gate
@@ -256,6 +260,7 @@ class Transport:
             limiter=None if limiter is None else lambda: limiter,
             clock=self.clock,
             retry_budget=self._retry_budget_size,
+            network=self.network,
         )
 
     def accept_encoding(self) -> str:

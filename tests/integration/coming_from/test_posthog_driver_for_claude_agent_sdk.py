@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
+from asyncposthog import AsyncPostHog
 from asyncposthog.driver import (
     ConnectionError,  # noqa: A004
     Driver,
@@ -16,6 +20,7 @@ from asyncposthog.driver import (
     ValidationError,
 )
 from asyncposthog.sandbox import E2B, TEMPLATES, SandboxExecutor, get_template
+from asyncposthog.toolkit import Toolkit, tool
 from posthog_emulator import Emulator
 from tests.helpers.fake_e2b import FakeE2B
 
@@ -300,3 +305,98 @@ asyncio.run(main())
         "export_events", "export_cohort", "identify_power_users", "identify_churn_risk",
         "analyze_funnel", "get_experiments", "evaluate_flags", "track_errors",
     } == set(TEMPLATES)  # fmt: skip
+
+
+QUESTION = "What are the top events?"
+SQL = "SELECT event, count() AS n FROM events GROUP BY event ORDER BY n DESC LIMIT 5"
+TOOL = {
+    "name": "query_posthog",
+    "description": "Query PostHog analytics data",
+    "input_schema": {
+        "type": "object",
+        "properties": {"question": {"type": "string"}},
+        "required": ["question"],
+    },
+}
+
+
+async def converse(kit: Toolkit, model: Callable[[str], dict[str, Any] | None]) -> list[str]:
+    """Run the documented loop, with a stand-in of the API; return the results of the tools.
+
+    Args:
+        kit: The tools.
+        model: Returns the arguments of the next call of `query_posthog`, from the latest text;
+            None: the conversation ends.
+    """
+    from anthropic import AsyncAnthropic
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        body = json.loads(request.content)
+        assert "query_posthog" in {tool["name"] for tool in body["tools"]}
+        last = body["messages"][-1]["content"]
+        arguments = model(last if isinstance(last, str) else last[0]["content"])
+        content: dict[str, Any] = {"type": "text", "text": "Here are the top events."}
+        if arguments is not None:
+            content = {"type": "tool_use", "id": "t", "name": "query_posthog", "input": arguments}
+        message = {
+            "id": "m", "type": "message", "role": "assistant", "model": "x", "content": [content],
+            "stop_reason": "end_turn" if arguments is None else "tool_use", "stop_sequence": None,
+            "usage": {"input_tokens": 1, "output_tokens": 1},
+        }  # fmt: skip
+        return httpx2.Response(200, json=message)
+
+    results: list[str] = []
+    http = httpx2.AsyncClient(transport=httpx2.MockTransport(respond))
+    async with AsyncAnthropic(api_key="x", http_client=http) as anthropic:
+        messages: list[Any] = [{"role": "user", "content": QUESTION}]
+        tools: Any = kit.definitions("anthropic")
+        while True:
+            response = await anthropic.messages.create(
+                model="claude-sonnet-4-5", max_tokens=500, tools=tools, messages=messages
+            )
+            if response.stop_reason != "tool_use":
+                return results
+            call: Any = response.content[0]
+            results.append((await kit.call(call.name, call.input)).text)
+            result = {"type": "tool_result", "tool_use_id": call.id, "content": results[-1]}
+            messages += [
+                {"role": "assistant", "content": response.content},
+                {"role": "user", "content": [result]},
+            ]
+
+
+async def test_a_question_is_refused_with_what_to_do_instead(client: AsyncPostHog) -> None:
+    def model(text: str) -> dict[str, Any] | None:
+        if text == QUESTION:
+            return {"question": QUESTION}
+        return None if json.loads(text)["successful"] else {"query": SQL}
+
+    refused, answered = [json.loads(text) for text in await converse(Toolkit(client), model)]
+    error = refused["error"]
+    assert (error["field"], error["expected"]) == ("question", "query")
+    assert "write the query yourself" in error["message"]
+    example = error["message"].partition("such as ")[2].rstrip(".")
+    assert (await client.query(example)).results
+    assert answered["data"]["rows"] == [list(row) for row in (await client.query(SQL)).results]
+
+
+async def test_a_tool_that_takes_a_question(client: AsyncPostHog) -> None:
+    @tool(name="query_posthog")
+    async def ask(question: str) -> list[dict[str, Any]]:
+        """Query PostHog analytics data"""
+        assert question == QUESTION
+        return await Driver(client).query(SQL)  # a service lets a model write the query
+
+    kit = Toolkit(client, core=False).add(ask)
+    [definition] = kit.definitions("anthropic")
+    for name, value in TOOL.items():
+        if isinstance(value, str):
+            assert definition[name] == value
+        else:
+            assert {key: definition[name][key] for key in value} == value
+
+    def model(text: str) -> dict[str, Any] | None:
+        return {"question": QUESTION} if text == QUESTION else None
+
+    [answered] = [json.loads(text) for text in await converse(kit, model)]
+    assert answered["data"] == await Driver(client).query(SQL)

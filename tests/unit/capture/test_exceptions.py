@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from asyncposthog import AsyncPostHog
 from asyncposthog.capture.exceptions import describe_exception
+from posthog_emulator import Emulator
 
 
 def caught(function: Any) -> BaseException:
@@ -140,3 +144,43 @@ def test_installed_packages_are_not_the_application() -> None:
     )
     by_module = {frame["module"]: frame["in_app"] for frame in found["stacktrace"]["frames"]}
     assert by_module["pydantic.type_adapter"] is True
+
+
+class Text(Exception):
+    """An exception whose attributes cannot be set, as of a frozen dataclass."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+@pytest.mark.anyio
+async def test_an_exception_is_captured_once_for_a_project() -> None:
+    emulator = Emulator()
+    async with AsyncPostHog.emulated(emulator) as ph:
+        other = ph.with_options(project_api_key="phc_other")
+        for error in (caught(fail), Text("frozen")):
+            assert await ph.capture.exception(error, "ada")
+            assert await ph.capture.exception(error, "ada") is None
+            assert await ph.with_options(timeout=9).capture.exception(error) is None
+            assert await other.capture.exception(error, "ada")
+            try:
+                raise error
+            except Exception:
+                assert await ph.capture.exception() is None
+        # An event that could not be queued is no event.
+        error = caught(fail)
+        with pytest.raises(ValueError, match="timestamp"):
+            await ph.capture.exception(error, "ada", timestamp="yesterday")
+        assert await ph.capture.exception(error, "ada")
+        assert ph.capture.stats.accepted == 3
+
+
+@pytest.mark.anyio
+async def test_a_captured_exception_is_kept_by_nothing() -> None:
+    async with AsyncPostHog.emulated() as ph:
+        error = Text("of a moment")
+        reference = weakref.ref(error)
+        assert await ph.capture.exception(error, "ada")
+        del error
+        gc.collect()
+        assert reference() is None

@@ -58,6 +58,7 @@ async def test_the_request_goes_to_the_ingestion_host_without_the_key() -> None:
         "groups": {"company": "7"},
         "person_properties": {"plan": "pro"},
         "group_properties": {"company": {"size": 3}},
+        "geoip_disable": False,
         "device_id": "d1",
         "flag_keys_to_evaluate": ["a", "b"],
     }
@@ -68,9 +69,12 @@ async def test_a_self_hosted_instance_behind_a_path() -> None:
     async with flags_client(server, host="https://ph.example.org/analytics") as ph:
         ph.flags.configure(version=4, disable_geoip=True)
         await ph.flags.evaluate("ada")
-    assert str(server.last.url) == "https://ph.example.org/analytics/flags/?v=4"
-    assert json.loads(server.last.content)["geoip_disable"] is True
-    assert server.authorizations == [None]
+        assert str(server.last.url) == "https://ph.example.org/analytics/flags/?v=4"
+        assert json.loads(server.last.content)["geoip_disable"] is True
+        await ph.flags.evaluate("ada", disable_geoip=False)
+        assert json.loads(server.last.content)["geoip_disable"] is False
+        assert str(server.last.url) == "https://ph.example.org/analytics/flags/?v=4"
+    assert server.authorizations == [None, None]
 
 
 async def test_values_payloads_and_reasons() -> None:

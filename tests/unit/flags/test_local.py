@@ -198,6 +198,77 @@ async def test_all_tasks_share_one_poller() -> None:
     assert ph.flags.definitions is None
 
 
+async def test_copies_of_a_client_share_definitions_and_the_poller() -> None:
+    service, clock = Service(flag("f")), StepClock()
+    async with flags_client(service, clock=clock) as ph:
+        copy, other = ph.with_options(timeout=9), ph.with_options(api_key="phs_other")
+        async with ph.flags.local(poll_interval=30), copy.flags.local(poll_interval=60):
+            assert len(service.definition_requests) == 1
+            for client in (copy, copy.with_options(max_retries=0)):
+                assert (await client.flags.evaluate("ada")).is_enabled("f")
+            assert service.evaluations == []
+            await clock.advance(61)
+            assert len(service.definition_requests) == 2
+            # Another key may have other permissions, and has to be checked.
+            assert other.flags.definitions is None
+            service.failure = 403
+            with pytest.raises(PermissionDeniedError):
+                async with other.flags.local():
+                    raise AssertionError("the block must not run")
+            service.failure = None
+            assert copy.flags.definitions is not None
+        assert copy.flags.definitions is ph.flags.definitions is None
+    assert clock.sleeping == 0
+
+
+async def test_clients_of_a_process_share_the_poller_until_the_last_one_leaves() -> None:
+    service, clock = Service(flag("f")), StepClock()
+    network, other_network = httpx.MockTransport(service), httpx.MockTransport(service)
+
+    def client(transport: httpx.AsyncBaseTransport) -> AsyncPostHog:
+        return AsyncPostHog(
+            KEY, project_id=1, project_api_key="phc_public", transport=transport, clock=clock
+        )
+
+    first, second, idle = client(network), client(network), client(network)
+    elsewhere = client(other_network)
+    async with second, idle, elsewhere:
+        async with second.flags.local(poll_interval=30):
+            async with first, first.flags.local(poll_interval=30):
+                assert len(service.definition_requests) == 1
+                assert idle.flags.definitions is elsewhere.flags.definitions is None
+                async with elsewhere.flags.local():
+                    assert len(service.definition_requests) == 2
+                await clock.advance(31)
+                assert len(service.definition_requests) == 3
+                await first.aclose()
+                await clock.advance(31)
+                assert len(service.definition_requests) == 4
+            await clock.advance(31)
+            assert len(service.definition_requests) == 5
+            assert (await second.flags.evaluate("ada")).is_enabled("f")
+        assert second.flags.definitions is None
+        async with second.flags.local():
+            assert len(service.definition_requests) == 6
+
+
+async def test_new_blocks_do_not_defer_the_next_load() -> None:
+    service, clock = Service(flag("f")), StepClock()
+    async with flags_client(service, clock=clock) as ph, ph.flags.local(poll_interval=30):
+        for _ in range(5):
+            async with ph.flags.local(poll_interval=30):
+                await clock.advance(20)
+        assert len(service.definition_requests) == 1 + 2
+
+
+async def test_definitions_that_were_loaded_by_hand_stay_with_the_client() -> None:
+    service, clock = Service(flag("f")), StepClock()
+    async with flags_client(service, clock=clock) as ph:
+        await ph.flags.load_definitions()
+        assert ph.flags.evaluate_local("ada").is_enabled("f")
+        assert ph.with_options(timeout=9).flags.evaluate_local("ada").is_enabled("f")
+
+
 @pytest.mark.parametrize("status", [401, 402])
 async def test_401_and_402_withdraw_the_definitions(status: int) -> None:
     service, clock = Service(flag("f")), StepClock()

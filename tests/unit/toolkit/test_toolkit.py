@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import reduce
+from functools import partial, reduce
 from operator import getitem
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,7 @@ import respx
 
 from asyncposthog import AsyncPostHog, registry
 from asyncposthog.toolkit import AuditRecord, Toolkit, ToolResult, WriteRequest, tool
+from asyncposthog.toolkit.selection import select_fields
 from posthog_emulator import Emulator
 from tests.helpers.manual_clock import ManualClock
 
@@ -84,6 +85,89 @@ async def test_search_describe_read(kit: Toolkit) -> None:
         },
     )
     assert second.data["items"][0]["id"] not in {item["id"] for item in first.data["items"]}
+
+
+async def test_fields_that_do_not_exist_are_told(kit: Toolkit) -> None:
+    async def read(*fields: str, operation: str = "cohorts.list", **arguments: Any) -> ToolResult:
+        return await kit.call(
+            "read_operation",
+            {"operation": operation, "arguments": arguments, "fields": list(fields)},
+        )
+
+    typo = await read("nmae", limit=2)
+    assert error_code(typo) == "invalid_arguments"
+    assert typo.error is not None
+    assert (typo.error.field, typo.error.near_matches) == ("fields", ("name",))
+    partly = await read("id", "descriptoin", "created_by.emial", limit=2)
+    assert [set(item) for item in partly.data["items"]] == [{"id"}] * 2
+    assert partly.notes == (
+        "The result has no field 'descriptoin'. Did you mean description?",
+        "The result has no field 'created_by.emial'. Did you mean created_by.email?",
+    )
+    # Also where there is no object to compare with.
+    empty = await read("descriptoin", operation="surveys.list")
+    assert error_code(empty) == "invalid_arguments"
+    assert (await read("description", operation="surveys.list")).data["items"] == []
+    # Persons differ in their properties, so that none of these may have one.
+    persons = await read("properties.emial", operation="persons.list", limit=3)
+    assert persons.data["items"] == [{}] * 3
+    assert persons.notes == (
+        "The result has no field 'properties.emial'. Did you mean properties.email?",
+    )
+    single = await read("id", "filters.properties.type", operation="cohorts.get", id=1)
+    assert single.notes == ()
+    assert single.data["id"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "selected"),
+    [
+        (["a"], [{"a": 1}, {"a": None}, {}]),
+        (["b.c"], [{"b.c": [1, 2]}, {"b.c": 3}, {}]),
+        (["b.c", "later"], [{"b.c": [1, 2]}, {"b.c": 3}, {"later": 0}]),
+    ],
+)
+def test_fields_of_lists_and_of_some_objects_are_selected(
+    fields: list[str], selected: list[Any]
+) -> None:
+    data = [{"a": 1, "b": [{"c": 1}, {"c": 2}, {}]}, {"a": None, "b": {"c": 3}}, {"later": 0}]
+    assert select_fields(data, fields, {}) == (selected, ())
+
+
+async def test_a_page_that_is_no_next_page_is_refused(kit: Toolkit) -> None:
+    for operation, page in (
+        ("cohorts.list", {"offset": 10}),
+        ("cohorts.list", {"query": {"offset": "10"}, "number": 2}),
+        ("cohorts.get", {"query": {"offset": "10"}}),
+    ):
+        arguments = {"id": 1} if operation == "cohorts.get" else {}
+        result = await kit.call(
+            "read_operation", {"operation": operation, "arguments": arguments, "page": page}
+        )
+        assert error_code(result) == "invalid_arguments"
+        assert result.error is not None
+        assert result.error.field == "page"
+    first = await kit.call("read_operation", {"operation": "cohorts.list", "page": {}})
+    assert first.data["count"] == 25
+
+
+async def test_arguments_in_a_wrong_place_are_told(kit: Toolkit) -> None:
+    beside = await kit.call("read_operation", {"operation": "cohorts.list", "limit": 1})
+    assert beside.error is not None
+    assert "goes into arguments" in beside.error.message
+    for wrong in ("limit=1", ["limit"], 7):
+        result = await kit.call("read_operation", {"operation": "cohorts.list", "arguments": wrong})
+        assert result.error is not None
+        assert result.error.message.startswith("arguments must be ")
+        assert (result.error.field, result.error.expected) == ("arguments", "object")
+    with pytest.raises(ValueError, match=r"did you mean feature_flags\.create"):
+        kit.expose("flags.create")
+    sql = await kit.call("query_posthog", {"sql": "SELECT 1"})
+    assert sql.error is not None
+    assert "as query" in sql.error.message
+    short = await kit.call("describe_operation", {"operation": "flags.update"})
+    assert short.error is not None
+    assert short.error.near_matches[0] == "feature_flags.update"
 
 
 async def test_nested_fields_are_described(kit: Toolkit) -> None:
@@ -182,15 +266,66 @@ async def test_an_async_hook_approves(ph: AsyncPostHog, emulator: Emulator) -> N
     assert kit.audit[-1].approved is True
 
 
-async def test_a_hook_that_fails_denies(ph: AsyncPostHog, emulator: Emulator) -> None:
+@pytest.mark.parametrize("failure", [RuntimeError("no terminal"), TypeError("takes 0 arguments")])
+async def test_a_hook_that_fails_denies_and_the_arguments_are_not_to_blame(
+    ph: AsyncPostHog,
+    emulator: Emulator,
+    caplog: pytest.LogCaptureFixture,
+    failure: Exception,
+) -> None:
     def approve(request: WriteRequest) -> bool:
-        raise RuntimeError("no terminal")
+        raise failure
 
     kit = Toolkit(ph, approve=approve).use("create_feature_flag")
     before = len(emulator.requests)
-    result = await kit.call("create_feature_flag", {"key": "failed-hook"})
-    assert error_code(result) == "internal_error"
+    for name, arguments in (
+        ("create_feature_flag", {"key": "failed-hook"}),
+        ("write_operation", {"plan_id": await planned(kit, "cohorts.delete", id=3)}),
+    ):
+        result = await kit.call(name, arguments)
+        assert error_code(result) == "internal_error"
+        assert result.error is not None
+        assert "approval hook failed" in result.error.message
+        assert "not of the arguments" in str(result.error.suggestion)
+    assert str(failure) in caplog.text
     assert len(emulator.requests) == before
+
+
+def test_a_hook_with_a_wrong_signature_is_an_error_at_once(ph: AsyncPostHog) -> None:
+    def nothing() -> bool:
+        return True
+
+    async def two(request: WriteRequest, user: str) -> bool:
+        return True
+
+    class Approver:
+        def approve(self, request: WriteRequest) -> bool:
+            return True
+
+    wrong: Any
+    for wrong in (nothing, two, Approver.approve, "yes", True):
+        with pytest.raises(TypeError, match="approve"):
+            Toolkit(ph, approve=wrong)
+    with pytest.raises(TypeError, match=r"one argument, the AuditRecord, which .*nothing"):
+        Toolkit(ph, on_call=cast("Any", nothing))
+
+    def anything(*arguments: object, **named: object) -> bool:
+        return True
+
+    right: Any
+    for right in (None, Approver().approve, anything, partial(two, user="ada"), bool):
+        assert len(Toolkit(ph, approve=right)) == 6
+
+
+async def test_a_failing_on_call_does_not_change_the_result(
+    ph: AsyncPostHog, caplog: pytest.LogCaptureFixture
+) -> None:
+    def on_call(record: AuditRecord) -> None:
+        raise RuntimeError("the disk is full")
+
+    kit = Toolkit(ph, on_call=on_call)
+    assert (await kit.call("read_operation", {"operation": "cohorts.list"})).successful
+    assert "the disk is full" in caplog.text
 
 
 async def test_read_only_tools_cannot_write(ph: AsyncPostHog, emulator: Emulator) -> None:
@@ -208,7 +343,11 @@ async def test_read_only_tools_cannot_write(ph: AsyncPostHog, emulator: Emulator
         ("create_feature_flag", {"key": "x"}),
         ("capture_event", {"event": "x", "distinct_id": "y"}),
     ):
-        assert not (await kit.call(name, arguments)).successful
+        result = await kit.call(name, arguments)
+        assert error_code(result) == "read_only"
+        assert result.error is not None
+        assert "these tools are read-only" in result.error.message
+        assert "read_only=False" in str(result.error.suggestion)
     assert len(emulator.requests) == before
     found = await kit.call("search_operations", {"query": "delete a cohort", "limit": 20})
     assert all(entry["use"] == "read_operation" for entry in found.data)

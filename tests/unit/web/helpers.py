@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from asyncposthog import AsyncPostHog
+from asyncposthog.capture.exceptions import is_captured, marked_captured
 from asyncposthog.contrib.request_context import cookie_name
 from posthog_emulator import Emulator
 
@@ -35,11 +36,15 @@ class Captures:
         *,
         properties: Mapping[str, Any] | None = None,
         handled: bool = True,
-    ) -> None:
+    ) -> str | None:
         assert not handled
-        self.exceptions.append((error, distinct_id, dict(properties or {})))
-        if self.failure is not None:
-            raise self.failure
+        if is_captured(error, 0):
+            return None
+        with marked_captured(error, 0):
+            self.exceptions.append((error, distinct_id, dict(properties or {})))
+            if self.failure is not None:
+                raise self.failure
+        return "uuid"
 
 
 def emulated(emulator: Emulator, captures: Captures | None = None, **settings: Any) -> AsyncPostHog:
@@ -53,3 +58,13 @@ def cookie(distinct_id: object = "from-cookie", session: object = "s-cookie") ->
     """Return the `Cookie` header that PostHog's JavaScript causes."""
     value = {"distinct_id": distinct_id, "$sesid": [1, session, 1], "$device_id": "d"}
     return f"theme=dark; {cookie_name(TOKEN)}={quote(json.dumps(value))}"
+
+
+def captured_exceptions(emulator: Emulator) -> list[tuple[str, bool]]:
+    """Return the text of each captured exception, and whether the program had handled it."""
+    described = [
+        event["properties"]["$exception_list"][0]
+        for event in emulator.captured_events()
+        if event["event"] == "$exception"
+    ]
+    return [(str(error["value"]), error["mechanism"]["handled"]) for error in described]

@@ -17,7 +17,7 @@ from asyncposthog.contrib.asgi import PostHogMiddleware, RequestContext, current
 from asyncposthog.contrib.request_context import cookie_name, identity
 from posthog_emulator import Emulator
 
-from .helpers import TOKEN, Captures, cookie, emulated
+from .helpers import TOKEN, Captures, captured_exceptions, cookie, emulated
 
 pytestmark = pytest.mark.anyio
 
@@ -309,6 +309,75 @@ async def test_events_and_exceptions_of_a_request_arrive(emulator: Emulator) -> 
     exception = events["$exception"]["properties"]["$exception_list"][0]
     assert (exception["type"], exception["value"]) == ("LookupError", "of the handler")
     assert exception["mechanism"]["handled"] is False
+
+
+async def test_an_exception_that_was_captured_by_hand_is_not_captured_again(
+    emulator: Emulator,
+) -> None:
+    async def pay(context: RequestContext) -> None:
+        try:
+            raise LookupError("of the handler")
+        except LookupError:
+            assert await context.client.capture.exception() is not None
+            raise
+
+    async with AsyncPostHog.emulated(emulator) as ph:
+
+        def outer(app: Any) -> Any:
+            return PostHogMiddleware(app, ph)
+
+        async with http(pay, ph, wrap=outer) as service:
+            with pytest.raises(LookupError):
+                await service.get("/pay")
+        await ph.capture.flush()
+    assert captured_exceptions(emulator) == [("of the handler", True)]
+
+
+async def test_frameworks_that_answer_exceptions_themselves(emulator: Emulator) -> None:
+    """As Litestar and Quart do, which `make clients` runs: the middleware sees no exception.
+
+    Handlers run in tasks and threads of their own, and a hook is told about exceptions.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def answer(status: int, body: str) -> None:
+            await send({"type": "http.response.start", "status": status, "headers": []})
+            await send({"type": "http.response.body", "body": body.encode(), "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+
+        async def handle() -> None:
+            try:
+                context = current_request()
+                assert context is not None
+                if scope["path"] == "/fail":
+                    raise LookupError("of the handler")
+                who = await anyio.to_thread.run_sync(lambda: current_request() is context)
+                await answer(200, f"{who} {scope['posthog'] is context} {context.distinct_id}")
+            except Exception as error:
+                await on_exception(error)
+                await answer(500, "")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(handle)
+
+    async def on_exception(error: Exception) -> None:
+        context = current_request()
+        assert context is not None
+        assert await context.capture_exception(error)
+        assert not await context.capture_exception(error)
+
+    async with AsyncPostHog.emulated(emulator) as ph:
+        service: Any = PostHogMiddleware(app, ph)
+        transport = httpx.ASGITransport(service)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            headers = {"X-POSTHOG-DISTINCT-ID": "ada"}
+            assert (await client.get("/", headers=headers)).text == "True True ada"
+            assert (await client.get("/fail", headers=headers)).status_code == 500
+        await ph.capture.flush()
+    assert captured_exceptions(emulator) == [("of the handler", False)]
+    [event] = emulator.captured_events()
+    assert event["distinct_id"] == "ada"
+    assert event["properties"]["$request_path"] == "/fail"
 
 
 @given(st.text(max_size=30) | st.none(), st.text(max_size=60) | st.none())

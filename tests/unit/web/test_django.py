@@ -11,7 +11,7 @@ from django.conf import settings
 from asyncposthog import AsyncPostHog
 from posthog_emulator import Emulator
 
-from .helpers import Captures, cookie, emulated
+from .helpers import Captures, captured_exceptions, cookie, emulated
 
 if not settings.configured:
     settings.configure(
@@ -45,11 +45,22 @@ async def fail(request: HttpRequest) -> HttpResponse:
     raise LookupError("of the view")
 
 
+async def fail_known(request: HttpRequest) -> HttpResponse:
+    error = LookupError("of the view")
+    await request.posthog.client.capture.exception(error)  # type: ignore[attr-defined]
+    raise error
+
+
 def blocking(request: HttpRequest) -> HttpResponse:
     return HttpResponse(str(request.posthog.distinct_id).encode())  # type: ignore[attr-defined]
 
 
-urlpatterns = [path("show", show), path("fail", fail), path("blocking", blocking)]
+urlpatterns = [
+    path("show", show),
+    path("fail", fail),
+    path("fail_known", fail_known),
+    path("blocking", blocking),
+]
 
 
 @pytest.fixture
@@ -133,6 +144,16 @@ async def test_an_exception_of_a_view_is_captured_once(
         assert properties == {"$request_path": "/fail", "$request_method": "GET"}
         await get(ph, "/fail", POSTHOG_CAPTURE_EXCEPTIONS=False)
         assert len(captures.exceptions) == 1
+
+
+async def test_an_exception_that_a_view_has_captured_is_not_captured_again(
+    emulator: Emulator,
+) -> None:
+    async with AsyncPostHog.emulated(emulator) as ph:
+        response = await get(ph, "/fail_known", {"X-POSTHOG-DISTINCT-ID": "ada"})
+        assert response.status_code == 500
+        await ph.capture.flush()
+    assert captured_exceptions(emulator) == [("of the view", True)]
 
 
 async def test_what_is_missing_is_told() -> None:

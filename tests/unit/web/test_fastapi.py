@@ -23,7 +23,7 @@ from asyncposthog.contrib.fastapi import (
 from asyncposthog.flags.snapshot import FlagResult, FlagSnapshot
 from posthog_emulator import Emulator
 
-from .helpers import Captures, emulated
+from .helpers import Captures, captured_exceptions, emulated
 
 pytestmark = pytest.mark.anyio
 
@@ -82,6 +82,23 @@ async def test_a_service() -> None:
     ]
     with pytest.raises(ClosedError):
         await ph.flags.evaluate("ada")
+
+
+async def test_an_exception_that_an_endpoint_has_captured_is_not_captured_again() -> None:
+    emulator = Emulator()
+    ph = AsyncPostHog.emulated(emulator)
+    app = application(lifespan=lifespan(ph))
+
+    @app.get("/pay")
+    async def pay(client: Client) -> None:
+        error = LookupError("of the endpoint")
+        await client.capture.exception(error)
+        raise error
+
+    async with running(app) as http:
+        with pytest.raises(LookupError):
+            await http.get("/pay", headers=ADA)
+    assert captured_exceptions(emulator) == [("of the endpoint", True)]
 
 
 async def test_local_flags_in_a_lifespan_of_ones_own() -> None:

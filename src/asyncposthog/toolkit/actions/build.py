@@ -98,7 +98,8 @@ def operation_tool(
             data = await context.operations.run(call)
             data = {"done": operation.id} if data is None else data
         else:
-            data = await context.operations.read(call, None, None)
+            result = await context.operations.read(call)
+            return Noted(result.data, notes, result.is_json)
         return Noted(data, notes)
 
     async def preview(given: dict[str, Any]) -> WriteRequest:
