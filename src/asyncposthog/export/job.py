@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from asyncposthog.core.executor import Executor
 from asyncposthog.export.engines.base import BatchReader, ExportStats
 from asyncposthog.export.sinks.callback import BatchCallback, CallbackSink, check_callback
-from asyncposthog.export.sinks.text import TextSink
+from asyncposthog.threads import run_in_thread
 
 from .batch import Batch
-from .checkpoint import default_path
+from .object_store import FileSystem, ObjectPath, is_url
+from .outputs import Output, ParquetSizes, StoreArguments, open_parquet, open_text
 from .partition import ExportPlan, make_plan
 from .report import Report
 from .request import QueryRequest, Request
 from .run import ExportRun, OnProgress
-from .targets import parse_target
 
 __all__ = ["Batches", "ExportJob", "Rows"]
 
 StrPath: TypeAlias = str | os.PathLike[str]
-
-_ROWS_PER_FILE: Final = 500_000
-"""Rows of one file in a folder of Parquet files, by default."""
 
 
 class ExportJob:
@@ -69,6 +67,8 @@ class ExportJob:
         *,
         checkpoint: StrPath | bool | None = None,
         overwrite: bool = False,
+        filesystem: FileSystem | None = None,
+        storage_options: Mapping[str, Any] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Report:
         """Write the rows to a file, one JSON object per line, `properties` as an object.
@@ -78,12 +78,16 @@ class ExportJob:
         again, and produces the same bytes as an uninterrupted one.
 
         Args:
-            path: The file. Its folder has to exist. A name that ends in `.gz` compresses it.
+            path: The file. Its folder has to exist. A name that ends in `.gz` compresses it. A URL
+                such as `s3://bucket/events.jsonl` is an object in a store; its parts are uploaded
+                while the export runs, and its checkpoint is beside it.
             checkpoint: Path of the checkpoint, which stores the progress of the export. By default
                 it is `.NAME.checkpoint` beside the file and is removed after success. A given path
                 is kept: running the completed export again then returns its report. False: no
                 checkpoint; an interrupted run leaves nothing behind.
             overwrite: Replace an existing file. It stays as it is until the new one is complete.
+            filesystem: The fsspec filesystem that the name is a path in; by default that of a URL.
+            storage_options: Arguments for the filesystem of a URL, such as credentials.
             on_progress: Called after every batch; a function or an async function.
 
         Raises:
@@ -92,7 +96,8 @@ class ExportJob:
             ExportError: The file cannot be written, or the checkpoint is that of another export.
             PostHogError: A query failed after all retries. What was written so far can be resumed.
         """
-        return await self._write("jsonl", path, checkpoint, overwrite, on_progress)
+        store = StoreArguments(filesystem, storage_options)
+        return await self._write("jsonl", path, checkpoint, overwrite, store, on_progress)
 
     async def to_csv(
         self,
@@ -100,6 +105,8 @@ class ExportJob:
         *,
         checkpoint: StrPath | bool | None = None,
         overwrite: bool = False,
+        filesystem: FileSystem | None = None,
+        storage_options: Mapping[str, Any] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Report:
         """Write the rows to a CSV file with a header. Null is empty, `properties` is JSON text.
@@ -108,6 +115,8 @@ class ExportJob:
             path: The file; see `to_jsonl`.
             checkpoint: See `to_jsonl`.
             overwrite: See `to_jsonl`.
+            filesystem: See `to_jsonl`.
+            storage_options: See `to_jsonl`.
             on_progress: See `to_jsonl`.
 
         Raises:
@@ -116,7 +125,8 @@ class ExportJob:
             ExportError: The file cannot be written, or the checkpoint is that of another export.
             PostHogError: A query failed after all retries. What was written so far can be resumed.
         """
-        return await self._write("csv", path, checkpoint, overwrite, on_progress)
+        store = StoreArguments(filesystem, storage_options)
+        return await self._write("csv", path, checkpoint, overwrite, store, on_progress)
 
     async def to_parquet(
         self,
@@ -126,6 +136,8 @@ class ExportJob:
         rows_per_group: int = 25_000,
         checkpoint: StrPath | bool | None = None,
         overwrite: bool = False,
+        filesystem: FileSystem | None = None,
+        storage_options: Mapping[str, Any] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Report:
         """Write the rows to one Parquet file, or to a folder of files by day.
@@ -144,6 +156,7 @@ class ExportJob:
 
         Args:
             target: The file, whose folder has to exist; or a folder, which is created if missing.
+                Also the URL of either in a store, such as `s3://bucket/events/`.
             rows_per_file: For a folder: the number of rows of a day after which another file
                 starts; 500,000 by default.
             rows_per_group: Rows of a row group. This many are buffered in memory.
@@ -152,6 +165,8 @@ class ExportJob:
             overwrite: Replace an existing file, or the files of an earlier export in the folder.
                 They stay as they are until the export is complete; those of a folder are then
                 replaced one by one.
+            filesystem: See `to_jsonl`.
+            storage_options: See `to_jsonl`.
             on_progress: See `to_jsonl`.
 
         Raises:
@@ -163,12 +178,6 @@ class ExportJob:
             ImportError: pyarrow is not installed.
             PostHogError: A query failed after all retries. What was written so far can be resumed.
         """
-        from asyncposthog.export.sinks.parquet import ParquetSink
-        from asyncposthog.export.sinks.parquet_targets import (
-            ParquetFileSink,
-            ParquetReplacementSink,
-        )
-
         for name, value in (("rows_per_file", rows_per_file), ("rows_per_group", rows_per_group)):
             if value is None:
                 continue
@@ -176,21 +185,10 @@ class ExportJob:
                 raise TypeError(f"{name} must be an int, not {type(value).__name__}")
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
-        parsed = parse_target(target, "parquet")
-        if parsed.is_folder:
-            rows = rows_per_file or _ROWS_PER_FILE
-            sink_class = ParquetReplacementSink if overwrite else ParquetSink
-            sink = sink_class(parsed.path, rows_per_file=rows, rows_per_group=rows_per_group)
-        elif rows_per_file is not None:
-            raise ValueError(
-                f"rows_per_file is for a folder of files, and {str(parsed.path)!r} is one file: "
-                f"leave it out, or write to '{parsed.path}/'"
-            )
-        else:
-            sink = ParquetFileSink(parsed.path, rows_per_group=rows_per_group, overwrite=overwrite)
-        kind = "folder" if parsed.is_folder else "file"
-        path, keep_checkpoint = _checkpoint_path(parsed.path, kind, checkpoint)
-        return await self._make_run(sink, path, keep_checkpoint).run(on_progress)
+        store = StoreArguments(filesystem, storage_options)
+        sizes = ParquetSizes(rows_per_file, rows_per_group)
+        make = partial(open_parquet, target, checkpoint, store, sizes, overwrite=overwrite)
+        return await self._run_into(await _opened(make, target, store), on_progress)
 
     async def to_callback(
         self,
@@ -242,15 +240,23 @@ class ExportJob:
         target: StrPath,
         checkpoint: StrPath | bool | None,
         overwrite: bool,
+        store: StoreArguments,
         on_progress: OnProgress | None,
     ) -> Report:
-        output = parse_target(target, format).path
-        sink = TextSink(output, format, overwrite=overwrite)
-        path, keep_checkpoint = _checkpoint_path(output, "file", checkpoint)
-        return await self._make_run(sink, path, keep_checkpoint).run(on_progress)
+        make = partial(open_text, format, target, checkpoint, store, overwrite=overwrite)
+        return await self._run_into(await _opened(make, target, store), on_progress)
+
+    async def _run_into(self, output: Output, on_progress: OnProgress | None) -> Report:
+        run = self._make_run(output.sink, output.checkpoint, output.keep_checkpoint)
+        return await run.run(on_progress)
 
     def _make_run(
-        self, sink: Any, checkpoint: Path | None, keep_checkpoint: bool, *, ordered: bool = True
+        self,
+        sink: Any,
+        checkpoint: Path | ObjectPath | None,
+        keep_checkpoint: bool,
+        *,
+        ordered: bool = True,
     ) -> ExportRun:
         request = self._request
         _check_overlap(request, checkpoint, keep_checkpoint)
@@ -265,22 +271,22 @@ class ExportJob:
         return ExportRun(self._executor, request, sink, checkpoint, keep_checkpoint=keep_checkpoint)
 
 
-def _checkpoint_path(
-    output: Path, kind: Literal["file", "folder"], value: StrPath | bool | None
-) -> tuple[Path | None, bool]:
-    """Return the path of the checkpoint, and whether the user named it."""
-    if value is None or value is True:
-        return default_path(output, "parquet" if kind == "folder" else "jsonl"), False
-    return (None, False) if value is False else (Path(value), True)
+async def _opened(make: Callable[[], Output], target: StrPath, store: StoreArguments) -> Output:
+    """Return an output. In a thread if it is in a store, whose packages are slow to import."""
+    if is_url(target) or store.filesystem is not None:
+        return await run_in_thread(make)
+    return make()
 
 
-def _check_overlap(request: Request, checkpoint: Path | None, keep_checkpoint: bool) -> None:
+def _check_overlap(
+    request: Request, checkpoint: Path | ObjectPath | None, keep_checkpoint: bool
+) -> None:
     """Raise ValueError if a later export could not know what this one delivered."""
-    keeps_checkpoint = checkpoint is not None and keep_checkpoint
+    keeps_checkpoint = isinstance(checkpoint, Path) and keep_checkpoint
     if isinstance(request, QueryRequest) and request.overlap and not keeps_checkpoint:
         raise ValueError(
-            "overlap= needs checkpoint=PATH: the keys of delivered rows are stored beside it, so "
-            "that the next export can leave them out"
+            "overlap= needs checkpoint=PATH, of a local file: the keys of delivered rows are "
+            "stored beside it, so that the next export can leave them out"
         )
 
 

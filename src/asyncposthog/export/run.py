@@ -33,6 +33,7 @@ from .checkpoint_schema import (
 )
 from .checksum import format_checksum
 from .delivered import DedupedBatch, DeliveredKeys, continuation_checkpoint, continues_previous
+from .object_store import ObjectPath
 from .report import FileReport, Progress, Report
 from .request import QueryRequest, Request
 from .target_lock import TargetLock
@@ -51,14 +52,17 @@ class ExportRun:
     executor: Executor
     request: Request
     sink: Sink[Any]
-    path: Path | None
+    path: Path | ObjectPath | None
     """Path of the checkpoint; None: there is none."""
     keep_checkpoint: bool
     """Whether the checkpoint stays after success, because the user named its path."""
 
     def __post_init__(self) -> None:
         """Initialize the state of the run."""
-        self._target_lock = TargetLock(self.sink.target, self.path, is_folder=self.sink.is_folder)
+        checkpoint = self.path
+        if isinstance(checkpoint, ObjectPath):
+            checkpoint = checkpoint.work_folder  # its lock is a local one
+        self._target_lock = TargetLock(self.sink.target, checkpoint, is_folder=self.sink.is_folder)
         self._started = False
         """Whether something may have been written."""
         self._owns_output = False
@@ -142,10 +146,16 @@ class ExportRun:
         request = self.request
         is_query = isinstance(request, QueryRequest)
         overlap = request.overlap if isinstance(request, QueryRequest) else 0
-        delivered = delivered_state(DeliveredKeys.stem(self.path)) if overlap else is_null
+        delivered = is_null
+        if overlap and isinstance(self.path, Path):
+            delivered = delivered_state(DeliveredKeys.stem(self.path))
         bounds_validator = query_bounds if is_query else is_null
         open_ended = isinstance(request, QueryRequest) and request.open_ended
-        if overlap and continues_previous(self.path, stored, fingerprint, open_ended=open_ended):
+        if (
+            overlap
+            and isinstance(self.path, Path)
+            and continues_previous(self.path, stored, fingerprint, open_ended=open_ended)
+        ):
             self._verify(self.path, stored, bounds_validator, delivered)
             self._previous_checkpoint = stored
             return continuation_checkpoint(stored, fingerprint, bounds, overlap)
@@ -160,7 +170,11 @@ class ExportRun:
         return stored
 
     def _verify(
-        self, path: Path, stored: Checkpoint, bounds: Validator, delivered: Validator
+        self,
+        path: Path | ObjectPath,
+        stored: Checkpoint,
+        bounds: Validator,
+        delivered: Validator,
     ) -> None:
         is_query = isinstance(self.request, QueryRequest)
         verify(
@@ -178,7 +192,7 @@ class ExportRun:
         checkpoint = self._checkpoint
         self.sink.begin(checkpoint.sink)
         overlap = self.request.overlap if isinstance(self.request, QueryRequest) else 0
-        if overlap and self.path is not None:
+        if overlap and isinstance(self.path, Path):
             keep_from = parse_clickhouse(checkpoint.bounds["end"]) - overlap
             self._delivered = DeliveredKeys(self.path, checkpoint.delivered, keep_from)
             self._delivered.open()
@@ -361,6 +375,9 @@ class ExportRun:
 
     def _remove_checkpoint(self) -> None:
         if self.path is not None and not self.keep_checkpoint:
+            if isinstance(self.path, ObjectPath):
+                self.path.unlink()
+                return
             with translate_os_errors(self.path):
                 self.path.unlink(missing_ok=True)
 
