@@ -31,7 +31,7 @@ from .text import TextSink
 
 __all__ = ["ObjectFileSink", "ObjectFolderSink", "ParquetPieces", "Pieces", "TextPieces"]
 
-_SEGMENT_BYTES: Final = 16 * 1024 * 1024
+SEGMENT_BYTES: Final = 16 * 1024 * 1024
 """Bytes of a text file that are uploaded at a time: a resumed run requests at most this again."""
 
 
@@ -212,10 +212,9 @@ class Pieces(Protocol):
 class TextPieces:
     """Pieces of a text file: segments of its bytes."""
 
-    def __init__(self, path: Path, *, segment_bytes: int = _SEGMENT_BYTES) -> None:
-        """Store the path of the local file, and the smallest number of bytes of a segment."""
+    def __init__(self, path: Path) -> None:
+        """Store the path of the local file."""
         self._partial = partial_name(path)
-        self._segment_bytes = segment_bytes
         self._segments: list[int] = []
 
     def valid(self, state: object) -> bool:
@@ -244,7 +243,7 @@ class TextPieces:
         """Upload a segment, if there are enough bytes for one."""
         start = sum(self._segments)
         size = state["offset"] - start
-        if size < self._segment_bytes:
+        if size < SEGMENT_BYTES:
             return None
         piece = self._partial.with_name("segment")
         with self._partial.open("rb") as source, piece.open("wb") as file:
