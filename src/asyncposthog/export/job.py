@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from asyncposthog.core.executor import Executor
 from asyncposthog.export.engines.base import BatchReader, ExportStats
@@ -21,6 +21,11 @@ from .partition import ExportPlan, make_plan
 from .report import Report
 from .request import QueryRequest, Request
 from .run import ExportRun, OnProgress
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+
+    from asyncposthog.export.sinks.lake import LakeTable
 
 __all__ = ["Batches", "ExportJob", "Rows"]
 
@@ -189,6 +194,110 @@ class ExportJob:
         sizes = ParquetSizes(rows_per_file, rows_per_group)
         make = partial(open_parquet, target, checkpoint, store, sizes, overwrite=overwrite)
         return await self._run_into(await _opened(make, target, store), on_progress)
+
+    async def to_delta(
+        self,
+        table: StrPath,
+        *,
+        append: bool = False,
+        rows_per_commit: int = 100_000,
+        storage_options: Mapping[str, str] | None = None,
+        checkpoint: StrPath | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Report:
+        """Append the rows to a table of Delta Lake, each once.
+
+        Every commit is one transaction, and records how far the export has come. Running the same
+        export again continues after the last commit, also after a SIGKILL and on another machine;
+        a completed one returns its report and writes nothing.
+
+        Needs `pip install 'asyncposthog[delta]'`.
+
+        Args:
+            table: The path or URL of the table, which is created if missing.
+            append: Add the rows to a table that exists and has no rows of this export.
+            rows_per_commit: Rows of a commit, at least. This many are buffered in memory.
+            storage_options: Options of the store as deltalake names them, such as credentials.
+            checkpoint: Path of a checkpoint. It is needed if the export has no fixed end, which is
+                then stored there.
+            on_progress: See `to_jsonl`.
+
+        Raises:
+            FileExistsError: The table exists, and `append` is not set.
+            ValueError: The export has no time range, or no fixed end and no checkpoint.
+            ExportError: The table cannot be read or written, or a column of it differs.
+            ImportError: deltalake is not installed.
+            PostHogError: A query failed after all retries. What was committed can be resumed.
+        """
+        from asyncposthog.export.sinks.delta_table import DeltaTable
+
+        lake = await run_in_thread(DeltaTable, os.fspath(table), storage_options)
+        return await self._write_lake(lake, append, rows_per_commit, checkpoint, on_progress)
+
+    async def to_iceberg(
+        self,
+        table: str,
+        *,
+        catalog: Catalog | str = "default",
+        append: bool = False,
+        rows_per_commit: int = 100_000,
+        catalog_options: Mapping[str, str] | None = None,
+        checkpoint: StrPath | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Report:
+        """Append the rows to a table of Apache Iceberg, each once; see `to_delta`.
+
+        Needs `pip install 'asyncposthog[iceberg]'`.
+
+        Args:
+            table: The identifier: `namespace.table`. It is created if missing.
+            catalog: A catalog of pyiceberg, or the name of one in its configuration.
+            append: See `to_delta`.
+            rows_per_commit: See `to_delta`.
+            catalog_options: Properties of a catalog that is given by name.
+            checkpoint: See `to_delta`.
+            on_progress: See `to_jsonl`.
+
+        Raises:
+            FileExistsError: The table exists, and `append` is not set.
+            ValueError: The export has no time range, or no fixed end and no checkpoint.
+            ExportError: The table cannot be read or written, or a column of it differs.
+            ImportError: pyiceberg is not installed.
+            PostHogError: A query failed after all retries. What was committed can be resumed.
+        """
+        from asyncposthog.export.sinks.iceberg_table import IcebergTable
+
+        lake = await run_in_thread(IcebergTable, table, catalog, catalog_options)
+        return await self._write_lake(lake, append, rows_per_commit, checkpoint, on_progress)
+
+    async def _write_lake(
+        self,
+        table: LakeTable,
+        append: bool,
+        rows_per_commit: int,
+        checkpoint: StrPath | None,
+        on_progress: OnProgress | None,
+    ) -> Report:
+        from asyncposthog.export.sinks.lake import LakeSink
+
+        request = self._request
+        if not isinstance(request, QueryRequest) or request.source.time is None:
+            raise ValueError(
+                f"an export of {request.kind} has no time range: write it to files with "
+                "to_parquet(overwrite=True)"
+            )
+        if request.overlap:
+            raise ValueError("overlap= is for files: a table keeps what was added to it")
+        if checkpoint is None and (request.open_ended or request.min_age):
+            raise ValueError(
+                "without a fixed end, the export needs checkpoint=PATH: a later run continues to "
+                "the end that is stored there"
+            )
+        if rows_per_commit < 1:
+            raise ValueError(f"rows_per_commit must be 1 or more, not {rows_per_commit}")
+        sink = LakeSink(table, rows_per_commit=rows_per_commit, append=append)
+        path = None if checkpoint is None else Path(checkpoint)
+        return await self._make_run(sink, path, keep_checkpoint=True).run(on_progress)
 
     async def to_callback(
         self,

@@ -29,6 +29,7 @@ __all__ = [
     "open_target",
     "prepare_work_folder",
     "remove_work_folder",
+    "work_folder",
 ]
 
 T = TypeVar("T")
@@ -134,8 +135,7 @@ class ObjectPath:
     @property
     def work_folder(self) -> Path:
         """The local folder for this path: files until they are uploaded, and the lock."""
-        digest = hashlib.sha256(str(self).encode()).hexdigest()
-        return _work_root() / digest[:32]
+        return work_folder(str(self))
 
     def size(self) -> int:
         """Return the size of the object in bytes; -1 if there is none.
@@ -403,6 +403,11 @@ def _filesystem_of_url(url: str, options: Mapping[str, Any] | None) -> tuple[Fil
             f"Cannot open the filesystem of {protocol}://: {type(error).__name__}: {error!s:.300}",
             suggestion="Check storage_options and the credentials in the environment.",
         ) from error
+
+
+def work_folder(name: str) -> Path:
+    """Return the local folder for a target that is elsewhere: for its lock and temporary files."""
+    return _work_root() / hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def prepare_work_folder(folder: Path) -> None:

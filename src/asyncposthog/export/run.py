@@ -6,17 +6,19 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
+from pydantic_core import to_json
 
 from asyncposthog.core.executor import Executor
 from asyncposthog.errors import ExportError, PostHogError
 from asyncposthog.export.engines.base import ExportStats, PreparedBatch
-from asyncposthog.export.sinks.base import SafePoint, Sink
+from asyncposthog.export.sinks.base import RecordingSink, SafePoint, Sink
 from asyncposthog.export.sinks.callback import BatchCallback, call_with_batch
 from asyncposthog.threads import call_in_thread, run_in_thread
 from asyncposthog.transport.second_interrupt import safe_second_interrupt
@@ -126,8 +128,10 @@ class ExportRun:
         fingerprint = await self._build_fingerprint()
         bounds = self.request.resolve_bounds(int(clock.time() * 1_000_000))
         stored = await run_in_thread(self._load_checkpoint, fingerprint, bounds)
-        self._resumed = stored is not None and stored.sink is not None
         self._checkpoint = stored or Checkpoint(fingerprint=fingerprint, bounds=bounds)
+        if isinstance(self.sink, RecordingSink):
+            await run_in_thread(self._recover, self.sink)
+        self._resumed = self._checkpoint.sink is not None
         self._stats = ExportStats(**self._checkpoint.stats)
         # Files that an earlier run wrote may have changed since, so their checksums are compared.
         # This run knows its own.
@@ -168,6 +172,22 @@ class ExportRun:
             return None
         self._owns_output = True
         return stored
+
+    def _recover(self, sink: RecordingSink) -> None:
+        """Continue after what the output itself records, which may be later than the checkpoint."""
+        checkpoint = self._checkpoint
+        if checkpoint.phase != "running":
+            return
+        bounds = {name: value for name, value in checkpoint.bounds.items() if name != "started_at"}
+        identity = sha256(to_json([checkpoint.fingerprint, bounds])).hexdigest()[:32]
+        safe_point = sink.recover(identity)
+        if safe_point is not None:
+            self._owns_output = True
+            self._checkpoint = checkpoint.updated(
+                phase="finishing" if safe_point.position is None else "running",
+                position=safe_point.position,
+                sink=safe_point.state,
+            )
 
     def _verify(
         self,
@@ -280,7 +300,8 @@ class ExportRun:
     @property
     def _resumable(self) -> bool:
         """Whether another run can continue with the output."""
-        return self.path is not None and self._checkpoint.sink is not None
+        is_saved = self.path is not None or isinstance(self.sink, RecordingSink)
+        return is_saved and self._checkpoint.sink is not None
 
     def _complete(self) -> None:
         """Remove the checkpoint and release the locks. Does nothing the second time."""
