@@ -51,7 +51,7 @@ def s3() -> Iterator[dict[str, Any]]:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        options = {
+        options: dict[str, Any] = {
             "key": "testing",
             "secret": "testing",
             "client_kwargs": {"endpoint_url": f"http://{host}:{port}"},
