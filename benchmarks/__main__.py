@@ -20,6 +20,7 @@ from benchmarks import (
     export,
     export_comparison,
     export_memory,
+    export_stores,
     faults,
     flags,
     fleet,
@@ -36,7 +37,11 @@ AREAS: dict[str, Callable[[], Iterator[Row]]] = {
     "client": lambda: chain(client.rows(), connections.rows()),
     "emulator": lambda: chain(emulator.rows(), ingestion.rows(), hogql.rows()),
     "export": lambda: chain(
-        export.rows(), export_comparison.rows(), export_memory.rows(), interruptions.rows()
+        export.rows(),
+        export_comparison.rows(),
+        export_memory.rows(),
+        export_stores.rows(),
+        interruptions.rows(),
     ),
     "flags": flags.rows,
     "limits": lambda: chain(limits.rows(), fleet.rows(), faults.rows()),
