@@ -32,7 +32,7 @@ ROWS: Final = 1_000_000
 MAX_MEBIBYTES: Final = 512.0
 FAULTS: Final = 0.05
 PARTS: Final = 20
-KILLS: Final = (3, 5, 7)
+KILLS: Final = (2, 3, 4)
 """Uploads of parts, or commits, after which the first three processes are killed."""
 
 _EXPORT = """
