@@ -19,6 +19,7 @@ from benchmarks import (
     emulator,
     export,
     export_comparison,
+    export_doors,
     export_memory,
     export_stores,
     faults,
@@ -28,17 +29,19 @@ from benchmarks import (
     ingestion,
     interruptions,
     limits,
+    transport,
 )
 from benchmarks.measure import Row
 
 AREAS: dict[str, Callable[[], Iterator[Row]]] = {
     "agents": agents.rows,
     "capture": capture.rows,
-    "client": lambda: chain(client.rows(), connections.rows()),
+    "client": lambda: chain(client.rows(), transport.rows(), connections.rows()),
     "emulator": lambda: chain(emulator.rows(), ingestion.rows(), hogql.rows()),
     "export": lambda: chain(
         export.rows(),
         export_comparison.rows(),
+        export_doors.rows(),
         export_memory.rows(),
         export_stores.rows(),
         interruptions.rows(),

@@ -54,6 +54,7 @@ def rows() -> Iterator[Row]:
         yield from _requests(emulator, Path(folder))
         yield from _exact_under_faults(emulator, Path(folder))
         yield _throughput(emulator, Path(folder), latency=0.0, target=1.2)
+        yield _throughput(emulator, Path(folder), latency=0.0, target=2.2, transport="aiohttp")
         yield _cpu(emulator, Path(folder))
     # A smaller data set: the emulator shares the cores, and its work is not what is measured.
     with run_emulator(EVENTS // 10) as emulator, tempfile.TemporaryDirectory() as folder:
@@ -186,7 +187,14 @@ async def by_hand(url: str, path: Path, start: Any, end: Any, limit: int) -> int
                 uuid = answer["results"][-1][0]
 
 
-def _throughput(emulator: EmulatorProcess, folder: Path, *, latency: float, target: float) -> Row:
+def _throughput(
+    emulator: EmulatorProcess,
+    folder: Path,
+    *,
+    latency: float,
+    target: float,
+    transport: Any = None,
+) -> Row:
     """Export in turn with the hand-written loop."""
     page = SMALL if latency else PAGE
     start = END - (END - START) * SLICES[latency]
@@ -196,7 +204,7 @@ def _throughput(emulator: EmulatorProcess, folder: Path, *, latency: float, targ
     counts: set[int] = set()
 
     async def ours(path: Path) -> int:
-        async with _client(emulator) as ph:
+        async with _client(emulator, transport=transport) as ph:
             job = ph.export.events(start, END, engine="query", page_size=page)
             return (await job.to_jsonl(path, checkpoint=False)).rows
 
@@ -216,6 +224,8 @@ def _throughput(emulator: EmulatorProcess, folder: Path, *, latency: float, targ
     ours_seconds, manual_seconds = (statistics.median(taken[name]) for name in ("ours", "hand"))
     condition = f"{latency * 1000:.0f} ms latency" if latency else "no latency"
     name = f"{counts.pop():,} rows to JSONL, {condition}, pages of {page:,}; by hand"
+    if transport is not None:
+        name = f"over {transport}: {name}"
     return _at_least(name, ours_seconds, manual_seconds, target, "s")
 
 

@@ -9,13 +9,17 @@ import time
 from pathlib import Path
 
 import anyio
+from anyio import to_thread
+from rich.console import Console
 
-from asyncposthog import AsyncPostHog, PermissionDeniedError
+from asyncposthog import AsyncPostHog, PermissionDeniedError, recipes
+from asyncposthog.recipes.terminal_charts import render
 from examples.export_demo import export_demo
 from posthog_emulator import Emulator, serve
 
 PERSONS = 5_000
 COHORTS = 250
+EVENTS = 5_000
 
 
 def print_step(text: str) -> None:
@@ -113,6 +117,15 @@ async def export(ph: AsyncPostHog, folder: Path) -> int:
     return done
 
 
+async def chart(ph: AsyncPostHog, emulator: Emulator) -> None:
+    """Show where the visitors of a demo product drop out of a funnel."""
+    await to_thread.run_sync(lambda: emulator.add_demo_events(EVENTS, seed=1))
+    steps = ["$pageview", "signed up", "project created", "purchase completed"]
+    funnel = await recipes.funnel_drop_off(ph, steps, days=90)
+    print_step(f"a recipe, over {EVENTS:,} events of a demo product:\n")
+    Console(highlight=False, emoji=False).print(render(funnel.figure(), 100), soft_wrap=True)
+
+
 async def main() -> None:
     """Run the whole demonstration."""
     started = time.perf_counter()
@@ -135,6 +148,7 @@ async def main() -> None:
                 count = await export(ph, folder)
                 rate = count / (time.perf_counter() - exporting)
                 print_step(f"that was {rate:,.0f} persons a second")
+                await chart(ph, emulator)
     requests = len(emulator.requests)
     print(f"{requests} requests in {time.perf_counter() - started:.1f} s")
     print("an emulator in a separate process, and the command `asyncposthog export`")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import ast
 import difflib
+import importlib
 import inspect
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pkgutil import iter_modules
 
 import asyncposthog
 import asyncposthog.models as models
@@ -19,14 +22,27 @@ import asyncposthog.models as models
 ROOT = Path(__file__).resolve().parent.parent
 SNAPSHOT = ROOT / "references" / "public_api.txt"
 RESOURCES = ROOT / "src" / "asyncposthog" / "resources"
+PACKAGES = ("contrib", "driver", "gateways", "recipes", "sandbox", "toolkit")
+"""Packages that users import by their own names; of `contrib`, each module."""
 
 
 def lines() -> Iterator[str]:
     """Yield a line for each public name."""
     for name in sorted(asyncposthog.__all__):
         yield from _describe(f"asyncposthog.{name}", getattr(asyncposthog, name))
+    yield from _packages()
     yield from _resources()
     yield from (f"asyncposthog.models.{name}" for name in sorted(models.__all__))
+
+
+def _packages() -> Iterator[str]:
+    names = [f"asyncposthog.{package}" for package in PACKAGES if package != "contrib"]
+    contrib = importlib.import_module("asyncposthog.contrib")
+    names += [f"{contrib.__name__}.{module.name}" for module in iter_modules(contrib.__path__)]
+    for name in sorted(names):
+        module = importlib.import_module(name)
+        for member in sorted(getattr(module, "__all__", ())):
+            yield from _describe(f"{name}.{member}", getattr(module, member))
 
 
 def _describe(where: str, value: object) -> Iterator[str]:
@@ -44,7 +60,8 @@ def _describe(where: str, value: object) -> Iterator[str]:
 
 def _signature(value: object) -> str:
     try:
-        return str(inspect.signature(value))  # pyright: ignore[reportArgumentType]
+        # A function as a default value is printed with its address.
+        return re.sub(r" at 0x\w+", "", str(inspect.signature(value)))  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError):
         return "(...)"
 

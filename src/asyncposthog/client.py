@@ -5,41 +5,39 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeVar, cast
 from uuid import UUID
 
-import httpx
+# This part of pydantic takes long to import, but little memory. `BaseModel` takes memory, and is
+# imported with the first response that needs it.
+import pydantic.types  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
-from asyncposthog.core.executor import Executor
 from asyncposthog.core.factories import (
-    connection_settings,
     enable_debug_logging,
-    http_client_factory,
     limiter_factory,
+    validate_http_settings,
     validate_on_retry,
     validate_retry_budget,
 )
-from asyncposthog.core.owner import OwnerResolver
-from asyncposthog.transport.clock import Clock
-from asyncposthog.transport.http import Transport
-from asyncposthog.transport.limiter import Limiter
-from asyncposthog.transport.middleware import Middleware, validate_middleware
-from asyncposthog.transport.retry import OnRetry
 
 from .call import Call, parse_options
 from .config import Secret, Settings, replace_settings, resolve_settings
+from .errors import ConfigurationError
 from .resources import Resources
 from .types import OMIT, FileInput, Omit, Region, RequestOptions
 
 if TYPE_CHECKING:
     from asyncposthog.capture.service import Capture
     from asyncposthog.capture.settings import CaptureSettings
+    from asyncposthog.core.executor import Executor
     from asyncposthog.core.raw_response import RawResponse, RequestPreview, StreamedResponse
     from asyncposthog.export.service import Export
     from asyncposthog.flags.editing import FeatureFlagsService
     from asyncposthog.flags.service import Flags
+    from asyncposthog.gateways.gateway import Gateway
     from asyncposthog.history.importer import ImportReport, OnResult
     from asyncposthog.history.sources import Source, SourceFormat
     from asyncposthog.persons.service import PersonsService
@@ -47,6 +45,11 @@ if TYPE_CHECKING:
     from asyncposthog.query.service import QueryService
     from asyncposthog.rate_limits.limits import Limits, QueryPlan
     from asyncposthog.rate_limits.status import RateLimits
+    from asyncposthog.transport.clock import Clock
+    from asyncposthog.transport.http_client import OwnClient, OwnTransport
+    from asyncposthog.transport.limiter import Limiter
+    from asyncposthog.transport.middleware import Middleware
+    from asyncposthog.transport.retry import OnRetry
     from posthog_emulator import Emulator
 
     from .doctor import Diagnosis
@@ -89,8 +92,8 @@ class BaseClient:
         headers: Mapping[str, str] | None = None,
         middleware: Iterable[Middleware] = (),
         on_retry: OnRetry | None = None,
-        http_client: httpx.AsyncClient | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        http_client: OwnClient | None = None,
+        transport: OwnTransport | Literal["aiohttp"] | None = None,
         max_connections: int = 100,
         http2: bool = False,
         limits: Limits | Literal[False] | None = None,
@@ -99,6 +102,7 @@ class BaseClient:
         limiter: Limiter | None = None,
         clock: Clock | None = None,
         capture: CaptureSettings | None = None,
+        gateway: Gateway | None = None,
         debug: bool = False,
     ) -> None:
         """Validate the settings. No connection is opened before the first call.
@@ -127,11 +131,13 @@ class BaseClient:
             headers: Headers of every request.
             middleware: Async functions `(request, call_next)`, called for each attempt.
             on_retry: A function or async function, called before each retry wait.
-            http_client: An httpx client to use. Its auth, cookies and headers are ignored, and it
-                is not closed; httpx does store the cookies of responses in it.
-            transport: An httpx transport for the httpx client that is built.
+            http_client: A client of httpx or httpx2 to use. Its auth, cookies and headers are
+                ignored, and it is not closed; it does store the cookies of responses.
+            transport: `"aiohttp"`: send over aiohttp, which takes half the processor time (asyncio
+                only; needs `asyncposthog[aiohttp]`). Or a transport of httpx or httpx2 for the
+                client that is built. None: httpx's own.
             max_connections: Calls that use a connection at the same time; others wait in order. The
-                limit of an `http_client` or `transport` is used instead if it can be read.
+                limit of an `http_client` or httpx transport is used instead if it can be read.
             http2: Use HTTP/2, with connections shared by calls; needs `asyncposthog[http2]`.
             limits: Rate limits that differ from PostHog's defaults, as (requests, seconds) by
                 bucket: `{"burst": (960, 60)}`. None: the defaults. False: no client-side limits.
@@ -140,13 +146,15 @@ class BaseClient:
             limiter: A rate limiter shared with other clients, instead of those three settings.
             clock: Clock and random source, replaceable in tests.
             capture: Settings of `ph.capture`.
+            gateway: A server in front of PostHog, such as `Maton()`, instead of `api_key`,
+                `region` and `host`.
             debug: Log each attempt to stderr.
 
         Raises:
             ConfigurationError: A setting is missing, invalid, or contradicts another one.
             TypeError: A setting is of the wrong type.
         """
-        arguments = {
+        arguments: dict[str, object] = {
             "api_key": api_key,
             "project_id": project_id,
             "organization_id": organization_id,
@@ -164,31 +172,64 @@ class BaseClient:
             "allow": allow,
             "headers": headers,
         }
+        if gateway is not None:
+            arguments.update(_gateway_arguments(gateway, arguments))
         settings = resolve_settings(arguments, os.environ)
-        build = http_client_factory(http_client, transport, max_connections, http2)
-        sharing, connections = connection_settings(http_client, transport, max_connections, http2)
-        shared = Transport(
-            build=build,
-            sharing=sharing,
-            max_connections=connections,
-            owned=http_client is None,
-            limiter=limiter_factory(limiter, limits, query_plan, query_slots, clock),
-            limiter_owned=limiter is None,
-            clock=clock,
-            retry_budget=validate_retry_budget(retry_budget),
+        if gateway is not None:
+            settings = replace(settings, hosts=gateway.hosts)
+        validate_http_settings(http_client, transport, max_connections, http2)
+        make_limiter = limiter_factory(
+            limiter, limits, query_plan, query_slots, clock, gateway and gateway.rules
         )
+        budget = validate_retry_budget(retry_budget)
+        on_retry = validate_on_retry(on_retry)
         if debug:
             enable_debug_logging()
         self._capture_settings = _check_capture_settings(capture)
         self._captures: dict[Secret | None, Capture] = {}
         """The capture of each project token that the client and its copies have."""
-        self._executor: Executor = Executor(
-            settings,
-            shared,
-            owners=OwnerResolver(),
-            middleware=validate_middleware(middleware),
-            on_retry=validate_on_retry(on_retry),
-        )
+
+        def make_executor() -> Executor:
+            from asyncposthog.core.executor import Executor
+            from asyncposthog.core.http_clients import connection_settings, http_client_factory
+            from asyncposthog.core.owner import OwnerResolver
+            from asyncposthog.transport.http import Transport
+            from asyncposthog.transport.middleware import validate_middleware
+
+            sharing, connections = connection_settings(
+                http_client, transport, max_connections, http2
+            )
+            shared = Transport(
+                build=http_client_factory(http_client, transport, max_connections, http2),
+                sharing=sharing,
+                max_connections=connections,
+                owned=http_client is None,
+                limiter=make_limiter,
+                limiter_owned=limiter is None,
+                clock=clock,
+                retry_budget=budget,
+            )
+            return Executor(
+                settings,
+                shared,
+                owners=OwnerResolver(),
+                middleware=validate_middleware(middleware),
+                on_retry=on_retry,
+                gateway=gateway,
+            )
+
+        self._make_executor = make_executor
+        if http_client is not None or not isinstance(transport, str | None) or middleware != ():
+            _ = self._executor  # checks them
+
+    _executor: Executor
+    if not TYPE_CHECKING:  # for type checkers an attribute, as in the generated classes
+
+        @cached_property
+        def _executor(self) -> Executor:
+            # Built when it is needed: httpx takes most of the time that importing the package and
+            # constructing a client would take.
+            return self._make_executor()
 
     @property
     def settings(self) -> Settings:
@@ -259,7 +300,15 @@ class BaseClient:
             "allow": allow,
         }
         changes = {name: value for name, value in given.items() if value is not OMIT}
+        from asyncposthog.core.executor import Executor
+        from asyncposthog.transport.middleware import validate_middleware
+
         old = self._executor
+        if old.gateway is not None and "api_key" in changes:
+            raise ConfigurationError(
+                "api_key was given to a client whose key is that of its gateway.",
+                suggestion="Build another AsyncPostHog.",
+            )
         if not isinstance(headers, Omit):
             changes["headers"] = {**dict(old.settings.headers), **headers}
         copy = object.__new__(type(self))
@@ -272,6 +321,7 @@ class BaseClient:
                 old.middleware if isinstance(middleware, Omit) else validate_middleware(middleware)
             ),
             on_retry=old.on_retry if isinstance(on_retry, Omit) else validate_on_retry(on_retry),
+            gateway=old.gateway,
         )
         return copy
 
@@ -458,6 +508,8 @@ class BaseClient:
     async def __aenter__(self) -> Self:
         """Return the client. No connection is opened yet, unless a spool has events to send.
 
+        What is needed to send requests is imported here, so that the first call does not wait.
+
         Raises:
             ConfigurationError: The spool belongs to another project or program, or is in use.
         """
@@ -480,6 +532,7 @@ class BaseClient:
         """Events to the project. Call it to queue one: `await ph.capture("paid", "ada")`."""
         from asyncposthog.capture.service import Capture
 
+        _check_ingest(self._executor.gateway)
         token = self._executor.settings.project_api_key
         capture = self._captures.get(token)
         if capture is None:
@@ -492,6 +545,32 @@ class BaseClient:
         return (
             f"{type(self).__name__}(host={settings.host!r}, project_id={settings.project_id!r}, "
             f"api_key={str(settings.api_key)!r})"
+        )
+
+
+def _gateway_arguments(gateway: object, arguments: Mapping[str, object]) -> dict[str, object]:
+    """Return the arguments that a gateway stands for."""
+    from asyncposthog.gateways.gateway import Gateway
+
+    if not isinstance(gateway, Gateway):
+        raise TypeError(f"gateway must be a Gateway, not {type(gateway).__name__}")
+    for name in ("api_key", "region", "host"):
+        if arguments[name] is not None:
+            raise ConfigurationError(
+                f"gateway was given together with {name}.",
+                suggestion="A gateway has an address and a key of its own: leave the others out.",
+            )
+    # The gateway has checked its URL.
+    return {"api_key": gateway.secret, "host": gateway.url, "allow_http": True}
+
+
+def _check_ingest(gateway: Gateway | None) -> None:
+    """Raise an error if events and evaluations of flags have no host."""
+    if gateway is not None and not gateway.has_ingest:
+        raise ConfigurationError(
+            f"The gateway at {gateway.url} serves no events and no evaluations of flags.",
+            suggestion="Pass ingest='us' or 'eu' (or a URL) to the gateway: they are sent there, "
+            "with the project token alone.",
         )
 
 
@@ -528,6 +607,7 @@ class ClientNamespaces(Resources):
         """The values of feature flags for a person: `await ph.flags.evaluate("user-1")`."""
         from asyncposthog.flags.service import Flags
 
+        _check_ingest(self._executor.gateway)
         return Flags(self._executor, lambda: cast("BaseClient", self).capture)
 
     @cached_property

@@ -175,10 +175,10 @@ class Operation:
     def pages_in_any_order(self) -> bool:
         """Whether pages can be requested concurrently: where each one begins is known in advance.
 
-        Lists with an offset have a count; other lists can have one on request.
+        Lists with an offset or page numbers have a count; other lists can have one on request.
         """
         return self.pagination is not None and (
-            self.pagination.style == "offset"
+            self.pagination.style in ("offset", "page")
             or any(parameter.name == TOTAL_PARAMETER for parameter in self.query_parameters)
         )
 

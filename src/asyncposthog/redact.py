@@ -36,7 +36,7 @@ _MIN_SECRET_CHARS: Final = 6
 
 def mask(text: str) -> str:
     """Return text with the keys of existing clients, and all keys and bearer tokens, masked."""
-    for value in _live_secrets():
+    for value in _live_secrets(text):
         text = text.replace(value, _masked(value))
     lower = text.lower()
     if "bearer" not in lower and not _HINT.search(lower):
@@ -111,12 +111,17 @@ class Redactor(Unpicklable):
 _live_redactors: WeakValueDictionary[int, Redactor] = WeakValueDictionary()
 
 
-def _live_secrets() -> list[str]:
-    """Return the secrets of all existing clients, the longest first."""
+def _live_secrets(text: str) -> list[str]:
+    """Return the secrets of all existing clients that are in a text, the longest first."""
     # `valuerefs` is a copy: another thread may build a client during the iteration.
-    redactors = [redactor for reference in _live_redactors.valuerefs() if (redactor := reference())]
-    values = {value for redactor in redactors for value in redactor._values}  # pyright: ignore[reportPrivateUsage]
-    return sorted(values, key=len, reverse=True)
+    found = [
+        value
+        for reference in _live_redactors.valuerefs()
+        if (redactor := reference())
+        for value in redactor._values  # pyright: ignore[reportPrivateUsage]
+        if value in text
+    ]
+    return sorted(found, key=len, reverse=True)
 
 
 def _masked(value: str) -> str:

@@ -289,13 +289,6 @@ class EventFixtures(ObjectFixtures):
         with self._lock:
             store = self.state.events
             persons = store.project(team_id).persons
-            selected = (
-                captured
-                for team, captured in reversed(store.recent)
-                if team == team_id
-                and (event is None or captured.event == event)
-                and (distinct_id is None or captured.distinct_id == distinct_id)
-            )
             events = [
                 {
                     "uuid": captured.uuid,
@@ -305,7 +298,7 @@ class EventFixtures(ObjectFixtures):
                     "timestamp": from_micros(captured.timestamp),
                     "properties": captured.properties,
                 }
-                for captured in islice(selected, limit)
+                for captured in islice(store.recent(team_id, event, distinct_id), limit)
             ]
             return events[::-1]
 

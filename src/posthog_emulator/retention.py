@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -26,27 +26,35 @@ class BoundedLog(Generic[T]):
     def __init__(self, max_items: int, max_bytes: int) -> None:
         self._max_items = max_items
         self._max_bytes = max_bytes
-        self._items: deque[tuple[T, int]] = deque()
+        self._items: deque[tuple[T, int, int]] = deque()
+        """Each with its size, and the number of items that it counts as."""
+        self._count = 0
         self.bytes: int = 0
         """The sum of the sizes of the items."""
 
-    def append(self, item: T, size: int) -> None:
-        """Append an item and drop the oldest items beyond the bounds."""
-        self.extend((item,), (size,))
+    def append(self, item: T, size: int, count: int = 1) -> None:
+        """Append an item, and drop the oldest items that are not needed to reach the bounds.
 
-    def extend(self, items: Sequence[T], sizes: Sequence[int]) -> None:
-        """Append items with their sizes, and drop the oldest items beyond the bounds."""
-        self._items.extend(zip(items, sizes, strict=True))
-        self.bytes += sum(sizes)
-        while len(self._items) > self._max_items or (
-            self.bytes > self._max_bytes and len(self._items) > 1
+        Args:
+            item: The item.
+            size: Its size in bytes.
+            count: The number of items that it counts as.
+        """
+        items = self._items
+        items.append((item, size, count))
+        self.bytes += size
+        self._count += count
+        while len(items) > 1 and (
+            self._count - items[0][2] >= self._max_items or self.bytes > self._max_bytes
         ):
-            self.bytes -= self._items.popleft()[1]
+            _, size, count = items.popleft()
+            self.bytes -= size
+            self._count -= count
 
     def clear(self) -> None:
         """Drop every item."""
         self._items.clear()
-        self.bytes = 0
+        self._count = self.bytes = 0
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -54,11 +62,11 @@ class BoundedLog(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         """Iterate over the items, the oldest first."""
-        return (item for item, _ in self._items)
+        return (item for item, _, _ in self._items)
 
     def __reversed__(self) -> Iterator[T]:
         """Iterate over the items, the newest first."""
-        return (item for item, _ in reversed(self._items))
+        return (item for item, _, _ in reversed(self._items))
 
 
 class BoundedCache(Generic[K, T]):

@@ -64,6 +64,18 @@ def test_importing_the_package_imports_nothing_else() -> None:
     }
 
 
+RECIPES = """
+from asyncposthog import recipes
+"""
+
+
+def test_importing_recipes_loads_no_library_for_charts_or_tables() -> None:
+    loaded = set(run_json(RECIPES + LOADED))
+    heavy = {"altair", "pandas", "plotext", "polars", "pyarrow", "rich", "vl_convert"}
+    assert "asyncposthog.recipes.activity" in loaded
+    assert not loaded & heavy
+
+
 def test_building_a_client_loads_no_model_and_opens_nothing() -> None:
     loaded = run_json(CLIENT + LOADED)
     assert "httpx" in loaded

@@ -108,12 +108,12 @@ def check_signature(operation: Operation) -> None:
     assert (rest[-1].name, rest[-1].default) == ("options", None)
     arguments = rest[:-1]
     # Other lists say in each page where the next one begins, so pages have to come in order.
-    has_offsets = operation.pagination is not None and (
-        operation.pagination.style == "offset"
+    any_order = operation.pagination is not None and (
+        operation.pagination.style in {"offset", "page"}
         or "include_total" in {p.name for p in operation.query_parameters}
     )
-    assert has_offsets == ("concurrency" in {p.name for p in arguments})
-    if has_offsets:
+    assert any_order == ("concurrency" in {p.name for p in arguments})
+    if any_order:
         assert (arguments[-1].name, arguments[-1].default) == ("concurrency", 1)
         arguments = arguments[:-1]
     assert all(p.default is OMIT or p.default is p.empty for p in arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,10 +31,11 @@ ELSEWHERE = {"type": "HTTP", "config": {"url": "https://example.com"}}
 
 
 @pytest.fixture
-def emulator() -> Emulator:
+def emulator() -> Iterator[Emulator]:
     emulator = Emulator()
     emulator.freeze(NOON)
-    return emulator
+    yield emulator
+    emulator.close()
 
 
 async def create(http: httpx.AsyncClient, **changes: Any) -> httpx.Response:

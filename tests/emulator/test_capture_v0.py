@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,13 @@ from posthog_emulator.features.capture import legacy, v1
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
 AT = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 TOKEN = "phc_emulator"
 ONE = {"api_key": TOKEN, "event": "x", "distinct_id": "ada"}
@@ -25,8 +33,10 @@ LZ64 = "BYUwNmD2A0AECWsCGBbZtDUzkA=="
 
 
 @pytest.fixture
-def emulator() -> Emulator:
-    return Emulator(clock=lambda: AT)
+def emulator() -> Iterator[Emulator]:
+    emulator = Emulator(clock=lambda: AT)
+    yield emulator
+    emulator.close()
 
 
 def names(emulator: Emulator) -> list[str]:

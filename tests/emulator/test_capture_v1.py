@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -34,8 +35,10 @@ EVENT = {"event": "x", "uuid": UUID, "distinct_id": "ada", "timestamp": "2026-05
 
 
 @pytest.fixture
-def emulator() -> Emulator:
-    return Emulator(clock=lambda: AT)
+def emulator() -> Iterator[Emulator]:
+    emulator = Emulator(clock=lambda: AT)
+    yield emulator
+    emulator.close()
 
 
 async def send(

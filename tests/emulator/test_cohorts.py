@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -13,6 +13,13 @@ from posthog_emulator import Emulator
 from .virtual_time import VirtualTime
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
 
 PATH = "/api/projects/1/cohorts/"
 DAY = 86400
@@ -70,14 +77,15 @@ def happen(emulator: Emulator, *events: tuple[str, str, str], **properties: Any)
 
 
 @pytest.fixture
-def emulator(time: VirtualTime) -> Emulator:
+def emulator(time: VirtualTime) -> Iterator[Emulator]:
     made = Emulator(clock=time.clock, sleep=time.sleep)
     time.now += 9 * DAY  # 2026-01-10
     happen(made, ("ann", "$identify", "01"), **{"$set": {"plan": "pro"}})
     happen(made, ("bob", "$identify", "01"), **{"$set": {"plan": "free"}})
     happen(made, ("ann", "paid", "02"), ("bob", "paid", "08"), ("bob", "paid", "09"))
     happen(made, ("eve", "paid", "09"), ("eve", "visit", "09"), size="large")
-    return made
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from posthog_emulator import Emulator
+from posthog_emulator.demo import generate
 from posthog_emulator.timestamps import from_micros
 
 UNTIL = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -40,6 +41,20 @@ def test_the_same_seed_generates_the_same_bytes(product: Emulator) -> None:
     made = again.add_demo_events(EVENTS, duplicate_timestamps=0.3)
     assert digest(again) == digest(product)
     assert (made.events, made.end) == (EVENTS, UNTIL)
+
+
+def test_nothing_is_left_of_a_demo_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no definitions")
+
+    emulator = Emulator(clock=lambda: UNTIL)
+    with monkeypatch.context() as patch:
+        patch.setattr(generate, "_record_event_definitions", fail)
+        with pytest.raises(RuntimeError, match="no definitions"):
+            emulator.add_demo_events(100)
+    for table in ("events", "person"):
+        assert read(emulator, f"SELECT count() FROM {table}") == [(0,)]
+    assert emulator.add_demo_events(100).events == 100
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -11,6 +11,13 @@ import pytest
 from posthog_emulator import Emulator
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
 
 VARIANTS = [{"key": key, "rollout_percentage": 50} for key in ("control", "test")]
 FLAG: dict[str, Any] = {"key": "nav", "filters": {"multivariate": {"variants": VARIANTS}}}
@@ -29,7 +36,7 @@ EXPOSURES = [
 
 
 @pytest.fixture
-def emulator() -> Emulator:
+def emulator() -> Iterator[Emulator]:
     emulator = Emulator()
     emulator.freeze("2026-03-04T12:00:00Z")
     emulator.state.events.append(
@@ -47,7 +54,8 @@ def emulator() -> Emulator:
              "properties": {"$feature/nav": "test", "from": "mail"}},
         ],
     )  # fmt: skip
-    return emulator
+    yield emulator
+    emulator.close()
 
 
 async def ask(

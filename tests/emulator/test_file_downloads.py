@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,13 @@ from posthog_emulator import Emulator, serve
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
 PATH = "/api/projects/1/file_download_batch_exports/"
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 RANGE = {
@@ -27,7 +34,7 @@ RANGE = {
 
 
 @pytest.fixture
-def emulator() -> Emulator:
+def emulator() -> Iterator[Emulator]:
     """An emulator at noon of a day, at which some things happened."""
     emulator = Emulator(clock=lambda: DAY + timedelta(hours=12))
     emulator.state.events.append(
@@ -48,7 +55,8 @@ def emulator() -> Emulator:
         ],
     )
     emulator.advance(timedelta(days=1))
-    return emulator
+    yield emulator
+    emulator.close()
 
 
 async def start(http: httpx.AsyncClient, **changes: Any) -> httpx.Response:

@@ -12,6 +12,13 @@ from posthog_emulator import Emulator
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
 P = "/api/projects/1"
 TOKEN = "phc_emulator"
 PERSONS = "(SELECT * FROM person FINAL WHERE is_deleted = 0)"

@@ -14,6 +14,13 @@ from posthog_emulator import Emulator
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
 PERSONS = "/api/projects/1/persons/"
 
 

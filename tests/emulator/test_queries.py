@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,8 +26,10 @@ def time() -> VirtualTime:
 
 
 @pytest.fixture
-def emulator(time: VirtualTime) -> Emulator:
-    return Emulator(clock=time.clock, sleep=time.sleep)
+def emulator(time: VirtualTime) -> Iterator[Emulator]:
+    emulator = Emulator(clock=time.clock, sleep=time.sleep)
+    yield emulator
+    emulator.close()
 
 
 class Client:

@@ -15,6 +15,13 @@ from .virtual_time import VirtualTime
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
 PATH = "/api/projects/1/query/"
 
 

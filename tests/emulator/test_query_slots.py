@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice, pairwise
 from typing import Any
@@ -28,10 +28,11 @@ def time() -> VirtualTime:
 
 
 @pytest.fixture
-def emulator(time: VirtualTime) -> Emulator:
+def emulator(time: VirtualTime) -> Iterator[Emulator]:
     emulator = Emulator(rate_limits=True, clock=time.clock, sleep=time.sleep)
     emulator.settings.query_seconds = 10
-    return emulator
+    yield emulator
+    emulator.close()
 
 
 class HogQLTester:

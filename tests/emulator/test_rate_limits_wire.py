@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from math import ceil
 from typing import Any, cast
 
@@ -30,8 +30,10 @@ def time() -> VirtualTime:
 
 
 @pytest.fixture
-def emulator(time: VirtualTime) -> Emulator:
-    return Emulator(rate_limits=True, clock=time.clock, sleep=time.sleep)
+def emulator(time: VirtualTime) -> Iterator[Emulator]:
+    emulator = Emulator(rate_limits=True, clock=time.clock, sleep=time.sleep)
+    yield emulator
+    emulator.close()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from posthog_emulator import Emulator
 from posthog_emulator import recorder as recording
 from posthog_emulator.clickhouse.errors import MemoryLimitError
-from posthog_emulator.clickhouse.inserts import insert
+from posthog_emulator.clickhouse.inserts import insert_columns
 from posthog_emulator.event_store import persons as people
 from posthog_emulator.event_store import store
 from posthog_emulator.event_store.store import EventStore
@@ -163,10 +163,10 @@ def test_large_events_do_not_wait_for_many_others(monkeypatch: pytest.MonkeyPatc
 
     def count(*arguments: Any, **options: Any) -> None:
         if arguments[1] == "events":
-            batches.append(len(arguments[3]))
-        insert(*arguments, **options)
+            batches.append(len(arguments[3][0]))
+        insert_columns(*arguments, **options)
 
-    monkeypatch.setattr(store, "insert", count)
+    monkeypatch.setattr(store, "insert_columns", count)
     monkeypatch.setattr(store, "_MAX_BUFFERED_BYTES", 50_000)
     kept = EventStore()
     for number in range(100):

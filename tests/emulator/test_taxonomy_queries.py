@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -14,7 +14,13 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def emulator() -> Emulator:
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
     emulator = Emulator()
     emulator.freeze("2026-03-01T00:00:00Z")
     rows: list[tuple[str, str, dict[str, Any]]] = [
@@ -32,7 +38,8 @@ def emulator() -> Emulator:
         ]
         + [{"event": "view", "distinct_id": "ann", "timestamp": "2026-02-28T00:00:00Z"}],
     )  # fmt: skip
-    return emulator
+    yield emulator
+    emulator.close()
 
 
 async def ask(

@@ -15,8 +15,11 @@ from asyncposthog import AsyncPostHog
 from posthog_emulator import Emulator, serve_sync
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted((DOCS / "data").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "data").glob("*.md")),
+]
 SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -55,6 +58,11 @@ async def test_docs_snippet_runs(
 ) -> None:
     docs_emulator.reset()
     docs_emulator.seed("cohorts", 3)
+    if "sqlalchemy" in source:
+        from sqlalchemy.dialects import registry
+
+        # The entry point exists once the package is installed from this tree.
+        registry.register("posthog", "asyncposthog.contrib.sqlalchemy", "PostHogDialect")
     monkeypatch.chdir(tmp_path)
     code = compile(source, where, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     monkeypatch.setenv("POSTHOG_HOST", docs_url)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Final
 
 __all__ = ["EventContext", "current_context", "event_context"]
 
@@ -23,9 +24,8 @@ class EventContext:
 _context: ContextVar[EventContext | None] = ContextVar("asyncposthog_capture", default=None)
 
 
-def current_context() -> EventContext | None:
-    """Return the context of the current task; None: there is none."""
-    return _context.get()
+current_context: Final[Callable[[], EventContext | None]] = _context.get
+"""Returns the context of the current task; None: there is none."""
 
 
 @contextmanager

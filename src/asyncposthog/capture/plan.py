@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Bisection",
     "EventBudget",
     "Record",
+    "batch_bytes",
     "retry_delay",
     "take_batch",
 ]
@@ -41,6 +43,15 @@ class Record(NamedTuple):
     """Its number in the spool."""
 
 
+_UUID: Final = itemgetter(Record._fields.index("uuid"))
+_BODY: Final = itemgetter(Record._fields.index("body"))
+
+
+def batch_bytes(records: Iterable[Record]) -> int:
+    """Return the size of the bodies of events."""
+    return sum(map(len, map(_BODY, records)))
+
+
 def take_batch(queue: deque[Record], max_events: int, max_bytes: int = BATCH_BYTES) -> list[Record]:
     """Remove the events of the next request from a queue, and return them in order.
 
@@ -48,9 +59,7 @@ def take_batch(queue: deque[Record], max_events: int, max_bytes: int = BATCH_BYT
     such a request as a whole.
     """
     batch: list[Record] = list(islice(queue, max_events))
-    if sum(len(record.body) for record in batch) + len(batch) <= max_bytes and len(
-        {record.uuid for record in batch}
-    ) == len(batch):
+    if batch_bytes(batch) + len(batch) <= max_bytes and len(set(map(_UUID, batch))) == len(batch):
         if len(batch) == len(queue):
             queue.clear()
         else:

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import anyio
 
-from .plan import Record, take_batch
+from .plan import Record, batch_bytes, take_batch
 from .protocol import Lane
 from .spool import Spool
 
@@ -132,7 +132,7 @@ class MemoryQueue:
     async def take(self, max_events: int, max_bytes: int) -> list[Record]:
         """Remove the events of the next request."""
         batch = take_batch(self._records, max_events, max_bytes)
-        self._bytes -= sum(len(record.body) for record in batch)
+        self._bytes -= batch_bytes(batch)
         added = 0
         while self._waiting and self._has_place(self._waiting[0][0]):
             record, event = self._waiting.popleft()

@@ -20,6 +20,7 @@ from .completion import (
 from .export_commands import export
 from .flag_commands import flags
 from .options import Ids, Param, Resource
+from .recipe_commands import recipes, report
 from .runner import run_async, run_command
 from .session import session
 
@@ -360,6 +361,8 @@ def query(
 
 app.add_typer(export)
 app.add_typer(flags)
+app.add_typer(recipes)
+app.command()(report)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from .terminal import is_tty, print_status, table, to_text, write
 
-__all__ = ["Format", "columns_of", "resolve_format", "show_object", "show_objects"]
+__all__ = ["TABLE_ROWS", "Format", "columns_of", "resolve_format", "show_object", "show_objects"]
 
 Format: TypeAlias = Literal["auto", "table", "json", "jsonl"]
 

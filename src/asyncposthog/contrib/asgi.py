@@ -124,17 +124,17 @@ class PostHogMiddleware:
         client = self._client
         if client is None:
             state: object = scope.get("state")
-            client: object = None
+            candidate: object = None
             if isinstance(state, Mapping):
-                client = cast("Mapping[str, object]", state).get("posthog")
-            if client is None:
-                client = getattr(getattr(scope.get("app"), "state", None), "posthog", None)
-            if not isinstance(client, AsyncPostHog):
+                candidate = cast("Mapping[str, object]", state).get("posthog")
+            if candidate is None:
+                candidate = getattr(getattr(scope.get("app"), "state", None), "posthog", None)
+            if not isinstance(candidate, AsyncPostHog):
                 raise RuntimeError(
                     "PostHogMiddleware has no client: pass client=, or put an AsyncPostHog into "
                     "the state of the application, as the lifespan of contrib.fastapi does"
                 )
-            return client
+            return candidate
         return client if isinstance(client, AsyncPostHog) else client(scope)
 
 
@@ -155,7 +155,7 @@ def _cookie(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None:
         if key.lower() != b"cookie":
             continue
         for pair in value.decode("latin-1").split(";"):
-            key, _, text = pair.strip().partition("=")
-            if key == name:
+            cookie_name, _, text = pair.strip().partition("=")
+            if cookie_name == name:
                 return text.strip('"')
     return None

@@ -10,12 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
-from pydantic_core import from_json
 
 from asyncposthog._version import __version__
 from asyncposthog.call import Call, CallOptions, Policy, default_options
 from asyncposthog.config import Settings, missing_key_error
-from asyncposthog.errors import DecodeError, ReadOnlyError
+from asyncposthog.errors import ConfigurationError, DecodeError, ReadOnlyError
 from asyncposthog.hosts import Hosts
 from asyncposthog.operation import Operation
 from asyncposthog.redact import Redactor
@@ -30,6 +29,7 @@ from asyncposthog.types import OMIT
 from .owner import OwnerResolver, TimeLimits
 
 if TYPE_CHECKING:
+    from asyncposthog.gateways.gateway import Gateway
     from asyncposthog.pagination import Cursor
     from asyncposthog.pagination.paginator import Fetch
 
@@ -79,8 +79,10 @@ class Executor:
         owners: OwnerResolver,
         middleware: tuple[Middleware, ...] = (),
         on_retry: OnRetry | None = None,
+        gateway: Gateway | None = None,
     ) -> None:
         """Keep the settings of a client, and what it shares with its copies."""
+        self.gateway = gateway
         self.settings = settings
         self.transport = transport
         self.owners = owners
@@ -92,6 +94,24 @@ class Executor:
         self._context: ClientContext | None = None
         self._decode: Callable[..., Any] | None = None
         self._with_key = self._with_limits = True
+
+    def for_other_event_loop(self) -> Executor:
+        """Return an executor for another event loop, in any thread, with the same settings.
+
+        It has connections of its own and shares rate limits and cached ids. Middleware and hooks
+        are called in the other event loop. Its transport has to be closed there.
+
+        Raises:
+            ConfigurationError: The client has an httpx client or a limiter that belongs to one
+                event loop.
+        """
+        return Executor(
+            self.settings,
+            self.transport.for_other_event_loop(),
+            owners=self.owners.for_other_event_loop(),
+            middleware=self.middleware,
+            on_retry=self.on_retry,
+        )
 
     async def call(self, call: Call) -> Any:
         """Make a call and return its decoded result."""
@@ -259,6 +279,8 @@ class Executor:
             prepare_request(call, None),
             started_at=started_at,
         )
+        from pydantic_core import from_json  # see `call`
+
         try:
             return from_json(response.content)
         except ValueError:
@@ -280,6 +302,15 @@ class Executor:
                 need none, and a key is not sent where it is not needed.
             with_limits: Whether calls count against the rate limits of the API key.
         """
+        gateway = self.gateway
+        if gateway is not None and hosts.app != self.settings.host:
+            if with_key:
+                raise ConfigurationError(
+                    f"{hosts.app} needs an API key of PostHog, and a client with a gateway has "
+                    "none.",
+                    suggestion="Use a client with api_key= for this call.",
+                )
+            gateway = None
         copy = Executor(
             replace(self.settings, hosts=hosts),
             self.transport,
@@ -287,6 +318,7 @@ class Executor:
             owners=OwnerResolver(),
             middleware=self.middleware,
             on_retry=self.on_retry,
+            gateway=gateway,
         )
         copy._with_key, copy._with_limits = with_key, with_limits
         return copy
@@ -302,6 +334,9 @@ class Executor:
                 "User-Agent": _USER_AGENT,
             }
         )
+        gateway = self.gateway if self._with_key else None
+        if gateway is not None:
+            headers.update(dict(gateway.headers))
         for name, value in settings.headers:
             headers[name] = value
         keys = [settings.api_key.reveal()]
@@ -310,9 +345,7 @@ class Executor:
         self._context = ClientContext(
             hosts=hosts,
             key_kind=settings.api_key.kind,
-            credentials=Credentials(
-                settings.api_key if self._with_key else None, (hosts.app, hosts.ingest), headers
-            ),
+            credentials=self._credentials(gateway, headers),
             headers=headers,
             redactor=Redactor(keys),
             middleware=self.middleware,
@@ -323,5 +356,20 @@ class Executor:
                 if self._with_limits
                 else None
             ),
+            explain=None if gateway is None else gateway.explain,
         )
         return self._context
+
+    def _credentials(self, gateway: Gateway | None, headers: httpx.Headers) -> Credentials:
+        key, hosts = self.settings.api_key, self.settings.hosts
+        if gateway is None:
+            bases = (hosts.app, hosts.ingest)
+            return Credentials(key if self._with_key else None, bases, headers)
+        return Credentials(
+            key,
+            (hosts.app,),
+            headers,
+            name=gateway.header,
+            scheme=gateway.scheme,
+            source=gateway.tokens,
+        )

@@ -1,138 +1,93 @@
-"""Validate the arguments of a client, and build its parts when they are first needed."""
+"""Validate the arguments of a client, and build its parts when they are first needed.
+
+Nothing here imports httpx or pydantic: a program that only constructs a client does not pay for it.
+"""
 
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Callable
-from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, cast
-
-import httpx
+from typing import TYPE_CHECKING, Literal
 
 from asyncposthog.errors import ConfigurationError
-from asyncposthog.transport.client_pool import Sharing, connection_limit
-from asyncposthog.transport.clock import Clock
-from asyncposthog.transport.environment import (
-    certificate_settings,
-    check_proxies,
-    environment_error,
-)
-from asyncposthog.transport.exchange import NoCookies
-from asyncposthog.transport.limiter import Limiter
-from asyncposthog.transport.retry import OnRetry
 
 if TYPE_CHECKING:
-    from asyncposthog.rate_limits.limits import Limits, QueryPlan
+    from asyncposthog.rate_limits.limits import LimitRules, Limits, QueryPlan
+    from asyncposthog.transport.clock import Clock
+    from asyncposthog.transport.limiter import Limiter
+    from asyncposthog.transport.retry import OnRetry
 
 __all__ = [
-    "connection_settings",
     "enable_debug_logging",
-    "http_client_factory",
     "limiter_factory",
+    "validate_http_settings",
     "validate_on_retry",
     "validate_retry_budget",
 ]
 
 
-def http_client_factory(
-    http_client: httpx.AsyncClient | None,
-    transport: httpx.AsyncBaseTransport | None,
-    max_connections: int,
-    http2: bool,
-) -> Callable[[], httpx.AsyncClient]:
-    """Validate the HTTP settings, and return a function that builds an httpx client."""
+def validate_http_settings(
+    http_client: object, transport: object, max_connections: int, http2: bool
+) -> None:
+    """Raise an error if the HTTP settings are invalid, or contradict each other.
+
+    Raises:
+        ConfigurationError: They are, or need a package that is not installed.
+        TypeError: A setting is of the wrong type.
+    """
     if http_client is not None:
-        if not isinstance(cast("object", http_client), httpx.AsyncClient):
-            raise TypeError(
-                f"http_client must be an httpx.AsyncClient, not {type(http_client).__name__}"
-            )
         if transport is not None or http2:
             raise ConfigurationError(
                 "http_client was given together with transport or http2.",
                 suggestion="Configure the http_client itself.",
             )
-        return lambda: http_client
-    if transport is not None and not isinstance(
-        cast("object", transport), httpx.AsyncBaseTransport
-    ):
-        raise TypeError(
-            f"transport must be an httpx.AsyncBaseTransport, not {type(transport).__name__}"
-        )
-    if isinstance(max_connections, bool) or not isinstance(cast("object", max_connections), int):
-        raise TypeError(f"max_connections must be an int, not {type(max_connections).__name__}")
-    if max_connections < 1:
-        raise ConfigurationError(f"max_connections must be 1 or more, not {max_connections}.")
+        return
+    if isinstance(transport, str):
+        _check_aiohttp(transport, http2)
+    _validate_max_connections(max_connections)
     if http2 and transport is None and find_spec("h2") is None:
         raise ConfigurationError(
             "http2=True needs a package that is not installed.",
             suggestion="Run: pip install 'asyncposthog[http2]'.",
         )
-    # Over HTTP/1.1 each call has a client of its own, with one connection.
-    size = max_connections if http2 else 1
-    limits = httpx.Limits(max_connections=size, max_keepalive_connections=20)
-    timeout = httpx.Timeout(None)  # every request carries its own
-    context: ssl.SSLContext | None = None
-    has_proxies = True
-
-    def build() -> httpx.AsyncClient:
-        nonlocal context, has_proxies
-        try:
-            if context is None and transport is None:
-                check_proxies()
-                context = _ssl_context(http2, certificate_settings())
-            client = httpx.AsyncClient(
-                transport=transport,
-                http2=http2,
-                verify=True if context is None else context,
-                limits=limits,
-                timeout=timeout,
-                cookies=NoCookies(),
-                # Reading the proxies takes most of the time to build a client, and each connection
-                # has one. Like a single httpx client, we read them once.
-                trust_env=has_proxies,
-            )
-            has_proxies = bool(getattr(client, "_mounts", True))
-            return client
-        except ConfigurationError:
-            raise
-        except Exception:
-            error = environment_error()
-        # Outside of the handler: the original exception may show the password of a proxy, and must
-        # not become the context.
-        raise error
-
-    return build
 
 
-@lru_cache(maxsize=8)
-def _ssl_context(http2: bool, certificates: tuple[object, ...]) -> ssl.SSLContext:
-    """Return the TLS settings of clients, which take tens of milliseconds to load.
+def _validate_max_connections(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"max_connections must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ConfigurationError(f"max_connections must be 1 or more, not {value}.")
 
-    Clients with the same settings share them. `http2` is one: httpcore stores in them which
-    versions of HTTP it offers.
+
+def _check_aiohttp(transport: str, http2: bool) -> None:
+    """Raise an error if `transport="aiohttp"` cannot be used.
+
+    Raises:
+        ConfigurationError: It needs another package, another event loop, or other settings.
     """
-    return httpx.create_ssl_context()
+    if transport != "aiohttp":
+        raise ConfigurationError(
+            f"transport={transport!r} is not known.",
+            suggestion='Pass "aiohttp", an httpx.AsyncBaseTransport, or nothing.',
+        )
+    if http2:
+        raise ConfigurationError(
+            'transport="aiohttp" was given together with http2=True: aiohttp has no HTTP/2.',
+            suggestion="Leave one of them out.",
+        )
+    if find_spec("aiohttp") is None:
+        raise ConfigurationError(
+            'transport="aiohttp" needs a package that is not installed.',
+            suggestion="Run: pip install 'asyncposthog[aiohttp]'.",
+        )
+    from asyncposthog.transport.native_cancellation import in_other_event_loop
 
-
-def connection_settings(
-    http_client: httpx.AsyncClient | None,
-    transport: httpx.AsyncBaseTransport | None,
-    max_connections: int,
-    http2: bool,
-) -> tuple[Sharing, int | None]:
-    """Return how calls share httpx clients, and how many are sent at the same time.
-
-    The limit of a user's httpx client or transport is used if it can be read.
-    """
-    if http_client is not None:
-        mounts: dict[object, httpx.AsyncBaseTransport | None] = getattr(http_client, "_mounts", {})
-        own = (getattr(http_client, "_transport", None), *mounts.values())
-        return "fixed", connection_limit(own, max_connections)
-    if transport is not None:
-        return "fixed", connection_limit((transport,), max_connections)
-    return ("multiplexed" if http2 else "exclusive"), max_connections
+    if in_other_event_loop():
+        raise ConfigurationError(
+            'transport="aiohttp" works on asyncio only, and another event loop is running.',
+            suggestion='Leave transport="aiohttp" out.',
+        )
 
 
 def limiter_factory(
@@ -141,6 +96,7 @@ def limiter_factory(
     query_plan: QueryPlan,
     query_slots: int,
     clock: Clock | None,
+    rules: LimitRules | None = None,
 ) -> Callable[[], Limiter] | None:
     """Validate the rate-limit settings, and return a function that builds the limiter."""
     is_default = (query_plan, query_slots) == ("auto", 3)
@@ -166,7 +122,11 @@ def limiter_factory(
         from asyncposthog.rate_limits.limiter import RateLimiter
 
         return RateLimiter(
-            limits=limits, query_plan=query_plan, query_slots=query_slots, clock=clock
+            limits=limits,
+            query_plan=query_plan,
+            query_slots=query_slots,
+            clock=clock,
+            rules=rules,
         )
 
     if limits is None and is_default:

@@ -140,6 +140,12 @@ class OwnerResolver:
         self._organization_ids: dict[Secret, str] = {}
         self._running: dict[Secret, _Lookup] = {}
 
+    def for_other_event_loop(self) -> OwnerResolver:
+        """Return a resolver for another event loop, with the same cache."""
+        other = OwnerResolver()
+        other._project_ids, other._organization_ids = self._project_ids, self._organization_ids
+        return other
+
     def cached_project_id(self, key: Secret) -> int | None:
         """Return the cached project id, if there is one. Nothing is sent."""
         return self._project_ids.get(key)

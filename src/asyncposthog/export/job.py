@@ -23,11 +23,12 @@ from .request import QueryRequest, Request
 from .run import ExportRun, OnProgress
 
 if TYPE_CHECKING:
+    import pyarrow
     from pyiceberg.catalog import Catalog
 
     from asyncposthog.export.sinks.lake import LakeTable
 
-__all__ = ["Batches", "ExportJob", "Rows"]
+__all__ = ["Batches", "ExportJob", "Rows", "get_request"]
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -327,6 +328,71 @@ class ExportJob:
         run = self._make_run(sink, path, keep_checkpoint=True, ordered=path is not None)
         return await run.run(on_progress, callback)
 
+    async def to_arrow(self, *, uuids: bool = False) -> pyarrow.Table:  # pyright: ignore[reportUnknownMemberType, reportUnknownParameterType]
+        """Return all rows as a `pyarrow.Table`, `properties` as JSON text.
+
+        The table is as large as the export; `to_reader` needs the memory of a few pages only.
+
+        Needs `pip install 'asyncposthog[arrow]'`.
+
+        Args:
+            uuids: Use Arrow's UUID type for columns of UUIDs, rather than text.
+
+        Raises:
+            DecodeError: A value does not have the type of its column.
+            ExportError: The types of the columns changed, or there are no columns.
+            ImportError: pyarrow is not installed.
+            PostHogError: A query failed after all retries.
+        """
+        from .arrow_reader import read_table
+
+        return await read_table(self._executor, self._readable_request(), uuids=uuids)
+
+    def to_reader(self, *, uuids: bool = False) -> pyarrow.RecordBatchReader:  # pyright: ignore[reportUnknownMemberType, reportUnknownParameterType]
+        """Return the rows as a `pyarrow.RecordBatchReader`, for synchronous code.
+
+        DuckDB, Polars and writers of lake tables read it without an event loop. The export runs in
+        an event loop in a thread of its own, a few pages ahead of the reader, and has connections
+        of its own; rate limits are shared with the client. This waits for the first page. The
+        thread ends with the last row, after an error, or when the reader is dropped.
+
+        Needs `pip install 'asyncposthog[arrow]'`.
+
+        Args:
+            uuids: See `to_arrow`.
+
+        Raises:
+            ConfigurationError: The client has an `http_client` or `transport` of its own.
+            ExportError: There are no columns. Also from the reader, if their types change.
+            ImportError: pyarrow is not installed.
+            PostHogError: A query failed after all retries. Also from the reader.
+        """
+        from .arrow_reader import open_reader
+
+        return open_reader(self._executor, self._readable_request(), uuids=uuids)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return the rows as a stream of the Arrow PyCapsule interface; see `to_reader`.
+
+        `polars.DataFrame(job)`, `pyarrow.table(job)` and DuckDB's `FROM job` use it.
+
+        Args:
+            requested_schema: A capsule with the schema that the caller prefers.
+
+        Raises:
+            ImportError: pyarrow is not installed.
+            PostHogError: A query failed after all retries.
+        """
+        return self.to_reader().__arrow_c_stream__(requested_schema)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+    def _readable_request(self) -> Request:
+        """Return the request of a run that no other run continues."""
+        _check_overlap(self._request, None, keep_checkpoint=False)
+        if isinstance(self._request, QueryRequest):
+            # Without a checkpoint no other run can continue, so downloads need not be kept.
+            return replace(self._request, resumable=False)
+        return self._request
+
     async def plan(self, partitions: int | None = None) -> ExportPlan:
         """Return the parts of the export, each of which can run in another process.
 
@@ -378,6 +444,11 @@ class ExportJob:
                 resumable=checkpoint is not None,
             )
         return ExportRun(self._executor, request, sink, checkpoint, keep_checkpoint=keep_checkpoint)
+
+
+def get_request(job: ExportJob) -> tuple[Executor, Request]:
+    """Return the executor and the request of a run that no other run continues."""
+    return job._executor, job._readable_request()  # pyright: ignore[reportPrivateUsage]
 
 
 async def _opened(make: Callable[[], Output], target: StrPath, store: StoreArguments) -> Output:

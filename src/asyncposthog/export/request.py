@@ -54,6 +54,10 @@ class Request(Protocol):
         """
         ...
 
+    def with_executor(self, executor: Executor) -> Request:
+        """Return the request for another executor of the same client."""
+        ...
+
     async def open(
         self,
         executor: Executor,
@@ -142,6 +146,10 @@ class QueryRequest:
             "end": format_clickhouse(end),
             "started_at": format_clickhouse(now),
         }
+
+    def with_executor(self, executor: Executor) -> QueryRequest:
+        """Return the request itself: it gets its executor when it is opened."""
+        return self
 
     async def open(
         self,

@@ -15,7 +15,9 @@ from typing import Any, Final, NamedTuple
 
 from .timestamps import format_clickhouse
 
-__all__ = ["KEY_COLUMN", "TIME_COLUMN", "RowKey", "Source", "histogram_query", "page_query"]
+__all__ = [
+    "KEY_COLUMN", "TIME_COLUMN", "RowKey", "Source", "head_query", "histogram_query", "page_query",
+]  # fmt: skip
 
 TIME_COLUMN: Final = "export_time"
 KEY_COLUMN: Final = "export_key"
@@ -116,6 +118,32 @@ def page_query(
         conditions.append(after_condition)
     lines = [
         f"SELECT {', '.join((*source.columns, *hidden))}",
+        f"FROM {source.table}",
+        *_where_lines(conditions),
+        f"ORDER BY {', '.join(order)}",
+        f"LIMIT {limit}",
+    ]
+    return "\n".join(lines), values
+
+
+def head_query(source: Source, start: int, end: int, limit: int) -> tuple[str, dict[str, Any]]:
+    """Return the query for the first rows of a range, and the values of its placeholders.
+
+    Args:
+        source: The rows to read.
+        start: The start of the range, in microseconds since 1970.
+        end: The end of the range, exclusive.
+        limit: The number of rows, at most.
+    """
+    values: dict[str, Any] = dict(source.values)
+    conditions = [f"(\n{condition}\n)" for condition in source.where]
+    order = [f"toString({source.key})"]
+    if source.time is not None:
+        values |= {"export_from": format_clickhouse(start), "export_to": format_clickhouse(end)}
+        conditions += _range_conditions(source.time)
+        order.insert(0, source.time)
+    lines = [
+        f"SELECT {', '.join(source.columns)}",
         f"FROM {source.table}",
         *_where_lines(conditions),
         f"ORDER BY {', '.join(order)}",

@@ -84,10 +84,10 @@ class Cursor(Generic[T]):
         pages = self.pages()
         while max is None or len(items) < max:
             pages.items_needed = None if max is None else max - len(items)
-            page = await pages.advance()
-            if page is None:
+            more = await pages.advance_items()
+            if more is None:
                 break
-            items += page.items
+            items += more
         return items if max is None else items[:max]
 
     async def first(self) -> T | None:
@@ -202,16 +202,25 @@ class Pages(AsyncIterator[Page[T]], Generic[T]):
             RuntimeError: Another task is already waiting for the next page.
             PostHogError: A request failed, or pagination cannot continue.
         """
+        fetched = await self._advance()
+        return None if fetched is None else Page(self._paginator, fetched)
+
+    async def advance_items(self) -> list[T] | None:
+        """Return the items of the next page, without an object for it; None at the end."""
+        fetched = await self._advance()
+        return None if fetched is None else fetched.envelope.items
+
+    async def _advance(self) -> FetchedPage | None:
         if self._busy:
             raise RuntimeError("another task is waiting for the next page of this iteration")
         self._busy = True
         try:
-            page = None if self._ended else await self._next()
+            fetched = None if self._ended else await self._next()
         finally:
             self._busy = False
-        if page is None:
+        if fetched is None:
             await self.aclose()
-        return page
+        return fetched
 
     async def aclose(self) -> None:
         """End the iteration, and drop prefetched pages."""
@@ -219,7 +228,7 @@ class Pages(AsyncIterator[Page[T]], Generic[T]):
         self._current = None
         self._prefetched.clear()
 
-    async def _next(self) -> Page[T] | None:
+    async def _next(self) -> FetchedPage | None:
         paginator, fetched = self._paginator, self._current
         if fetched is not None:
             state = paginator.next_state(fetched)
@@ -243,7 +252,7 @@ class Pages(AsyncIterator[Page[T]], Generic[T]):
                 self._paginator.warn_missing_page(self._previous)
             return None
         self._current = paginator.parse_page(state, content, self._previous)
-        return Page(paginator, self._current)
+        return self._current
 
     def _is_prefetched(self, state: PageState) -> bool:
         """Return whether the response for a page was prefetched."""
@@ -277,10 +286,10 @@ class Items(AsyncIterator[T], Generic[T]):
         while True:
             for item in self._items:
                 return item
-            page = await self._pages.advance()
-            if page is None:
+            items = await self._pages.advance_items()
+            if items is None:
                 raise StopAsyncIteration
-            self._items = iter(page.items)
+            self._items = iter(items)
 
     async def aclose(self) -> None:
         """End the iteration."""

@@ -26,7 +26,11 @@ def plan_prefetch(
     """
     count = page.count
     alone = next_state.skip or next_state.speculative
-    if max_pages < 2 or count is None or alone or "offset" not in next_state.query:
+    if max_pages < 2 or count is None or alone:
+        return [next_state]
+    if "page" in next_state.query and "offset" not in next_state.query:
+        return _plan_page_numbers(page, next_state, count, max_pages)
+    if "offset" not in next_state.query:
         return [next_state]
     start = call.offset(next_state)
     step = start - call.offset(state)
@@ -37,6 +41,21 @@ def plan_prefetch(
     offsets = range(start + step, count, step)[: max_pages - 1]
     further = [PageState({**next_state.query, "offset": offset}) for offset in offsets]
     return [next_state, *further]
+
+
+def _plan_page_numbers(
+    page: Envelope, next_state: PageState, count: int, max_pages: int
+) -> list[PageState]:
+    """Return the states of pages that have numbers."""
+    text, size, so_far = str(next_state.query["page"]), len(page.received), page.items_so_far
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        return [next_state]
+    number = int(text)
+    # Only while all pages were as full as this one: otherwise the number of the last is unknown.
+    if not size or so_far is None or so_far != size * (number - 1):
+        return [next_state]
+    numbers = range(number + 1, -(-count // size) + 1)[: max_pages - 1]
+    return [next_state, *(PageState({**next_state.query, "page": n}) for n in numbers)]
 
 
 async def fetch_concurrently(

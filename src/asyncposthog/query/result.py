@@ -223,6 +223,22 @@ class QueryResult(Sequence[Row]):
 
         return to_arrow(self.columns, self.column_types, self._columns(self._raw_rows), uuids=uuids)
 
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return the rows as a stream of the Arrow PyCapsule interface; see `to_arrow`.
+
+        `pyarrow.table(result)` and DuckDB's `FROM result` use it.
+
+        Args:
+            requested_schema: A capsule with the schema that the caller prefers.
+
+        Raises:
+            DecodeError: A value is not of its column's type.
+            TypeError: The result is not a table.
+            ImportError: pyarrow is not installed.
+        """
+        table = cast("Any", self.to_arrow())  # pyright: ignore[reportUnknownMemberType]
+        return table.__arrow_c_stream__(requested_schema)
+
     def to_polars(self) -> polars.DataFrame:
         """Return a `polars.DataFrame`. Extra: `polars`.
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-__all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Placeholder", "SqlScan", "scan_sql"]
+__all__ = [
+    "DEFAULT_LIMIT", "MAX_LIMIT", "Placeholder", "SqlScan", "Token", "scan_sql", "sql_tokens",
+]  # fmt: skip
 
 DEFAULT_LIMIT: Final = 100
 """Rows that the server returns for a query without a LIMIT."""
@@ -80,7 +82,7 @@ class SqlScan:
 @lru_cache(maxsize=256)
 def scan_sql(sql: str) -> SqlScan:
     """Return the placeholders and clauses of a query."""
-    tokens = [t for t in _tokens(sql) if t.kind not in {"space", "comment"}]
+    tokens = [t for t in sql_tokens(sql) if t.kind not in {"space", "comment"}]
     while tokens and tokens[-1].text == ";":
         tokens.pop()
     placeholders = tuple(_placeholders(sql, tokens))
@@ -95,7 +97,7 @@ def scan_sql(sql: str) -> SqlScan:
     )
 
 
-def _tokens(sql: str) -> Iterator[Token]:
+def sql_tokens(sql: str) -> Iterator[Token]:
     depth = 0
     for match in _TOKEN.finditer(sql):
         kind, text = match.lastgroup or "mark", match[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import math
@@ -13,7 +14,7 @@ from typing import Final, Self
 
 import anyio
 
-from asyncposthog.errors import RateLimitError
+from asyncposthog.errors import ConfigurationError, RateLimitError
 from asyncposthog.operation import Operation
 from asyncposthog.rate_limits.stores.base import Store
 from asyncposthog.rate_limits.stores.memory import MemoryStore
@@ -27,10 +28,12 @@ from .limits import (
     UNENFORCED,
     Bucket,
     Limit,
+    LimitRules,
     Limits,
     PlanTracker,
     QueryPlan,
     candidate_windows,
+    default_buckets,
     parse_limits,
     validate_query_plan,
     validate_query_slots,
@@ -304,6 +307,7 @@ class RateLimiter:
         query_slots: int = DEFAULT_QUERY_SLOTS,
         clock: Clock | None = None,
         store: Store | None = None,
+        rules: LimitRules | None = None,
     ) -> None:
         """Create a limiter. Nothing is connected yet.
 
@@ -314,12 +318,14 @@ class RateLimiter:
             query_slots: Queries of one project that may run at a time.
             clock: Clock and random source, replaceable in tests.
             store: Where the windows are stored; None: in this process.
+            rules: The limits of a gateway, its `rules`; None: those of PostHog.
 
         Raises:
             ConfigurationError: A setting is out of range.
             TypeError: A setting is of the wrong type.
         """
-        self._buckets = parse_limits(limits)
+        self._rules = rules
+        self._buckets = parse_limits(limits, None if rules is None else rules.buckets)
         self._query_plan: QueryPlan = validate_query_plan(query_plan)
         self._query_slots = validate_query_slots(query_slots)
         self.available = all_limits(self._buckets, self._query_slots)
@@ -329,6 +335,25 @@ class RateLimiter:
         self.queues: dict[tuple[Limit, ...], WaitQueue] = {}
         self._max_queues = _MAX_QUEUES
         self._key_limiters: dict[tuple[str, str], KeyLimiter] = {}
+
+    def for_other_event_loop(self) -> RateLimiter:
+        """Return a limiter for another event loop, in any thread, that shares the windows.
+
+        What each of them sends counts for both. Close it in its event loop.
+
+        Raises:
+            ConfigurationError: The store cannot be used in another event loop.
+        """
+        make_store = getattr(self.store, "for_other_event_loop", None)
+        if make_store is None:
+            raise ConfigurationError(
+                f"{type(self.store).__name__} cannot be used in another event loop.",
+                suggestion="Give it a method for_other_event_loop() that returns such a store.",
+            )
+        other = copy.copy(self)
+        other.store = make_store()
+        other.scheduler, other.queues, other._key_limiters = Scheduler(self.clock), {}, {}
+        return other
 
     def for_key(self, base_url: str, api_key: str) -> KeyLimiter:
         """Return the limits of an API key.
@@ -342,8 +367,12 @@ class RateLimiter:
         key_limiter = self._key_limiters.get((host, digest))
         if key_limiter is None:
             plans = PlanTracker(self._query_plan)
-            resolver = LimitResolver(host, digest, self._buckets, plans, self._query_slots)
-            key_limiter = KeyLimiter(self, resolver, plans, self._buckets["query"])
+            resolver = LimitResolver(
+                host, digest, self._buckets, plans, self._query_slots, self._rules
+            )
+            # With rules, no plan of a project is detected, and this bucket is not used.
+            legacy = self._buckets.get("query") or default_buckets()["query"]
+            key_limiter = KeyLimiter(self, resolver, plans, legacy)
             self._key_limiters[host, digest] = key_limiter
         return key_limiter
 

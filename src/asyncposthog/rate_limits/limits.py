@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
@@ -20,6 +20,7 @@ __all__ = [
     "UNENFORCED",
     "Bucket",
     "Limit",
+    "LimitRules",
     "Limits",
     "Per",
     "PlanTracker",
@@ -109,6 +110,17 @@ class Bucket:
     per: Per = "key"
 
 
+@dataclass(frozen=True, slots=True)
+class LimitRules:
+    """The rate limits of a server in front of PostHog, which replace PostHog's own."""
+
+    buckets: Mapping[str, Bucket]
+    """The rate limits by name."""
+    assign: Callable[[Operation, bool], tuple[str, ...]]
+    """Returns the names of the limits that a call counts against: from its operation, and whether
+    its body is a `HogQLQuery`."""
+
+
 @cache
 def default_buckets() -> Mapping[str, Bucket]:
     """Return the rate limits of the server by bucket name."""
@@ -166,23 +178,27 @@ def validate_query_plan(value: object) -> QueryPlan:
     return cast("QueryPlan", value)
 
 
-def parse_limits(value: object) -> Mapping[str, Bucket]:
+def parse_limits(
+    value: object, defaults: Mapping[str, Bucket] | None = None
+) -> Mapping[str, Bucket]:
     """Return the default buckets, with those that a user configured replaced.
 
     Args:
         value: A mapping of bucket names to (requests, seconds), or None.
+        defaults: The buckets by name; None: those of PostHog.
 
     Raises:
         ConfigurationError: A bucket does not exist, or a number is out of range.
         TypeError: The value is not such a mapping.
     """
+    defaults = default_buckets() if defaults is None else defaults
     if value is None:
-        return default_buckets()
+        return defaults
     if not isinstance(value, Mapping):
         raise TypeError(
             f"limits must be a mapping such as {{'burst': (480, 60)}}, not {type(value).__name__}"
         )
-    buckets = dict(default_buckets())
+    buckets = dict(defaults)
     for name, pair in cast("Mapping[object, object]", value).items():
         if not isinstance(name, str) or name not in buckets:
             raise _unknown_bucket_error(name, buckets)
@@ -194,7 +210,8 @@ def _unknown_bucket_error(name: object, buckets: Mapping[str, Bucket]) -> Config
     from difflib import get_close_matches
 
     similar = get_close_matches(name, buckets, n=3) if isinstance(name, str) else []
-    common = ", ".join(map(repr, ("burst", "sustained", *_CURRENT_PLAN_BUCKETS)))
+    names = ("burst", "sustained", *_CURRENT_PLAN_BUCKETS)
+    common = ", ".join(repr(n) for n in (names if "burst" in buckets else buckets))
     return ConfigurationError(
         f"limits: there is no bucket {name!r}.",
         suggestion=f"Did you mean {' or '.join(map(repr, similar))}?"

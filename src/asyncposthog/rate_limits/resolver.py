@@ -16,6 +16,7 @@ from .limits import (
     UNENFORCED,
     Bucket,
     Limit,
+    LimitRules,
     PlanTracker,
     buckets_for,
     depends_on_plan,
@@ -106,7 +107,13 @@ class LimitResolver:
     """Resolves the limits of calls made with one API key on one host."""
 
     def __init__(
-        self, host: str, digest: str, buckets: Mapping[str, Bucket], plans: PlanTracker, slots: int
+        self,
+        host: str,
+        digest: str,
+        buckets: Mapping[str, Bucket],
+        plans: PlanTracker,
+        slots: int,
+        rules: LimitRules | None = None,
     ) -> None:
         """Store what limit keys are made of.
 
@@ -116,7 +123,9 @@ class LimitResolver:
             buckets: The rate limits of the server by name.
             plans: The query plan of each project.
             slots: Queries of one project that may run at a time.
+            rules: Which limits a call counts against; None: those of PostHog.
         """
+        self._rules = rules
         self._host = host
         self._key_prefix = f"{host}/{digest}"
         self._buckets = buckets
@@ -134,12 +143,20 @@ class LimitResolver:
         return (
             operation.id != "request"
             and not depends_on_plan(operation)
-            and all(self._buckets[name].per in _KEY_SCOPES for name in operation.buckets)
+            and (self._rules is not None or self._counts_by_key(operation))
         )
+
+    def _counts_by_key(self, operation: Operation) -> bool:
+        return all(self._buckets[name].per in _KEY_SCOPES for name in operation.buckets)
 
     def limits_for(self, call: LimitedCall) -> tuple[Limit, ...]:
         """Return the limits that a call counts against."""
         operation = self.operation(call)
+        rules = self._rules
+        if rules is not None:
+            hogql = depends_on_plan(operation) and is_hogql_query(call.content)
+            names = rules.assign(operation, hogql)
+            return self._limits(call, tuple(self._buckets[name] for name in names))
         if not depends_on_plan(operation):
             return self._limits(call, buckets_for(operation, buckets=self._buckets))
         plan = self._plans.get(self.project(call))

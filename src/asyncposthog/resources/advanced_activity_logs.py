@@ -110,6 +110,7 @@ class AdvancedActivityLogs(Resource):
         team_ids: Sequence[int] | Omit = OMIT,
         users: Sequence[UUID | str] | Omit = OMIT,
         was_impersonated: bool | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLog]:
         """List what was changed in a project, filtered by user, object, action and time.
@@ -155,5 +156,6 @@ class AdvancedActivityLogs(Resource):
                 "users": users,
                 "was_impersonated": was_impersonated,
             },
+            concurrency=concurrency,
             options=options,
         )

@@ -30,6 +30,7 @@ class Cohorts(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of a cohort, newest first.
@@ -45,7 +46,11 @@ class Cohorts(Resource):
             All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ACTIVITY, (id,), query={"limit": limit, "page": page}, options=options
+            registry.ACTIVITY,
+            (id,),
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
         )
 
     async def add_persons(
@@ -76,6 +81,7 @@ class Cohorts(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of all cohorts, newest first.
@@ -91,7 +97,10 @@ class Cohorts(Resource):
             All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ALL_ACTIVITY, query={"limit": limit, "page": page}, options=options
+            registry.ALL_ACTIVITY,
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
         )
 
     async def calculation_history(

@@ -763,6 +763,7 @@ class ErrorTrackingIssues(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of an issue, newest first.
@@ -778,7 +779,11 @@ class ErrorTrackingIssues(Resource):
             All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ISSUES_ACTIVITY, (id,), query={"limit": limit, "page": page}, options=options
+            registry.ISSUES_ACTIVITY,
+            (id,),
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
         )
 
     def all_activity(
@@ -786,6 +791,7 @@ class ErrorTrackingIssues(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of all issues, newest first.
@@ -801,7 +807,10 @@ class ErrorTrackingIssues(Resource):
             All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ISSUES_ALL_ACTIVITY, query={"limit": limit, "page": page}, options=options
+            registry.ISSUES_ALL_ACTIVITY,
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
         )
 
     async def assign(

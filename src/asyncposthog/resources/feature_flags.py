@@ -61,6 +61,7 @@ class FeatureFlags(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of a feature flag, newest first.
@@ -77,7 +78,11 @@ class FeatureFlags(Resource):
             All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ACTIVITY, (id,), query={"limit": limit, "page": page}, options=options
+            registry.ACTIVITY,
+            (id,),
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
         )
 
     def all_activity(
@@ -85,6 +90,7 @@ class FeatureFlags(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of all feature flags, newest first.
@@ -101,7 +107,10 @@ class FeatureFlags(Resource):
             All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ALL_ACTIVITY, query={"limit": limit, "page": page}, options=options
+            registry.ALL_ACTIVITY,
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
         )
 
     async def archive(self, id: int, /, *, options: RequestOptions | None = None) -> m.FeatureFlag:

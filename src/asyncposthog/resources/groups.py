@@ -28,6 +28,7 @@ class Groups(Resource):
         id: str,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of a group.
@@ -46,6 +47,7 @@ class Groups(Resource):
         return self._cursor(
             registry.ACTIVITY,
             query={"group_type_index": group_type_index, "id": id, "limit": limit, "page": page},
+            concurrency=concurrency,
             options=options,
         )
 

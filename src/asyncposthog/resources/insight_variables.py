@@ -84,7 +84,11 @@ class InsightVariables(Resource):
         return await self._call(registry.GET, (id,), options=options)
 
     def list(
-        self, *, page: int | Omit = OMIT, options: RequestOptions | None = None
+        self,
+        *,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
     ) -> Cursor[m.InsightVariable]:
         """List insight variables.
 
@@ -99,7 +103,9 @@ class InsightVariables(Resource):
         Returns:
             All `InsightVariable`, page by page as you iterate.
         """
-        return self._cursor(registry.LIST, query={"page": page}, options=options)
+        return self._cursor(
+            registry.LIST, query={"page": page}, concurrency=concurrency, options=options
+        )
 
     async def replace(
         self,

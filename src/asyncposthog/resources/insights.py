@@ -297,6 +297,7 @@ class Insights(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of an insight, newest first.
@@ -318,6 +319,7 @@ class Insights(Resource):
             registry.ACTIVITY,
             (id,),
             query={"format": format, "limit": limit, "page": page},
+            concurrency=concurrency,
             options=options,
         )
 
@@ -327,6 +329,7 @@ class Insights(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of all insights, newest first.
@@ -347,6 +350,7 @@ class Insights(Resource):
         return self._cursor(
             registry.ALL_ACTIVITY,
             query={"format": format, "limit": limit, "page": page},
+            concurrency=concurrency,
             options=options,
         )
 

@@ -84,6 +84,7 @@ class MessagingPreferencesOptOuts(Resource):
         page: int | Omit = OMIT,
         page_size: int | Omit = OMIT,
         search: str | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.MessagePreferences]:
         """List the recipients who do not want messages.
@@ -107,6 +108,7 @@ class MessagingPreferencesOptOuts(Resource):
                 "page_size": page_size,
                 "search": search,
             },
+            concurrency=concurrency,
             options=options,
         )
 

@@ -40,6 +40,7 @@ class MessagingSuppressions(Resource):
         page: int | Omit = OMIT,
         page_size: int | Omit = OMIT,
         search: str | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.MessageSuppression]:
         """List the addresses that no message is sent to.
@@ -58,6 +59,7 @@ class MessagingSuppressions(Resource):
         return self._cursor(
             registry.LIST,
             query={"page": page, "page_size": page_size, "search": search},
+            concurrency=concurrency,
             options=options,
         )
 

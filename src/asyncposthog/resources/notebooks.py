@@ -852,6 +852,7 @@ class Notebooks(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of a notebook, newest first.
@@ -868,7 +869,11 @@ class Notebooks(Resource):
             All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ACTIVITY, (short_id,), query={"limit": limit, "page": page}, options=options
+            registry.ACTIVITY,
+            (short_id,),
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
         )
 
     def all_activity(
@@ -876,6 +881,7 @@ class Notebooks(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of all notebooks, newest first.
@@ -891,7 +897,10 @@ class Notebooks(Resource):
             All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ALL_ACTIVITY, query={"limit": limit, "page": page}, options=options
+            registry.ALL_ACTIVITY,
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
         )
 
     async def create(

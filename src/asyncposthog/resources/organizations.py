@@ -148,6 +148,7 @@ class OrganizationsAdvancedActivityLogs(Resource):
         team_ids: Sequence[int] | Omit = OMIT,
         users: Sequence[UUID | str] | Omit = OMIT,
         was_impersonated: bool | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLog]:
         """List what was changed in an organization, filtered by user, object, action and time.
@@ -193,6 +194,7 @@ class OrganizationsAdvancedActivityLogs(Resource):
                 "users": users,
                 "was_impersonated": was_impersonated,
             },
+            concurrency=concurrency,
             options=options,
         )
 
@@ -1287,6 +1289,7 @@ class OrganizationsDomainsScim(Resource):
         search: str | Omit = OMIT,
         status_max: int | Omit = OMIT,
         status_min: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.SCIMRequestLog]:
         """List the SCIM requests for a domain.
@@ -1316,6 +1319,7 @@ class OrganizationsDomainsScim(Resource):
                 "status_max": status_max,
                 "status_min": status_min,
             },
+            concurrency=concurrency,
             options=options,
         )
 
@@ -1524,6 +1528,7 @@ class OrganizationsIdentityProviderConfigsScim(Resource):
         search: str | Omit = OMIT,
         status_max: int | Omit = OMIT,
         status_min: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.SCIMRequestLog]:
         """List the SCIM requests of an identity provider.
@@ -1553,6 +1558,7 @@ class OrganizationsIdentityProviderConfigsScim(Resource):
                 "status_max": status_max,
                 "status_min": status_min,
             },
+            concurrency=concurrency,
             options=options,
         )
 
@@ -3078,6 +3084,7 @@ class OrganizationsProjects(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of a project, newest first.
@@ -3093,7 +3100,11 @@ class OrganizationsProjects(Resource):
             All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.PROJECTS_ACTIVITY, (id,), query={"limit": limit, "page": page}, options=options
+            registry.PROJECTS_ACTIVITY,
+            (id,),
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
         )
 
     async def add_product_intent(

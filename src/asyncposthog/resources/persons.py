@@ -31,6 +31,7 @@ class Persons(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of a person, newest first.
@@ -52,6 +53,7 @@ class Persons(Resource):
             registry.ACTIVITY,
             (id,),
             query={"format": format, "limit": limit, "page": page},
+            concurrency=concurrency,
             options=options,
         )
 
@@ -61,6 +63,7 @@ class Persons(Resource):
         format: Literal["csv", "json"] | Omit = OMIT,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of all persons, newest first.
@@ -81,6 +84,7 @@ class Persons(Resource):
         return self._cursor(
             registry.ALL_ACTIVITY,
             query={"format": format, "limit": limit, "page": page},
+            concurrency=concurrency,
             options=options,
         )
 

@@ -487,6 +487,7 @@ class WarehouseSavedQueries(Resource):
         *,
         limit: int | Omit = OMIT,
         page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """List the changes of a view, newest first.
@@ -502,7 +503,11 @@ class WarehouseSavedQueries(Resource):
             All `ActivityLogEntry`, page by page as you iterate.
         """
         return self._cursor(
-            registry.ACTIVITY, (id,), query={"limit": limit, "page": page}, options=options
+            registry.ACTIVITY,
+            (id,),
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
         )
 
     async def cancel(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
@@ -629,6 +634,7 @@ class WarehouseSavedQueries(Resource):
         *,
         page: int | Omit = OMIT,
         search: str | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.DataWarehouseSavedQueryMinimal]:
         """List the views of the data warehouse.
@@ -643,7 +649,12 @@ class WarehouseSavedQueries(Resource):
         Returns:
             All `DataWarehouseSavedQueryMinimal`, page by page as you iterate.
         """
-        return self._cursor(registry.LIST, query={"page": page, "search": search}, options=options)
+        return self._cursor(
+            registry.LIST,
+            query={"page": page, "search": search},
+            concurrency=concurrency,
+            options=options,
+        )
 
     async def list_ancestors(
         self, id: UUID | str, /, *, level: int | Omit = OMIT, options: RequestOptions | None = None

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .parameters import ParameterType, ToolParameter
     from .results import ToolError, ToolResult
     from .safety import AuditRecord, WriteRequest
+    from .scripts import script_tool
     from .tools import Tool, tool
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ToolResult",
     "Toolkit",
     "WriteRequest",
+    "script_tool",
     "tool",
 ]
 
@@ -36,6 +38,7 @@ _MODULES: Final = {
     "ToolResult": "results",
     "Toolkit": "kit",
     "WriteRequest": "safety",
+    "script_tool": "scripts",
     "tool": "tools",
 }
 

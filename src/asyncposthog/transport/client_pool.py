@@ -27,6 +27,7 @@ import httpx
 from anyio.lowlevel import current_token
 
 from .connection_gate import ConnectionGate
+from .http_client import HttpClient, is_of_httpx
 from .native_cancellation import on_asyncio, shield_from_native_cancellation
 from .orphans import remove_orphans, transports
 
@@ -38,12 +39,13 @@ __all__ = [
     "close_all",
     "connection_limit",
     "hand_to_caller",
+    "in_any_event_loop",
 ]
 
-Sharing: TypeAlias = Literal["exclusive", "multiplexed", "fixed"]
+Sharing: TypeAlias = Literal["exclusive", "multiplexed", "fixed", "direct"]
 """`exclusive`: a client has one call at a time. `multiplexed`: as many as its server allows streams
 over HTTP/2, otherwise one; it is replaced after a call was interrupted. `fixed`: all calls share
-the client of the user, which is never replaced."""
+the client of the user, which is never replaced. `direct`: all calls share a `DirectClient`."""
 
 _KEEPALIVE: Final = 5.0
 """Seconds that an idle connection is kept open; the default of httpx."""
@@ -68,12 +70,18 @@ class _Closable(Protocol):
     async def aclose(self) -> None: ...
 
 
+def in_any_event_loop(client: httpx.AsyncClient) -> bool:
+    """Return whether an httpx client has no connections, which belong to one event loop."""
+    transport = getattr(client, "_transport", None)
+    return isinstance(transport, httpx.MockTransport | httpx.ASGITransport)
+
+
 class PooledClient:
     """An httpx client and its state in the pool."""
 
     __slots__ = ("calls", "capacity", "client", "healthy", "idle_since", "origin")
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: HttpClient) -> None:
         """Create the state of a new client."""
         self.client = client
         self.calls = 0
@@ -86,9 +94,7 @@ class PooledClient:
 class ClientPool:
     """Httpx clients: those in use, and idle ones with open connections."""
 
-    def __init__(
-        self, build: Callable[[], httpx.AsyncClient], sharing: Sharing, size: int | None
-    ) -> None:
+    def __init__(self, build: Callable[[], HttpClient], sharing: Sharing, size: int | None) -> None:
         """Create an empty pool.
 
         Args:
@@ -99,7 +105,9 @@ class ClientPool:
         self.gate = None if size is None else ConnectionGate(size)
         self._build = build
         self._sharing: Sharing = sharing
-        self.fixed = sharing == "fixed"
+        self.direct = sharing == "direct"
+        """Whether the client is a `DirectClient`."""
+        self.fixed = self.direct or sharing == "fixed"
         """Whether all calls share a client that is never replaced."""
         self.multiplexed = sharing == "multiplexed"
         """Whether calls may share a connection."""
@@ -119,9 +127,9 @@ class ClientPool:
         self._closed = False
 
     @property
-    def sample(self) -> httpx.AsyncClient:
+    def sample(self) -> HttpClient:
         """A client to read settings from. It is not marked as used."""
-        if self._sharing == "fixed":
+        if self.fixed:
             return self._get_fixed().client
         for clients in (*self._idle.values(), self._shared):
             if clients:
@@ -246,7 +254,7 @@ class ClientPool:
         pooled.calls -= 1
         if not reusable or self._closed:
             pooled.healthy = False
-        if self._sharing == "fixed":
+        if self.fixed:
             if not reusable:
                 self.discarded.extend(remove_orphans(pooled.client))
                 pooled.healthy = True
@@ -323,6 +331,9 @@ class ClientPool:
     def discard(self) -> None:
         """Drop all clients without closing them, after their event loop has ended."""
         self._closed = True
+        for pooled in self._all:
+            if (abandon := getattr(pooled.client, "abandon", None)) is not None:
+                abandon()
         self._idle.clear()
         self._shared.clear()
         self._all.clear()
@@ -336,7 +347,7 @@ class Lease:
 
     _pool: ClientPool
     _pooled: PooledClient
-    client: httpx.AsyncClient
+    client: HttpClient
     guarded: bool
     """Whether native cancellation must not reach the client."""
     released: bool = False
@@ -510,9 +521,7 @@ async def hand_to_caller(response: httpx.Response, streams: list[LeasedStream]) 
     streams.clear()  # the caller closes it from now on
 
 
-def connection_limit(
-    transports: Iterable[httpx.AsyncBaseTransport | None], default_limit: int
-) -> int | None:
+def connection_limit(transports: Iterable[object], default_limit: int) -> int | None:
     """Return how many calls the transports of a user support at the same time; None: no limit.
 
     Args:
@@ -524,7 +533,7 @@ def connection_limit(
         if transport is None or not _has_connections(transport):
             continue
         size: object = default_limit
-        if isinstance(transport, httpx.AsyncHTTPTransport):
+        if is_of_httpx(transport, "AsyncHTTPTransport"):
             pool = getattr(transport, "_pool", None)
             size = getattr(pool, "_max_connections", default_limit)
         if isinstance(size, int) and size < sys.maxsize:
@@ -532,5 +541,5 @@ def connection_limit(
     return min(sizes, default=None)
 
 
-def _has_connections(transport: httpx.AsyncBaseTransport) -> bool:
-    return not isinstance(transport, httpx.MockTransport | httpx.ASGITransport)
+def _has_connections(transport: object) -> bool:
+    return not is_of_httpx(transport, "MockTransport", "ASGITransport")

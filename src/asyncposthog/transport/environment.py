@@ -19,7 +19,13 @@ import httpx
 
 from asyncposthog.errors import ConfigurationError
 
-__all__ = ["certificate_settings", "check_proxies", "environment_error", "proxy_variable"]
+__all__ = [
+    "certificate_settings",
+    "check_proxies",
+    "environment_error",
+    "environment_proxy",
+    "proxy_variable",
+]
 
 _HOST_NAME: Final = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.%a-z]*:[0-9A-Fa-f:.%a-z]*")
 _MAX_PORT: Final = 65535
@@ -103,6 +109,26 @@ def check_proxies() -> None:
     error = _proxy_address_error(getproxies_environment())
     if error is not None:
         raise error
+
+
+def environment_proxy(base: str) -> str | None:
+    """Return the URL of the proxy that httpx would use for a URL; None: there is no proxy.
+
+    Raises:
+        ConfigurationError: A variable is invalid.
+    """
+    # Not public. Rules of our own for NO_PROXY would differ from those of the other transport.
+    from httpx import _utils  # pyright: ignore[reportPrivateUsage]
+
+    proxies = _utils.get_environment_proxies()
+    try:
+        url = httpx.URL(base)
+        patterns = sorted(map(_utils.URLPattern, proxies))
+    except (httpx.InvalidURL, ValueError):
+        error = environment_error()
+    else:
+        return next((proxies[p.pattern] for p in patterns if p.matches(url)), None)
+    raise error  # outside of the handler: the original may show the password of a proxy
 
 
 def proxy_variable(base: str) -> str | None:

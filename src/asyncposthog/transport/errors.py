@@ -83,12 +83,16 @@ def _scrubbed_copy(error: BaseException, redact: Redactor, depth: int = 0) -> Ba
             copy = type(error).__new__(type(error), *arguments)
             if isinstance(copy, httpx.HTTPError):
                 httpx.HTTPError.__init__(copy, *copy.args[:1])
+        str(copy)
     except Exception:
         # The constructor of another library's class may need more. The message of our own
         # exception has the text already.
-        return None
+        copy = None
     earlier = error.__cause__ or error.__context__
-    copy.__cause__ = None if earlier is None else _scrubbed_copy(earlier, redact, depth + 1)
+    cause = None if earlier is None else _scrubbed_copy(earlier, redact, depth + 1)
+    if copy is None:
+        return cause
+    copy.__cause__ = cause
     return copy
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.cookiejar import Cookie, CookieJar
 from io import BytesIO
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import anyio
 import httpx
@@ -17,12 +17,17 @@ from asyncposthog.errors import ClosedError, PostHogError, ResponseTooLargeError
 from asyncposthog.redact import Unpicklable
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 
+from .http_client import DirectClient, HttpClient
+
 __all__ = [
+    "BODY_HEADERS",
     "NOT_SENT_ERRORS",
+    "REDIRECTS",
     "TRUNCATED",
     "Credentials",
     "NoCookies",
     "Progress",
+    "TokenSource",
     "build_request",
     "close",
     "headers_without",
@@ -31,6 +36,7 @@ __all__ = [
     "origin",
     "read_bounded",
     "read_error",
+    "send_directly",
     "send_following_redirects",
 ]
 
@@ -40,14 +46,17 @@ _MAX_ERROR_BYTES: Final = 1 << 20
 """Bytes that are read of the body of an error response."""
 _MAX_REDIRECTS: Final = 5
 _MAX_PORT: Final = 65535
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+"""The statuses of redirects."""
+_MAX_WIRE_HEADERS: Final = 64
+"""Sets of headers that are kept for later requests."""
 _DECOMPRESS_CHUNK: Final = 256
 """Bytes of a compressed error response that are decompressed at a time."""
 _STREAM_THRESHOLD: Final = 1 << 20
 """Bytes of a body from which on it is collected in one buffer."""
 _FORWARDED_HEADERS: Final = ("User-Agent", "Accept-Encoding", "Range", "If-Match", "If-Range")
 """Headers that a file store gets: only what it needs to send a file, or a part of one."""
-_BODY_HEADERS: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+BODY_HEADERS: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 _NO_AUTH: Final = httpx.Auth()
 """Disables the auth of a user's httpx client."""
 
@@ -80,7 +89,7 @@ class Progress:
 
 
 def normalize_error(
-    error: Exception, client: httpx.AsyncClient | None = None, *, of_httpx: bool = False
+    error: Exception, client: HttpClient | None = None, *, of_httpx: bool = False
 ) -> Exception | None:
     """Return the exception to raise instead of one that httpx did not convert.
 
@@ -117,10 +126,10 @@ def normalize_error(
     return None
 
 
-def _is_plain_client(client: httpx.AsyncClient, request: httpx.Request) -> bool:
-    """Return whether sending a request runs no code but that of httpx."""
+def _is_plain_client(client: HttpClient, request: httpx.Request) -> bool:
+    """Return whether sending a request runs no code but that of httpx or httpx2."""
     if type(client) is not httpx.AsyncClient or any(client.event_hooks.values()):
-        return False
+        return getattr(client, "is_plain", False)
     transports: dict[object, object] = getattr(client, "_mounts", {})
     own = (getattr(client, "_transport", None), *transports.values())
     return all(t is None or type(t) is httpx.AsyncHTTPTransport for t in own)
@@ -199,6 +208,18 @@ class _SignedHeaders(Unpicklable, httpx.Headers):
     """Headers with the API key."""
 
 
+class TokenSource(Protocol):
+    """Where tokens come from that expire."""
+
+    async def get(self) -> Secret:
+        """Return a token that is valid now."""
+        ...
+
+    async def renew(self, rejected: Secret) -> Secret | None:
+        """Return another token than the one that the server rejected; None: there is none."""
+        ...
+
+
 class Credentials(Unpicklable):
     """The API key and the origins it may be sent to.
 
@@ -206,18 +227,83 @@ class Credentials(Unpicklable):
     request, cannot leak it.
     """
 
-    __slots__ = ("_headers", "_origins", "_value")
+    __slots__ = (
+        "_headers", "_name", "_origins", "_scheme", "_secret", "_source", "_unsigned", "_value",
+        "_wire_headers", "renewable",
+    )  # fmt: skip
 
-    def __init__(self, secret: Secret | None, bases: Iterable[str], headers: httpx.Headers) -> None:
+    def __init__(
+        self,
+        secret: Secret | None,
+        bases: Iterable[str],
+        headers: httpx.Headers,
+        *,
+        name: str = "Authorization",
+        scheme: str = "Bearer",
+        source: TokenSource | None = None,
+    ) -> None:
         """Keep the key, the base URLs it may be sent to, and the headers of default requests.
 
-        Without a key (None), requests are sent as they are.
+        Args:
+            secret: The key. Without one (None), requests are sent as they are.
+            bases: The base URLs.
+            headers: The headers of default requests.
+            name: The header that carries the key.
+            scheme: The word before the key; may be empty.
+            source: Where tokens come from that expire, which are sent instead of the key.
         """
-        self._value = "" if secret is None else f"Bearer {secret.reveal()}"
+        self._name, self._scheme, self._source = name, scheme, source
+        self.renewable = source is not None
+        """Whether the key is a token that expires: see `refresh`."""
         self._origins = frozenset(origin(httpx.URL(base)) for base in bases if secret is not None)
+        self._unsigned = headers
         self._headers = _SignedHeaders(headers)
-        if secret is not None:
-            self._headers["Authorization"] = self._value
+        self._wire_headers: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+        self._secret, self._value = secret, ""
+        if secret is not None and source is None:
+            self._use(secret)
+
+    def _use(self, secret: Secret) -> None:
+        self._secret = secret
+        self._value = f"{self._scheme} {secret.reveal()}".lstrip()
+        self._headers[self._name] = self._value
+        self._wire_headers.clear()
+
+    async def refresh(self) -> Secret:
+        """Get a token that is valid now, for the next request, and return it."""
+        assert self._source is not None
+        secret = await self._source.get()
+        if secret != self._secret or not self._value:
+            self._use(secret)
+        return secret
+
+    async def renew(self, rejected: Secret) -> bool:
+        """Get another token than the one that the server rejected; return whether there is one."""
+        assert self._source is not None
+        secret = await self._source.renew(rejected)
+        if secret is None:
+            return False
+        self._use(secret)
+        return True
+
+    def wire_headers(self, extra: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+        """Return the headers of a request to the first base URL, with the key.
+
+        Args:
+            extra: Headers of the request that are added to the default ones, or replace them.
+        """
+        cached = self._wire_headers.get(extra)
+        if cached is not None:
+            return cached
+        own_key = any(name.lower() == self._name.lower() for name, _ in extra)
+        headers = (self._unsigned if own_key else self._headers).copy()
+        for name, value in extra:
+            headers[name] = value
+        if len(self._wire_headers) >= _MAX_WIRE_HEADERS:
+            self._wire_headers.clear()
+        wire = {name.decode("ascii"): value.decode("ascii") for name, value in headers.raw}
+        self._wire_headers[extra] = wire
+        return wire
 
     def sign(self, request: httpx.Request, default_request: bool) -> httpx.Headers:
         """Return the headers of a request, with the key if its origin may get it.
@@ -229,15 +315,53 @@ class Credentials(Unpicklable):
         """
         if default_request:
             return self._headers.copy()
-        if "Authorization" in request.headers or origin(request.url) not in self._origins:
+        if self._name in request.headers or origin(request.url) not in self._origins:
             return request.headers
         headers = request.headers.copy()
-        headers["Authorization"] = self._value
+        headers[self._name] = self._value
         return headers
 
 
+async def send_directly(
+    client: DirectClient,
+    base: str,
+    request: PreparedRequest,
+    credentials: Credentials,
+    *,
+    connect_timeout: float,
+    progress: Progress,
+) -> httpx.Response:
+    """Send a request without an object of httpx for it; return the response, its body unread.
+
+    Args:
+        client: The HTTP client.
+        base: The URL of the host, which may have the key.
+        request: The encoded request.
+        credentials: The key, and the headers of every request.
+        connect_timeout: Seconds for a new connection.
+        progress: Updated when the server may have received something.
+    """
+    sent, accepted = progress.sent, progress.accepted
+    progress.sent = progress.accepted = True
+    try:
+        response = await client.send_direct(
+            request.method,
+            base,
+            request.target,
+            credentials.wire_headers(request.headers),
+            request.content,
+            connect_timeout,
+        )
+    except NOT_SENT_ERRORS:
+        progress.sent, progress.accepted = sent, accepted
+        raise
+    if response.status_code == 429:
+        progress.accepted = accepted
+    return response
+
+
 async def send_following_redirects(
-    client: httpx.AsyncClient,
+    client: HttpClient,
     request: httpx.Request,
     credentials: Credentials,
     *,
@@ -245,6 +369,7 @@ async def send_following_redirects(
     default_request: bool,
     download: bool = False,
     progress: Progress,
+    first: httpx.Response | None = None,
 ) -> httpx.Response:
     """Send a request and return the response with its body unread.
 
@@ -259,13 +384,19 @@ async def send_following_redirects(
         default_request: Whether it has the default headers and the default host.
         download: Whether the response may be a redirect to a file store of another origin.
         progress: Updated when the server may have received something.
+        first: The response to the request, if it was sent already.
     """
     cross_origin = False
     seen: tuple[httpx.URL, ...] = ()
     for _ in range(_MAX_REDIRECTS):
-        headers = request.headers if cross_origin else credentials.sign(request, default_request)
-        response = await _send(client, request, headers, progress)
-        if response.status_code not in _REDIRECTS:
+        if first is not None:
+            response, first = first, None
+        else:
+            headers = (
+                request.headers if cross_origin else credentials.sign(request, default_request)
+            )
+            response = await _send(client, request, headers, progress)
+        if response.status_code not in REDIRECTS:
             return response
         target = None if cross_origin else _redirect(request, response, content)
         if target is not None and request.method not in {"GET", "HEAD"}:
@@ -284,7 +415,7 @@ async def send_following_redirects(
 
 
 async def _send(
-    client: httpx.AsyncClient, request: httpx.Request, headers: httpx.Headers, progress: Progress
+    client: HttpClient, request: httpx.Request, headers: httpx.Headers, progress: Progress
 ) -> httpx.Response:
     unsigned_headers = request.headers
     request.headers = headers
@@ -299,7 +430,8 @@ async def _send(
         # An event hook of the user's client runs after the response, and may raise the same error.
         has_response_hook = client.event_hooks["response"]
         no_free_stream = isinstance(error, httpx.LocalProtocolError) and _is_too_many_streams(error)
-        if (no_free_stream or isinstance(error, NOT_SENT_ERRORS)) and not has_response_hook:
+        not_sent = isinstance(error, NOT_SENT_ERRORS) and not _is_lost_connection(error)
+        if (no_free_stream or not_sent) and not has_response_hook:
             progress.sent, progress.accepted = sent, accepted
         if no_free_stream:
             refused = httpx.PoolTimeout("the server allows no more streams on the connection")
@@ -312,6 +444,18 @@ async def _send(
         raise error_to_raise from error
     finally:
         request.headers = unsigned_headers
+
+
+def _is_lost_connection(error: httpx.HTTPError) -> bool:
+    """Return whether httpx-aiohttp reports a connection that was lost after the request was sent.
+
+    It raises `ConnectTimeout` for that, which would mean that nothing was sent.
+    """
+    return type(error.__cause__).__name__ in {
+        "ClientConnectionResetError",
+        "ClientOSError",
+        "ServerDisconnectedError",
+    }
 
 
 def _is_too_many_streams(error: BaseException | None) -> bool:
@@ -413,7 +557,7 @@ async def read_bounded(
                 raise _too_large(limit, request, operation)
             if length <= _STREAM_THRESHOLD and "Content-Encoding" not in response.headers:
                 # h11 and h2 enforce the declared length, so it need not be counted again.
-                await response.aread()
+                await _read_declared(response)
                 return response
         content, whole = await _collect(response, limit)
         if not whole and limit is not None:
@@ -429,6 +573,25 @@ async def read_bounded(
         if not response.is_closed:
             await close(response)
     return _copy(response, content)
+
+
+async def _read_declared(response: httpx.Response) -> None:
+    """Read a body that is not compressed and has a declared length."""
+    body = response.stream
+    read_body: Callable[[], Awaitable[bytes]] | None = getattr(body, "read_body", None)
+    if read_body is not None:
+        content = await read_body()
+        response.is_closed = True
+    elif isinstance(body, httpx.AsyncByteStream) and not response.is_stream_consumed:
+        chunks = [chunk async for chunk in body]
+        content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        await response.aclose()
+    else:
+        await response.aread()
+        return
+    # There is no public way: `aread` passes chunks through a decoder and three generators.
+    response._content = content  # pyright: ignore[reportPrivateUsage]
+    response.is_stream_consumed = True
 
 
 async def read_error(response: httpx.Response, limit: int | None) -> httpx.Response:
@@ -517,9 +680,10 @@ def _copy(response: httpx.Response, content: bytes) -> httpx.Response:
     """Return a copy of a response with its decompressed body."""
     copy = httpx.Response(
         response.status_code,
-        headers=headers_without(response, _BODY_HEADERS),
+        headers=headers_without(response, BODY_HEADERS),
         content=content,
-        request=response.request,
+        # None if the request was sent directly; the property would raise an error.
+        request=getattr(response, "_request", None),
         extensions={**response.extensions},
     )
     with suppress(RuntimeError):  # a response that middleware has built has no elapsed time

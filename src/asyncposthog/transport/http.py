@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+# Python 3.15 imports these when they are first used: for failed calls and uploads.
+__lazy_modules__ = [
+    "asyncposthog.transport.encoding.multipart",
+    "asyncposthog.transport.errors",
+    "asyncposthog.transport.retry",
+]
+
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from math import inf
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import anyio
 import httpx
@@ -16,6 +23,7 @@ from anyio.lowlevel import current_token
 from asyncposthog.call import Call
 from asyncposthog.errors import (
     ClosedError,
+    ConfigurationError,
     EventLoopError,
     PostHogError,
     RequestInfo,
@@ -28,12 +36,21 @@ from asyncposthog.transport.encoding.multipart import encode_multipart
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 from asyncposthog.types import KeyKind
 
-from .client_pool import ClientPool, Lease, LeasedStream, Sharing, close_all, hand_to_caller
+from .client_pool import (
+    ClientPool,
+    Lease,
+    LeasedStream,
+    Sharing,
+    close_all,
+    hand_to_caller,
+    in_any_event_loop,
+)
 from .clock import Clock, SystemClock
 from .connection_gate import ConnectionGate
 from .errors import classify_failure, from_httpx_error, redact_response
 from .exchange import (
     NOT_SENT_ERRORS,
+    REDIRECTS,
     TRUNCATED,
     Credentials,
     Progress,
@@ -41,8 +58,10 @@ from .exchange import (
     close,
     read_bounded,
     read_error,
+    send_directly,
     send_following_redirects,
 )
+from .http_client import DirectClient, HttpClient
 from .limiter import Admission, KeyRateLimits, Limiter
 from .middleware import Middleware, compose
 from .native_cancellation import shield_from_native_cancellation
@@ -56,6 +75,8 @@ logger = logging.getLogger("asyncposthog")
 
 _CONNECT_TIMEOUT: Final = 10.0
 _CLOSE_TIMEOUT: Final = 5.0
+_MAX_CACHED_TARGET: Final = 1000
+"""Characters of a path and query whose parsed URL is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +95,8 @@ class ClientContext:
     """Bytes of a response body, decompressed; None: no limit."""
     rate_limits: KeyRateLimits | None = None
     """The rate limits of the API key; None: calls are not limited."""
+    explain: Callable[[StatusError], StatusError] | None = None
+    """Returns the error for an error response of a gateway, whose statuses mean something else."""
 
 
 @dataclass(slots=True)
@@ -126,7 +149,7 @@ class Transport:
     def __init__(
         self,
         *,
-        build: Callable[[], httpx.AsyncClient],
+        build: Callable[[], HttpClient],
         owned: bool = True,
         sharing: Sharing = "fixed",
         max_connections: int | None = None,
@@ -138,7 +161,7 @@ class Transport:
         """Keep the factories. The first httpx client is built by the first call.
 
         Args:
-            build: Returns an httpx client.
+            build: Returns an HTTP client; with `direct`, a `DirectClient`.
             owned: Whether closing the transport closes the httpx clients.
             sharing: How many calls may use one httpx client at the same time.
             max_connections: Calls that may use a connection at the same time; None: no limit.
@@ -147,6 +170,8 @@ class Transport:
             clock: Clock and random source, replaceable in tests.
             retry_budget: Retries of all calls together while none succeeds; None: no limit.
         """
+        self._build_client, self._max_connections = build, max_connections
+        self._sharing: Sharing = sharing
         self._new_pool = partial(ClientPool, build, sharing, max_connections)
         self._pool = self._new_pool()
         self._gate = self._pool.gate
@@ -155,6 +180,7 @@ class Transport:
         self._limiter: Limiter | None = None
         self._limiter_owned = limiter_owned
         self.clock = clock or SystemClock()
+        self._retry_budget_size = retry_budget
         self._retry_budget = None if retry_budget is None else RetryBudget(retry_budget, self.clock)
         self._event_loop: object = None
         self._closed = False
@@ -163,6 +189,13 @@ class Transport:
         self._scopes: set[anyio.CancelScope] = set()
         self._streams = 0
         self._idle_event: anyio.Event | None = None
+
+    @property
+    def http_library(self) -> Literal["httpx", "aiohttp", "own"]:
+        """What sends requests; `own`: a client or transport that the user gave."""
+        if self._pool.direct:
+            return "aiohttp"
+        return "own" if self._pool.fixed else "httpx"
 
     @property
     def is_closed(self) -> bool:
@@ -186,6 +219,44 @@ class Transport:
         if self._limiter is None and self._make_limiter is not None:
             self._limiter = self._make_limiter()
         return None if self._limiter is None else self._limiter.for_key(base_url, api_key)
+
+    def for_other_event_loop(self) -> Transport:
+        """Return a transport for another event loop, in any thread, that shares the rate limits.
+
+        Close it in its event loop.
+
+        Raises:
+            ClosedError: The client is closed.
+            ConfigurationError: The httpx client or the limiter belongs to one event loop.
+        """
+        self.check_open()
+        if self._sharing == "fixed" and not (self._owned and in_any_event_loop(self._pool.sample)):
+            raise ConfigurationError(
+                "The client has an http_client or a transport of its own, whose connections belong "
+                "to one event loop; synchronous code uses another one.",
+                suggestion="Build the client without http_client and transport.",
+            )
+        if self._limiter is None and self._make_limiter is not None:
+            self._limiter = self._make_limiter()
+        limiter = None
+        if self._limiter is not None:
+            make_limiter = getattr(self._limiter, "for_other_event_loop", None)
+            if make_limiter is None:
+                raise ConfigurationError(
+                    f"{type(self._limiter).__name__} cannot be used in another event loop, which "
+                    "synchronous code needs.",
+                    suggestion="Give it a method for_other_event_loop() that returns a limiter.",
+                )
+            limiter = make_limiter()
+        return Transport(
+            build=self._build_client,
+            owned=self._owned,
+            sharing=self._sharing,
+            max_connections=self._max_connections,
+            limiter=None if limiter is None else lambda: limiter,
+            clock=self.clock,
+            retry_budget=self._retry_budget_size,
+        )
 
     def accept_encoding(self) -> str:
         """Return the compressions that the httpx client supports."""
@@ -240,15 +311,23 @@ class Transport:
             state = InFlightCall(context, call, request, stream, started_at, on_sent)
             state.timeout = policy.timeout
             state.download = operation.result.status == 302
-            if context.rate_limits is None:
-                response = await self._send_with_retries(state)
-            else:
+            admission = None
+            if context.rate_limits is not None:
                 admission = state.admission = context.rate_limits.admission(operation, request)
                 admission.max_block_seconds = policy.max_retry_after
-                if admission.needs_query_slot:
-                    response = await self._send_in_query_slot(state, admission)
-                else:
-                    response = await self._send_with_retries(state)
+            if admission is not None and admission.needs_query_slot:
+                response = await self._send_in_query_slot(state, admission)
+            else:
+                # As `_send_with_retries`, without a coroutine for it: thousands may wait here.
+                first_error: PostHogError | None = None
+                response = None
+                try:
+                    response = await self._attempt(state, 1)
+                except PostHogError as error:
+                    first_error = error
+                if response is None:
+                    assert first_error is not None
+                    response = await self._retry(state, first_error)
             if stream:
                 await hand_to_caller(response, state.open_streams)
                 self._streams += 1
@@ -359,6 +438,7 @@ class Transport:
 
     def start_over_after_fork(self) -> None:
         """Leave the connections to the parent, in a child process that was forked."""
+        self._pool.discard()
         self._pool = self._new_pool()
         self._gate = self._pool.gate
         if self._limiter_owned:
@@ -378,22 +458,20 @@ class Transport:
         """Make one attempt, limited by its timeout and by the deadline of the call."""
         call.attempt = number
         call.progress = Progress()
-        call.queue_position = None
+        call.queue_position, call.deadline_first = None, False
         admission = call.admission
         scope = call.scope = anyio.CancelScope()
         self._scopes.add(scope)
         try:
             with scope:
                 if admission is None:
-                    self._start_timeout(call, scope)
-                    return await self._run_middleware(call)
+                    return await self._attempt_admitted(call, scope)
                 # Waiting for the rate limits takes of the deadline, not of the timeout. The scope
                 # has no deadline meanwhile: the limiter can tell earlier that it cannot be met.
                 if call.spec.options.policy.deadline is not None:
                     admission.timeout = self._remaining(call)
                 async with admission:
-                    self._start_timeout(call, scope)
-                    return await self._run_middleware(call)
+                    return await self._attempt_admitted(call, scope)
         except httpx.HTTPError as error:
             error_to_raise: PostHogError = from_httpx_error(
                 error,
@@ -434,9 +512,16 @@ class Transport:
                 seconds, call.deadline_first = remaining, True
         scope.deadline = inf if seconds is None else anyio.current_time() + seconds
 
-    async def _run_middleware(self, call: InFlightCall) -> httpx.Response:
+    async def _attempt_admitted(
+        self, call: InFlightCall, scope: anyio.CancelScope
+    ) -> httpx.Response:
         """Send one attempt through the middleware, and raise the error for an error response."""
-        context = call.context
+        context, gate = call.context, self._gate
+        renewable = context.credentials.renewable
+        send = self._send_with_token if renewable else self._connect_and_send
+        if context.middleware or renewable or gate is None or gate.free:
+            self._start_timeout(call, scope)
+        # Otherwise it starts with the permit for a connection, and no timer is needed until then.
         if context.middleware:
             request = self._build(call)
             request.read()
@@ -446,11 +531,9 @@ class Transport:
                 "path": operation.path,
                 "attempt": call.attempt,
             }
-            response = await compose(context.middleware, partial(self._connect_and_send, call))(
-                request
-            )
+            response = await compose(context.middleware, partial(send, call))(request)
         else:
-            response = await self._connect_and_send(call)
+            response = await send(call)
         if response.status_code < 300 or response.status_code == 304:
             budget = self._retry_budget
             if budget is not None and not budget.full:
@@ -468,11 +551,25 @@ class Transport:
         connect = _CONNECT_TIMEOUT if timeout is None else min(timeout, _CONNECT_TIMEOUT)
         return build_request(
             prepared.method,
-            call.context.hosts.app + prepared.target,
+            _parse_url(call.context.hosts.app + prepared.target)
+            if len(prepared.target) < _MAX_CACHED_TARGET
+            else call.context.hosts.app + prepared.target,
             headers,
             prepared.content,
             {"timeout": {"connect": connect, "read": timeout, "write": timeout, "pool": timeout}},
         )
+
+    async def _send_with_token(
+        self, call: InFlightCall, request: httpx.Request | None = None
+    ) -> httpx.Response:
+        """Send a request with a token that expires, and with another one if it is rejected."""
+        credentials = call.context.credentials
+        token = await credentials.refresh()
+        response = await self._connect_and_send(call, request)
+        # Once: a server that rejects a new token as well does not accept the next one.
+        if response.status_code == 401 and await credentials.renew(token):
+            response = await self._connect_and_send(call, request)
+        return response
 
     async def _connect_and_send(
         self, call: InFlightCall, request: httpx.Request | None = None
@@ -529,25 +626,43 @@ class Transport:
             if self._pool.fixed and self._pool.discarded:
                 # A connection that is still to be closed counts against the user's limit.
                 await self._pool.close_discarded()
-            if request is None:
+            directly = self._pool.direct and request is None and not (call.stream or call.download)
+            if request is None and not directly:
                 request = self._build(call)  # not earlier: many calls time out before this point
             if admission is not None:
                 admission.was_sent = True
             if call.on_sent is not None:
                 call.on_sent()
-            if call.download:
-                lease.mark_cross_origin()
-            if call.download or request.url.scheme == "https":
-                lease.install_trace(request)
-            response = await send_following_redirects(
-                lease.client,
-                request,
-                context.credentials,
-                content=prepared.content,
-                default_request=default_request,
-                download=call.download,
-                progress=call.progress,
-            )
+            if directly:
+                timeout = call.timeout
+                response = await send_directly(
+                    cast("DirectClient", lease.client),
+                    context.hosts.app,
+                    prepared,
+                    context.credentials,
+                    connect_timeout=(
+                        _CONNECT_TIMEOUT if timeout is None else min(timeout, _CONNECT_TIMEOUT)
+                    ),
+                    progress=call.progress,
+                )
+            if request is None and response is not None and response.status_code in REDIRECTS:
+                response.request = request = self._build(call)
+            if request is not None:
+                if call.download:
+                    lease.mark_cross_origin()
+                if call.download or request.url.scheme == "https":
+                    lease.install_trace(request)
+                response = await send_following_redirects(
+                    lease.client,
+                    request,
+                    context.credentials,
+                    content=prepared.content,
+                    default_request=default_request,
+                    download=call.download,
+                    progress=call.progress,
+                    first=response,
+                )
+            assert response is not None
             if admission is not None:
                 await admission.on_response(response.status_code)
             if response.status_code >= 300:
@@ -656,7 +771,7 @@ class Transport:
         if TRUNCATED in response.extensions:
             read = f"Only the first {response.extensions[TRUNCATED]:,} bytes of its body were read."
             error.suggestion = f"{read} {error.suggestion}"
-        return error
+        return error if context.explain is None else context.explain(error)
 
     def _cancellation_error(self, call: InFlightCall) -> PostHogError:
         """Return the error for a call whose scope was cancelled: by `aclose`, or by a timeout."""
@@ -667,6 +782,12 @@ class Transport:
                 request=call.info,
             )
         return _timeout_error(call, None if self._gate is None else self._gate.size)
+
+
+@lru_cache(maxsize=128)
+def _parse_url(url: str) -> httpx.URL:
+    """Return a URL. Parsing takes longer than building the rest of a request."""
+    return httpx.URL(url)
 
 
 async def _read_files(request: PreparedRequest) -> PreparedRequest:

@@ -82,5 +82,9 @@ class NoLimiter:
     def for_key(self, base_url: str, api_key: str) -> None:
         """Return None: there are no limits."""
 
+    def for_other_event_loop(self) -> NoLimiter:
+        """Return the limiter itself."""
+        return self
+
     async def aclose(self) -> None:
         """Do nothing."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import anyio
 from anyio.lowlevel import current_token
 
-__all__ = ["on_asyncio", "shield_from_native_cancellation"]
+__all__ = ["in_other_event_loop", "on_asyncio", "shield_from_native_cancellation"]
 
 T = TypeVar("T")
 
@@ -25,6 +25,14 @@ def on_asyncio() -> bool:
 
     token: Any = current_token()
     return isinstance(getattr(token, "native_token", token), asyncio.AbstractEventLoop)
+
+
+def in_other_event_loop() -> bool:
+    """Return whether an event loop is running that is not one of asyncio."""
+    try:
+        return not on_asyncio()
+    except RuntimeError:  # none is running
+        return False
 
 
 async def shield_from_native_cancellation(work: Callable[[], Awaitable[T]]) -> T:

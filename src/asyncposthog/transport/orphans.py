@@ -11,16 +11,18 @@ from typing import Any, cast
 
 import httpx
 
+from .http_client import HttpClient
+
 __all__ = ["remove_orphans", "transports"]
 
 
-def transports(client: httpx.AsyncClient) -> list[httpx.AsyncBaseTransport]:
+def transports(client: HttpClient) -> list[httpx.AsyncBaseTransport]:
     """Return all transports of a client, those for certain URLs included."""
     every = (getattr(client, "_transport", None), *getattr(client, "_mounts", {}).values())
     return [transport for transport in every if transport is not None]
 
 
-def remove_orphans(client: httpx.AsyncClient) -> list[Any]:
+def remove_orphans(client: HttpClient) -> list[Any]:
     """Remove connections without a request from the pools of a client, and return them."""
     orphans: list[Any] = []
     for transport in transports(client):

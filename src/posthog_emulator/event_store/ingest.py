@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -83,8 +83,9 @@ def parse_event(fields: Mapping[str, Any], default_uuid: str, default_timestamp:
 
 
 _HOUR = 3_600_000_000
-"""Microseconds between two updates of an event definition's `last_seen_at`, as on the server."""
+"""Microseconds between two updates of the `last_seen_at` of an event definition or of a person."""
 _MERGE_EVENTS = frozenset({"$identify", "$create_alias", "$merge_dangerously"})
+_PERSON_UPDATES = frozenset({"$set", "$set_once", "$unset"})
 _WITHOUT_PERSON_UPDATES = frozenset({"$exception", "$$heatmap"})
 _NO_GROUPS: tuple[str, ...] = ("",) * MAX_GROUP_TYPES
 _ILLEGAL_DISTINCT_IDS = frozenset(
@@ -154,81 +155,100 @@ class ProjectEvents:
             self.groups.load()
             self.property_types.load()
         self._on_definition = on_definition
-        self._event_seen_at: dict[str, int] = {}
+        self._event_due: dict[str, int] = {}
+        """The times from which on an event by this name updates its definition."""
         self._ingested_at = 0
 
-    def ingest(self, events: Iterable[Event], now: int, last_number: int) -> list[tuple[Any, ...]]:
+    def ingest(self, events: Sequence[Event], now: int, last_number: int) -> list[Sequence[Any]]:
         """Apply events to persons, groups and definitions.
 
         Args:
-            events: The events, in order of arrival.
+            events: The events, at least one, in order of arrival.
             now: The time of arrival, in microseconds since 1970.
             last_number: The number of the event before these.
 
         Returns:
-            Their rows for the table `events`.
+            The columns of their rows in the table `events`.
         """
         self._ingested_at = now
-        batch = list(events)
-        # One query for all persons of the batch instead of one per event.
-        self.persons.preload({event.distinct_id for event in batch})
-        return [self._row(event, number) for number, event in enumerate(batch, last_number + 1)]
-
-    def _row(self, event: Event, number: int) -> tuple[Any, ...]:
-        name, distinct_id, timestamp, uuid, properties, personal = event
-        self.record_definition(name, timestamp, properties)
-        person_id = self._person_id(event) if personal else self._personless_id(distinct_id)
-        groups = _NO_GROUPS
-        if "$groups" in properties:
-            groups = self._group_columns(properties)
-        if name == "$groupidentify":
-            self._identify_group(properties, timestamp)
-        get = properties.get
-        return (
-            self.team_id,
-            uuid,
-            name,
-            distinct_id,
-            person_id,
-            timestamp,
-            self._ingested_at,
-            to_json(properties, inf_nan_mode="null"),
-            get("$elements_chain") or "",
-            _text(get("$session_id")),
-            _text(get("$window_id")),
-            *groups,
-            "full" if personal else "propertyless",
-            number,
+        names, distinct_ids, timestamps, uuids, properties, personal = zip(*events, strict=True)
+        # What is rare is looked for once in a batch, and not in each event.
+        present = set[str]().union(*properties)
+        known = self.property_types.has_types("event", present)
+        updated = not _PERSON_UPDATES.isdisjoint(present)
+        self.persons.preload(set(distinct_ids))
+        person_ids: list[str] = []
+        groups: dict[int, tuple[str, ...]] = {}
+        for number, event in enumerate(events):
+            name, distinct_id, at, _, fields, is_personal = event
+            if at >= self._event_due.get(name, at):
+                self._record_event(name, at)
+            if not known:
+                self.property_types.record("event", fields)
+            if is_personal:
+                person = self._person(event)
+                if updated and person is not None and name not in _WITHOUT_PERSON_UPDATES:
+                    self._update_properties(person, fields)
+            else:
+                # Still attributed to the person of the distinct id, if it has one.
+                person = self.persons.cached(distinct_id)
+            person_ids.append(
+                person.uuid if person else self.persons.anonymous_person_id(distinct_id)
+            )
+            if "$groups" in present and "$groups" in fields:
+                groups[number] = self._group_columns(fields)
+            if name == "$groupidentify":
+                self._identify_group(fields, at)
+        count = len(events)
+        group_columns = (
+            zip(*(groups.get(number, _NO_GROUPS) for number in range(count)), strict=True)
+            if groups
+            else [[""] * count] * MAX_GROUP_TYPES
         )
+        return [
+            [self.team_id] * count,
+            uuids,
+            names,
+            distinct_ids,
+            person_ids,
+            timestamps,
+            [now] * count,
+            [to_json(fields, inf_nan_mode="null") for fields in properties],
+            *(
+                [_text(fields.get(name)) for fields in properties]
+                if name in present
+                else [""] * count
+                for name in ("$elements_chain", "$session_id", "$window_id")
+            ),
+            *group_columns,
+            ["full" if one else "propertyless" for one in personal],
+            range(last_number + 1, last_number + 1 + count),
+        ]
 
     def record_definition(self, name: str, at: int, properties: Mapping[str, Any]) -> None:
         """Record the definition of an event and of its properties."""
-        last_seen = self._event_seen_at.get(name)
-        if last_seen is None or at >= last_seen + _HOUR:
-            self._event_seen_at[name] = at
-            self._on_definition(NewDefinition(self.team_id, "event", name, at))
+        if at >= self._event_due.get(name, at):
+            self._record_event(name, at)
         self.property_types.record("event", properties)
 
-    def _personless_id(self, distinct_id: str) -> str:
-        # A personless event of someone who has a person is still attributed to that person.
-        person = self.persons.cached(distinct_id)
-        return person.uuid if person is not None else self.persons.anonymous_person_id(distinct_id)
+    def _record_event(self, name: str, at: int) -> None:
+        self._event_due[name] = at + _HOUR
+        self._on_definition(NewDefinition(self.team_id, "event", name, at))
 
-    def _person_id(self, event: Event) -> str:
-        people, distinct_id, properties = self.persons, event.distinct_id, event.properties
+    def _person(self, event: Event) -> Person | None:
+        """Return the person of an event, created if it is missing; None if it can have none."""
+        people, distinct_id, at = self.persons, event.distinct_id, event.timestamp
         person = people.cached(distinct_id)
         if person is None and is_illegal_distinct_id(distinct_id):
-            return people.anonymous_person_id(distinct_id)
+            return None
         if event.event in _MERGE_EVENTS:
             person = self._merge(event)
         elif person is None:
-            person = people.create(distinct_id, event.timestamp)
-        people.mark_seen(person, event.timestamp)
-        if (
-            "$set" in properties or "$set_once" in properties or "$unset" in properties
-        ) and event.event not in _WITHOUT_PERSON_UPDATES:
-            self._update_properties(person, properties)
-        return person.uuid
+            person = people.create(distinct_id, at)
+        # By the hour, as on the server: otherwise every event would make the person dirty.
+        if person.last_seen_at is None or at >= person.last_seen_at + _HOUR:
+            people.mark_seen(person, at - at % _HOUR)
+        return person
 
     def _merge(self, event: Event) -> Person:
         field = "$anon_distinct_id" if event.event == "$identify" else "alias"

@@ -23,7 +23,6 @@ __all__ = ["Person", "PersonStore", "person_uuid"]
 _NAMESPACE: Final = uuid.UUID("932979b4-65c3-4424-8467-0b66ec27bc22")
 _MAX_CACHED: Final = 50_000
 """Number of persons kept in memory."""
-_HOUR: Final = 3_600_000_000
 
 _SELECT: Final = """
 SELECT r.number, toString(p.id), toUnixTimestamp64Micro(p.created_at), p.properties,
@@ -106,6 +105,8 @@ class PersonStore:
         self.has_persisted = has_persisted
         self._cache: dict[str, Person] = {}
         self._by_distinct_id: dict[str, Person] = {}
+        self.cached: Callable[[str], Person | None] = self._by_distinct_id.get
+        """Returns the person with a distinct id without a query; call `preload` first."""
         self._dirty: dict[str, Person] = {}
         self._deleted: dict[str, Person] = {}
         """Persons that were deleted or merged since the last flush, if ClickHouse has them."""
@@ -155,10 +156,6 @@ class PersonStore:
             self.preload((distinct_id,))
             person = self._by_distinct_id.get(distinct_id)
         return person
-
-    def cached(self, distinct_id: str) -> Person | None:
-        """Return the person with a distinct id without a query; call `preload` first."""
-        return self._by_distinct_id.get(distinct_id)
 
     def find_by_uuids(self, uuids: Iterable[str]) -> list[Person]:
         """Return persons by UUID, in the same order; unknown UUIDs are left out."""
@@ -226,11 +223,9 @@ class PersonStore:
         self._dirty[person.uuid] = person
 
     def mark_seen(self, person: Person, at: int) -> None:
-        """Update `last_seen_at`, to the hour."""
-        # By the hour, as on the server: otherwise every event would make the person dirty.
-        if person.last_seen_at is None or at >= person.last_seen_at + _HOUR:
-            person.last_seen_at = at - at % _HOUR
-            self._dirty[person.uuid] = person
+        """Set `last_seen_at`."""
+        person.last_seen_at = at
+        self._dirty[person.uuid] = person
 
     def update_properties(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Literal, TypeAlias
 
 from posthog_emulator.clickhouse.engine import Database
@@ -96,9 +97,12 @@ class PropertyTypes:
             for name, kind in types.items()
         }
 
+    def has_types(self, scope: Scope, names: AbstractSet[str]) -> bool:
+        """Return whether all these properties have a type."""
+        return names <= self._known[scope]
+
     def record(self, scope: Scope, properties: Mapping[str, Any]) -> None:
         """Record the types of the properties of one event, person or group."""
-        # The usual case, checked without a loop in Python: this runs for every event.
         if properties.keys() <= self._known[scope]:
             return
         typed = self._typed[scope]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from threading import RLock
 from typing import Any, Final
 
+from pydantic_core import from_json
+
 from posthog_emulator.clickhouse.engine import Cancellation, Database, open_database
 from posthog_emulator.clickhouse.errors import ClickHouseError
-from posthog_emulator.clickhouse.inserts import insert
+from posthog_emulator.clickhouse.inserts import insert_columns
 from posthog_emulator.clickhouse.json_rows import JsonRows, query_json
 from posthog_emulator.retention import MIB, BoundedLog
 from posthog_emulator.timestamps import to_micros
@@ -39,6 +42,12 @@ _PROPERTIES: Final = _COLUMNS.index("properties")
 _TEAM: Final = _COLUMNS.index("team_id")
 _DISTINCT_ID: Final = _COLUMNS.index("distinct_id")
 _PERSON_ID: Final = _COLUMNS.index("person_id")
+_RECENT: Final = [
+    _COLUMNS.index(name)
+    for name in (
+        "team_id", "event", "distinct_id", "timestamp", "uuid", "properties", "person_mode"
+    )
+]  # fmt: skip
 _FORMAT_FILE: Final = "format"
 
 
@@ -56,8 +65,8 @@ class EventStore:
             number in the database by default.
         on_definition: Called with new event names, properties and group types.
         seed: Seed of the UUIDs of events that come without one.
-        max_recent: Number of captured events that `recent` keeps; fewer if their properties are
-            large.
+        max_recent: Number of captured events that `recent` returns; fewer if their properties
+            are large.
 
     Raises:
         EngineMissingError: ClickHouse is missing (install `asyncposthog[emulator]`), or has no
@@ -80,8 +89,9 @@ class EventStore:
         self._clock = clock
         self._on_definition = on_definition
         self._random = Random(seed)  # noqa: S311
-        self.recent: BoundedLog[tuple[int, Event]] = BoundedLog(max_recent, _MAX_RECENT_BYTES)
-        """The latest events received by the capture endpoints, each with its project."""
+        self._recent: BoundedLog[list[Sequence[Any]]] = BoundedLog(max_recent, _MAX_RECENT_BYTES)
+        """The columns `_RECENT` of the latest batches received by the capture endpoints."""
+        self._max_recent = max_recent
         self._database = _open(path)
         self.last_person_number: int = 0
         """The highest person number in the database, or the last one given out by default."""
@@ -95,11 +105,12 @@ class EventStore:
         self._projects: dict[int, ProjectEvents] = {}
         self.cohorts = CohortStore(self._database, self._lock, self.next_version)
         """The members of cohorts."""
-        self._buffer: list[tuple[Any, ...]] = []
+        self._buffer = _empty_columns()
+        """The columns of events that are not written yet."""
         self._buffered_bytes = 0
-        """Size of the properties in `_buffer`, in bytes."""
+        """Size of their properties, in bytes."""
         self._batches = 0
-        """The number of batches that were written since the last `flush`."""
+        """The number of batches that were written since changed persons were."""
         self._writer: ThreadPoolExecutor | None = None
         self._pending: Future[None] | None = None
         """The batch that is being written."""
@@ -200,37 +211,58 @@ class EventStore:
         Args:
             team_id: The project.
             events: The events, in order of arrival.
-            captured: Whether to add them to `recent`.
+            captured: Whether they came by a capture endpoint: `recent` returns these.
         """
+        if not events:
+            return
         with self._lock:
-            rows = self.project(team_id).ingest(events, self.now(), self._last_event)
-            self._last_event += len(rows)
-            self._buffer += rows
-            sizes = [len(row[_PROPERTIES]) for row in rows]
-            self._buffered_bytes += sum(sizes)
+            columns = self.project(team_id).ingest(events, self.now(), self._last_event)
+            self._last_event += len(events)
+            for buffered, added in zip(self._buffer, columns, strict=True):
+                buffered += added
+            size = sum(map(len, columns[_PROPERTIES]))
+            self._buffered_bytes += size
             if captured:
-                self.recent.extend([(team_id, event) for event in events], sizes)
+                # Columns of text and numbers: other than dicts of properties, they are no work
+                # for the garbage collector.
+                self._recent.append([columns[n] for n in _RECENT], size, len(events))
             if (
-                len(self._buffer) >= _MAX_BUFFERED_ROWS
+                len(self._buffer[0]) >= _MAX_BUFFERED_ROWS
                 or self._buffered_bytes >= _MAX_BUFFERED_BYTES
             ):
                 self._write_behind()
 
+    def recent(
+        self, team_id: int, event: str | None = None, distinct_id: str | None = None
+    ) -> Iterator[Event]:
+        """Yield the latest events that the capture endpoints received, the newest first.
+
+        Args:
+            team_id: The project.
+            event: Yield only events with this name.
+            distinct_id: Yield only events with this distinct id.
+        """
+        batches = ([*zip(*columns, strict=True)] for columns in reversed(self._recent))
+        rows = chain.from_iterable(map(reversed, batches))
+        # The log drops whole batches, and may have some events more.
+        for team, name, person, at, uuid, properties, mode in islice(rows, self._max_recent):
+            if team == team_id and event in {None, name} and distinct_id in {None, person}:
+                yield Event(name, person, at, uuid, from_json(properties), mode == "full")
+
     def _write_behind(self) -> None:
         """Write the buffered events in another thread, while more are ingested."""
         self._wait_for_writes()
-        self._batches += 1
+        self._reassign_buffered()
         if self._batches >= _MAX_BATCHES:
-            # Persons are written by `flush` only, and changed ones stay in memory until then.
-            self.flush()
-            return
+            # Changed persons stay in memory until they are written.
+            self._flush_projects()
+        self._batches += 1
         self._database.check()
         if self._writer is None:
             self._writer = ThreadPoolExecutor(1, "asyncposthog-events")
-        self._reassign_buffered()
-        rows, self._buffer, self._buffered_bytes = self._buffer, [], 0
+        columns, self._buffer, self._buffered_bytes = self._buffer, _empty_columns(), 0
         self._pending = self._writer.submit(
-            insert, self._database, "events", COLUMNS["events"], rows, apart=True
+            insert_columns, self._database, "events", COLUMNS["events"], columns, apart=True
         )
 
     def _wait_for_writes(self) -> None:
@@ -241,15 +273,19 @@ class EventStore:
     def flush(self) -> None:
         """Write buffered events and changed persons and groups to ClickHouse."""
         with self._lock:
-            self._batches = 0
             self._wait_for_writes()
-            if self._buffer:
+            if self._buffer[0]:
                 self._reassign_buffered()
-                insert(self._database, "events", COLUMNS["events"], self._buffer)
-                self._buffer, self._buffered_bytes = [], 0
-            for project in self._projects.values():
-                if project.is_dirty:
-                    project.flush(self.now())
+                insert_columns(self._database, "events", COLUMNS["events"], self._buffer)
+                self._buffer, self._buffered_bytes = _empty_columns(), 0
+            self._flush_projects()
+
+    def _flush_projects(self) -> None:
+        """Write changed persons and groups, after the events before their changes."""
+        self._batches = 0
+        for project in self._projects.values():
+            if project.is_dirty:
+                project.flush(self.now())
 
     def _reassign_buffered(self) -> None:
         """Set the person of buffered events whose distinct id got another person meanwhile."""
@@ -257,12 +293,11 @@ class EventStore:
             moved = project.persons.moved
             if not moved:
                 continue
-            for number, row in enumerate(self._buffer):
-                person = moved.get(row[_DISTINCT_ID])
-                if person is not None and row[_TEAM] == team_id:
-                    fields = list(row)
-                    fields[_PERSON_ID] = person.uuid
-                    self._buffer[number] = tuple(fields)
+            pairs = zip(self._buffer[_TEAM], self._buffer[_DISTINCT_ID], strict=True)
+            for number, (team, distinct_id) in enumerate(pairs):
+                person = moved.get(distinct_id)
+                if person is not None and team == team_id:
+                    self._buffer[_PERSON_ID][number] = person.uuid
 
     @contextmanager
     def bulk_load(self) -> Generator[Database]:
@@ -367,10 +402,9 @@ class EventStore:
             self._wait_for_writes()
             self._projects.clear()
             self.cohorts.clear()
-            self._buffer, self._buffered_bytes = [], 0
-            self.recent.clear()
-            for table in TABLES:
-                self._database.execute(f"TRUNCATE TABLE {table}")
+            self._buffer, self._buffered_bytes = _empty_columns(), 0
+            self._recent.clear()
+            self._database.empty(TABLES)
             self._has_persisted, self.last_person_number = False, 0
 
     def close(self) -> None:
@@ -388,6 +422,10 @@ class EventStore:
     def _increment_person_number(self) -> int:
         self.last_person_number += 1
         return self.last_person_number
+
+
+def _empty_columns() -> list[list[Any]]:
+    return [[] for _ in _COLUMNS]
 
 
 def _open(path: str | os.PathLike[str] | None) -> Database:

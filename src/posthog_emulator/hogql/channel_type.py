@@ -25,11 +25,11 @@ _SHOP: Final = string("^(.*(([^a-df-z]|^)shop|shopping).*)$")
 def lookup(function: str, sql: str) -> str:
     """Return the SQL of a lookup: the type, or NULL for a value that is not known."""
     text = f"toString({sql})"
-    sql = _lookups()[function]
+    template = _lookups()[function]
     if "Medium" in function:
-        return sql.replace("{}", text)
+        return template.replace("{}", text)
     shorter = f"cutToFirstSignificantSubdomain(concat('http://', {text}))"
-    return f"coalesce({sql.replace('{}', text)}, {sql.replace('{}', shorter)})"
+    return f"coalesce({template.replace('{}', text)}, {template.replace('{}', shorter)})"
 
 
 @cache

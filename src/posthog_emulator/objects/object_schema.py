@@ -346,6 +346,8 @@ class ObjectSchemas:
         self._samples = samples
         self._validators = validators
         self._schemas: dict[str, ObjectSchema] = {}
+        self._nested: dict[str, tuple[str, frozenset[str]]] = {}
+        """The sample of nested objects, as JSON, and the fields they declare, by their schema."""
         self.write_only = WriteOnlyFields(catalogue)
 
     def get(self, collection: CollectionSpec) -> ObjectSchema:
@@ -398,10 +400,14 @@ class ObjectSchemas:
 
     def fit(self, schema: Schema, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return an object of a schema: the fields it declares, and samples for the others."""
-        sample = as_object(self.sample(self.catalogue.object_branch(schema)))
-        declared = self.catalogue.properties(schema)
+        key = json.dumps(schema, sort_keys=True)
+        if key not in self._nested:
+            sample = as_object(self.sample(self.catalogue.object_branch(schema)))
+            self._nested[key] = json.dumps(sample), frozenset(self.catalogue.properties(schema))
+        sample_text, declared = self._nested[key]
         return {
-            **sample,
+            # Parsed anew, because callers change the object.
+            **json.loads(sample_text),
             **{name: fields[name] for name in fields if not declared or name in declared},
         }
 

@@ -72,3 +72,4 @@ async def api() -> AsyncIterator[Api]:
     emulator = Emulator(clock=time.clock, sleep=time.sleep)
     async with client(emulator) as http:
         yield Api(http, emulator, time)
+    emulator.close()

@@ -11,6 +11,12 @@ from .conftest import Api
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
 async def test_an_endpoint_runs_with_variables(api: Api) -> None:
     variable = await api.post("insight_variables/", {"name": "Low", "type": "Number"})
     sql = "SELECT number FROM numbers(10) WHERE number >= {variables.low}"

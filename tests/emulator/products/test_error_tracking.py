@@ -10,6 +10,13 @@ from .conftest import Api
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
 ISSUES = "error_tracking/issues/"
 
 

@@ -11,6 +11,13 @@ from .conftest import Api
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop: the emulator responds without any wait."""
+    return "asyncio"
+
+
 START = 1_767_225_600_000
 """2026-01-01, in milliseconds since 1970."""
 

@@ -278,7 +278,7 @@ async def test_zstd_is_used_until_the_server_refuses_it(monkeypatch: pytest.Monk
 
     server = Server()
     server._answer = respond  # pyright: ignore[reportAttributeAccessIssue]
-    async with server.client() as client:
+    async with server.client(compression="auto") as client:
         for _ in range(2):
             await client.capture("paid", "ada")
             await client.capture.flush()

@@ -230,7 +230,8 @@ def respond(request):
 
 spool = sys.argv[1] or None
 ph = AsyncPostHog(project_api_key="phc_x", transport=httpx.MockTransport(respond),
-                  capture=CaptureSettings(spool=spool, flush_at=100, flush_interval=100.0))
+                  capture=CaptureSettings(spool=spool, flush_at=100, flush_interval=100.0,
+                                          compression="gzip"))
 
 async def parent():
     await ph.capture("parent", "ada")

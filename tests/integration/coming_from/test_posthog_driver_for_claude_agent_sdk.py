@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from asyncposthog.driver import (
     QueryError,
     ValidationError,
 )
+from asyncposthog.sandbox import E2B, TEMPLATES, SandboxExecutor, get_template
 from posthog_emulator import Emulator
+from tests.helpers.fake_e2b import FakeE2B
 
 pytestmark = pytest.mark.anyio
 
@@ -256,3 +259,44 @@ async def test_errors_have_the_documented_names(environment: str) -> None:
     ) as client:
         with pytest.raises(ConnectionError):
             await client.query("SELECT 1")
+
+
+async def test_scripts_and_templates_run_in_an_e2b_sandbox(
+    demo: Emulator, demo_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeE2B(tmp_path)
+    script = """
+import asyncio
+from asyncposthog.driver import PostHogClient
+
+async def main():
+    async with PostHogClient() as client:
+        events = await client.get_events(limit=10)
+        print(f"Found {len(events)} events")
+
+asyncio.run(main())
+"""
+    with fake.serve(monkeypatch):
+        async with SandboxExecutor(
+            E2B(api_key="e2b_0123456789abcdef"),
+            api_key=demo.key,
+            project_id=str(demo.project_id),
+            host=demo_url,
+        ) as executor:
+            result = await executor.execute_script(script, description="Query power users")
+            assert result.output == "Found 10 events\n"
+            result = await executor.execute_template(
+                template_name="identify_power_users",
+                template_vars={"key_event": "$pageview", "min_occurrences": "10", "days": "90"},
+            )
+            users = result.json()
+    assert fake.alive == []
+    counts = [user["event_count"] for user in users]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] >= 10
+    assert get_template("identify_power_users") is TEMPLATES["identify_power_users"]
+    assert {
+        "capture_event", "capture_batch", "get_recent_events", "hogql_query", "get_insights",
+        "export_events", "export_cohort", "identify_power_users", "identify_churn_risk",
+        "analyze_funnel", "get_experiments", "evaluate_flags", "track_errors",
+    } == set(TEMPLATES)  # fmt: skip

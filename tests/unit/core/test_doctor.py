@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from asyncposthog import Check, ClosedError, Diagnosis
-from asyncposthog.doctor import scope_granted
+from asyncposthog import AsyncPostHog, Check, ClosedError, Diagnosis
+from asyncposthog.doctor import check_transport, scope_granted
 from asyncposthog.registry import operations
 from tests.helpers.fake_transport import KEY, client
 
@@ -69,7 +69,7 @@ async def test_all_is_well() -> None:
     server = PostHog()
     found = await examine(server, ["feature_flags.*", "cohorts.list"])
     assert found.ok
-    assert [check.ok for check in found.checks] == [True] * 5
+    assert [check.ok for check in found.checks] == [True] * 6
     assert str(found).splitlines()[:4] == [
         "ok    key: phx_***, a personal API key",
         "ok    host: https://us.posthog.com answers",
@@ -297,3 +297,34 @@ async def test_the_cloud_is_not_asked_for_its_schema() -> None:
     found = await examine(server)
     assert not [check for check in found.checks if check.name == "version"]
     assert not [request for request in server.requests if "schema" in request.url.path]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_it_says_what_sends_the_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: list[dict[str, Any]] = [
+        {},
+        {"transport": "aiohttp"},
+        {"transport": httpx.MockTransport(PostHog())},
+    ]
+    found: list[Check] = []
+    for given in settings:
+        async with AsyncPostHog(KEY, project_id=1, **given) as ph:
+            found.append(check_transport(ph._executor))
+
+    def missing(name: str) -> None: ...
+
+    monkeypatch.setattr("asyncposthog.doctor.find_spec", missing)
+    async with AsyncPostHog(KEY, project_id=1) as ph:
+        found.append(check_transport(ph._executor))
+    assert all(check.ok for check in found)
+    assert [check.detail.partition(" are sent ")[2] for check in found] == [
+        "over httpx",
+        "over aiohttp",
+        "with an http_client or transport given",
+        "over httpx",
+    ]
+    fixes = [check.fix or "" for check in found]
+    assert 'transport="aiohttp"' in fixes[0]
+    assert "pip" not in fixes[0]
+    assert "asyncposthog[aiohttp]" in fixes[3]
+    assert fixes[1:3] == ["", ""]

@@ -12,7 +12,15 @@ import pytest
 
 from asyncposthog.errors import DecodeError, PaginationWarning
 from asyncposthog.pagination import cursor
-from tests.helpers.paged_servers import Gate, OffsetServer, drain, listing, operation, things
+from tests.helpers.paged_servers import (
+    Gate,
+    NumberServer,
+    OffsetServer,
+    drain,
+    listing,
+    operation,
+    things,
+)
 
 both_loops = pytest.mark.anyio
 
@@ -30,6 +38,29 @@ async def test_concurrent_pages_come_in_order_and_no_more_than_n_at_once() -> No
     assert seen == things(95)
     assert server.most == 4
     assert len(server.queries) == 10
+
+
+@both_loops
+@pytest.mark.parametrize("count", [0, 1, 4, 30, 32])
+async def test_numbered_pages_come_in_order(count: int) -> None:
+    server = NumberServer(things(count))
+    listed = cursor(server, operation("page"), concurrency=3)
+    assert await listed.collect() == things(count)
+    assert len(server.queries) == max(1, -(-count // 4))  # none past the end
+    assert await listed.collect(9) == things(count)[:9]
+
+
+@both_loops
+async def test_numbered_pages_that_are_not_full_are_requested_one_by_one() -> None:
+    class Filtering(NumberServer):
+        def answer(self, query: dict[str, Any], body: Any) -> Any:
+            page = super().answer(query, body)
+            return {**page, "results": page["results"][1:]}  # filtered after it was cut
+
+    server = Filtering(things(16))
+    with pytest.warns(PaginationWarning):
+        found = [item async for item in cursor(server, operation("page"), concurrency=3)]
+    assert found == [thing for thing in things(16) if thing["id"] % 4]
 
 
 @both_loops

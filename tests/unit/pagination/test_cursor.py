@@ -184,8 +184,11 @@ def test_invalid_numbers_are_rejected_at_once(
         cursor(OffsetServer([]), operation("offset"), query, concurrency=concurrency)
 
 
-@pytest.mark.parametrize("style", [style for style in (*SERVERS, "single") if style != "offset"])
-def test_only_offsets_can_be_fetched_concurrently(style: PageStyle) -> None:
+IN_ANY_ORDER = {"offset", "page"}
+
+
+@pytest.mark.parametrize("style", [s for s in (*SERVERS, "single") if s not in IN_ANY_ORDER])
+def test_only_offsets_and_numbers_can_be_fetched_concurrently(style: PageStyle) -> None:
     with pytest.raises(ValueError, match="pages concurrently"):
         cursor(OffsetServer([]), operation(style), concurrency=2)
     cursor(OffsetServer([]), operation(style), concurrency=1)

@@ -18,6 +18,7 @@ import pytest
 from asyncposthog import PostHogError, ServerError
 from asyncposthog import TimeoutError as CallTimeoutError
 from tests.helpers.fake_transport import KEY, Client
+from tests.helpers.transports import BACKENDS, backend, transport_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -25,6 +26,13 @@ Mode = Literal["answer", "stall", "headers", "reset"]
 SIZE = 4
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: 8\r\n\r\n"
 BODY = b'{"id":1}'
+HTTPX_ALONE = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+
+
+@pytest.fixture(params=BACKENDS)
+def anyio_backend(request: pytest.FixtureRequest) -> Generator[str]:
+    with backend(str(request.param)) as name:
+        yield name
 
 
 class Server:
@@ -101,6 +109,7 @@ async def serving() -> AsyncGenerator[Server]:
 
 def client(server: Server, scheme: str = "http", **settings: Any) -> Client:
     usual: dict[str, Any] = {"max_connections": SIZE, "max_retries": 0, "limits": False}
+    usual |= transport_settings()
     host = f"{scheme}://127.0.0.1:{server.port}"
     return Client(KEY, project_id=1, host=host, **{**usual, **settings})
 
@@ -249,7 +258,7 @@ class Steps:
 
 
 @pytest.mark.parametrize("again", [0, 1, 2])
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "aiohttp"], indirect=True)
 async def test_a_native_cancellation_at_each_await(again: int) -> None:
     """Also one that is followed by another while the first is still being cleaned up after."""
     async with serving() as server, client(server, max_connections=1) as ph:
@@ -419,6 +428,7 @@ async def test_middleware_that_asks_twice_for_a_stream(first: bool) -> None:
         assert server.requests == 3
 
 
+@HTTPX_ALONE
 async def test_a_call_without_a_connection_builds_no_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -444,6 +454,7 @@ async def test_a_call_without_a_connection_builds_no_request(
             await cut.cancel()
 
 
+@HTTPX_ALONE
 async def test_http2_that_is_not_spoken_leaves_each_call_its_own_connection() -> None:
     async with serving() as server, client(server, http2=True) as ph:
         await all_work(ph)
@@ -491,6 +502,7 @@ async def test_redirects_and_look_ups_need_no_second_place() -> None:
     assert seen[1:] == [b"/api/projects/5/things/1/", b"/api/projects/5/things/1/?x=1"]
 
 
+@HTTPX_ALONE
 @pytest.mark.parametrize("own", ["http_client", "transport"])
 async def test_a_client_of_ones_own_is_not_asked_for_more_than_it_has(own: str) -> None:
     limits = httpx.Limits(max_connections=SIZE)
@@ -509,6 +521,7 @@ async def test_a_client_of_ones_own_is_not_asked_for_more_than_it_has(own: str) 
                 await all_work(ph)
 
 
+@HTTPX_ALONE
 async def test_transports_without_connections_have_no_gate() -> None:
     inside = 0
     everyone = anyio.Event()

@@ -19,11 +19,18 @@ from asyncposthog import (
     ConnectionError,  # noqa: A004
 )
 from tests.helpers.fake_transport import KEY
+from tests.helpers.transports import BACKENDS, backend, transport_settings
 
 pytestmark = pytest.mark.anyio
 CERTIFICATE = Path(__file__).parents[2] / "data" / "loopback.pem"
 """Made for 127.0.0.1 and these tests; nobody trusts it."""
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"id": 7}'
+
+
+@pytest.fixture(params=BACKENDS)
+def anyio_backend(request: pytest.FixtureRequest) -> Generator[str]:
+    with backend(str(request.param)) as name:
+        yield name
 
 
 class Listener:
@@ -92,7 +99,7 @@ def tls() -> ssl.SSLContext:
 
 
 def client(host: str) -> AsyncPostHog:
-    return AsyncPostHog(KEY, project_id=1, host=host, max_retries=0)
+    return AsyncPostHog(KEY, project_id=1, host=host, max_retries=0, **transport_settings())
 
 
 async def test_a_certificate_that_nobody_trusts() -> None:

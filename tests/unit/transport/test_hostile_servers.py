@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final
 
 import httpx
@@ -23,6 +23,7 @@ from tests.helpers.hostile_server import (
     hostile,
 )
 from tests.helpers.manual_clock import ManualClock
+from tests.helpers.transports import BACKENDS, backend, transport_settings
 
 pytestmark = [
     pytest.mark.anyio,
@@ -40,6 +41,13 @@ DOWNLOAD = Operation(
 )
 
 Call = Callable[[Client], Awaitable[object]]
+HTTPX_ALONE = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+
+
+@pytest.fixture(params=BACKENDS)
+def anyio_backend(request: pytest.FixtureRequest) -> Generator[str]:
+    with backend(str(request.param)) as name:
+        yield name
 
 
 def says(data: bytes) -> Callable[[Connection], None]:
@@ -234,6 +242,7 @@ def client(server: HostileServer, **settings: Any) -> Client:
         "max_retries": 0,
         "retry_budget": None,
         "timeout": 5,
+        **transport_settings(),
         **settings,
     }
     return Client(**chosen)
@@ -457,6 +466,7 @@ async def test_a_query_that_no_url_can_hold(name: str) -> None:
     assert server.connections == 1
 
 
+@HTTPX_ALONE
 @pytest.mark.parametrize(
     "host",
     [
@@ -470,6 +480,7 @@ async def test_hosts_that_no_request_could_reach(host: str) -> None:
         Client(KEY, project_id=1, host=host)
 
 
+@HTTPX_ALONE
 async def test_a_client_of_ones_own_that_is_closed_while_a_call_runs() -> None:
     own = httpx.AsyncClient()
 

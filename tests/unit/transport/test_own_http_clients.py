@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -19,7 +20,7 @@ from tests.helpers.fake_transport import KEY, Client
 
 pytestmark = pytest.mark.anyio
 
-Own = Literal["http_client", "transport"]
+Own = Literal["http_client", "transport", "httpx2 client", "httpx2 transport"]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: 8\r\n\r\n"
 CLOSE = b"\r\nConnection: close\r\n\r\n"
 BODY = b'{"id":1}'
@@ -44,16 +45,18 @@ async def serve(stream: anyio.abc.SocketStream) -> None:
 @asynccontextmanager
 async def one_connection(own: Own, **settings: Any) -> AsyncGenerator[Client]:
     """A client with a pool of one connection, which is not ours."""
-    limits = httpx.Limits(max_connections=1)
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, serve)
         host = f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
-        async with httpx.AsyncClient(limits=limits) as theirs:
-            given: Any = theirs
-            if own == "transport":
-                given = httpx.AsyncHTTPTransport(limits=limits)
-            usual: dict[str, Any] = {"project_id": 1, "host": host, "max_retries": 0, own: given}
+        module: Any = importlib.import_module("httpx2" if "httpx2" in own else "httpx")
+        limits = module.Limits(max_connections=1)
+        async with module.AsyncClient(limits=limits) as theirs:
+            given = theirs
+            if "transport" in own:
+                given = module.AsyncHTTPTransport(limits=limits)
+            name = "transport" if "transport" in own else "http_client"
+            usual: dict[str, Any] = {"project_id": 1, "host": host, "max_retries": 0, name: given}
             async with Client(KEY, limits=False, timeout=10, **usual, **settings) as ph:
                 yield ph
         tasks.cancel_scope.cancel()
@@ -78,7 +81,14 @@ Use = Callable[[Client], Awaitable[None]]
 
 @pytest.mark.parametrize(
     ("own", "use"),
-    [("http_client", read), ("transport", read), ("transport", stream), ("transport", stop_early)],
+    [
+        ("http_client", read),
+        ("transport", read),
+        ("transport", stream),
+        ("transport", stop_early),
+        ("httpx2 client", read),
+        ("httpx2 transport", stream),
+    ],
 )
 @pytest.mark.parametrize("again", [None, 1])
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -107,7 +117,13 @@ async def test_native_cancellation_after_each_turn_of_the_loop(
 
 @pytest.mark.parametrize(
     ("own", "use"),
-    [("http_client", read), ("transport", read), ("transport", stream), ("transport", stop_early)],
+    [
+        ("http_client", read),
+        ("transport", read),
+        ("transport", stream),
+        ("transport", stop_early),
+        ("httpx2 client", stop_early),
+    ],
 )
 async def test_scopes_cancelled_after_each_turn_of_the_loop(own: Own, use: Use) -> None:
     async def scoped(scope: anyio.CancelScope) -> None:
@@ -173,7 +189,7 @@ async def test_cancellations_are_counted_as_asyncio_counts_them() -> None:
         tasks.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("own", ["http_client", "transport"])
+@pytest.mark.parametrize("own", ["http_client", "transport", "httpx2 client"])
 async def test_a_stream_that_is_dropped_gives_its_connection_back(own: Own) -> None:
     async with one_connection(own) as ph:
         held = ph.stream(ph.things.report)

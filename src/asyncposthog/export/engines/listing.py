@@ -62,6 +62,10 @@ class ListRequest:
         """Return None: a list has no time range."""
         return None
 
+    def with_executor(self, executor: Executor) -> ListRequest:
+        """Return the request with a cursor that another executor of the same client fetches."""
+        return replace(self, fetcher=replace(self.fetcher, executor=executor))
+
     async def open(
         self,
         executor: Executor,

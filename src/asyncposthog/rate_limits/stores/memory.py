@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from threading import Lock
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -32,6 +33,11 @@ __all__ = [
 CLOCK_SKEW: Final = 0.05
 """Seconds that a request stays in a window beyond its length: the clocks of PostHog's servers
 differ a little."""
+_SHARED_RETRY_SECONDS: Final = 0.05
+"""Seconds between attempts to acquire windows that another event loop uses as well: its limiter
+does not report that a request has completed."""
+_MAX_KEPT_WINDOWS: Final = 256
+"""Number of kept windows from which on idle ones are dropped."""
 
 
 class SlidingWindow:
@@ -212,6 +218,12 @@ class WindowRegistry:
         # Weak: a window lives as long as a wait queue refers to it. Limits of single objects come
         # and go, and must not pile up here.
         self._windows: WeakValueDictionary[str, SlidingWindow] = WeakValueDictionary()
+        self.lock = Lock()
+        """Held while windows are read or changed: several event loops may use them."""
+        self.is_shared = False
+        """Whether the limiters of several event loops use the windows."""
+        self._kept: dict[str, SlidingWindow] = {}
+        """Windows that outlive the wait queues of the event loops that share them."""
 
     def get(self, limits: Sequence[Limit]) -> tuple[SlidingWindow, ...]:
         """Return the windows of some limits. Limits with the same key share one window."""
@@ -222,6 +234,12 @@ class WindowRegistry:
         if window is None:
             window = self._windows[limit.key] = SlidingWindow(limit.seconds)
         return window
+
+    def keep(self, limits: Sequence[Limit], now: float) -> None:
+        """Keep the windows of some limits until they are idle, also when no queue uses them."""
+        if len(self._kept) >= _MAX_KEPT_WINDOWS:
+            self._kept = {key: w for key, w in self._kept.items() if not w.is_idle(now)}
+        self._kept.update((limit.key, self._window(limit)) for limit in limits)
 
 
 def complete(windows: Sequence[SlidingWindow], now: float, refused_by: int | None) -> None:
@@ -246,18 +264,30 @@ def estimate_wait(
 class MemoryStore:
     """Keeps windows in this process. None of its methods waits."""
 
-    def __init__(self, clock: MonotonicClock) -> None:
+    def __init__(self, clock: MonotonicClock, registry: WindowRegistry | None = None) -> None:
         """Create an empty store.
 
         Args:
             clock: The clock of the limiter.
+            registry: The windows that another event loop uses too; None: new ones.
         """
         self._clock = clock
-        self._registry = WindowRegistry()
+        self._registry = WindowRegistry() if registry is None else registry
+        self._is_sibling = registry is not None
+
+    def for_other_event_loop(self) -> MemoryStore:
+        """Return a store for another event loop, in any thread, with the same windows."""
+        self._registry.is_shared = True
+        return MemoryStore(self._clock, self._registry)
 
     def windows(self, limits: Sequence[Limit]) -> MemoryWindows:
         """Return the windows of some limits. Limits with the same key share one window."""
-        return MemoryWindows(self._clock, tuple(limits), self._registry.get(limits))
+        registry = self._registry
+        with registry.lock:
+            if self._is_sibling:
+                # Event loops for synchronous code come and go; what they sent still counts.
+                registry.keep(limits, self._clock.now())
+            return MemoryWindows(self._clock, tuple(limits), registry)
 
     async def aclose(self) -> None:
         """Do nothing: there is nothing to close."""
@@ -266,14 +296,26 @@ class MemoryStore:
 class MemoryWindows:
     """The windows of some limits, acquired together."""
 
-    __slots__ = ("_clock", "_in_flight", "_pairs", "_wait_seconds", "_windows", "limits")
+    __slots__ = (
+        "_clock",
+        "_in_flight",
+        "_lock",
+        "_pairs",
+        "_registry",
+        "_wait_seconds",
+        "_windows",
+        "limits",
+    )
 
     def __init__(
-        self, clock: MonotonicClock, limits: tuple[Limit, ...], windows: tuple[SlidingWindow, ...]
+        self, clock: MonotonicClock, limits: tuple[Limit, ...], registry: WindowRegistry
     ) -> None:
         """Combine windows with the limits that this set of calls has in them."""
         self.limits = limits
         self._clock = clock
+        self._registry = registry
+        self._lock = registry.lock
+        windows = registry.get(limits)
         self._windows = windows
         self._pairs = tuple((w, limit.requests) for w, limit in zip(windows, limits, strict=True))
         self._in_flight: set[int] = set()
@@ -283,53 +325,60 @@ class MemoryWindows:
 
     def try_acquire_nowait(self, ticket: int) -> bool:
         """Acquire every window, or none. Return whether they were acquired."""
-        now, longest = self._clock.now(), 0.0
-        for window, limit in self._pairs:
-            wait = window.wait_seconds(now, limit)
-            if wait > longest:
-                longest = wait
-            if not longest and window.observed_capacity and window.is_contended(now):
-                # Other clients use the key, so any of its windows may be full before ours shows
-                # it. Few requests in flight mean few 429s when that happens.
-                busy = any(w.in_flight >= MAX_CONTENDED_IN_FLIGHT for w in self._windows)
-                longest = math.inf if busy else 0.0
-        if not longest:
-            for window in self._windows:
-                window.in_flight += 1
-            self._in_flight.add(ticket)
-        self._wait_seconds = longest
-        return not longest
+        with self._lock:
+            now, longest = self._clock.now(), 0.0
+            for window, limit in self._pairs:
+                wait = window.wait_seconds(now, limit)
+                if wait > longest:
+                    longest = wait
+                if not longest and window.observed_capacity and window.is_contended(now):
+                    # Other clients use the key, so any of its windows may be full before ours shows
+                    # it. Few requests in flight mean few 429s when that happens.
+                    busy = any(w.in_flight >= MAX_CONTENDED_IN_FLIGHT for w in self._windows)
+                    longest = math.inf if busy else 0.0
+            if not longest:
+                for window in self._windows:
+                    window.in_flight += 1
+                self._in_flight.add(ticket)
+            self._wait_seconds = longest
+            return not longest
 
     async def acquire(self, ticket: int) -> float:
         """Acquire every window, or none. Return the seconds to wait, or 0.0 if acquired."""
         self.try_acquire_nowait(ticket)
+        if self._wait_seconds == math.inf and self._registry.is_shared:
+            return _SHARED_RETRY_SECONDS
         return self._wait_seconds
 
     def complete_nowait(self, ticket: int) -> bool:
         """Record the completion of a request in every window. Return True: it needs no I/O."""
         if ticket in self._in_flight:
             self._in_flight.remove(ticket)
-            now = self._clock.now()
-            for window in self._windows:
-                window.record(now)
+            with self._lock:
+                now = self._clock.now()
+                for window in self._windows:
+                    window.record(now)
         return True
 
     async def complete(self, ticket: int, *, refused_by: int | None = None) -> None:
         """Record the completion of a request in every window but the one that refused it."""
         if ticket in self._in_flight:
             self._in_flight.remove(ticket)
-            complete(self._windows, self._clock.now(), refused_by)
+            with self._lock:
+                complete(self._windows, self._clock.now(), refused_by)
 
     async def release(self, ticket: int) -> None:
         """Return the acquired capacity, if the ticket has any."""
         if ticket in self._in_flight:
             self._in_flight.remove(ticket)
-            for window in self._windows:
-                window.in_flight -= 1
+            with self._lock:
+                for window in self._windows:
+                    window.in_flight -= 1
 
     async def block(self, index: int, seconds: float, *, adapt: bool) -> None:
         """Block a window for some seconds."""
-        self._windows[index].block(self._clock.now(), seconds, adapt=adapt)
+        with self._lock:
+            self._windows[index].block(self._clock.now(), seconds, adapt=adapt)
 
     async def usage(self) -> tuple[Usage, ...]:
         """Return the usage of each window."""
@@ -337,15 +386,18 @@ class MemoryWindows:
 
     def snapshot(self) -> tuple[Usage, ...]:
         """Return the usage of each window, which is always up to date in memory."""
-        now = self._clock.now()
-        return tuple(window.usage(now, limit) for window, limit in self._pairs)
+        with self._lock:
+            now = self._clock.now()
+            return tuple(window.usage(now, limit) for window, limit in self._pairs)
 
     async def estimate_wait(self, ahead: int) -> tuple[float, int]:
         """Return a lower bound of the wait of a request, and the index of its window."""
         limits = [limit.requests for limit in self.limits]
-        return estimate_wait(self._windows, limits, self._clock.now(), ahead)
+        with self._lock:
+            return estimate_wait(self._windows, limits, self._clock.now(), ahead)
 
     def is_idle(self) -> bool:
         """Return whether the windows can be dropped without losing information."""
-        now = self._clock.now()
-        return all(window.is_idle(now) for window in self._windows)
+        with self._lock:
+            now = self._clock.now()
+            return all(window.is_idle(now) for window in self._windows)

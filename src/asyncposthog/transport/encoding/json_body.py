@@ -11,9 +11,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeGuard, cast
 from uuid import UUID
 
-# This part of pydantic takes long to import, but little memory. `BaseModel` takes memory, and is
-# imported with the first response that needs it.
-import pydantic.functional_validators  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from asyncposthog.types import OMIT

@@ -131,22 +131,27 @@ def _parse_event(
     elif not is_object(properties):
         raise parse_error("invalid type: properties must be a map")
     # Exact types are checked here, the rare forms in functions: this runs for every event.
-    distinct_id = raw.get("distinct_id")
+    distinct_id, uuid, text = raw.get("distinct_id"), raw.get("uuid"), raw.get("timestamp")
     if type(distinct_id) is not str or not distinct_id:
         distinct_id = _distinct_id(raw, properties)
-    uuid = raw.get("uuid")
     if uuid is None or uuid == "":
         uuid = make_uuid()
     elif type(uuid) is not str or not _UUID.fullmatch(uuid):
         uuid = _parse_uuid(uuid)
     # Some SDKs send `$set` and `$set_once` beside the properties instead of inside.
-    for field in ("$set", "$set_once"):
-        if field in raw and is_object(raw[field]):
-            properties[field] = {**as_object(properties.get(field)), **raw[field]}
+    if "$set" in raw or "$set_once" in raw:
+        for field in ("$set", "$set_once"):
+            if is_object(raw.get(field)):
+                properties[field] = {**as_object(properties.get(field)), **raw[field]}
+    timestamp = parse_micros(text) if type(text) is str else None
+    if timestamp is None:
+        timestamp = _default_timestamp(raw, now)
+    elif skew and properties.get("$ignore_sent_at") is not True:
+        timestamp += skew
     return Event(
         name[:_MAX_NAME_LENGTH],
         distinct_id[:_MAX_NAME_LENGTH],
-        _event_timestamp(raw, properties, now, skew),
+        timestamp if timestamp <= now + MAX_FUTURE else now,
         uuid,
         properties,
         properties.get("$process_person_profile") is not False,
@@ -172,15 +177,7 @@ def _parse_uuid(value: Any) -> str:
         raise parse_error("invalid uuid") from None
 
 
-def _event_timestamp(raw: dict[str, Any], properties: dict[str, Any], now: int, skew: int) -> int:
-    text = raw.get("timestamp")
-    timestamp: int | None = None
-    if isinstance(text, str):
-        timestamp = parse_micros(text)
-        if timestamp is not None and skew and properties.get("$ignore_sent_at") is not True:
-            timestamp += skew
-    if timestamp is None:
-        # Old SDKs send milliseconds since the event instead of a timestamp.
-        offset = raw.get("offset")
-        timestamp = now - int(offset * 1000) if isinstance(offset, int | float) else now
-    return timestamp if timestamp <= now + MAX_FUTURE else now
+def _default_timestamp(raw: dict[str, Any], now: int) -> int:
+    # Old SDKs send milliseconds since the event instead of a timestamp.
+    offset = raw.get("offset")
+    return now - int(offset * 1000) if isinstance(offset, int | float) else now

@@ -136,7 +136,8 @@ def read_payload(request: Request, limit: int) -> tuple[Any, int]:
     if len(text) > limit:
         raise too_large_error(limit)
     try:
-        return from_json(text, allow_inf_nan=False), len(text)
+        # Only names are worth a look-up in its cache: most texts of events are never seen again.
+        return from_json(text, allow_inf_nan=False, cache_strings="keys"), len(text)
     except ValueError as error:
         raise parse_error(error) from None
 

@@ -168,7 +168,7 @@ def _read_body(request: Request) -> bytes:
 def _parse_batch(content: bytes) -> list[tuple[str, dict[str, Any]]]:
     """Parse the body, and return the events with their UUIDs."""
     try:
-        body = from_json(content, allow_inf_nan=False)
+        body = from_json(content, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
         raise _CaptureError(400, "invalid_payload", f"failed to parse body: {error}") from None
     events = body.get("batch") if is_object(body) else None

@@ -54,12 +54,12 @@ def most_common_values(
     if table == "person":
         conditions.append("is_deleted = 0")
     final = "" if table == "events" else "FINAL"
-    conditions = ["name IS NOT NULL"]
+    name_conditions = ["name IS NOT NULL"]
     if search:
-        conditions.append(contains_sql("name"))
+        name_conditions.append(contains_sql("name"))
     rows = call.state.events.read(
         f"SELECT name, count() AS n FROM (SELECT {property_text} AS name FROM {table} {final} "  # noqa: S608
-        f"WHERE {' AND '.join(conditions)}) WHERE {' AND '.join(conditions)} "
+        f"WHERE {' AND '.join(conditions)}) WHERE {' AND '.join(name_conditions)} "
         "GROUP BY name ORDER BY n DESC, name LIMIT ?",
         [*path, *parameters, *([search] if search else []), _MAX_VALUES],
     )

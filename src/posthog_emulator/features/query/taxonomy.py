@@ -142,7 +142,7 @@ def _property_values(session: QuerySession, query: Mapping[str, Any]) -> Result:
         values.by_name,
     )
     items = [
-        {"name": name, "count": None if of_events else total}
+        {"name": name} if of_events else {"name": name, "count": total}
         for value, total in rows
         for name in _plain(value)
     ]

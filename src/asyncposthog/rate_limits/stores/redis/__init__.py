@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import count
 from typing import Final, Literal
 
@@ -91,6 +92,18 @@ class RedisStore:
             cluster=_validate_bool("cluster", cluster),
             fallback_message=_FALLBACK_MESSAGES[on_failure],
         )
+        self._copy_store = partial(
+            RedisStore,
+            url,
+            prefix=prefix,
+            on_failure=on_failure,
+            processes=processes,
+            timeout=timeout,
+            lease=lease,
+            slot_lease=slot_lease,
+            cluster=cluster,
+            clock=clock,
+        )
         self._display = address.display
         self._on_failure = on_failure
         self._numbers = count(1)
@@ -109,6 +122,10 @@ class RedisStore:
     def __repr__(self) -> str:
         """Return the address of Redis, without user and password."""
         return f"RedisStore({self._display!r}, on_failure={self._on_failure!r})"
+
+    def for_other_event_loop(self) -> RedisStore:
+        """Return a store for another event loop, with a connection of its own to Redis."""
+        return self._copy_store()
 
     def windows(self, limits: Sequence[Limit]) -> RedisWindows:
         """Return the windows of some limits. Limits with the same key share one window.
