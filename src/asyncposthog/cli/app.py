@@ -457,6 +457,26 @@ def import_events_(
 
 
 @app.command()
+def sync(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The exports to run.")],
+    once: Annotated[
+        bool, typer.Option("--once", help="Run every export once, rather than by its schedule.")
+    ] = False,
+) -> None:
+    """Export new events and snapshots again and again, each row once.
+
+    Prints a line of JSON for every round.
+    """
+
+    async def work() -> int:
+        from .sync import run_sync
+
+        return await run_sync(config, once=once)
+
+    run_async(work)
+
+
+@app.command()
 def doctor(
     operations: Annotated[
         list[str] | None,

@@ -19,13 +19,14 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
 from secrets import token_hex
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import anyio
@@ -35,6 +36,7 @@ from asyncposthog.errors import ConfigurationError, ExportError, PostHogError
 from asyncposthog.export.atomic_files import sync_folder
 from asyncposthog.export.checksum import MASK, format_checksum
 from asyncposthog.export.job import ExportJob
+from asyncposthog.export.object_store import ObjectPath, is_url, open_target
 from asyncposthog.export.partition import Partition
 from asyncposthog.export.report import FileReport, Report
 from asyncposthog.threads import run_in_thread
@@ -97,6 +99,7 @@ async def export_events(
     page_size: int = 50_000,
     partitions: int | None = None,
     connect: Connect = from_environment,
+    storage_options: Mapping[str, Any] | None = None,
     on_part: OnPart | None = None,
 ) -> Report:
     """Export events on a Dask cluster.
@@ -108,7 +111,8 @@ async def export_events(
         client: The Dask client, with `asynchronous=True` or without.
         start: The start of the time range, timezone-aware.
         end: Its end, exclusive.
-        out: A new or empty folder that has the same path in this process and all workers.
+        out: A new or empty folder that has the same path in this process and all workers. Or the
+            URL of one in an object store, such as `s3://bucket/events`.
         format: `parquet` (in folders by day), `jsonl` or `csv`.
         event: As in `ph.export.events`.
         where: As in `ph.export.events`.
@@ -121,6 +125,8 @@ async def export_events(
             the environment, with rate limits shared through the Redis of `POSTHOG_REDIS_URL`. A
             function of your own has to be importable on the workers, and read its key there. With
             `AsyncPostHog` itself, each process would have its own rate limits.
+        storage_options: Arguments for the filesystem of a URL. They are sent to the workers: leave
+            out credentials that these have in their environment.
         on_part: Called after each partition with the number of completed ones, the total, and its
             report.
 
@@ -139,7 +145,7 @@ async def export_events(
     distributed = _distributed()
     if format not in {"parquet", "jsonl", "csv"}:
         raise ValueError(f"format must be 'parquet', 'jsonl' or 'csv', not {format!r}")
-    folder = await run_in_thread(_checked_folder, out)
+    folder = await run_in_thread(_checked_target, out, storage_options)
     started_at = time.monotonic()
     async with connect() as ph:
         _check_carries_no_key(connect, ph.settings.api_key.reveal())
@@ -154,8 +160,9 @@ async def export_events(
             page_size=page_size,
         )
         plan = await job.plan(partitions)
-    await run_in_thread(partial(folder.mkdir, exist_ok=True))
-    tasks = [PartTask(part, str(folder), format, connect) for part in plan]
+    if isinstance(folder, Path):
+        await run_in_thread(partial(folder.mkdir, exist_ok=True))
+    tasks = [PartTask(part, str(folder), format, connect, storage_options) for part in plan]
     reports: list[Report] = []
     async with aclosing(_part_results(distributed, client, tasks)) as results:
         async for result in results:
@@ -164,7 +171,8 @@ async def export_events(
             reports.append(result.report)
             if on_part is not None:
                 on_part(len(reports), len(tasks), result.report)
-    await run_in_thread(_remove_attempts, folder)
+    if isinstance(folder, Path):
+        await run_in_thread(_remove_attempts, folder)
     return merge_reports(reports, time.monotonic() - started_at)
 
 
@@ -174,8 +182,10 @@ class PartTask:
 
     partition: Partition
     folder: str
+    """A folder, or the URL of one in a store."""
     format: FileFormat
     connect: Connect
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,19 +205,25 @@ def run_part(task: PartTask) -> PartResult:
     """Export a partition. Runs on a worker."""
     number = task.partition.number
     name = f"part-{number:05}"
-    attempt = Path(task.folder) / f".{name}-{token_hex(6)}"
+    is_store = is_url(task.folder)
+    root = Path(mkdtemp(prefix="asyncposthog-part-")) if is_store else Path(task.folder)
+    attempt = root / f".{name}-{token_hex(6)}"
     target = attempt if task.format == "parquet" else attempt.with_suffix(f".{task.format}")
     try:
+        place: Callable[[FileReport], FileReport]
+        if is_store:
+            folder = _open_store(task.folder, task.storage_options)
+            place = partial(_upload, target=target, folder=folder, name=name)
+        else:
+            place = partial(_move_into_place, target=target, folder=root, name=name)
         report = anyio.run(_export, task, target)
-        files = tuple(
-            _move_into_place(file, target, Path(task.folder), name) for file in report.files
-        )
+        files = tuple(map(place, report.files))
     except PostHogError as error:
         return PartResult(task.partition, None, error.message, error.suggestion)
     except OSError as error:
         return PartResult(task.partition, None, f"{error.filename}: {error.strerror}")
     finally:
-        shutil.rmtree(attempt, ignore_errors=True)
+        shutil.rmtree(root if is_store else attempt, ignore_errors=True)
     return PartResult(task.partition, replace(report, files=files))
 
 
@@ -218,15 +234,27 @@ async def _export(task: PartTask, target: Path) -> Report:
         return await write(target, checkpoint=False)
 
 
+def _final_name(source: Path, target: Path, name: str) -> Path:
+    """Return the final name of a file, relative to the folder."""
+    if source == target:
+        return Path(f"{name}{target.suffix}")
+    inside = source.relative_to(target)
+    return inside.with_name(f"{name}-{inside.name}")
+
+
+def _upload(file: FileReport, target: Path, folder: ObjectPath, name: str) -> FileReport:
+    """Upload a file. An existing one is from an earlier attempt, and equal."""
+    source = Path(file.path)
+    final = folder.child(_final_name(source, target, name).as_posix())
+    final.put(source)
+    return replace(file, path=str(final))
+
+
 def _move_into_place(file: FileReport, target: Path, folder: Path, name: str) -> FileReport:
     """Rename a file to its final name. An existing one is from an earlier attempt, and equal."""
     source = Path(file.path)
-    if source == target:
-        final = folder / f"{name}{target.suffix}"
-    else:
-        inside = source.relative_to(target)
-        final = folder / inside.with_name(f"{name}-{inside.name}")
-        final.parent.mkdir(parents=True, exist_ok=True)
+    final = folder / _final_name(source, target, name)
+    final.parent.mkdir(parents=True, exist_ok=True)
     source.replace(final)
     sync_folder(final.parent)
     return replace(file, path=str(final))
@@ -317,13 +345,29 @@ def _remove_attempts(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _checked_folder(out: str | os.PathLike[str]) -> Path:
+def _checked_target(
+    out: str | os.PathLike[str], storage_options: Mapping[str, Any] | None
+) -> Path | ObjectPath:
+    """Return the target, which has no files yet. A store is written to find out if it can be."""
+    if is_url(out):
+        store = _open_store(os.fspath(out), storage_options)
+        if store.sizes():
+            raise FileExistsError(f"{store} exists, and is not empty")
+        store.child("part").probe()
+        return store
     folder = Path(out).absolute()
     if not folder.parent.is_dir():
         raise FileNotFoundError(f"the folder {folder.parent} does not exist")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists, and is not an empty folder")
     return folder
+
+
+def _open_store(url: str, storage_options: Mapping[str, Any] | None) -> ObjectPath:
+    opened = open_target(url, None, storage_options)
+    if not isinstance(opened, ObjectPath):
+        raise ValueError(f"{url} is a local folder: pass its path")
+    return opened
 
 
 def _check_carries_no_key(connect: Connect, key: str) -> None:

@@ -16,6 +16,7 @@ from asyncposthog.export.engines.base import ExportStats
 
 from .atomic_files import read, translate_os_errors, write_atomically
 from .checkpoint_schema import Validator, is_null, is_object, object_of, optional, stats_state
+from .object_store import ObjectPath
 
 __all__ = [
     "Checkpoint",
@@ -85,14 +86,15 @@ def default_path(output: Path, form: str) -> Path:
     return output.with_name(f".{output.name}.checkpoint")
 
 
-def load(path: Path) -> Checkpoint | None:
+def load(path: Path | ObjectPath) -> Checkpoint | None:
     """Return the checkpoint at a path; None if there is none.
 
     Raises:
         ExportError: It cannot be read, is damaged, or has another version.
     """
     try:
-        content = read(path, _MAX_BYTES + 1)
+        limit = _MAX_BYTES + 1
+        content = path.read(limit) if isinstance(path, ObjectPath) else read(path, limit)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -142,7 +144,7 @@ def _version(content: bytes) -> int | None:
     )
 
 
-def damaged_error(path: Path, reason: str) -> ExportError:
+def damaged_error(path: Path | ObjectPath, reason: str) -> ExportError:
     """Return the error for a checkpoint that cannot be trusted."""
     return ExportError(
         f"The checkpoint {path} is damaged: {reason}.",
@@ -152,7 +154,7 @@ def damaged_error(path: Path, reason: str) -> ExportError:
 
 
 def verify(
-    path: Path,
+    path: Path | ObjectPath,
     stored: Checkpoint,
     *,
     bounds: Validator,
@@ -192,7 +194,9 @@ def verify(
             raise damaged_error(path, "memory and settled contradict each other")
 
 
-def check_same_export(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def check_same_export(
+    path: Path | ObjectPath, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> None:
     """Check that a checkpoint is that of the same export.
 
     Args:
@@ -211,7 +215,7 @@ def check_same_export(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]
         )
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
+def save(path: Path | ObjectPath, checkpoint: Checkpoint) -> None:
     """Replace a checkpoint."""
     content = render(
         {
@@ -224,6 +228,9 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
             "delivered": checkpoint.delivered,
         }
     )
+    if isinstance(path, ObjectPath):
+        path.write(content)
+        return
     with translate_os_errors(path):
         write_atomically(path, content)
 

@@ -20,6 +20,7 @@ __all__ = [
     "is_null",
     "is_object",
     "job_state",
+    "lake_state",
     "list_position",
     "optional",
     "parquet_state",
@@ -136,6 +137,9 @@ list_position: Final = object_of(
 """Position of an export of a list."""
 callback_state: Final = object_of({"rows": is_count, "sum": _is_checksum})
 """State of the sink that calls a function."""
+
+lake_state: Final = object_of({"commits": is_count, "rows": is_count, "sum": _is_checksum})
+"""State of the sink that appends to a lake table."""
 
 _is_text_state = object_of(
     {

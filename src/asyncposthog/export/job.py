@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from asyncposthog.core.executor import Executor
 from asyncposthog.export.engines.base import BatchReader, ExportStats
 from asyncposthog.export.sinks.callback import BatchCallback, CallbackSink, check_callback
-from asyncposthog.export.sinks.text import TextSink
+from asyncposthog.threads import run_in_thread
 
 from .batch import Batch
-from .checkpoint import default_path
+from .object_store import FileSystem, ObjectPath, is_url
+from .outputs import Output, ParquetSizes, StoreArguments, open_parquet, open_text
 from .partition import ExportPlan, make_plan
 from .report import Report
 from .request import QueryRequest, Request
 from .run import ExportRun, OnProgress
-from .targets import parse_target
 
 if TYPE_CHECKING:
     import pyarrow
+    from pyiceberg.catalog import Catalog
+
+    from asyncposthog.export.sinks.lake import LakeTable
 
 __all__ = ["Batches", "ExportJob", "Rows", "get_request"]
 
 StrPath: TypeAlias = str | os.PathLike[str]
-
-_ROWS_PER_FILE: Final = 500_000
-"""Rows of one file in a folder of Parquet files, by default."""
 
 
 class ExportJob:
@@ -72,6 +73,8 @@ class ExportJob:
         *,
         checkpoint: StrPath | bool | None = None,
         overwrite: bool = False,
+        filesystem: FileSystem | None = None,
+        storage_options: Mapping[str, Any] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Report:
         """Write the rows to a file, one JSON object per line, `properties` as an object.
@@ -81,12 +84,16 @@ class ExportJob:
         again, and produces the same bytes as an uninterrupted one.
 
         Args:
-            path: The file. Its folder has to exist. A name that ends in `.gz` compresses it.
+            path: The file. Its folder has to exist. A name that ends in `.gz` compresses it. A URL
+                such as `s3://bucket/events.jsonl` is an object in a store; its parts are uploaded
+                while the export runs, and its checkpoint is beside it.
             checkpoint: Path of the checkpoint, which stores the progress of the export. By default
                 it is `.NAME.checkpoint` beside the file and is removed after success. A given path
                 is kept: running the completed export again then returns its report. False: no
                 checkpoint; an interrupted run leaves nothing behind.
             overwrite: Replace an existing file. It stays as it is until the new one is complete.
+            filesystem: The fsspec filesystem that the name is a path in; by default that of a URL.
+            storage_options: Arguments for the filesystem of a URL, such as credentials.
             on_progress: Called after every batch; a function or an async function.
 
         Raises:
@@ -95,7 +102,8 @@ class ExportJob:
             ExportError: The file cannot be written, or the checkpoint is that of another export.
             PostHogError: A query failed after all retries. What was written so far can be resumed.
         """
-        return await self._write("jsonl", path, checkpoint, overwrite, on_progress)
+        store = StoreArguments(filesystem, storage_options)
+        return await self._write("jsonl", path, checkpoint, overwrite, store, on_progress)
 
     async def to_csv(
         self,
@@ -103,6 +111,8 @@ class ExportJob:
         *,
         checkpoint: StrPath | bool | None = None,
         overwrite: bool = False,
+        filesystem: FileSystem | None = None,
+        storage_options: Mapping[str, Any] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Report:
         """Write the rows to a CSV file with a header. Null is empty, `properties` is JSON text.
@@ -111,6 +121,8 @@ class ExportJob:
             path: The file; see `to_jsonl`.
             checkpoint: See `to_jsonl`.
             overwrite: See `to_jsonl`.
+            filesystem: See `to_jsonl`.
+            storage_options: See `to_jsonl`.
             on_progress: See `to_jsonl`.
 
         Raises:
@@ -119,7 +131,8 @@ class ExportJob:
             ExportError: The file cannot be written, or the checkpoint is that of another export.
             PostHogError: A query failed after all retries. What was written so far can be resumed.
         """
-        return await self._write("csv", path, checkpoint, overwrite, on_progress)
+        store = StoreArguments(filesystem, storage_options)
+        return await self._write("csv", path, checkpoint, overwrite, store, on_progress)
 
     async def to_parquet(
         self,
@@ -129,6 +142,8 @@ class ExportJob:
         rows_per_group: int = 25_000,
         checkpoint: StrPath | bool | None = None,
         overwrite: bool = False,
+        filesystem: FileSystem | None = None,
+        storage_options: Mapping[str, Any] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Report:
         """Write the rows to one Parquet file, or to a folder of files by day.
@@ -147,6 +162,7 @@ class ExportJob:
 
         Args:
             target: The file, whose folder has to exist; or a folder, which is created if missing.
+                Also the URL of either in a store, such as `s3://bucket/events/`.
             rows_per_file: For a folder: the number of rows of a day after which another file
                 starts; 500,000 by default.
             rows_per_group: Rows of a row group. This many are buffered in memory.
@@ -155,6 +171,8 @@ class ExportJob:
             overwrite: Replace an existing file, or the files of an earlier export in the folder.
                 They stay as they are until the export is complete; those of a folder are then
                 replaced one by one.
+            filesystem: See `to_jsonl`.
+            storage_options: See `to_jsonl`.
             on_progress: See `to_jsonl`.
 
         Raises:
@@ -166,12 +184,6 @@ class ExportJob:
             ImportError: pyarrow is not installed.
             PostHogError: A query failed after all retries. What was written so far can be resumed.
         """
-        from asyncposthog.export.sinks.parquet import ParquetSink
-        from asyncposthog.export.sinks.parquet_targets import (
-            ParquetFileSink,
-            ParquetReplacementSink,
-        )
-
         for name, value in (("rows_per_file", rows_per_file), ("rows_per_group", rows_per_group)):
             if value is None:
                 continue
@@ -179,21 +191,114 @@ class ExportJob:
                 raise TypeError(f"{name} must be an int, not {type(value).__name__}")
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
-        parsed = parse_target(target, "parquet")
-        if parsed.is_folder:
-            rows = rows_per_file or _ROWS_PER_FILE
-            sink_class = ParquetReplacementSink if overwrite else ParquetSink
-            sink = sink_class(parsed.path, rows_per_file=rows, rows_per_group=rows_per_group)
-        elif rows_per_file is not None:
+        store = StoreArguments(filesystem, storage_options)
+        sizes = ParquetSizes(rows_per_file, rows_per_group)
+        make = partial(open_parquet, target, checkpoint, store, sizes, overwrite=overwrite)
+        return await self._run_into(await _opened(make, target, store), on_progress)
+
+    async def to_delta(
+        self,
+        table: StrPath,
+        *,
+        append: bool = False,
+        rows_per_commit: int = 100_000,
+        storage_options: Mapping[str, str] | None = None,
+        checkpoint: StrPath | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Report:
+        """Append the rows to a table of Delta Lake, each once.
+
+        Every commit is one transaction, and records how far the export has come. Running the same
+        export again continues after the last commit, also after a SIGKILL and on another machine;
+        a completed one returns its report and writes nothing.
+
+        Needs `pip install 'asyncposthog[delta]'`.
+
+        Args:
+            table: The path or URL of the table, which is created if missing.
+            append: Add the rows to a table that exists and has no rows of this export.
+            rows_per_commit: Rows of a commit, at least. This many are buffered in memory.
+            storage_options: Options of the store as deltalake names them, such as credentials.
+            checkpoint: Path of a checkpoint. It is needed if the export has no fixed end, which is
+                then stored there.
+            on_progress: See `to_jsonl`.
+
+        Raises:
+            FileExistsError: The table exists, and `append` is not set.
+            ValueError: The export has no time range, or no fixed end and no checkpoint.
+            ExportError: The table cannot be read or written, or a column of it differs.
+            ImportError: deltalake is not installed.
+            PostHogError: A query failed after all retries. What was committed can be resumed.
+        """
+        from asyncposthog.export.sinks.delta_table import DeltaTable
+
+        lake = await run_in_thread(DeltaTable, os.fspath(table), storage_options)
+        return await self._write_lake(lake, append, rows_per_commit, checkpoint, on_progress)
+
+    async def to_iceberg(
+        self,
+        table: str,
+        *,
+        catalog: Catalog | str = "default",
+        append: bool = False,
+        rows_per_commit: int = 100_000,
+        catalog_options: Mapping[str, str] | None = None,
+        checkpoint: StrPath | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Report:
+        """Append the rows to a table of Apache Iceberg, each once; see `to_delta`.
+
+        Needs `pip install 'asyncposthog[iceberg]'`.
+
+        Args:
+            table: The identifier: `namespace.table`. It is created if missing.
+            catalog: A catalog of pyiceberg, or the name of one in its configuration.
+            append: See `to_delta`.
+            rows_per_commit: See `to_delta`.
+            catalog_options: Properties of a catalog that is given by name.
+            checkpoint: See `to_delta`.
+            on_progress: See `to_jsonl`.
+
+        Raises:
+            FileExistsError: The table exists, and `append` is not set.
+            ValueError: The export has no time range, or no fixed end and no checkpoint.
+            ExportError: The table cannot be read or written, or a column of it differs.
+            ImportError: pyiceberg is not installed.
+            PostHogError: A query failed after all retries. What was committed can be resumed.
+        """
+        from asyncposthog.export.sinks.iceberg_table import IcebergTable
+
+        lake = await run_in_thread(IcebergTable, table, catalog, catalog_options)
+        return await self._write_lake(lake, append, rows_per_commit, checkpoint, on_progress)
+
+    async def _write_lake(
+        self,
+        table: LakeTable,
+        append: bool,
+        rows_per_commit: int,
+        checkpoint: StrPath | None,
+        on_progress: OnProgress | None,
+    ) -> Report:
+        from asyncposthog.export.sinks.lake import LakeSink
+
+        request = self._request
+        if not isinstance(request, QueryRequest) or request.source.time is None:
             raise ValueError(
-                f"rows_per_file is for a folder of files, and {str(parsed.path)!r} is one file: "
-                f"leave it out, or write to '{parsed.path}/'"
+                f"an export of {request.kind} has no time range: write it to files with "
+                "to_parquet(overwrite=True)"
             )
-        else:
-            sink = ParquetFileSink(parsed.path, rows_per_group=rows_per_group, overwrite=overwrite)
-        kind = "folder" if parsed.is_folder else "file"
-        path, keep_checkpoint = _checkpoint_path(parsed.path, kind, checkpoint)
-        return await self._make_run(sink, path, keep_checkpoint).run(on_progress)
+        if request.overlap:
+            raise ValueError("overlap= is for files: a table keeps what was added to it")
+        if checkpoint is None and (request.open_ended or request.min_age):
+            raise ValueError(
+                "without a fixed end, the export needs checkpoint=PATH: a later run continues to "
+                "the end that is stored there"
+            )
+        if rows_per_commit < 1:
+            raise ValueError(f"rows_per_commit must be 1 or more, not {rows_per_commit}")
+        sink = LakeSink(table, rows_per_commit=rows_per_commit, append=append)
+        path = None if checkpoint is None else Path(checkpoint)
+        return await self._make_run(sink, path, keep_checkpoint=True).run(on_progress)
 
     async def to_callback(
         self,
@@ -310,15 +415,23 @@ class ExportJob:
         target: StrPath,
         checkpoint: StrPath | bool | None,
         overwrite: bool,
+        store: StoreArguments,
         on_progress: OnProgress | None,
     ) -> Report:
-        output = parse_target(target, format).path
-        sink = TextSink(output, format, overwrite=overwrite)
-        path, keep_checkpoint = _checkpoint_path(output, "file", checkpoint)
-        return await self._make_run(sink, path, keep_checkpoint).run(on_progress)
+        make = partial(open_text, format, target, checkpoint, store, overwrite=overwrite)
+        return await self._run_into(await _opened(make, target, store), on_progress)
+
+    async def _run_into(self, output: Output, on_progress: OnProgress | None) -> Report:
+        run = self._make_run(output.sink, output.checkpoint, output.keep_checkpoint)
+        return await run.run(on_progress)
 
     def _make_run(
-        self, sink: Any, checkpoint: Path | None, keep_checkpoint: bool, *, ordered: bool = True
+        self,
+        sink: Any,
+        checkpoint: Path | ObjectPath | None,
+        keep_checkpoint: bool,
+        *,
+        ordered: bool = True,
     ) -> ExportRun:
         request = self._request
         _check_overlap(request, checkpoint, keep_checkpoint)
@@ -338,22 +451,22 @@ def get_request(job: ExportJob) -> tuple[Executor, Request]:
     return job._executor, job._readable_request()  # pyright: ignore[reportPrivateUsage]
 
 
-def _checkpoint_path(
-    output: Path, kind: Literal["file", "folder"], value: StrPath | bool | None
-) -> tuple[Path | None, bool]:
-    """Return the path of the checkpoint, and whether the user named it."""
-    if value is None or value is True:
-        return default_path(output, "parquet" if kind == "folder" else "jsonl"), False
-    return (None, False) if value is False else (Path(value), True)
+async def _opened(make: Callable[[], Output], target: StrPath, store: StoreArguments) -> Output:
+    """Return an output. In a thread if it is in a store, whose packages are slow to import."""
+    if is_url(target) or store.filesystem is not None:
+        return await run_in_thread(make)
+    return make()
 
 
-def _check_overlap(request: Request, checkpoint: Path | None, keep_checkpoint: bool) -> None:
+def _check_overlap(
+    request: Request, checkpoint: Path | ObjectPath | None, keep_checkpoint: bool
+) -> None:
     """Raise ValueError if a later export could not know what this one delivered."""
-    keeps_checkpoint = checkpoint is not None and keep_checkpoint
+    keeps_checkpoint = isinstance(checkpoint, Path) and keep_checkpoint
     if isinstance(request, QueryRequest) and request.overlap and not keeps_checkpoint:
         raise ValueError(
-            "overlap= needs checkpoint=PATH: the keys of delivered rows are stored beside it, so "
-            "that the next export can leave them out"
+            "overlap= needs checkpoint=PATH, of a local file: the keys of delivered rows are "
+            "stored beside it, so that the next export can leave them out"
         )
 
 

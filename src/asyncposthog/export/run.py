@@ -6,17 +6,19 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
+from pydantic_core import to_json
 
 from asyncposthog.core.executor import Executor
 from asyncposthog.errors import ExportError, PostHogError
 from asyncposthog.export.engines.base import ExportStats, PreparedBatch
-from asyncposthog.export.sinks.base import SafePoint, Sink
+from asyncposthog.export.sinks.base import RecordingSink, SafePoint, Sink
 from asyncposthog.export.sinks.callback import BatchCallback, call_with_batch
 from asyncposthog.threads import call_in_thread, run_in_thread
 from asyncposthog.transport.second_interrupt import safe_second_interrupt
@@ -33,6 +35,7 @@ from .checkpoint_schema import (
 )
 from .checksum import format_checksum
 from .delivered import DedupedBatch, DeliveredKeys, continuation_checkpoint, continues_previous
+from .object_store import ObjectPath
 from .report import FileReport, Progress, Report
 from .request import QueryRequest, Request
 from .target_lock import TargetLock
@@ -51,14 +54,17 @@ class ExportRun:
     executor: Executor
     request: Request
     sink: Sink[Any]
-    path: Path | None
+    path: Path | ObjectPath | None
     """Path of the checkpoint; None: there is none."""
     keep_checkpoint: bool
     """Whether the checkpoint stays after success, because the user named its path."""
 
     def __post_init__(self) -> None:
         """Initialize the state of the run."""
-        self._target_lock = TargetLock(self.sink.target, self.path, is_folder=self.sink.is_folder)
+        checkpoint = self.path
+        if isinstance(checkpoint, ObjectPath):
+            checkpoint = checkpoint.work_folder  # its lock is a local one
+        self._target_lock = TargetLock(self.sink.target, checkpoint, is_folder=self.sink.is_folder)
         self._started = False
         """Whether something may have been written."""
         self._owns_output = False
@@ -122,8 +128,10 @@ class ExportRun:
         fingerprint = await self._build_fingerprint()
         bounds = self.request.resolve_bounds(int(clock.time() * 1_000_000))
         stored = await run_in_thread(self._load_checkpoint, fingerprint, bounds)
-        self._resumed = stored is not None and stored.sink is not None
         self._checkpoint = stored or Checkpoint(fingerprint=fingerprint, bounds=bounds)
+        if isinstance(self.sink, RecordingSink):
+            await run_in_thread(self._recover, self.sink)
+        self._resumed = self._checkpoint.sink is not None
         self._stats = ExportStats(**self._checkpoint.stats)
         # Files that an earlier run wrote may have changed since, so their checksums are compared.
         # This run knows its own.
@@ -142,10 +150,16 @@ class ExportRun:
         request = self.request
         is_query = isinstance(request, QueryRequest)
         overlap = request.overlap if isinstance(request, QueryRequest) else 0
-        delivered = delivered_state(DeliveredKeys.stem(self.path)) if overlap else is_null
+        delivered = is_null
+        if overlap and isinstance(self.path, Path):
+            delivered = delivered_state(DeliveredKeys.stem(self.path))
         bounds_validator = query_bounds if is_query else is_null
         open_ended = isinstance(request, QueryRequest) and request.open_ended
-        if overlap and continues_previous(self.path, stored, fingerprint, open_ended=open_ended):
+        if (
+            overlap
+            and isinstance(self.path, Path)
+            and continues_previous(self.path, stored, fingerprint, open_ended=open_ended)
+        ):
             self._verify(self.path, stored, bounds_validator, delivered)
             self._previous_checkpoint = stored
             return continuation_checkpoint(stored, fingerprint, bounds, overlap)
@@ -159,8 +173,28 @@ class ExportRun:
         self._owns_output = True
         return stored
 
+    def _recover(self, sink: RecordingSink) -> None:
+        """Continue after what the output itself records, which may be later than the checkpoint."""
+        checkpoint = self._checkpoint
+        if checkpoint.phase != "running":
+            return
+        bounds = {name: value for name, value in checkpoint.bounds.items() if name != "started_at"}
+        identity = sha256(to_json([checkpoint.fingerprint, bounds])).hexdigest()[:32]
+        safe_point = sink.recover(identity)
+        if safe_point is not None:
+            self._owns_output = True
+            self._checkpoint = checkpoint.updated(
+                phase="finishing" if safe_point.position is None else "running",
+                position=safe_point.position,
+                sink=safe_point.state,
+            )
+
     def _verify(
-        self, path: Path, stored: Checkpoint, bounds: Validator, delivered: Validator
+        self,
+        path: Path | ObjectPath,
+        stored: Checkpoint,
+        bounds: Validator,
+        delivered: Validator,
     ) -> None:
         is_query = isinstance(self.request, QueryRequest)
         verify(
@@ -178,7 +212,7 @@ class ExportRun:
         checkpoint = self._checkpoint
         self.sink.begin(checkpoint.sink)
         overlap = self.request.overlap if isinstance(self.request, QueryRequest) else 0
-        if overlap and self.path is not None:
+        if overlap and isinstance(self.path, Path):
             keep_from = parse_clickhouse(checkpoint.bounds["end"]) - overlap
             self._delivered = DeliveredKeys(self.path, checkpoint.delivered, keep_from)
             self._delivered.open()
@@ -266,7 +300,8 @@ class ExportRun:
     @property
     def _resumable(self) -> bool:
         """Whether another run can continue with the output."""
-        return self.path is not None and self._checkpoint.sink is not None
+        is_saved = self.path is not None or isinstance(self.sink, RecordingSink)
+        return is_saved and self._checkpoint.sink is not None
 
     def _complete(self) -> None:
         """Remove the checkpoint and release the locks. Does nothing the second time."""
@@ -361,6 +396,9 @@ class ExportRun:
 
     def _remove_checkpoint(self) -> None:
         if self.path is not None and not self.keep_checkpoint:
+            if isinstance(self.path, ObjectPath):
+                self.path.unlink()
+                return
             with translate_os_errors(self.path):
                 self.path.unlink(missing_ok=True)
 

@@ -23,9 +23,10 @@ from asyncposthog.export import Report
 from posthog_emulator import Emulator
 from tests.integration.redis.redis_server import Server as RedisServer
 from tests.integration.redis.redis_server import redis_server
+from tests.integration.stores.conftest import s3
 from tests.unit.cli.helpers import served
 
-__all__ = ["redis_server"]
+__all__ = ["redis_server", "s3"]
 
 # Distributed warns if the machine is slow.
 pytestmark = pytest.mark.filterwarnings("ignore:Creating scratch directories:UserWarning")
@@ -129,6 +130,32 @@ def test_asynchronous_client_and_columns(cluster: LocalCluster, tmp_path: Path) 
     assert {part[0] for part in lines} == {"uuid,event"}
     assert sum(len(part) - 1 for part in lines) == report.rows
     assert all(line.endswith(",$pageview") for part in lines for line in part[1:])
+
+
+def test_parts_are_written_to_s3(
+    cluster: LocalCluster, stored: list[str], s3: dict[str, Any]
+) -> None:
+    from s3fs import S3FileSystem
+
+    async def export(client: Client, format: Any) -> Report:
+        return await export_events(
+            client, START, END, out=f"s3://lake/{format}", format=format,
+            page_size=300, partitions=3, storage_options=s3,
+        )  # fmt: skip
+
+    filesystem: Any = S3FileSystem(**s3, use_listings_cache=False)
+    with Client(cluster) as client:
+        report = anyio.run(export, client, "jsonl")
+        with pytest.raises(FileExistsError, match=r"s3://lake/jsonl exists"):
+            anyio.run(export, client, "jsonl")
+        parquet = anyio.run(export, client, "parquet")
+    paths = sorted(filesystem.find("lake/jsonl"))
+    assert [f"s3://{path}" for path in paths] == [file.path for file in report.files]
+    lines = [line for path in paths for line in filesystem.cat_file(path).splitlines()]
+    assert [json.loads(line)["uuid"] for line in lines] == stored
+    assert (parquet.rows, parquet.checksum) == (report.rows, report.checksum)
+    found = sorted(f"s3://{path}" for path in filesystem.find("lake/parquet"))
+    assert found == [file.path for file in parquet.files]
 
 
 def test_a_killed_worker_loses_no_rows(

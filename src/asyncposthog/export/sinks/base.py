@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from asyncposthog.export.batch import Batch
 from asyncposthog.export.checkpoint_schema import Validator
 from asyncposthog.export.engines.base import PreparedBatch
 from asyncposthog.export.report import FileReport
 
-__all__ = ["SafePoint", "Sink"]
+__all__ = ["RecordingSink", "SafePoint", "Sink"]
 
 T = TypeVar("T")
 
@@ -133,5 +133,27 @@ class Sink(Protocol[T]):
         Args:
             keep: Whether a later run can resume from a checkpoint. If not, everything that this run
                 wrote is removed, including files that have their final name.
+        """
+        ...
+
+
+@runtime_checkable
+class RecordingSink(Protocol):
+    """Sink whose output itself records how far an export has come, with every commit.
+
+    What an interrupted run has committed stays, because another run continues after it.
+    """
+
+    def recover(self, identity: str) -> SafePoint | None:
+        """Return the safe point that the output records; None: it has no commit of this export.
+
+        Args:
+            identity: Identifies the export: its rows, its time range and its target.
+
+        Returns:
+            The safe point, whose position is None if the export is complete.
+
+        Raises:
+            ExportError: The output cannot be read.
         """
         ...
