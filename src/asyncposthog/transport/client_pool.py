@@ -70,8 +70,8 @@ class _Closable(Protocol):
     async def aclose(self) -> None: ...
 
 
-def in_any_event_loop(client: httpx.AsyncClient) -> bool:
-    """Return whether an httpx client has no connections, which belong to one event loop."""
+def in_any_event_loop(client: HttpClient) -> bool:
+    """Return whether an HTTP client has no connections, which belong to one event loop."""
     transport = getattr(client, "_transport", None)
     return isinstance(transport, httpx.MockTransport | httpx.ASGITransport)
 
