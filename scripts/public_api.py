@@ -22,7 +22,7 @@ import asyncposthog.models as models
 ROOT = Path(__file__).resolve().parent.parent
 SNAPSHOT = ROOT / "references" / "public_api.txt"
 RESOURCES = ROOT / "src" / "asyncposthog" / "resources"
-PACKAGES = ("contrib", "driver", "gateways", "recipes", "sandbox", "toolkit")
+PACKAGES = ("contrib", "dbapi", "driver", "gateways", "recipes", "sandbox", "toolkit")
 """Packages that users import by their own names; of `contrib`, each module."""
 
 

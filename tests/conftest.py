@@ -20,8 +20,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# What is loaded while tests are collected stays: looking for garbage in it takes as long again.
-gc.disable()
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Collect no garbage while tests are collected.
+
+    What is loaded then stays, and looking for garbage in it takes as long again. A process that
+    starts workers collects no tests.
+    """
+    if hasattr(session.config, "workerinput") or not session.config.getoption("numprocesses", None):
+        gc.disable()
 
 
 def pytest_collection_finish() -> None:

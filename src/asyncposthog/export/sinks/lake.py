@@ -82,16 +82,16 @@ class LakeSink:
         """
         self.target = work_folder(table.name)
         self.state_validator = lake_state
-        self.rows = 0
-        self.checksum = 0
+        self.rows: int = 0
+        self.checksum: int = 0
         self._table = table
         self._rows_per_commit = rows_per_commit
         self._append = append
         self._identity = ""
-        self._commits = 0
+        self._commits: int = 0
         self._pending: list[Any] = []
         self._pending_rows = 0
-        self._pending_checksum = 0
+        self._pending_checksum: int = 0
         self._empty: Any = None
         self._schema: Any = None
 
