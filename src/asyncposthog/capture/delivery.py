@@ -20,7 +20,8 @@ from asyncposthog.errors import (
 )
 from asyncposthog.threads import run_in_thread
 from asyncposthog.transport.encoding.request import PreparedRequest
-from asyncposthog.transport.http import ClientContext, Transport
+from asyncposthog.transport.http import Transport
+from asyncposthog.transport.in_flight_call import ClientContext
 from asyncposthog.types import OMIT
 
 from .compression import compress, zstd_function

@@ -26,7 +26,7 @@ from asyncposthog.hosts import Hosts
 from asyncposthog.redact import Redactor
 from asyncposthog.transport.clock import Clock
 from asyncposthog.transport.exchange import Credentials
-from asyncposthog.transport.http import ClientContext
+from asyncposthog.transport.in_flight_call import ClientContext
 
 from .context import EventContext, current_context, event_context
 from .delivery import Delivery, Outcome

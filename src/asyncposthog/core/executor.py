@@ -21,7 +21,8 @@ from asyncposthog.redact import Redactor
 from asyncposthog.transport.encoding.path import path_template
 from asyncposthog.transport.encoding.request import prepare_request
 from asyncposthog.transport.exchange import Credentials
-from asyncposthog.transport.http import ClientContext, Transport
+from asyncposthog.transport.http import Transport
+from asyncposthog.transport.in_flight_call import ClientContext
 from asyncposthog.transport.middleware import Middleware
 from asyncposthog.transport.retry import OnRetry
 from asyncposthog.types import OMIT
