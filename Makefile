@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# One more than there are cores: some tests wait.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 # Test workers, and the interpreters that tests start, are to find what one of them has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -28,7 +30,7 @@ demo: venv  ## Start the emulator and run the demo against it
 	@$(BIN)/python -m examples.demo
 
 test: venv  ## Run the tests
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 agents:  ## Run the tests with large agent frameworks, in an environment of their own
 	test -x .venv-agents/bin/python || $(PYTHON) -m venv .venv-agents

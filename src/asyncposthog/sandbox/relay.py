@@ -35,9 +35,12 @@ async def serve_origins(origins: tuple[Origin, ...], folder: Path) -> AsyncGener
     """
     names = socket_names(origins)
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
+        # The path of a socket has 107 bytes at most, which folders of temporary files can exceed.
+        opened = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+        stack.callback(os.close, opened)
         for name, origin in zip(names, origins, strict=True):
             listener = await stack.enter_async_context(
-                await anyio.create_unix_listener(folder / name)
+                await anyio.create_unix_listener(f"/proc/self/fd/{opened}/{name}")
             )
             os.chmod(folder / name, 0o666)  # noqa: S103 - the folder above is private
             slots = anyio.CapacityLimiter(_MAX_CONNECTIONS)

@@ -173,7 +173,7 @@ async def test_a_request_that_was_not_read_whole_is_not_sent_again(method: str, 
 async def test_a_write_without_an_answer_is_not_sent_again(method: str) -> None:
     view = Effects(Connection.wait)
     with hostile(view) as server:
-        async with client(server, timeout=0.2) as ph:
+        async with client(server, timeout=0.8) as ph:
             with pytest.raises(TimeoutError):
                 await _write(ph, method)
     assert view.count == 1

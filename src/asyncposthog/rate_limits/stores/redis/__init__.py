@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from itertools import count
 from typing import Final, Literal
 
@@ -92,18 +91,22 @@ class RedisStore:
             cluster=_validate_bool("cluster", cluster),
             fallback_message=_FALLBACK_MESSAGES[on_failure],
         )
-        self._copy_store = partial(
-            RedisStore,
-            url,
-            prefix=prefix,
-            on_failure=on_failure,
-            processes=processes,
-            timeout=timeout,
-            lease=lease,
-            slot_lease=slot_lease,
-            cluster=cluster,
-            clock=clock,
-        )
+
+        def copy_store() -> RedisStore:
+            # A partial would show the URL, which may hold a password, in its repr.
+            return RedisStore(
+                url,
+                prefix=prefix,
+                on_failure=on_failure,
+                processes=processes,
+                timeout=timeout,
+                lease=lease,
+                slot_lease=slot_lease,
+                cluster=cluster,
+                clock=clock,
+            )
+
+        self._copy_store = copy_store
         self._display = address.display
         self._on_failure = on_failure
         self._numbers = count(1)
