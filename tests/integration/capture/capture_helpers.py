@@ -65,7 +65,8 @@ class StoppedClock(ManualClock):
 
 def settings_of(settings: dict[str, Any]) -> CaptureSettings:
     # `Sent` reads gzip only, and `auto` means zstd where a module for it is installed.
-    return CaptureSettings(**{"compression": "gzip", **settings})
+    readable: dict[str, Any] = {"compression": "gzip", **settings}
+    return CaptureSettings(**readable)
 
 
 class Server:
