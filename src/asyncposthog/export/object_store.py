@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from asyncposthog.errors import ExportError, PostHogError
+from asyncposthog.export.temporary_folders import private_folder
 
 from .atomic_files import translate_os_errors
 
@@ -405,6 +405,10 @@ def _filesystem_of_url(url: str, options: Mapping[str, Any] | None) -> tuple[Fil
         ) from error
 
 
+def _work_root() -> Path:
+    return private_folder("objects", "files for upload")
+
+
 def work_folder(name: str) -> Path:
     """Return the local folder for a target that is elsewhere: for its lock and temporary files."""
     return _work_root() / hashlib.sha256(name.encode()).hexdigest()[:32]
@@ -416,30 +420,6 @@ def prepare_work_folder(folder: Path) -> None:
         if folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(mode=0o700)
-
-
-def _work_root() -> Path:
-    """Return the folder of all work folders of this user.
-
-    Raises:
-        ExportError: It cannot be created, or belongs to another user.
-    """
-    user = str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    root = Path(tempfile.gettempdir()) / f"asyncposthog-objects-{user}"
-    with translate_os_errors(root):
-        root.mkdir(mode=0o700, exist_ok=True)
-        status = root.lstat()
-        if not stat.S_ISDIR(status.st_mode) or (
-            hasattr(os, "getuid") and status.st_uid != os.getuid()
-        ):
-            raise ExportError(
-                f"Cannot store files for upload in {root}: it belongs to another user, or is not "
-                "a folder.",
-                suggestion="Set TMPDIR to another folder for temporary files.",
-            )
-        if status.st_mode & 0o077:
-            root.chmod(0o700)
-    return root
 
 
 def remove_work_folder(folder: Path) -> None:

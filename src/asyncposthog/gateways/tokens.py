@@ -96,7 +96,7 @@ class Tokens(Unpicklable):
             text = f"{type(error).__name__}: {shorten(mask(str(error)), 200)}"
             token = None
         if text is not None:
-            # Outside of the handler: the exception of somebody else's code may show a token.
+            # Outside of the handler: an exception of the user's code may show a token.
             raise AuthenticationError(
                 f"The OAuth token could not be renewed, and nothing was sent: {text}",
                 suggestion="Check the token provider of the gateway; the user may have to sign in "

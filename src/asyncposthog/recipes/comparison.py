@@ -41,7 +41,7 @@ class ComparedCohort:
     """Days in UTC with any event."""
     sessions_per_person: float | None
     outcome_share: float | None
-    """The share of persons who did the outcome; None: none was asked for, or nobody was active."""
+    """The share of persons who did the outcome; None: there is none, or no person was active."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,7 +77,7 @@ class FunnelDropOff(RecipeResult[FunnelStep]):
         return Bars(
             title="Funnel: " + " → ".join(map(str, self.steps)),
             subtitle=f"{self.period}, within {within}; persons, (−) left, median time of the step",
-            empty="" if bars else f"Nobody did “{self.steps[0]}” from {self.period}",
+            empty="" if bars else f"No person did “{self.steps[0]}” from {self.period}",
             labels_title="Step",
             values_title="Share of the persons of step 1",
             bars=tuple(bars),

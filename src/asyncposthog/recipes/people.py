@@ -67,7 +67,7 @@ class PowerUsers(RecipeResult[PowerUser]):
         return Bars(
             title=f"Power users: the most {self.event}",
             subtitle=f"{self.period}{_of_rows(len(bars), len(self.rows))}",
-            empty="" if bars else f"Nobody with enough events from {self.period}",
+            empty="" if bars else f"No person with enough events from {self.period}",
             labels_title="Person",
             values_title="Events",
             bars=tuple(bars),
@@ -169,7 +169,7 @@ class ChurnRisk(RecipeResult[PersonAtRisk]):
         return Bars(
             title=f"Churn risk: no {self.event} for {format_count(self.inactive_days, 'day')}",
             subtitle=f"{self.period}{_of_rows(len(bars), len(self.rows))}, most active first",
-            empty="" if bars else f"Nobody at risk from {self.period}",
+            empty="" if bars else f"No person at risk from {self.period}",
             labels_title="Person",
             values_title="Days since the last event",
             bars=tuple(bars),

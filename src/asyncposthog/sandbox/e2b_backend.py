@@ -135,7 +135,7 @@ class E2B(Unpicklable):
         assert key is not None
 
         async def create() -> None:
-            # A request that is cancelled may have started a sandbox, whose id nobody knows.
+            # A request that is cancelled may have started a sandbox, whose id is not known.
             with anyio.CancelScope(shield=True):
                 self._sandbox = await sdk.AsyncSandbox.create(
                     self._template,

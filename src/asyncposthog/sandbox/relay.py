@@ -30,8 +30,8 @@ def socket_names(origins: tuple[Origin, ...]) -> list[str]:
 async def serve_origins(origins: tuple[Origin, ...], folder: Path) -> AsyncGenerator[None]:
     """Serve a socket for each origin in a folder.
 
-    Whoever connects to one talks to that origin. No address is read from the connection, so there
-    is nothing to check. The body must raise nothing but cancellation: it would come in a group.
+    A connection to one is forwarded to that origin. No address is read from it, so there is nothing
+    to check. The body must raise nothing but cancellation: it would come in a group.
     """
     names = socket_names(origins)
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:

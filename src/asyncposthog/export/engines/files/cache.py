@@ -9,8 +9,6 @@ import hashlib
 import os
 import re
 import shutil
-import stat
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +23,7 @@ from asyncposthog.errors import ExportError
 from asyncposthog.export.atomic_files import read, translate_os_errors, write_atomically
 from asyncposthog.export.checkpoint_schema import job_state
 from asyncposthog.export.locks import FileLock
+from asyncposthog.export.temporary_folders import private_folder
 
 __all__ = ["DownloadCache", "JobFolder"]
 
@@ -94,7 +93,7 @@ class DownloadCache:
             ExportError: The folder cannot be locked.
         """
         name = hashlib.sha256(to_json(fingerprint)).hexdigest()[:24]
-        root = _root()
+        root = private_folder("files", "downloaded files")
         with translate_os_errors(root):
             # The same rows may be exported to two targets at a time: each run gets a folder.
             names = (f"{name}-{number}" if number else name for number in range(1_000))
@@ -109,7 +108,7 @@ class DownloadCache:
         Raises:
             ExportError: The folder cannot be created.
         """
-        root = _root()
+        root = private_folder("files", "downloaded files")
         with translate_os_errors(root):
             cache = cls._lock_folder(root / f"{_TEMPORARY_PREFIX}{token_hex(12)}")
             assert cache is not None
@@ -141,34 +140,6 @@ class DownloadCache:
         with suppress(OSError):
             os.utime(self.folder)  # its age is counted from now
         self._lock.release()
-
-
-def _user() -> str:
-    return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-
-
-def _root() -> Path:
-    """Return the folder of all download caches of this user.
-
-    Raises:
-        ExportError: It cannot be created, or belongs to another user.
-    """
-    root = Path(tempfile.gettempdir()) / f"asyncposthog-files-{_user()}"
-    with translate_os_errors(root):
-        root.mkdir(mode=0o700, exist_ok=True)
-        status = root.lstat()
-        if not stat.S_ISDIR(status.st_mode) or (
-            hasattr(os, "getuid") and status.st_uid != os.getuid()
-        ):
-            raise ExportError(
-                f"Cannot store downloaded files in {root}: it belongs to another user, or is not a "
-                "folder.",
-                suggestion="Set TMPDIR to another folder for temporary files.",
-            )
-        # The temporary folder of the system is shared, and the files contain events.
-        if status.st_mode & 0o077:
-            root.chmod(0o700)
-    return root
 
 
 def _lock_path(folder: Path) -> Path:
